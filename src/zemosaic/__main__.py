@@ -1,0 +1,7 @@
+"""``python -m zemosaic``."""
+
+import sys
+
+from zemosaic.cli import main
+
+sys.exit(main())

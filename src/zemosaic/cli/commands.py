@@ -1,0 +1,237 @@
+"""What each command does: settings, a run, a pipeline."""
+
+from __future__ import annotations
+
+import _thread
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from zemosaic.cli.show import JsonLines, People
+from zemosaic.engine.events import CancelToken
+from zemosaic.engine.memory import parse_bytes
+from zemosaic.errors import NothingToDo, SettingError
+from zemosaic.pipelines.context import Run, RunOptions
+from zemosaic.settings import Settings, load_settings
+
+MODES = ("auto", "direct")
+
+DEMO_FIELD = 314.7, 44.3
+"""ICRS centre of the demo in degrees: the North America nebula, rich in stars that the packaged list knows."""
+
+HURRY_S = 3.0
+"""After a Ctrl-C, steps that look at the cancel token in vain so long are interrupted."""
+
+
+@contextmanager
+def _watched(options: RunOptions, as_json: bool) -> Iterator[Run]:
+    """A run whose events are shown and which the first Ctrl-C stops in good order."""
+    cancel = CancelToken()
+    # Long solves do not look at the token: this is what a second Ctrl-C does.
+    hurry = threading.Timer(HURRY_S, _thread.interrupt_main)
+    hurry.daemon = True
+
+    def stop(signum: int, frame: object) -> None:
+        # A second Ctrl-C must always work, so the old handler comes back at once.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        cancel.cancel()
+        hurry.start()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        with JsonLines() if as_json else People() as show:
+            yield Run(options, show, cancel)
+    finally:
+        hurry.cancel()
+        signal.signal(signal.SIGINT, before)
+
+
+def _load(config: Path | None, assign: list[str], header: Path | None, frames: Path | None = None) -> Settings:
+    """Settings whose paths are absolute, so that settings.toml means the same wherever it is used."""
+    given: dict[str, dict[str, Any]] = {"grid": {"header": str(header)}} if header else {}
+    if frames:
+        given["input"] = {"frames": str(frames)}
+    settings = load_settings(config, assign, given)
+    update: dict[str, Any] = {}
+    for stage, key in (("grid", "header"), ("match", "reference"), ("input", "frames")):
+        model = getattr(settings, stage)
+        if path := getattr(model, key):
+            update[stage] = model.model_copy(update={key: str(Path(path).absolute())})
+    return settings.model_copy(update=update)
+
+
+def build(
+    inputs: list[Path],
+    out: Path,
+    *,
+    mode: str,
+    config: Path | None,
+    assign: list[str],
+    header: Path | None,
+    solution: Path | None,
+    frames: Path | None = None,
+    ram: str,
+    workers: int,
+    keep_warps: Path | None,
+    fresh: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Make a mosaic."""
+    if mode not in MODES:
+        raise SettingError(f"mode '{mode}' is not one of {', '.join(MODES)}")
+    settings = _load(config, assign, header, frames)
+    options = RunOptions(workers, parse_bytes(ram) if ram else 0, fresh, yes, keep_warps)
+    from zemosaic.pipelines.direct import build_direct
+
+    with _watched(options, as_json) as run:
+        if mode == "auto":
+            run.notice("mode direct: every frame goes straight onto the mosaic")
+        paths = build_direct(inputs, out, settings, run, solution)
+    _tell(paths, as_json)
+
+
+def match(
+    inputs: list[Path],
+    out: Path,
+    *,
+    config: Path | None,
+    assign: list[str],
+    header: Path | None,
+    ram: str,
+    workers: int,
+    fresh: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Solve gains and surfaces only."""
+    settings = _load(config, assign, header)
+    from zemosaic.pipelines.direct import match_only
+
+    with _watched(RunOptions(workers, parse_bytes(ram) if ram else 0, fresh, yes), as_json) as run:
+        paths = match_only(inputs, out, settings, run)
+    _tell(paths, as_json)
+
+
+def scan(inputs: list[Path], *, config: Path | None, assign: list[str], as_json: bool) -> None:
+    """List frames."""
+    settings = load_settings(config, assign)
+    from zemosaic.pipelines.place import scan_inputs
+
+    with _watched(RunOptions(), as_json) as run:
+        frames = scan_inputs(inputs, settings.input, run)
+    for frame in sorted(frames, key=lambda f: f.path):
+        if as_json:
+            facts = {
+                name: getattr(frame, name)
+                for name in ("id", "path", "hdu", "shape", "layout", "filter", "exposure_s", "date_obs")
+            }
+            print(json.dumps({"event": "Frame", **facts, "has_wcs": frame.wcs_cards is not None}))
+        else:
+            height, width = frame.shape
+            place = "WCS" if frame.wcs_cards else "no WCS"
+            exposure = f"{frame.exposure_s:g} s" if frame.exposure_s is not None else "-"
+            kind = frame.bayer or frame.layout
+            print(f"{frame.path}  {width} x {height}  {kind}  {frame.filter or '-'}  {exposure}  {place}")
+
+
+def simulate(
+    out: Path,
+    *,
+    kind: str,
+    n_frames: int,
+    seed: int,
+    size_deg: float,
+    center_deg: tuple[float, float] = (83.8, 22.0),
+) -> None:
+    """Write a simulated set."""
+    from zemosaic.simulate import SimulatedSky, simulate_frames, simulate_raws
+
+    makers: dict[str, Callable[..., object]] = {"frames": simulate_frames, "raws": simulate_raws}
+    if kind not in makers:
+        raise SettingError(f"kind '{kind}' is not one of {', '.join(makers)}")
+    from zemosaic.engine.events import StageClock
+    from zemosaic.io.catalogue import tycho2
+
+    with People() as show:
+        clock = StageClock(show)
+        advance = clock.start("simulate", n_frames)
+        stars = None
+        if kind == "raws":  # to be solved they need the stars that are really there
+            known = tycho2().cone(*center_deg, size_deg)
+            stars = known.ra_deg, known.dec_deg, known.mag
+        sky = SimulatedSky(seed, *center_deg, size_deg, stars)
+        makers[kind](out, sky, n_frames, on_progress=lambda done, total: advance(done))
+        clock.end("simulate", f"{n_frames} {kind} and their truth in {out}")
+
+
+def demo(out: Path, *, workers: int) -> None:
+    """Simulate, build, score, show."""
+    from zemosaic.pipelines.direct import build_direct
+    from zemosaic.simulate import score_mosaic
+
+    frames = out / "frames"
+    if not (frames / "truth.json").exists():  # written last: a set that was stopped half way is made again
+        simulate(frames, kind="raws", n_frames=24, seed=1, size_deg=1.7, center_deg=DEMO_FIELD)
+    with _watched(RunOptions(workers), as_json=False) as run:
+        paths = build_direct([frames], out / "mosaic", Settings(), run, None)
+    score = score_mosaic(frames, paths["mosaic"])
+    print("compared with the truth: " + ", ".join(f"{name} {value:.4g}" for name, value in score.items()))
+    _tell(paths, as_json=False)
+    _open(paths.get("preview"))
+
+
+def _open(picture: Path | None) -> None:
+    """Show a picture to whoever sits before a screen; elsewhere its path has been printed."""
+    if picture is not None and sys.stdout.isatty():
+        from PIL import Image
+
+        with Image.open(picture) as image:
+            image.show(title=picture.name)
+
+
+def show_config() -> None:
+    """Print the settings file."""
+    for stage, stage_field in Settings.model_fields.items():
+        model: Any = stage_field.annotation
+        print(f"# {' '.join((model.__doc__ or '').split())}\n[{stage}]")
+        for name, field in model.model_fields.items():
+            print(f"# {field.description}")
+            default = field.default
+            print(f"{name} = {json.dumps(default)}\n")
+
+
+def doctor() -> None:
+    """Print what the machine offers."""
+    import importlib.metadata as metadata
+    import platform
+
+    from zemosaic.engine.memory import default_cap_bytes, default_workers
+
+    print(f"zemosaic {metadata.version('zemosaic')}, Python {platform.python_version()}, {platform.platform()}")
+    print(f"processors: {default_workers()}; memory cap by default: {default_cap_bytes() / 2**30:.1f} GiB")
+    for name in ("numpy", "scipy", "astropy", "numba", "pydantic", "pillow"):
+        print(f"  {name} {metadata.version(name)}")
+    from zemosaic.errors import EnvironmentProblem
+    from zemosaic.io.catalogue import tycho2
+
+    try:
+        catalogue = tycho2()
+        print(f"plate solving: {catalogue.name}, {len(catalogue):,} stars, built in; no other program is needed")
+    except EnvironmentProblem as problem:
+        print(f"plate solving: not possible: {problem}")
+
+
+def _tell(paths: dict[str, Path], as_json: bool) -> None:
+    if not paths:
+        raise NothingToDo("the run made no output")
+    if as_json:
+        print(json.dumps({"event": "Done", "outputs": {name: str(path) for name, path in paths.items()}}))
+    else:
+        for name, path in paths.items():
+            print(f"{name:<10} {path}")

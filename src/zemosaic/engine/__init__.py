@@ -1,0 +1,1 @@
+"""Where work runs: tasks, bytes, events. Knows no astronomy."""

@@ -1,0 +1,170 @@
+"""How much memory a run may use, and how big a patch that allows."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+from zemosaic.errors import EnvironmentProblem, SettingError
+
+__all__ = [
+    "MemoryPlan",
+    "default_cap_bytes",
+    "default_workers",
+    "parse_bytes",
+    "plan_patch_size",
+    "plan_workers",
+    "resident_bytes",
+]
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+PATCH_SIZES = (1024, 768, 512, 384, 256, 192, 128, 96, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """What was decided.
+
+    Attributes
+    ----------
+    cap_bytes : int
+        The cap that was asked for.
+    patch_px : int
+        Side of a patch.
+    workers : int
+        Tasks in flight; fewer than asked for when the cap wants it.
+    task_bytes : int
+        Estimated need of one task.
+    """
+
+    cap_bytes: int
+    patch_px: int
+    workers: int
+    task_bytes: int
+
+
+def parse_bytes(text: str) -> int:
+    """``"4G"``, ``"512M"``, ``"1.5g"`` or a plain number, in bytes.
+
+    Raises
+    ------
+    SettingError
+        When it is not a size.
+    """
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
+    if not match or float(match[1]) <= 0:
+        raise SettingError(f"'{text}' is not a size; write it as 4G or 800M")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _cgroup_free_bytes() -> int | None:
+    """What the control group of this process leaves free (containers), None without a limit."""
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii").strip()
+        return None if limit == "max" else max(int(limit) - int(used), 0)
+    except (OSError, ValueError):
+        return None
+
+
+def default_cap_bytes() -> int:
+    """Half of the memory that is free now, control groups respected."""
+    free = psutil.virtual_memory().available
+    group = _cgroup_free_bytes()
+    return int(free if group is None else min(free, group)) // 2
+
+
+def default_workers() -> int:
+    """Processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Windows and macOS
+        return os.cpu_count() or 1
+
+
+def plan_patch_size(
+    cap_bytes: int,
+    workers: int,
+    fixed_bytes: int,
+    task_bytes: Callable[[int], int],
+    sizes: Sequence[int] = PATCH_SIZES,
+) -> MemoryPlan:
+    """The largest patch that fits, with as many workers as asked for, else with fewer.
+
+    Parameters
+    ----------
+    cap_bytes : int
+        Memory the whole process may use.
+    workers : int
+        Wanted tasks in flight.
+    fixed_bytes : int
+        What the process holds anyway (interpreter, libraries, plans).
+    task_bytes : callable
+        Bytes one task needs for a patch of a given side.
+    sizes : sequence of int
+        Sides to try, largest first. A side below 256 costs time (borders are computed
+        twice), so fewer workers with a larger patch are preferred to it.
+
+    Raises
+    ------
+    EnvironmentProblem
+        When not even one worker with the smallest patch fits.
+    """
+    free = cap_bytes - fixed_bytes
+    large = [s for s in sizes if s >= 256]
+    small = [s for s in sizes if s < 256]
+    for tier in (large, small):
+        for n in range(workers, 0, -1):
+            for size in tier:
+                need = task_bytes(size)
+                if n * need <= free:
+                    return MemoryPlan(cap_bytes, size, n, need)
+    raise _cap_too_small(cap_bytes, fixed_bytes + task_bytes(sizes[-1]))
+
+
+def plan_workers(cap_bytes: int, workers: int, fixed_bytes: int, task_bytes: int) -> int:
+    """How many of the wanted workers fit under the cap, each with a task of `task_bytes`.
+
+    Raises
+    ------
+    EnvironmentProblem
+        When not even one does.
+    """
+    fitting = (cap_bytes - fixed_bytes) // max(task_bytes, 1)
+    if fitting < 1:
+        raise _cap_too_small(cap_bytes, fixed_bytes + task_bytes)
+    return min(workers, fitting)
+
+
+def _cap_too_small(cap_bytes: int, needed_bytes: int) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"a memory cap of {cap_bytes / 2**30:.2f} GiB is too small for this work: it needs at least "
+        f"{needed_bytes / 2**30:.2f} GiB; raise --ram",
+        cap_bytes=cap_bytes,
+        needed_bytes=needed_bytes,
+    )
+
+
+def resident_bytes() -> int:
+    """Memory this process holds now, after free pages that its allocator kept were given back (glibc)."""
+    trim = _allocator_trim()
+    if trim is not None:
+        trim(0)
+    return int(psutil.Process().memory_info().rss)
+
+
+@cache
+def _allocator_trim() -> Callable[[int], int] | None:
+    """``malloc_trim`` where there is one: without it glibc keeps what large temporary arrays of a stage took."""
+    try:
+        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # macOS, musl; Windows cannot look into its own process
+        return None
+    return trim

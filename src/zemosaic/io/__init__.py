@@ -1,0 +1,1 @@
+"""The edge: files, catalogues and other programs."""

@@ -1,0 +1,293 @@
+"""Find the frames in files and folders, by their headers alone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from zemosaic.errors import FrameRejected
+from zemosaic.io.cards import BLOCK, Cards, FitsStream, Hdu, open_fits, walk_hdus
+from zemosaic.io.find_files import FoundFile, find_files
+from zemosaic.io.headers import frame_from_cards, image_layout
+from zemosaic.io.wcs_cards import put_wcs_over
+from zemosaic.model.frame import Frame, FrameId, WeightKind
+from zemosaic.settings import InputSettings
+
+__all__ = ["RejectedFile", "ScanResult", "scan"]
+
+_HEAD_MAX_BYTES = 1 << 20
+
+# Extensions that describe the image beside them, by EXTNAME; in this order one is preferred to the next.
+_MAP_KINDS: dict[str, WeightKind] = {
+    **dict.fromkeys(("WHT", "WEIGHT", "WGT", "WT", "WTMAP", "IVAR", "INVVAR"), "weight"),
+    **dict.fromkeys(("VAR", "VARIANCE"), "variance"),
+    **dict.fromkeys(("ERR", "ERROR", "SIGMA", "STDDEV", "RMS", "UNCERT"), "error"),
+    **dict.fromkeys(("ALPHA", "COV", "COVERAGE"), "weight"),
+    **dict.fromkeys(("MASK", "DQ", "BPM", "FLAGS", "QUALITY"), "mask"),
+}
+_PREFERENCE = {name: rank for rank, name in enumerate(_MAP_KINDS)}
+_NOT_FRAMES = {
+    "REJ",
+    "EXPT",
+    "SAT",
+    "CTX",
+    "CON",
+    "CONTEXT",
+    "EXPMAP",
+    "PSF",
+    "BKG",
+    "BACKGROUND",
+    "SEG",
+    "SEGM",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedFile:
+    """A file, or one image of it, that is no frame.
+
+    Attributes
+    ----------
+    path : str
+        Absolute path, with ``[hdu]`` when it is one image of several.
+    reason : str
+        One line.
+    facts : dict
+        The reason's numbers.
+    """
+
+    path: str
+    reason: str
+    facts: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """What a scan found.
+
+    Attributes
+    ----------
+    frames : tuple of Frame
+        Sorted by `FrameId`, each once.
+    rejected : tuple of RejectedFile
+        In the order of their paths.
+    notices : tuple of str
+        What a reader should know: copies, sidecars without a frame.
+    """
+
+    frames: tuple[Frame, ...]
+    rejected: tuple[RejectedFile, ...]
+    notices: tuple[str, ...]
+
+
+def scan(
+    paths: Sequence[Path],
+    settings: InputSettings,
+    on_progress: Callable[[int], None] | None = None,
+    check: Callable[[], None] | None = None,
+) -> ScanResult:
+    """Read the headers of all FITS files among files and folder trees.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files (taken whatever their name) and folders (searched for names that end in .fit, .fits,
+        .fts, .fz or .gz in any case). Hidden names, and folders that a run wrote, are passed over.
+    settings : InputSettings
+        ``include``, ``exclude`` and ``bayer`` act here.
+    on_progress : callable, optional
+        Called with the number of files done.
+    check : callable, optional
+        Called before each file; what it raises (a cancellation) ends the scan.
+
+    Raises
+    ------
+    NothingToDo
+        When a path does not exist. Whatever is wrong *inside* a file only rejects that file.
+
+    Notes
+    -----
+    A frame is known by its content, not its path: its id is a digest of header bytes, size and three
+    sampled blocks of the data (for a gzip stream, of the CRC-32 that it carries), with those of its
+    `.head` file and weight map. Two files of the same content give one frame; the first path counts.
+    """
+    listed = find_files(paths, settings)
+    rejected = [RejectedFile(path, reason) for path, reason in listed.refused]
+    frames: dict[FrameId, Frame] = {}
+    copies: list[str] = []
+    for done, file in enumerate(listed.files, 1):
+        if check is not None:
+            check()
+        for found in _scan_file(file, settings.bayer):
+            if isinstance(found, RejectedFile):
+                rejected.append(found)
+            elif found.id in frames:
+                copies.append(f"{found.name} is a copy of {frames[found.id].path}")
+            else:
+                frames[found.id] = found
+        if on_progress is not None:
+            on_progress(done)
+    notices = []
+    if copies:
+        notices.append(f"{len(copies)} images are there more than once and count once: {_some(copies)}")
+    if listed.orphans:
+        names = [os.path.basename(path) for path in listed.orphans]
+        notices.append(f"{len(names)} weight or header files belong to no frame: {_some(names)}")
+    rejected.sort(key=lambda r: r.path)
+    return ScanResult(tuple(frames[key] for key in sorted(frames)), tuple(rejected), tuple(notices))
+
+
+def _some(names: Sequence[str]) -> str:
+    return "; ".join(names[:3]) + (f"; and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _scan_file(file: FoundFile, bayer: str) -> list[Frame | RejectedFile]:
+    """All frames of a file, and what is wrong with it."""
+    path = file.path
+    try:
+        with open_fits(path) as source:
+            hdus, broken = _walk_as_far_as_possible(source)
+            images = [hdu for hdu in hdus if hdu.is_image]
+            if not images:
+                raise broken or FrameRejected(f"there is no image in it ({len(hdus)} HDUs)", n_hdus=len(hdus))
+            found = _frames_of_images(file, source, hdus[0], images, bayer)
+        if broken:
+            found.append(RejectedFile(f"{path}[{len(hdus)}]", str(broken), broken.facts))
+        return found
+    except FrameRejected as problem:
+        return [RejectedFile(path, str(problem), problem.facts)]
+    except OSError as problem:
+        return [RejectedFile(path, f"the file cannot be read: {problem.strerror or problem}")]
+    except (EOFError, zlib.error) as problem:
+        return [RejectedFile(path, f"the gzip stream is damaged or cut short: {problem}")]
+
+
+def _walk_as_far_as_possible(source: FitsStream) -> tuple[list[Hdu], FrameRejected | None]:
+    """The whole HDUs of a file, and what is wrong with the one that follows them."""
+    hdus: list[Hdu] = []
+    try:
+        hdus.extend(walk_hdus(source))  # keeps those before a broken one
+    except FrameRejected as problem:
+        return hdus, problem
+    return hdus, None
+
+
+def _frames_of_images(
+    file: FoundFile, source: FitsStream, primary: Hdu, images: list[Hdu], bayer: str
+) -> list[Frame | RejectedFile]:
+    sky = [hdu for hdu in images if _extname(hdu) not in _PREFERENCE and _extname(hdu) not in _NOT_FRAMES]
+    if not sky:
+        names = ", ".join(_extname(hdu) for hdu in images)
+        raise FrameRejected(f"there is no image of the sky in it, only {names}", names=names)
+    heads = _read_heads(file.head) if file.head else []
+    found: list[Frame | RejectedFile] = []
+    for i, hdu in enumerate(sky):
+        cards = hdu.cards if hdu is primary or primary.is_image else put_wcs_over(hdu.cards, primary.cards)
+        digest = hashlib.blake2b(digest_size=16)
+        _add_to_digest(digest, source, hdu)
+        if hdu is not primary:
+            digest.update(primary.header)
+        if i < len(heads):
+            cards = put_wcs_over(heads[i], cards)
+            digest.update(repr(heads[i]).encode())
+        chip = (_extname(hdu) or f"hdu{hdu.index}") if len(sky) > 1 else ""
+        try:
+            frame = frame_from_cards(hdu, cards, file.path, FrameId(""), bayer_setting=bayer, chip=chip)
+            frame = _with_weight_map(frame, file, source, images, digest)
+            found.append(replace(frame, id=FrameId(digest.hexdigest())))
+        except FrameRejected as problem:
+            name = f"{file.path}[{hdu.index}]" if len(sky) > 1 else file.path
+            found.append(RejectedFile(name, str(problem), problem.facts))
+    return found
+
+
+def _extname(hdu: Hdu) -> str:
+    return hdu.cards.text("EXTNAME").upper()
+
+
+def _add_to_digest(digest: hashlib.blake2b, source: FitsStream, hdu: Hdu) -> None:
+    """Header, place, size and samples of the data tell one image from another without reading it all."""
+    digest.update(hdu.header)
+    digest.update(f"{hdu.index} {source.n_bytes} ".encode())
+    if source.is_gzip:
+        digest.update(source.gzip_trailer)  # holds the CRC of all content
+        return
+    last = max(hdu.data_bytes - BLOCK, 0)
+    for offset in (0, last // (2 * BLOCK) * BLOCK, last):
+        source.stream.seek(hdu.data_offset + offset)
+        digest.update(source.stream.read(min(BLOCK, hdu.data_bytes)))
+
+
+def _read_heads(path: str) -> list[Cards]:
+    """The overriding cards of a `.head` file: one group, ended by END, for each image of its frame file."""
+    with open(path, encoding="latin-1") as file:
+        lines = file.read(_HEAD_MAX_BYTES).splitlines()
+    heads = []
+    while any(line.strip() for line in lines):
+        end = next((i for i, line in enumerate(lines) if line.strip() == "END"), len(lines))
+        heads.append(Cards.from_lines(lines[:end]))
+        lines = lines[end + 1 :]
+    return heads
+
+
+def _with_weight_map(
+    frame: Frame, file: FoundFile, source: FitsStream, images: list[Hdu], digest: hashlib.blake2b
+) -> Frame:
+    """The frame with its weight map: a sidecar file before an extension; the digest learns of the map."""
+    for kind, path in file.maps.items():
+        try:
+            with open_fits(path) as beside:
+                hdu = _map_in_sidecar(list(walk_hdus(beside)), frame)
+                _add_to_digest(digest, beside, hdu)
+        except (FrameRejected, OSError, EOFError, zlib.error) as problem:
+            raise FrameRejected(f"its {kind} map {os.path.basename(path)} cannot be used: {problem}") from problem
+        return replace(frame, weight=(path, hdu.index), weight_kind=kind)
+    extension = _map_among_extensions(images, frame)
+    if extension is None:
+        return frame
+    _add_to_digest(digest, source, extension)
+    return replace(frame, weight=(file.path, extension.index), weight_kind=_MAP_KINDS[_extname(extension)])
+
+
+def _map_in_sidecar(hdus: list[Hdu], frame: Frame) -> Hdu:
+    images = [hdu for hdu in hdus if hdu.is_image]
+    if not images:
+        raise FrameRejected("there is no image in it")
+    hdu = next((hdu for hdu in images if hdu.index == frame.hdu), images[0])
+    layout, shape = image_layout(hdu.axes)
+    if layout != "mono" and frame.layout not in {"chw", "hwc"}:
+        raise FrameRejected("it has three channels, the frame has one")
+    if shape != frame.shape:
+        raise FrameRejected(
+            f"it has {shape[1]} x {shape[0]} pixels, the frame {frame.shape[1]} x {frame.shape[0]}",
+            map_shape=list(shape),
+            frame_shape=list(frame.shape),
+        )
+    return hdu
+
+
+def _map_among_extensions(images: list[Hdu], frame: Frame) -> Hdu | None:
+    """The best map of the frame's shape and EXTVER, of those the one nearest behind the frame."""
+    own = next(hdu for hdu in images if hdu.index == frame.hdu)
+    candidates = []
+    for hdu in images:
+        rank = _PREFERENCE.get(_extname(hdu))
+        if rank is None or not _belongs(hdu, own, frame):
+            continue
+        candidates.append((rank, (hdu.index - frame.hdu) % (1 << 30), hdu))
+    return min(candidates, key=lambda item: item[:2])[2] if candidates else None
+
+
+def _belongs(map_hdu: Hdu, own: Hdu, frame: Frame) -> bool:
+    versions = map_hdu.cards.integer("EXTVER"), own.cards.integer("EXTVER")
+    if None not in versions and versions[0] != versions[1]:
+        return False
+    try:
+        layout, shape = image_layout(map_hdu.axes)
+    except FrameRejected:
+        return False
+    return shape == frame.shape and (layout == "mono" or frame.layout in {"chw", "hwc"})

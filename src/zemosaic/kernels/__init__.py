@@ -1,0 +1,1 @@
+"""Loops: arrays and numbers in, arrays out. Numba, nogil, serial inside."""

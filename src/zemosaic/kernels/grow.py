@@ -1,0 +1,145 @@
+"""Growing clipped regions into their weaker rims.
+
+A trail or a cosmic ray is wider than the part of it that passes the clipping threshold. A clipped sample with at
+least two clipped neighbours of the same sign in its own frame is a seed; noise alone makes almost none. From the
+seeds the region spreads a pixel at a time over samples whose neighbourhood deviates on average, in the same
+direction, by more than a lower threshold.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+__all__ = ["grow_frames"]
+
+SEED_COUNT = 3
+"""Clipped samples of one sign in 3 x 3 that make a seed; noise at 3 sigma makes one of some 7 million samples one."""
+
+SCAN = 64
+"""Samples looked through at a time for clipped ones."""
+
+DEVIATION_CAP = np.float32(4.0)
+"""Deviations count up to this many sigma in a local mean, so that a very hot pixel does not lift its surroundings."""
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _deviation(value, weight, alpha, centre, guard, sky, poisson):
+    """Deviation from the centre beyond the guard, in sigma of the noise model, capped."""
+    zero = np.float32(0)
+    d = value - centre
+    size = abs(d) - guard
+    if not size > zero:
+        return zero
+    signal = centre - sky
+    variance = np.float32(alpha & 127) / (np.float32(127) * abs(weight))
+    variance += poisson * (signal if signal > zero else zero)
+    size /= np.sqrt(variance)
+    size = size if size < DEVIATION_CAP else DEVIATION_CAP
+    return size if d > zero else -size
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _local_mean(value, weight, alpha, centre, guard, sky, poisson, y, x):
+    """Mean deviation over the samples of one frame in 3 x 3, clipped ones with them."""
+    h, w = value.shape
+    total = np.float32(0)
+    n = 0
+    for yy in range(max(y - 1, 0), min(y + 2, h)):
+        for xx in range(max(x - 1, 0), min(x + 2, w)):
+            if weight[yy, xx] != 0:
+                total += _deviation(
+                    value[yy, xx], weight[yy, xx], alpha[yy, xx], centre[yy, xx], guard[yy, xx], sky, poisson
+                )
+                n += 1
+    return total / np.float32(n)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _any_clipped(weight):
+    n = 0
+    for x in range(weight.size):
+        n += np.int32(weight[x] < 0)
+    return n > 0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _is_seed(value, weight, centre, y, x):
+    """Whether enough samples in 3 x 3 are clipped for the same sign as this one."""
+    h, w = value.shape
+    above = value[y, x] > centre[y, x]
+    same = 0
+    for yy in range(max(y - 1, 0), min(y + 2, h)):
+        for xx in range(max(x - 1, 0), min(x + 2, w)):
+            same += np.int32(weight[yy, xx] < 0 and (value[yy, xx] > centre[yy, xx]) == above)
+    return same >= SEED_COUNT
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _find_seeds(value, weight, span, centre, active, front):
+    """Mark the seeds in `active` by their sign and list them; returns their number."""
+    n = 0
+    for y in range(value.shape[0]):
+        for x0 in range(span[y, 0], span[y, 1], SCAN):
+            x1 = min(x0 + SCAN, span[y, 1])
+            if not _any_clipped(weight[y, x0:x1]):
+                continue
+            for x in range(x0, x1):
+                if weight[y, x] < 0 and _is_seed(value, weight, centre, y, x):
+                    active[y, x] = 1 if value[y, x] > centre[y, x] else -1
+                    front[n] = y * value.shape[1] + x
+                    n += 1
+    return n
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def grow_frames(samples, maps, i0, i1, threshold, passes):
+    """Grow the clipped regions of frames `i0` to `i1`.
+
+    Parameters
+    ----------
+    samples, maps : tuples of ndarray
+        As `clip_rows` takes them; weights of samples that join a region become negative. The last sample of a
+        pixel is never taken.
+    i0, i1 : int
+        Frames to do.
+    threshold : float
+        Local mean, in sigma, above which a sample beside a region joins it.
+    passes : int
+        Pixels a region may grow.
+    """
+    values, weights, alpha, sky, poisson, span = samples
+    low, high, _, guard, kept = maps
+    _, h, w = values.shape
+    centre = np.empty((h, w), np.float32)
+    for y in range(h):
+        for x in range(w):
+            centre[y, x] = np.float32(0.5) * low[y, x] + np.float32(0.5) * high[y, x]
+    active = np.zeros((h, w), np.int8)
+    front = np.empty(h * w, np.int32)
+    for i in range(i0, i1):
+        value = values[i]
+        weight = weights[i]
+        alpha_i = alpha[i]
+        end = _find_seeds(value, weight, span[i], centre, active, front)
+        begin = 0
+        for _ in range(passes):
+            stop = end
+            for f in range(begin, stop):
+                y = front[f] // w
+                x = front[f] - y * w
+                for yy in range(max(y - 1, 0), min(y + 2, h)):
+                    for xx in range(max(x - 1, 0), min(x + 2, w)):
+                        if active[yy, xx] != 0 or weight[yy, xx] == 0:
+                            continue
+                        mean = _local_mean(value, weight, alpha_i, centre, guard, sky[i], poisson[i], yy, xx)
+                        if mean * np.float32(active[y, x]) > threshold:
+                            active[yy, xx] = active[y, x]
+                            front[end] = yy * w + xx
+                            end += 1
+                            if weight[yy, xx] > 0 and kept[yy, xx] > 1:
+                                weight[yy, xx] = -weight[yy, xx]
+                                kept[yy, xx] -= 1
+            begin = stop
+        for f in range(end):
+            active[front[f] // w, front[f] % w] = 0

@@ -1,0 +1,268 @@
+"""Hot and cold pixels of a raw plane, Bayer or mono: a pixel alone is a defect, one among bright neighbours a star.
+
+Everything compares a pixel with the eight at distance 2 (of its own colour on any Bayer sensor) and asks the four
+at distance 1 (of other colours) whether they see the same. Beyond the array's edge pixels are mirrored about the
+edge pixel, which keeps their colour. A pixel's verdict needs `BORDER` pixels round it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+__all__ = ["BORDER", "COLD", "HOT", "RESIDUAL_CLIP", "RESIDUAL_UNIT", "add_residuals", "find_defects", "mirror"]
+
+HOT, COLD = 1, 2
+"""Codes of a pixel that stands above or below its neighbours."""
+
+BORDER = 3
+"""Pixels needed round a pixel: one to a neighbour of another colour, two more to that one's own neighbours."""
+
+RESIDUAL_UNIT = 64
+"""Steps to one sigma in the sums of `add_residuals`."""
+
+RESIDUAL_CLIP = 8
+"""Sigmas at which one frame's residual is cut, so that no single frame decides."""
+
+_DY = (-2, -2, -2, 0, 0, 2, 2, 2)
+_DX = (-2, 0, 2, -2, 2, -2, 0, 2)
+_SLOPE_SHARE = 0.5
+"""Share of the neighbours' own range (6th minus 3rd of eight) that counts as scatter: 0.5 sigma on flat sky, more
+than that only on slopes."""
+
+_STAR_SHARE, _RED_SHARE = 0.25, 0.04
+_BESIDE_SIGMA = 0.58
+"""Noise of the mean excess of four pixels, each over the median of its own eight neighbours, in sigma."""
+
+_MEDIAN_OF_8 = (
+    (0, 1), (2, 3), (4, 5), (6, 7), (0, 2), (1, 3), (4, 6), (5, 7), (1, 2), (5, 6),
+    (0, 4), (3, 7), (1, 5), (2, 6), (2, 4), (3, 5), (3, 4),
+)  # fmt: skip
+"""Comparisons that leave the 4th and 5th of eight values in places 3 and 4 (Batcher's odd-even merge sort,
+1968, without those that only order the rest)."""
+
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+
+
+@njit(nogil=True, cache=True)
+def mirror(i, n):
+    """Index mirrored about the first and the last pixel; keeps its parity on an even-sized or any inner edge."""
+    if i < 0:
+        return -i
+    return 2 * (n - 1) - i if i >= n else i
+
+
+@njit(nogil=True, cache=True)
+def _sorted_neighbours(image, weight, y, x, values):
+    """Fill `values` with the valid pixels at distance 2, ascending; returns how many."""
+    h, w = image.shape
+    n = 0
+    for k in range(8):
+        j, i = mirror(y + _DY[k], h), mirror(x + _DX[k], w)
+        if not weight[j, i] > 0:
+            continue
+        value = image[j, i]
+        p = n
+        while p > 0 and values[p - 1] > value:
+            values[p] = values[p - 1]
+            p -= 1
+        values[p] = value
+        n += 1
+    return n
+
+
+@njit(nogil=True, cache=True)
+def _median(values, n):
+    return np.float32(0.5) * (values[(n - 1) // 2] + values[n // 2])
+
+
+@njit(nogil=True, cache=True)
+def _excess_beside(image, weight, y, x, values):
+    """How far the adjacent pixels stand above the medians of their own neighbours.
+
+    Returns the mean of the four, the mean without the highest, and the lowest of the four; NaN when fewer than
+    three can say.
+    """
+    h, w = image.shape
+    n, total, lowest, highest = 0, np.float32(0), np.float32(np.inf), np.float32(-np.inf)
+    for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
+        j, i = mirror(y + dy, h), mirror(x + dx, w)
+        if not weight[j, i] > 0:
+            continue
+        found = _sorted_neighbours(image, weight, j, i, values)
+        if found < 3:
+            continue
+        value = image[j, i] - _median(values, found)
+        lowest, highest = min(lowest, value), max(highest, value)
+        total += value
+        n += 1
+    if n < 3:
+        nothing = np.float32(np.nan)
+        return nothing, nothing, nothing
+    return total / n, (total - highest) / (n - 1), (total - lowest) / (n - 1)
+
+
+@njit(nogil=True, cache=True)
+def _is_alone(excess, mean, mean_of_rest, sigma):
+    """Whether the adjacent pixels' excess is too small for a star (or NaN: then nobody says so)."""
+    faint = _STAR_SHARE * excess - 3 * _BESIDE_SIGMA * sigma
+    bright = _RED_SHARE * excess + 2.2 * _BESIDE_SIGMA * sigma
+    if mean < min(faint, bright):
+        return True
+    # Two hot pixels side by side: only where the other three can be told from a star's by far.
+    return excess > 40 * sigma and mean_of_rest < _RED_SHARE * excess
+
+
+@njit(nogil=True, cache=True)
+def _judge(image, weight, y, x, sigma, n_sigma, values):
+    n = _sorted_neighbours(image, weight, y, x, values)
+    if n < 4:
+        return 0
+    # The third from the far side: two defects among eight neighbours hide nothing.
+    low, high = values[n // 4], values[n - 1 - n // 4]
+    limit = n_sigma * max(sigma, np.float32(_SLOPE_SHARE) * (high - low))
+    up, down = image[y, x] - high, low - image[y, x]
+    if max(up, down) <= limit:
+        return 0
+    mean, without_highest, without_lowest = _excess_beside(image, weight, y, x, values)
+    if up > limit and _is_alone(up, mean, without_highest, sigma):
+        return HOT
+    if down > limit and _is_alone(down, -mean, -without_lowest, sigma):
+        return COLD
+    return 0
+
+
+@njit(nogil=True, cache=True)
+def find_defects(
+    image: Floats,
+    weight: Floats,
+    sigma: Floats,
+    origin: tuple[int, int],
+    n_sigma: float,
+    out: Bytes,
+) -> None:
+    """Mark single pixels that stand out of a raw plane and are not stars.
+
+    A pixel is hot when its excess E over the third highest of the eight pixels at distance 2 is more than
+    `n_sigma`, and the mean excess of the four adjacent pixels over their own neighbours is less than
+    ``min(0.25 E - 1.7 sigma, 0.04 E + 1.3 sigma)``; cold the other way round. A star of FWHM 1.8 px centred on a
+    pixel puts 0.43 of that pixel's light in each adjacent one, times the ratio of its colours: 0.25 holds for ratios
+    down to 0.6 while E is so small that noise could hide the light, 0.04 for ratios down to 0.15 elsewhere.
+
+    Parameters
+    ----------
+    image : ndarray, float32, shape (h, w)
+        Raw samples, one plane; anything where the weight is 0.
+    weight : ndarray, float32, shape (h, w)
+        0 where there is no data; such pixels neither judge nor are judged.
+    sigma : ndarray, float32, shape (2, 2)
+        Sky noise of a sample by the parity of its row and column *in the frame*.
+    origin : tuple of int
+        (y, x) of the first pixel in the frame.
+    n_sigma : float
+        Threshold, in the larger of `sigma` and half the range of the middle four of the eight neighbours.
+    out : ndarray, uint8, shape (h, w)
+        Filled with 0, `HOT` or `COLD`. Right where `BORDER` pixels round a pixel are in the array, or end with
+        the sensor.
+    """
+    h, w = image.shape
+    values = np.empty(8, np.float32)
+    above, below = np.empty(w, np.uint8), np.empty(w, np.uint8)
+    for y in range(h):
+        out[y] = 0
+        if w < 5 or h < 5:
+            continue
+        _count_beyond(image, y, sigma[(y + origin[0]) & 1], origin[1], np.float32(n_sigma), above, below)
+        for x in range(w):
+            if (above[x] < 3 and below[x] < 3) or not weight[y, x] > 0:
+                continue
+            s = sigma[(y + origin[0]) & 1, (x + origin[1]) & 1]
+            out[y, x] = _judge(image, weight, y, x, s, np.float32(n_sigma), values)
+
+
+@njit(nogil=True, cache=True)
+def _count_beyond(image, y, sigma, origin_x, n_sigma, above, below):
+    """How many of the eight neighbours each pixel of a row stands above or below by `n_sigma`.
+
+    Plain loops over rows, which become vectors: all but a few pixels are settled here.
+    """
+    h, w = image.shape
+    limit = np.empty(w, np.float32)
+    for x in range(w):
+        limit[x] = n_sigma * sigma[(x + origin_x) & 1]
+    above[:], below[:] = 0, 0
+    row = image[y]
+    for k in range(8):
+        other, dx = image[mirror(y + _DY[k], h)], _DX[k]
+        first, last = max(-dx, 0), min(w - dx, w)
+        shifted = other[first + dx : last + dx]
+        here, far = row[first:last], limit[first:last]
+        up, down = above[first:last], below[first:last]
+        for x in range(here.size):
+            difference = here[x] - shifted[x]
+            up[x] += np.uint8(difference > far[x])
+            down[x] += np.uint8(difference < -far[x])
+        for x in range(w):
+            if first <= x < last:
+                continue
+            difference = row[x] - other[mirror(x + dx, w)]
+            above[x] += np.uint8(difference > limit[x])
+            below[x] += np.uint8(difference < -limit[x])
+
+
+@njit(nogil=True, cache=True)
+def add_residuals(image: Floats, weight: Floats, sigma: Floats, total: npt.NDArray[np.int32]) -> None:
+    """Add a whole frame's residuals against the median of the eight pixels at distance 2.
+
+    Parameters
+    ----------
+    image, weight : ndarray, float32, shape (h, w)
+        One raw frame, from its first pixel.
+    sigma : ndarray, float32, shape (2, 2)
+        Sky noise by parity of row and column.
+    total : ndarray, int32, shape (h, w)
+        Changed: + residual in units of ``sigma / RESIDUAL_UNIT``, cut at `RESIDUAL_CLIP` sigma. Whole numbers,
+        so that sums do not depend on the order of frames.
+    """
+    h, w = image.shape
+    if w < 5 or h < 5:
+        return
+    rows, bad = np.empty((8, w), np.float32), np.empty(w, np.uint8)
+    for y in range(h):
+        bad[:] = 0
+        for k in range(8):
+            _shift_row(image, weight, y + _DY[k], _DX[k], rows[k], bad)
+        for a, b in _MEDIAN_OF_8:
+            _order_rows(rows[a], rows[b])
+        for x in range(w):
+            s = sigma[y & 1, x & 1]
+            residual = (image[y, x] - np.float32(0.5) * (rows[3, x] + rows[4, x])) / s
+            residual = min(max(residual, np.float32(-RESIDUAL_CLIP)), np.float32(RESIDUAL_CLIP))
+            counts = weight[y, x] > 0 and bad[x] == 0
+            total[y, x] += np.int32(np.rint(residual * RESIDUAL_UNIT)) if counts else 0
+
+
+@njit(nogil=True, cache=True)
+def _shift_row(image, weight, y, dx, row, bad):
+    """Copy row `y` (mirrored), moved by `dx`, to `row`; raise `bad` where it has no weight."""
+    w = row.size
+    y = mirror(y, image.shape[0])
+    first, last = max(-dx, 0), min(w - dx, w)
+    row[first:last] = image[y, first + dx : last + dx]
+    seen, flags = weight[y, first + dx : last + dx], bad[first:last]
+    for x in range(seen.size):
+        flags[x] |= np.uint8(not seen[x] > 0)
+    for x in range(w):
+        if not first <= x < last:
+            row[x] = image[y, mirror(x + dx, w)]
+            bad[x] |= np.uint8(not weight[y, mirror(x + dx, w)] > 0)
+
+
+@njit(nogil=True, cache=True)
+def _order_rows(a, b):
+    """The smaller of each pair to `a`, the larger to `b`."""
+    for x in range(a.size):
+        low, high = min(a[x], b[x]), max(a[x], b[x])
+        a[x], b[x] = low, high

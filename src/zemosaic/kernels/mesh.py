@@ -1,0 +1,282 @@
+"""Robust means of small blocks of pixels. Serial, nogil; arrays and numbers only."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+__all__ = ["block_levels", "block_means", "grow_mask", "paint_discs", "subtract_mesh", "valid_bounds"]
+
+
+@njit(nogil=True, cache=True)
+def select(values, n, k):
+    """The k-th smallest of ``values[:n]`` (k from 0); reorders `values`. Hoare's selection."""
+    low, high = 0, n - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k <= j:
+            high = j
+        elif k >= i:
+            low = i
+        else:
+            break
+    return values[k]
+
+
+@njit(nogil=True, cache=True)
+def block_levels(data, bad, y_edges, x_edges, step, floor, level, sigma, n_used, n_floor):
+    """Median, pixel noise and counts of each block, from every `step`-th row.
+
+    Parameters
+    ----------
+    data : float32 (h, w)
+    bad : uint8 (h, w), 0 where a pixel counts
+    y_edges, x_edges : int64, block boundaries
+    step : int, take every step-th row
+    floor : float32, value at which the data are cut off below; pixels at it are counted
+    level, sigma : float32 (ny, nx), output
+        Median; noise of a pixel from differences of horizontal neighbours (clipped at 3 sigma and corrected for
+        it), so neither gradients nor most of a star's light enter.
+    n_used, n_floor : int32 (ny, nx), output
+        Pixels used and pixels at or below the floor.
+    """
+    ny, nx = level.shape
+    largest = 0
+    for j in range(ny):
+        for i in range(nx):
+            largest = max(largest, (y_edges[j + 1] - y_edges[j]) * (x_edges[i + 1] - x_edges[i]))
+    values = np.empty(largest, np.float32)
+    steps = np.empty(largest, np.float32)
+    for j in range(ny):
+        for i in range(nx):
+            n, m, at_floor = 0, 0, 0
+            for y in range(y_edges[j], y_edges[j + 1], step):
+                previous_good = False
+                for x in range(x_edges[i], x_edges[i + 1]):
+                    if bad[y, x] != 0:
+                        previous_good = False
+                        continue
+                    v = data[y, x]
+                    values[n] = v
+                    n += 1
+                    if v <= floor:
+                        at_floor += 1
+                        previous_good = False
+                        continue
+                    if previous_good:
+                        steps[m] = abs(v - data[y, x - 1])
+                        m += 1
+                    previous_good = True
+            n_used[j, i] = n
+            n_floor[j, i] = at_floor
+            level[j, i] = select(values, n, n // 2) if n > 0 else 0.0
+            sigma[j, i] = _clipped_rms(steps, m) / math.sqrt(2.0)
+
+
+@njit(nogil=True, cache=True)
+def _clipped_rms(magnitudes, n):
+    """Gaussian sigma of values given their magnitudes, outliers beyond 3 sigma left out."""
+    if n < 8:
+        return np.nan
+    # The median magnitude may be quantised (integer data); it only starts the clipping.
+    limit = 3.0 * 1.4826 * max(float(select(magnitudes, n, n // 2)), 0.0) + 1e-30
+    rms = 0.0
+    for _ in range(4):
+        total, count = 0.0, 0
+        for k in range(n):
+            if magnitudes[k] <= limit:
+                total += magnitudes[k] * magnitudes[k]
+                count += 1
+        if count == 0:
+            return np.nan
+        rms = math.sqrt(total / count) * 1.01352  # a Gaussian cut at 3 sigma has an rms of 0.98666
+        if rms == 0.0:
+            # More than half of the differences vanish: coarse quantisation. Take all of them.
+            limit = 3.0e38
+            continue
+        limit = 3.0 * rms
+    return rms
+
+
+@njit(nogil=True, cache=True)
+def block_means(data, bad, y_edges, x_edges, kappa, quantile, shift, spread, min_pixels, mean, error, xs, ys):
+    """Clipped mean of each block, its error, and the mean position of its good pixels.
+
+    The clip is symmetric about the block's median, `kappa` times its robust scatter. Data cut off at a floor have
+    a biased mean: with `quantile` > 0 the block's value is that quantile minus `shift`. Blocks with fewer than
+    `min_pixels` good pixels get error inf.
+
+    Parameters
+    ----------
+    data : float32 (h, w); bad : uint8 (h, w); y_edges, x_edges : int64
+    kappa : float
+    quantile, shift, spread : float
+        Quantile to take (0: clipped mean), what to subtract from it, and its error times the root of the number
+        of pixels.
+    min_pixels : int
+    mean, error, xs, ys : float32 (ny, nx), output
+    """
+    ny, nx = mean.shape
+    largest = 0
+    for j in range(ny):
+        for i in range(nx):
+            largest = max(largest, (y_edges[j + 1] - y_edges[j]) * (x_edges[i + 1] - x_edges[i]))
+    values = np.empty(largest, np.float32)
+    some = np.empty(largest, np.float32)
+    for j in range(ny):
+        for i in range(nx):
+            n, sx, sy = 0, 0.0, 0.0
+            for y in range(y_edges[j], y_edges[j + 1]):
+                row, row_x = 0, 0.0
+                for x in range(x_edges[i], x_edges[i + 1]):
+                    if bad[y, x] == 0:
+                        values[n] = data[y, x]
+                        n += 1
+                        row += 1
+                        row_x += x
+                sx += row_x
+                sy += row * y
+            if n < min_pixels or n < 8:
+                mean[j, i], error[j, i] = 0.0, np.inf
+                xs[j, i], ys[j, i] = 0.5 * (x_edges[i] + x_edges[i + 1] - 1), 0.5 * (y_edges[j] + y_edges[j + 1] - 1)
+                continue
+            xs[j, i], ys[j, i] = sx / n, sy / n
+            if quantile > 0:
+                mean[j, i] = select(values, n, int(quantile * n)) - shift
+                error[j, i] = spread / math.sqrt(n)
+            else:
+                mean[j, i], error[j, i] = _clipped_mean(values, some, n, kappa)
+
+
+@njit(nogil=True, cache=True)
+def _clipped_mean(values, some, n, kappa):
+    """Mean and error of ``values[:n]`` within kappa sigma of the median."""
+    # About 128 values are enough to place the clip; selecting among all of them would cost most of the time.
+    step = max(n // 128, 1)
+    m = 0
+    for k in range(0, n, step):
+        some[m] = values[k]
+        m += 1
+    median = float(select(some, m, m // 2))
+    for k in range(m):
+        some[k] = abs(some[k] - median)
+    sigma = 1.4826 * float(select(some, m, m // 2)) + 1e-30
+    centre = median
+    for _ in range(2):
+        shift, squares, count = _moments_within(values, n, median, centre - kappa * sigma, centre + kappa * sigma)
+        if count < 8:
+            return median, 1.2533 * sigma / math.sqrt(n)
+        centre = median + shift
+        sigma = math.sqrt(max(squares - shift * shift, 1e-30))
+    return centre, sigma / math.sqrt(count)
+
+
+@njit(nogil=True, cache=True)
+def _moments_within(values, n, origin, low, high):
+    """Mean and mean square about `origin`, and count, of ``values[:n]`` from `low` to `high`."""
+    total, squares, count = 0.0, 0.0, 0
+    for k in range(n):
+        v = values[k]
+        if low <= v <= high:
+            d = v - origin
+            total += d
+            squares += d * d
+            count += 1
+    if count == 0:
+        return 0.0, 0.0, 0
+    return total / count, squares / count, count
+
+
+@njit(nogil=True, cache=True)
+def subtract_mesh(data, bad, mesh, y_centres, x_centres, out):
+    """``out = data - mesh`` with the mesh interpolated bilinearly between block centres; 0 where bad.
+
+    Beyond the outermost centres the mesh is held constant.
+    """
+    h, w = data.shape
+    ny, nx = mesh.shape
+    column = np.empty(w, np.int64)
+    share = np.empty(w, np.float32)
+    i = 0
+    for x in range(w):
+        while i < nx - 2 and x_centres[i + 1] <= x:
+            i += 1
+        column[x] = i
+        if nx == 1:
+            share[x] = 0.0
+        else:
+            share[x] = min(max((x - x_centres[i]) / (x_centres[i + 1] - x_centres[i]), 0.0), 1.0)
+    line = np.empty(nx, np.float32)
+    j = 0
+    for y in range(h):
+        while j < ny - 2 and y_centres[j + 1] <= y:
+            j += 1
+        f = 0.0
+        if ny > 1:
+            f = min(max((y - y_centres[j]) / (y_centres[j + 1] - y_centres[j]), 0.0), 1.0)
+        below = min(j + 1, ny - 1)
+        for k in range(nx):
+            line[k] = mesh[j, k] * (1 - f) + mesh[below, k] * f
+        for x in range(w):
+            if bad[y, x] != 0:
+                out[y, x] = 0.0
+            else:
+                a = column[x]
+                out[y, x] = data[y, x] - (line[a] + (line[min(a + 1, nx - 1)] - line[a]) * share[x])
+
+
+@njit(nogil=True, cache=True)
+def paint_discs(mask, x, y, radius):
+    """Set ``mask`` to 1 inside discs; parts outside the image are cut off."""
+    h, w = mask.shape
+    for k in range(len(x)):
+        r = radius[k]
+        for yy in range(max(int(math.ceil(y[k] - r)), 0), min(int(math.floor(y[k] + r)) + 1, h)):
+            half = math.sqrt(max(r * r - (yy - y[k]) ** 2, 0.0))
+            for xx in range(max(int(math.ceil(x[k] - half)), 0), min(int(math.floor(x[k] + half)) + 1, w)):
+                mask[yy, xx] = 1
+
+
+@njit(nogil=True, cache=True)
+def grow_mask(objects, radius, mask):
+    """Set ``mask`` to 1 within `radius` (a square) of pixels of any pixel of `objects` that is not 0."""
+    h, w = mask.shape
+    for y in range(h):
+        for x in range(w):
+            if objects[y, x] != 0:
+                for yy in range(max(y - radius, 0), min(y + radius + 1, h)):
+                    for xx in range(max(x - radius, 0), min(x + radius + 1, w)):
+                        mask[yy, xx] = 1
+
+
+@njit(nogil=True, cache=True)
+def valid_bounds(weight, bad):
+    """Mark pixels where any channel has no weight in `bad`; bounds (y0, y1, x0, x1) of the others."""
+    c, h, w = weight.shape
+    y0, y1, x0, x1 = h, 0, w, 0
+    for y in range(h):
+        first, last = w, -1
+        for x in range(w):
+            good = True
+            for k in range(c):
+                good = good and weight[k, y, x] > 0
+            bad[y, x] = 0 if good else 1
+            if good:
+                first = min(first, x)
+                last = x
+        if last >= 0:
+            y0, y1 = min(y0, y), y + 1
+            x0, x1 = min(x0, first), max(x1, last + 1)
+    return y0, y1, x0, x1

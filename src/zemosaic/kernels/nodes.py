@@ -1,0 +1,326 @@
+"""Operators of the background solve: sky nodes and per-image surfaces. Serial, nogil; never the whole matrix.
+
+A block's model is the bilinear interpolation of four sky nodes plus its image's columns: the polynomial terms of
+degree 0..order at (u, v) and, where given, one extra column. `cell` is the flat index of the node at the block's
+lower left corner on a grid of `nx` nodes a row; blocks of image i are ``start[i]:start[i + 1]``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+__all__ = [
+    "apply_schur",
+    "block_residuals",
+    "build_normals",
+    "cell_excess",
+    "coarse_surfaces",
+    "list_local_nodes",
+    "node_depth",
+    "perturb",
+    "recover_surfaces",
+    "reduced_rhs",
+]
+
+
+@njit(nogil=True, cache=True)
+def _columns(u, v, order, extra, out):
+    """Fill `out` with the polynomial terms, ordered by degree, then by the power of v; then the extra column."""
+    q = 0
+    for degree in range(order + 1):
+        for j in range(degree + 1):
+            out[q] = u ** (degree - j) * v**j
+            q += 1
+    if q < len(out):
+        out[q] = extra
+
+
+@njit(nogil=True, cache=True)
+def list_local_nodes(start, cell, nx, n_nodes, local_start, local_nodes):
+    """List the nodes each image touches; returns their total number.
+
+    Parameters
+    ----------
+    start : int64 (n + 1,); cell : int32 (blocks,)
+    local_start : int64 (n + 1,), output
+    local_nodes : int32, output; an empty array only counts
+    """
+    last_image = np.full(n_nodes, -1, np.int32)
+    total = 0
+    for i in range(len(start) - 1):
+        local_start[i] = total
+        for b in range(start[i], start[i + 1]):
+            for corner in range(4):
+                node = cell[b] + (corner & 1) + (corner >> 1) * nx
+                if last_image[node] != i:
+                    last_image[node] = i
+                    if len(local_nodes) > 0:
+                        local_nodes[total] = node
+                    total += 1
+    local_start[len(start) - 1] = total
+    return total
+
+
+@njit(nogil=True, cache=True)
+def build_normals(
+    start, cell, fx, fy, u, v, extra, value, weight, order, nx, local_start, local_nodes, cross, own, rhs_own, stencil,
+    rhs_sky,
+):  # fmt: skip
+    """Normal equations: each image's own block, its cross block with the sky, and the sky's 9-point stencil.
+
+    Parameters
+    ----------
+    fx, fy, u, v : float32 (blocks,); extra : float32 (blocks,) or (0,)
+    value, weight : float32 (blocks,)
+    cross : float64 (locals, k), own : float64 (n, k, k), rhs_own : float64 (n, k), output
+    stencil : float64 (nodes, 9), rhs_sky : float64 (nodes,), output
+    """
+    k = own.shape[1]
+    columns = np.empty(k)
+    local_of = np.empty(len(rhs_sky), np.int32)
+    share = np.empty(4)
+    cross[:] = 0.0
+    own[:] = 0.0
+    rhs_own[:] = 0.0
+    stencil[:] = 0.0
+    rhs_sky[:] = 0.0
+    has_extra = len(extra) > 0
+    for i in range(len(start) - 1):
+        for a in range(local_start[i], local_start[i + 1]):
+            local_of[local_nodes[a]] = a
+        for b in range(start[i], start[i + 1]):
+            w = float(weight[b])
+            if w == 0.0:
+                continue
+            _columns(float(u[b]), float(v[b]), order, float(extra[b]) if has_extra else 0.0, columns)
+            share[0], share[1] = (1.0 - fx[b]) * (1.0 - fy[b]), fx[b] * (1.0 - fy[b])
+            share[2], share[3] = (1.0 - fx[b]) * fy[b], float(fx[b]) * fy[b]
+            wv = w * value[b]
+            for p in range(k):
+                rhs_own[i, p] += wv * columns[p]
+                wp = w * columns[p]
+                for q in range(p + 1):
+                    own[i, p, q] += wp * columns[q]
+            for c in range(4):
+                node = cell[b] + (c & 1) + (c >> 1) * nx
+                ws = w * share[c]
+                rhs_sky[node] += wv * share[c]
+                a = local_of[node]
+                for p in range(k):
+                    cross[a, p] += ws * columns[p]
+                for d in range(4):
+                    dx, dy = (d & 1) - (c & 1), (d >> 1) - (c >> 1)
+                    stencil[node, 4 + dx + 3 * dy] += ws * share[d]
+        for p in range(k):
+            for q in range(p + 1, k):
+                own[i, p, q] = own[i, q, p]
+
+
+@njit(nogil=True, cache=True)
+def apply_schur(x, stencil, nx, local_start, local_nodes, cross, own_inverse, out):
+    """Sky normal matrix with all surfaces eliminated, times x: ``N x - sum_i C_i P_i^-1 C_i^T x``."""
+    n = len(x)
+    for node in range(n):
+        total = 0.0
+        for s in range(9):
+            other = node + (s % 3 - 1) + (s // 3 - 1) * nx
+            if 0 <= other < n:
+                total += stencil[node, s] * x[other]
+        out[node] = total
+    k = cross.shape[1]
+    t, y = np.empty(k), np.empty(k)
+    for i in range(len(local_start) - 1):
+        t[:] = 0.0
+        for a in range(local_start[i], local_start[i + 1]):
+            xa = x[local_nodes[a]]
+            for p in range(k):
+                t[p] += cross[a, p] * xa
+        for p in range(k):
+            y[p] = 0.0
+            for q in range(k):
+                y[p] += own_inverse[i, p, q] * t[q]
+        for a in range(local_start[i], local_start[i + 1]):
+            total = 0.0
+            for p in range(k):
+                total += cross[a, p] * y[p]
+            out[local_nodes[a]] -= total
+
+
+@njit(nogil=True, cache=True)
+def recover_surfaces(sky, local_start, local_nodes, cross, own_inverse, rhs_own, out):
+    """Each image's coefficients given the sky: ``P_i^-1 (r_i - C_i^T sky)``, into ``out`` (n, k)."""
+    k = cross.shape[1]
+    t = np.empty(k)
+    for i in range(len(local_start) - 1):
+        for p in range(k):
+            t[p] = rhs_own[i, p]
+        for a in range(local_start[i], local_start[i + 1]):
+            xa = sky[local_nodes[a]]
+            for p in range(k):
+                t[p] -= cross[a, p] * xa
+        for p in range(k):
+            out[i, p] = 0.0
+            for q in range(k):
+                out[i, p] += own_inverse[i, p, q] * t[q]
+
+
+@njit(nogil=True, cache=True)
+def reduced_rhs(rhs_sky, rhs_own, local_start, local_nodes, cross, own_inverse, out):
+    """Right-hand side of the Schur system: ``r_sky - sum_i C_i P_i^-1 r_i``."""
+    out[:] = rhs_sky
+    k = cross.shape[1]
+    y = np.empty(k)
+    for i in range(len(local_start) - 1):
+        for p in range(k):
+            y[p] = 0.0
+            for q in range(k):
+                y[p] += own_inverse[i, p, q] * rhs_own[i, q]
+        for a in range(local_start[i], local_start[i + 1]):
+            total = 0.0
+            for p in range(k):
+                total += cross[a, p] * y[p]
+            out[local_nodes[a]] -= total
+
+
+@njit(nogil=True, cache=True)
+def block_residuals(
+    start, cell, fx, fy, u, v, extra, value, order, nx, sky, surfaces, residual
+):  # fmt: skip
+    """``residual = value - bilinear(sky) - columns . surface`` of every block; float32 (blocks,)."""
+    k = surfaces.shape[1]
+    columns = np.empty(k)
+    has_extra = len(extra) > 0
+    for i in range(len(start) - 1):
+        for b in range(start[i], start[i + 1]):
+            _columns(float(u[b]), float(v[b]), order, float(extra[b]) if has_extra else 0.0, columns)
+            c = cell[b]
+            low = sky[c] * (1.0 - fx[b]) + sky[c + 1] * fx[b]
+            high = sky[c + nx] * (1.0 - fx[b]) + sky[c + nx + 1] * fx[b]
+            model = low * (1.0 - fy[b]) + high * fy[b]
+            for p in range(k):
+                model += columns[p] * surfaces[i, p]
+            residual[b] = value[b] - model
+
+
+@njit(nogil=True, cache=True)
+def perturb(seed, start, cell, fx, fy, u, v, extra, weight, order, nx, prior, rhs_own, rhs_sky):
+    """Right-hand sides of one random draw: what unit noise in data and priors would add.
+
+    Solving with them gives a draw from the solution's error distribution (perturb and solve).
+
+    Parameters
+    ----------
+    seed : int
+    prior : float64 (n, k), precision of each coefficient
+    rhs_own : float64 (n, k), rhs_sky : float64 (nodes,), output
+    """
+    np.random.seed(seed)
+    k = prior.shape[1]
+    columns = np.empty(k)
+    has_extra = len(extra) > 0
+    rhs_sky[:] = 0.0
+    for i in range(len(start) - 1):
+        for p in range(k):
+            rhs_own[i, p] = np.sqrt(prior[i, p]) * np.random.standard_normal()
+        for b in range(start[i], start[i + 1]):
+            if weight[b] == 0.0:
+                continue
+            e = np.sqrt(weight[b]) * np.random.standard_normal()
+            _columns(float(u[b]), float(v[b]), order, float(extra[b]) if has_extra else 0.0, columns)
+            for p in range(k):
+                rhs_own[i, p] += e * columns[p]
+            c = cell[b]
+            rhs_sky[c] += e * (1.0 - fx[b]) * (1.0 - fy[b])
+            rhs_sky[c + 1] += e * fx[b] * (1.0 - fy[b])
+            rhs_sky[c + nx] += e * (1.0 - fx[b]) * fy[b]
+            rhs_sky[c + nx + 1] += e * fx[b] * fy[b]
+
+
+@njit(nogil=True, cache=True)
+def coarse_surfaces(
+    nx, factor, coarse_nx, n_coarse, spline, local_start, local_nodes, cross, own_inverse, rows, cols, values
+):  # fmt: skip
+    """What eliminating the surfaces takes from the coarse sky matrix, ``(R^T C_i) P_i^-1 (R^T C_i)^T``, as triplets.
+
+    R takes coarse to fine nodes: quadratic B-splines, `factor` fine nodes apart. Returns the number of triplets;
+    empty `rows` only counts. Duplicates add up.
+
+    Parameters
+    ----------
+    spline : float64 (factor, 3), weights of the three coarse nodes at each fine node of a cell
+    """
+    k = cross.shape[1]
+    place = np.full(n_coarse, -1, np.int32)
+    listed = np.empty(n_coarse, np.int32)
+    gathered = np.zeros((n_coarse, k))
+    y = np.empty(k)
+    total = 0
+    count_only = len(rows) == 0
+    for i in range(len(local_start) - 1):
+        n = 0
+        for a in range(local_start[i], local_start[i + 1]):
+            iy, ix = local_nodes[a] // nx, local_nodes[a] % nx
+            for dy in range(3):
+                for dx in range(3):
+                    node = (iy // factor + dy) * coarse_nx + ix // factor + dx
+                    if place[node] < 0:
+                        place[node] = n
+                        listed[n] = node
+                        gathered[n, :] = 0.0
+                        n += 1
+                    if count_only:
+                        continue
+                    share = spline[iy % factor, dy] * spline[ix % factor, dx]
+                    for p in range(k):
+                        gathered[place[node], p] += share * cross[a, p]
+        if not count_only:
+            for a in range(n):
+                for p in range(k):
+                    y[p] = 0.0
+                    for q in range(k):
+                        y[p] += own_inverse[i, p, q] * gathered[a, q]
+                for b in range(n):
+                    entry = 0.0
+                    for p in range(k):
+                        entry += gathered[b, p] * y[p]
+                    at = total + a * n + b
+                    rows[at], cols[at], values[at] = listed[a], listed[b], entry
+        total += n * n
+        for a in range(n):
+            place[listed[a]] = -1
+    return total
+
+
+@njit(nogil=True, cache=True)
+def cell_excess(cell, residual, error, before, floor, count, excess):
+    """Sum over each cell's blocks of squared residual minus squared error, outliers cut; and their number.
+
+    Parameters
+    ----------
+    cell : int32 (blocks,); residual, error : float32 (blocks,), error 0 leaves a block out
+    before : float64 (nodes,), variance of the structure found so far
+    floor : float, a squared error that any cut is at least of the order of
+    count, excess : float64 (nodes,), output
+    """
+    count[:] = 0.0
+    excess[:] = 0.0
+    for b in range(len(cell)):
+        if error[b] > 0.0:
+            noise2 = float(error[b]) * error[b]
+            # A trail or a star in one block must not count as structure.
+            square = min(float(residual[b]) * residual[b], 9.0 * (noise2 + before[cell[b]] + floor))
+            count[cell[b]] += 1.0
+            excess[cell[b]] += square - noise2
+
+
+@njit(nogil=True, cache=True)
+def node_depth(cell, fx, fy, weight, nx, out):
+    """Summed weight of the blocks round each node, shared out bilinearly; float64 (nodes,)."""
+    out[:] = 0.0
+    for b in range(len(cell)):
+        w, c = float(weight[b]), cell[b]
+        out[c] += w * (1.0 - fx[b]) * (1.0 - fy[b])
+        out[c + 1] += w * fx[b] * (1.0 - fy[b])
+        out[c + nx] += w * (1.0 - fx[b]) * fy[b]
+        out[c + nx + 1] += w * fx[b] * fy[b]

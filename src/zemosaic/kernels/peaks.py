@@ -1,0 +1,107 @@
+"""Find the peaks of stars on a background-free image. Serial, nogil."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+__all__ = ["SMOOTHED_NOISE", "find_peaks", "mark_objects", "smooth"]
+
+SMOOTHED_NOISE = 0.375
+"""Noise of `smooth`'s output over that of its input, for white noise: (6 / 16)."""
+
+_DIRECTIONS = np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [1, -1], [-1, 1], [-1, -1]], np.int64)
+
+
+@njit(nogil=True, cache=True)
+def smooth(image, out):
+    """3 x 3 binomial smoothing (1 2 1 times 1 2 1 over 16), float32; the border is copied."""
+    h, w = image.shape
+    out[0, :] = image[0, :]
+    out[h - 1, :] = image[h - 1, :]
+    line = np.empty(w, np.float32)
+    for y in range(1, h - 1):
+        for x in range(w):
+            line[x] = image[y - 1, x] + 2 * image[y, x] + image[y + 1, x]
+        out[y, 0], out[y, w - 1] = image[y, 0], image[y, w - 1]
+        for x in range(1, w - 1):
+            out[y, x] = (line[x - 1] + 2 * line[x] + line[x + 1]) * np.float32(0.0625)
+
+
+@njit(nogil=True, cache=True)
+def find_peaks(smoothed, threshold, y_edges, x_edges, reach, drop, xs, ys, heights):
+    """Local maxima that stand clear of everything round them; returns their number.
+
+    A peak is higher than its eight neighbours and than the threshold of its block, and higher, by the threshold and
+    by `drop` of its height, than the image at `reach` pixels in each of eight directions: a bump on the flank of a
+    brighter star has a higher side and is none.
+
+    Parameters
+    ----------
+    smoothed : float32 (h, w)
+    threshold : float32 (ny, nx), by block; y_edges, x_edges : int64, block boundaries
+    reach : int
+    drop : float
+    xs, ys : int64, heights : float32, output; when they are full the search ends
+    """
+    h, w = smoothed.shape
+    ny, nx = threshold.shape
+    n = 0
+    for j in range(ny):
+        for i in range(nx):
+            limit = threshold[j, i]
+            for y in range(max(y_edges[j], 1), min(y_edges[j + 1], h - 1)):
+                for x in range(max(x_edges[i], 1), min(x_edges[i + 1], w - 1)):
+                    v = smoothed[y, x]
+                    if v <= limit or not _is_top(smoothed, y, x, v):
+                        continue
+                    if _stands_clear(smoothed, y, x, v - max(limit, drop * v), reach):
+                        if n == len(xs):
+                            return n
+                        xs[n], ys[n], heights[n] = x, y, v
+                        n += 1
+    return n
+
+
+@njit(nogil=True, cache=True)
+def _is_top(image, y, x, v):
+    # Ties (saturated plateaus) go to the first pixel in reading order.
+    return (
+        v > image[y - 1, x - 1] and v > image[y - 1, x] and v > image[y - 1, x + 1] and v > image[y, x - 1]
+        and v >= image[y, x + 1] and v >= image[y + 1, x - 1] and v >= image[y + 1, x] and v >= image[y + 1, x + 1]
+    )  # fmt: skip
+
+
+@njit(nogil=True, cache=True)
+def _stands_clear(image, y, x, ceiling, reach):
+    h, w = image.shape
+    for d in range(8):
+        yy, xx = y + reach * _DIRECTIONS[d, 0], x + reach * _DIRECTIONS[d, 1]
+        if 0 <= yy < h and 0 <= xx < w and image[yy, xx] > ceiling:
+            return False
+    return True
+
+
+@njit(nogil=True, cache=True)
+def mark_objects(smoothed, threshold, y_edges, x_edges, most, objects):
+    """``objects = 1`` where the image is above its block's threshold, else 0.
+
+    Blocks of which more than the share `most` is so are nebulosity and marked nowhere.
+
+    Parameters
+    ----------
+    smoothed : float32 (h, w); threshold : float32 (ny, nx); objects : uint8 (h, w), output
+    """
+    ny, nx = threshold.shape
+    for j in range(ny):
+        for i in range(nx):
+            n = 0
+            limit = threshold[j, i]
+            for y in range(y_edges[j], y_edges[j + 1]):
+                # Two plain loops: each is vectorised, one doing both is not.
+                for x in range(x_edges[i], x_edges[i + 1]):
+                    objects[y, x] = np.uint8(smoothed[y, x] > limit)
+                for x in range(x_edges[i], x_edges[i + 1]):
+                    n += objects[y, x]
+            if n > most * (y_edges[j + 1] - y_edges[j]) * (x_edges[i + 1] - x_edges[i]):
+                objects[y_edges[j] : y_edges[j + 1], x_edges[i] : x_edges[i + 1]] = 0

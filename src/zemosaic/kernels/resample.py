@@ -1,0 +1,422 @@
+"""Point-sampling kernels: nearest, bilinear and Lanczos, aware of weights and edges.
+
+The value of an output pixel is the kernel's sum over frame pixels about the position of its centre. Pixels of
+weight 0, and all outside the window, are holes: what lies under them is never used. Where a kernel loses a small
+part of its taps to holes the rest is renormalised, where it loses more the result has weight 0.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from zemosaic.kernels.lanczos import N_PHASES, WIDTH, dot4, dot6, dot8, lanczos_table
+from zemosaic.kernels.lattice import (
+    FLAG_SATURATED,
+    as_rows,
+    get_row,
+    interpolate_row,
+    mark_row,
+    store_row,
+    taper_row,
+)
+
+__all__ = ["KERNEL_TAPS", "MAX_LOST", "check_arrays", "resample"]
+
+KERNEL_TAPS = {"nearest": 1, "bilinear": 2, "lanczos2": 4, "lanczos3": 6, "lanczos4": 8}
+"""Taps per axis of each kernel."""
+
+MAX_LOST = 0.05
+"""Largest share of a kernel's total |tap| that holes may take.
+
+A lost tap shifts the value by at most its share times the difference between the missing pixel and the result.
+At 5 % Lanczos-3 survives a hole in its outer rings (the second ring's largest share is 3.5 %) and not one among the
+nearest four pixels (15.7 % at mid-pixel), so the pixel nearest to a position is never a hole.
+"""
+
+# Why a position needs more than the plain sum; bits of the flag plane.
+_HOLE, _UNEVEN, _SATURATED = np.uint8(1), np.uint8(2), np.uint8(FLAG_SATURATED)
+_PAD = 8  # pixels round the window that count as holes; at least WIDTH - 1 and half a kernel
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Bytes = npt.NDArray[np.uint8]
+Corners = tuple[int, int, int, int]
+
+
+def resample(
+    data: Floats,
+    weight: Floats,
+    *,
+    origin: tuple[int, int],
+    nodes_xy: Doubles,
+    nodes_scale: Doubles,
+    nodes_offset: Doubles,
+    step: int,
+    start: tuple[int, int],
+    inverse_variance: Doubles,
+    taper_box: Corners,
+    taper_px: float,
+    kernel: str,
+    clamp: float = 0.0,
+    saturation: float = math.inf,
+    out_values: Floats,
+    out_weights: Floats,
+    out_alpha: Bytes,
+    target: Corners | None = None,
+) -> None:
+    """Resample a window of a frame onto output pixels by one of the point-sampling kernels.
+
+    Parameters
+    ----------
+    data : ndarray, float32, shape (c, h, w)
+        Raw samples: finite, and anything at all where the weight is 0.
+    weight : ndarray, float32, shape (1, h, w) or (c, h, w)
+        Relative inverse variance, 1 for a plain pixel; 0 (or less, or NaN) where there is no data.
+    origin : tuple of int
+        (y, x) of the window's first pixel in the frame.
+    nodes_xy : ndarray, float64, shape (2, ny, nx)
+        Frame coordinates (x, y) at the lattice nodes; NaN where there are none.
+    nodes_scale, nodes_offset : ndarray, float64, shape (c, ny, nx)
+        Correction at the nodes: ``value = scale * sample - offset``.
+    step : int
+        Output pixels between two nodes.
+    start : tuple of int
+        (y, x) of the first output pixel relative to node (0, 0). The nodes must reach beyond the last pixel.
+    inverse_variance : ndarray, float64, shape (c,)
+        ``1 / sigma^2`` of a raw sample of weight 1.
+    taper_box : tuple of int
+        (y0, y1, x0, x1), the frame's valid region: positions outside its pixels get weight 0.
+    taper_px : float
+        Distance from the box's edge, in frame pixels, over which alpha rises from 0 to 1
+        (`zemosaic.kernels.lattice.taper_row`); 0 for none.
+    kernel : str
+        A key of `KERNEL_TAPS`.
+    clamp : float
+        Lanczos only: how far (0 to 1) a value is pulled into the range of its four nearest pixels.
+    saturation : float
+        Raw level at and above which a sample is flagged; inf for none.
+    out_values, out_weights : ndarray, float32, shape (c, H, W)
+        Filled with corrected values and with ``alpha / 127 * m * inverse_variance / scale^2``, m the weight
+        interpolated bilinearly (holes count 0; for "nearest" the pixel's own). A value's variance is therefore
+        ``(alpha / 127) / weight``. Both are 0 where there is no result.
+    out_alpha : ndarray, uint8, shape (H, W)
+        1 to 127 where any channel has weight, else 0; bit 128 where one of the four nearest samples is saturated.
+    target : tuple of int, optional
+        (y0, y1, x0, x1), the part of the out arrays to fill (default: all); `start` belongs to its first pixel.
+
+    Raises
+    ------
+    ValueError
+        For an unknown kernel, shapes that do not fit, or nodes that do not cover the pixels.
+
+    Notes
+    -----
+    The result of a pixel depends on its position, its cell and the pixels under its kernel, and on nothing else:
+    not on the window nor on how the output was cut, to the last bit.
+    """
+    if kernel not in KERNEL_TAPS:
+        raise ValueError(f"kernel must be one of {', '.join(KERNEL_TAPS)}, got '{kernel}'")
+    target = target or (0, out_alpha.shape[0], 0, out_alpha.shape[1])
+    check_arrays(
+        data, weight, nodes_xy, nodes_scale, nodes_offset, step, start, out_values, out_weights, out_alpha, target
+    )
+    n_taps = KERNEL_TAPS[kernel]
+    _resample(
+        data,
+        weight,
+        np.float32(saturation),
+        origin,
+        nodes_xy,
+        nodes_scale,
+        nodes_offset,
+        step,
+        start,
+        inverse_variance,
+        taper_box,
+        float(taper_px),
+        n_taps,
+        lanczos_table(max(n_taps // 2, 2)),
+        np.float32(clamp),
+        target,
+        as_rows(out_values),
+        as_rows(out_weights),
+        as_rows(out_alpha[None]),
+    )
+
+
+def check_arrays(
+    data: Floats,
+    weight: Floats,
+    nodes_xy: Doubles,
+    nodes_scale: Doubles,
+    nodes_offset: Doubles,
+    step: int,
+    start: tuple[int, int],
+    out_values: Floats,
+    out_weights: Floats,
+    out_alpha: Bytes,
+    target: Corners,
+) -> None:
+    """Raise ValueError unless the arrays of a resampling call fit each other (compiled code checks no index)."""
+    c, h, w = data.shape
+    if weight.shape not in {(1, h, w), (c, h, w)}:
+        raise ValueError(f"weight must have shape (1 or {c}, {h}, {w}), got {weight.shape}")
+    ny, nx = nodes_xy.shape[1:]
+    if not nodes_scale.shape == nodes_offset.shape == (c, ny, nx):
+        raise ValueError(f"corrections must have shape {(c, ny, nx)}, got {nodes_scale.shape} and {nodes_offset.shape}")
+    y0, y1, x0, x1 = target
+    _, height, width = out_values.shape
+    if not out_values.shape == out_weights.shape == (c, *out_alpha.shape):
+        raise ValueError(
+            f"outputs must have shapes {(c, height, width)} and {(height, width)}, got {out_values.shape}, "
+            f"{out_weights.shape} and {out_alpha.shape}"
+        )
+    if not (0 <= y0 <= y1 <= height and 0 <= x0 <= x1 <= width):
+        raise ValueError(f"target {target} is not inside the output of {height} x {width} pixels")
+    last = (start[0] + y1 - y0, start[1] + x1 - x0)
+    if min(start) < 0 or last[0] > (ny - 1) * step or last[1] > (nx - 1) * step:
+        raise ValueError(f"{ny} x {nx} nodes of step {step} do not cover pixels {start} to {last}")
+
+
+@njit(nogil=True, cache=True)
+def _resample(  # type: ignore[no-untyped-def]
+    data, weight, saturation, origin, nodes_xy, nodes_scale, nodes_offset, step, start, inverse_variance,
+    box, taper_px, n_taps, table, clamp, target, out_values, out_weights, out_alpha,
+):  # fmt: skip
+    c, h, w = data.shape
+    y0, y1, x0, x1 = target
+    n = x1 - x0
+    window = (origin[0], origin[0] + h, origin[1], origin[1] + w)
+    flags = _flag_window(data, weight, saturation, n_taps).reshape(-1)
+    x, y, scale, offset = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    whole, fraction = np.empty((2, n), np.int64), np.empty((2, n), np.float32)
+    samples, relative = np.empty(n, np.float32), np.empty(n, np.float32)
+    codes, around = np.empty(n, np.uint8), np.empty(n, np.uint8)
+    todo, near = np.empty(n, np.int64), np.zeros(WIDTH * WIDTH, np.float32)
+    for row in range(y1 - y0):
+        out_y, node_y = y0 + row, start[0] + row
+        interpolate_row(nodes_xy[0], step, node_y, start[1], x)
+        interpolate_row(nodes_xy[1], step, node_y, start[1], y)
+        begin, end = taper_row(x, y, window, box, taper_px, codes)
+        _split_row(x, origin[1], codes, whole[1], fraction[1])
+        _split_row(y, origin[0], codes, whole[0], fraction[0])
+        for i in range(begin, end):
+            around[i] = flags[np.uintp((whole[0, i] + 1) * (w + 1) + whole[1, i] + 1)]
+        alpha = get_row(out_alpha, 0, out_y, x0, x1)
+        alpha[:] = 0
+        for k in range(c):
+            if k < weight.shape[0]:
+                m = weight[k]
+                _relative_row(m, around, whole, fraction, begin, end, n_taps, relative)
+            if n_taps == 1:
+                _nearest_row(data[k], m, around, whole, fraction, begin, end, samples)
+            elif n_taps == 2:
+                _bilinear_row(data[k], m, around, whole, fraction, begin, end, samples)
+            else:
+                _lanczos_row(data[k], m, around, whole, fraction, begin, end, n_taps, table, near, todo, samples)
+                if clamp > 0:
+                    _clamp_row(data[k], m, whole, begin, end, clamp, samples)
+            interpolate_row(nodes_scale[k], step, node_y, start[1], scale)
+            interpolate_row(nodes_offset[k], step, node_y, start[1], offset)
+            values, weights = get_row(out_values, k, out_y, x0, x1), get_row(out_weights, k, out_y, x0, x1)
+            store_row(samples, relative, codes, scale, offset, inverse_variance[k], values, weights)
+            mark_row(weights, codes, around, alpha)
+
+
+@njit(nogil=True, cache=True)
+def _split_row(position, origin, codes, whole, fraction):  # type: ignore[no-untyped-def]
+    """Whole pixel (in the window) and fraction of positions in the frame; both 0 where the code is 0."""
+    for i in range(position.size):
+        p = position[i] if codes[i] else float(origin)
+        low = math.floor(p)
+        whole[i] = np.int64(low) - origin
+        fraction[i] = np.float32(p - low)
+
+
+@njit(nogil=True, cache=True)
+def _flag_window(data, weight, saturation, n_taps):  # type: ignore[no-untyped-def]
+    """What lies under the kernel, for each whole position: element (y + 1, x + 1) is for floor (y, x).
+
+    _HOLE: a hole under the kernel (for Lanczos under all WIDTH columns that its vectors touch, so that padding
+    taps never meet a NaN); _UNEVEN: one of the four nearest pixels has a weight other than 1; _SATURATED: one of
+    them is saturated. Outside the window all is hole.
+    """
+    c, h, w = data.shape
+    here = np.full((h + 2 * _PAD, w + 2 * _PAD), _HOLE | _UNEVEN, np.uint8)
+    for y in range(h):
+        line = here[y + _PAD, _PAD : _PAD + w]
+        line[:] = 0
+        for k in range(c):
+            m, d = weight[min(k, weight.shape[0] - 1), y], data[k, y]
+            for x in range(w):
+                plain = np.uint8(m[x] != 1) << 1
+                line[x] |= plain if m[x] > 0 else _HOLE | _UNEVEN
+                line[x] |= np.uint8((m[x] > 0) & (d[x] >= saturation)) << 7
+    before = max(n_taps // 2 - 1, 0)
+    across = np.zeros((h + 2 * _PAD, w + 1), np.uint8)
+    for y in range(h + 2 * _PAD):
+        _gather_or(here[y], before, WIDTH if n_taps > 2 else 2, across[y])
+    flags = np.zeros((h + 1, w + 1), np.uint8)
+    for y in range(h + 1):
+        line = flags[y]
+        for t in range(max(n_taps, 2)):
+            near = t == before or t == before + 1
+            mask = np.uint8(255) if near else _HOLE
+            source = across[y + _PAD - 1 - before + t]
+            for x in range(w + 1):
+                line[x] |= source[x] & mask
+    return flags
+
+
+@njit(nogil=True, cache=True)
+def _gather_or(here, before, width, out):  # type: ignore[no-untyped-def]
+    """One row of `_flag_window`: holes over `width` columns, the other bits over the two nearest."""
+    for t in range(width):
+        near = t == before or t == before + 1
+        mask = np.uint8(255) if near else _HOLE
+        source = here[_PAD - 1 - before + t :]
+        for x in range(out.size):
+            out[x] |= source[x] & mask
+
+
+@njit(nogil=True, cache=True)
+def _bilinear(a, b, c, d, fx, fy):  # type: ignore[no-untyped-def]
+    """Between four pixels, a b above c d; exact at whole positions whatever the neighbours hold."""
+    gx, gy = np.float32(1) - fx, np.float32(1) - fy
+    return (a * gx + b * fx) * gy + (c * gx + d * fx) * fy
+
+
+@njit(nogil=True, cache=True)
+def _pixel(image, weight, y, x):  # type: ignore[no-untyped-def]
+    """A pixel, 0 for holes."""
+    inside = y >= 0 and x >= 0 and y < weight.shape[0] and x < weight.shape[1]
+    return image[y, x] if inside and weight[y, x] > 0 else np.float32(0)
+
+
+@njit(nogil=True, cache=True)
+def _relative_row(weight, around, whole, fraction, begin, end, n_taps, relative):  # type: ignore[no-untyped-def]
+    """Relative weight at positions: bilinear with holes as 0, or that of the nearest pixel."""
+    seen = np.uint8(0)
+    for i in range(relative.size):
+        relative[i] = 1
+        seen |= around[i]
+    if not seen & _UNEVEN:
+        return
+    for i in range(begin, end):
+        if not around[i] & _UNEVEN:
+            continue
+        y, x, fy, fx = whole[0, i], whole[1, i], fraction[0, i], fraction[1, i]
+        if n_taps == 1:
+            relative[i] = _pixel(weight, weight, y + (fy >= 0.5), x + (fx >= 0.5))
+        elif not around[i] & _HOLE:
+            relative[i] = _bilinear(weight[y, x], weight[y, x + 1], weight[y + 1, x], weight[y + 1, x + 1], fx, fy)
+        else:
+            a, b = _pixel(weight, weight, y, x), _pixel(weight, weight, y, x + 1)
+            c, d = _pixel(weight, weight, y + 1, x), _pixel(weight, weight, y + 1, x + 1)
+            relative[i] = _bilinear(a, b, c, d, fx, fy)
+
+
+# The sampling loops below write NaN where a position has no value.
+
+
+@njit(nogil=True, cache=True)
+def _nearest_row(data, weight, around, whole, fraction, begin, end, samples):  # type: ignore[no-untyped-def]
+    for i in range(begin, end):
+        y, x = whole[0, i] + (fraction[0, i] >= 0.5), whole[1, i] + (fraction[1, i] >= 0.5)
+        found = not around[i] & _HOLE or _pixel(weight, weight, y, x) > 0
+        samples[i] = data[y, x] if found else np.nan
+
+
+@njit(nogil=True, cache=True)
+def _bilinear_row(data, weight, around, whole, fraction, begin, end, samples):  # type: ignore[no-untyped-def]
+    for i in range(begin, end):
+        y, x, fy, fx = whole[0, i], whole[1, i], fraction[0, i], fraction[1, i]
+        if not around[i] & _HOLE:
+            samples[i] = _bilinear(data[y, x], data[y, x + 1], data[y + 1, x], data[y + 1, x + 1], fx, fy)
+            continue
+        lost = np.float32(0)
+        for b in range(2):
+            for a in range(2):
+                if _pixel(weight, weight, y + b, x + a) == 0:
+                    lost += (fx if a else np.float32(1) - fx) * (fy if b else np.float32(1) - fy)
+        a, b = _pixel(data, weight, y, x), _pixel(data, weight, y, x + 1)
+        c, d = _pixel(data, weight, y + 1, x), _pixel(data, weight, y + 1, x + 1)
+        samples[i] = _bilinear(a, b, c, d, fx, fy) / (np.float32(1) - lost) if lost <= MAX_LOST else np.nan
+
+
+@njit(nogil=True, cache=True)
+def _phase(fraction):  # type: ignore[no-untyped-def]
+    """Row of the table for a fraction of a pixel."""
+    return np.int64(fraction * N_PHASES + np.float32(0.5))
+
+
+@njit(nogil=True, cache=True)
+def _lanczos_row(  # type: ignore[no-untyped-def]
+    data, weight, around, whole, fraction, begin, end, n_taps, table, near, todo, samples
+):
+    """Plain sums first; positions near holes wait in `todo`, which keeps the hot loop small."""
+    pixels, taps, stride = data.reshape(-1), table.reshape(-1), data.shape[1]
+    before = n_taps // 2 - 1
+    n_todo = 0
+    for i in range(begin, end):
+        if around[i] & _HOLE:
+            todo[n_todo] = i
+            n_todo += 1
+        else:
+            first = (whole[0, i] - before) * stride + whole[1, i] - before
+            x_row, y_row = _phase(fraction[1, i]), _phase(fraction[0, i])
+            samples[i] = _dot(pixels, first, stride, taps, x_row * WIDTH, y_row * WIDTH, n_taps)
+    for k in range(n_todo):
+        i = todo[k]
+        x_row, y_row = _phase(fraction[1, i]), _phase(fraction[0, i])
+        y, x = whole[0, i] - before, whole[1, i] - before
+        kept = _copy_near(data, weight, y, x, table[y_row], table[x_row], n_taps, near)
+        total = _dot(near, 0, WIDTH, taps, x_row * WIDTH, y_row * WIDTH, n_taps)
+        samples[i] = total / kept if kept > 0 else np.nan
+
+
+@njit(nogil=True, cache=True)
+def _dot(pixels, first, stride, taps, x_row, y_row, n_taps):  # type: ignore[no-untyped-def]
+    if n_taps == 6:
+        return dot6(pixels, first, stride, taps, x_row, y_row)
+    if n_taps == 4:
+        return dot4(pixels, first, stride, taps, x_row, y_row)
+    return dot8(pixels, first, stride, taps, x_row, y_row)
+
+
+@njit(nogil=True, cache=True)
+def _copy_near(data, weight, y, x, taps_y, taps_x, n_taps, near):  # type: ignore[no-untyped-def]
+    """Copy the pixels under a kernel that begins at (y, x) to `near`, holes as 0.
+
+    Returns the sum of the taps that met a pixel: exactly 1 when no tap other than 0 was lost (the same
+    sum then gives the same bits as without holes), 0 when too much was lost.
+    """
+    lost, lost_size, size = 0.0, 0.0, 0.0
+    for a in range(n_taps):
+        for b in range(n_taps):
+            tap = taps_y[a] * taps_x[b]
+            size += abs(tap)
+            inside = y + a >= 0 and x + b >= 0 and y + a < weight.shape[0] and x + b < weight.shape[1]
+            if inside and weight[y + a, x + b] > 0:
+                near[a * WIDTH + b] = data[y + a, x + b]
+            else:
+                near[a * WIDTH + b] = 0
+                lost += tap
+                lost_size += abs(tap)
+    return np.float32(1 - lost if lost_size <= MAX_LOST * size else 0)
+
+
+@njit(nogil=True, cache=True)
+def _clamp_row(data, weight, whole, begin, end, clamp, samples):  # type: ignore[no-untyped-def]
+    """Pull samples into the range of their four nearest pixels."""
+    for i in range(begin, end):
+        low, high = np.float32(np.inf), np.float32(-np.inf)
+        for y in range(whole[0, i], whole[0, i] + 2):
+            for x in range(whole[1, i], whole[1, i] + 2):
+                if _pixel(weight, weight, y, x) > 0:
+                    low, high = min(low, data[y, x]), max(high, data[y, x])
+        samples[i] += clamp * (min(max(samples[i], low), high) - samples[i])

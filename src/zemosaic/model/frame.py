@@ -1,0 +1,127 @@
+"""A frame: one exposure, known by its header alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NewType
+
+__all__ = ["Frame", "FrameId", "Layout", "PointingHint", "WeightKind"]
+
+FrameId = NewType("FrameId", str)
+"""Hex digest of a frame's header bytes, size and sampled blocks: its sort key, cache key and seed."""
+
+Layout = Literal["mono", "bayer", "chw", "hwc"]
+WeightKind = Literal["weight", "variance", "error", "mask"]
+
+
+@dataclass(frozen=True, slots=True)
+class PointingHint:
+    """Where a header without WCS says the telescope pointed.
+
+    Attributes
+    ----------
+    ra_deg, dec_deg : float
+        As written; the equinox may be J2000 or of date (`equinox` None: unknown).
+    equinox : float or None
+        Julian year stated in the header.
+    scale_arcsec : float or None
+        Pixel scale from focal length and pixel size (binning included).
+    """
+
+    ra_deg: float
+    dec_deg: float
+    equinox: float | None = None
+    scale_arcsec: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One image HDU of one file, or an array given in memory. Holds no pixels.
+
+    Attributes
+    ----------
+    id : FrameId
+        See `FrameId`.
+    path : str
+        Absolute path, or ``memory:N`` for an array.
+    hdu : int
+        Index of the image HDU.
+    shape : tuple of int
+        ``(height, width)``.
+    layout : {"mono", "bayer", "chw", "hwc"}
+        How the stored array holds its channels.
+    bayer : str or None
+        Colour pattern in array order (``"GRBG"``: first row starts green, red), offsets applied.
+    filter : str
+        Filter name, ``""`` when the header has none.
+    camera : str
+        Key shared by frames of one camera and read-out mode.
+    wcs_cards : str or None
+        The WCS cards of the header as one FITS header string, `.head` override applied; None when the header
+        has no usable celestial WCS.
+    wcs_problem : str
+        Why `wcs_cards` is None, in one line.
+    weight : tuple of str and int, or None
+        File and HDU of the weight map: an extension of the same file or a sidecar file.
+    weight_kind : {"weight", "variance", "error", "mask"}
+        Meaning of the weight map: inverse variance, variance, standard deviation; a mask is true (non-zero)
+        where pixels are bad.
+    exposure_s, date_obs, instrument : header facts, None or "" when absent.
+    gain_prior : float
+        Response expected from the header, relative to other frames *with the same* `gain_prior_key`; 1 when
+        unknown. ``1 / FLXSCALE``, ``10 ** (0.4 (MAGZP - 25))`` or the exposure time in seconds.
+    gain_prior_key : str
+        Header keyword that `gain_prior` comes from; "" when there is none. Priors from different keywords
+        have no common scale.
+    unit : str
+        BUNIT as written.
+    saturation_adu : float or None
+        Level at which pixels saturate, when the header or the integer type tells.
+    hint : PointingHint or None
+        For frames without a WCS.
+    n_stacked : int
+        NCOMBINE, STACKCNT or MT_NFRAMES; 1 for a single exposure.
+    """
+
+    id: FrameId
+    path: str
+    hdu: int
+    shape: tuple[int, int]
+    layout: Layout = "mono"
+    bayer: str | None = None
+    filter: str = ""
+    camera: str = ""
+    wcs_cards: str | None = None
+    wcs_problem: str = ""
+    weight: tuple[str, int] | None = None
+    weight_kind: WeightKind = "weight"
+    exposure_s: float | None = None
+    date_obs: str = ""
+    instrument: str = ""
+    gain_prior: float = 1.0
+    gain_prior_key: str = ""
+    unit: str = ""
+    saturation_adu: float | None = None
+    hint: PointingHint | None = None
+    n_stacked: int = 1
+
+    @property
+    def n_channels(self) -> int:
+        """1 for mono, 3 for colour (also for a Bayer frame)."""
+        return 1 if self.layout == "mono" else 3
+
+    @property
+    def name(self) -> str:
+        """Short name for lists: file name, with the HDU when it is not the first."""
+        base = self.path.replace("\\", "/").rsplit("/", 1)[-1]
+        return base if self.hdu == 0 else f"{base}[{self.hdu}]"
+
+    @property
+    def epoch_year(self) -> float | None:
+        """Julian year of the exposure; None without a readable date."""
+        try:
+            when = datetime.fromisoformat(self.date_obs.rstrip("Z"))
+        except ValueError:
+            return None
+        return 2000 + (when.replace(tzinfo=None) - datetime(2000, 1, 1, 12)).total_seconds() / (365.25 * 86400)

@@ -1,0 +1,155 @@
+"""What is measured once on every image: sky, noise, stars and star-free block means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.model.box import Box
+
+__all__ = ["Blocks", "Measurements", "Stars"]
+
+F4 = npt.NDArray[np.float32]
+F8 = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stars:
+    """Stars of one image, brightest first.
+
+    Attributes
+    ----------
+    x, y : ndarray, shape (n,), float64
+        Centroids in pixels of the image.
+    flux, flux_error : ndarray, shape (c, n), float32
+        Flux in the measuring aperture, input units, and its one-sigma error from the sky noise.
+    flux_wide : ndarray, shape (c, n), float32
+        Flux in an aperture that holds nearly all of the light: bright stars tell the growth curve with it.
+    peak : ndarray, shape (n,), float32
+        Highest pixel over the background, any channel.
+    fwhm_px, ellipticity : ndarray, shape (n,), float32
+        Width and 1 - minor/major axis from Gaussian-weighted moments; NaN where they did not converge.
+    saturated, blended : ndarray, shape (n,), bool
+        A saturated or invalid pixel lies in the aperture; a neighbour spills into it.
+    """
+
+    x: F8
+    y: F8
+    flux: F4
+    flux_error: F4
+    flux_wide: F4
+    peak: F4
+    fwhm_px: F4
+    ellipticity: F4
+    saturated: Flags
+    blended: Flags
+
+    @classmethod
+    def empty(cls, n_channels: int) -> Stars:
+        """No star at all."""
+        f8, f4, no = np.zeros(0), np.zeros(0, np.float32), np.zeros(0, bool)
+        per_channel = np.zeros((n_channels, 0), np.float32)
+        return cls(f8, f8, per_channel, per_channel, per_channel, f4, f4, f4, no, no)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blocks:
+    """Star-masked, clipped means of small blocks of one image.
+
+    Attributes
+    ----------
+    x, y : ndarray, shape (n,), float32
+        Mean position of the pixels that were used, in pixels of the image.
+    mean, error : ndarray, shape (c, n), float32
+        Mean in input units and its one-sigma error; error is inf where the channel has too few pixels.
+    size_px : float
+        Side of a block.
+    """
+
+    x: F4
+    y: F4
+    mean: F4
+    error: F4
+    size_px: float
+
+    @classmethod
+    def empty(cls, n_channels: int) -> Blocks:
+        """No block at all."""
+        f4, per_channel = np.zeros(0, np.float32), np.zeros((n_channels, 0), np.float32)
+        return cls(f4, f4, per_channel, per_channel, 0.0)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measurements:
+    """All that later stages know of an image until they need its pixels again.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(height, width)`` of the image.
+    sky, noise : ndarray, shape (c,), float64
+        Typical background level and the noise of one raw sample at that level, input units.
+    valid_box : Box
+        Bounding box of the pixels with weight.
+    fwhm_px, ellipticity : float
+        Medians over clean stars; NaN when the image has none.
+    stars : Stars
+    blocks : Blocks
+    """
+
+    shape: tuple[int, int]
+    sky: F8
+    noise: F8
+    valid_box: Box
+    fwhm_px: float
+    ellipticity: float
+    stars: Stars
+    blocks: Blocks
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels measured."""
+        return len(self.sky)
+
+    def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Plain arrays by name, fit for ``numpy.savez``; `from_arrays` is the inverse."""
+        box = self.valid_box
+        arrays: dict[str, npt.NDArray[np.generic]] = {
+            "shape": np.array(self.shape),
+            "sky": self.sky,
+            "noise": self.noise,
+            "valid_box": np.array([box.y0, box.y1, box.x0, box.x1]),
+            "fwhm_ellipticity": np.array([self.fwhm_px, self.ellipticity]),
+            "block_size_px": np.array(self.blocks.size_px),
+        }
+        arrays |= {f"star_{name}": getattr(self.stars, name) for name in Stars.__slots__}
+        arrays |= {f"block_{name}": getattr(self.blocks, name) for name in ("x", "y", "mean", "error")}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> Measurements:
+        """Measurements from what `to_arrays` gave (also from an opened npz file)."""
+        height, width = (int(value) for value in arrays["shape"])
+        fwhm, ellipticity = (float(value) for value in arrays["fwhm_ellipticity"])
+        stars = {name: np.array(arrays[f"star_{name}"]) for name in Stars.__slots__}
+        blocks = {name: np.array(arrays[f"block_{name}"]) for name in ("x", "y", "mean", "error")}
+        return cls(
+            (height, width),
+            np.array(arrays["sky"], float),
+            np.array(arrays["noise"], float),
+            Box(*(int(value) for value in arrays["valid_box"])),
+            fwhm,
+            ellipticity,
+            Stars(**stars),
+            Blocks(size_px=float(arrays["block_size_px"]), **blocks),
+        )

@@ -1,0 +1,111 @@
+"""What matching knows of an image: its gain, response and background surface.
+
+The model of every image (SPEC section 4), per channel:
+
+    d = g F(p) (A(p) / A_ref) (S + B(p)) + noise
+
+``g`` is the image's gain (always a response, never a correction), ``F`` the
+response of its camera over the field, ``A`` the area of a pixel on the sky,
+``S`` the sky and ``B`` the image's own background surface.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["N_TERMS", "PhotoScale", "n_terms", "surface_basis"]
+
+Array = npt.NDArray[np.float64]
+
+N_TERMS = 6
+"""Coefficients of a background surface: 1, u, v, u^2, uv, v^2."""
+
+
+def n_terms(order: int) -> int:
+    """Number of polynomial terms of total degree <= `order`."""
+    return (order + 1) * (order + 2) // 2
+
+
+def surface_basis(x: npt.ArrayLike, y: npt.ArrayLike, shape: tuple[int, int], order: int = 2) -> Array:
+    """Polynomial terms at pixel positions of an image of `shape`.
+
+    ``u = 2 (x + 0.5) / width - 1`` and ``v`` likewise, so both run from -1 to 1
+    over the image whatever its size. Terms are ordered by degree, then by the
+    power of v: 1, u, v, u^2, uv, v^2, ...
+
+    Returns
+    -------
+    ndarray, shape (n_terms, *x.shape)
+    """
+    u = 2 * (np.asarray(x, float) + 0.5) / shape[1] - 1
+    v = 2 * (np.asarray(y, float) + 0.5) / shape[0] - 1
+    return np.stack([u ** (degree - j) * v**j for degree in range(order + 1) for j in range(degree + 1)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PhotoScale:
+    """Gain, response and background surface of one image, per channel.
+
+    Attributes
+    ----------
+    gain : ndarray, shape (c,)
+        Response relative to the run's reference; > 0.
+    surface : ndarray, shape (c, 6)
+        Background `B` in mosaic units (input units per A_ref, already divided by the gain),
+        coefficients of `surface_basis`; terms above the fitted order are 0.
+    response : ndarray, shape (c, k) or None
+        Coefficients of ln F over `surface_basis` *without* its constant term; None means F = 1.
+    gain_error : ndarray, shape (c,)
+        One-sigma relative error of the gain; inf where it was not determined.
+    level_error : ndarray, shape (c,)
+        One-sigma error of the mean of `B` over the image, mosaic units.
+    component : int
+        Number of the connected group of images this one was solved in.
+    note : str
+        What a reader must know: lowered order, prior only, too few stars ...
+    """
+
+    gain: Array
+    surface: Array
+    response: Array | None = None
+    gain_error: Array = field(default_factory=lambda: np.full(1, np.inf))
+    level_error: Array = field(default_factory=lambda: np.full(1, np.inf))
+    component: int = 0
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        c = len(self.gain)
+        if self.surface.shape != (c, N_TERMS):
+            raise ValueError(f"surface must have shape ({c}, {N_TERMS}), got {self.surface.shape}")
+        if not (np.all(np.isfinite(self.gain)) and np.all(self.gain > 0)):
+            raise ValueError(f"gains must be finite and positive, got {self.gain}")
+        if not np.all(np.isfinite(self.surface)):
+            raise ValueError("surface coefficients must be finite")
+
+    @classmethod
+    def neutral(cls, n_channels: int, note: str = "") -> PhotoScale:
+        """Gain 1, response 1, surface 0."""
+        return cls(
+            np.ones(n_channels),
+            np.zeros((n_channels, N_TERMS)),
+            gain_error=np.full(n_channels, np.inf),
+            level_error=np.full(n_channels, np.inf),
+            note=note,
+        )
+
+    def response_at(self, x: npt.ArrayLike, y: npt.ArrayLike, shape: tuple[int, int]) -> Array:
+        """F at pixel positions of the image, shape ``(c, *x.shape)``."""
+        x = np.asarray(x, float)
+        if self.response is None:
+            return np.ones((len(self.gain), *x.shape))
+        k = self.response.shape[1]
+        order = next(p for p in range(1, 9) if n_terms(p) - 1 >= k)
+        basis = surface_basis(x, y, shape, order)[1 : k + 1]
+        return np.asarray(np.exp(np.tensordot(self.response, basis, 1)))
+
+    def surface_at(self, x: npt.ArrayLike, y: npt.ArrayLike, shape: tuple[int, int]) -> Array:
+        """B at pixel positions of the image, shape ``(c, *x.shape)``, mosaic units."""
+        return np.asarray(np.tensordot(self.surface, surface_basis(x, y, shape), 1))

@@ -1,0 +1,214 @@
+"""The Python door: mosaics from whatever holds an image and a WCS, without a folder of results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from astropy.io import fits
+from astropy.nddata import NDData, VarianceUncertainty
+from astropy.wcs import WCS
+
+from zemosaic.engine.events import EventSink
+from zemosaic.errors import NothingToDo, SettingError
+from zemosaic.io.arrays import ArraySource
+from zemosaic.io.fits import FrameReader
+from zemosaic.model.box import Box
+from zemosaic.model.celestial import CelestialWcs
+from zemosaic.model.frame import Frame
+from zemosaic.model.sky import SkyGrid
+from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.context import Run, RunOptions, ignore
+from zemosaic.pipelines.correcting import correct_frames
+from zemosaic.pipelines.direct import build_direct, plan_sky
+from zemosaic.pipelines.output import ArrayPlanes, file_planes
+from zemosaic.pipelines.place import measure_and_place, scan_inputs
+from zemosaic.pipelines.prepare import plan_inputs, stellar_width_px
+from zemosaic.pipelines.reference import read_reference
+from zemosaic.pipelines.stacking import stack_onto_grid
+from zemosaic.settings import Settings
+
+__all__ = ["CoaddResult", "build", "coadd"]
+
+AnyArray = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CoaddResult:
+    """A mosaic in memory; planes of a mono mosaic are ``(h, w)``, of a colour one ``(3, h, w)``.
+
+    Attributes
+    ----------
+    data : ndarray, float32
+        Values in input units per area of a grid pixel; NaN where there are no data.
+    weight, variance : ndarray, float32
+        Sum of inverse variances; variance of `data` (NaN where there are no data).
+    coverage : ndarray, int16, shape (h, w)
+        Number of frames.
+    rejected : ndarray, int16
+        Number of clipped samples.
+    exposure : ndarray, float32, shape (h, w)
+        Seconds.
+    wcs : astropy.wcs.WCS
+        Of the grid.
+    left_out : tuple of (name, reason)
+        Inputs that were not used.
+    """
+
+    data: AnyArray
+    weight: AnyArray
+    variance: AnyArray
+    coverage: AnyArray
+    rejected: AnyArray
+    exposure: AnyArray
+    wcs: WCS
+    left_out: tuple[tuple[str, str], ...]
+
+
+def coadd(
+    inputs: Iterable[Any],
+    output_projection: WCS | None = None,
+    shape_out: tuple[int, int] | None = None,
+    *,
+    match: bool = False,
+    settings: Settings | None = None,
+    workers: int = 0,
+    on_event: EventSink | None = None,
+) -> CoaddResult:
+    """Warp and combine images that have a WCS.
+
+    Parameters
+    ----------
+    inputs : iterable
+        File or folder paths, HDUs or HDU lists, ``(array, WCS)`` pairs, `~astropy.nddata.NDData` with a
+        WCS. Arrays are ``(y, x)``, ``(3, y, x)`` or ``(y, x, 3)``, NaN where there are no data.
+    output_projection : astropy.wcs.WCS, optional
+        The grid; by default one that holds all images, north up.
+    shape_out : (height, width), optional
+        Needed with `output_projection` when that does not know its shape.
+    match : bool
+        Solve gains and background surfaces of all images first.
+    settings : Settings, optional
+        ``zemosaic.load_settings(assignments=["stack.method=median"])``.
+    workers : int
+        Tasks at once; 0 takes the processors there are.
+    on_event : callable, optional
+        Receives progress and notices (`zemosaic.engine.events`).
+
+    Returns
+    -------
+    CoaddResult
+
+    Raises
+    ------
+    NothingToDo
+        When no image can be used.
+    SettingError
+        For inputs of another kind, or images of several filters (coadd them one by one).
+    """
+    settings = settings or Settings()
+    if not match:
+        settings = settings.model_copy(update={"match": settings.match.model_copy(update={"method": "none"})})
+    run = Run(RunOptions(workers=workers, yes=True), on_event or ignore)
+    source, frames = _gather(inputs, settings, run)
+    placed, source = measure_and_place(frames, source, settings, run, sky_only=not match)
+    if len({p.frame.n_channels for p in placed}) > 1:
+        raise SettingError("the images are mono and colour; coadd them one kind at a time")
+    grid = plan_sky(placed, settings, run) if output_projection is None else _given(output_projection, shape_out)
+    scales = correct_frames(placed, grid, settings, run, read_reference(settings.match)).scales
+    planned = plan_inputs(placed, scales, grid, settings, run)
+    if not planned:
+        raise NothingToDo("no image reaches the output grid")
+    planes = file_planes(settings.output.model_copy(update={"planes": "all"}), planned[0].frame)
+    sink = ArrayPlanes(planes, grid.shape)
+    names = [plane.name for plane in planes]
+    stack_onto_grid(planned, stellar_width_px(placed, grid), grid, settings, source, sink, names, run)
+    one = {name: plane[0] if len(plane) == 1 else plane for name, plane in sink.planes.items()}
+    return CoaddResult(
+        one["DATA"], one["WHT"], one["VAR"], one["COV"], one["REJ"], one["EXPT"],
+        grid.wcs.wcs, tuple((item.name, item.reason) for item in run.left_out),
+    )  # fmt: skip
+
+
+def build(
+    inputs: Iterable[str | Path],
+    out: str | Path,
+    *,
+    settings: Settings | None = None,
+    workers: int = 0,
+    on_event: EventSink | None = None,
+) -> dict[str, Path]:
+    """Make the mosaic of files and folders in an output folder, as the command ``zemosaic build`` does.
+
+    Returns
+    -------
+    dict
+        Output files by name: ``mosaic``, ``preview``, ``frames``, ``match``, ``report``.
+    """
+    run = Run(RunOptions(workers=workers), on_event or ignore)
+    return build_direct([Path(p) for p in inputs], Path(out), settings or Settings(), run)
+
+
+def _given(wcs: WCS, shape_out: tuple[int, int] | None) -> SkyGrid:
+    shape = shape_out or wcs.array_shape
+    if shape is None:
+        raise SettingError("the output WCS does not know its shape; give shape_out=(height, width)")
+    return SkyGrid(CelestialWcs(wcs, (int(shape[0]), int(shape[1]))))
+
+
+class _Sources:
+    """Files and arrays behind one face."""
+
+    def __init__(self, files: FrameReader, arrays: ArraySource) -> None:
+        self._files, self._arrays = files, arrays
+
+    def read_window(self, frame: Frame, box: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """See `ImageSource.read_window`."""
+        source: ImageSource = self._arrays if frame.path.startswith("memory:") else self._files
+        return source.read_window(frame, box)
+
+
+def _gather(inputs: Iterable[Any], settings: Settings, run: Run) -> tuple[ImageSource, list[Frame]]:
+    arrays, frames, paths = ArraySource(), [], []
+    bayer = settings.input.bayer
+    for item in inputs:
+        match item:
+            case str() | Path():
+                paths.append(Path(item))
+            case fits.HDUList():
+                frames += [arrays.add(h.data, header=h.header, bayer=bayer) for h in item if h.data is not None]
+            case fits.PrimaryHDU() | fits.ImageHDU() | fits.CompImageHDU():
+                frames.append(arrays.add(item.data, header=item.header, bayer=bayer))
+            case NDData():
+                frames.append(arrays.add(*_of_nddata(item), bayer=bayer))
+            case (data, WCS() as wcs):
+                frames.append(arrays.add(data, wcs, bayer=bayer))
+            case _:
+                raise SettingError(
+                    f"an input of type {type(item).__name__} is not a path, HDU, (array, WCS) pair or NDData"
+                )
+    if paths:
+        frames += scan_inputs(paths, settings.input, run)
+    if not frames:
+        raise NothingToDo("no inputs were given")
+    files = FrameReader(cache_bytes=run.cap_bytes // 8)
+    return _Sources(files, arrays), sorted(frames, key=lambda frame: frame.id)
+
+
+def _of_nddata(image: NDData) -> tuple[AnyArray, WCS, AnyArray | None]:
+    """Data with masked pixels as NaN, the WCS, and weights where the uncertainty tells them."""
+    if image.wcs is None:
+        raise SettingError("an NDData input has no WCS")
+    data = np.array(image.data, float)
+    if image.mask is not None:
+        data[np.broadcast_to(image.mask, data.shape)] = np.nan
+    if image.uncertainty is None:
+        return data, image.wcs, None
+    variance = image.uncertainty.represent_as(VarianceUncertainty).array
+    weight = np.where(variance > 0, 1 / np.where(variance > 0, variance, 1), 0)
+    # Relative: the frame's own measured noise sets the scale, as for weight maps in files.
+    return data, image.wcs, weight / np.median(weight[weight > 0]) if (weight > 0).any() else weight

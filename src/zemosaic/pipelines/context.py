@@ -1,0 +1,131 @@
+"""What every pipeline is handed: where to write, how much to use, whom to tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from zemosaic.engine.events import CancelToken, Event, EventSink, LeftOut, Notice, StageClock
+from zemosaic.engine.executor import Executor, make_executor
+from zemosaic.engine.memory import default_cap_bytes, default_workers, plan_workers, resident_bytes
+from zemosaic.engine.store import Store
+from zemosaic.errors import EnvironmentProblem
+from zemosaic.model.frame import Frame
+
+__all__ = ["WORK_FOLDER", "Run", "RunOptions", "ignore", "open_output_folder"]
+
+WORK_FOLDER = ".zemosaic"
+"""Inside the output folder: stored results, so a second run does only what is new."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run uses the machine; nothing here changes a result.
+
+    Attributes
+    ----------
+    workers : int
+        Tasks at once; 0 takes the processors there are.
+    ram_bytes : int
+        Memory cap; 0 takes half of what is free.
+    fresh : bool
+        Ignore stored results.
+    yes : bool
+        Go on where a question would be asked.
+    keep_warps : Path or None
+        Folder for each frame's registered, corrected image.
+    """
+
+    workers: int = 0
+    ram_bytes: int = 0
+    fresh: bool = False
+    yes: bool = False
+    keep_warps: Path | None = None
+
+
+def ignore(event: Event) -> None:
+    """The sink of a run nobody watches."""
+
+
+@dataclass(slots=True)
+class Run:
+    """A run in progress.
+
+    Attributes
+    ----------
+    options : RunOptions
+    emit : callable
+        Receives every event.
+    cancel : CancelToken
+    store : Store or None
+        Stored results; None keeps nothing.
+    left_out : list of LeftOut
+        Files and frames not used, for the report.
+    notices : list of str
+        What was decided or surprised, for the report.
+    """
+
+    options: RunOptions = field(default_factory=RunOptions)
+    sink: EventSink = ignore
+    cancel: CancelToken = field(default_factory=CancelToken)
+    store: Store | None = None
+    left_out: list[LeftOut] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    clock: StageClock = field(init=False)
+    executor: Executor = field(init=False)
+    cap_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.clock = StageClock(self.sink)
+        self.executor = make_executor(self.options.workers or default_workers())
+        self.cap_bytes = self.options.ram_bytes or default_cap_bytes()
+
+    def emit(self, event: Event) -> None:
+        """Pass an event on, and remember what the report must tell."""
+        if isinstance(event, LeftOut):
+            self.left_out.append(event)
+        elif isinstance(event, Notice):
+            self.notices.append(event.message)
+        self.sink(event)
+
+    def executor_for(self, task_bytes: int) -> Executor:
+        """An executor for tasks of a known need: with fewer workers where the memory cap asks for it.
+
+        An eighth of the cap belongs to the cache of decoded frames.
+
+        Raises
+        ------
+        EnvironmentProblem
+            When not even one task fits.
+        """
+        fixed = resident_bytes() + self.cap_bytes // 8
+        return make_executor(plan_workers(self.cap_bytes, self.executor.workers, fixed, task_bytes))
+
+    def limit_workers(self, workers: int) -> None:
+        """Use fewer workers from now on."""
+        self.executor = make_executor(workers)
+
+    def leave_out(self, frame: Frame, reason: object) -> None:
+        """Announce that a frame is not used."""
+        self.emit(LeftOut(frame.name, str(reason), frame.path))
+
+    def notice(self, message: str, level: str = "info") -> None:
+        """Announce a decision or a surprise."""
+        self.emit(Notice(message, level))
+
+
+def open_output_folder(out: Path) -> Store:
+    """Make the output folder and the store in it.
+
+    Raises
+    ------
+    EnvironmentProblem
+        When the folder cannot be made or written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return Store(out / WORK_FOLDER / "store")
+    except OSError as problem:
+        raise EnvironmentProblem(
+            f"cannot write to {out}: {problem.strerror}; choose another folder with -o", path=str(out)
+        ) from problem

@@ -1,0 +1,106 @@
+"""The correction of every frame: from the one-sky solve, from a table, or from headers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from zemosaic.model.frame import Frame
+from zemosaic.model.photometry import PhotoScale
+from zemosaic.model.sky import SkyGrid
+from zemosaic.pipelines.context import Run
+from zemosaic.pipelines.place import PlacedFrame
+from zemosaic.settings import Settings
+from zemosaic.stages.match import match
+from zemosaic.stages.match_reference import ReferenceSky
+
+__all__ = ["Corrections", "correct_frames", "gain_priors", "given_corrections", "header_corrections"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Corrections:
+    """The correction of every frame, and where it comes from.
+
+    Attributes
+    ----------
+    scales : mapping
+        FrameId -> PhotoScale.
+    method : str
+        One line for headers and the report.
+    facts : mapping
+        Figures for the report.
+    """
+
+    scales: Mapping[str, PhotoScale]
+    method: str
+    facts: Mapping[str, Any]
+
+
+def gain_priors(frames: Sequence[Frame]) -> np.ndarray:
+    """Gains expected from headers, with median 1; 1 for frames whose keyword the others do not share."""
+    keys = [frame.gain_prior_key for frame in frames]
+    common = max(sorted(set(keys)), key=keys.count)
+    known = np.array([key == common != "" for key in keys])
+    priors = np.where(known, [frame.gain_prior for frame in frames], 1.0)
+    return np.where(known, priors / np.median(priors[known]), 1.0) if known.any() else priors
+
+
+def header_corrections(frames: Sequence[PlacedFrame]) -> Corrections:
+    """What headers tell: gains, no surfaces."""
+    plain = [item.frame for item in frames]
+    scales = {
+        str(frame.id): replace(
+            PhotoScale.neutral(frame.n_channels, "header only"), gain=np.full(frame.n_channels, prior)
+        )
+        for frame, prior in zip(plain, gain_priors(plain), strict=True)
+    }
+    return Corrections(scales, "none (gains from headers)", {})
+
+
+def given_corrections(
+    frames: Sequence[PlacedFrame], given: Mapping[str, PhotoScale], name: str, run: Run
+) -> Corrections:
+    """Corrections read from the table `name`; frames that it does not hold keep the header's gain."""
+    ids = [str(item.frame.id) for item in frames]
+    known = {frame_id: given[frame_id] for frame_id in ids if frame_id in given}
+    run.notice(f"{len(known)} of {len(frames)} frames are corrected as {name} says")
+    return Corrections({**header_corrections(frames).scales, **known}, f"given in {name}", {})
+
+
+def correct_frames(
+    frames: Sequence[PlacedFrame],
+    grid: SkyGrid,
+    settings: Settings,
+    run: Run,
+    reference: ReferenceSky | None = None,
+) -> Corrections:
+    """Gains and surfaces of all frames: from the one-sky solve, or from headers alone."""
+    if settings.match.method == "none":
+        return header_corrections(frames)
+    plain = [item.frame for item in frames]
+    priors = gain_priors(plain)
+    run.clock.start("match")
+    found = match(
+        [item.measured for item in frames],
+        [item.wcs for item in frames],
+        grid,
+        settings.match,
+        cameras=[frame.camera for frame in plain],
+        gain_priors=priors,
+        pixel_values=settings.input.pixel_values,
+        reference=reference,
+    )
+    for notice in found.notices:
+        run.notice(notice)
+    n_groups = len({scale.component for scale in found.scales})
+    run.clock.end("match", f"{found.n_ties} shared stars, {n_groups} connected group(s)")
+    facts = {
+        "n_shared_stars": found.n_ties,
+        "n_components": n_groups,
+        "slow_rms": found.slow_rms,
+        "prior_sd": found.prior_sd,
+    }
+    return Corrections(dict(zip((f.id for f in plain), found.scales, strict=True)), "one sky, solved once", facts)

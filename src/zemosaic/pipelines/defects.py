@@ -1,0 +1,78 @@
+"""Hot and cold pixels that all raw frames of a camera have in common, found while the frames are measured."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.engine.store import make_key
+from zemosaic.model.box import Box
+from zemosaic.model.frame import Frame
+from zemosaic.model.measurements import Measurements
+from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.context import Run
+from zemosaic.settings import Settings
+from zemosaic.stages.hot_pixels import DefectCounter
+from zemosaic.stages.measure_raw import phase_noise
+
+__all__ = ["DefectWatch"]
+
+Map = npt.NDArray[np.bool_]
+
+LEAST_FRAMES = 5
+"""Fewer frames tell no more than each of them does."""
+
+
+class DefectWatch:
+    """Defect maps of all cameras: from the store, or counted as raw frames pass by in any order.
+
+    Holds four bytes a pixel for each camera whose map is not stored. Safe to feed from several workers.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        All frames of the run.
+    settings : Settings
+    run : Run
+    """
+
+    def __init__(self, frames: Sequence[Frame], settings: Settings, run: Run) -> None:
+        self._store = run.store
+        self._sigma = settings.input.defect_sigma
+        self._lock = threading.Lock()
+        self._maps: dict[str, Map] = {}
+        self._keys: dict[str, str] = {}
+        self._counters: dict[str, DefectCounter] = {}
+        raw = [frame for frame in frames if frame.bayer is not None and self._sigma > 0]
+        for camera in sorted({frame.camera for frame in raw}):
+            group = [frame for frame in raw if frame.camera == camera]
+            if len(group) < LEAST_FRAMES:
+                continue
+            key = make_key("defects", sorted(frame.id for frame in group), self._sigma, settings.measure.model_dump())
+            stored = run.store.get(key) if run.store is not None and not run.options.fresh else None
+            if stored is not None:
+                self._maps[camera] = stored["defects"]
+            else:
+                self._keys[camera], self._counters[camera] = key, DefectCounter(group[0].shape)
+
+    def add(self, frame: Frame, source: ImageSource, measured: Measurements) -> None:
+        """Take a measured frame into account, where its camera's map is still wanted."""
+        counter = self._counters.get(frame.camera)
+        if counter is None or frame.bayer is None:
+            return
+        data, weight = source.read_window(frame, Box.of_shape(frame.shape))
+        noise = phase_noise(measured.noise, frame.bayer)
+        with self._lock:
+            counter.add(data[0], weight[0], noise)
+
+    def maps(self) -> Mapping[str, Map]:
+        """Defects by camera, each the shape of its sensor; what was counted is stored."""
+        for camera, counter in self._counters.items():
+            self._maps[camera] = counter.defects(self._sigma)
+            if self._store is not None:
+                self._store.put(self._keys[camera], {"defects": self._maps[camera]})
+        self._counters.clear()
+        return self._maps

@@ -1,0 +1,225 @@
+"""Frames that would harm the mosaic are left out, each with its reason; an edited table has the last word."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from astropy.table import Table
+
+from zemosaic.errors import NothingToDo, SettingError
+from zemosaic.model.celestial import CelestialWcs, unit_vectors
+from zemosaic.model.frame import Frame
+from zemosaic.model.measurements import Measurements
+from zemosaic.model.photometry import PhotoScale
+from zemosaic.pipelines.context import Run
+from zemosaic.pipelines.measuring import MeasuredFrame
+from zemosaic.settings import Settings
+from zemosaic.stages.quality import QualityTable, Verdict, cut_by_value, frame_score, keep_best, triage
+
+__all__ = ["grade_matched", "grade_measured", "obey_table", "quality_table"]
+
+F8 = npt.NDArray[np.float64]
+
+LEAST_FRAMES = 8
+"""Fewer frames are too precious, and too few to tell a bad one from the rest."""
+
+LEAST_FOR_SHAPE = 12
+"""In a session of fewer frames seeing alone makes some soft or long by comparison."""
+
+LEAST_SIGNIFICANCE = 10.0
+"""Fainter detections are too often noise or nebulosity to count."""
+
+SESSION_GAP_S = 4 * 3600.0
+"""A pause this long begins a new session."""
+
+_SHAPE = {"soft", "trailed"}
+
+_LATER = {"cloud", "wrong field"}
+"""What gains and places add to a verdict; widths have been judged by then."""
+
+
+def obey_table(frames: Sequence[Frame], table_path: Path, run: Run) -> list[Frame]:
+    """Leave out the frames whose `use` is false in a table of frames that an earlier run wrote.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+    table_path : Path
+        ECSV or CSV with the columns ``name``, ``path`` and ``use``. Frames that it does not list are used.
+    run : Run
+
+    Returns
+    -------
+    list of Frame
+
+    Raises
+    ------
+    SettingError
+        When the file is not such a table.
+    NothingToDo
+        When no frame is left.
+    """
+    kind = "ascii.ecsv" if table_path.suffix.lower() == ".ecsv" else "ascii.csv"
+    try:
+        table = Table.read(table_path, format=kind)
+        rows = zip(table["path"], table["name"], table["use"], strict=True)
+    except (OSError, ValueError, KeyError) as problem:
+        raise SettingError(f"{table_path} is not a table of frames with path, name and use: {problem}") from problem
+    out = {(str(path), str(name)) for path, name, use in rows if str(use).strip().lower() in {"false", "0", "no"}}
+    kept = [frame for frame in frames if (frame.path, frame.name) not in out]
+    for frame in frames:
+        if (frame.path, frame.name) in out:
+            run.leave_out(frame, f"use is false in {table_path.name}")
+    if not kept:
+        raise NothingToDo(f"{table_path.name} leaves no frame to use", n_frames=len(frames))
+    return kept
+
+
+def quality_table(
+    frames: Sequence[Frame],
+    measured: Sequence[Measurements],
+    transparency: F8 | None = None,
+    places: Sequence[CelestialWcs] | None = None,
+) -> QualityTable:
+    """What is known of each frame, as triage wants it; colours are taken together.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+    measured : sequence of Measurements
+    transparency : ndarray, shape (n,), optional
+        See `QualityTable`.
+    places : sequence of CelestialWcs, optional
+        The WCS of each frame, where it is known.
+    """
+    n = len(frames)
+    time = np.array([_seconds(frame.date_obs) for frame in frames])
+    counts = []
+    for m in measured:
+        signal = m.stars.flux.sum(axis=0)
+        error = np.sqrt((m.stars.flux_error.astype(float) ** 2).sum(axis=0))
+        counts.append(np.count_nonzero(signal > LEAST_SIGNIFICANCE * error))
+    return QualityTable(
+        session=_sessions(frames, time),
+        time_s=np.where(np.isfinite(time), time, 0.0),
+        fwhm_px=np.array([m.fwhm_px for m in measured]),
+        ellipticity=np.array([m.ellipticity for m in measured]),
+        n_stars=np.array(counts, float),
+        sky=np.array([m.sky.mean() for m in measured]),
+        noise=np.array([np.sqrt((m.noise**2).mean()) for m in measured]),
+        transparency=np.full(n, np.nan) if transparency is None else transparency,
+        distance_field=np.full(n, np.nan) if places is None else _distances(places),
+    )
+
+
+def grade_measured(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[MeasuredFrame]:
+    """Frames that pass triage and the user's own cuts, judged by what was measured on them.
+
+    Triage acts on raw frames unless the settings, or a table of frames, say otherwise.
+
+    Raises
+    ------
+    NothingToDo
+        When no frame is left.
+    """
+    wanted = settings.quality
+    table = quality_table([m.frame for m in frames], [m.measured for m in frames])
+    verdicts = [_triaged([m.frame for m in frames], table, settings)]
+    if wanted.fwhm_max_px > 0:
+        verdicts.append(cut_by_value("FWHM", table.fwhm_px, high=wanted.fwhm_max_px))
+    if wanted.ellipticity_max < 1:
+        verdicts.append(cut_by_value("ellipticity", table.ellipticity, high=wanted.ellipticity_max))
+    if wanted.best_fraction < 1:
+        passed = np.array([all(v.use for v in row) for row in zip(*verdicts, strict=True)])
+        verdicts.append(keep_best("quality", np.where(passed, frame_score(table), np.nan), wanted.best_fraction))
+    kept = []
+    for item, row in zip(frames, zip(*verdicts, strict=True), strict=True):
+        bad = next((verdict for verdict in row if not verdict.use), None)
+        if bad is None:
+            kept.append(item)
+        else:
+            run.leave_out(item.frame, f"{bad.kind}: {bad.reason}")
+    if not kept:
+        raise NothingToDo("no frame passes the quality limits; see quality.triage", n_frames=len(frames))
+    return kept
+
+
+def grade_matched(
+    frames: Sequence[Frame],
+    measured: Sequence[Measurements],
+    places: Sequence[CelestialWcs],
+    scales: Mapping[str, PhotoScale],
+    settings: Settings,
+    run: Run,
+) -> set[str]:
+    """FrameIds that clouds or a wrong field rule out, now that gains and places are known.
+
+    A frame is announced here when it is ruled out. Clouds are told by comparison, so they never rule out all.
+    """
+    exposure = np.array([frame.exposure_s or 1.0 for frame in frames])
+    gain = np.array([float(np.mean(scales[frame.id].gain)) for frame in frames])
+    table = quality_table(frames, measured, gain / exposure, places)
+    out = set()
+    for frame, verdict in zip(frames, _triaged(frames, table, settings), strict=True):
+        if verdict.kind in _LATER:
+            run.leave_out(frame, f"{verdict.kind}: {verdict.reason}")
+            out.add(str(frame.id))
+    return out
+
+
+def _triaged(frames: Sequence[Frame], table: QualityTable, settings: Settings) -> list[Verdict]:
+    """What triage says, where it is asked; else all are good."""
+    asked = settings.quality.triage
+    acts = np.array([
+        asked == "on" or (asked == "auto" and frame.bayer is not None and not settings.input.frames) for frame in frames
+    ])
+    if acts.sum() < LEAST_FRAMES:
+        return [Verdict()] * len(frames)
+    size = Counter(table.session)
+    short = [size[name] < LEAST_FOR_SHAPE for name in table.session]
+    return [
+        Verdict() if not act or (few and v.kind in _SHAPE) else v
+        for v, act, few in zip(triage(table), acts, short, strict=True)
+    ]
+
+
+def _seconds(date_obs: str) -> float:
+    """Seconds from the year 2000; NaN without a readable date."""
+    try:
+        when = datetime.fromisoformat(date_obs.rstrip("Z")).replace(tzinfo=None)
+    except ValueError:
+        return float("nan")
+    return (when - datetime(2000, 1, 1)).total_seconds()
+
+
+def _sessions(frames: Sequence[Frame], time: F8) -> list[str]:
+    """A name for each frame: those of a camera and filter without a long pause between them share it."""
+    kinds = [f"{frame.camera} {frame.filter} {frame.exposure_s}" for frame in frames]
+    names = list(kinds)
+    for kind in set(kinds):
+        rows = np.flatnonzero([name == kind for name in kinds])
+        rows = rows[np.argsort(time[rows], kind="stable")]
+        number = np.concatenate([[0], np.cumsum(np.diff(time[rows]) > SESSION_GAP_S)])
+        for row, k in zip(rows, number, strict=True):
+            names[row] = f"{kind} {k}"
+    return names
+
+
+def _distances(places: Sequence[CelestialWcs]) -> F8:
+    """Of each centre from the nearest other one, in diagonals of its field; NaN for a single frame."""
+    if len(places) < 2:
+        return np.full(len(places), np.nan)
+    ra_dec = [p.pixel_to_sky((p.shape[1] - 1) / 2, (p.shape[0] - 1) / 2) for p in places]
+    centers = np.array([unit_vectors(float(ra), float(dec)) for ra, dec in ra_dec])
+    found = np.empty(len(places))
+    for k, place in enumerate(places):
+        chord = np.linalg.norm(centers - centers[k], axis=1)
+        chord[k] = np.inf
+        distance_deg = np.rad2deg(2 * np.arcsin(min(float(chord.min()) / 2, 1.0)))
+        found[k] = distance_deg * 3600 / (np.hypot(*place.shape) * place.pixel_scale_arcsec())
+    return found

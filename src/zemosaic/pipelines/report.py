@@ -1,0 +1,99 @@
+"""What a run leaves beside the mosaic: the frames table, the report, the settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+from astropy.table import MaskedColumn, Table
+
+from zemosaic.model.photometry import PhotoScale
+from zemosaic.pipelines.context import Run
+from zemosaic.pipelines.place import PlacedFrame
+from zemosaic.settings import Settings
+
+__all__ = ["write_frames_table", "write_report", "write_settings", "write_text"]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, all or nothing."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def write_settings(path: Path, settings: Settings) -> None:
+    """The settings of the run as TOML; ``--config`` with this file reruns the same."""
+    write_text(path, tomli_w.dumps(settings.model_dump()))
+
+
+def write_frames_table(
+    path: Path, frames: Sequence[PlacedFrame], scales: Mapping[str, PhotoScale], used: set[str], run: Run
+) -> None:
+    """One row a frame, used or not, with the reason; ECSV and, beside it, CSV, each all or nothing."""
+    reasons = {(item.name, item.path): item for item in run.left_out}
+    rows: list[dict[str, Any]] = []
+    for item in frames:
+        frame, m = item.frame, item.measured
+        left_out = reasons.pop((frame.name, frame.path), None)
+        scale = scales[frame.id]
+        ra, dec = item.wcs.pixel_to_sky((frame.shape[1] - 1) / 2, (frame.shape[0] - 1) / 2)
+        row: dict[str, Any] = {
+            "name": frame.name, "use": frame.id in used, "reason": left_out.reason if left_out else "",
+            "path": frame.path,
+            "id": str(frame.id), "filter": frame.filter, "exposure_s": frame.exposure_s, "date_obs": frame.date_obs,
+            "ra_deg": float(ra), "dec_deg": float(dec), "fwhm_px": m.fwhm_px, "ellipticity": m.ellipticity,
+            "n_stars": len(m.stars), "component": scale.component, "note": scale.note,
+        }  # fmt: skip
+        for c in range(m.n_channels):
+            tag = "" if m.n_channels == 1 else "_" + "rgb"[c]
+            row |= {f"sky{tag}": m.sky[c], f"noise{tag}": m.noise[c], f"gain{tag}": scale.gain[c],
+                    f"gain_error{tag}": scale.gain_error[c], f"level_error{tag}": scale.level_error[c]}  # fmt: skip
+            row |= {f"b{k}{tag}": value for k, value in enumerate(scale.surface[c])}
+        rows.append(row)
+    rows += [
+        {"name": Path(item.name).name, "use": False, "reason": item.reason, "path": item.path}
+        for item in reasons.values()
+    ]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table([_column(name, [row.get(name) for row in rows]) for name in names], names=names)
+    for target, kind in ((path, "ascii.ecsv"), (path.with_suffix(".csv"), "ascii.csv")):
+        partial = target.with_name(f".{target.name}.partial")
+        table.write(partial, format=kind, overwrite=True)
+        partial.replace(target)
+
+
+def _column(name: str, values: list[Any]) -> MaskedColumn:
+    absent = [value is None for value in values]
+    present = next((value for value in values if value is not None), "")
+    fill: Any = "" if isinstance(present, str) else type(present)(0)
+    return MaskedColumn(
+        [fill if gone else value for gone, value in zip(absent, values, strict=True)], name, mask=absent
+    )
+
+
+def write_report(path: Path, facts: Mapping[str, Any], settings: Settings, run: Run) -> None:
+    """The figures of a run as JSON: what was used, what was decided, how long it took."""
+    report = {
+        "software": f"zemosaic {version('zemosaic')}",
+        **facts,
+        "left_out": [asdict(item) for item in run.left_out],
+        "notices": run.notices,
+        "seconds": {stage: round(seconds, 3) for stage, seconds in run.clock.seconds.items()},
+        "settings": settings.model_dump(),
+    }
+    write_text(path, json.dumps(report, indent=1, default=_plain) + "\n")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)

@@ -1,0 +1,95 @@
+"""Make all patches of a mosaic, inside the memory cap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from zemosaic.engine.memory import MemoryPlan, plan_patch_size, resident_bytes
+from zemosaic.model.sky import Patch, SkyGrid
+from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.context import Run
+from zemosaic.pipelines.output import PlaneSink, write_patch
+from zemosaic.pipelines.tasks import PatchInput, make_patch
+from zemosaic.settings import Settings
+from zemosaic.stages.stack import METHODS, StackedPatch, border_px, bytes_per_pixel, bytes_per_sample
+
+__all__ = ["stack_onto_grid"]
+
+
+def stack_onto_grid(
+    inputs: Sequence[PatchInput],
+    fwhm_px: float,
+    grid: SkyGrid,
+    settings: Settings,
+    source: ImageSource,
+    sink: PlaneSink,
+    names: Sequence[str],
+    run: Run,
+) -> dict[str, float]:
+    """Make all patches and write their planes.
+
+    Returns
+    -------
+    dict
+        ``n_samples``, ``n_rejected`` and the memory plan, for the report.
+    """
+    n_channels = inputs[0].frame.n_channels
+    plan, border = _memory_plan(inputs, fwhm_px, grid, settings, run)
+    patches = list(grid.patches(plan.patch_px, border))
+    advance = run.clock.start("stack", len(patches))
+
+    def task(patch: Patch) -> tuple[int, int]:
+        made = make_patch(patch, inputs, source, settings, fwhm_px, n_channels, run.cancel.check)
+        made = made or StackedPatch.empty((n_channels, *patch.inner.shape))
+        write_patch(sink, patch.inner, made, names)
+        return int(made.coverage.sum()), int(made.rejected.sum())
+
+    n_samples = n_rejected = 0
+    for count, (_, (samples, rejected)) in enumerate(run.executor.run(task, patches), 1):
+        n_samples += samples
+        n_rejected += rejected
+        advance(count)
+    share = 100 * n_rejected / max(n_samples, 1)
+    run.clock.end(
+        "stack", f"{len(patches)} patches of {plan.patch_px} px, {n_samples / 1e6:.0f} M samples, {share:.2f} % clipped"
+    )
+    return {"n_samples": n_samples, "n_rejected": n_rejected, "patch_px": plan.patch_px, "workers": plan.workers}
+
+
+def _memory_plan(
+    inputs: Sequence[PatchInput], fwhm_px: float, grid: SkyGrid, settings: Settings, run: Run
+) -> tuple[MemoryPlan, int]:
+    border = border_px(settings.stack, fwhm_px)
+    n_channels = inputs[0].frame.n_channels
+    boxes = np.array([[b.y0, b.y1, b.x0, b.x1] for b in (item.plan.lattice.box for item in inputs)])
+    cube = METHODS[settings.stack.method].guarded
+
+    def task_bytes(size: int) -> int:
+        depth = _deepest(boxes, grid, size, border) if cube else 1
+        pixels = (size + 2 * border) ** 2
+        # The window of one frame under a turned patch, as read and as float32 data and weight.
+        window = 2 * pixels * 20 * n_channels
+        return int(
+            n_channels
+            * pixels
+            * (depth * bytes_per_sample(settings.stack.method) + bytes_per_pixel(settings.stack.method))
+            + window
+        )
+
+    plan = plan_patch_size(run.cap_bytes, run.executor.workers, resident_bytes() + run.cap_bytes // 8, task_bytes)
+    if plan.workers < run.executor.workers:
+        run.notice(f"{plan.workers} instead of {run.executor.workers} workers, to stay under the memory cap")
+        run.limit_workers(plan.workers)
+    return plan, border
+
+
+def _deepest(boxes: np.ndarray, grid: SkyGrid, size: int, border: int) -> int:
+    """The largest number of frames whose boxes meet one patch."""
+    deepest = 0
+    for patch in grid.patches(size, border):
+        b = patch.outer
+        meets = (boxes[:, 0] < b.y1) & (boxes[:, 1] > b.y0) & (boxes[:, 2] < b.x1) & (boxes[:, 3] > b.x0)
+        deepest = max(deepest, int(meets.sum()))
+    return deepest

@@ -1,0 +1,192 @@
+"""The top-level task functions: measure a frame, make a patch. All modes share them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.engine.store import Store, make_key
+from zemosaic.model.box import Box
+from zemosaic.model.frame import Frame
+from zemosaic.model.measurements import Measurements
+from zemosaic.model.sky import Patch
+from zemosaic.model.source import ImageSource
+from zemosaic.settings import Settings, WarpSettings
+from zemosaic.stages.measure import measure_frame, measure_sky
+from zemosaic.stages.measure_raw import measure_raw
+from zemosaic.stages.stack import METHODS, MeanStack, StackedPatch, stack_cube
+from zemosaic.stages.warp import WarpPlan, warp_window
+
+__all__ = ["PatchInput", "make_patch", "measure", "warp_box"]
+
+F4 = npt.NDArray[np.float32]
+U1 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PatchInput:
+    """One frame as the patch task needs it.
+
+    Attributes
+    ----------
+    frame : Frame
+    plan : WarpPlan
+        Coordinates, correction, noise.
+    sky : ndarray, shape (c,)
+        Sky level of the frame in mosaic units, for the noise model.
+    poisson : ndarray, shape (c,)
+        Variance per mosaic unit of signal; 0 where unknown.
+    """
+
+    frame: Frame
+    plan: WarpPlan
+    sky: F4
+    poisson: F4
+
+
+def measure(
+    frame: Frame,
+    source: ImageSource,
+    settings: Settings,
+    store: Store | None,
+    *,
+    fresh: bool = False,
+    sky_only: bool = False,
+) -> Measurements:
+    """Measurements of a frame, from the store when they are there.
+
+    With `sky_only` neither stars nor blocks are measured: enough to weigh a frame, not to match it. Raw frames are
+    always measured whole: their noise is known only when stars and defects are.
+    """
+    wanted = settings.measure.model_dump()
+    key = make_key(
+        "measure", frame.id, wanted, frame.bayer, frame.saturation_adu, settings.input.defect_sigma, sky_only
+    )
+    if store is not None and not fresh and (arrays := store.get(key)) is not None:
+        return Measurements.from_arrays(arrays)
+    data, weight = source.read_window(frame, Box.of_shape(frame.shape))
+    saturation = frame.saturation_adu
+    if frame.bayer:
+        defects = settings.input.defect_sigma
+        measured = measure_raw(
+            data, weight, frame.bayer, settings.measure, saturation_adu=saturation, defect_sigma=defects
+        )
+    elif sky_only:
+        measured = measure_sky(data, weight)
+    else:
+        measured = measure_frame(data, weight, settings.measure, saturation_adu=saturation)
+    if store is not None:
+        store.put(key, measured.to_arrays())
+    return measured
+
+
+def make_patch(
+    patch: Patch,
+    inputs: Sequence[PatchInput],
+    source: ImageSource,
+    settings: Settings,
+    fwhm_px: float,
+    n_channels: int,
+    check: Callable[[], None],
+) -> StackedPatch | None:
+    """Warp every frame that reaches a patch and stack them.
+
+    Parameters
+    ----------
+    patch : Patch
+    inputs : sequence of PatchInput
+        Sorted by FrameId; those that do not reach the patch are skipped.
+    source : ImageSource
+        Reads windows of frames.
+    settings : Settings
+    fwhm_px : float
+        Typical FWHM of a star in mosaic pixels.
+    n_channels : int
+    check : callable
+        Asked between slices of work; raises to stop.
+
+    Returns
+    -------
+    StackedPatch or None
+        Planes of ``patch.inner``; None when no frame reaches the patch.
+    """
+    cube = METHODS[settings.stack.method].guarded
+    box = patch.outer if cube else patch.inner
+    reaching = [item for item in inputs if item.plan.lattice.box.overlaps(box)]
+    if not reaching:
+        return None
+    if cube:
+        return _stack_patch(patch, reaching, source, settings, fwhm_px, n_channels, check)
+    return _mean_patch(patch, reaching, source, settings, n_channels, check)
+
+
+def _stack_patch(
+    patch: Patch,
+    inputs: Sequence[PatchInput],
+    source: ImageSource,
+    settings: Settings,
+    fwhm_px: float,
+    n_channels: int,
+    check: Callable[[], None],
+) -> StackedPatch:
+    n, (h, w) = len(inputs), patch.outer.shape
+    values = np.zeros((n_channels, n, h, w), np.float32)
+    weights = np.zeros((n_channels, n, h, w), np.float32)
+    alpha = np.zeros((n, h, w), np.uint8)
+    for k, item in enumerate(inputs):
+        check()
+        warp_window(
+            item.plan, patch.outer, _reader(source, item.frame), settings.warp,
+            values[:, k], weights[:, k], alpha[k],
+        )  # fmt: skip
+    return stack_cube(
+        values,
+        weights,
+        alpha,
+        sky=np.stack([item.sky for item in inputs], axis=1),
+        poisson=np.stack([item.poisson for item in inputs], axis=1),
+        exposure=_exposures(inputs),
+        fwhm_px=fwhm_px,
+        settings=settings.stack,
+        inner=patch.inner.relative_to(patch.outer),
+        check=check,
+    )
+
+
+def _mean_patch(
+    patch: Patch,
+    inputs: Sequence[PatchInput],
+    source: ImageSource,
+    settings: Settings,
+    n_channels: int,
+    check: Callable[[], None],
+) -> StackedPatch:
+    mean = MeanStack((n_channels, *patch.inner.shape))
+    for item, exposure in zip(inputs, _exposures(inputs), strict=True):
+        check()
+        part = item.plan.lattice.box.intersect(patch.inner)
+        values, weights, alpha = warp_box(item, part, source, settings.warp)
+        place = part.relative_to(patch.inner)
+        mean.add(values, weights, alpha, float(exposure), place.y0, place.x0)
+    return mean.finish()
+
+
+def warp_box(item: PatchInput, box: Box, source: ImageSource, settings: WarpSettings) -> tuple[F4, F4, U1]:
+    """One frame on a box of the grid: values and weights ``(c, h, w)``, alpha ``(h, w)``."""
+    n_channels = item.frame.n_channels
+    values = np.zeros((n_channels, *box.shape), np.float32)
+    weights = np.zeros((n_channels, *box.shape), np.float32)
+    alpha = np.zeros(box.shape, np.uint8)
+    warp_window(item.plan, box, _reader(source, item.frame), settings, values, weights, alpha)
+    return values, weights, alpha
+
+
+def _reader(source: ImageSource, frame: Frame) -> Callable[[Box], tuple[F4, F4]]:
+    return lambda box: source.read_window(frame, box)
+
+
+def _exposures(inputs: Sequence[PatchInput]) -> F4:
+    return np.array([item.frame.exposure_s or 0.0 for item in inputs], np.float32)

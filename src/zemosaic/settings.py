@@ -1,0 +1,291 @@
+"""What a user may set: one frozen model a stage.
+
+The command line, the configuration file, the documentation and later the GUI
+are made from these models: a key's name carries its unit, its description is
+the prose people read, its bounds are what is checked.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zemosaic.errors import SettingError
+
+__all__ = [
+    "GridSettings",
+    "InputSettings",
+    "MatchSettings",
+    "MeasureSettings",
+    "OutputSettings",
+    "QualitySettings",
+    "RefineSettings",
+    "Settings",
+    "SolveSettings",
+    "StackSettings",
+    "WarpSettings",
+    "load_settings",
+]
+
+
+class _Stage(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, coerce_numbers_to_str=True)
+
+
+class InputSettings(_Stage):
+    """Which files are frames, and what they hold."""
+
+    include: str = Field("", description="Only file names that match this glob pattern; empty takes all.")
+    exclude: str = Field("", description="Leave out file names that match this glob pattern.")
+    frames: str = Field(
+        "", description="Table of frames of an earlier run, edited: those whose use is false are left out."
+    )
+    bayer: Literal["auto", "none", "RGGB", "BGGR", "GRBG", "GBRG"] = Field(
+        "auto", description="Colour pattern of raw frames; auto believes BAYERPAT or COLORTYP."
+    )
+    defect_sigma: float = Field(
+        6.0, ge=0, description="Raw frames: hot and cold pixels stand out by this many sigma; 0 looks for none."
+    )
+    pixel_values: Literal["counts", "surface"] = Field(
+        "counts",
+        description="How a pixel's value follows its area on the sky inside a frame: counts (area varies) or "
+        "surface brightness (flat-fielded data, one area a frame).",
+    )
+
+
+class GridSettings(_Stage):
+    """The output grid."""
+
+    projection: str = Field("TAN", description="Projection code: TAN, SIN, ZEA, STG, CAR, ...")
+    scale_arcsec: float = Field(0.0, ge=0, description="Pixel scale; 0 takes the median of the frames.")
+    center: str = Field("", description="RA and Dec of the centre in degrees, 'RA,DEC'; empty finds it.")
+    size_px: str = Field("", description="'WIDTH,HEIGHT' in pixels; empty takes what the frames cover.")
+    rotation: str = Field(
+        "north", description="'north' (up), 'min-area' (smallest box), or an angle in degrees east of north."
+    )
+    header: str = Field("", description="A FITS or text header file that fixes the whole grid.")
+    crop: str = Field(
+        "none",
+        description="none; 'coverage:F' keeps the box where at least the fraction F of the greatest coverage "
+        "is reached; 'X0,Y0,X1,Y1' a box of output pixels.",
+    )
+    max_mpix: float = Field(2000.0, gt=0, description="Above this many output megapixels --yes is needed.")
+
+
+class WarpSettings(_Stage):
+    """Resampling onto the output grid."""
+
+    kernel: Literal["nearest", "bilinear", "lanczos2", "lanczos3", "lanczos4", "area", "drizzle"] = Field(
+        "lanczos3", description="Resampling kernel."
+    )
+    clamp: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Against Lanczos ringing: how strongly a value is pulled into the range of the four "
+        "nearest pixels; 0 never, 1 fully.",
+    )
+    pixfrac: float = Field(0.8, gt=0, le=1, description="Drizzle: side of a drop over the side of a pixel.")
+    taper_px: float = Field(
+        16.0, ge=0, description="Width at a frame's edge over which its weight rises from 0 to full."
+    )
+    coordinate_error_px: float = Field(
+        0.01, gt=0, le=0.5, description="Largest error allowed to interpolated coordinates."
+    )
+
+
+class MeasureSettings(_Stage):
+    """What is measured on each frame."""
+
+    block_px: int = Field(32, ge=8, le=256, description="Side of a block whose star-free mean is taken.")
+    detect_sigma: float = Field(5.0, gt=1, description="Detection threshold for stars, in sky sigma.")
+
+
+class QualitySettings(_Stage):
+    """Which frames are too poor to use, by the stars measured on them."""
+
+    triage: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Leave out clouded, trailed, defocused, dawn and wrong-field frames, by comparison with their "
+        "neighbours; auto does so for raw frames, unless a table of frames (input.frames) decides.",
+    )
+    fwhm_max_px: float = Field(0.0, ge=0, description="Leave out frames of a larger FWHM, in their pixels; 0: none.")
+    ellipticity_max: float = Field(
+        1.0, gt=0, le=1, description="Leave out frames of a larger ellipticity (1 - minor / major axis); 1: none."
+    )
+    best_fraction: float = Field(1.0, gt=0, le=1, description="Keep this share of the frames, the best ones.")
+
+
+class SolveSettings(_Stage):
+    """Plate solving."""
+
+    method: Literal["auto", "header"] = Field(
+        "auto",
+        description="auto: header WCSs are checked against the stars, missing and wrong ones solved; header: the "
+        "header's WCS is taken as it is.",
+    )
+    radius_deg: float = Field(1.0, gt=0, le=10, description="How far the true centre may be from the header's.")
+    scale_tolerance: float = Field(
+        0.1, gt=0, lt=0.5, description="Largest relative error of the pixel scale from focal length and pixel size."
+    )
+    max_log_chance: float = Field(
+        -8.0, le=-4, description="Accept a solution when log10 of its chance probability is below this."
+    )
+    min_matches: int = Field(6, ge=4, description="Fewest matched stars of a solution.")
+
+
+class RefineSettings(_Stage):
+    """Joint astrometric refinement."""
+
+    distortion_order: int = Field(3, ge=0, le=5, description="Degree of a camera's distortion; 0 or 1 for none.")
+    max_stars: int = Field(120, ge=10, description="Brightest stars of a frame that are used.")
+
+
+class MatchSettings(_Stage):
+    """Gains and background surfaces that make all frames agree."""
+
+    method: Literal["one-sky", "none"] = Field(
+        "one-sky", description="one-sky: gains and backgrounds of all frames solved together; none: leave as is."
+    )
+    surface_order: int = Field(2, ge=0, le=2, description="Highest order of a frame's background surface.")
+    node_px: int = Field(
+        32, ge=16, le=512, description="Spacing of the sky nodes, in output pixels (widened where memory asks)."
+    )
+    response_order: int = Field(
+        2, ge=0, le=4, description="Order of a camera's response over its field; 0 takes it as flat."
+    )
+    solve_gain: bool = Field(True, description="Whether gains are solved for; otherwise header priors are used.")
+    reference: str = Field(
+        "", description="FITS image of the same sky, of any resolution, that fixes the slow background."
+    )
+    reference_arcsec: float = Field(
+        0.0, ge=0, description="FWHM of the reference's smallest trusted detail; 0 takes three of its pixels."
+    )
+
+
+class StackSettings(_Stage):
+    """Combining the frames that reach a pixel."""
+
+    method: Literal["mean", "median", "kappa_sigma", "winsorized", "linear_fit", "esd", "minmax"] = Field(
+        "kappa_sigma", description="mean and median reject nothing; the others clip outliers first."
+    )
+    kappa_low: float = Field(3.0, gt=0, description="Clip below centre minus this many sigma.")
+    kappa_high: float = Field(3.0, gt=0, description="Clip above centre plus this many sigma.")
+    max_iterations: int = Field(5, ge=1, le=50, description="Rounds of clipping at most.")
+    structure_guard: float = Field(
+        1.2,
+        ge=0,
+        description="How much of the image's own steepness (largest change within half a FWHM) is added to the "
+        "clipping threshold, so that star cores survive changing seeing.",
+    )
+    grow_px: int = Field(3, ge=0, le=16, description="How far a clipped region may grow into its weaker rim.")
+    minmax_low: int = Field(1, ge=0, description="minmax: how many lowest values to drop.")
+    minmax_high: int = Field(1, ge=0, description="minmax: how many highest values to drop.")
+    esd_fraction: float = Field(0.3, gt=0, lt=0.5, description="esd: largest share of values that may be outliers.")
+    esd_significance: float = Field(0.05, gt=0, lt=1, description="esd: significance of the test.")
+
+
+class OutputSettings(_Stage):
+    """What is written."""
+
+    planes: Literal["all", "weight", "data"] = Field(
+        "all", description="all: data, weight, variance, coverage, rejected, exposure; weight: data and weight."
+    )
+    preview: bool = Field(True, description="Write preview.png.")
+    preview_max_px: int = Field(2400, ge=100, description="Longest side of the preview.")
+
+
+class Settings(_Stage):
+    """All settings of a run."""
+
+    input: InputSettings = InputSettings()
+    grid: GridSettings = GridSettings()
+    measure: MeasureSettings = MeasureSettings()
+    quality: QualitySettings = QualitySettings()
+    solve: SolveSettings = SolveSettings()
+    refine: RefineSettings = RefineSettings()
+    match: MatchSettings = MatchSettings()
+    warp: WarpSettings = WarpSettings()
+    stack: StackSettings = StackSettings()
+    output: OutputSettings = OutputSettings()
+
+
+def _known_keys() -> dict[str, list[str]]:
+    return {
+        stage: list(field.annotation.model_fields)  # type: ignore[union-attr]
+        for stage, field in Settings.model_fields.items()
+    }
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> SettingError:
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+    return SettingError(f"unknown {kind} '{name}'; {hint}", name=name)
+
+
+def load_settings(
+    config: Path | None = None,
+    assignments: Iterable[str] = (),
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
+    """Settings from a TOML file, then ``stage.key=value`` assignments, then named overrides.
+
+    Parameters
+    ----------
+    config : Path, optional
+        TOML file with one table a stage.
+    assignments : iterable of str
+        ``"stack.method=median"``; values are parsed as TOML where they can be, else taken as text.
+    overrides : mapping of mappings, optional
+        Values from command line options, strongest of all.
+
+    Raises
+    ------
+    SettingError
+        For unknown stages or keys (with the nearest known name), values out of range, an
+        unreadable file.
+    """
+    tree: dict[str, dict[str, Any]] = {}
+    if config is not None:
+        try:
+            tree = tomllib.loads(Path(config).read_text(encoding="utf-8"))
+        except OSError as problem:
+            raise SettingError(f"cannot read settings file {config}: {problem.strerror}") from problem
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+            raise SettingError(f"settings file {config} is not valid TOML: {problem}") from problem
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        stage, dot, name = key.strip().partition(".")
+        if not equals or not dot:
+            raise SettingError(f"'{text}' is not of the form stage.key=value, as in stack.method=median")
+        tree.setdefault(stage, {})[name] = _parse_value(value.strip())
+    for stage, values in (overrides or {}).items():
+        tree.setdefault(stage, {}).update(values)
+    known = _known_keys()
+    for stage, values in tree.items():
+        if stage not in known:
+            raise _unknown("settings stage", stage, known)
+        if not isinstance(values, Mapping):
+            raise SettingError(f"'{stage}' must be a table of keys, got {values!r}")
+        for name in values:
+            if name not in known[stage]:
+                raise _unknown(f"key in stage '{stage}'", name, known[stage])
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingError(f"{where} = {first['input']!r}: {first['msg'].lower()}") from problem
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text

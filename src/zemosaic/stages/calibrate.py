@@ -1,0 +1,415 @@
+"""Dark, bias and flat: making masters, choosing them, applying them (SPEC R-03).
+
+All functions work on arrays, whole frames or the same window of each, so a master is made and applied a band at a
+time. Bayer frames are calibrated before anything else, as raw planes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "CalibrationFacts",
+    "Choice",
+    "calibrate_window",
+    "choose_dark",
+    "choose_flat",
+    "combine_flats",
+    "combine_frames",
+    "find_bad_pixels",
+    "flat_levels",
+    "scale_dark",
+]
+
+F4 = npt.NDArray[np.float32]
+F8 = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+CLIP_SIGMA = 4.0
+_FEW = 6
+
+FLAT_LEAST = 0.1
+"""Below this response a pixel is dust on the sensor or the edge of a filter: it gets weight 0."""
+
+EXPOSURE_TOLERANCE = 0.05
+TEMPERATURE_TOLERANCE_C = 3.0
+ROTATION_TOLERANCE_DEG = 2.0
+
+_BAD_RESPONSE = 0.5
+_BAD_DARK_SIGMA = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationFacts:
+    """What decides which master fits which frame; None or "" where a header does not tell.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (height, width): the only thing that must agree.
+    camera : str
+        Key shared by frames of one camera and read-out mode.
+    exposure_s, gain, temperature_c : float or None
+        Exposure time, gain setting, temperature of the sensor.
+    filter, session : str
+        Filter name; night and setup.
+    rotation_deg : float or None
+        Angle of the camera on the telescope.
+    """
+
+    shape: tuple[int, int]
+    camera: str = ""
+    exposure_s: float | None = None
+    gain: float | None = None
+    temperature_c: float | None = None
+    filter: str = ""
+    session: str = ""
+    rotation_deg: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The master chosen for a frame.
+
+    Attributes
+    ----------
+    index : int or None
+        Which of the candidates; None when none has the frame's shape.
+    notes : tuple of str
+        What does not agree, one line each; empty for a perfect match.
+    """
+
+    index: int | None
+    notes: tuple[str, ...] = ()
+
+
+def combine_frames(frames: F4) -> F4:
+    """Robust mean of dark or bias frames.
+
+    Parameters
+    ----------
+    frames : ndarray, float32, shape (n, h, w)
+        Whole frames or the same window of each.
+
+    Returns
+    -------
+    ndarray, float32, shape (h, w)
+        Mean of the values within 4 sigma of their median, sigma being 1.4826 times the median absolute deviation of
+        the pixel, or 1.51 times the rms of the smallest four fifths where that is larger (whole numbers, most of them
+        equal). Fewer than six frames are too few to judge: the median of three to five, the mean of two.
+
+    Raises
+    ------
+    ValueError
+        Without frames.
+    """
+    if frames.ndim != 3 or not len(frames):
+        raise ValueError(f"frames must have shape (n, h, w) with n > 0, got {frames.shape}")
+    if len(frames) <= 2:
+        return np.asarray(frames.mean(axis=0, dtype=np.float64), np.float32)
+    median = np.median(frames, axis=0)
+    if len(frames) < _FEW:
+        return np.asarray(median, np.float32)
+    deviation = np.abs(frames - median)
+    ordered = np.sort(deviation, axis=0)
+    sigma = 1.4826 * np.median(ordered, axis=0)
+    inner = ordered[: len(frames) * 4 // 5]
+    sigma = np.maximum(sigma, 1.51 * np.sqrt(np.mean(inner * inner, axis=0)))
+    keep = deviation <= CLIP_SIGMA * sigma
+    total = np.sum(frames, axis=0, where=keep, dtype=np.float64)
+    return np.asarray(total / np.count_nonzero(keep, axis=0), np.float32)
+
+
+def flat_levels(frame: F4, pedestal: F4 | None, is_bayer: bool) -> F8:
+    """The level of a whole raw flat over its bias or flat-dark, by colour.
+
+    Parameters
+    ----------
+    frame, pedestal : ndarray, float32, shape (h, w)
+        Whole frames; no pedestal when the flat was calibrated before.
+    is_bayer : bool
+        Whether each place of the 2 x 2 cell has a level of its own: a lamp's colour is then no part of the flat.
+
+    Returns
+    -------
+    ndarray, float64, shape (2, 2)
+        Medians by parity of row and column; four times the same for mono.
+
+    Raises
+    ------
+    ValueError
+        When a level is not positive: the pedestal is too high, or the frame is no flat.
+    """
+    light = frame if pedestal is None else frame - pedestal
+    if is_bayer:
+        levels = np.array([[np.median(light[j::2, i::2]) for i in (0, 1)] for j in (0, 1)], float)
+    else:
+        levels = np.full((2, 2), float(np.median(light)))
+    if not np.all(levels > 0):
+        raise ValueError(f"a flat must be brighter than its bias, got a level of {levels.min():.1f}")
+    return levels
+
+
+def combine_flats(frames: F4, levels: F8, pedestal: F4 | None = None, origin: tuple[int, int] = (0, 0)) -> F4:
+    """Master flat, 1 on average in every colour.
+
+    Parameters
+    ----------
+    frames : ndarray, float32, shape (n, h, w)
+        Raw flats, whole or the same window of each.
+    levels : ndarray, float64, shape (n, 2, 2)
+        `flat_levels` of each.
+    pedestal : ndarray, float32, shape (h, w), optional
+        Master bias or flat-dark, in the same window.
+    origin : tuple of int
+        (y, x) of the window's first pixel in the frame.
+
+    Returns
+    -------
+    ndarray, float32, shape (h, w)
+    """
+    scaled = frames.astype(np.float32) if pedestal is None else frames - pedestal
+    for j, i in np.ndindex(2, 2):
+        level = levels[:, (j + origin[0]) % 2, (i + origin[1]) % 2].astype(np.float32)
+        scaled[:, j::2, i::2] /= level[:, None, None]
+    return combine_frames(scaled)
+
+
+def scale_dark(dark: F4, bias: F4, exposure_s: float, dark_exposure_s: float) -> F4:
+    """A dark of another exposure time: ``bias + (dark - bias) exposure_s / dark_exposure_s``.
+
+    Raises
+    ------
+    ValueError
+        When a time is not positive.
+    """
+    if not (exposure_s > 0 and dark_exposure_s > 0):
+        raise ValueError(f"exposure times must be positive, got {exposure_s} and {dark_exposure_s}")
+    return np.asarray(bias + (dark - bias) * np.float32(exposure_s / dark_exposure_s), np.float32)
+
+
+def find_bad_pixels(dark: F4 | None = None, flat: F4 | None = None) -> Mask:
+    """Pixels that no calibration makes good.
+
+    Parameters
+    ----------
+    dark, flat : ndarray, float32, shape (h, w), optional
+        Whole masters, at least one of them.
+
+    Returns
+    -------
+    ndarray, bool, shape (h, w)
+        True where the dark stands out by more than 12 sigma once the medians of rows and columns are taken off, or
+        the flat is `FLAT_LEAST` or less, or below half or above twice the median of the eight pixels at distance 2.
+
+    Raises
+    ------
+    ValueError
+        When neither is given.
+    """
+    if dark is None and flat is None:
+        raise ValueError("a bad-pixel map needs a master dark or a master flat")
+    shape = dark.shape if dark is not None else flat.shape if flat is not None else (0, 0)
+    bad = np.zeros(shape, bool)
+    if dark is not None:
+        # Rows and columns have levels of their own on many sensors; amplifier glow is smooth along both.
+        flatter = dark - np.median(dark, axis=1, keepdims=True)
+        flatter = flatter - np.median(flatter, axis=0, keepdims=True)
+        low, high = np.percentile(flatter, [15.865, 84.135])
+        bad |= np.abs(flatter) > _BAD_DARK_SIGMA * max((high - low) / 2, 1e-3)
+    if flat is not None:
+        near = _median_of_eight(flat)
+        bad |= ~(flat > FLAT_LEAST) | (flat < _BAD_RESPONSE * near) | (flat > near / _BAD_RESPONSE)
+    return bad
+
+
+def _median_of_eight(image: F4) -> F4:
+    """Median of the pixels at distance 2: the same colour of a Bayer sensor."""
+    padded = np.pad(image, 2, mode="reflect")
+    h, w = image.shape
+    around = [padded[j : j + h, i : i + w] for j in (0, 2, 4) for i in (0, 2, 4) if (j, i) != (2, 2)]
+    return np.asarray(np.median(np.stack(around), axis=0), np.float32)
+
+
+def calibrate_window(
+    raw: F4,
+    weight: F4,
+    *,
+    dark: F4 | None = None,
+    flat: F4 | None = None,
+    bad: Mask | None = None,
+    read_share: float = 0.0,
+    saturation_adu: float = math.inf,
+) -> tuple[F4, F4]:
+    """``(raw - dark) / flat`` in a window, with the weight that follows.
+
+    Parameters
+    ----------
+    raw, weight : ndarray, float32, shape (h, w)
+        Samples and their relative inverse variance.
+    dark : ndarray, float32, shape (h, w), optional
+        Master dark (bias included), or bias, in the same window.
+    flat : ndarray, float32, shape (h, w), optional
+        Master flat, 1 on average.
+    bad : ndarray, bool, shape (h, w), optional
+        Pixels that get weight 0.
+    read_share : float
+        Share of read and dark noise in the variance of a sky pixel of response 1, in [0, 1]; the rest is the sky's
+        photon noise. (Variance of the dark frames over that of the raw frame's sky.)
+    saturation_adu : float
+        Raw level at and above which a sample is saturated. It then keeps at least this value, so that the level
+        still tells; bright samples where the flat is below 1 may pass it, too.
+
+    Returns
+    -------
+    data, weight : ndarray, float32, shape (h, w)
+        Data are 0 where the weight is 0. The weight given is multiplied by
+        ``flat^2 / (read_share + (1 - read_share) flat)``: after the division a pixel of response f has the variance
+        ``(read + photons f) / f^2``.
+
+    Raises
+    ------
+    ValueError
+        When `read_share` is not in [0, 1] or shapes differ.
+    """
+    if not 0 <= read_share <= 1:
+        raise ValueError(f"the share of read noise must be in [0, 1], got {read_share}")
+    for name, array in (("weight", weight), ("dark", dark), ("flat", flat), ("bad", bad)):
+        if array is not None and array.shape != raw.shape:
+            raise ValueError(f"{name} has shape {array.shape}, raw {raw.shape}")
+    valid = weight > 0
+    data = raw.copy() if dark is None else raw - dark
+    out = np.where(valid, weight, np.float32(0))
+    if flat is not None:
+        valid &= flat > FLAT_LEAST
+        np.divide(data, flat, out=data, where=valid)
+        share = np.float32(read_share)
+        out *= np.where(valid, flat * flat / (share + (1 - share) * np.maximum(flat, np.float32(FLAT_LEAST))), 0)
+    if bad is not None:
+        valid &= ~bad
+    if math.isfinite(saturation_adu):
+        np.maximum(data, np.float32(saturation_adu), out=data, where=valid & (raw >= saturation_adu))
+    return np.where(valid, data, np.float32(0)), np.where(valid, out, np.float32(0))
+
+
+def choose_dark(frame: CalibrationFacts, darks: Sequence[CalibrationFacts]) -> Choice:
+    """The dark nearest in gain, exposure and temperature, in this order of importance.
+
+    Parameters
+    ----------
+    frame : CalibrationFacts
+    darks : sequence of CalibrationFacts
+
+    Returns
+    -------
+    Choice
+        Notes say what is off by more than 5 % (exposure), 3 degrees (temperature) or at all (gain, camera), or unknown.
+    """
+    tolerance_s = EXPOSURE_TOLERANCE * (frame.exposure_s or 0)
+
+    def cost(dark: CalibrationFacts) -> tuple[float, ...]:
+        return (
+            float(dark.camera != frame.camera),
+            _difference(frame.gain, dark.gain),
+            _difference(_log(frame.exposure_s), _log(dark.exposure_s)),
+            _difference(frame.temperature_c, dark.temperature_c),
+        )
+
+    def notes(dark: CalibrationFacts) -> list[str]:
+        return [
+            *_text_note("dark", "camera", frame.camera, dark.camera),
+            *_number_note("dark", "gain", frame.gain, dark.gain, "", 0.0),
+            *_number_note("dark", "exposure", frame.exposure_s, dark.exposure_s, " s", tolerance_s),
+            *_number_note(
+                "dark", "temperature", frame.temperature_c, dark.temperature_c, " C", TEMPERATURE_TOLERANCE_C
+            ),
+        ]
+
+    return _choose("dark", frame, darks, cost, notes)
+
+
+def choose_flat(frame: CalibrationFacts, flats: Sequence[CalibrationFacts]) -> Choice:
+    """The flat of the same filter, session and rotation, in this order of importance.
+
+    Parameters
+    ----------
+    frame : CalibrationFacts
+    flats : sequence of CalibrationFacts
+
+    Returns
+    -------
+    Choice
+        Notes say which of camera, filter and session differ, and a rotation that is off by more than 2 degrees (dust
+        and vignetting turn with the camera) or unknown on one side.
+    """
+
+    def turned(flat: CalibrationFacts) -> float | None:
+        if frame.rotation_deg is None or flat.rotation_deg is None:
+            return None
+        return abs((flat.rotation_deg - frame.rotation_deg + 180) % 360 - 180)
+
+    def cost(flat: CalibrationFacts) -> tuple[float, ...]:
+        angle = turned(flat)
+        return (
+            float(flat.camera != frame.camera),
+            float(flat.filter != frame.filter),
+            float(flat.session != frame.session),
+            math.inf if angle is None else angle,
+        )
+
+    def notes(flat: CalibrationFacts) -> list[str]:
+        found = [
+            *_text_note("flat", "camera", frame.camera, flat.camera),
+            *_text_note("flat", "filter", frame.filter, flat.filter),
+            *_text_note("flat", "session", frame.session, flat.session),
+        ]
+        angle = turned(flat)
+        if angle is None and (frame.rotation_deg is None) != (flat.rotation_deg is None):
+            found.append("flat: rotation of the camera is not known")
+        elif angle is not None and angle > ROTATION_TOLERANCE_DEG:
+            found.append(f"flat: camera turned by {angle:.1f} deg against the frame's")
+        return found
+
+    return _choose("flat", frame, flats, cost, notes)
+
+
+def _choose(
+    kind: str,
+    frame: CalibrationFacts,
+    masters: Sequence[CalibrationFacts],
+    cost: Callable[[CalibrationFacts], tuple[float, ...]],
+    notes: Callable[[CalibrationFacts], list[str]],
+) -> Choice:
+    fitting = [k for k, master in enumerate(masters) if master.shape == frame.shape]
+    if not fitting:
+        size = f"{frame.shape[1]} x {frame.shape[0]}"
+        return Choice(None, (f"no {kind} of {size} pixels among {len(masters)}",) if masters else ())
+    best = min(fitting, key=lambda k: (cost(masters[k]), k))
+    return Choice(best, tuple(notes(masters[best])))
+
+
+def _log(value: float | None) -> float | None:
+    return math.log(value) if value is not None and value > 0 else None
+
+
+def _difference(a: float | None, b: float | None) -> float:
+    return math.inf if a is None or b is None else abs(a - b)
+
+
+def _text_note(kind: str, what: str, wanted: str, got: str) -> list[str]:
+    return [] if wanted == got else [f"{kind}: {what} '{got or 'unknown'}', the frame has '{wanted or 'unknown'}'"]
+
+
+def _number_note(
+    kind: str, what: str, wanted: float | None, got: float | None, unit: str, tolerance: float
+) -> list[str]:
+    if wanted is None and got is None:
+        return []
+    if wanted is None or got is None:
+        return [f"{kind}: {what} of the {'frame' if wanted is None else kind} is not known"]
+    return [f"{kind}: {what} {got:g}{unit}, the frame has {wanted:g}{unit}"] if abs(got - wanted) > tolerance else []

@@ -1,0 +1,342 @@
+"""Gains of all images and the responses of their cameras, from the stars that images share (SPEC R-15)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from zemosaic.kernels import ties as kernel
+from zemosaic.model.photometry import n_terms, surface_basis
+from zemosaic.stages.star_ties import StarTies
+
+__all__ = ["GainSolution", "solve_gains"]
+
+F8 = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_ROUNDS = 6
+_CHI2_LEFT = 1e-6
+"""Conjugate gradients end when less than this is left to gain in chi squared: 0.1 % of an error bar."""
+
+_FLOOR_RANGE = 5e-4, 0.1
+"""Bounds of a star's intrinsic scatter: flat fields and pixel response leave at least the lower."""
+
+_SYSTEMATIC = 3e-4
+"""What apertures on sampled, changing profiles leave of an image's scale beyond all errors that average out."""
+
+_PRIOR_SD = 0.5
+"""Spread of ln gain about its prior; only images without ties feel it."""
+
+_LEAST_IMAGES = 8
+_LEAST_PRIOR_SD = 1e-3
+_PRIOR_GAP = 5e-3
+_USELESS_PRIOR = 10.0
+"""A prior wider than so many errors of a star gain changes nothing."""
+
+_RESPONSE_SD = 0.1
+"""Spread of each coefficient of ln response."""
+
+_LEAST_RESPONSE = 0.003
+"""Rms of ln F over the field below which a camera counts as flat: flat fields leave as much."""
+
+_HELD = 1e10
+_CAUCHY = 2.0
+_DENSE_IMAGES = 2000
+"""Up to here errors come from the exact inverse; beyond it their common inflation is probed."""
+
+_PROBES = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GainSolution:
+    """Gains of one channel.
+
+    Attributes
+    ----------
+    log_gain, log_gain_error : ndarray, shape (n,)
+        Relative to the component's mean over the priors; error inf where no star ties the image.
+    response : ndarray, shape (cameras, k)
+        Coefficients of ln F without the constant; zeros for cameras whose response is flat or not determined.
+    component : ndarray, shape (n,), int64
+        Groups of images tied by stars.
+    n_stars : ndarray, shape (n,), int64
+        Shared stars of each image that counted.
+    floor : float
+        Intrinsic scatter of a star, ln units, added to its error.
+    """
+
+    log_gain: F8
+    log_gain_error: F8
+    response: F8
+    component: Ints
+    n_stars: Ints
+    floor: float
+
+
+def solve_gains(ties: StarTies, channel: int, camera: Ints, prior: F8, response_order: int) -> GainSolution:
+    """Robust least squares of ``ln flux = ln g + ln F + ln star``, stars eliminated.
+
+    Parameters
+    ----------
+    ties : StarTies
+    channel : int
+    camera : ndarray, shape (images,), int64
+        Number of each image's camera.
+    prior : ndarray, shape (images,)
+        ln of the gain expected for each image.
+    response_order : int
+        Order of ln F; 0 for none.
+    """
+    solver = _Solver(ties, channel, camera, prior, response_order)
+    theta, weight = solver.iterate()
+    if solver.k:
+        flat = ~_is_real(theta[solver.n :].reshape(-1, solver.k), solver.response_errors(weight), response_order)
+        if flat.any():
+            solver.hold_flat(flat)
+            theta, weight = solver.iterate()
+    found = solver.conclude(theta, weight)
+    if solver.trust_priors(found):
+        theta, weight = solver.iterate()
+        found = solver.conclude(theta, weight)
+    doubt = ties.growth_error[:, channel]
+    return replace(found, log_gain_error=np.sqrt(found.log_gain_error**2 + doubt**2 + _SYSTEMATIC**2))
+
+
+def _is_real(response: F8, error: F8, order: int) -> npt.NDArray[np.bool_]:
+    """Whether each camera's response departs from flat by more than its error and than what flat fields leave."""
+    at = np.linspace(-0.5, 1.5, 9)
+    x, y = np.meshgrid(at, at)
+    basis = surface_basis(x.ravel(), y.ravel(), (2, 2), order)[1:]
+    size = np.std(response @ basis, axis=1)
+    return np.asarray((size > _LEAST_RESPONSE) & (size > 4 * error))
+
+
+def _groups(prior: F8) -> Ints:
+    """Number of each image's group: priors with no gap above 0.5 % between neighbours belong together."""
+    order = np.argsort(prior, kind="stable")
+    group = np.empty(len(prior), np.int64)
+    group[order] = np.concatenate([[0], np.cumsum(np.diff(prior[order]) > _PRIOR_GAP)])
+    return group
+
+
+class _Solver:
+    def __init__(self, ties: StarTies, channel: int, camera: Ints, prior: F8, order: int) -> None:
+        flux, error = ties.flux[channel], ties.flux_error[channel]
+        good = (flux > 5 * error) & (error > 0)
+        self.image, self.star = ties.image[good], ties.star[good]
+        self.u, self.v = ties.u[good], ties.v[good]
+        self.n, self.n_stars, self.order, self.prior = len(camera), ties.n_stars, order, prior
+        self.camera = camera[self.image]
+        self.log_flux, self.error = np.log(flux[good]), error[good] / flux[good]
+        self.n_cameras = int(camera.max()) + 1 if len(camera) else 0
+        self.k = n_terms(order) - 1
+        size = self.n + self.n_cameras * self.k
+        self.ridge = np.concatenate([
+            np.full(self.n, 1 / _PRIOR_SD**2), np.full(size - self.n, 1 / _RESPONSE_SD**2)
+        ])  # fmt: skip
+        self.flat = np.zeros(self.n_cameras, bool)
+        self.centre = np.concatenate([prior, np.zeros(size - self.n)])
+
+    def hold_flat(self, flat: npt.NDArray[np.bool_]) -> None:
+        """Keep the response of the given cameras at 1."""
+        self.flat = flat
+        self.ridge[self.n :] = np.repeat(np.where(flat, _HELD, 1 / _RESPONSE_SD**2), self.k)
+
+    def trust_priors(self, found: GainSolution) -> bool:
+        """Hold gains to their priors as closely as the scatter of all images about them allows.
+
+        Images whose headers state nearly the same gain were calibrated together: they share an offset, which their
+        stars tell together, and differ by little more. Where the stars' gains scatter about that by hardly more
+        than their own errors, it is better than an image's few stars. An image that stands out by more than
+        four sigma is left to its stars.
+
+        Returns
+        -------
+        bool
+            Whether anything was changed, so that the solve must be repeated.
+        """
+        error = found.log_gain_error
+        known = np.isfinite(error)
+        if known.sum() < _LEAST_IMAGES:
+            return False
+        group = _groups(self.prior)
+        weight = np.where(known, 1 / np.maximum(error, 1e-6) ** 2, 0)
+        away = np.where(known, found.log_gain - self.prior, 0)
+        offset = np.bincount(group, weight * away) / np.maximum(np.bincount(group, weight), 1e-300)
+        away = away - offset[group]
+        several = known & (np.bincount(group, known)[group] > 1)
+        if several.sum() < _LEAST_IMAGES:
+            return False
+        noise = float(np.median(error[several]))
+        spread = 1.4826 * float(np.median(np.abs(away[several])))
+        own = np.sqrt(max(spread**2 - noise**2, _LEAST_PRIOR_SD**2))
+        if own > _USELESS_PRIOR * noise:
+            return False
+        held = several & (np.abs(away) < 4 * np.hypot(own, error))
+        self.ridge[: self.n][held] = 1 / own**2
+        self.centre[: self.n][held] = (self.prior + offset[group])[held]
+        return True
+
+    def iterate(self) -> tuple[F8, F8]:
+        """Reweighted solves; the intrinsic floor is found on the way."""
+        floor, robust = 0.01, np.ones(len(self.image))
+        theta = self.centre.copy()
+        weight = robust
+        for _ in range(_ROUNDS):
+            variance = self.error**2 + floor**2
+            weight = robust / variance
+            totals = self._totals(weight)
+            theta = self._solve(weight, totals, theta)
+            residual = self.residual(theta, weight, totals)
+            # A residual about its own star's mean is smaller than the error by the star's other detections.
+            share = 1 - weight / np.maximum(totals[self.star], 1e-300)
+            pull = residual / np.sqrt(variance * np.maximum(share, 0.1))
+            floor = self._floor(residual**2 / np.maximum(share, 0.1), floor)
+            robust = 1 / (1 + (pull / _CAUCHY) ** 2)
+        self.floor = floor
+        return theta, weight
+
+    def _floor(self, squares: F8, floor: float) -> float:
+        """Scatter beyond the sky noise that makes the pulls of the brighter stars unit-wide."""
+        if len(squares) < 10:
+            return floor
+        rank = min(max(len(squares) // 3, 50), len(squares) - 1)
+        bright = self.error <= np.partition(self.error, rank)[rank]
+        low, high = _FLOOR_RANGE
+        for _ in range(12):
+            middle = np.sqrt(low * high)
+            wide = float(np.median(squares[bright] / (self.error[bright] ** 2 + middle**2))) > 0.455
+            low, high = (middle, high) if wide else (low, middle)
+        return float(np.sqrt(low * high))
+
+    def residual(self, theta: F8, weight: F8, totals: F8) -> F8:
+        """ln flux minus model, stars at their weighted means."""
+        model, sums = np.empty_like(self.log_flux), np.empty(self.n_stars)
+        kernel.log_model(theta, self.image, self.camera, self.u, self.v, self.order, self.n, model)
+        out: F8 = self.log_flux - model
+        kernel.remove_star_means(out, weight, self.star, sums, totals)
+        return out
+
+    def _totals(self, weight: F8) -> F8:
+        """Summed weight of every star."""
+        return np.asarray(np.bincount(self.star, weight, self.n_stars), float)
+
+    def _solve(self, weight: F8, totals: F8, start: F8) -> F8:
+        """Conjugate gradients on the normal equations, diagonal preconditioner."""
+        values, sums = self.log_flux.copy(), np.empty(self.n_stars)
+        kernel.remove_star_means(values, weight, self.star, sums, totals)
+        rhs = np.empty_like(start)
+        kernel.project_to_unknowns(weight * values, self.image, self.camera, self.u, self.v, self.order, self.n, rhs)
+        return self._conjugate(rhs + self.ridge * self.centre, weight, totals, start)
+
+    def _conjugate(self, rhs: F8, weight: F8, totals: F8, start: F8, enough: float = _CHI2_LEFT) -> F8:
+        """Solve to within `enough` of the least chi squared."""
+        apply = self._operator(weight, totals)
+        diagonal = self._diagonal(weight, totals)
+        x = start.copy()
+        r = rhs - apply(x)
+        z = r / diagonal
+        p, rz = z.copy(), float(r @ z)
+        for _ in range(2000):
+            if rz < enough:
+                break
+            q = apply(p)
+            step = rz / float(p @ q)
+            x += step * p
+            r -= step * q
+            z = r / diagonal
+            rz, previous = float(r @ z), rz
+            p = z + rz / previous * p
+        return x
+
+    def _operator(self, weight: F8, totals: F8) -> Callable[[F8], F8]:
+        work, sums, out = np.empty_like(self.log_flux), np.empty(self.n_stars), np.empty(len(self.ridge))
+
+        def apply(x: F8) -> F8:
+            kernel.apply_normal(
+                x, self.image, self.camera, self.star, self.u, self.v, weight, totals, self.order, self.n,
+                work, sums, out,
+            )  # fmt: skip
+            return np.asarray(out + self.ridge * x)
+
+        return apply
+
+    def _diagonal(self, weight: F8, totals: F8) -> F8:
+        own = weight * (1 - weight / np.maximum(totals[self.star], 1e-300))
+        squares = np.empty(len(self.ridge))
+        kernel.project_to_unknowns(own, self.image, self.camera, self.u**2, self.v**2, self.order, self.n, squares)
+        return np.asarray(squares + self.ridge)
+
+    def conclude(self, theta: F8, weight: F8) -> GainSolution:
+        """Gauge, errors, counts."""
+        component = self._components()
+        gain = theta[: self.n].copy()
+        for c in range(int(component.max()) + 1 if self.n else 0):
+            members = component == c
+            gain[members] -= np.mean(gain[members] - self.prior[members])
+        counted = np.bincount(self.image, minlength=self.n)
+        error = self._gain_errors(weight, component)
+        error[counted == 0] = np.inf
+        response = np.where(self.flat[:, None], 0.0, theta[self.n :].reshape(self.n_cameras, self.k))
+        return GainSolution(gain, error, response, component, counted, self.floor)
+
+    def _components(self) -> Ints:
+        graph = coo_array(
+            (np.ones(len(self.image), np.int8), (self.image, self.n + self.star)), shape=(self.n + self.n_stars,) * 2
+        )
+        label = connected_components(graph, directed=False)[1][: self.n]
+        return np.unique(label, return_inverse=True)[1].astype(np.int64)
+
+    def _gain_errors(self, weight: F8, component: Ints) -> F8:
+        """From the normal matrix, each component's mean held fixed."""
+        totals = self._totals(weight)
+        diagonal = self._diagonal(weight, totals)[: self.n]
+        if self.n > _DENSE_IMAGES:
+            return self._probed_errors(weight, totals, diagonal)
+        order = np.argsort(self.star, kind="stable")
+        start = np.searchsorted(self.star[order], np.arange(self.n_stars + 1))
+        matrix = np.empty((self.n, self.n))
+        kernel.gain_curvature(self.image, start, weight, totals, order, matrix)
+        same = component[:, None] == component[None]
+        size = np.bincount(component)[component]
+        # Adding the projector on a component's mean makes the matrix regular and leaves the rest alone.
+        held = np.where(same, diagonal.mean() / size[:, None], 0) + np.diag(1e-3 * self.ridge[: self.n])
+        inverse = np.linalg.inv(matrix + held)
+        centred = np.diag(inverse) - 1 / diagonal.mean() / size
+        return np.asarray(np.sqrt(np.maximum(centred, 0)))
+
+    def _probed_errors(self, weight: F8, totals: F8, diagonal: F8) -> F8:
+        """1 / sqrt(diagonal) times a common inflation, found from random right-hand sides."""
+        rng = np.random.default_rng(20)
+        ratios = []
+        for _ in range(_PROBES):
+            z = np.zeros(len(self.ridge))
+            z[: self.n] = rng.choice([-1.0, 1.0], self.n) * np.sqrt(diagonal)
+            z[: self.n] -= diagonal * (z[: self.n].sum() / diagonal.sum())
+            x = self._conjugate(z, weight, totals, np.zeros_like(z), enough=1e-3 * self.n)
+            ratios.append(float(z @ x) / self.n)
+        return np.asarray(np.sqrt(np.mean(ratios) / diagonal))
+
+    def response_errors(self, weight: F8) -> F8:
+        """Rms error of each camera's ln F over the field, from solves with unit right-hand sides."""
+        out = np.full(self.n_cameras, np.inf)
+        if len(self.image) == 0:
+            return out
+        totals = self._totals(weight)
+        at = np.linspace(-0.5, 1.5, 9)
+        x, y = np.meshgrid(at, at)
+        basis = surface_basis(x.ravel(), y.ravel(), (2, 2), self.order)[1:]
+        basis -= basis.mean(axis=1, keepdims=True)
+        for c in range(self.n_cameras):
+            own = slice(self.n + c * self.k, self.n + (c + 1) * self.k)
+            unit = np.zeros((self.k, len(self.ridge)))
+            # Larger than one, so that the solver's absolute stop comes late enough.
+            unit[:, own] = 1e3 * np.eye(self.k)
+            covariance = np.stack([self._conjugate(row, weight, totals, 0 * row)[own] / 1e3 for row in unit])
+            out[c] = float(np.sqrt(np.mean(np.sum(basis * (covariance @ basis), axis=0))))
+        return out

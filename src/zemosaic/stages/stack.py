@@ -1,0 +1,442 @@
+"""Combining the samples of all frames that reach a patch: mean, median, and clipping outliers first.
+
+A stack is made channel by channel in up to five passes over rows of the patch:
+
+1. the median of all samples of a pixel (the template), their scatter and their noise;
+2. the template's steepness within half a FWHM, less its noise: the guard that lets star cores and wings survive
+   changing seeing;
+3. clipping (`Method`), with one noise model for all methods;
+4. growing clipped regions into their rims, frame by frame;
+5. the weighted mean of what is left, summed in double precision in the order of the frames.
+
+Every result is a function of the samples within `border_px` of its pixel, so it does not depend on how the sky was
+cut into patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.kernels import clip, combine, grow, order, template, trim
+from zemosaic.kernels.normal import esd_critical, spread_table, trimmed_variance
+from zemosaic.model.box import Box
+from zemosaic.settings import StackSettings
+
+__all__ = [
+    "METHODS",
+    "MeanStack",
+    "Method",
+    "StackedPatch",
+    "border_px",
+    "bytes_per_pixel",
+    "bytes_per_sample",
+    "stack_cube",
+]
+
+F4 = npt.NDArray[np.float32]
+F8 = npt.NDArray[np.float64]
+I2 = npt.NDArray[np.int16]
+I4 = npt.NDArray[np.int32]
+U1 = npt.NDArray[np.uint8]
+Check = Callable[[], None]
+
+MAX_FRAMES = 32767
+"""Counts are 16-bit integers."""
+
+SLICE_SAMPLES = 8_000_000
+"""Samples worked on between two calls of `check`: below 0.2 s for the slowest method."""
+
+TEMPLATE_SIGMA = 5.0
+"""Template noise taken out of its steepness; leaves the guard at 0 on more than 99 % of blank sky."""
+
+GROW_SIGMA = 1.0
+"""A sample beside a clipped region joins it when its 3 x 3 mean deviates by this much: 3 sigma of such a mean."""
+
+
+CLIP_RULES = {
+    "kappa_sigma": clip.KAPPA_SIGMA,
+    "winsorized": clip.WINSORIZED,
+    "linear_fit": clip.LINEAR_FIT,
+}
+
+
+RANK_SIGMA = np.float32(3.0)
+"""Median and minmax: a sample on a star this far inside the scatter of its pixel is explained by the seeing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What a method of combining needs.
+
+    Attributes
+    ----------
+    guarded : bool
+        Whether it looks at the template first, so that all samples of a pixel and of its neighbours must be in
+        memory at once; otherwise frames can be added one by one (`MeanStack`).
+    rejects : bool
+        Whether samples are left out.
+    grows : bool
+        Whether clipped regions grow into their rims.
+    """
+
+    guarded: bool
+    rejects: bool
+    grows: bool
+
+
+METHODS: dict[str, Method] = {
+    "mean": Method(guarded=False, rejects=False, grows=False),
+    "median": Method(guarded=True, rejects=False, grows=False),
+    "minmax": Method(guarded=True, rejects=True, grows=False),
+    "kappa_sigma": Method(guarded=True, rejects=True, grows=True),
+    "winsorized": Method(guarded=True, rejects=True, grows=True),
+    "linear_fit": Method(guarded=True, rejects=True, grows=True),
+    "esd": Method(guarded=True, rejects=True, grows=True),
+}
+"""The methods of `StackSettings.method` by name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackedPatch:
+    """The stack of a patch; every array has shape ``(c, h, w)``.
+
+    Attributes
+    ----------
+    data : ndarray, float32
+        Combined values; 0 where there is no sample.
+    weight : ndarray, float32
+        Sum of the weights of the samples kept; 0 where there is none.
+    variance : ndarray, float32
+        Variance of `data` from the samples' own variances; 0 where there is no sample.
+    coverage : ndarray, int16
+        Frames with weight, before clipping.
+    rejected : ndarray, int16
+        Samples clipped.
+    exposure : ndarray, float32
+        Sum of the exposure times of the frames kept.
+    saturated : ndarray, uint8
+        1 where a sample that was kept is saturated.
+    """
+
+    data: F4
+    weight: F4
+    variance: F4
+    coverage: I2
+    rejected: I2
+    exposure: F4
+    saturated: U1
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int, int]) -> StackedPatch:
+        """A patch of `shape` that no frame reaches."""
+        return cls(
+            data=np.zeros(shape, np.float32),
+            weight=np.zeros(shape, np.float32),
+            variance=np.zeros(shape, np.float32),
+            coverage=np.zeros(shape, np.int16),
+            rejected=np.zeros(shape, np.int16),
+            exposure=np.zeros(shape, np.float32),
+            saturated=np.zeros(shape, np.uint8),
+        )
+
+
+def border_px(settings: StackSettings, fwhm_px: float) -> int:
+    """How far from a pixel the samples lie that can change its stack.
+
+    The guard reaches half a FWHM (rounded to the nearest pixel); growing reaches its passes and the local mean 1 px
+    more, and needs centres, hence the guard, there.
+
+    Parameters
+    ----------
+    settings : StackSettings
+        Method and reach of growing.
+    fwhm_px : float
+        FWHM of stars on the output grid, one value for the whole run.
+    """
+    method = METHODS[settings.method]
+    if not method.guarded:
+        return 0
+    grown = settings.grow_px + 1 if method.grows and settings.grow_px > 0 else 0
+    return int(fwhm_px / 2 + 0.5) + grown
+
+
+def bytes_per_sample(method: str) -> float:
+    """Memory for each sample of a patch while it is stacked: value 4, weight 4, alpha 1.
+
+    The kernels add nothing that grows with the samples. For methods that need not all samples at once these are the
+    bytes of one warp, of which one is held at a time.
+    """
+    return 9.0 if METHODS[method].guarded else 0.0
+
+
+def bytes_per_pixel(method: str) -> float:
+    """Memory for each pixel and channel of a patch besides its samples: result and scratch."""
+    result = 4 * 4 + 2 * 2 + 1
+    if not METHODS[method].guarded:
+        return result + 4 * 8.0
+    return result + 8 * 4.0 + 4 + 1
+
+
+class MeanStack:
+    """Weighted mean of frames added one by one, with no cube; equals the mean of `stack_cube` to the byte.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        Channels, height, width.
+    """
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self._sums: F8 = np.zeros((4, *shape))
+        self._coverage: I4 = np.zeros(shape, np.int32)
+        self._saturated: U1 = np.zeros(shape, np.uint8)
+
+    def add(self, values: F4, weights: F4, alpha: U1, exposure: float, y0: int = 0, x0: int = 0) -> None:
+        """Add one frame; frames must be added in the order of their ids for results equal to the byte.
+
+        Parameters
+        ----------
+        values, weights : ndarray, float32, shape (c, h, w)
+            Samples; those of weight 0 are not there.
+        alpha : ndarray, uint8, shape (h, w), or (c, h, w) for channels that differ
+            Low 7 bits 1..127 for alpha 0..1; bit 128 marks saturated samples.
+        exposure : float
+            Exposure time.
+        y0, x0 : int
+            Where the frame's first pixel lies in the patch.
+        """
+        for c in range(values.shape[0]):
+            combine.accumulate_frame(
+                values[c],
+                weights[c],
+                alpha if alpha.ndim == 2 else alpha[c],
+                np.float32(exposure),
+                y0,
+                x0,
+                self._sums[0, c],
+                self._sums[1, c],
+                self._sums[2, c],
+                self._sums[3, c],
+                self._coverage[c],
+                self._saturated[c],
+            )
+
+    def finish(self) -> StackedPatch:
+        """The mean of all frames added so far."""
+        out = StackedPatch.empty(self._coverage.shape)
+        for c in range(len(out.data)):
+            products, weight, alpha, exposure = self._sums[:, c]
+            combine.finish_mean(
+                products, weight, alpha, exposure, out.data[c], out.weight[c], out.variance[c], out.exposure[c]
+            )
+        out.coverage[:] = self._coverage
+        out.saturated[:] = self._saturated
+        return out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Channel:
+    """One channel's samples and maps as the kernels take them."""
+
+    samples: tuple[F4, F4, U1, F4, F4, I4]
+    maps: tuple[F4, F4, F4, F4, I4]
+    table: F4
+
+    @classmethod
+    def of(cls, values: F4, weights: F4, alpha: U1, sky: F4, poisson: F4) -> _Channel:
+        low, high, spread, guard = np.zeros((4, *values.shape[1:]), np.float32)
+        kept = np.zeros(values.shape[1:], np.int32)
+        table = spread_table(len(values))
+        span = np.zeros((*values.shape[:2], 2), np.int32)
+        return cls((values, weights, alpha, sky, poisson, span), (low, high, spread, guard, kept), table)
+
+    def slices(self, n_rows: int) -> Iterator[tuple[int, int]]:
+        """Ranges of rows with about `SLICE_SAMPLES` samples each."""
+        n, _, w = self.samples[0].shape
+        return _ranges(n_rows, max(SLICE_SAMPLES // max(n * w, 1), 1))
+
+
+def _ranges(total: int, step: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, total, step):
+        yield start, min(start + step, total)
+
+
+def stack_cube(
+    values: F4,
+    weights: F4,
+    alpha: U1,
+    sky: F4,
+    poisson: F4,
+    exposure: F4,
+    fwhm_px: float,
+    settings: StackSettings,
+    inner: Box | None = None,
+    check: Check = lambda: None,
+) -> StackedPatch:
+    """Stack the samples of a patch.
+
+    Parameters
+    ----------
+    values, weights : ndarray, float32, shape (c, n, h, w)
+        Samples of n frames sorted by id; those of weight 0 are not there, whatever their value. **The weights of
+        clipped samples are made negative in place.**
+    alpha : ndarray, uint8, shape (c, n, h, w) or (n, h, w)
+        Low 7 bits 1..127 for alpha 0..1, so that a sample's variance is ``alpha / weight``; bit 128 marks saturated
+        samples. Channels may share one.
+    sky : ndarray, float32, shape (c, n)
+        Sky level of each frame in units of `values`.
+    poisson : ndarray, float32, shape (c, n)
+        Variance for each unit of signal above the sky; 0 where it is not known.
+    exposure : ndarray, float32, shape (n,)
+        Exposure time of each frame.
+    fwhm_px : float
+        FWHM of stars on the output grid, one value for the whole run.
+    settings : StackSettings
+        Method and thresholds.
+    inner : Box, optional
+        What to return, in pixels of the cube; the rest is border (`border_px`). Default: all.
+    check : callable
+        Called between slices of work below half a second; it may raise to stop.
+
+    Returns
+    -------
+    StackedPatch
+        Of the shape of `inner`.
+
+    Raises
+    ------
+    ValueError
+        For shapes or types that do not fit together, or more than 32767 frames.
+    """
+    _validate(values, weights, alpha, sky, poisson, exposure)
+    inner = Box.of_shape(values.shape[2:]) if inner is None else inner
+    method = METHODS[settings.method]
+    out = StackedPatch.empty((values.shape[0], *inner.shape))
+    for c in range(values.shape[0]):
+        channel = _Channel.of(values[c], weights[c], alpha[c] if alpha.ndim == 4 else alpha, sky[c], poisson[c])
+        _find_spans(channel, check)
+        if method.guarded:
+            _make_template(channel, fwhm_px, settings, check)
+        if method.rejects:
+            _clip(channel, settings, check)
+        if method.grows and settings.grow_px > 0:
+            _grow(channel, settings, check)
+        _combine(channel, exposure, inner, out, c, check)
+        if settings.method == "median":
+            _take_median(channel, inner, out, c, check)
+        elif settings.method == "minmax":
+            factor = trimmed_variance(len(exposure), settings.minmax_low, settings.minmax_high)
+            dropped = out.rejected[c] == settings.minmax_low + settings.minmax_high
+            out.variance[c] *= np.where(dropped, factor[out.coverage[c]], np.float32(1))
+    return out
+
+
+def _validate(values: F4, weights: F4, alpha: U1, sky: F4, poisson: F4, exposure: F4) -> None:
+    if values.ndim != 4 or weights.shape != values.shape or alpha.shape not in {values.shape, values.shape[1:]}:
+        shapes = f"{values.shape}, {weights.shape}, {alpha.shape}"
+        raise ValueError(f"values, weights and alpha must share one shape (c, n, h, w), got {shapes}")
+    c, n = values.shape[:2]
+    if sky.shape != (c, n) or poisson.shape != (c, n) or exposure.shape != (n,):
+        shapes = f"{sky.shape}, {poisson.shape}, {exposure.shape}"
+        raise ValueError(f"sky and poisson must have shape {(c, n)} and exposure {(n,)}, got {shapes}")
+    arrays = (values, weights, alpha, sky, poisson, exposure)
+    types = [a.dtype for a in arrays]
+    if types != [np.float32, np.float32, np.uint8, np.float32, np.float32, np.float32]:
+        raise ValueError(f"samples must be float32 and alpha uint8, got {', '.join(map(str, types))}")
+    if not all(a.flags.c_contiguous for a in arrays):
+        raise ValueError("arrays must be in C order")
+    if n > MAX_FRAMES:
+        raise ValueError(f"at most {MAX_FRAMES} frames can be stacked at once, got {n}")
+
+
+def _find_spans(channel: _Channel, check: Check) -> None:
+    """Where each frame has samples: what lies outside is not looked at again."""
+    _, weights, _, _, _, span = channel.samples
+    for y0, y1 in channel.slices(weights.shape[1]):
+        check()
+        order.find_spans(weights, y0, y1, span)
+
+
+def _make_template(channel: _Channel, fwhm_px: float, settings: StackSettings, check: Check) -> None:
+    """Passes 1 and 2: middle values, scatter, number and guard of every pixel."""
+    low, high, spread, guard, kept = channel.maps
+    h = low.shape[0]
+    precision, median, variance = np.empty((3, *low.shape), np.float32)
+    for y0, y1 in channel.slices(h):
+        check()
+        template.template_rows(channel.samples, y0, y1, channel.table, low, high, spread, precision, kept)
+    check()
+    template.median_rows(low, high, precision, 0, h, median, variance)
+    radius = fwhm_px / 2
+    template.steepness_rows(median, variance, 0, h, radius, TEMPLATE_SIGMA, settings.structure_guard, guard)
+    if not METHODS[settings.method].grows:
+        # Rank methods have no scatter of their own in a threshold: on stars theirs widens the guard, up to 3 times.
+        guard += np.minimum(RANK_SIGMA * spread, 2 * guard)
+
+
+def _clip(channel: _Channel, settings: StackSettings, check: Check) -> None:
+    """Pass 3: mark outliers by the method's rule."""
+    samples, maps = channel.samples, channel.maps
+    n, h, _ = samples[0].shape
+    kappa = np.array([settings.kappa_low, settings.kappa_high], np.float32)
+    for y0, y1 in channel.slices(h):
+        check()
+        if settings.method == "minmax":
+            trim.trim_minmax_rows(samples, maps, y0, y1, settings.minmax_low, settings.minmax_high)
+        elif settings.method == "esd":
+            critical = esd_critical(n, settings.esd_significance)
+            trim.trim_esd_rows(samples, maps, y0, y1, settings.esd_fraction, critical, channel.table)
+        else:
+            rule = CLIP_RULES[settings.method]
+            clip.clip_rows(rule, samples, maps, y0, y1, kappa, settings.max_iterations, channel.table)
+
+
+def _grow(channel: _Channel, settings: StackSettings, check: Check) -> None:
+    """Pass 4: grow clipped regions, some frames at a time."""
+    n, h, w = channel.samples[0].shape
+    for i0, i1 in _ranges(n, max(SLICE_SAMPLES // max(h * w, 1), 1)):
+        check()
+        grow.grow_frames(channel.samples, channel.maps, i0, i1, np.float32(GROW_SIGMA), settings.grow_px)
+
+
+def _combine(channel: _Channel, exposure: F4, inner: Box, out: StackedPatch, c: int, check: Check) -> None:
+    """Pass 5: the weighted mean of what is left, and all counts."""
+    for y0, y1 in channel.slices(inner.height):
+        check()
+        combine.combine_rows(
+            channel.samples,
+            exposure,
+            y0,
+            y1,
+            inner.y0,
+            inner.x0,
+            out.data[c],
+            out.weight[c],
+            out.variance[c],
+            out.coverage[c],
+            out.rejected[c],
+            out.exposure[c],
+            out.saturated[c],
+        )
+
+
+def _take_median(channel: _Channel, inner: Box, out: StackedPatch, c: int, check: Check) -> None:
+    """Replace the mean by the guarded median."""
+    for y0, y1 in channel.slices(inner.height):
+        check()
+        combine.finish_median(
+            channel.samples,
+            channel.maps,
+            y0,
+            y1,
+            inner.y0,
+            inner.x0,
+            out.coverage[c],
+            out.weight[c],
+            out.data[c],
+            out.variance[c],
+        )

@@ -1,0 +1,97 @@
+"""A picture of a mosaic for people: sky dark grey, highlights kept, no colour cast (R-72).
+
+Nothing here touches science data; the stretch is measured on a reduced copy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["reduce_blocks", "stretch_rgba"]
+
+F8 = npt.NDArray[np.float64]
+
+SKY_GREY = 0.2
+"""Where the sky lands between black (0) and white (1)."""
+
+MAX_SAMPLES = 500_000
+"""Pixels that the levels are measured on; a few times more or less is the same picture."""
+
+STRIP_ROWS = 64
+"""Rows that are stretched at a time, so that a large preview needs little beside itself."""
+
+
+def reduce_blocks(
+    data: npt.NDArray[np.float32], weight: npt.NDArray[np.float32], factor: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Mean of ``factor x factor`` blocks over pixels with weight.
+
+    Parameters
+    ----------
+    data : ndarray, shape (c, h, w)
+    weight : ndarray, shape (c, h, w)
+        0 where there are no data; only whether it is 0 counts here.
+    factor : int
+        Side of a block; the last blocks may be partial.
+
+    Returns
+    -------
+    (ndarray (c, H, W), ndarray (H, W) bool)
+        Means, and where every channel has data.
+    """
+    _, h, w = data.shape
+    rows, cols = np.arange(0, h, factor), np.arange(0, w, factor)
+    valid = weight > 0
+    total = np.add.reduceat(np.add.reduceat(np.where(valid, data, 0).astype(np.float64), rows, 1), cols, 2)
+    count = np.add.reduceat(np.add.reduceat(valid.astype(np.float64), rows, 1), cols, 2)
+    mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+    return mean.astype(np.float32), np.asarray((count > 0).all(axis=0))
+
+
+def stretch_rgba(data: npt.NDArray[np.float32], covered: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Stretch a (reduced) mosaic to 8 bits.
+
+    The sky of each channel is put at the same grey by an offset, never by a gain, so star
+    colours stay; one black point, one white point and one midtones curve serve all channels.
+    The curve is the rational "midtones transfer function" common in the field.
+
+    Parameters
+    ----------
+    data : ndarray, shape (1 or 3, h, w)
+    covered : ndarray of bool, shape (h, w)
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 4)
+        Red, green, blue and opacity (0 where nothing is covered).
+    """
+    rgba = np.zeros((*covered.shape, 4), np.uint8)
+    if not covered.any():
+        return rgba
+    sky, black, white = _levels(data, covered)
+    x_sky = -black / (white - black)
+    midtone = x_sky * (1 - SKY_GREY) / (x_sky * (1 - 2 * SKY_GREY) + SKY_GREY)
+    for y0 in range(0, covered.shape[0], STRIP_ROWS):
+        rows = slice(y0, y0 + STRIP_ROWS)
+        x = np.clip((data[:, rows] - sky[:, None, None] - black) / (white - black), 0, 1)
+        y = (midtone - 1) * x / ((2 * midtone - 1) * x - midtone)
+        rgba[rows, :, :3] = np.moveaxis(np.round(255 * y), 0, -1) * covered[rows, :, None]
+    rgba[..., 3] = np.where(covered, 255, 0)
+    return rgba
+
+
+def _levels(data: npt.NDArray[np.float32], covered: npt.NDArray[np.bool_]) -> tuple[F8, float, float]:
+    """Sky of each channel; black and white point above it. From an even sample of the covered pixels."""
+    step = max(int(np.sqrt(np.count_nonzero(covered) / MAX_SAMPLES)), 1)
+    if not covered[::step, ::step].any():  # fewer than a step across
+        step = 1
+    samples = data[:, ::step, ::step][:, covered[::step, ::step]].astype(np.float64)
+    sky = np.median(samples, axis=1)
+    level = samples - sky[:, None]
+    below = level[level < 0]
+    # The spread below the sky is noise and dark structure; stars and nebula only widen the upper half.
+    sigma = float(np.sqrt(np.mean(np.square(below)))) if below.size else 0.0
+    white = float(np.percentile(level.max(axis=0), 99.8))
+    sigma = sigma or max(abs(white), 1.0) * 1e-3
+    return sky, -2.8 * sigma, max(white, 10 * sigma)

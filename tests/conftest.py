@@ -1,0 +1,41 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of real frames beside the checkout; tests that need it are skipped without it."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"real frames are not here: {SHARED / 'data'} is missing")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def small_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight simulated frames of 300 x 400 pixels that overlap several times, with their truth; not to be changed."""
+    from zemosaic.simulate import FrameRecipe, SimulatedSky, simulate_frames
+
+    folder = tmp_path_factory.mktemp("small_set")
+    simulate_frames(folder, SimulatedSky(3, size_deg=0.45), 8, FrameRecipe(shape=(300, 400), trail_fraction=0.25))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def raw_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four raw colour frames of 600 x 900 pixels of a field rich in catalogue stars; not to be changed."""
+    from zemosaic.io.catalogue import tycho2
+    from zemosaic.simulate import RawRecipe, SimulatedSky, simulate_raws
+
+    folder = tmp_path_factory.mktemp("raw_set")
+    known = tycho2().cone(83.8, 22.0, 2.0)
+    sky = SimulatedSky(4, 83.8, 22.0, 1.0, (known.ra_deg, known.dec_deg, known.mag))
+    recipe = RawRecipe(shape=(600, 900), panels=(1, 1), cloud_fraction=0, soft_fraction=0, hot_fraction=2e-3)
+    simulate_raws(folder, sky, 4, recipe)
+    return folder

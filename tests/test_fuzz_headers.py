@@ -1,0 +1,187 @@
+"""Whatever bytes a folder holds, a scan ends with frames and reasons, never with an exception."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from zemosaic.errors import FrameRejected
+from zemosaic.io.fits import FrameReader
+from zemosaic.io.headers import frame_wcs
+from zemosaic.io.scan import ScanResult, scan
+from zemosaic.model.box import Box
+from zemosaic.settings import InputSettings
+
+FUZZ = settings(
+    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+_KEYWORDS = """
+    SIMPLE BITPIX NAXIS NAXIS1 NAXIS2 NAXIS3 EXTEND PCOUNT GCOUNT BZERO BSCALE BLANK XTENSION ZIMAGE ZBITPIX
+    ZNAXIS ZNAXIS1 ZNAXIS2 GROUPS EXTNAME EXTVER BAYERPAT COLORTYP XBAYROFF YBAYROFF ROWORDER FILTER EXPTIME
+    EXPOSURE DATE-OBS TIME-OBS IMAGETYP SATURATE FLXSCALE MAGZP NCOMBINE RA DEC OBJCTRA OBJCTDEC EQUINOX EPOCH
+    RADESYS FOCALLEN XPIXSZ XBINNING BUNIT WCSAXES CTYPE1 CTYPE2 CTYPE3 CRVAL1 CRVAL2 CRPIX1 CRPIX2 CDELT1
+    CDELT2 CROTA1 CROTA2 CD1_1 CD1_2 CD2_1 CD2_2 PC1_1 PC1_2 PC2_2 CUNIT1 CUNIT2 PV1_1 PV2_1 PV2_99 LONPOLE
+    LATPOLE A_ORDER B_ORDER AP_ORDER A_0_2 B_2_0 WAT1_001 WAT2_001 CONTINUE END COMMENT
+"""
+KEYS = st.sampled_from(_KEYWORDS.split())
+NUMBERS = st.one_of(
+    st.integers().map(str),
+    st.sampled_from(["0", "1", "2", "3", "-1", "8", "16", "-32", "30", "20", "1E999", "1D5", "NaN", "inf", "1..5"]),
+    st.floats().map(repr),
+    st.just("9" * 400),
+)
+WORDS = st.one_of(
+    st.sampled_from([
+        "RA---TAN",
+        "DEC--TAN",
+        "RA---TAN-SIP",
+        "GLON-CAR",
+        "DEC--TNX",
+        "RA---XYZ",
+        "RGGB",
+        "TRUE",
+        "deg",
+        "FK4",
+        "IMAGE",
+    ]),
+    st.text(max_size=90),
+)
+VALUES = st.one_of(NUMBERS, WORDS.map(lambda word: f"'{word}'"), WORDS, st.sampled_from(["T", "F", "", "'open", "/"]))
+CARDS = st.lists(
+    st.one_of(st.tuples(KEYS, VALUES).map(lambda kv: f"{kv[0]:<8}= {kv[1]}"), st.text(max_size=80)), max_size=25
+)
+
+
+def header_bytes(lines: list[str]) -> bytes:
+    cards = [line.encode("utf-8", "replace")[:80].ljust(80) for line in lines]
+    block = b"".join([*cards, b"END".ljust(80)])
+    return block.ljust(-(-len(block) // 2880) * 2880)
+
+
+def scan_bytes(folder: Path, content: bytes, name: str = "x.fits") -> ScanResult:
+    """Scan one file and try all that a run would do with what is found."""
+    (folder / name).write_bytes(content)
+    result = scan([folder], InputSettings.model_validate({}))
+    assert result.frames or result.rejected or result.notices
+    reasons = [rejected.reason for rejected in result.rejected]
+    for frame in result.frames:
+        assert np.isfinite(frame.gain_prior)
+        assert frame.gain_prior > 0
+        try:
+            wcs = frame_wcs(frame)
+        except FrameRejected as problem:
+            reasons.append(str(problem))
+        else:
+            assert np.isfinite(wcs.pixel_scale_arcsec())
+        try:
+            data, weight = FrameReader().read_window(frame, Box(0, 1, 0, 1))
+        except FrameRejected as problem:
+            reasons.append(str(problem))
+        else:
+            assert np.isfinite(data).all()
+            assert (weight >= 0).all()
+    for reason in reasons:
+        assert reason.strip()
+        assert "\n" not in reason
+        reason.encode("utf-8")
+    assert (folder / name).read_bytes() == content
+    return result
+
+
+@FUZZ
+@given(CARDS)
+def test_header_of_anything(tmp_path: Path, lines: list[str]) -> None:
+    scan_bytes(tmp_path, header_bytes(["SIMPLE  =                    T", *lines]) + bytes(2880))
+
+
+@FUZZ
+@given(CARDS)
+def test_an_image_with_odd_cards_is_still_looked_at(tmp_path: Path, lines: list[str]) -> None:
+    image = ["SIMPLE  = T", "BITPIX  = 16", "NAXIS   = 2", "NAXIS1  = 30", "NAXIS2  = 20"]
+    result = scan_bytes(tmp_path, header_bytes([*image, *lines]) + bytes(2880))
+    assert len(result.frames) + len(result.rejected) >= 1
+
+
+@FUZZ
+@given(CARDS)
+def test_a_celestial_header_with_odd_cards(tmp_path: Path, lines: list[str]) -> None:
+    image = ["SIMPLE  = T", "BITPIX  = 16", "NAXIS   = 2", "NAXIS1  = 30", "NAXIS2  = 20"]
+    sky = ["CRPIX1  = 15", "CRPIX2  = 10", "CRVAL1  = 5", "CRVAL2  = 6", "CD1_1   = 1E-4", "CD2_2   = 1E-4"]
+    names = ["CTYPE1  = 'RA---TAN'", "CTYPE2  = 'DEC--TAN'"]
+    scan_bytes(tmp_path, header_bytes([*image, *lines, *names, *sky]) + bytes(2880))
+
+
+@FUZZ
+@given(st.binary(max_size=4000), st.sampled_from(["x.fits", "x.fits.gz", "x.fz"]))
+def test_random_bytes(tmp_path: Path, content: bytes, name: str) -> None:
+    for path in tmp_path.iterdir():
+        path.unlink()
+    scan_bytes(tmp_path, content, name)
+
+
+class Samples(list[bytes]):
+    """Keeps the failing example readable."""
+
+    def __repr__(self) -> str:
+        return "samples"
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    """A plain, a multi-extension and a tile-compressed file."""
+    folder = tmp_path_factory.mktemp("samples")
+    data = np.random.default_rng(1).integers(0, 900, (20, 30)).astype("i2")
+    image, weight = fits.ImageHDU(data, name="SCI"), fits.ImageHDU(np.ones((20, 30), "f4"), name="WHT")
+    for name, hdus in (
+        ("a", [fits.PrimaryHDU(data)]),
+        ("b", [fits.PrimaryHDU(), image, weight]),
+        ("c", [fits.PrimaryHDU(), fits.CompImageHDU(data)]),
+    ):
+        fits.HDUList(hdus).writeto(folder / f"{name}.fits")
+    return Samples(path.read_bytes() for path in sorted(folder.iterdir()))
+
+
+@pytest.mark.filterwarnings("ignore")  # astropy warns of what it repairs in tables of tiles
+@FUZZ
+@given(st.data())
+def test_damaged_files(tmp_path: Path, samples: Samples, data: st.DataObject) -> None:
+    content = bytearray(samples[data.draw(st.integers(0, 2))])
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        piece = data.draw(st.binary(min_size=1, max_size=8))
+        content[at : at + len(piece)] = piece
+    damaged = bytes(content[: data.draw(st.integers(0, len(content)))]) if data.draw(st.booleans()) else bytes(content)
+    if data.draw(st.booleans()):
+        damaged = gzip.compress(damaged, 1)
+        if data.draw(st.booleans()):
+            damaged = damaged[: data.draw(st.integers(0, len(damaged)))]
+    scan_bytes(tmp_path, damaged)
+
+
+@FUZZ
+@given(st.text(max_size=400))
+def test_head_files_of_anything(tmp_path: Path, samples: Samples, text: str) -> None:
+    (tmp_path / "x.head").write_bytes(text.encode("utf-8", "replace"))
+    assert scan_bytes(tmp_path, samples[0]).frames
+
+
+@FUZZ
+@given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=60))
+def test_names_of_anything(tmp_path: Path, samples: Samples, name: str) -> None:
+    for path in tmp_path.iterdir():
+        path.unlink()
+    content = samples[0]
+    path = tmp_path / f"{name}.fits"
+    path.write_bytes(content)
+    before = hashlib.sha256(path.read_bytes()).digest()
+    result = scan([path], InputSettings.model_validate({}))
+    assert len(result.frames) + len(result.notices) == 1
+    assert hashlib.sha256(path.read_bytes()).digest() == before
