@@ -23,6 +23,7 @@ from scipy.special import erf
 from zemosaic.kernels.cfa_resample import SAMPLE_DENSITY, resample_cfa
 from zemosaic.kernels.demosaic import demosaic
 from zemosaic.kernels.resample import resample
+from zemosaic.kernels.window import Output, Window
 from zemosaic.settings import StackSettings
 from zemosaic.stages.cfa import channel_map, noise_by_phase
 from zemosaic.stages.hot_pixels import mask_defects
@@ -111,16 +112,17 @@ def warp(exposure: Exposure, method: str) -> tuple[np.ndarray, np.ndarray, np.nd
     y, x = np.mgrid[:ny, :nx] * float(STEP)
     xy = np.tensordot(exposure.matrix, np.stack([x, y]), 1) + exposure.shift[:, None, None]
     out = np.zeros((3, *SHAPE), np.float32), np.zeros((3, *SHAPE), np.float32), np.zeros(SHAPE, np.uint8)
-    common = {
-        "origin": (0, 0), "nodes_xy": xy, "nodes_scale": np.ones((3, ny, nx)), "nodes_offset": np.zeros((3, ny, nx)),
-        "step": STEP, "start": (0, 0), "taper_box": (0, SHAPE[0], 0, SHAPE[1]), "taper_px": 8.0, "kernel": kernel,
-        "out_values": out[0], "out_weights": out[1], "out_alpha": out[2],
-    }  # fmt: skip
+    window = Window(
+        raw[None], weight[None], origin=(0, 0), nodes_xy=xy, nodes_scale=np.ones((3, ny, nx)),
+        nodes_offset=np.zeros((3, ny, nx)), step=STEP, start=(0, 0), inverse_variance=inverse,
+        taper_box=(0, SHAPE[0], 0, SHAPE[1]), taper_px=8.0,
+    )  # fmt: skip
     if how == "cfa":
-        resample_cfa(raw[None], weight[None], pattern=PATTERN, inverse_variance=inverse, **common)
+        resample_cfa(window, Output(*out), PATTERN, kernel)
     else:
         data, weight = demosaic(raw, weight, PATTERN)
-        resample(data, weight[None], inverse_variance=inverse * SAMPLE_DENSITY, **common)
+        colour = window._replace(data=data, weight=weight[None], inverse_variance=inverse * SAMPLE_DENSITY)
+        resample(colour, Output(*out), kernel)
     return out
 
 

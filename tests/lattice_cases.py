@@ -6,6 +6,7 @@ import numpy as np
 
 from zemosaic.kernels.polygon_resample import resample_polygon
 from zemosaic.kernels.resample import resample
+from zemosaic.kernels.window import Output, Window
 
 POINT_KERNELS = ("nearest", "bilinear", "lanczos2", "lanczos3", "lanczos4")
 AREA_KERNELS = ("area", "drizzle")
@@ -39,14 +40,9 @@ def call(data, weight, nodes_xy, shape, *, kernel, step, start=(0, 0), origin=(0
     more.setdefault("inverse_variance", np.ones(c))
     more.setdefault("taper_box", (origin[0], origin[0] + h, origin[1], origin[1] + w))
     more.setdefault("taper_px", 0.0)
-    names = dict(zip(("out_values", "out_weights", "out_alpha"), out, strict=True))
-    if kernel in AREA_KERNELS:
-        run = resample_polygon
-        more.setdefault("pixfrac", 0.8 if kernel == "drizzle" else None)
-    else:
-        run = resample
-        more["kernel"] = kernel
-    run(
+    how = {name: more.pop(name) for name in ("clamp", "pixfrac") if name in more}
+    target = more.pop("target", None)
+    window = Window(
         data,
         weight,
         origin=origin,
@@ -55,7 +51,15 @@ def call(data, weight, nodes_xy, shape, *, kernel, step, start=(0, 0), origin=(0
         nodes_offset=np.broadcast_to(np.asarray(offset, float), nodes).copy(),
         step=step,
         start=start,
-        **names,
         **more,
     )
+    run(window, Output(*out, target), kernel, **how)
     return out
+
+
+def run(window, out, kernel, **how):
+    """Any of the kernels by its name."""
+    if kernel in AREA_KERNELS:
+        resample_polygon(window, out, **{"pixfrac": 0.8 if kernel == "drizzle" else None} | how)
+    else:
+        resample(window, out, kernel, **how)

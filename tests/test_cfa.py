@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bayer_cases import PATTERNS, mosaic, star_image
 from zemosaic.errors import FrameRejected
 from zemosaic.kernels.cfa_resample import MARGIN_PX, SAMPLE_DENSITY, colour_phases, resample_cfa
+from zemosaic.kernels.window import Output, Window
 from zemosaic.stages.cfa import (
     SUPERPIXEL_NOISE,
     channel_map,
@@ -52,10 +53,9 @@ def warp(raw, weight=None, pattern="GRBG", kernel="lanczos3", shape=(96, 112), o
         "step": STEP,
         "start": (0, 0),
     } | more
-    resample_cfa(
-        raw[None], weight[None], pattern=pattern, origin=origin, nodes_xy=nodes, kernel=kernel,
-        out_values=out[0], out_weights=out[1], out_alpha=out[2], **arguments,
-    )  # fmt: skip
+    how = {name: arguments.pop(name) for name in ("clamp", "pixfrac") if name in arguments}
+    window = Window(raw[None], weight[None], origin=origin, nodes_xy=nodes, **arguments)
+    resample_cfa(window, Output(*out), pattern, kernel, **how)
     return out
 
 
@@ -171,12 +171,12 @@ def test_results_do_not_depend_on_windows_or_cuts(y0, x0, pattern, seed):
     window = np.s_[low[1] : high[1], low[0] : high[0]]
     out = np.zeros((3, 40, 48), np.float32), np.zeros((3, 40, 48), np.float32), np.zeros((40, 48), np.uint8)
     ones = np.ones((3, *nodes.shape[1:]))
-    resample_cfa(
-        np.ascontiguousarray(raw[window])[None], np.ascontiguousarray(weight[window])[None], pattern=pattern,
+    place = Window(
+        np.ascontiguousarray(raw[window])[None], np.ascontiguousarray(weight[window])[None],
         origin=(int(low[1]), int(low[0])), nodes_xy=nodes, nodes_scale=ones, nodes_offset=0 * ones, step=STEP,
-        start=(y0, x0), inverse_variance=np.ones(3), taper_box=(0, 128, 0, 160), taper_px=0.0, kernel="lanczos3",
-        out_values=out[0], out_weights=out[1], out_alpha=out[2],
+        start=(y0, x0), inverse_variance=np.ones(3), taper_box=(0, 128, 0, 160), taper_px=0.0,
     )  # fmt: skip
+    resample_cfa(place, Output(*out), pattern, "lanczos3")
     for got, expected in zip(out, whole, strict=True):
         np.testing.assert_array_equal(got, expected[..., *part])
 
@@ -220,11 +220,11 @@ def test_outputs_may_be_slices_of_a_larger_stack():
     cube, cube_weight = np.zeros((3, 4, 96, 112), np.float32), np.zeros((3, 4, 96, 112), np.float32)
     nodes, _ = lattice((96, 112))
     ones, flags = np.ones((3, *nodes.shape[1:])), np.zeros((96, 112), np.uint8)
-    resample_cfa(
-        raw[None], np.ones_like(raw)[None], pattern="GRBG", origin=(0, 0), nodes_xy=nodes, nodes_scale=ones,
-        nodes_offset=0 * ones, step=STEP, start=(0, 0), inverse_variance=np.ones(3), taper_box=(0, 128, 0, 160),
-        taper_px=0.0, kernel="lanczos3", out_values=cube[:, 2], out_weights=cube_weight[:, 2], out_alpha=flags,
+    window = Window(
+        raw[None], np.ones_like(raw)[None], origin=(0, 0), nodes_xy=nodes, nodes_scale=ones, nodes_offset=0 * ones,
+        step=STEP, start=(0, 0), inverse_variance=np.ones(3), taper_box=(0, 128, 0, 160), taper_px=0.0,
     )  # fmt: skip
+    resample_cfa(window, Output(cube[:, 2], cube_weight[:, 2], flags), "GRBG", "lanczos3")
     np.testing.assert_array_equal(cube[:, 2], values)
     np.testing.assert_array_equal(cube_weight[:, 2], weights)
     np.testing.assert_array_equal(flags, alpha)

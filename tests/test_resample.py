@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lattice_cases import AREA_KERNELS, POINT_KERNELS, affine_nodes, call, rotation
+from lattice_cases import AREA_KERNELS, POINT_KERNELS, affine_nodes, call, rotation, run
 from zemosaic.kernels.lanczos import N_PHASES, lanczos_table
-from zemosaic.kernels.resample import KERNEL_TAPS, MAX_LOST, resample
+from zemosaic.kernels.resample import KERNEL_TAPS, MAX_LOST
+from zemosaic.kernels.window import Output, Window
 
 ALL_KERNELS = POINT_KERNELS + AREA_KERNELS
 LANCZOS = ("lanczos2", "lanczos3", "lanczos4")
@@ -355,18 +356,12 @@ def test_a_slice_of_a_stack_is_filled_in_place(kernel):
     values, weights, alpha = call(data, weight, nodes, (20, 20), kernel=kernel, step=8)
     stack = np.full((2, 3, 4, 26, 27), 7.0, np.float32)
     codes = np.full((4, 26, 27), 7, np.uint8)
-    into = {"out_values": stack[0, :, 2], "out_weights": stack[1, :, 2], "out_alpha": codes[2]}
-    arrays = {
-        "origin": (0, 0), "nodes_xy": nodes, "nodes_scale": np.ones((3, *nodes.shape[1:])),
-        "nodes_offset": np.zeros((3, *nodes.shape[1:])), "step": 8, "start": (0, 0), "inverse_variance": np.ones(3),
-        "taper_box": (0, 30, 0, 30), "taper_px": 0.0, "target": (3, 23, 4, 24),
-    }  # fmt: skip
-    if kernel in POINT_KERNELS:
-        resample(data, weight, kernel=kernel, **arrays, **into)
-    else:
-        from zemosaic.kernels.polygon_resample import resample_polygon
-
-        resample_polygon(data, weight, pixfrac=0.8 if kernel == "drizzle" else None, **arrays, **into)
+    window = Window(
+        data, weight, origin=(0, 0), nodes_xy=nodes, nodes_scale=np.ones((3, *nodes.shape[1:])),
+        nodes_offset=np.zeros((3, *nodes.shape[1:])), step=8, start=(0, 0), inverse_variance=np.ones(3),
+        taper_box=(0, 30, 0, 30), taper_px=0.0,
+    )  # fmt: skip
+    run(window, Output(stack[0, :, 2], stack[1, :, 2], codes[2], (3, 23, 4, 24)), kernel)
     assert np.array_equal(stack[0, :, 2, 3:23, 4:24], values)
     assert np.array_equal(stack[1, :, 2, 3:23, 4:24], weights)
     assert np.array_equal(codes[2, 3:23, 4:24], alpha)

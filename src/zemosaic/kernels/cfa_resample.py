@@ -13,14 +13,13 @@ import math
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from zemosaic.kernels.lanczos import N_PHASES, WIDTH, lanczos_table
-from zemosaic.kernels.lattice import ALPHA_FULL, FLAG_SATURATED, as_rows, get_row, interpolate_row, taper_row
+from zemosaic.kernels.lattice import ALPHA_FULL, FLAG_SATURATED, get_row, interpolate_row, taper_row
 from zemosaic.kernels.polygon_resample import resample_polygon
-from zemosaic.kernels.resample import KERNEL_TAPS, Corners, check_arrays
-from zemosaic.kernels.resample import _resample as _resample_points
+from zemosaic.kernels.resample import KERNEL_TAPS, resample_with_taps
+from zemosaic.kernels.window import Floats, Output, Window
 
 __all__ = [
     "LOBE",
@@ -54,10 +53,6 @@ _STEP_PX = (2.0, math.sqrt(2), 2.0)
 
 _FAR = 2**30
 _BLOCK = 32
-
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Bytes = npt.NDArray[np.uint8]
 
 
 @lru_cache(maxsize=12)
@@ -110,51 +105,30 @@ def colour_phases(pattern: str) -> tuple[tuple[int, int], int, tuple[int, int]]:
 
 
 def resample_cfa(
-    data: Floats,
-    weight: Floats,
-    *,
-    pattern: str,
-    origin: tuple[int, int],
-    nodes_xy: Doubles,
-    nodes_scale: Doubles,
-    nodes_offset: Doubles,
-    step: int,
-    start: tuple[int, int],
-    inverse_variance: Doubles,
-    taper_box: Corners,
-    taper_px: float,
-    kernel: str,
-    clamp: float = 0.0,
-    pixfrac: float = 1.0,
-    saturation: float = math.inf,
-    out_values: Floats,
-    out_weights: Floats,
-    out_alpha: Bytes,
-    target: Corners | None = None,
+    window: Window, out: Output, pattern: str, kernel: str, clamp: float = 0.0, pixfrac: float = 1.0
 ) -> None:
     """Resample a window of a raw Bayer frame onto three channels of output pixels.
 
-    All is as in `zemosaic.kernels.resample.resample`, except:
-
     Parameters
     ----------
-    data, weight : ndarray, float32, shape (1, h, w)
-        A window of the raw plane, with `MARGIN_PX` round what is wanted.
+    window : Window
+        Data and weight, shape (1, h, w), are a window of the raw plane, with `MARGIN_PX` round what is wanted. The
+        corrections are those of red, green and blue, shape (3, ny, nx), and so is ``inverse_variance``, shape (3,):
+        that of one raw sample of each colour. It is multiplied by `SAMPLE_DENSITY` here: the result's weight
+        is that of a mean over a large area, as between neighbouring output pixels the noise is correlated.
+        The scatter of single output pixels is smaller (`zemosaic.stages.cfa.pixel_variance`).
+    out : Output
+        Filled; values and weights have shape (3, H, W).
     pattern : str
         Colours of the *frame's* first four pixels (see `colour_phases`).
-    nodes_scale, nodes_offset : ndarray, float64, shape (3, ny, nx)
-        Corrections of red, green and blue.
-    inverse_variance : ndarray, float64, shape (3,)
-        ``1 / sigma^2`` of one raw sample of each colour. It is multiplied by `SAMPLE_DENSITY` here: the result's
-        weight is that of a mean over a large area, as between neighbouring output pixels the noise is
-        correlated. The scatter of single output pixels is smaller (`zemosaic.stages.cfa.pixel_variance`).
     kernel : str
         A key of `KERNEL_TAPS`, in steps of each colour's lattice; the lobes of a Lanczos kernel are `LOBE` steps wide.
         Or "area" and "drizzle" (`zemosaic.kernels.polygon_resample`), where a sample stands for its whole lattice
         cell and for a drop of the size of its pixel.
+    clamp : float
+        As `zemosaic.kernels.resample.resample` takes it.
     pixfrac : float
         Drizzle: side of a drop over the side of a pixel, in (0, 1].
-    out_values, out_weights : ndarray, float32, shape (3, H, W)
 
     Raises
     ------
@@ -164,78 +138,44 @@ def resample_cfa(
     red, green, blue = colour_phases(pattern)
     if kernel not in {*KERNEL_TAPS, "area", "drizzle"}:
         raise ValueError(f"kernel must be one of {', '.join(KERNEL_TAPS)}, area, drizzle, got '{kernel}'")
-    if data.shape[0] != 1 or weight.shape != data.shape or len(out_values) != 3:
-        raise ValueError(f"a Bayer window is one plane for three channels, got {data.shape} for {len(out_values)}")
-    target = target or (0, out_alpha.shape[0], 0, out_alpha.shape[1])
-    y0, y1, x0, x1 = target
+    data, weight = window.data, window.weight
+    if data.shape[0] != 1 or weight.shape != data.shape or len(out.values) != 3:
+        raise ValueError(f"a Bayer window is one plane for three channels, got {data.shape} for {len(out.values)}")
+    y0, y1, x0, x1 = out.corners
     saturated = np.zeros((y1 - y0, x1 - x0), np.uint8)
     for k, phase in enumerate((red, None, blue)):
-        if phase is None:
-            plane, plane_weight, plane_origin = split_green(data[0], weight[0], origin, green)
-            x = (nodes_xy[0] + nodes_xy[1] - green) / 2
-            y = (nodes_xy[0] - nodes_xy[1] - green) / 2
-        else:
-            plane, plane_weight, plane_origin = split_colour(data[0], weight[0], origin, phase)
-            x, y = (nodes_xy[0] - phase[1]) / 2, (nodes_xy[1] - phase[0]) / 2
         one = slice(k, k + 1)
-        _resample_plane(
-            plane[None],
-            plane_weight[None],
-            saturation,
-            plane_origin,
-            np.stack([x, y]),
-            nodes_scale[one],
-            nodes_offset[one],
-            step,
-            start,
-            inverse_variance[one] * SAMPLE_DENSITY[k],
-            (kernel, LOBE[k], pixfrac / _STEP_PX[k], clamp),
-            target,
-            out_values[one],
-            out_weights[one],
-            out_alpha,
+        plane = _colour_plane(window, phase, green)._replace(
+            nodes_scale=window.nodes_scale[one],
+            nodes_offset=window.nodes_offset[one],
+            inverse_variance=window.inverse_variance[one] * SAMPLE_DENSITY[k],
         )
-        saturated |= out_alpha[y0:y1, x0:x1] & FLAG_SATURATED
-    outputs = as_rows(out_values), as_rows(out_weights), as_rows(out_alpha[None])
-    _taper(nodes_xy, step, start, taper_box, float(taper_px), target, saturated, *outputs)
-
-
-def _resample_plane(
-    data: Floats,
-    weight: Floats,
-    saturation: float,
-    origin: tuple[int, int],
-    xy: Doubles,
-    scale: Doubles,
-    offset: Doubles,
-    step: int,
-    start: tuple[int, int],
-    inverse_variance: Doubles,
-    how: tuple[str, float, float, float],
-    target: Corners,
-    values: Floats,
-    weights: Floats,
-    alpha: Bytes,
-) -> None:
-    """One colour's lattice by any kernel, without a taper: the plane's edges are not the frame's."""
-    kernel, lobe, drop, clamp = how
-    everywhere = (-_FAR, _FAR, -_FAR, _FAR)
-    if kernel in {"area", "drizzle"}:
-        resample_polygon(
-            data, weight, origin=origin, nodes_xy=xy, nodes_scale=scale, nodes_offset=offset, step=step, start=start,
-            inverse_variance=inverse_variance, taper_box=everywhere, taper_px=0.0,
-            pixfrac=drop if kernel == "drizzle" else None, saturation=saturation,
-            out_values=values, out_weights=weights, out_alpha=alpha, target=target,
-        )  # fmt: skip
-        return
-    check_arrays(data, weight, xy, scale, offset, step, start, values, weights, alpha, target)
-    taps = KERNEL_TAPS[kernel]
-    table = cfa_table(max(taps // 2, 2), lobe)
-    _resample_points(
-        data, weight, np.float32(saturation), origin, xy, scale, offset, step, start, inverse_variance,
-        everywhere, 0.0, taps, table, np.float32(clamp), target,
-        as_rows(values), as_rows(weights), as_rows(alpha[None]),
+        into = out._replace(values=out.values[one], weights=out.weights[one])
+        if kernel in {"area", "drizzle"}:
+            resample_polygon(plane, into, pixfrac / _STEP_PX[k] if kernel == "drizzle" else None)
+        else:
+            taps = KERNEL_TAPS[kernel]
+            resample_with_taps(plane, into, taps, cfa_table(max(taps // 2, 2), LOBE[k]), clamp)
+        saturated |= out.alpha[y0:y1, x0:x1] & FLAG_SATURATED
+    _taper(
+        window.nodes_xy, window.step, window.start, window.taper_box, float(window.taper_px), out.corners, saturated,
+        *out.rows(),
     )  # fmt: skip
+
+
+def _colour_plane(window: Window, phase: tuple[int, int] | None, green: int) -> Window:
+    """One colour's lattice (green for no phase) in its own coordinates, without a taper: its edges are not a frame's."""
+    x, y = window.nodes_xy
+    if phase is None:
+        data, weight, origin = split_green(window.data[0], window.weight[0], window.origin, green)
+        nodes_xy = np.stack([x + y - green, x - y - green]) / 2
+    else:
+        data, weight, origin = split_colour(window.data[0], window.weight[0], window.origin, phase)
+        nodes_xy = np.stack([x - phase[1], y - phase[0]]) / 2
+    everywhere = (-_FAR, _FAR, -_FAR, _FAR)
+    return window._replace(
+        data=data[None], weight=weight[None], origin=origin, nodes_xy=nodes_xy, taper_box=everywhere, taper_px=0.0
+    )
 
 
 def split_colour(

@@ -11,8 +11,8 @@ import math
 import numpy as np
 from numba import njit
 
-from zemosaic.kernels.lattice import FLAG_SATURATED, as_rows, get_row, interpolate_row, mark_row, store_row, taper_row
-from zemosaic.kernels.resample import Bytes, Corners, Doubles, Floats, check_arrays
+from zemosaic.kernels.lattice import FLAG_SATURATED, get_row, interpolate_row, mark_row, store_row, taper_row
+from zemosaic.kernels.window import Output, Window, prepare
 
 __all__ = ["MIN_USED", "resample_polygon"]
 
@@ -22,32 +22,15 @@ MIN_USED = 0.5
 _TINY = 1e-6  # overlap, as a share of the outline, below which a drop is touched by rounding only
 
 
-def resample_polygon(
-    data: Floats,
-    weight: Floats,
-    *,
-    origin: tuple[int, int],
-    nodes_xy: Doubles,
-    nodes_scale: Doubles,
-    nodes_offset: Doubles,
-    step: int,
-    start: tuple[int, int],
-    inverse_variance: Doubles,
-    taper_box: Corners,
-    taper_px: float,
-    pixfrac: float | None = None,
-    saturation: float = math.inf,
-    out_values: Floats,
-    out_weights: Floats,
-    out_alpha: Bytes,
-    target: Corners | None = None,
-) -> None:
+def resample_polygon(window: Window, out: Output, pixfrac: float | None = None) -> None:
     """Resample a window of a frame by area, or by drizzling.
-
-    The arguments and the outputs are those of `zemosaic.kernels.resample.resample`, except:
 
     Parameters
     ----------
+    window : Window
+        The frame's pixels and their place.
+    out : Output
+        Filled.
     pixfrac : float or None
         None: the area kernel. A value is the mean of the pixels under the output pixel's outline, weighted by
         overlap; flux is conserved to the accuracy of the lattice. Weights only say which pixels count; the result
@@ -70,37 +53,14 @@ def resample_polygon(
     """
     if pixfrac is not None and not 0 < pixfrac <= 1:
         raise ValueError(f"pixfrac must be in (0, 1], got {pixfrac}")
-    target = target or (0, out_alpha.shape[0], 0, out_alpha.shape[1])
-    check_arrays(
-        data, weight, nodes_xy, nodes_scale, nodes_offset, step, start, out_values, out_weights, out_alpha, target
-    )
-    _resample(
-        data,
-        weight,
-        np.float32(saturation),
-        origin,
-        nodes_xy,
-        nodes_scale,
-        nodes_offset,
-        step,
-        start,
-        inverse_variance,
-        taper_box,
-        float(taper_px),
-        pixfrac if pixfrac is not None else 1.0,
-        pixfrac is not None,
-        target,
-        as_rows(out_values),
-        as_rows(out_weights),
-        as_rows(out_alpha[None]),
-    )
+    plain, rows, target = prepare(window, out)
+    _resample(plain, rows, target, pixfrac if pixfrac is not None else 1.0, pixfrac is not None)
 
 
 @njit(nogil=True, cache=True)
-def _resample(  # type: ignore[no-untyped-def]
-    data, weight, saturation, origin, nodes_xy, nodes_scale, nodes_offset, step, start, inverse_variance,
-    box, taper_px, side, is_drizzle, target, out_values, out_weights, out_alpha,
-):  # fmt: skip
+def _resample(place, rows, target, side, is_drizzle):  # type: ignore[no-untyped-def]
+    data, nodes_xy, origin, step, start = place.data, place.nodes_xy, place.origin, place.step, place.start
+    out_values, out_weights, out_alpha = rows
     c, h, w = data.shape
     y0, y1, x0, x1 = target
     n = x1 - x0
@@ -113,20 +73,20 @@ def _resample(  # type: ignore[no-untyped-def]
         out_y, node_y = y0 + row, start[0] + row
         interpolate_row(nodes_xy[0], step, node_y, start[1], x)
         interpolate_row(nodes_xy[1], step, node_y, start[1], y)
-        begin, end = taper_row(x, y, window, box, taper_px, codes)
+        begin, end = taper_row(x, y, window, place.taper_box, place.taper_px, codes)
         for i in range(begin, end):
             flags[i] = 0
             if codes[i]:
                 area = _outline(nodes_xy, step, node_y, start[1] + i, origin, corners)
-                flags[i] = _add_pixels(data, weight, saturation, corners, side, is_drizzle, sums)
+                flags[i] = _add_pixels(data, place.weight, place.saturation, corners, side, is_drizzle, sums)
                 _finish(sums, area, side, is_drizzle, i, samples, relative)
         alpha = get_row(out_alpha, 0, out_y, x0, x1)
         alpha[:] = 0
         for k in range(c):
-            interpolate_row(nodes_scale[k], step, node_y, start[1], scale)
-            interpolate_row(nodes_offset[k], step, node_y, start[1], offset)
+            interpolate_row(place.nodes_scale[k], step, node_y, start[1], scale)
+            interpolate_row(place.nodes_offset[k], step, node_y, start[1], offset)
             values, weights = get_row(out_values, k, out_y, x0, x1), get_row(out_weights, k, out_y, x0, x1)
-            store_row(samples[k], relative[k], codes, scale, offset, inverse_variance[k], values, weights)
+            store_row(samples[k], relative[k], codes, scale, offset, place.inverse_variance[k], values, weights)
             mark_row(weights, codes, flags, alpha)
 
 

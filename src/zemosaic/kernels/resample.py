@@ -10,21 +10,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from zemosaic.kernels.lanczos import N_PHASES, WIDTH, dot4, dot6, dot8, lanczos_table
-from zemosaic.kernels.lattice import (
-    FLAG_SATURATED,
-    as_rows,
-    get_row,
-    interpolate_row,
-    mark_row,
-    store_row,
-    taper_row,
-)
+from zemosaic.kernels.lattice import FLAG_SATURATED, get_row, interpolate_row, mark_row, store_row, taper_row
+from zemosaic.kernels.window import Floats, Output, Window, prepare
 
-__all__ = ["KERNEL_TAPS", "MAX_LOST", "check_arrays", "resample"]
+__all__ = ["KERNEL_TAPS", "MAX_LOST", "resample", "resample_with_taps"]
 
 KERNEL_TAPS = {"nearest": 1, "bilinear": 2, "lanczos2": 4, "lanczos3": 6, "lanczos4": 8}
 """Taps per axis of each kernel."""
@@ -41,72 +33,21 @@ nearest four pixels (15.7 % at mid-pixel), so the pixel nearest to a position is
 _HOLE, _UNEVEN, _SATURATED = np.uint8(1), np.uint8(2), np.uint8(FLAG_SATURATED)
 _PAD = 8  # pixels round the window that count as holes; at least WIDTH - 1 and half a kernel
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Bytes = npt.NDArray[np.uint8]
-Corners = tuple[int, int, int, int]
 
-
-def resample(
-    data: Floats,
-    weight: Floats,
-    *,
-    origin: tuple[int, int],
-    nodes_xy: Doubles,
-    nodes_scale: Doubles,
-    nodes_offset: Doubles,
-    step: int,
-    start: tuple[int, int],
-    inverse_variance: Doubles,
-    taper_box: Corners,
-    taper_px: float,
-    kernel: str,
-    clamp: float = 0.0,
-    saturation: float = math.inf,
-    out_values: Floats,
-    out_weights: Floats,
-    out_alpha: Bytes,
-    target: Corners | None = None,
-) -> None:
+def resample(window: Window, out: Output, kernel: str, clamp: float = 0.0) -> None:
     """Resample a window of a frame onto output pixels by one of the point-sampling kernels.
 
     Parameters
     ----------
-    data : ndarray, float32, shape (c, h, w)
-        Raw samples: finite, and anything at all where the weight is 0.
-    weight : ndarray, float32, shape (1, h, w) or (c, h, w)
-        Relative inverse variance, 1 for a plain pixel; 0 (or less, or NaN) where there is no data.
-    origin : tuple of int
-        (y, x) of the window's first pixel in the frame.
-    nodes_xy : ndarray, float64, shape (2, ny, nx)
-        Frame coordinates (x, y) at the lattice nodes; NaN where there are none.
-    nodes_scale, nodes_offset : ndarray, float64, shape (c, ny, nx)
-        Correction at the nodes: ``value = scale * sample - offset``.
-    step : int
-        Output pixels between two nodes.
-    start : tuple of int
-        (y, x) of the first output pixel relative to node (0, 0). The nodes must reach beyond the last pixel.
-    inverse_variance : ndarray, float64, shape (c,)
-        ``1 / sigma^2`` of a raw sample of weight 1.
-    taper_box : tuple of int
-        (y0, y1, x0, x1), the frame's valid region: positions outside its pixels get weight 0.
-    taper_px : float
-        Distance from the box's edge, in frame pixels, over which alpha rises from 0 to 1
-        (`zemosaic.kernels.lattice.taper_row`); 0 for none.
+    window : Window
+        The frame's pixels and their place.
+    out : Output
+        Filled. The weight m is interpolated bilinearly (holes count 0; for "nearest" it is the pixel's own); the
+        saturation bit is set where one of the four nearest samples is saturated.
     kernel : str
         A key of `KERNEL_TAPS`.
     clamp : float
         Lanczos only: how far (0 to 1) a value is pulled into the range of its four nearest pixels.
-    saturation : float
-        Raw level at and above which a sample is flagged; inf for none.
-    out_values, out_weights : ndarray, float32, shape (c, H, W)
-        Filled with corrected values and with ``alpha / 127 * m * inverse_variance / scale^2``, m the weight
-        interpolated bilinearly (holes count 0; for "nearest" the pixel's own). A value's variance is therefore
-        ``(alpha / 127) / weight``. Both are 0 where there is no result.
-    out_alpha : ndarray, uint8, shape (H, W)
-        1 to 127 where any channel has weight, else 0; bit 128 where one of the four nearest samples is saturated.
-    target : tuple of int, optional
-        (y0, y1, x0, x1), the part of the out arrays to fill (default: all); `start` belongs to its first pixel.
 
     Raises
     ------
@@ -120,78 +61,35 @@ def resample(
     """
     if kernel not in KERNEL_TAPS:
         raise ValueError(f"kernel must be one of {', '.join(KERNEL_TAPS)}, got '{kernel}'")
-    target = target or (0, out_alpha.shape[0], 0, out_alpha.shape[1])
-    check_arrays(
-        data, weight, nodes_xy, nodes_scale, nodes_offset, step, start, out_values, out_weights, out_alpha, target
-    )
     n_taps = KERNEL_TAPS[kernel]
-    _resample(
-        data,
-        weight,
-        np.float32(saturation),
-        origin,
-        nodes_xy,
-        nodes_scale,
-        nodes_offset,
-        step,
-        start,
-        inverse_variance,
-        taper_box,
-        float(taper_px),
-        n_taps,
-        lanczos_table(max(n_taps // 2, 2)),
-        np.float32(clamp),
-        target,
-        as_rows(out_values),
-        as_rows(out_weights),
-        as_rows(out_alpha[None]),
-    )
+    resample_with_taps(window, out, n_taps, lanczos_table(max(n_taps // 2, 2)), clamp)
 
 
-def check_arrays(
-    data: Floats,
-    weight: Floats,
-    nodes_xy: Doubles,
-    nodes_scale: Doubles,
-    nodes_offset: Doubles,
-    step: int,
-    start: tuple[int, int],
-    out_values: Floats,
-    out_weights: Floats,
-    out_alpha: Bytes,
-    target: Corners,
-) -> None:
-    """Raise ValueError unless the arrays of a resampling call fit each other (compiled code checks no index)."""
-    c, h, w = data.shape
-    if weight.shape not in {(1, h, w), (c, h, w)}:
-        raise ValueError(f"weight must have shape (1 or {c}, {h}, {w}), got {weight.shape}")
-    ny, nx = nodes_xy.shape[1:]
-    if not nodes_scale.shape == nodes_offset.shape == (c, ny, nx):
-        raise ValueError(f"corrections must have shape {(c, ny, nx)}, got {nodes_scale.shape} and {nodes_offset.shape}")
-    y0, y1, x0, x1 = target
-    _, height, width = out_values.shape
-    if not out_values.shape == out_weights.shape == (c, *out_alpha.shape):
-        raise ValueError(
-            f"outputs must have shapes {(c, height, width)} and {(height, width)}, got {out_values.shape}, "
-            f"{out_weights.shape} and {out_alpha.shape}"
-        )
-    if not (0 <= y0 <= y1 <= height and 0 <= x0 <= x1 <= width):
-        raise ValueError(f"target {target} is not inside the output of {height} x {width} pixels")
-    last = (start[0] + y1 - y0, start[1] + x1 - x0)
-    if min(start) < 0 or last[0] > (ny - 1) * step or last[1] > (nx - 1) * step:
-        raise ValueError(f"{ny} x {nx} nodes of step {step} do not cover pixels {start} to {last}")
+def resample_with_taps(window: Window, out: Output, n_taps: int, table: Floats, clamp: float = 0.0) -> None:
+    """As `resample`, with taps of one's own.
+
+    Parameters
+    ----------
+    window, out : Window, Output
+    n_taps : {1, 2, 4, 6, 8}
+        Taps per axis: 1 for nearest, 2 for bilinear.
+    table : ndarray, float32, shape (N_PHASES + 1, WIDTH)
+        As `lanczos_table` gives it; used from four taps on.
+    clamp : float
+    """
+    plain, rows, target = prepare(window, out)
+    _resample(plain, rows, target, n_taps, table, np.float32(clamp))
 
 
 @njit(nogil=True, cache=True)
-def _resample(  # type: ignore[no-untyped-def]
-    data, weight, saturation, origin, nodes_xy, nodes_scale, nodes_offset, step, start, inverse_variance,
-    box, taper_px, n_taps, table, clamp, target, out_values, out_weights, out_alpha,
-):  # fmt: skip
+def _resample(place, rows, target, n_taps, table, clamp):  # type: ignore[no-untyped-def]
+    data, weight, origin, step, start = place.data, place.weight, place.origin, place.step, place.start
+    out_values, out_weights, out_alpha = rows
     c, h, w = data.shape
     y0, y1, x0, x1 = target
     n = x1 - x0
     window = (origin[0], origin[0] + h, origin[1], origin[1] + w)
-    flags = _flag_window(data, weight, saturation, n_taps).reshape(-1)
+    flags = _flag_window(data, weight, place.saturation, n_taps).reshape(-1)
     x, y, scale, offset = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     whole, fraction = np.empty((2, n), np.int64), np.empty((2, n), np.float32)
     samples, relative = np.empty(n, np.float32), np.empty(n, np.float32)
@@ -199,9 +97,9 @@ def _resample(  # type: ignore[no-untyped-def]
     todo, near = np.empty(n, np.int64), np.zeros(WIDTH * WIDTH, np.float32)
     for row in range(y1 - y0):
         out_y, node_y = y0 + row, start[0] + row
-        interpolate_row(nodes_xy[0], step, node_y, start[1], x)
-        interpolate_row(nodes_xy[1], step, node_y, start[1], y)
-        begin, end = taper_row(x, y, window, box, taper_px, codes)
+        interpolate_row(place.nodes_xy[0], step, node_y, start[1], x)
+        interpolate_row(place.nodes_xy[1], step, node_y, start[1], y)
+        begin, end = taper_row(x, y, window, place.taper_box, place.taper_px, codes)
         _split_row(x, origin[1], codes, whole[1], fraction[1])
         _split_row(y, origin[0], codes, whole[0], fraction[0])
         for i in range(begin, end):
@@ -220,10 +118,10 @@ def _resample(  # type: ignore[no-untyped-def]
                 _lanczos_row(data[k], m, around, whole, fraction, begin, end, n_taps, table, near, todo, samples)
                 if clamp > 0:
                     _clamp_row(data[k], m, whole, begin, end, clamp, samples)
-            interpolate_row(nodes_scale[k], step, node_y, start[1], scale)
-            interpolate_row(nodes_offset[k], step, node_y, start[1], offset)
+            interpolate_row(place.nodes_scale[k], step, node_y, start[1], scale)
+            interpolate_row(place.nodes_offset[k], step, node_y, start[1], offset)
             values, weights = get_row(out_values, k, out_y, x0, x1), get_row(out_weights, k, out_y, x0, x1)
-            store_row(samples, relative, codes, scale, offset, inverse_variance[k], values, weights)
+            store_row(samples, relative, codes, scale, offset, place.inverse_variance[k], values, weights)
             mark_row(weights, codes, around, alpha)
 
 

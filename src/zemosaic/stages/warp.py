@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
@@ -16,6 +14,7 @@ from zemosaic.kernels.cfa_resample import resample_cfa
 from zemosaic.kernels.lanczos import WIDTH, lanczos_table
 from zemosaic.kernels.polygon_resample import resample_polygon
 from zemosaic.kernels.resample import KERNEL_TAPS, resample
+from zemosaic.kernels.window import Output, Window
 from zemosaic.model.box import Box
 from zemosaic.model.celestial import CelestialWcs
 from zemosaic.model.photometry import PhotoScale, surface_basis
@@ -210,14 +209,13 @@ def _margin_px(lattice: Lattice, settings: WarpSettings) -> int:
     return math.ceil(min(reach, 1e6) + 0.5) + 1
 
 
-def _kernel(settings: WarpSettings, bayer: str | None) -> Callable[..., None]:
+def _resample(window: Window, out: Output, settings: WarpSettings, bayer: str | None) -> None:
     if bayer is not None:
-        return partial(
-            resample_cfa, pattern=bayer, kernel=settings.kernel, clamp=settings.clamp, pixfrac=settings.pixfrac
-        )
-    if settings.kernel in KERNEL_TAPS:
-        return partial(resample, kernel=settings.kernel, clamp=settings.clamp)
-    return partial(resample_polygon, pixfrac=settings.pixfrac if settings.kernel == "drizzle" else None)
+        resample_cfa(window, out, bayer, settings.kernel, settings.clamp, settings.pixfrac)
+    elif settings.kernel in KERNEL_TAPS:
+        resample(window, out, settings.kernel, settings.clamp)
+    else:
+        resample_polygon(window, out, settings.pixfrac if settings.kernel == "drizzle" else None)
 
 
 def warp_window(
@@ -254,20 +252,20 @@ def warp_window(
         The output pixels that were filled (0 where there is no data); None when nothing was. All other elements
         of the three arrays are left alone.
     """
-    window = source_box(plan, box, settings)
-    if window.is_empty:
+    source = source_box(plan, box, settings)
+    if source.is_empty:
         return None
-    data, weight = read(window)
+    data, weight = read(source)
     part = plan.lattice.box.intersect(box)
     lattice = plan.lattice.cut(part)
     nodes_scale, nodes_offset = correction_nodes(
         lattice.xy, plan.wcs.shape, plan.area_terms, plan.area_ref_deg2, plan.scale
     )
     valid, target = plan.valid_box, part.relative_to(box)
-    _kernel(settings, plan.bayer)(
+    window = Window(
         data,
         weight,
-        origin=(window.y0, window.x0),
+        origin=(source.y0, source.x0),
         nodes_xy=lattice.xy,
         nodes_scale=nodes_scale,
         nodes_offset=nodes_offset,
@@ -277,11 +275,9 @@ def warp_window(
         taper_box=(valid.y0, valid.y1, valid.x0, valid.x1),
         taper_px=settings.taper_px,
         saturation=math.inf if plan.saturation_adu is None else plan.saturation_adu,
-        out_values=values,
-        out_weights=weights,
-        out_alpha=alpha,
-        target=(target.y0, target.y1, target.x0, target.x1),
     )
+    out = Output(values, weights, alpha, (target.y0, target.y1, target.x0, target.x1))
+    _resample(window, out, settings, plan.bayer)
     return part
 
 
