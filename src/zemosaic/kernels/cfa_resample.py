@@ -164,7 +164,7 @@ def resample_cfa(
 
 
 def _colour_plane(window: Window, phase: tuple[int, int] | None, green: int) -> Window:
-    """One colour's lattice (green for no phase) in its own coordinates, without a taper: its edges are not a frame's."""
+    """One colour's lattice (green for no phase) in its own coordinates, untapered: its edges are not a frame's."""
     x, y = window.nodes_xy
     if phase is None:
         data, weight, origin = split_green(window.data[0], window.weight[0], window.origin, green)
