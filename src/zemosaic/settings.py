@@ -11,9 +11,9 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from zemosaic.errors import SettingError
 
@@ -28,6 +28,7 @@ __all__ = [
     "Settings",
     "SolveSettings",
     "StackSettings",
+    "TileSettings",
     "WarpSettings",
     "load_settings",
 ]
@@ -190,6 +191,75 @@ class StackSettings(_Stage):
     esd_significance: float = Field(0.05, gt=0, lt=1, description="esd: significance of the test.")
 
 
+_EXPERT: dict[str, JsonValue] = {"expert": True}
+"""Marks a key that hardly anyone needs: it counts as none of those that users face."""
+
+
+class TileSettings(_Stage):
+    """Master tiles: stacks of frames that point alike."""
+
+    group: str = Field(
+        "0.5",
+        description="Frames within this share of a field (its shorter side) of one pointing make a tile; after commas "
+        "what else splits groups: night, filter, mount, angle.",
+    )
+    cleanup: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Alt-az clean-up: a tile's thin rim gets less weight or none; auto does so where the mount is "
+        "alt-az (EQMODE) or the frames of a tile turn by more than 2 degrees.",
+    )
+    trim_px: int = Field(0, ge=0, description="Cut this many pixels off each side of a tile.")
+    crop_coverage: float = Field(
+        0.0, ge=0, le=1, description="Cut a tile to the box that this share of its greatest coverage reaches; 0: never."
+    )
+    altaz_min_coverage_abs: float = Field(
+        3.0, ge=0, description="Clean-up: fewer frames than this are too few.", json_schema_extra=_EXPERT
+    )
+    altaz_min_coverage_frac: float = Field(
+        0.4,
+        ge=0,
+        le=1,
+        description="Clean-up: less than this share of the greatest coverage is too few.",
+        json_schema_extra=_EXPERT,
+    )
+    altaz_morph_open_px: int = Field(
+        3, ge=0, description="Clean-up: good regions narrower than this are dropped.", json_schema_extra=_EXPERT
+    )
+    altaz_alpha_soft_threshold: float = Field(
+        1e-3,
+        ge=0,
+        lt=1,
+        description="Clean-up: alpha is lowered by this much and stretched back to 1.",
+        json_schema_extra=_EXPERT,
+    )
+    altaz_nanize_threshold: float = Field(
+        1e-3,
+        ge=0,
+        lt=1,
+        description="Clean-up: pixels of alpha up to this get no weight; not below altaz_alpha_soft_threshold.",
+        json_schema_extra=_EXPERT,
+    )
+    two_pass: bool = Field(
+        False,
+        description="Correct the tiles' gains once more by the first mosaic, and coadd them again, unweighted.",
+        json_schema_extra=_EXPERT,
+    )
+    two_pass_debug_delta_map: bool = Field(
+        False,
+        description="With two_pass: write twopass_delta_map.npy, the mean difference between tiles and first mosaic.",
+        json_schema_extra=_EXPERT,
+    )
+
+    @model_validator(mode="after")
+    def _thresholds_agree(self) -> Self:
+        if self.altaz_nanize_threshold < self.altaz_alpha_soft_threshold:
+            raise ValueError(
+                f"altaz_nanize_threshold = {self.altaz_nanize_threshold:g} is below altaz_alpha_soft_threshold = "
+                f"{self.altaz_alpha_soft_threshold:g}: pixels between them would be kept without weight"
+            )
+        return self
+
+
 class OutputSettings(_Stage):
     """What is written."""
 
@@ -212,6 +282,7 @@ class Settings(_Stage):
     match: MatchSettings = MatchSettings()
     warp: WarpSettings = WarpSettings()
     stack: StackSettings = StackSettings()
+    tiles: TileSettings = TileSettings()
     output: OutputSettings = OutputSettings()
 
 

@@ -11,6 +11,8 @@ from astropy.io.fits import Header
 from astropy.wcs import WCS, NoConvergence
 from astropy.wcs.utils import wcs_to_celestial_frame
 
+from zemosaic.model.box import Box
+
 __all__ = ["CelestialWcs", "unit_vectors"]
 
 Array = npt.NDArray[np.float64]
@@ -55,6 +57,13 @@ class CelestialWcs:
         self._to_icrs = None if self._frame is None else _rotation_to_icrs(self._frame)
         if not np.isfinite(self.pixel_area_deg2()) or self.pixel_area_deg2() <= 0:
             raise ValueError("the WCS has no finite pixel scale")
+
+    @property
+    def identity(self) -> tuple[tuple[int, int], Array]:
+        """What tells it from another WCS, however both are written: its shape, and where 9 x 9 of its pixels lie."""
+        height, width = self.shape
+        x, y = np.meshgrid(np.linspace(-0.5, width - 0.5, 9), np.linspace(-0.5, height - 0.5, 9))
+        return self.shape, np.stack(self.pixel_to_sky(x.ravel(), y.ravel()))
 
     @classmethod
     def from_header(cls, header: Header, shape: tuple[int, int]) -> CelestialWcs:
@@ -111,6 +120,12 @@ class CelestialWcs:
     def pixel_scale_arcsec(self) -> float:
         """Square root of the pixel area at the image centre."""
         return float(np.sqrt(self.pixel_area_deg2()) * 3600)
+
+    def cut(self, box: Box) -> CelestialWcs:
+        """The WCS of a box of the image's pixels: the same sky at the same pixels, counted from another corner."""
+        wcs = self.wcs.slice((slice(box.y0, box.y1), slice(box.x0, box.x1)))  # a distortion's own origin moves, too
+        wcs.array_shape = box.shape
+        return CelestialWcs(wcs, box.shape)
 
     def outline(self, n_per_side: int = 8) -> tuple[Array, Array]:
         """ICRS ``(ra_deg, dec_deg)`` of a closed walk round the outer edge of the image."""

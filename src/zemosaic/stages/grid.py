@@ -238,7 +238,4 @@ def crop_grid(grid: SkyGrid, images: Sequence[CelestialWcs], crop: str) -> SkyGr
 
 def cut_grid(grid: SkyGrid, box: Box) -> SkyGrid:
     """The grid of a box of a grid's pixels: the same sky at the same pixels, counted from another corner."""
-    wcs = grid.wcs.wcs.deepcopy()
-    wcs.wcs.crpix = [wcs.wcs.crpix[0] - box.x0, wcs.wcs.crpix[1] - box.y0]
-    wcs.array_shape = box.shape
-    return SkyGrid(CelestialWcs(wcs, box.shape))
+    return SkyGrid(grid.wcs.cut(box))
