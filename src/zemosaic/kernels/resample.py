@@ -115,7 +115,9 @@ def _resample(place, rows, target, n_taps, table, clamp):  # type: ignore[no-unt
             elif n_taps == 2:
                 _bilinear_row(data[k], m, around, whole, fraction, begin, end, samples)
             else:
-                _lanczos_row(data[k], m, around, whole, fraction, begin, end, n_taps, table, near, todo, samples)
+                _lanczos_row(
+                    data[k], m, around, relative, whole, fraction, begin, end, n_taps, table, near, todo, samples
+                )
                 if clamp > 0:
                     _clamp_row(data[k], m, whole, begin, end, clamp, samples)
             interpolate_row(place.nodes_scale[k], step, node_y, start[1], scale)
@@ -254,16 +256,19 @@ def _phase(fraction):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _lanczos_row(  # type: ignore[no-untyped-def]
-    data, weight, around, whole, fraction, begin, end, n_taps, table, near, todo, samples
+    data, weight, around, relative, whole, fraction, begin, end, n_taps, table, near, todo, samples
 ):
-    """Plain sums first; positions near holes wait in `todo`, which keeps the hot loop small."""
+    """Plain sums first; positions near holes wait in `todo`, which keeps the hot loop small.
+
+    Those without weight are passed over: half of a turned green plane is such a hole.
+    """
     pixels, taps, stride = data.reshape(-1), table.reshape(-1), data.shape[1]
     before = n_taps // 2 - 1
     n_todo = 0
     for i in range(begin, end):
         if around[i] & _HOLE:
             todo[n_todo] = i
-            n_todo += 1
+            n_todo += np.int64(relative[i] > 0)
         else:
             first = (whole[0, i] - before) * stride + whole[1, i] - before
             x_row, y_row = _phase(fraction[1, i]), _phase(fraction[0, i])
