@@ -267,16 +267,30 @@ def valid_bounds(weight, bad):
     c, h, w = weight.shape
     y0, y1, x0, x1 = h, 0, w, 0
     for y in range(h):
-        first, last = w, -1
-        for x in range(w):
-            good = True
-            for k in range(c):
-                good = good and weight[k, y, x] > 0
-            bad[y, x] = 0 if good else 1
-            if good:
-                first = min(first, x)
-                last = x
-        if last >= 0:
-            y0, y1 = min(y0, y), y + 1
-            x0, x1 = min(x0, first), max(x1, last + 1)
+        row = bad[y]
+        _mark_missing(weight[0, y], row)
+        for k in range(1, c):
+            _mark_also_missing(weight[k, y], row)
+        # From both ends: most rows end the search at once, and the loops above stay free of branches.
+        first, last = 0, w - 1
+        while first < w and row[first] != 0:
+            first += 1
+        if first == w:
+            continue
+        while row[last] != 0:
+            last -= 1
+        y0, y1 = min(y0, y), y + 1
+        x0, x1 = min(x0, first), max(x1, last + 1)
     return y0, y1, x0, x1
+
+
+@njit(nogil=True, cache=True)
+def _mark_missing(weight, bad):
+    for x in range(bad.size):
+        bad[x] = np.uint8(not weight[x] > 0)
+
+
+@njit(nogil=True, cache=True)
+def _mark_also_missing(weight, bad):
+    for x in range(bad.size):
+        bad[x] |= np.uint8(not weight[x] > 0)

@@ -7,12 +7,11 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import median_filter, uniform_filter
 
 from zemosaic.kernels import mesh
 from zemosaic.model.measurements import Blocks
 
-__all__ = ["ChannelSky", "block_edges", "measure_blocks", "sky_of_blocks"]
+__all__ = ["ChannelSky", "block_edges", "measure_blocks", "sky_and_noise", "sky_of_blocks"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -75,6 +74,29 @@ def find_floor(data: F4, bad: Mask) -> float:
     return low if np.count_nonzero(some == low) > _FLOOR_SHARE * some.size else -np.inf
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Levels:
+    """Level and noise of each block, which blocks have enough pixels, and what the channel's sky is by them."""
+
+    level: F4
+    sigma: F4
+    full: npt.NDArray[np.bool_]
+    noise: float
+    floor: float
+    quantile: float
+    edges: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+    @property
+    def sky(self) -> float:
+        return float(np.median(self.level[self.full]))
+
+
+def sky_and_noise(data: F4, bad: Mask, size: int, row_step: int) -> tuple[float, float]:
+    """Typical level and noise of a channel: medians over blocks. Parameters are those of `sky_of_blocks`."""
+    found = _measure_levels(data, bad, size, row_step)
+    return found.sky, found.noise
+
+
 def sky_of_blocks(data: F4, bad: Mask, size: int, row_step: int) -> ChannelSky:
     """Local level and noise on a mesh of blocks, from every `row_step`-th row.
 
@@ -88,6 +110,21 @@ def sky_of_blocks(data: F4, bad: Mask, size: int, row_step: int) -> ChannelSky:
     row_step : int
         Rows between rows that are looked at.
     """
+    found = _measure_levels(data, bad, size, row_step)
+    y_edges, x_edges = found.edges
+    return ChannelSky(
+        found.sky,
+        found.noise,
+        _fill_holes(found.level, found.full),
+        np.where(found.full & (found.sigma > found.noise), found.sigma, found.noise).astype(np.float32),
+        (y_edges[:-1] + y_edges[1:] - 1) / 2,
+        (x_edges[:-1] + x_edges[1:] - 1) / 2,
+        found.floor,
+        found.quantile,
+    )
+
+
+def _measure_levels(data: F4, bad: Mask, size: int, row_step: int) -> _Levels:
     height, width = data.shape
     y_edges, x_edges = block_edges(height, size), block_edges(width, size)
     shape = len(y_edges) - 1, len(x_edges) - 1
@@ -104,16 +141,7 @@ def sky_of_blocks(data: F4, bad: Mask, size: int, row_step: int) -> ChannelSky:
         noise = _noise_above_floor(data, bad, y_edges, x_edges, full, quantile)
         if quantile > 0.5:
             level = _quantile_levels(data, bad, y_edges, x_edges, full, quantile, noise)
-    return ChannelSky(
-        float(np.median(level[full])),
-        noise,
-        _fill_holes(level, full),
-        np.where(full & (sigma > noise), sigma, noise).astype(np.float32),
-        (y_edges[:-1] + y_edges[1:] - 1) / 2,
-        (x_edges[:-1] + x_edges[1:] - 1) / 2,
-        floor,
-        quantile,
-    )
+    return _Levels(level, sigma, full, noise, floor, quantile, (y_edges, x_edges))
 
 
 def measure_blocks(data: F4, mask: Mask, size: int, skies: list[ChannelSky]) -> Blocks:
@@ -175,6 +203,8 @@ def _quantile_levels(
 
 def _fill_holes(level: F4, full: npt.NDArray[np.bool_]) -> F4:
     """Mesh with holes filled by the mean of known neighbours, then a 3 x 3 median against bright stars."""
+    from scipy.ndimage import median_filter, uniform_filter  # a tenth of a second that weighing frames does without
+
     known = full.astype(np.float32)
     filled = np.where(full, level, 0).astype(np.float32)
     while not (known > 0).all():

@@ -10,20 +10,22 @@ from zemosaic.kernels import mesh
 from zemosaic.model.box import Box
 from zemosaic.model.measurements import Blocks, Measurements, Stars
 from zemosaic.settings import MeasureSettings
-from zemosaic.stages.block_means import measure_blocks, sky_of_blocks
+from zemosaic.stages.block_means import measure_blocks, sky_and_noise, sky_of_blocks
 from zemosaic.stages.find_stars import MESH_PX, find_stars, star_mask
 
-__all__ = ["measure_frame", "measure_sky", "sky_and_noise"]
+__all__ = ["measure_frame", "measure_sky"]
 
 BLOCKS_ACROSS = 32
 """Blocks along an image\'s shorter side, at least."""
 
+WEIGHING_ROW_STEP = 16
+"""Rows between rows that a frame is weighed by: of 2 Mpix this leaves 130,000 differences, noise to 0.2 %."""
+
 F4 = npt.NDArray[np.float32]
-F8 = npt.NDArray[np.float64]
 
 
-def sky_and_noise(data: F4, weight: F4) -> tuple[F8, F8]:
-    """Typical background level and noise of one sample, from a sparse sample of pixels.
+def measure_sky(data: F4, weight: F4) -> Measurements:
+    """Only what it takes to weigh an image: sky, noise and valid box; no stars, no blocks.
 
     Parameters
     ----------
@@ -34,32 +36,22 @@ def sky_and_noise(data: F4, weight: F4) -> tuple[F8, F8]:
 
     Returns
     -------
-    level, noise : ndarray, shape (c,)
-        Medians over blocks of the block's median and of its noise from neighbouring samples, so stars,
-        gradients and nebulosity hardly enter. Samples must be raw: resampling or demosaicing correlates
-        neighbours and hides noise.
+    Measurements
+        Sky and noise are medians over blocks of the block's median and of its noise from neighbouring samples of every
+        `WEIGHING_ROW_STEP`-th row, so stars, gradients and nebulosity hardly enter. Samples must be raw: resampling or
+        demosaicing correlates neighbours and hides noise. The noise of an image that was made, not observed, may be 0.
 
     Raises
     ------
     FrameRejected
         When no pixel has weight.
     """
-    bad, _ = _bad_pixels(data, weight)
-    found = [sky_of_blocks(channel, bad, MESH_PX, row_step=8) for channel in data]
-    return np.array([sky.level for sky in found]), np.array([sky.noise for sky in found])
-
-
-def measure_sky(data: F4, weight: F4) -> Measurements:
-    """Only what it takes to weigh an image: sky, noise and valid box; no stars, no blocks.
-
-    Parameters and errors are those of `sky_and_noise`. The noise of an image that was made, not observed, may be 0.
-    """
     bad, box = _bad_pixels(data, weight)
-    skies = [sky_of_blocks(channel, bad, MESH_PX, row_step=8) for channel in data]
+    sky, noise = np.array([sky_and_noise(channel, bad, MESH_PX, WEIGHING_ROW_STEP) for channel in data]).T
     return Measurements(
         shape=(data.shape[1], data.shape[2]),
-        sky=np.array([sky.level for sky in skies]),
-        noise=np.array([sky.noise for sky in skies]),
+        sky=sky,
+        noise=noise,
         valid_box=box,
         fwhm_px=float("nan"),
         ellipticity=float("nan"),
