@@ -10,15 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from zemosaic.model.frame import Frame, FrameId, FrameKind
 from zemosaic.stages.calibrate import (
-    CalibrationFacts,
+    Choice,
     calibrate_window,
-    choose_dark,
-    choose_flat,
+    choose_master,
     combine_flats,
     combine_frames,
     find_bad_pixels,
     flat_levels,
+    group_for_masters,
+    noise_variance,
     scale_dark,
 )
 
@@ -165,46 +167,67 @@ def test_bad_pixels_of_dark_and_flat():
     assert np.count_nonzero(find_bad_pixels(flat=flat)) == 3
 
 
-FRAME = CalibrationFacts((1080, 1920), "cam", 10.0, 80.0, 24.0, "IRCUT", "night 1", 90.0)
+def test_the_noise_of_differences() -> None:
+    rng = np.random.default_rng(6)
+    for sigma in (0.8, 12.0):
+        a, b = (np.rint(rng.normal(500.3, sigma, (200, 300))).astype(np.float32) for _ in range(2))
+        a.ravel()[rng.choice(a.size, 100, replace=False)] += 4000
+        # Rounding to whole numbers adds a twelfth.
+        assert noise_variance(a - b) == pytest.approx(sigma**2 + 1 / 12, rel=0.03)
+    assert noise_variance(np.zeros((3, 4), np.float32)) == 0
 
 
-def test_the_nearest_dark_is_taken_and_mismatches_are_named():
-    other = dataclasses.replace
-    darks = [
-        other(FRAME, gain=100.0),
-        other(FRAME, exposure_s=20.0),
-        other(FRAME, temperature_c=10.0),
-        other(FRAME, temperature_c=25.5),
-        other(FRAME, shape=(540, 960)),
-    ]
-    assert choose_dark(FRAME, darks).index == 3
-    assert choose_dark(FRAME, darks).notes == ()
-    assert choose_dark(FRAME, darks[:3]).index == 2
-    assert choose_dark(FRAME, darks[:3]).notes == ("dark: temperature 10 C, the frame has 24 C",)
-    assert choose_dark(FRAME, darks[:2]).notes == ("dark: exposure 20 s, the frame has 10 s",)
-    assert choose_dark(FRAME, darks[:1]).notes == ("dark: gain 100, the frame has 80",)
-    assert choose_dark(FRAME, darks[4:]).index is None
-    assert choose_dark(FRAME, darks[4:]).notes == ("no dark of 1920 x 1080 pixels among 1",)
-    assert choose_dark(FRAME, []).notes == ()
-    unknown = other(FRAME, gain=None, camera="")
-    assert choose_dark(FRAME, [unknown]).notes == (
+FRAME = Frame(
+    FrameId("f"), "f.fits", 0, (1080, 1920), filter="IRCUT", instrument="cam", exposure_s=10.0,
+    gain_setting=80.0, temperature_c=24.0, rotation_deg=90.0, date_obs="2025-03-27T01:20:00",
+)  # fmt: skip
+
+
+def masters(kind: FrameKind, *changes: dict[str, object]) -> list[Frame]:
+    return [dataclasses.replace(FRAME, id=FrameId(f"{k}"), kind=kind, **change) for k, change in enumerate(changes)]
+
+
+def test_the_nearest_dark_is_taken_and_mismatches_are_named() -> None:
+    darks = masters(
+        "dark", {"gain_setting": 100.0}, {"exposure_s": 20.0}, {"temperature_c": 10.0}, {"temperature_c": 25.5},
+        {"shape": (540, 960)},
+    )  # fmt: skip
+    assert choose_master(FRAME, darks) == Choice(3)
+    assert choose_master(FRAME, darks[:3]) == Choice(2, ("dark: temperature 10 C, the frame has 24 C",))
+    assert choose_master(FRAME, darks[:2]) == Choice(1, ("dark: exposure 20 s, the frame has 10 s",))
+    assert choose_master(FRAME, darks[:1]) == Choice(0, ("dark: gain 100, the frame has 80",))
+    assert choose_master(FRAME, darks[4:]) == Choice(None)
+    assert choose_master(FRAME, []) == Choice(None)
+    unknown = masters("dark", {"gain_setting": None, "instrument": ""})
+    assert choose_master(FRAME, unknown).notes == (
         "dark: camera 'unknown', the frame has 'cam'",
         "dark: gain of the dark is not known",
     )
 
 
-def test_the_flat_of_the_session_and_rotation():
-    other = dataclasses.replace
-    flats = [
-        other(FRAME, filter="Ha"),
-        other(FRAME, session="night 2"),
-        other(FRAME, rotation_deg=-90.0),
-        other(FRAME, rotation_deg=449.0),
-    ]
-    assert choose_flat(FRAME, flats).index == 3
-    assert choose_flat(FRAME, flats).notes == ()
-    assert choose_flat(FRAME, flats[:3]).notes == ("flat: camera turned by 180.0 deg against the frame's",)
-    assert choose_flat(FRAME, flats[:2]).notes == ("flat: session 'night 2', the frame has 'night 1'",)
-    assert choose_flat(FRAME, flats[:1]).notes == ("flat: filter 'Ha', the frame has 'IRCUT'",)
-    assert choose_flat(FRAME, [other(FRAME, rotation_deg=None)]).notes == ("flat: rotation of the camera is not known",)
-    assert choose_flat(other(FRAME, rotation_deg=None), [other(FRAME, rotation_deg=None)]).notes == ()
+def test_a_bias_needs_the_gain_alone() -> None:
+    biases = masters("bias", {"gain_setting": 100.0}, {"exposure_s": None, "temperature_c": None, "filter": ""})
+    assert choose_master(FRAME, biases) == Choice(1)
+
+
+def test_the_flat_of_the_filter_rotation_and_session() -> None:
+    flats = masters(
+        "flat", {"filter": "Ha"}, {"rotation_deg": -90.0}, {"date_obs": "2025-03-21T01:20:00"}, {"rotation_deg": 449.0}
+    )
+    assert choose_master(FRAME, flats) == Choice(3)
+    assert choose_master(FRAME, flats[:3]) == Choice(2, ("flat: taken 6 days away from the frame",))
+    assert choose_master(FRAME, flats[:2]) == Choice(1, ("flat: camera turned by 180 deg against the frame's",))
+    assert choose_master(FRAME, flats[:1]) == Choice(0, ("flat: filter 'Ha', the frame has 'IRCUT'",))
+    assert choose_master(FRAME, masters("flat", {"rotation_deg": None, "date_obs": ""})) == Choice(0)
+
+
+def test_what_belongs_together_makes_one_master() -> None:
+    darks = masters(
+        "dark", {}, {"temperature_c": 24.5}, {"temperature_c": 4.0}, {"exposure_s": 20.0}, {}, {"is_master": True},
+        {"date_obs": ""},
+    )  # fmt: skip
+    groups = group_for_masters(darks[::-1])
+    assert [[frame.id for frame in group] for group in groups] == [["0", "1", "4", "6"], ["2"], ["3"], ["5"]]
+    flats = masters("flat", {}, {"filter": "Ha"}, {"date_obs": "2025-03-21T01:20:00"}, {"exposure_s": 3.0})
+    groups = group_for_masters(flats)
+    assert [[frame.id for frame in group] for group in groups] == [["0", "3"], ["1"], ["2"]]

@@ -207,7 +207,6 @@ def test_bad_files_are_listed_with_reasons_and_the_rest_is_used(tmp_path: Path) 
     write_image(tmp_path / "line.fits", 2, (30,))
     write_image(tmp_path / "cube.fits", 3, (2, 4, 5, 6))
     fits.PrimaryHDU().writeto(tmp_path / "no image.fits")
-    write_image(tmp_path / "dark.fits", 4, IMAGETYP="Dark Frame")
     write_image(tmp_path / "zero.fits", 5, EXPTIME=0.0)
     write_image(tmp_path / "flag.fits", 6, BAYERPAT="CMYK")
     os.symlink(tmp_path / "gone", tmp_path / "link.fits")
@@ -223,7 +222,6 @@ def test_bad_files_are_listed_with_reasons_and_the_rest_is_used(tmp_path: Path) 
         "line.fits": "not a picture: 1 axis",
         "cube.fits": r"4 axes longer than 1 (6 x 5 x 4 x 2)",
         "no image.fits": "there is no image in it (1 HDUs)",
-        "dark.fits": "calibration frame",
         "zero.fits": "EXPTIME = 0 s",
         "flag.fits": "BAYERPAT = 'CMYK'",
         "link.fits": "cannot be read: No such file",
@@ -233,6 +231,29 @@ def test_bad_files_are_listed_with_reasons_and_the_rest_is_used(tmp_path: Path) 
     assert reason_of(result, "flipped.fits.gz")
     assert len(result.rejected) == len(expected) + 1
     assert all("\n" not in r.reason for r in result.rejected)
+
+
+def test_calibration_frames_are_told_by_header_and_folder(tmp_path: Path) -> None:
+    for k, (name, cards) in enumerate(
+        {
+            "a.fits": {},
+            "dark.fits": {"IMAGETYP": "Dark Frame"},
+            "Lights/b.fits": {},
+            "darks/c.fits": {"IMAGETYP": "Light"},
+            "Master_Flats/d.fits": {},
+            "offsets/night 1/e.fits": {"EXPTIME": 0.0},
+            "darks/f.fits": {"IMAGETYP": "Flat Field"},
+        }.items()
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_image(tmp_path / name, k, **cards)
+    result = scan_all(tmp_path)
+    assert names(result) == {"a.fits", "b.fits"}
+    kinds = {Path(frame.path).name: frame.kind for frame in result.calibration}
+    assert kinds == {"dark.fits": "dark", "c.fits": "dark", "d.fits": "flat", "e.fits": "bias", "f.fits": "flat"}
+    # What lies above the folder that is searched says nothing.
+    assert names(scan_all(tmp_path / "darks")) == {"c.fits"}
+    assert {frame.kind for frame in scan([tmp_path / "Lights"], InputSettings(), kind="flat").calibration} == {"flat"}
 
 
 def test_zero_size_and_absurd_axes(tmp_path: Path) -> None:

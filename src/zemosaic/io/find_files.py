@@ -9,13 +9,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from zemosaic.errors import NothingToDo
-from zemosaic.model.frame import WeightKind
+from zemosaic.model.frame import FrameKind, WeightKind
 from zemosaic.settings import InputSettings
 
 __all__ = ["FoundFile", "FoundFiles", "find_files"]
 
 _SUFFIXES = (".fit", ".fits", ".fts", ".fz", ".gz", ".head")
 _OUTPUT_MARK = ".zemosaic"  # a folder that holds this one was written by a run
+_FOLDER_KINDS: dict[str, FrameKind] = {
+    **dict.fromkeys(("dark", "darks", "darkflat", "darkflats", "flatdark", "flatdarks"), "dark"),
+    **dict.fromkeys(("bias", "biases", "offset", "offsets"), "bias"),
+    **dict.fromkeys(("flat", "flats"), "flat"),
+}
+"""Folders whose name says what their files are, as in the folder trees of other stackers."""
 _MAP_KINDS: dict[str, WeightKind] = {".weight": "weight", ".var": "variance", ".mask": "mask"}
 
 
@@ -31,11 +37,14 @@ class FoundFile:
         Sidecar files ``X.weight.fits``, ``X.var.fits``, ``X.mask.fits`` of a file ``X.fits``.
     head : str or None
         ``X.head``: cards that override those of the file's images.
+    kind : {"dark", "bias", "flat"} or None
+        What its folder, below the one that is searched, is for by its name.
     """
 
     path: str
     maps: dict[WeightKind, str] = field(default_factory=dict)
     head: str | None = None
+    kind: FrameKind | None = None
 
 
 @dataclass(slots=True)
@@ -73,19 +82,28 @@ def find_files(paths: Sequence[Path], settings: InputSettings) -> FoundFiles:
         When a path does not exist.
     """
     found = FoundFiles()
-    listed: set[str] = set()
+    listed: dict[str, FrameKind | None] = {}
     for path in paths:
         root = os.path.abspath(path)
         if os.path.isdir(root):
-            listed.update(_walk_folder(root, found.refused))
+            listed |= {name: _kind_of_folder(name, root) for name in _walk_folder(root, found.refused)}
         elif os.path.exists(root):
-            listed.add(root)
-            listed.update(_siblings(root))
+            listed |= dict.fromkeys((root, *_siblings(root)))
         else:
             raise NothingToDo(f"{path} does not exist", path=str(path))
     texts = [path for path in sorted(listed) if _is_text(path, found.refused)]
     _pair_with_sidecars(texts, settings, found)
+    for file in found.files:
+        file.kind = listed[file.path]
     return found
+
+
+def _kind_of_folder(path: str, root: str) -> FrameKind | None:
+    """What the innermost telling folder between a file and the root is for."""
+    for name in reversed(os.path.relpath(path, root).split(os.sep)[:-1]):
+        if kind := _FOLDER_KINDS.get("".join(ch for ch in name.lower() if ch.isalnum()).removeprefix("master")):
+            return kind
+    return None
 
 
 def _walk_folder(root: str, refused: list[tuple[str, str]]) -> Iterator[str]:

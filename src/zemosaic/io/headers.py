@@ -7,7 +7,9 @@ An instrument only ever sets what its header says; nothing asks for a given inst
 from __future__ import annotations
 
 import math
+import os
 import re
+from typing import Literal
 
 from astropy.io import fits
 from astropy.wcs import NoConvergence, WcsError
@@ -16,7 +18,7 @@ from zemosaic.errors import FrameRejected
 from zemosaic.io.cards import Cards, Hdu
 from zemosaic.io.wcs_cards import equinox_of, normalise_wcs
 from zemosaic.model.celestial import CelestialWcs
-from zemosaic.model.frame import Frame, FrameId, Layout, PointingHint
+from zemosaic.model.frame import Frame, FrameId, FrameKind, Layout, PointingHint
 
 __all__ = [
     "effective_bayer",
@@ -166,13 +168,24 @@ def _scale_arcsec(cards: Cards) -> float | None:
     return scale if scale and scale > 0 else None
 
 
-def _exposure(cards: Cards) -> float | None:
-    """Exposure time in seconds; FrameRejected when the header says that there was none."""
+def _kind(cards: Cards, folder_kind: FrameKind | None) -> tuple[FrameKind, bool]:
+    """What was exposed, and whether it is a master: the header's word for a calibration frame, else the folder's."""
+    text = cards.first_text("IMAGETYP", "FRAME", "OBSTYPE")
+    if not _CALIBRATION.fullmatch(text):
+        return folder_kind or "light", False
+    is_master = "master" in text.lower()
+    if re.search("bias|offset|zero", text, re.IGNORECASE):
+        return "bias", is_master
+    return "dark" if "dark" in text.lower() else "flat", is_master
+
+
+def _exposure(cards: Cards, kind: FrameKind) -> float | None:
+    """Exposure time in seconds; FrameRejected when the header of a picture says that there was none."""
     stated = [(key, number) for key in ("EXPTIME", "EXPOSURE") if (number := cards.number(key)) is not None]
     if not stated:
         return None
     exposure = next((number for _, number in stated if number > 0), None)
-    if exposure is None:
+    if exposure is None and kind == "light":
         raise FrameRejected(f"{stated[0][0]} = {stated[0][1]:g} s: nothing was exposed", exposure_s=stated[0][1])
     return exposure
 
@@ -223,6 +236,12 @@ def _camera(cards: Cards, shape: tuple[int, int], bayer: str | None, chip: str) 
     return "|".join(parts)
 
 
+def _mount(cards: Cards) -> Literal["", "altaz", "equatorial"]:
+    """A Seestar writes EQMODE = 1 on its wedge, 0 without it."""
+    mode = cards.number("EQMODE")
+    return "" if mode is None else "equatorial" if mode else "altaz"
+
+
 def _date_obs(cards: Cards) -> str:
     date = cards.first_text("DATE-OBS", "DATE_OBS")
     time = cards.first_text("TIME-OBS", "UT", "UTC-OBS")
@@ -230,7 +249,14 @@ def _date_obs(cards: Cards) -> str:
 
 
 def frame_from_cards(
-    hdu: Hdu, cards: Cards, path: str, frame_id: FrameId, *, bayer_setting: str = "auto", chip: str = ""
+    hdu: Hdu,
+    cards: Cards,
+    path: str,
+    frame_id: FrameId,
+    *,
+    bayer_setting: str = "auto",
+    chip: str = "",
+    folder_kind: FrameKind | None = None,
 ) -> Frame:
     """The frame that an image HDU is, from headers alone.
 
@@ -248,22 +274,22 @@ def frame_from_cards(
         ``InputSettings.bayer``.
     chip : str
         What tells the detectors of a multi-extension file apart.
+    folder_kind : {"dark", "bias", "flat"}, optional
+        What the folder is for; an image type in the header that names a calibration frame is stronger.
 
     Raises
     ------
     FrameRejected
-        With a one-line reason and its numbers, when this is no frame of the sky.
+        With a one-line reason and its numbers, when this is no frame.
     """
     layout, shape = image_layout(hdu.axes)
     if hdu.bitpix not in {8, 16, 32, 64, -32, -64}:
         raise FrameRejected(f"header is broken: BITPIX = {hdu.bitpix}")
     if hdu.is_tiled:
         _check_tiles(hdu)
-    kind = cards.first_text("IMAGETYP", "FRAME", "OBSTYPE")
-    if _CALIBRATION.fullmatch(kind):
-        raise FrameRejected(f"a calibration frame, not a picture of the sky: image type {kind!r}", kind=kind)
+    kind, is_master = _kind(cards, folder_kind)
     bayer = effective_bayer(cards, shape[0], bayer_setting) if layout == "mono" else None
-    exposure_s, n_stacked = _exposure(cards), _n_stacked(cards)
+    exposure_s, n_stacked = _exposure(cards, kind), _n_stacked(cards)
     gain_prior, gain_prior_key = _gain_prior(cards, exposure_s, n_stacked)
     try:
         wcs, wcs_problem = normalise_wcs(cards), ""
@@ -289,6 +315,12 @@ def frame_from_cards(
         saturation_adu=_saturation(cards, hdu),
         hint=_pointing_hint(cards),
         n_stacked=n_stacked,
+        mount=_mount(cards),
+        kind=kind,
+        is_master=is_master or n_stacked > 1 or "master" in os.path.basename(path).lower(),
+        gain_setting=cards.first_number("GAIN", "ISOSPEED"),
+        temperature_c=cards.first_number("CCD-TEMP", "CCDTEMP", "SENSTEMP"),
+        rotation_deg=cards.first_number("ROTATANG", "ROTATOR"),
     )
 
 

@@ -14,7 +14,7 @@ from zemosaic.io.cards import BLOCK, Cards, FitsStream, Hdu, open_fits, walk_hdu
 from zemosaic.io.find_files import FoundFile, find_files
 from zemosaic.io.headers import frame_from_cards, image_layout
 from zemosaic.io.wcs_cards import put_wcs_over
-from zemosaic.model.frame import Frame, FrameId, WeightKind
+from zemosaic.model.frame import Frame, FrameId, FrameKind, WeightKind
 from zemosaic.settings import InputSettings
 
 __all__ = ["RejectedFile", "ScanResult", "scan"]
@@ -72,7 +72,9 @@ class ScanResult:
     Attributes
     ----------
     frames : tuple of Frame
-        Sorted by `FrameId`, each once.
+        Of the sky, sorted by `FrameId`, each once.
+    calibration : tuple of Frame
+        Darks, biases and flats, likewise.
     rejected : tuple of RejectedFile
         In the order of their paths.
     notices : tuple of str
@@ -80,6 +82,7 @@ class ScanResult:
     """
 
     frames: tuple[Frame, ...]
+    calibration: tuple[Frame, ...]
     rejected: tuple[RejectedFile, ...]
     notices: tuple[str, ...]
 
@@ -89,6 +92,7 @@ def scan(
     settings: InputSettings,
     on_progress: Callable[[int], None] | None = None,
     check: Callable[[], None] | None = None,
+    kind: FrameKind | None = None,
 ) -> ScanResult:
     """Read the headers of all FITS files among files and folder trees.
 
@@ -103,6 +107,8 @@ def scan(
         Called with the number of files done.
     check : callable, optional
         Called before each file; what it raises (a cancellation) ends the scan.
+    kind : {"dark", "bias", "flat"}, optional
+        What files are whose header and folder do not name a calibration frame; pictures of the sky by default.
 
     Raises
     ------
@@ -122,7 +128,7 @@ def scan(
     for done, file in enumerate(listed.files, 1):
         if check is not None:
             check()
-        for found in _scan_file(file, settings.bayer):
+        for found in _scan_file(file, settings.bayer, kind):
             if isinstance(found, RejectedFile):
                 rejected.append(found)
             elif found.id in frames:
@@ -138,14 +144,20 @@ def scan(
         names = [os.path.basename(path) for path in listed.orphans]
         notices.append(f"{len(names)} weight or header files belong to no frame: {_some(names)}")
     rejected.sort(key=lambda r: r.path)
-    return ScanResult(tuple(frames[key] for key in sorted(frames)), tuple(rejected), tuple(notices))
+    ordered = [frames[key] for key in sorted(frames)]
+    return ScanResult(
+        frames=tuple(frame for frame in ordered if frame.kind == "light"),
+        calibration=tuple(frame for frame in ordered if frame.kind != "light"),
+        rejected=tuple(rejected),
+        notices=tuple(notices),
+    )
 
 
 def _some(names: Sequence[str]) -> str:
     return "; ".join(names[:3]) + (f"; and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _scan_file(file: FoundFile, bayer: str) -> list[Frame | RejectedFile]:
+def _scan_file(file: FoundFile, bayer: str, kind: FrameKind | None) -> list[Frame | RejectedFile]:
     """All frames of a file, and what is wrong with it."""
     path = file.path
     try:
@@ -154,7 +166,7 @@ def _scan_file(file: FoundFile, bayer: str) -> list[Frame | RejectedFile]:
             images = [hdu for hdu in hdus if hdu.is_image]
             if not images:
                 raise broken or FrameRejected(f"there is no image in it ({len(hdus)} HDUs)", n_hdus=len(hdus))
-            found = _frames_of_images(file, source, hdus[0], images, bayer)
+            found = _frames_of_images(file, source, hdus[0], images, bayer, file.kind or kind)
         if broken:
             found.append(RejectedFile(f"{path}[{len(hdus)}]", str(broken), broken.facts))
         return found
@@ -177,7 +189,7 @@ def _walk_as_far_as_possible(source: FitsStream) -> tuple[list[Hdu], FrameReject
 
 
 def _frames_of_images(
-    file: FoundFile, source: FitsStream, primary: Hdu, images: list[Hdu], bayer: str
+    file: FoundFile, source: FitsStream, primary: Hdu, images: list[Hdu], bayer: str, kind: FrameKind | None
 ) -> list[Frame | RejectedFile]:
     sky = [hdu for hdu in images if _extname(hdu) not in _PREFERENCE and _extname(hdu) not in _NOT_FRAMES]
     if not sky:
@@ -196,7 +208,9 @@ def _frames_of_images(
             digest.update(repr(heads[i]).encode())
         chip = (_extname(hdu) or f"hdu{hdu.index}") if len(sky) > 1 else ""
         try:
-            frame = frame_from_cards(hdu, cards, file.path, FrameId(""), bayer_setting=bayer, chip=chip)
+            frame = frame_from_cards(
+                hdu, cards, file.path, FrameId(""), bayer_setting=bayer, chip=chip, folder_kind=kind
+            )
             frame = _with_weight_map(frame, file, source, images, digest)
             found.append(replace(frame, id=FrameId(digest.hexdigest())))
         except FrameRejected as problem:

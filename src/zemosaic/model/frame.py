@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NewType
 
-__all__ = ["Frame", "FrameId", "Layout", "PointingHint", "WeightKind"]
+__all__ = ["Frame", "FrameId", "FrameKind", "Layout", "PointingHint", "WeightKind"]
 
 FrameId = NewType("FrameId", str)
 """Hex digest of a frame's header bytes, size and sampled blocks: its sort key, cache key and seed."""
 
 Layout = Literal["mono", "bayer", "chw", "hwc"]
+FrameKind = Literal["light", "dark", "bias", "flat"]
 WeightKind = Literal["weight", "variance", "error", "mask"]
 
 
@@ -82,6 +83,16 @@ class Frame:
         For frames without a WCS.
     n_stacked : int
         NCOMBINE, STACKCNT or MT_NFRAMES; 1 for a single exposure.
+    mount : {"", "altaz", "equatorial"}
+        How the mount tracked, where the header tells (EQMODE).
+    kind : {"light", "dark", "bias", "flat"}
+        What was exposed: the sky, or one of the calibration frames (a flat-dark is a dark).
+    is_master : bool
+        Calibration frames: already a stack of many.
+    gain_setting, temperature_c, rotation_deg : float or None
+        Gain (or ISO) setting, temperature of the sensor, angle of the rotator, where the header tells.
+    calibration : str
+        Names the masters its pixels are calibrated with; "" for none.
     """
 
     id: FrameId
@@ -105,6 +116,13 @@ class Frame:
     saturation_adu: float | None = None
     hint: PointingHint | None = None
     n_stacked: int = 1
+    mount: Literal["", "altaz", "equatorial"] = ""
+    kind: FrameKind = "light"
+    is_master: bool = False
+    gain_setting: float | None = None
+    temperature_c: float | None = None
+    rotation_deg: float | None = None
+    calibration: str = ""
 
     @property
     def n_channels(self) -> int:

@@ -7,22 +7,25 @@ time. Bayer frames are calibrated before anything else, as raw planes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.model.frame import Frame, FrameKind
+
 __all__ = [
-    "CalibrationFacts",
+    "EXPOSURE_TOLERANCE",
     "Choice",
     "calibrate_window",
-    "choose_dark",
-    "choose_flat",
+    "choose_master",
     "combine_flats",
     "combine_frames",
     "find_bad_pixels",
     "flat_levels",
+    "group_for_masters",
+    "noise_variance",
     "scale_dark",
 ]
 
@@ -37,39 +40,14 @@ FLAT_LEAST = 0.1
 """Below this response a pixel is dust on the sensor or the edge of a filter: it gets weight 0."""
 
 EXPOSURE_TOLERANCE = 0.05
+"""Relative difference up to which two exposure times are the same."""
+
 TEMPERATURE_TOLERANCE_C = 3.0
 ROTATION_TOLERANCE_DEG = 2.0
+SESSION_DAYS = 1.0
 
 _BAD_RESPONSE = 0.5
 _BAD_DARK_SIGMA = 12.0
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationFacts:
-    """What decides which master fits which frame; None or "" where a header does not tell.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        (height, width): the only thing that must agree.
-    camera : str
-        Key shared by frames of one camera and read-out mode.
-    exposure_s, gain, temperature_c : float or None
-        Exposure time, gain setting, temperature of the sensor.
-    filter, session : str
-        Filter name; night and setup.
-    rotation_deg : float or None
-        Angle of the camera on the telescope.
-    """
-
-    shape: tuple[int, int]
-    camera: str = ""
-    exposure_s: float | None = None
-    gain: float | None = None
-    temperature_c: float | None = None
-    filter: str = ""
-    session: str = ""
-    rotation_deg: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +57,7 @@ class Choice:
     Attributes
     ----------
     index : int or None
-        Which of the candidates; None when none has the frame's shape.
+        Which of the masters; None when none has the frame's shape.
     notes : tuple of str
         What does not agree, one line each; empty for a perfect match.
     """
@@ -297,100 +275,126 @@ def calibrate_window(
     return np.where(valid, data, np.float32(0)), np.where(valid, out, np.float32(0))
 
 
-def choose_dark(frame: CalibrationFacts, darks: Sequence[CalibrationFacts]) -> Choice:
-    """The dark nearest in gain, exposure and temperature, in this order of importance.
+def noise_variance(difference: F4) -> float:
+    """Variance of one sample, from the differences of many like pairs of them.
 
     Parameters
     ----------
-    frame : CalibrationFacts
-    darks : sequence of CalibrationFacts
+    difference : ndarray, float32
+        Of two darks, or of neighbours of one colour on the sky.
+
+    Returns
+    -------
+    float
+        Half the variance of the differences within 4 sigma of 0; whole numbers need no correction for rounding.
+    """
+    square = difference.astype(float).ravel() ** 2
+    variance = float(square.mean())
+    for _ in range(5):
+        variance = float(square[square <= CLIP_SIGMA**2 * variance].mean())
+    return variance / 2
+
+
+def group_for_masters(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """Frames of one kind, put together that make one master; what is a master already stands alone.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        Darks, biases or flats.
+
+    Returns
+    -------
+    list of list of Frame
+        Frames of one group have the size, camera and gain setting in common; darks also the exposure time and, within
+        3 degrees, the temperature; flats the filter, the night and, within 2 degrees, the camera's rotation. In
+        the order of FrameIds, whatever the order given.
+    """
+    groups: dict[tuple[object, ...], list[Frame]] = {}
+    for frame in sorted(frames, key=lambda f: f.id):
+        key: tuple[object, ...] = (frame.id,)
+        if not frame.is_master:
+            key = (frame.shape, frame.instrument, frame.gain_setting, *_GROUPED_BY[frame.kind](frame))
+        groups.setdefault(key, []).append(frame)
+    return list(groups.values())
+
+
+def _bin(value: float | None, width: float) -> int | None:
+    return None if value is None else round(value / width)
+
+
+_GROUPED_BY: Mapping[FrameKind, Callable[[Frame], tuple[object, ...]]] = {
+    "bias": lambda f: (),
+    "dark": lambda f: (f.exposure_s, _bin(f.temperature_c, TEMPERATURE_TOLERANCE_C)),
+    "flat": lambda f: (f.filter, _bin(_days(f), SESSION_DAYS), _bin(f.rotation_deg, ROTATION_TOLERANCE_DEG)),
+}
+
+
+def choose_master(frame: Frame, masters: Sequence[Frame]) -> Choice:
+    """The master that fits a frame best.
+
+    Parameters
+    ----------
+    frame : Frame
+        A picture of the sky, or a flat that wants its pedestal taken off.
+    masters : sequence of Frame
+        The header facts of masters of one kind.
 
     Returns
     -------
     Choice
-        Notes say what is off by more than 5 % (exposure), 3 degrees (temperature) or at all (gain, camera), or unknown.
+        Of those of the frame's size, by camera first; then darks by gain setting, exposure and temperature, biases by
+        gain setting, flats by filter, rotation and nearness in time. Notes name what is off: gain at all, exposure by
+        more than 5 %, temperature by 3 degrees, rotation by 2 degrees (dust and vignetting turn with the camera), a
+        flat of another day.
     """
-    tolerance_s = EXPOSURE_TOLERANCE * (frame.exposure_s or 0)
-
-    def cost(dark: CalibrationFacts) -> tuple[float, ...]:
-        return (
-            float(dark.camera != frame.camera),
-            _difference(frame.gain, dark.gain),
-            _difference(_log(frame.exposure_s), _log(dark.exposure_s)),
-            _difference(frame.temperature_c, dark.temperature_c),
-        )
-
-    def notes(dark: CalibrationFacts) -> list[str]:
-        return [
-            *_text_note("dark", "camera", frame.camera, dark.camera),
-            *_number_note("dark", "gain", frame.gain, dark.gain, "", 0.0),
-            *_number_note("dark", "exposure", frame.exposure_s, dark.exposure_s, " s", tolerance_s),
-            *_number_note(
-                "dark", "temperature", frame.temperature_c, dark.temperature_c, " C", TEMPERATURE_TOLERANCE_C
-            ),
-        ]
-
-    return _choose("dark", frame, darks, cost, notes)
-
-
-def choose_flat(frame: CalibrationFacts, flats: Sequence[CalibrationFacts]) -> Choice:
-    """The flat of the same filter, session and rotation, in this order of importance.
-
-    Parameters
-    ----------
-    frame : CalibrationFacts
-    flats : sequence of CalibrationFacts
-
-    Returns
-    -------
-    Choice
-        Notes say which of camera, filter and session differ, and a rotation that is off by more than 2 degrees (dust
-        and vignetting turn with the camera) or unknown on one side.
-    """
-
-    def turned(flat: CalibrationFacts) -> float | None:
-        if frame.rotation_deg is None or flat.rotation_deg is None:
-            return None
-        return abs((flat.rotation_deg - frame.rotation_deg + 180) % 360 - 180)
-
-    def cost(flat: CalibrationFacts) -> tuple[float, ...]:
-        angle = turned(flat)
-        return (
-            float(flat.camera != frame.camera),
-            float(flat.filter != frame.filter),
-            float(flat.session != frame.session),
-            math.inf if angle is None else angle,
-        )
-
-    def notes(flat: CalibrationFacts) -> list[str]:
-        found = [
-            *_text_note("flat", "camera", frame.camera, flat.camera),
-            *_text_note("flat", "filter", frame.filter, flat.filter),
-            *_text_note("flat", "session", frame.session, flat.session),
-        ]
-        angle = turned(flat)
-        if angle is None and (frame.rotation_deg is None) != (flat.rotation_deg is None):
-            found.append("flat: rotation of the camera is not known")
-        elif angle is not None and angle > ROTATION_TOLERANCE_DEG:
-            found.append(f"flat: camera turned by {angle:.1f} deg against the frame's")
-        return found
-
-    return _choose("flat", frame, flats, cost, notes)
-
-
-def _choose(
-    kind: str,
-    frame: CalibrationFacts,
-    masters: Sequence[CalibrationFacts],
-    cost: Callable[[CalibrationFacts], tuple[float, ...]],
-    notes: Callable[[CalibrationFacts], list[str]],
-) -> Choice:
     fitting = [k for k, master in enumerate(masters) if master.shape == frame.shape]
     if not fitting:
-        size = f"{frame.shape[1]} x {frame.shape[0]}"
-        return Choice(None, (f"no {kind} of {size} pixels among {len(masters)}",) if masters else ())
-    best = min(fitting, key=lambda k: (cost(masters[k]), k))
-    return Choice(best, tuple(notes(masters[best])))
+        return Choice(None)
+    criteria = [_compare(frame, masters[k]) for k in fitting]
+    best = min(range(len(fitting)), key=lambda i: ([cost for cost, _ in criteria[i]], fitting[i]))
+    return Choice(fitting[best], tuple(note for _, note in criteria[best] if note))
+
+
+_Criterion = tuple[float, str]
+"""How far a master is from what is wanted, and what to say of it where that is too far."""
+
+
+def _compare(frame: Frame, master: Frame) -> list[_Criterion]:
+    """The criteria of the master's kind, the most important first."""
+    kind = master.kind
+    camera = _same(kind, "camera", frame.instrument, master.instrument)
+    gain = _near(kind, "gain", frame.gain_setting, master.gain_setting, "", 0.0)
+    if kind == "bias":
+        return [camera, gain]
+    if kind == "dark":
+        tolerance_s = EXPOSURE_TOLERANCE * (frame.exposure_s or 0)
+        _, exposure_note = _near(kind, "exposure", frame.exposure_s, master.exposure_s, " s", tolerance_s)
+        ratio = _difference(_log(frame.exposure_s), _log(master.exposure_s))
+        temperature = _near(
+            kind, "temperature", frame.temperature_c, master.temperature_c, " C", TEMPERATURE_TOLERANCE_C
+        )
+        return [camera, gain, (ratio, exposure_note), temperature]
+    return [camera, _same(kind, "filter", frame.filter, master.filter), _turned(frame, master), _apart(frame, master)]
+
+
+def _turned(frame: Frame, flat: Frame) -> _Criterion:
+    if frame.rotation_deg is None or flat.rotation_deg is None:
+        return math.inf, ""
+    angle = abs((flat.rotation_deg - frame.rotation_deg + 180) % 360 - 180)
+    off = angle > ROTATION_TOLERANCE_DEG
+    return angle if off else 0.0, f"flat: camera turned by {angle:.0f} deg against the frame's" if off else ""
+
+
+def _apart(frame: Frame, flat: Frame) -> _Criterion:
+    days = _difference(_days(frame), _days(flat))
+    off = SESSION_DAYS < days < math.inf
+    return days, f"flat: taken {days:.0f} days away from the frame" if off else ""
+
+
+def _days(frame: Frame) -> float | None:
+    """Days since the year 2000."""
+    return None if frame.epoch_year is None else (frame.epoch_year - 2000) * 365.25
 
 
 def _log(value: float | None) -> float | None:
@@ -401,15 +405,16 @@ def _difference(a: float | None, b: float | None) -> float:
     return math.inf if a is None or b is None else abs(a - b)
 
 
-def _text_note(kind: str, what: str, wanted: str, got: str) -> list[str]:
-    return [] if wanted == got else [f"{kind}: {what} '{got or 'unknown'}', the frame has '{wanted or 'unknown'}'"]
+def _same(kind: str, what: str, wanted: str, got: str) -> _Criterion:
+    if wanted == got:
+        return 0.0, ""
+    return 1.0, f"{kind}: {what} '{got or 'unknown'}', the frame has '{wanted or 'unknown'}'"
 
 
-def _number_note(
-    kind: str, what: str, wanted: float | None, got: float | None, unit: str, tolerance: float
-) -> list[str]:
-    if wanted is None and got is None:
-        return []
+def _near(kind: str, what: str, wanted: float | None, got: float | None, unit: str, tolerance: float) -> _Criterion:
     if wanted is None or got is None:
-        return [f"{kind}: {what} of the {'frame' if wanted is None else kind} is not known"]
-    return [f"{kind}: {what} {got:g}{unit}, the frame has {wanted:g}{unit}"] if abs(got - wanted) > tolerance else []
+        only_one = (wanted is None) != (got is None)
+        who = "frame" if wanted is None else kind
+        return math.inf, f"{kind}: {what} of the {who} is not known" if only_one else ""
+    off = abs(got - wanted)
+    return off, f"{kind}: {what} {got:g}{unit}, the frame has {wanted:g}{unit}" if off > tolerance else ""
