@@ -1,0 +1,174 @@
+"""One gain and one background surface a tile, all tiles at once: the one-sky solve on tiles (SPEC R-54)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from astropy.wcs import WCS
+
+from zemosaic.model.box import Box
+from zemosaic.model.celestial import CelestialWcs
+from zemosaic.model.measurements import Measurements
+from zemosaic.model.photometry import N_TERMS, PhotoScale
+from zemosaic.model.sky import SkyGrid
+from zemosaic.settings import MatchSettings
+from zemosaic.stages.match import match
+from zemosaic.stages.tile_overlaps import OverlapGraph
+from zemosaic.stages.tile_photometry import TilePhotometryInfo
+
+__all__ = ["TileSolution", "flat_plane", "measure_steps", "shift_levels", "solve_tiles"]
+
+F8 = npt.NDArray[np.float64]
+
+_LOG = logging.getLogger(__name__)
+
+_PIXEL_DEG = 1e-5
+"""Pixels of the flat plane: so small that a mosaic of 100,000 of them is flat to 4e-5."""
+
+_MOST_LINES = 64
+"""Rows of an overlap that are looked at for its step."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TileSolution:
+    """What the match of tiles found, tile by tile.
+
+    Attributes
+    ----------
+    scales : tuple of PhotoScale
+        ``corrected = tile / gain - surface``.
+    method : str
+        How, in words.
+    n_neutral : int
+        Tiles that keep gain 1 and surface 0.
+    notices : tuple of str
+    """
+
+    scales: tuple[PhotoScale, ...]
+    method: str
+    n_neutral: int
+    notices: tuple[str, ...]
+
+
+def flat_plane(box: Box) -> CelestialWcs:
+    """The pixels of a box as a piece of a flat sky, on which all pixels of a mosaic have one area.
+
+    Tiles cut from one grid need no other: between them, pixels and their areas are the same.
+    """
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---CAR", "DEC--CAR"]
+    wcs.wcs.crval = [180.0, 0.0]
+    wcs.wcs.crpix = [1.0 - box.x0, 1.0 - box.y0]
+    wcs.wcs.cdelt = [_PIXEL_DEG, _PIXEL_DEG]
+    wcs.wcs.set()
+    return CelestialWcs(wcs, box.shape)
+
+
+def solve_tiles(
+    measured: Sequence[Measurements | None],
+    boxes: Sequence[Box],
+    shape: tuple[int, int],
+    settings: MatchSettings,
+    graph: OverlapGraph,
+) -> TileSolution:
+    """Gains and surfaces of all tiles, with the frames' solve and its gauge.
+
+    Parameters
+    ----------
+    measured : sequence of Measurements or None
+        Of each tile; None where a tile holds nothing to measure: it stays neutral.
+    boxes : sequence of Box
+        Places of the tiles on the mosaic.
+    shape : tuple of int
+        ``(height, width)`` of the mosaic.
+    settings : MatchSettings
+        Order of the surfaces and spacing of the sky nodes; responses are not solved for.
+    graph : OverlapGraph
+        Its edges give the gains to start from.
+
+    Returns
+    -------
+    TileSolution
+    """
+    known = [i for i, m in enumerate(measured) if m is not None]
+    kept = [m for m in measured if m is not None]
+    n_channels = kept[0].n_channels if kept else 1
+    scales = [PhotoScale.neutral(n_channels, "nothing to measure: left as it is")] * len(measured)
+    notices: tuple[str, ...] = ()
+    for i in sorted(set(range(len(measured))) - set(known)):
+        _LOG.info("[GRID] Photometry: tile %d: no valid pixels, scaling disabled", graph.tile_ids[i])
+    if len(kept) > 1:
+        centre = Box.of_shape(shape)
+        start = graph.relative_gains()[known]
+        found = match(
+            kept,
+            [flat_plane(boxes[i]) for i in known],
+            SkyGrid(flat_plane(centre)),
+            settings.model_copy(update={"response_order": 0}),
+            gain_priors=start,
+        )
+        for i, scale in zip(known, found.scales, strict=True):
+            scales[i] = _or_neutral(scale, graph.tile_ids[i])
+        notices = found.notices
+    n_neutral = sum(_is_neutral(scale) for scale in scales)
+    _LOG.info("[GRID] Photometry: solved global gain/offset for %d tiles", len(scales) - n_neutral)
+    return TileSolution(tuple(scales), "one sky, solved over all tiles", n_neutral, notices)
+
+
+def shift_levels(graph: OverlapGraph, n_channels: int) -> TileSolution:
+    """The simplest match: one constant a tile and channel, from the steps in the overlaps; gains stay 1.
+
+    Only differences in overlaps enter: a shift to one common background would eat nebulosity.
+    """
+    levels = np.stack([graph.relative_levels(c) for c in range(n_channels)])
+    scales = []
+    for column in levels.T:
+        surface = np.zeros((n_channels, N_TERMS))
+        surface[:, 0] = np.nan_to_num(column)
+        scales.append(replace(PhotoScale.neutral(n_channels, "level from overlaps, gain 1"), surface=surface))
+    return TileSolution(
+        tuple(scales), "levels shifted to agree in overlaps", sum(_is_neutral(scale) for scale in scales), ()
+    )
+
+
+def measure_steps(
+    tiles: Sequence[TilePhotometryInfo], graph: OverlapGraph, scales: Sequence[PhotoScale] | None = None
+) -> F8:
+    """Median of ``B - A`` in every overlap, shape (edges, c): of the tiles as they are, or corrected."""
+    steps = np.zeros((len(graph.edges), len(tiles[0].gain) if tiles else 1))
+    for row, edge in zip(steps, graph.edges, strict=True):
+        rows = slice(None, None, max(edge.box.height // _MOST_LINES, 1))
+        a, b = (
+            _piece(tiles[i], part, rows, None if scales is None else scales[i])
+            for i, part in ((edge.first, edge.box_first), (edge.second, edge.box_second))
+        )
+        both = (
+            np.asarray(tiles[edge.first].mask[edge.box_first.slices])[rows]
+            & np.asarray(tiles[edge.second].mask[edge.box_second.slices])[rows]
+        )
+        row[:] = np.median((b - a)[:, both], axis=1)
+    return steps
+
+
+def _piece(tile: TilePhotometryInfo, part: Box, rows: slice, scale: PhotoScale | None) -> F8:
+    data = np.asarray(tile.data[:, *part.slices], float)[:, rows]
+    if scale is None:
+        return data
+    y, x = np.mgrid[part.y0 : part.y1, part.x0 : part.x1]
+    return np.asarray(data / scale.gain[:, None, None] - scale.surface_at(x[rows], y[rows], tile.bbox.shape))
+
+
+def _or_neutral(scale: PhotoScale, tile_id: int) -> PhotoScale:
+    """A correction fit to use; a tile that nothing ties to others is left alone."""
+    if np.isinf(scale.gain_error).all() and not scale.surface.any():
+        _LOG.info("[GRID] Photometry: tile %d: %s", tile_id, scale.note or "not determined")
+        return PhotoScale.neutral(len(scale.gain), scale.note)
+    return scale
+
+
+def _is_neutral(scale: PhotoScale) -> bool:
+    return bool(np.all(scale.gain == 1) and not scale.surface.any())
