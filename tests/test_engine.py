@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io.fits import Header
 
 from zemosaic.engine.events import CancelToken, LeftOut, Notice, StageClock, StageEnded
 from zemosaic.engine.executor import SerialExecutor, ThreadExecutor, make_executor
+from zemosaic.engine.lock import locked
 from zemosaic.engine.memory import parse_bytes, plan_patch_size, plan_workers
-from zemosaic.engine.store import Store, make_key
+from zemosaic.engine.store import Store, make_key, remember
+from zemosaic.engine.values import decode, digest_of, encode
 from zemosaic.errors import Cancelled, EnvironmentProblem, SettingError
+from zemosaic.model.celestial import CelestialWcs
 
 
 @pytest.mark.parametrize("executor", [SerialExecutor(), ThreadExecutor(3)])
@@ -125,29 +131,193 @@ def test_tasks_of_a_known_need_share_the_cap() -> None:
         plan_workers(1000, 4, 200, 801)
 
 
+@dataclass(frozen=True)
+class Point:
+    """A value that checks itself and makes a field of its own."""
+
+    x: float
+    names: tuple[str, ...]
+    grid: np.ndarray
+    norm: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.x < 0:
+            raise ValueError("x is negative")
+        object.__setattr__(self, "norm", abs(self.x))
+
+
+def a_value() -> dict[str, object]:
+    return {
+        "point": Point(1.5, ("a", "é"), np.arange(6, dtype=">i2").reshape(2, 3)),
+        "list": [None, True, 1, -0.0, float("inf"), "x\n"],
+        "scalar": np.float32(0.1),
+        "empty": np.zeros((0, 4), np.float32),
+        "odd": np.arange(3, dtype=np.uint8),
+        "after": np.array(2.0),
+    }
+
+
+def assert_same(one: object, two: object) -> None:
+    assert type(one) is type(two)
+    if isinstance(one, np.ndarray):
+        assert isinstance(two, np.ndarray)
+        assert (one.dtype, one.shape) == (two.dtype, two.shape)
+        assert one.tobytes() == two.tobytes()
+    elif isinstance(one, Point):
+        assert_same(vars(one), vars(two))
+    elif isinstance(one, dict):
+        assert list(one) == list(two)  # type: ignore[call-overload]
+        for key, item in one.items():
+            assert_same(item, two[key])  # type: ignore[index]
+    elif isinstance(one, list | tuple):
+        for left, right in zip(one, two, strict=True):  # type: ignore[call-overload]
+            assert_same(left, right)
+    else:
+        assert repr(one) == repr(two)
+
+
+def test_values_survive_as_bytes() -> None:
+    again = decode(encode(a_value()), [Point])
+    assert_same(a_value(), again)
+    again["after"][...] = 3  # what was stored may be worked on
+
+
+def test_bytes_make_only_the_types_that_were_named() -> None:
+    with pytest.raises(ValueError, match="no stored value of plain types"):
+        decode(encode(a_value()))
+    broken = encode(Point(1.0, (), np.zeros(2))).replace(b"1.0", b"-10")
+    with pytest.raises(ValueError, match="x is negative"):
+        decode(broken, [Point])
+    for torn in (b"", broken[:5], broken[:30], broken[:-3]):
+        with pytest.raises(ValueError, match="no stored value"):
+            decode(torn, [Point])
+    for what in (object(), {1, 2}, np.array([object()])):
+        with pytest.raises(TypeError, match="cannot be stored"):
+            encode(what)
+
+
+def test_digests_tell_all_differences() -> None:
+    values: list[object] = [
+        None, 0, 0.0, -0.0, False, "", "0", (), [], {}, np.zeros(1), np.zeros((1, 1)), np.zeros(1, np.float32),
+        np.zeros(2), np.float64(0), ((),), {"a": 1}, {"b": 1}, {"a": 2}, float("nan"), Point(0, (), np.zeros(1)),
+        Point(1, (), np.zeros(1)), Point(1, (), np.ones(1)), Point(1, ("a",), np.ones(1)),
+    ]  # fmt: skip
+    digests = [digest_of(value) for value in values]
+    assert len(set(digests)) == len(values)
+    assert digests == [digest_of(value) for value in values]
+    assert digest_of(1, 2) != digest_of((1, 2)) != digest_of(12)
+
+
+def test_what_has_an_identity_counts_by_it_alone() -> None:
+    def wcs(**cards: float) -> CelestialWcs:
+        header = Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 20.0, **cards})
+        return CelestialWcs.from_header(header, (100, 200))
+
+    one = wcs(CD1_1=-0.001, CD2_2=0.001)
+    assert digest_of(one) == digest_of(wcs(CDELT1=-0.001, CDELT2=0.001))
+    assert digest_of(one) != digest_of(wcs(CD1_1=-0.001, CD2_2=0.0010000001))
+    assert digest_of(one) != digest_of(CelestialWcs(one.wcs, (100, 201)))
+
+
+KEY = "measure/" + "ab" * 20
+
+
 def test_store_gives_back_what_it_was_given(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    assert store.get("ab" * 20) is None
-    store.put("ab" * 20, {"x": np.arange(5), "y": np.eye(2)})
-    found = store.get("ab" * 20)
-    assert found is not None
-    assert np.array_equal(found["x"], np.arange(5))
-    assert np.array_equal(found["y"], np.eye(2))
-    assert not list(tmp_path.rglob(".*npz*"))
+    assert store.get(KEY) is None
+    store.put(KEY, {"x": np.arange(5)})
+    assert np.array_equal(store.get(KEY)["x"], np.arange(5))
+    assert Store(tmp_path / "store").get(KEY) is not None
+    assert [(entry.key, entry.stage) for entry in store.entries()] == [(KEY, "measure")]
+    assert not list(tmp_path.rglob(".*"))
+    store.discard(KEY)
+    store.discard(KEY)
+    assert store.get(KEY) is None
 
 
-def test_a_damaged_result_counts_as_absent(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.put("cd" * 20, {"x": np.arange(1000)})
-    path = next(tmp_path.rglob("*.npz"))
+def test_a_damaged_result_is_said_and_made_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    store = Store(tmp_path, say=said.append)
+    store.put(KEY, np.arange(1000))
+    path = next(path for path in tmp_path.rglob("*") if path.is_file())
     whole = path.read_bytes()
-    for torn in (whole[:200], b"", whole[:600] + b"\xff" * 50 + whole[650:]):
+    damages = {
+        b"": "does not begin",
+        whole[:20]: "of 8",
+        whole[:200]: "bytes",
+        whole[:600] + b"\xff" * 50 + whole[650:]: "digest",
+        whole + b"x": "bytes",
+        b"PK" + whole[2:]: "does not begin",
+    }
+    for torn, reason in damages.items():
         path.write_bytes(torn)
-        assert store.get("cd" * 20) is None
+        assert reason in store.problem_of(KEY)
+        assert remember(store, KEY, lambda: np.arange(7)).shape == (7,)
+        assert reason in said[-1]
+        assert "made again" in said[-1]
+        assert store.problem_of(KEY) == ""
+        assert remember(store, KEY, lambda: pytest.fail("it is stored")).shape == (7,)
+    assert len(said) == len(damages)
+
+
+def test_a_fresh_store_knows_only_its_own(tmp_path: Path) -> None:
+    Store(tmp_path).put(KEY, 1)
+    fresh = Store(tmp_path, fresh=True)
+    assert fresh.get(KEY) is None
+    fresh.put(KEY, 2)
+    assert fresh.get(KEY) == 2
+    assert Store(tmp_path).get(KEY) == 2
+
+
+def test_without_a_store_nothing_is_remembered() -> None:
+    assert [remember(None, KEY, lambda k=k: k) for k in range(3)] == [0, 1, 2]
+
+
+def test_the_least_used_goes_first_and_what_is_used_stays(tmp_path: Path) -> None:
+    old = Store(tmp_path)
+    keys = [make_key("measure", k) for k in range(6)]
+    for k, key in enumerate(keys):
+        old.put(key, np.zeros(1000))
+        os.utime(tmp_path / key.replace("/", f"/{key.partition('/')[2][:2]}/"), (1000 + k, 1000 + k))
+    size = next(old.entries()).n_bytes
+    run = Store(tmp_path)
+    run.get(keys[0])
+    run.put(make_key("measure", "new"), np.zeros(1000))
+    assert run.evict(4 * size) == 3
+    kept = {entry.key for entry in run.entries()}
+    assert kept == {keys[0], make_key("measure", "new"), keys[4], keys[5]}
+    assert run.evict(0) == 2
+    assert run.get(keys[0]) is not None
+
+
+def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(KEY, 1)
+    left = next(path for path in tmp_path.rglob("*") if path.is_file()).with_name(".abab.77.ff")
+    left.write_bytes(b"half")
+    assert len(list(store.entries())) == 1
+    store.sweep()
+    assert not left.exists()
+    assert store.get(KEY) == 1
+
+
+def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    (tmp_path / "store/measure").write_text("in the way")
+    with pytest.raises(EnvironmentProblem, match="cannot store results in") as caught:
+        store.put(KEY, 1)
+    assert caught.value.exit_code == 4
+
+
+def test_a_folder_is_locked_for_one(tmp_path: Path) -> None:
+    said = pytest.raises(EnvironmentProblem, match=rf"in use by process {os.getpid()} on .*-o")
+    with locked(tmp_path / "lock", "the folder"), said, locked(tmp_path / "lock", "the folder"):
+        pytest.fail("it is locked")
+    with locked(tmp_path / "lock", "the folder"):
+        pass
 
 
 def test_keys_depend_on_every_part() -> None:
     keys = {make_key("measure", "a", {"k": 1}), make_key("measure", "a", {"k": 2}), make_key("measure", "b", {"k": 1})}
     keys.add(make_key("stack", "a", {"k": 1}))
     assert len(keys) == 4
-    assert make_key("measure", "a", {"k": 1, "l": 2}) == make_key("measure", "a", {"l": 2, "k": 1})

@@ -16,6 +16,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from zemosaic.errors import EnvironmentProblem
+from zemosaic.io.finished_mosaic import FinishedMosaic
 from zemosaic.io.mosaic_file import MosaicFile, Plane, wcs_header
 from zemosaic.model.box import Box
 from zemosaic.model.celestial import CelestialWcs
@@ -151,9 +152,31 @@ def test_nothing_is_left_of_an_unfinished_file(tmp_path: Path) -> None:
         assert file.partial_path.exists()
     assert os.listdir(tmp_path) == ["m.fits"]
     assert path.read_text() == "the old mosaic"
-    with MosaicFile(path, grid_wcs(), PLANES, keep_partial=True) as file:
-        pass
-    assert file.partial_path.exists()
+
+
+def test_a_run_goes_on_with_the_file_of_an_earlier_one(tmp_path: Path) -> None:
+    work = tmp_path / "work.partial"
+    box = Box(1, 3, 2, 5)
+    with MosaicFile(tmp_path / "m.fits", grid_wcs(), PLANES, partial=work, resume=True) as file:
+        file.write("COV", box, np.full((2, 3), 7))
+    assert os.listdir(tmp_path) == [work.name]
+    with MosaicFile(tmp_path / "m.fits", grid_wcs(), PLANES, partial=work, resume=True) as file:
+        assert (file.read("COV", box) == 7).all()
+    # With other cards the places in the file may be the same, but it is another mosaic.
+    with MosaicFile(tmp_path / "m.fits", grid_wcs(), PLANES, [("NEW", 1, "")], partial=work, resume=True) as file:
+        assert (file.read("COV", box) == 0).all()
+        file.write("COV", box, np.full((2, 3), 8))
+        file.finish()
+    assert os.listdir(tmp_path) == ["m.fits"]
+    before = FinishedMosaic.open(tmp_path / "m.fits")
+    assert before is not None
+    found = before.read("COV", box)
+    assert found is not None
+    assert found.dtype == np.dtype("i2")
+    assert (found == 8).all()
+    assert before.read("COV", Box(0, 1, 0, 10_000)) is None
+    assert before.read("NONE", box) is None
+    assert FinishedMosaic.open(tmp_path / "absent.fits") is None
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import psutil
 from zemosaic.errors import EnvironmentProblem, SettingError
 
 __all__ = [
+    "PATCH_SIZES",
     "MemoryPlan",
     "default_cap_bytes",
     "default_workers",

@@ -1,89 +1,262 @@
 """Results of tasks, kept under a key made of everything that went into them.
 
-A key that is found answers with the stored arrays; anything that could change
-the result changes the key. Files appear under their final name only when whole
-(written beside it, then renamed) and carry checksums (every member of an npz
-archive has a CRC), so a torn file is noticed and its task simply done again.
+A key that is found answers with the stored value; anything that could change the result changes the key. An entry
+appears under its name only when whole (written beside it, brought to the disk, then renamed) and carries its length
+and a digest, so whatever happened to it later is noticed, said, and its task done again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import logging
 import os
+import platform
 import secrets
-import zipfile
-import zlib
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
+from zemosaic.engine.values import decode, digest_of, encode
+from zemosaic.errors import EnvironmentProblem
 
-__all__ = ["Store", "code_digest", "make_key"]
+__all__ = ["Entry", "Store", "code_digest", "make_key", "remember"]
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+
+_MAGIC = b"ZMSTORE1"
+_HEAD_BYTES = len(_MAGIC) + 8 + 16
+_ROOMS = ("model", "kernels", "stages", "io", "pipelines")
 
 
 @cache
 def code_digest() -> str:
-    """Digest of the sources and numeric libraries that results depend on."""
-    import numba
-    import scipy
+    """Digest of the sources, the numeric libraries and the kind of processor that results depend on."""
+    from importlib.metadata import version
 
-    digest = hashlib.blake2b(digest_size=16)
     root = Path(__file__).resolve().parents[1]
-    for room in ("kernels", "model", "stages"):
-        for path in sorted((root / room).glob("*.py")):
-            digest.update(path.name.encode() + path.read_bytes())
-    digest.update(f"numpy {np.__version__} scipy {scipy.__version__} numba {numba.__version__}".encode())
+    sources = [path for room in _ROOMS for path in sorted((root / room).glob("*.py"))]
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sources:
+        digest.update(path.name.encode() + path.read_bytes())
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "numba", "astropy"))
+    digest.update(f"{libraries} {platform.machine()}".encode())
     return digest.hexdigest()
 
 
 def make_key(stage: str, *parts: object) -> str:
-    """Key of a task: its stage, its inputs and settings (JSON-serialisable), and the code's digest."""
-    text = json.dumps([stage, code_digest(), *parts], sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+    """Key of a task: ``STAGE/DIGEST`` of its inputs and settings (see `digest_of`) and of the code."""
+    return f"{stage}/{digest_of(code_digest(), *parts)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A stored result as `Store.entries` finds it.
+
+    Attributes
+    ----------
+    key : str
+    n_bytes : int
+    used_s : float
+        When it was last used, seconds since 1970 by the clock of the machine that used it.
+    """
+
+    key: str
+    n_bytes: int
+    used_s: float
+
+    @property
+    def stage(self) -> str:
+        """The stage whose result it is."""
+        return self.key.partition("/")[0]
 
 
 class Store:
-    """Arrays under keys, in a folder.
+    """Values under keys, in a folder. Safe to use from several threads and processes.
 
     Parameters
     ----------
     root : Path
         Folder; made when missing.
+    fresh : bool
+        Answer only with what this object has put.
+    say : callable, optional
+        Told in one line of entries that turn out to be damaged; by default a warning is logged.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, fresh: bool = False, say: Callable[[str], None] = _log.warning) -> None:
         self.root = root
+        self.fresh = fresh
+        self._say = say
+        self._used: set[str] = set()
+        self._own: set[str] = set()
+        self._lock = threading.Lock()
         root.mkdir(parents=True, exist_ok=True)
 
-    def _path(self, key: str) -> Path:
-        return self.root / key[:2] / f"{key}.npz"
+    def __getstate__(self) -> dict[str, Any]:
+        """A store in another process is the same folder."""
+        return {"root": self.root, "fresh": self.fresh}
 
-    def get(self, key: str) -> dict[str, np.ndarray[Any, Any]] | None:
-        """The arrays stored under a key; None when there are none or the file is damaged."""
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def _path(self, key: str) -> Path:
+        stage, _, name = key.partition("/")
+        return self.root / stage / name[:2] / name
+
+    def get(self, key: str, types: Iterable[type] = ()) -> Any:
+        """The value stored under a key; None when there is none, or a damaged one.
+
+        Parameters
+        ----------
+        key : str
+        types : iterable of type
+            Dataclasses that may occur in the value.
+        """
+        if self.fresh and key not in self._own:
+            return None
         path = self._path(key)
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
+            value = decode(_checked(path.read_bytes()), types)
+            # When entries have to go, those not used for longest go first.
+            with contextlib.suppress(OSError):
+                os.utime(path)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
-            _log.warning("stored result %s is damaged (%s); it is made again", path.name, problem)
+        except (OSError, ValueError) as problem:
+            self._say(f"the stored result {key} is damaged ({problem}); it is made again")
             return None
+        self.keep(key)
+        return value
 
-    def put(self, key: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Store arrays under a key, all or nothing."""
+    def put(self, key: str, value: object) -> None:
+        """Store a value under a key, all or nothing.
+
+        Raises
+        ------
+        EnvironmentProblem
+            When the disk is full, gone or no longer to be written to.
+        """
+        content = encode(value)
         path = self._path(key)
-        path.parent.mkdir(exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         try:
-            with partial.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with partial.open("wb") as file:
+                    file.write(_head(content))
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                with contextlib.suppress(PermissionError):  # Windows: another worker reads the same result just now
+                    partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+        except OSError as problem:
+            raise EnvironmentProblem(
+                f"cannot store results in {self.root}: {problem.strerror}; make space there or allow writing, and run "
+                "the same command again to go on",
+                folder=str(self.root),
+            ) from problem
+        with self._lock:
+            self._own.add(key)
+        self.keep(key)
+
+    def keep(self, key: str) -> None:
+        """Note that this run uses an entry: `evict` spares it."""
+        with self._lock:
+            self._used.add(key)
+
+    def discard(self, key: str) -> None:
+        """Forget an entry, if it is there."""
+        self._path(key).unlink(missing_ok=True)
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries, by stage and key."""
+        for path in self._files():
+            if not path.name.startswith("."):
+                with contextlib.suppress(FileNotFoundError):
+                    facts = path.stat()
+                    stage = path.parent.parent.name
+                    yield Entry(f"{stage}/{path.name}", facts.st_size, facts.st_mtime)
+
+    def _files(self) -> list[Path]:
+        return sorted(path for path in self.root.glob("*/*/*") if path.is_file())
+
+    def problem_of(self, key: str) -> str:
+        """What is wrong with an entry; empty when nothing is."""
+        try:
+            _checked(self._path(key).read_bytes())
+        except (OSError, ValueError) as problem:
+            return str(problem)
+        return ""
+
+    def sweep(self) -> None:
+        """Remove what writers that were killed left half written. Only for who is alone in the folder."""
+        for path in self._files():
+            if path.name.startswith("."):
+                path.unlink(missing_ok=True)
+
+    def evict(self, max_bytes: int) -> int:
+        """Remove entries that this object neither gave nor took, those not used for longest first.
+
+        Parameters
+        ----------
+        max_bytes : int
+            Other entries stay while all together take no more than this.
+
+        Returns
+        -------
+        int
+            Number of entries removed.
+        """
+        entries = list(self.entries())
+        others = [entry for entry in entries if entry.key not in self._used]
+        others.sort(key=lambda entry: (-entry.used_s, entry.key))
+        total = sum(entry.n_bytes for entry in entries if entry.key in self._used)
+        n_removed = 0
+        for entry in others:
+            total += entry.n_bytes
+            if total > max_bytes:
+                self.discard(entry.key)
+                n_removed += 1
+        return n_removed
+
+
+def remember(store: Store | None, key: str, make: Callable[[], T], types: Iterable[type] = ()) -> T:
+    """The stored value of a key, or the one made now and stored; without a store it is just made."""
+    if store is None:
+        return make()
+    found: T | None = store.get(key, types)
+    if found is None:
+        found = make()
+        store.put(key, found)
+    return found
+
+
+def _head(content: bytes) -> bytes:
+    return _MAGIC + len(content).to_bytes(8, "little") + hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _checked(stored: bytes) -> bytes:
+    """The content of an entry's bytes.
+
+    Raises
+    ------
+    ValueError
+        When they are not whole.
+    """
+    content = stored[_HEAD_BYTES:]
+    if stored[: len(_MAGIC)] != _MAGIC:
+        raise ValueError("it does not begin as a stored result does")
+    n_bytes = int.from_bytes(stored[len(_MAGIC) : len(_MAGIC) + 8], "little")
+    if n_bytes != len(content):
+        raise ValueError(f"it has {len(content)} of {n_bytes} bytes")
+    if _head(content) != stored[:_HEAD_BYTES]:
+        raise ValueError(f"the digest of its {n_bytes} bytes is another")
+    return content

@@ -28,6 +28,7 @@ Card = tuple[str, str | int | float | bool, str]
 
 _BITPIX = {"f4": -32, "i4": 32, "i2": 16, "u1": 8}
 _SPARE_BLOCKS = 1  # of header, for cards that are known only at the end
+_BINARY = getattr(os, "O_BINARY", 0)
 _COPY_BYTES = 4 << 20  # a buffer of big-endian rows is at most this large
 
 
@@ -83,8 +84,11 @@ class MosaicFile:
         Further keywords of the primary header.
     history : sequence of str
         HISTORY of the primary header.
-    keep_partial : bool
-        Leave the temporary file when the context ends without `finish`.
+    partial : Path, optional
+        Temporary name, on the same file system; by default a hidden one beside the final one.
+    resume : bool
+        Go on with the temporary file where one of exactly this layout is there, and leave it when the context ends
+        without `finish`: `read` then tells what an earlier run wrote.
 
     Raises
     ------
@@ -106,12 +110,13 @@ class MosaicFile:
         cards: Sequence[Card] = (),
         history: Sequence[str] = (),
         *,
-        keep_partial: bool = False,
+        partial: Path | None = None,
+        resume: bool = False,
     ) -> None:
         self.path = Path(path)
-        self.partial_path = self.path.with_name(f".{self.path.name}.partial")
+        self.partial_path = partial or self.path.with_name(f".{self.path.name}.partial")
         self._shape = wcs.shape
-        self._keep_partial = keep_partial
+        self._resume = self._keep_partial = resume
         self._lock = threading.Lock()
         self._file_number = -1
         header = wcs_header(wcs)
@@ -123,6 +128,10 @@ class MosaicFile:
     def _create(self) -> None:
         folder = self.path.parent
         try:
+            if self._resume and self._is_laid_out():
+                self._file_number = os.open(self.partial_path, os.O_RDWR | _BINARY)
+                return
+            self.partial_path.unlink(missing_ok=True)
             free = shutil.disk_usage(folder).free
             if free < self.n_bytes:
                 raise EnvironmentProblem(
@@ -131,8 +140,7 @@ class MosaicFile:
                     bytes_needed=self.n_bytes,
                     bytes_free=free,
                 )
-            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
-            self._file_number = os.open(self.partial_path, flags, 0o666)
+            self._file_number = os.open(self.partial_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
             os.ftruncate(self._file_number, self.n_bytes)
             for place in self._places.values():
                 self._write_at(place.header_offset, _header_bytes(place))
@@ -142,6 +150,20 @@ class MosaicFile:
                 f"cannot write to {folder}: {problem.strerror}; choose another output folder",
                 folder=str(folder),
             ) from problem
+
+    def _is_laid_out(self) -> bool:
+        """Whether the temporary file is there with the same headers in the same places."""
+        try:
+            with self.partial_path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) != self.n_bytes:
+                    return False
+                for place in self._places.values():
+                    file.seek(place.header_offset)
+                    if file.read(place.data_offset - place.header_offset) != _header_bytes(place):
+                        return False
+        except FileNotFoundError:
+            return False
+        return True
 
     def write(self, name: str, box: Box, values: npt.NDArray[np.generic]) -> None:
         """Write a box of a plane. Boxes of different calls may be written at the same time.

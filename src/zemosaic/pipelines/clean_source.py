@@ -49,6 +49,11 @@ class CleanSource:
         self._sigma = defect_sigma
         self._known = known
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What decides which pixels get no weight, beside the frames and their noise."""
+        return self._sigma, dict(sorted(self._known.items()))
+
     def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
         """See `ImageSource.read_window`. A pixel's weight is the same in any window that holds it."""
         if frame.bayer is None or self._sigma == 0:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from zemosaic.engine.events import CancelToken, Event, EventSink, LeftOut, Notice, StageClock
 from zemosaic.engine.executor import Executor, make_executor
+from zemosaic.engine.lock import locked
 from zemosaic.engine.memory import default_cap_bytes, default_workers, plan_workers, resident_bytes
 from zemosaic.engine.store import Store
 from zemosaic.errors import EnvironmentProblem
 from zemosaic.model.frame import Frame
 
-__all__ = ["WORK_FOLDER", "Run", "RunOptions", "ignore", "open_output_folder"]
+__all__ = ["WORK_FOLDER", "Run", "RunOptions", "ignore", "output_folder"]
 
 WORK_FOLDER = ".zemosaic"
 """Inside the output folder: stored results, so a second run does only what is new."""
@@ -114,18 +118,26 @@ class Run:
         self.emit(Notice(message, level))
 
 
-def open_output_folder(out: Path) -> Store:
-    """Make the output folder and the store in it.
+@contextmanager
+def output_folder(out: Path, run: Run) -> Iterator[None]:
+    """Make the output folder, keep other runs out of it, and give the run its store, while the context lasts.
 
     Raises
     ------
     EnvironmentProblem
-        When the folder cannot be made or written.
+        When the folder cannot be made or written, or another run is at work in it.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        return Store(out / WORK_FOLDER / "store")
-    except OSError as problem:
-        raise EnvironmentProblem(
-            f"cannot write to {out}: {problem.strerror}; choose another folder with -o", path=str(out)
-        ) from problem
+    with ExitStack() as stack:
+        try:
+            (out / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(out / WORK_FOLDER / "lock", str(out)))
+            store = Store(
+                out / WORK_FOLDER / "store", fresh=run.options.fresh, say=partial(run.notice, level="warning")
+            )
+            store.sweep()
+        except OSError as problem:
+            raise EnvironmentProblem(
+                f"cannot write to {out}: {problem.strerror}; choose another folder with -o", path=str(out)
+            ) from problem
+        run.store = store
+        yield

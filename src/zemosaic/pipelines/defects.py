@@ -14,6 +14,7 @@ from zemosaic.model.frame import Frame
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import Run
+from zemosaic.pipelines.keys import frame_identity
 from zemosaic.settings import Settings
 from zemosaic.stages.hot_pixels import DefectCounter
 from zemosaic.stages.measure_raw import phase_noise
@@ -51,10 +52,11 @@ class DefectWatch:
             group = [frame for frame in raw if frame.camera == camera]
             if len(group) < LEAST_FRAMES:
                 continue
-            key = make_key("defects", sorted(frame.id for frame in group), self._sigma, settings.measure.model_dump())
-            stored = run.store.get(key) if run.store is not None and not run.options.fresh else None
+            identities = [frame_identity(frame) for frame in sorted(group, key=lambda frame: frame.id)]
+            key = make_key("defects", identities, self._sigma, settings.measure)
+            stored = run.store.get(key) if run.store is not None else None
             if stored is not None:
-                self._maps[camera] = stored["defects"]
+                self._maps[camera] = stored
             else:
                 self._keys[camera], self._counters[camera] = key, DefectCounter(group[0].shape)
 
@@ -73,6 +75,6 @@ class DefectWatch:
         for camera, counter in self._counters.items():
             self._maps[camera] = counter.defects(self._sigma)
             if self._store is not None:
-                self._store.put(self._keys[camera], {"defects": self._maps[camera]})
+                self._store.put(self._keys[camera], self._maps[camera])
         self._counters.clear()
         return self._maps

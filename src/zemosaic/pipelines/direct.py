@@ -16,8 +16,8 @@ from zemosaic.io.mosaic_file import MosaicFile
 from zemosaic.io.solution import read_solution, write_solution
 from zemosaic.model.box import Box
 from zemosaic.model.sky import SkyGrid
-from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.context import Run, open_output_folder
+from zemosaic.pipelines.clean_source import CleanSource
+from zemosaic.pipelines.context import WORK_FOLDER, Run, output_folder
 from zemosaic.pipelines.correcting import Corrections, correct_frames, given_corrections
 from zemosaic.pipelines.grading import grade_matched
 from zemosaic.pipelines.output import file_planes, mosaic_cards, write_preview
@@ -25,6 +25,7 @@ from zemosaic.pipelines.place import PlacedFrame, measure_and_place, scan_inputs
 from zemosaic.pipelines.prepare import plan_inputs, stellar_width_px
 from zemosaic.pipelines.reference import read_reference
 from zemosaic.pipelines.report import write_frames_table, write_report, write_settings
+from zemosaic.pipelines.resume import forget_the_old, open_ledger
 from zemosaic.pipelines.stacking import stack_onto_grid
 from zemosaic.pipelines.warps import keep_warps
 from zemosaic.settings import Settings
@@ -60,7 +61,11 @@ def build_direct(
     ZeMosaicError
         With its exit code, for everything that ends the run.
     """
-    run.store = open_output_folder(out)
+    with output_folder(out, run):
+        return _build(inputs, out, settings, run, solution)
+
+
+def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solution: Path | None) -> dict[str, Path]:
     frames = scan_inputs(inputs, settings.input, run)
     given = read_solution(solution, frames) if solution else None
     reference = read_reference(settings.match)
@@ -93,6 +98,7 @@ def build_direct(
     paths |= _write_tables(out, made, run)
     write_settings(out / "settings.toml", settings)
     write_report(out / "report.json", {"mode": "direct", "grid": _grid_facts(grid), **facts}, settings, run)
+    forget_the_old(run, frames)
     return paths | {"report": out / "report.json"}
 
 
@@ -141,7 +147,7 @@ def _write_mosaic(
     corrections: Corrections,
     grid: SkyGrid,
     settings: Settings,
-    source: ImageSource,
+    source: CleanSource,
     run: Run,
 ) -> tuple[dict[str, Path], frozenset[str], dict[str, Any]]:
     """One filter's mosaic with its picture; which frames it holds; its figures."""
@@ -153,9 +159,12 @@ def _write_mosaic(
     planes = file_planes(settings.output, inputs[0].frame)
     cards, history = mosaic_cards(inputs, grid, settings, corrections.method)
     paths = {"mosaic": out / f"mosaic{tag}.fits"}
-    with MosaicFile(paths["mosaic"], grid.wcs, planes, cards, history) as file:
+    fwhm_px = stellar_width_px(frames, grid)
+    partial = out / WORK_FOLDER / f"mosaic{tag}.fits.partial"
+    with MosaicFile(paths["mosaic"], grid.wcs, planes, cards, history, partial=partial, resume=True) as file:
         names = [plane.name for plane in planes]
-        figures = stack_onto_grid(inputs, stellar_width_px(frames, grid), grid, settings, source, file, names, run)
+        ledger = open_ledger(file, planes, inputs, fwhm_px, settings, source, run)
+        figures = stack_onto_grid(inputs, fwhm_px, grid, settings, source, file, names, run, ledger)
         if settings.output.preview:
             paths["preview"] = out / f"preview{tag}.png"
             _write_preview(paths["preview"], file, grid, settings, run)
@@ -177,7 +186,11 @@ def _write_preview(path: Path, file: MosaicFile, grid: SkyGrid, settings: Settin
 
 def match_only(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> dict[str, Path]:
     """Solve gains and surfaces of all frames and write them as a table, without a mosaic."""
-    run.store = open_output_folder(out)
+    with output_folder(out, run):
+        return _match(inputs, out, settings, run)
+
+
+def _match(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> dict[str, Path]:
     frames = scan_inputs(inputs, settings.input, run)
     reference = read_reference(settings.match)
     placed, _ = measure_and_place(frames, FrameReader(run.cap_bytes // 8), settings, run)

@@ -63,7 +63,7 @@ def measure_frames(
         # Where stars are a luxury, a frame on which they cannot be measured is still weighed.
         for only in (False, True) if sky_only and frame.id in whole else (sky_only,):
             try:
-                found = measure(frame, source, settings, run.store, fresh=run.options.fresh, sky_only=only)
+                found = measure(frame, source, settings, run.store, sky_only=only)
             except FrameRejected as problem:
                 rejected = problem
             else:

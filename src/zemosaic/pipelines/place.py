@@ -59,7 +59,7 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> li
 
 def measure_and_place(
     frames: Sequence[Frame], reader: ImageSource, settings: Settings, run: Run, *, sky_only: bool = False
-) -> tuple[list[PlacedFrame], ImageSource]:
+) -> tuple[list[PlacedFrame], CleanSource]:
     """Measure all frames, leave out poor ones, find where they are, and say how pixels are read from now on.
 
     Parameters
@@ -74,7 +74,7 @@ def measure_and_place(
 
     Returns
     -------
-    (list of PlacedFrame, ImageSource)
+    (list of PlacedFrame, CleanSource)
         Frames with a place, and a source that gives raw frames' defective pixels weight 0.
     """
     watch = DefectWatch(frames, settings, run)

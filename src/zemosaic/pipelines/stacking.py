@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zemosaic.engine.memory import MemoryPlan, plan_patch_size, resident_bytes
+from zemosaic.engine.memory import PATCH_SIZES, MemoryPlan, plan_patch_size, resident_bytes
 from zemosaic.model.sky import Patch, SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.output import PlaneSink, write_patch
+from zemosaic.pipelines.resume import PatchCounts, PatchLedger
 from zemosaic.pipelines.tasks import PatchInput, make_patch
 from zemosaic.settings import Settings
 from zemosaic.stages.stack import METHODS, StackedPatch, border_px, bytes_per_pixel, bytes_per_sample
@@ -27,8 +28,9 @@ def stack_onto_grid(
     sink: PlaneSink,
     names: Sequence[str],
     run: Run,
+    ledger: PatchLedger | None = None,
 ) -> dict[str, float]:
-    """Make all patches and write their planes.
+    """Make all patches and write their planes; those that `ledger` finds finished are not made again.
 
     Returns
     -------
@@ -36,20 +38,29 @@ def stack_onto_grid(
         ``n_samples``, ``n_rejected`` and the memory plan, for the report.
     """
     n_channels = inputs[0].frame.n_channels
-    plan, border = _memory_plan(inputs, fwhm_px, grid, settings, run)
+    sizes = ledger.fitting_sizes(PATCH_SIZES) if ledger else PATCH_SIZES
+    plan, border = _memory_plan(inputs, fwhm_px, grid, settings, run, sizes)
+    if ledger:
+        ledger.record_size(plan.patch_px)
     patches = list(grid.patches(plan.patch_px, border))
     advance = run.clock.start("stack", len(patches))
 
-    def task(patch: Patch) -> tuple[int, int]:
+    def task(patch: Patch) -> PatchCounts:
+        run.cancel.check()
+        if ledger and (found := ledger.recall(patch)):
+            return found
         made = make_patch(patch, inputs, source, settings, fwhm_px, n_channels, run.cancel.check)
         made = made or StackedPatch.empty((n_channels, *patch.inner.shape))
-        write_patch(sink, patch.inner, made, names)
-        return int(made.coverage.sum()), int(made.rejected.sum())
+        write_patch(ledger or sink, patch.inner, made, names)
+        counts = PatchCounts(int(made.coverage.sum()), int(made.rejected.sum()))
+        if ledger:
+            ledger.record(patch, counts)
+        return counts
 
     n_samples = n_rejected = 0
-    for count, (_, (samples, rejected)) in enumerate(run.executor.run(task, patches), 1):
-        n_samples += samples
-        n_rejected += rejected
+    for count, (_, counts) in enumerate(run.executor.run(task, patches), 1):
+        n_samples += counts.n_samples
+        n_rejected += counts.n_rejected
         advance(count)
     share = 100 * n_rejected / max(n_samples, 1)
     run.clock.end(
@@ -59,7 +70,7 @@ def stack_onto_grid(
 
 
 def _memory_plan(
-    inputs: Sequence[PatchInput], fwhm_px: float, grid: SkyGrid, settings: Settings, run: Run
+    inputs: Sequence[PatchInput], fwhm_px: float, grid: SkyGrid, settings: Settings, run: Run, sizes: Sequence[int]
 ) -> tuple[MemoryPlan, int]:
     border = border_px(settings.stack, fwhm_px)
     n_channels = inputs[0].frame.n_channels
@@ -78,7 +89,8 @@ def _memory_plan(
             + window
         )
 
-    plan = plan_patch_size(run.cap_bytes, run.executor.workers, resident_bytes() + run.cap_bytes // 8, task_bytes)
+    fixed_bytes = resident_bytes() + run.cap_bytes // 8
+    plan = plan_patch_size(run.cap_bytes, run.executor.workers, fixed_bytes, task_bytes, sizes)
     if plan.workers < run.executor.workers:
         run.notice(f"{plan.workers} instead of {run.executor.workers} workers, to stay under the memory cap")
         run.limit_workers(plan.workers)

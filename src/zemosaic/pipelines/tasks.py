@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.engine.store import Store, make_key
+from zemosaic.engine.store import Store, make_key, remember
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
-from zemosaic.model.measurements import Measurements
+from zemosaic.model.measurements import Blocks, Measurements, Stars
 from zemosaic.model.sky import Patch
 from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.keys import frame_identity
 from zemosaic.settings import Settings, WarpSettings
 from zemosaic.stages.measure import measure_frame, measure_sky
 from zemosaic.stages.measure_raw import measure_raw
@@ -53,7 +54,6 @@ def measure(
     settings: Settings,
     store: Store | None,
     *,
-    fresh: bool = False,
     sky_only: bool = False,
 ) -> Measurements:
     """Measurements of a frame, from the store when they are there.
@@ -61,26 +61,21 @@ def measure(
     With `sky_only` neither stars nor blocks are measured: enough to weigh a frame, not to match it. Raw frames are
     always measured whole: their noise is known only when stars and defects are.
     """
-    wanted = settings.measure.model_dump()
-    key = make_key(
-        "measure", frame.id, wanted, frame.bayer, frame.saturation_adu, settings.input.defect_sigma, sky_only
-    )
-    if store is not None and not fresh and (arrays := store.get(key)) is not None:
-        return Measurements.from_arrays(arrays)
+    whole = frame.bayer is not None or not sky_only
+    defects = settings.input.defect_sigma if frame.bayer else None
+    key = make_key("measure", frame_identity(frame), settings.measure if whole else None, defects)
+    return remember(store, key, lambda: _measure(frame, source, settings, whole), (Measurements, Stars, Blocks, Box))
+
+
+def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool) -> Measurements:
     data, weight = source.read_window(frame, Box.of_shape(frame.shape))
     saturation = frame.saturation_adu
     if frame.bayer:
         defects = settings.input.defect_sigma
-        measured = measure_raw(
-            data, weight, frame.bayer, settings.measure, saturation_adu=saturation, defect_sigma=defects
-        )
-    elif sky_only:
-        measured = measure_sky(data, weight)
-    else:
-        measured = measure_frame(data, weight, settings.measure, saturation_adu=saturation)
-    if store is not None:
-        store.put(key, measured.to_arrays())
-    return measured
+        return measure_raw(data, weight, frame.bayer, settings.measure, saturation_adu=saturation, defect_sigma=defects)
+    if not whole:
+        return measure_sky(data, weight)
+    return measure_frame(data, weight, settings.measure, saturation_adu=saturation)
 
 
 def make_patch(
