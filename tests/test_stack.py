@@ -159,6 +159,18 @@ def test_frames_added_one_by_one_equal_the_cube():
     assert same_bytes(mean.finish(), stack_cube(*cube, FWHM, StackSettings(method="mean")))
 
 
+def test_a_mean_without_sides_is_the_same_mean():
+    values, weights, alpha = messy(8)
+    whole, brief = (MeanStack((1, *values.shape[1:]), sides=sides) for sides in (True, False))
+    for i in range(len(values)):
+        for mean in (whole, brief):
+            mean.add(values[None, i], weights[None, i], alpha[i], exposure=i + 1)
+    whole, brief = whole.finish(), brief.finish()
+    for name in ("data", "weight", "coverage", "rejected"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(brief, name))
+    assert brief.variance.size == brief.exposure.size == brief.saturated.size == 0
+
+
 def test_inputs_other_than_weights_are_not_modified():
     values, weights, alpha = messy(9)
     cube = cube_of(values, weights, alpha)
@@ -397,6 +409,5 @@ def test_border_and_memory_are_stated():
     assert border_px(StackSettings(method="median"), FWHM) == 1
     assert border_px(StackSettings(grow_px=0), 5.0) == 3
     assert border_px(StackSettings(grow_px=3), FWHM) == 5
-    assert stack.bytes_per_sample("mean") == 0
-    assert stack.bytes_per_sample("kappa_sigma") == 9
+    assert stack.BYTES_PER_SAMPLE == 9
     assert stack.bytes_per_pixel("mean") > 0

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["accumulate_frame", "combine_rows", "finish_mean", "finish_median"]
+__all__ = [
+    "accumulate_frame",
+    "accumulate_sides",
+    "combine_rows",
+    "finish_mean",
+    "finish_median",
+    "finish_sides",
+]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -39,7 +46,7 @@ def _add_exposure(weight, exposure, total):
 @njit(nogil=True, cache=True, error_model="numpy")
 def _add_covered(weight, covered):
     for j in range(weight.size):
-        covered[j] += np.int32(weight[j] != 0)
+        covered[j] += np.int16(weight[j] != 0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -55,79 +62,101 @@ def _flag_saturated(weight, alpha, saturated):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_row(value, weight, alpha, exposure, products, weight_sum, alpha_sum, exposure_sum, saturated):
+def _add_row(value, weight, products, weight_sum):
     _add_products(value, weight, products)
     _add_weights(weight, weight_sum)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_side_row(weight, alpha, exposure, alpha_sum, exposure_sum, saturated):
     _add_alphas(weight, alpha, alpha_sum)
     _add_exposure(weight, exposure, exposure_sum)
     _flag_saturated(weight, alpha, saturated)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _finish_row(products, weight_sum, alpha_sum, exposure_sum, data, weight, variance, exposure):
+def _finish_row(products, weight_sum, data, weight):
     for j in range(data.size):
         total = weight_sum[j]
         ok = total > 0
         safe = total if ok else np.float64(1)
         data[j] = np.float32(products[j] / safe) if ok else np.float32(0)
-        variance[j] = np.float32(alpha_sum[j] / 127 / safe / safe) if ok else np.float32(0)
         weight[j] = np.float32(total)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _finish_side_row(weight_sum, alpha_sum, exposure_sum, variance, exposure):
+    for j in range(variance.size):
+        total = weight_sum[j]
+        ok = total > 0
+        safe = total if ok else np.float64(1)
+        variance[j] = np.float32(alpha_sum[j] / 127 / safe / safe) if ok else np.float32(0)
         exposure[j] = np.float32(exposure_sum[j])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def accumulate_frame(
-    values, weights, alpha, exposure, y0, x0, products, weight_sum, alpha_sum, exposure_sum, coverage, saturated
-):
+def accumulate_frame(values, weights, y0, x0, products, weight_sum, coverage):
     """Add one frame's samples to running sums; frames must come in one fixed order for equal bytes.
 
     Parameters
     ----------
     values, weights : ndarray, float32, shape (h, w)
         Samples; those of weight 0 are not there.
+    y0, x0 : int
+        Where the frame's first pixel lies in the sums.
+    products, weight_sum : ndarray, float64, shape (H, W)
+        Sums of weight x value and of weight.
+    coverage : ndarray, int16, shape (H, W)
+        Frames that have weight.
+    """
+    h, w = values.shape
+    for y in range(h):
+        _add_row(values[y], weights[y], products[y0 + y, x0 : x0 + w], weight_sum[y0 + y, x0 : x0 + w])
+        _add_covered(weights[y], coverage[y0 + y, x0 : x0 + w])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def accumulate_sides(weights, alpha, exposure, y0, x0, alpha_sum, exposure_sum, saturated):
+    """Add to the sums that variance, exposure time and saturation are made of; as `accumulate_frame`.
+
+    Parameters
+    ----------
+    weights : ndarray, float32, shape (h, w)
     alpha : ndarray, uint8, shape (h, w)
         Low 7 bits 1..127 for alpha 0..1; bit 128 marks saturated samples.
     exposure : float
         The frame's exposure time.
     y0, x0 : int
         Where the frame's first pixel lies in the sums.
-    products, weight_sum, alpha_sum, exposure_sum : ndarray, float64, shape (H, W)
-        Sums of weight x value, weight, weight x alpha (0..127) and exposure.
-    coverage : ndarray, int32, shape (H, W)
-        Frames that have weight.
+    alpha_sum, exposure_sum : ndarray, float64, shape (H, W)
+        Sums of weight x alpha (0..127) and exposure.
     saturated : ndarray, uint8, shape (H, W)
         1 where a sample was saturated.
     """
-    h, w = values.shape
+    h, w = weights.shape
     for y in range(h):
-        _add_row(
-            values[y],
+        _add_side_row(
             weights[y],
             alpha[y],
             exposure,
-            products[y0 + y, x0 : x0 + w],
-            weight_sum[y0 + y, x0 : x0 + w],
             alpha_sum[y0 + y, x0 : x0 + w],
             exposure_sum[y0 + y, x0 : x0 + w],
             saturated[y0 + y, x0 : x0 + w],
         )
-        _add_covered(weights[y], coverage[y0 + y, x0 : x0 + w])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def finish_mean(products, weight_sum, alpha_sum, exposure_sum, data, weight, variance, exposure):
-    """Turn the sums of `accumulate_frame` into the mean, its weight, variance and exposure time (float32)."""
+def finish_mean(products, weight_sum, data, weight):
+    """Turn the sums of `accumulate_frame` into the mean and its weight (float32)."""
     for y in range(products.shape[0]):
-        _finish_row(
-            products[y],
-            weight_sum[y],
-            alpha_sum[y],
-            exposure_sum[y],
-            data[y],
-            weight[y],
-            variance[y],
-            exposure[y],
-        )
+        _finish_row(products[y], weight_sum[y], data[y], weight[y])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def finish_sides(weight_sum, alpha_sum, exposure_sum, variance, exposure):
+    """Turn the sums of `accumulate_sides` into variance and exposure time (float32)."""
+    for y in range(weight_sum.shape[0]):
+        _finish_side_row(weight_sum[y], alpha_sum[y], exposure_sum[y], variance[y], exposure[y])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -157,7 +186,7 @@ def combine_rows(samples, exposures, y0, y1, oy, ox, data, weight, variance, cov
     weight_sum = np.empty(width, np.float64)
     alpha_sum = np.empty(width, np.float64)
     exposure_sum = np.empty(width, np.float64)
-    covered = np.empty(width, np.int32)
+    covered = np.empty(width, np.int16)
     clipped = np.empty(width, np.int32)
     flagged = np.empty(width, np.uint8)
     for y in range(y0, y1):
@@ -176,20 +205,12 @@ def combine_rows(samples, exposures, y0, y1, oy, ox, data, weight, variance, cov
             a = alpha[i, oy + y, x0:x1]
             j0 = x0 - ox
             j1 = x1 - ox
-            _add_row(
-                v,
-                w,
-                a,
-                exposures[i],
-                products[j0:j1],
-                weight_sum[j0:j1],
-                alpha_sum[j0:j1],
-                exposure_sum[j0:j1],
-                flagged[j0:j1],
-            )
+            _add_row(v, w, products[j0:j1], weight_sum[j0:j1])
+            _add_side_row(w, a, exposures[i], alpha_sum[j0:j1], exposure_sum[j0:j1], flagged[j0:j1])
             _add_covered(w, covered[j0:j1])
             _add_clipped(w, clipped[j0:j1])
-        _finish_row(products, weight_sum, alpha_sum, exposure_sum, data[y], weight[y], variance[y], exposure[y])
+        _finish_row(products, weight_sum, data[y], weight[y])
+        _finish_side_row(weight_sum, alpha_sum, exposure_sum, variance[y], exposure[y])
         for j in range(width):
             coverage[y, j] = covered[j]
             rejected[y, j] = clipped[j]

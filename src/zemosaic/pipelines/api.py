@@ -111,8 +111,10 @@ def coadd(
         For inputs of another kind, or images of several filters (coadd them one by one).
     """
     settings = settings or Settings()
+    update: dict[str, Any] = {"output": settings.output.model_copy(update={"planes": "all"})}
     if not match:
-        settings = settings.model_copy(update={"match": settings.match.model_copy(update={"method": "none"})})
+        update["match"] = settings.match.model_copy(update={"method": "none"})
+    settings = settings.model_copy(update=update)
     run = Run(RunOptions(workers=workers, yes=True), on_event or ignore)
     source, frames = _gather(inputs, settings, run)
     placed, source = measure_and_place(frames, source, settings, run, sky_only=not match)
@@ -123,7 +125,7 @@ def coadd(
     planned = plan_inputs(placed, scales, grid, settings, run)
     if not planned:
         raise NothingToDo("no image reaches the output grid")
-    planes = file_planes(settings.output.model_copy(update={"planes": "all"}), planned[0].frame)
+    planes = file_planes(settings.output, planned[0].frame)
     sink = ArrayPlanes(planes, grid.shape)
     names = [plane.name for plane in planes]
     stack_onto_grid(planned, stellar_width_px(placed, grid), grid, settings, source, sink, names, run)

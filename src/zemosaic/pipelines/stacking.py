@@ -14,7 +14,7 @@ from zemosaic.pipelines.output import PlaneSink, write_patch
 from zemosaic.pipelines.resume import PatchCounts, PatchLedger
 from zemosaic.pipelines.tasks import PatchInput, make_patch
 from zemosaic.settings import Settings
-from zemosaic.stages.stack import METHODS, StackedPatch, border_px, bytes_per_pixel, bytes_per_sample
+from zemosaic.stages.stack import BYTES_PER_SAMPLE, METHODS, StackedPatch, border_px, bytes_per_pixel
 
 __all__ = ["stack_onto_grid"]
 
@@ -82,12 +82,7 @@ def _memory_plan(
         pixels = (size + 2 * border) ** 2
         # The window of one frame under a turned patch, as read and as float32 data and weight.
         window = 2 * pixels * 20 * n_channels
-        return int(
-            n_channels
-            * pixels
-            * (depth * bytes_per_sample(settings.stack.method) + bytes_per_pixel(settings.stack.method))
-            + window
-        )
+        return int(n_channels * pixels * (depth * BYTES_PER_SAMPLE + bytes_per_pixel(settings.stack.method)) + window)
 
     fixed_bytes = resident_bytes() + run.cap_bytes // 8
     plan = plan_patch_size(run.cap_bytes, run.executor.workers, fixed_bytes, task_bytes, sizes)

@@ -159,13 +159,19 @@ def _mean_patch(
     n_channels: int,
     check: Callable[[], None],
 ) -> StackedPatch:
-    mean = MeanStack((n_channels, *patch.inner.shape))
+    # One set of arrays for all frames: fresh pages for each would cost as much as the sums.
+    n_pixels = patch.inner.n_pixels
+    values, weights = np.empty((2, n_channels * n_pixels), np.float32)
+    alpha = np.empty(n_pixels, np.uint8)
+    mean = MeanStack((n_channels, *patch.inner.shape), sides=settings.output.planes == "all")
     for item, exposure in zip(inputs, _exposures(inputs), strict=True):
         check()
         part = item.plan.lattice.box.intersect(patch.inner)
-        values, weights, alpha = warp_box(item, part, source, settings.warp)
-        place = part.relative_to(patch.inner)
-        mean.add(values, weights, alpha, float(exposure), place.y0, place.x0)
+        shape, n = (n_channels, *part.shape), n_channels * part.n_pixels
+        samples = values[:n].reshape(shape), weights[:n].reshape(shape), alpha[: part.n_pixels].reshape(part.shape)
+        if warp_window(item.plan, part, _reader(source, item.frame), settings.warp, *samples) is not None:
+            place = part.relative_to(patch.inner)
+            mean.add(*samples, float(exposure), place.y0, place.x0)
     return mean.finish()
 
 

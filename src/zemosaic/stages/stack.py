@@ -16,7 +16,7 @@ cut into patches.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +27,13 @@ from zemosaic.model.box import Box
 from zemosaic.settings import StackSettings
 
 __all__ = [
+    "BYTES_PER_SAMPLE",
     "METHODS",
     "MeanStack",
     "Method",
     "StackedPatch",
     "border_px",
     "bytes_per_pixel",
-    "bytes_per_sample",
     "stack_cube",
 ]
 
@@ -46,6 +46,10 @@ Check = Callable[[], None]
 
 MAX_FRAMES = 32767
 """Counts are 16-bit integers."""
+
+BYTES_PER_SAMPLE = 9.0
+"""Memory for each sample of a patch while it is stacked: value 4, weight 4, alpha 1. The kernels add nothing that grows
+with the samples; methods that need not all samples at once hold those of one frame."""
 
 SLICE_SAMPLES = 8_000_000
 """Samples worked on between two calls of `check`: below 0.2 s for the slowest method."""
@@ -143,6 +147,17 @@ class StackedPatch:
             saturated=np.zeros(shape, np.uint8),
         )
 
+    @classmethod
+    def without_sides(cls, shape: tuple[int, int, int]) -> StackedPatch:
+        """As `empty`, with no pixels in variance, exposure time and saturation: runs that write none spare them."""
+        none = (shape[0], 0, 0)
+        return replace(
+            cls.empty(shape),
+            variance=np.zeros(none, np.float32),
+            exposure=np.zeros(none, np.float32),
+            saturated=np.zeros(none, np.uint8),
+        )
+
 
 def border_px(settings: StackSettings, fwhm_px: float) -> int:
     """How far from a pixel the samples lie that can change its stack.
@@ -164,15 +179,6 @@ def border_px(settings: StackSettings, fwhm_px: float) -> int:
     return int(fwhm_px / 2 + 0.5) + grown
 
 
-def bytes_per_sample(method: str) -> float:
-    """Memory for each sample of a patch while it is stacked: value 4, weight 4, alpha 1.
-
-    The kernels add nothing that grows with the samples. For methods that need not all samples at once these are the
-    bytes of one warp, of which one is held at a time.
-    """
-    return 9.0 if METHODS[method].guarded else 0.0
-
-
 def bytes_per_pixel(method: str) -> float:
     """Memory for each pixel and channel of a patch besides its samples: result and scratch."""
     result = 4 * 4 + 2 * 2 + 1
@@ -188,12 +194,16 @@ class MeanStack:
     ----------
     shape : (int, int, int)
         Channels, height, width.
+    sides : bool
+        Whether variance, exposure time and saturation are summed too, which takes as much time as the mean itself.
+        Without them these planes of the result are empty, of shape ``(c, 0, 0)``.
     """
 
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        self._sums: F8 = np.zeros((4, *shape))
-        self._coverage: I4 = np.zeros(shape, np.int32)
-        self._saturated: U1 = np.zeros(shape, np.uint8)
+    def __init__(self, shape: tuple[int, int, int], *, sides: bool = True) -> None:
+        self._out = StackedPatch.empty(shape) if sides else StackedPatch.without_sides(shape)
+        self._products: F8 = np.zeros(shape)
+        self._weight: F8 = np.zeros(shape)
+        self._side_sums: F8 | None = np.zeros((2, *shape)) if sides else None
 
     def add(self, values: F4, weights: F4, alpha: U1, exposure: float, y0: int = 0, x0: int = 0) -> None:
         """Add one frame; frames must be added in the order of their ids for results equal to the byte.
@@ -209,32 +219,22 @@ class MeanStack:
         y0, x0 : int
             Where the frame's first pixel lies in the patch.
         """
+        out, side_sums = self._out, self._side_sums
         for c in range(values.shape[0]):
-            combine.accumulate_frame(
-                values[c],
-                weights[c],
-                alpha if alpha.ndim == 2 else alpha[c],
-                np.float32(exposure),
-                y0,
-                x0,
-                self._sums[0, c],
-                self._sums[1, c],
-                self._sums[2, c],
-                self._sums[3, c],
-                self._coverage[c],
-                self._saturated[c],
-            )
+            combine.accumulate_frame(values[c], weights[c], y0, x0, self._products[c], self._weight[c], out.coverage[c])
+            if side_sums is not None:
+                one_alpha = alpha if alpha.ndim == 2 else alpha[c]
+                combine.accumulate_sides(
+                    weights[c], one_alpha, np.float32(exposure), y0, x0, *side_sums[:, c], out.saturated[c]
+                )
 
     def finish(self) -> StackedPatch:
-        """The mean of all frames added so far."""
-        out = StackedPatch.empty(self._coverage.shape)
+        """The mean of all frames added so far; nothing can be added any more."""
+        out = self._out
         for c in range(len(out.data)):
-            products, weight, alpha, exposure = self._sums[:, c]
-            combine.finish_mean(
-                products, weight, alpha, exposure, out.data[c], out.weight[c], out.variance[c], out.exposure[c]
-            )
-        out.coverage[:] = self._coverage
-        out.saturated[:] = self._saturated
+            combine.finish_mean(self._products[c], self._weight[c], out.data[c], out.weight[c])
+            if self._side_sums is not None:
+                combine.finish_sides(self._weight[c], *self._side_sums[:, c], out.variance[c], out.exposure[c])
         return out
 
 
