@@ -24,7 +24,8 @@ from zemosaic.model.sky import SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import Run, RunOptions, ignore
 from zemosaic.pipelines.correcting import correct_frames
-from zemosaic.pipelines.direct import build_direct, plan_sky
+from zemosaic.pipelines.direct import build_direct
+from zemosaic.pipelines.mosaics import plan_sky
 from zemosaic.pipelines.output import ArrayPlanes, file_planes
 from zemosaic.pipelines.place import measure_and_place, scan_inputs
 from zemosaic.pipelines.prepare import plan_inputs, stellar_width_px
