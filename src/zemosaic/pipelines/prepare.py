@@ -17,7 +17,7 @@ from zemosaic.settings import Settings
 from zemosaic.stages.lattice import Lattice, plan_lattice
 from zemosaic.stages.warp import WarpPlan
 
-__all__ = ["plan_inputs", "stellar_width_px"]
+__all__ = ["plan_input", "plan_inputs", "stellar_width_px"]
 
 Array = npt.NDArray[np.float64]
 
@@ -62,7 +62,7 @@ def plan_inputs(
             run.leave_out(frame, f"its noise of {sigma:.3g} has no weight in single precision; multiply the values")
             continue
         worst_px = max(worst_px, lattice.error_px)
-        planned.append(_plan_input(item, lattice, scales[frame.id], grid, settings))
+        planned.append(plan_input(item, lattice, scales[frame.id], grid, settings))
         advance(done)
     run.clock.end("plan", f"{len(planned)} frames on the grid, coordinates exact to {worst_px:.4f} px")
     return planned
@@ -73,9 +73,8 @@ def _to_mosaic(item: PlacedFrame, scale: PhotoScale, grid: SkyGrid) -> Array:
     return np.asarray(grid.area_ref_deg2 / (scale.gain * item.wcs.pixel_area_deg2()))
 
 
-def _plan_input(
-    item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: SkyGrid, settings: Settings
-) -> PatchInput:
+def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: SkyGrid, settings: Settings) -> PatchInput:
+    """A frame as the patch task needs it: its lattice, correction and noise in one value."""
     frame, wcs, measured = item.frame, item.wcs, item.measured
     plan = WarpPlan(
         lattice=lattice,

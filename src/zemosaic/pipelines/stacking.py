@@ -16,7 +16,7 @@ from zemosaic.pipelines.tasks import PatchInput, make_patch
 from zemosaic.settings import Settings
 from zemosaic.stages.stack import BYTES_PER_SAMPLE, METHODS, StackedPatch, border_px, bytes_per_pixel
 
-__all__ = ["stack_onto_grid"]
+__all__ = ["plan_patches", "stack_onto_grid"]
 
 
 def stack_onto_grid(
@@ -39,7 +39,7 @@ def stack_onto_grid(
     """
     n_channels = inputs[0].frame.n_channels
     sizes = ledger.fitting_sizes(PATCH_SIZES) if ledger else PATCH_SIZES
-    plan, border = _memory_plan(inputs, fwhm_px, grid, settings, run, sizes)
+    plan, border = plan_patches(inputs, fwhm_px, grid, settings, run, sizes)
     if ledger:
         ledger.record_size(plan.patch_px)
     patches = list(grid.patches(plan.patch_px, border))
@@ -69,9 +69,27 @@ def stack_onto_grid(
     return {"n_samples": n_samples, "n_rejected": n_rejected, "patch_px": plan.patch_px, "workers": plan.workers}
 
 
-def _memory_plan(
-    inputs: Sequence[PatchInput], fwhm_px: float, grid: SkyGrid, settings: Settings, run: Run, sizes: Sequence[int]
+def plan_patches(
+    inputs: Sequence[PatchInput],
+    fwhm_px: float,
+    grid: SkyGrid,
+    settings: Settings,
+    run: Run,
+    sizes: Sequence[int] = PATCH_SIZES,
+    *,
+    beside_bytes: int = 0,
 ) -> tuple[MemoryPlan, int]:
+    """Size and border of the patches, and how many at once, that the memory cap allows; limits the run's workers.
+
+    Parameters
+    ----------
+    inputs, fwhm_px, grid, settings, run
+        As for `stack_onto_grid`.
+    sizes : sequence of int
+        Sides to choose from, largest first.
+    beside_bytes : int
+        What each worker holds beside its patch.
+    """
     border = border_px(settings.stack, fwhm_px)
     n_channels = inputs[0].frame.n_channels
     boxes = np.array([[b.y0, b.y1, b.x0, b.x1] for b in (item.plan.lattice.box for item in inputs)])
@@ -82,7 +100,8 @@ def _memory_plan(
         pixels = (size + 2 * border) ** 2
         # The window of one frame under a turned patch, as read and as float32 data and weight.
         window = 2 * pixels * 20 * n_channels
-        return int(n_channels * pixels * (depth * BYTES_PER_SAMPLE + bytes_per_pixel(settings.stack.method)) + window)
+        stack = n_channels * pixels * (depth * BYTES_PER_SAMPLE + bytes_per_pixel(settings.stack.method))
+        return int(stack + window + beside_bytes)
 
     fixed_bytes = resident_bytes() + run.cap_bytes // 8
     plan = plan_patch_size(run.cap_bytes, run.executor.workers, fixed_bytes, task_bytes, sizes)
