@@ -12,6 +12,7 @@ from zemosaic.errors import FrameRejected
 from zemosaic.kernels.cfa_resample import LOBE, SAMPLE_DENSITY, cfa_table, colour_phases
 from zemosaic.kernels.cfa_stars import fit_stars
 from zemosaic.kernels.resample import KERNEL_TAPS
+from zemosaic.kernels.superpixels import bin_cells
 
 __all__ = [
     "SUPERPIXEL_GAIN",
@@ -34,7 +35,7 @@ SUPERPIXEL_GAIN = 4.0
 SUPERPIXEL_NOISE = (4.0, 2 * math.sqrt(2), 4.0)
 """Noise of a superpixel's red, green and blue over that of one raw sample of the colour."""
 
-_ROWS_FOR_NOISE = 256
+_ROWS_FOR_NOISE = 96
 
 
 def channel_map(pattern: str) -> npt.NDArray[np.int64]:
@@ -79,26 +80,11 @@ def superpixels(raw: F4, weight: F4, pattern: str, saturation_adu: float = math.
     off by ``(0.5, 0.5) px x (blue - red) / total`` or a mirror image of it: 0.05 px for a star with B - R = 10 %
     of its light. A position measured on green is exact.
     """
-    h, w = raw.shape[0] // 2 * 2, raw.shape[1] // 2 * 2
-    data = np.zeros((3, h // 2, w // 2), np.float32)
-    out_weight = np.zeros_like(data)
-    cells = [(raw[j:h:2, i:w:2], weight[j:h:2, i:w:2]) for j in (0, 1) for i in (0, 1)]
-    for channel, colour in ((0, "R"), (2, "B")):
-        sample, m = cells[pattern.index(colour)]
-        np.multiply(sample, np.float32(SUPERPIXEL_GAIN), out=data[channel], where=m > 0)
-        np.maximum(m, 0, out=out_weight[channel])
-    (a, wa), (b, wb) = (cell for cell, colour in zip(cells, pattern, strict=True) if colour == "G")
-    both = (wa > 0) & (wb > 0)
-    np.multiply(a + b, np.float32(SUPERPIXEL_GAIN / 2), out=data[1], where=both)
-    # Variance of the mean of two: (1 / wa + 1 / wb) / 4 against 1 / 2 for two plain samples.
-    np.divide(2 * wa * wb, wa + wb, out=out_weight[1], where=both)
-    for one, m, other in ((a, wa, wb), (b, wb, wa)):
-        alone = (m > 0) & ~(other > 0)
-        np.multiply(one, np.float32(SUPERPIXEL_GAIN), out=data[1], where=alone)
-        np.multiply(m, np.float32(0.5), out=out_weight[1], where=alone)
-        if math.isfinite(saturation_adu):
-            full = (m > 0) & (one >= saturation_adu)
-            np.maximum(data[1], np.float32(SUPERPIXEL_GAIN * saturation_adu), out=data[1], where=full)
+    places = {colour: [divmod(k, 2) for k in range(4) if pattern[k] == colour] for colour in "RGB"}
+    data = np.empty((3, raw.shape[0] // 2, raw.shape[1] // 2), np.float32)
+    out_weight = np.empty_like(data)
+    (first, second), (red,), (blue,) = places["G"], places["R"], places["B"]
+    bin_cells(raw, weight, red, (first, second), blue, float(saturation_adu), data, out_weight)
     return data, out_weight
 
 
