@@ -15,6 +15,7 @@ __all__ = [
     "block_residuals",
     "build_normals",
     "cell_excess",
+    "clustered_variance",
     "coarse_surfaces",
     "list_local_nodes",
     "node_depth",
@@ -235,6 +236,47 @@ def perturb(seed, start, cell, fx, fy, u, v, extra, weight, order, nx, prior, rh
             rhs_sky[c + 1] += e * fx[b] * (1.0 - fy[b])
             rhs_sky[c + nx] += e * (1.0 - fx[b]) * fy[b]
             rhs_sky[c + nx + 1] += e * fx[b] * fy[b]
+
+
+@njit(nogil=True, cache=True)
+def clustered_variance(start, u, v, extra, weight, residual, order, own_inverse, n_side, out):
+    """How much larger the variance of each image's extra coefficient is than its blocks' weights say.
+
+    Residuals that go together over parts of an image, and not only block by block, make it so: their influence on
+    the coefficient is summed over each of n_side x n_side parts before it is squared (a cluster-robust variance,
+    after Liang & Zeger, Biometrika 73, 13, 1986, the sky held).
+
+    Parameters
+    ----------
+    own_inverse : float64 (n, k, k), inverse of each image's normal matrix, the extra column last
+    out : float64 (n,), output; NaN where fewer than 2 k parts hold blocks
+    """
+    k = own_inverse.shape[1]
+    columns = np.empty(k)
+    sums, filled = np.empty(n_side * n_side), np.empty(n_side * n_side, np.int64)
+    for i in range(len(start) - 1):
+        sums[:] = 0.0
+        filled[:] = 0
+        plain = 0.0
+        for b in range(start[i], start[i + 1]):
+            w = float(weight[b])
+            if w == 0.0:
+                continue
+            _columns(float(u[b]), float(v[b]), order, float(extra[b]), columns)
+            influence = 0.0
+            for p in range(k):
+                influence += own_inverse[i, k - 1, p] * columns[p]
+            plain += influence * influence * w
+            row = min(max(int((v[b] + 1) / 2 * n_side), 0), n_side - 1)
+            column = min(max(int((u[b] + 1) / 2 * n_side), 0), n_side - 1)
+            sums[row * n_side + column] += influence * w * residual[b]
+            filled[row * n_side + column] = 1
+        n = filled.sum()
+        if n < 2 * k or plain == 0.0:
+            out[i] = np.nan
+        else:
+            # The image's own terms were fitted to these residuals.
+            out[i] = np.sum(sums**2) / plain * n / (n - k)
 
 
 @njit(nogil=True, cache=True)

@@ -2,20 +2,23 @@
 
 Each image has one number, shrunk towards its camera's mean as far as images of one camera agree; how the loss changes
 over the field (a PSF that widens towards the corners) is a quadratic that all images of a camera share. One image's
-stars alone would give either at ten times the error.
+stars alone would give either at ten times the error. The field's slopes are taken only
+where they are real (`camera_field`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photometry import surface_basis
+from zemosaic.stages.camera_field import odd_terms, real_parts
 
-__all__ = ["clean_stars", "fit_growth"]
+__all__ = ["Growth", "clean_stars", "fit_growth"]
 
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -26,9 +29,29 @@ _WIDE_NOISE = 1.8
 
 _FLOOR = 0.003
 _FIELD_SD = 0.02
+_HELD = 1e12
 _ROUNDS = 6
 _DOUBT = 0.03
 """Share of the correction itself that seeing and focus change without the measured width showing it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Growth:
+    """ln of total over measured flux of all images.
+
+    Attributes
+    ----------
+    coefficients : ndarray, shape (n, c, 6)
+        Of a quadratic over each image; zeros for images of cameras without bright stars.
+    error : ndarray, shape (n, c)
+        Error of each image's own number; 0 where there is no bright star to tell.
+    field_covariance : ndarray, shape (cameras, c, 5, 5)
+        Of the terms beyond the constant, which images of a camera share; 0 for those taken as 0.
+    """
+
+    coefficients: F8
+    error: F8
+    field_covariance: F8
 
 
 def clean_stars(measured: Measurements) -> npt.NDArray[np.bool_]:
@@ -41,53 +64,50 @@ def clean_stars(measured: Measurements) -> npt.NDArray[np.bool_]:
     return good
 
 
-def fit_growth(measurements: Sequence[Measurements], camera: Ints) -> tuple[F8, F8]:
-    """ln of total over measured flux as coefficients of a quadratic over each image.
+def fit_growth(measurements: Sequence[Measurements], camera: Ints) -> Growth:
+    """Growth curves of all images.
 
     Parameters
     ----------
     measurements : sequence of length n
     camera : ndarray, shape (n,), int64
-
-    Returns
-    -------
-    growth : ndarray, shape (n, c, 6)
-        Zeros for images of cameras without bright stars.
-    error : ndarray, shape (n, c)
-        Error of each image's own number; 0 where there is no bright star to tell.
+        Numbers from 0 on.
     """
-    channels = measurements[0].n_channels if len(measurements) else 1
-    out, error = np.zeros((len(measurements), channels, 6)), np.zeros((len(measurements), channels))
+    n, channels = len(measurements), measurements[0].n_channels if len(measurements) else 1
+    cameras = int(camera.max()) + 1 if n else 0
+    out, error, covariance = np.zeros((n, channels, 6)), np.zeros((n, channels)), np.zeros((cameras, channels, 5, 5))
     for number in np.unique(camera):
         members = np.flatnonzero(camera == number)
         for c in range(channels):
-            out[members, c], error[members, c] = _fit_camera([measurements[int(i)] for i in members], c)
-    return out, error
+            own, own_error, field, field_covariance = _fit_camera([measurements[int(i)] for i in members], c)
+            out[members, c], error[members, c] = np.column_stack([own, np.tile(field, (len(own), 1))]), own_error
+            covariance[number, c] = field_covariance
+    return Growth(out, error, covariance)
 
 
-def _fit_camera(measurements: list[Measurements], channel: int) -> tuple[F8, F8]:
-    """Growth of the images of one camera, shape (images, 6), and errors, shape (images,)."""
+def _fit_camera(measurements: list[Measurements], channel: int) -> tuple[F8, F8, F8, F8]:
+    """Numbers of one camera's images with their errors, (images,), their common field (5,) and its covariance."""
     n = len(measurements)
     image, basis, ratio, error = _bright_ratios(measurements, channel)
     if len(ratio) == 0:
-        return np.zeros((n, 6)), np.zeros(n)
+        return np.zeros(n), np.zeros(n), np.zeros(5), np.zeros((5, 5))
     weight = 1 / (error**2 + _FLOOR**2)
-    own: F8 = np.zeros(n)
-    field: F8 = np.zeros(5)
-    robust = np.ones(len(ratio))
-    ridge = np.eye(5) / _FIELD_SD**2
-    own += np.median(ratio)
-    for _ in range(_ROUNDS):
+    own: F8 = np.full(n, np.median(ratio))
+    robust, ridge = np.ones(len(ratio)), np.eye(5) / _FIELD_SD**2
+    for turn in range(_ROUNDS + 1):
         w = weight * robust
         total = np.maximum(np.bincount(image, w, n), 1e-9)
         # The images' own numbers are eliminated before the common field is solved for.
         centred = basis - (np.stack([np.bincount(image, w * q, n) for q in basis.T]) / total).T[image]
-        normal = centred.T @ (w[:, None] * basis) + ridge
-        field = np.asarray(np.linalg.solve(normal, centred.T @ (w * ratio)), float)
-        own, error = _shrink(np.bincount(image, w * (ratio - basis @ field), n) / total, total)
+        covariance = np.asarray(np.linalg.inv(centred.T @ (w[:, None] * basis) + ridge), float)
+        field = np.asarray(covariance @ (centred.T @ (w * ratio)), float)
+        if turn == _ROUNDS - 1:
+            # Slopes that are not real are held at 0, and the rest found once more without them.
+            ridge += np.diag(np.where(odd_terms(2) & ~real_parts(field, covariance, 2), _HELD, 0.0))
+        own, own_error = _shrink(np.bincount(image, w * (ratio - basis @ field), n) / total, total)
         pull = (ratio - basis @ field - own[image]) * np.sqrt(weight)
         robust = 1 / (1 + (pull / 2) ** 2)
-    return np.column_stack([own, np.broadcast_to(field, (n, 5))]), np.hypot(error, _DOUBT * own)
+    return own, np.hypot(own_error, _DOUBT * own), field, covariance
 
 
 def _bright_ratios(measurements: list[Measurements], channel: int) -> tuple[Ints, F8, F8, F8]:

@@ -174,6 +174,13 @@ class BackgroundSystem:
         )
         return out
 
+    def clustered_variance(self, residual: F4, weight: F4, n_side: int) -> F8:
+        """Variance of each image's extra coefficient over what independent blocks would give it; NaN if unknown."""
+        t, out = self.table, np.empty(self.table.n_images)
+        inverse = self._loaded().own_inverse
+        kernel.clustered_variance(t.start, t.u, t.v, self.extra, weight, residual, self.order, inverse, n_side, out)
+        return out
+
     def _loaded(self) -> Normals:
         if self._normals is None:
             raise RuntimeError("no data loaded: call load first")

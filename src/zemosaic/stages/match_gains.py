@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from zemosaic.kernels import ties as kernel
 from zemosaic.model.photometry import n_terms, surface_basis
+from zemosaic.stages.camera_field import real_parts
 from zemosaic.stages.star_ties import StarTies
 
 __all__ = ["GainSolution", "solve_gains"]
@@ -94,26 +95,18 @@ def solve_gains(ties: StarTies, channel: int, camera: Ints, prior: F8, response_
     """
     solver = _Solver(ties, channel, camera, prior, response_order)
     theta, weight = solver.iterate()
-    if solver.k:
-        flat = ~_is_real(theta[solver.n :].reshape(-1, solver.k), solver.response_errors(weight), response_order)
-        if flat.any():
-            solver.hold_flat(flat)
+    if solver.k and len(solver.image):
+        held = ~solver.real_response(theta, weight)
+        if held.any():
+            solver.hold_response(held)
             theta, weight = solver.iterate()
     found = solver.conclude(theta, weight)
     if solver.trust_priors(found):
         theta, weight = solver.iterate()
         found = solver.conclude(theta, weight)
-    doubt = ties.growth_error[:, channel]
-    return replace(found, log_gain_error=np.sqrt(found.log_gain_error**2 + doubt**2 + _SYSTEMATIC**2))
-
-
-def _is_real(response: F8, error: F8, order: int) -> npt.NDArray[np.bool_]:
-    """Whether each camera's response departs from flat by more than its error and than what flat fields leave."""
-    at = np.linspace(-0.5, 1.5, 9)
-    x, y = np.meshgrid(at, at)
-    basis = surface_basis(x.ravel(), y.ravel(), (2, 2), order)[1:]
-    size = np.std(response @ basis, axis=1)
-    return np.asarray((size > _LEAST_RESPONSE) & (size > 4 * error))
+    shared = solver.shared_variance(weight, ties.growth.field_covariance[:, channel], found.component)
+    doubt2 = ties.growth.error[:, channel] ** 2 + _SYSTEMATIC**2
+    return replace(found, log_gain_error=np.sqrt(found.log_gain_error**2 + shared + doubt2))
 
 
 def _groups(prior: F8) -> Ints:
@@ -139,13 +132,23 @@ class _Solver:
         self.ridge = np.concatenate([
             np.full(self.n, 1 / _PRIOR_SD**2), np.full(size - self.n, 1 / _RESPONSE_SD**2)
         ])  # fmt: skip
-        self.flat = np.zeros(self.n_cameras, bool)
+        self.held = np.zeros((self.n_cameras, self.k), bool)
         self.centre = np.concatenate([prior, np.zeros(size - self.n)])
 
-    def hold_flat(self, flat: npt.NDArray[np.bool_]) -> None:
-        """Keep the response of the given cameras at 1."""
-        self.flat = flat
-        self.ridge[self.n :] = np.repeat(np.where(flat, _HELD, 1 / _RESPONSE_SD**2), self.k)
+    def real_response(self, theta: F8, weight: F8) -> npt.NDArray[np.bool_]:
+        """Terms of each camera's response that are real, shape (cameras, k)."""
+        found = theta[self.n :].reshape(self.n_cameras, self.k)
+        out = np.zeros(found.shape, bool)
+        for c in range(self.n_cameras):
+            rows = self._response_columns(np.flatnonzero(np.arange(self.n_cameras * self.k) // self.k == c), weight)
+            covariance = rows[:, self.n + c * self.k : self.n + (c + 1) * self.k]
+            out[c] = real_parts(found[c], covariance, self.order, _LEAST_RESPONSE)
+        return out
+
+    def hold_response(self, held: npt.NDArray[np.bool_]) -> None:
+        """Keep the given terms of the cameras' responses, shape (cameras, k), at 0."""
+        self.held = held
+        self.ridge[self.n :] = np.where(held, _HELD, 1 / _RESPONSE_SD**2).ravel()
 
     def trust_priors(self, found: GainSolution) -> bool:
         """Hold gains to their priors as closely as the scatter of all images about them allows.
@@ -282,7 +285,7 @@ class _Solver:
         counted = np.bincount(self.image, minlength=self.n)
         error = self._gain_errors(weight, component)
         error[counted == 0] = np.inf
-        response = np.where(self.flat[:, None], 0.0, theta[self.n :].reshape(self.n_cameras, self.k))
+        response = np.where(self.held, 0.0, theta[self.n :].reshape(self.n_cameras, self.k))
         return GainSolution(gain, error, response, component, counted, self.floor)
 
     def _components(self) -> Ints:
@@ -322,21 +325,64 @@ class _Solver:
             ratios.append(float(z @ x) / self.n)
         return np.asarray(np.sqrt(np.mean(ratios) / diagonal))
 
-    def response_errors(self, weight: F8) -> F8:
-        """Rms error of each camera's ln F over the field, from solves with unit right-hand sides."""
-        out = np.full(self.n_cameras, np.inf)
+    def shared_variance(self, weight: F8, growth: F8, component: Ints) -> F8:
+        """Variance that each gain has from fields which images of a camera share: response and growth curve.
+
+        Parameters
+        ----------
+        weight : ndarray, shape (detections,)
+        growth : ndarray, shape (cameras, 5, 5)
+            Covariance of each camera's growth field.
+        component : ndarray, shape (images,)
+        """
+        out = np.zeros(self.n)
         if len(self.image) == 0:
             return out
-        totals = self._totals(weight)
-        at = np.linspace(-0.5, 1.5, 9)
-        x, y = np.meshgrid(at, at)
-        basis = surface_basis(x.ravel(), y.ravel(), (2, 2), self.order)[1:]
-        basis -= basis.mean(axis=1, keepdims=True)
-        for c in range(self.n_cameras):
-            own = slice(self.n + c * self.k, self.n + (c + 1) * self.k)
-            unit = np.zeros((self.k, len(self.ridge)))
-            # Larger than one, so that the solver's absolute stop comes late enough.
-            unit[:, own] = 1e3 * np.eye(self.k)
-            covariance = np.stack([self._conjugate(row, weight, totals, 0 * row)[own] / 1e3 for row in unit])
-            out[c] = float(np.sqrt(np.mean(np.sum(basis * (covariance @ basis), axis=0))))
+        free = np.flatnonzero(~self.held.ravel())
+        if len(free):
+            rows = self._response_columns(free, weight)
+            out += _variance_through(
+                _centred(rows[:, : self.n], component), np.asarray(np.linalg.inv(rows[:, self.n + free]), float)
+            )
+        for c, covariance in enumerate(growth):
+            terms = np.flatnonzero(np.diag(covariance) > 1 / _HELD)
+            if len(terms):
+                rows = self._answers_to_growth(c, terms, weight)
+                out += _variance_through(_centred(rows, component), covariance[np.ix_(terms, terms)])
         return out
+
+    def _response_columns(self, terms: Ints, weight: F8) -> F8:
+        """Rows of the covariance of all unknowns that belong to the given terms of the responses."""
+        totals = self._totals(weight)
+        # Larger than one, so that the solver's absolute stop comes late enough.
+        unit = np.zeros((len(terms), len(self.ridge)))
+        unit[np.arange(len(terms)), self.n + terms] = 1e3
+        return np.stack([self._conjugate(row, weight, totals, 0 * row) / 1e3 for row in unit])
+
+    def _answers_to_growth(self, camera: int, terms: Ints, weight: F8) -> F8:
+        """Change of every gain when a term of a camera's growth field changes, shape (terms, images)."""
+        totals, sums = self._totals(weight), np.empty(self.n_stars)
+        basis = surface_basis(self.u + 0.5, self.v + 0.5, (2, 2))[1:]
+        out = []
+        for q in terms:
+            # Again larger than one for the sake of the stop.
+            values = np.where(self.camera == camera, 1e3 * basis[q], 0.0)
+            kernel.remove_star_means(values, weight, self.star, sums, totals)
+            rhs = np.empty(len(self.ridge))
+            kernel.project_to_unknowns(
+                weight * values, self.image, self.camera, self.u, self.v, self.order, self.n, rhs
+            )
+            # 1e3 in the right-hand side is 1e6 in chi squared.
+            out.append(self._conjugate(rhs, weight, totals, 0 * rhs, enough=1.0)[: self.n] / 1e3)
+        return np.stack(out)
+
+
+def _centred(rows: F8, component: Ints) -> F8:
+    """Rows (m, images) with the mean of every component taken out."""
+    size = np.bincount(component)
+    return np.stack([row - (np.bincount(component, row) / size)[component] for row in rows])
+
+
+def _variance_through(rows: F8, matrix: F8) -> F8:
+    """Diagonal of ``rows^T matrix rows``."""
+    return np.asarray(np.sum(rows * (matrix @ rows), axis=0))

@@ -33,7 +33,10 @@ _STRUCTURE = 6.0
 _CAUCHY = 2.5
 _BEND = 30.0
 _CORRELATED = 3.0
-"""Neighbouring blocks share the sky's structure below a node: as witnesses of a gain, so many count as one."""
+"""Neighbouring blocks share the sky's structure below a node: as witnesses of a gain, at least so many count as one."""
+
+_PARTS = 4
+"""Parts along an image's side whose residuals tell how many count as one."""
 
 _MANY_IMAGES = 500
 """From so many images on, fewer draws from the error distribution tell as much."""
@@ -108,8 +111,8 @@ class _Loop:
         self.k = n_terms(order)
         self.degree = np.repeat(np.arange(order + 1), np.arange(1, order + 2))
         self.free = log_gain_sd > 0
-        # Instead of weighing the blocks down by `_CORRELATED`, what stars know is weighed up by as much.
-        self.gain_sd = np.where(self.free, log_gain_sd / np.sqrt(_CORRELATED), _HELD_SD)
+        self.log_gain_sd = log_gain_sd
+        self.correlated = np.full(table.n_images, _CORRELATED)
         self.log_gain = np.zeros(table.n_images)
         self.structured = np.zeros(table.n_images, bool)
         self.extra = np.zeros(len(value), np.float32) if self.free.any() else None
@@ -139,7 +142,21 @@ class _Loop:
         pull2 = residual**2 / _variance(self.table, error, self.structure)
         self.robust = (1 / (1 + pull2 / _CAUCHY**2)).astype(np.float32)
         self.bend_sd = _bend_spread(self.sky.reshape(self.table.nodes.shape), _depth(self.table, self.weight))
-        return self._move_gains(value, turn) if self.extra is not None else 0.0
+        if self.extra is None:
+            return 0.0
+        if 1 <= turn <= 4:
+            self.correlated = self._correlation()
+        return self._move_gains(value, turn)
+
+    def _correlation(self) -> F8:
+        """How many blocks of each image count as one witness of its gain."""
+        found = self.system.clustered_variance(self.residual, self.weight, _PARTS)
+        known = self.structured & np.isfinite(found)
+        if not known.any():
+            return self.correlated
+        # A few parts tell it badly: what is typical of all images is the least that is taken.
+        least = max(float(np.median(found[known])), _CORRELATED)
+        return np.maximum(np.where(known, found, least), least)
 
     def _draws(self, few_images: int, many_images: int) -> int:
         return few_images if self.table.n_images < _MANY_IMAGES else many_images
@@ -148,7 +165,9 @@ class _Loop:
         n = self.table.n_images
         prior, centre = np.tile(1 / self.sd[self.degree] ** 2, (n, 1)), np.zeros((n, self.k))
         if self.extra is not None:
-            prior = np.column_stack([prior, 1 / self.gain_sd**2])
+            # Instead of weighing the blocks down for their correlation, what stars know is weighed up by as much.
+            gain_sd = np.where(self.free, self.log_gain_sd / np.sqrt(self.correlated), _HELD_SD)
+            prior = np.column_stack([prior, 1 / gain_sd**2])
             # The whole change of ln gain has its prior at 0, not only this round's.
             centre = np.column_stack([centre, np.where(self.free, -self.log_gain, 0)])
         return prior, centre
@@ -172,13 +191,14 @@ class _Loop:
         """The solution, with draws from its error distribution."""
         draws = [self.system.draw(1000 + s, self.weight, self.prior) for s in range(self._draws(6, 3))]
         shape = self.table.nodes.shape
-        gain_error = np.where(self.free, np.sqrt(_CORRELATED) * self.gain_sd, 0)
+        gain_error = np.where(self.free, self.log_gain_sd, 0)
         if self.structured.any():
             drawn = np.array([b[:, self.k] for _, b in draws])
             # What all images share is the gauge of the gains, not an error of one.
             drawn -= drawn[:, self.structured].mean(axis=1, keepdims=True)
             each = np.mean(drawn**2, axis=0)
-            spread = np.sqrt(_CORRELATED * (each + each[self.structured].mean()) / 2)
+            each *= self.correlated
+            spread = np.sqrt((each + each[self.structured].mean()) / 2)
             gain_error = np.where(self.structured, spread, gain_error)
         return SurfaceSolution(
             sky=self.sky.reshape(shape) + self.level,

@@ -13,7 +13,7 @@ from zemosaic.model.celestial import CelestialWcs
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photometry import surface_basis
 from zemosaic.model.sky import SkyGrid
-from zemosaic.stages.growth import clean_stars, fit_growth
+from zemosaic.stages.growth import Growth, clean_stars, fit_growth
 
 __all__ = ["StarTies", "find_star_ties"]
 
@@ -40,8 +40,8 @@ class StarTies:
     flux, flux_error : ndarray, shape (c, n)
         Input units; non-positive fluxes are possible in single channels.
     n_stars : int
-    growth_error : ndarray, shape (images, c)
-        What the growth curve leaves open of the common scale of an image's fluxes, ln units.
+    growth : Growth
+        What the fluxes were brought to totals with.
     """
 
     image: Ints
@@ -51,7 +51,7 @@ class StarTies:
     flux: F8
     flux_error: F8
     n_stars: int
-    growth_error: F8
+    growth: Growth
 
     def __len__(self) -> int:
         return len(self.image)
@@ -73,8 +73,8 @@ def find_star_ties(
     camera : ndarray, shape (images,), int64
         Images of one camera share the shape of their growth curve.
     """
-    growth, growth_error = fit_growth(measurements, camera)
-    parts = [_place_stars(m, w, grid, g) for m, w, g in zip(measurements, wcs, growth, strict=True)]
+    growth = fit_growth(measurements, camera)
+    parts = [_place_stars(m, w, grid, g) for m, w, g in zip(measurements, wcs, growth.coefficients, strict=True)]
     image = np.concatenate([np.full(len(p[0]), k) for k, p in enumerate(parts)])
     x, y, u, v, flux, error = (np.concatenate([p[q] for p in parts], axis=-1) for q in range(6))
     radius = _RADIUS_FWHM * _typical_fwhm(measurements, wcs, grid)
@@ -89,7 +89,7 @@ def find_star_ties(
     number = np.cumsum(shared) - 1
     return StarTies(
         image[keep], number[star[keep]], u[keep], v[keep], flux[:, keep], error[:, keep], int(shared.sum()),
-        growth_error,
+        growth,
     )  # fmt: skip
 
 
