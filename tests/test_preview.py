@@ -32,7 +32,7 @@ def test_blocks_are_means_of_what_is_there(factor: int, height: int, width: int,
     rng = np.random.default_rng(seed)
     data = rng.normal(100, 10, (2, height, width)).astype(np.float32)
     weight = (rng.random((2, height, width)) > 0.4).astype(np.float32)
-    mean, covered = reduce_blocks(data, weight, factor)
+    mean, covered = reduce_blocks(np.where(weight > 0, data, np.float32(np.nan)), factor)
     for j in range(mean.shape[1]):
         for i in range(mean.shape[2]):
             block = np.s_[:, j * factor : (j + 1) * factor, i * factor : (i + 1) * factor]

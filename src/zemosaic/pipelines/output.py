@@ -134,12 +134,8 @@ def write_preview(
         Longest side of the picture.
     """
     factor = max(1, -(-max(shape) // max_px))
-    strips = []
     n_rows = factor * max(STRIP_PX // (factor * shape[1]), 1)
-    for y0 in range(0, shape[0], n_rows):
-        rows = read_rows(y0, min(y0 + n_rows, shape[0]))
-        seen = np.isfinite(rows)
-        strips.append(reduce_blocks(np.where(seen, rows, 0), seen.astype(np.float32), factor))
+    strips = [reduce_blocks(read_rows(y0, min(y0 + n_rows, shape[0])), factor) for y0 in range(0, shape[0], n_rows)]
     data = np.concatenate([d for d, _ in strips], axis=1)
     covered = np.concatenate([m for _, m in strips], axis=0)
     write_picture(path, stretch_rgba(data, covered))

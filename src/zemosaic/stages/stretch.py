@@ -8,8 +8,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.kernels.blocks import sum_blocks
+
 __all__ = ["reduce_blocks", "stretch_rgba"]
 
+F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
 
 SKY_GREY = 0.2
@@ -22,31 +25,26 @@ STRIP_ROWS = 64
 """Rows that are stretched at a time, so that a large preview needs little beside itself."""
 
 
-def reduce_blocks(
-    data: npt.NDArray[np.float32], weight: npt.NDArray[np.float32], factor: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Mean of ``factor x factor`` blocks over pixels with weight.
+def reduce_blocks(data: F4, factor: int) -> tuple[F4, npt.NDArray[np.bool_]]:
+    """Mean of ``factor x factor`` blocks over pixels that hold data.
 
     Parameters
     ----------
     data : ndarray, shape (c, h, w)
-    weight : ndarray, shape (c, h, w)
-        0 where there are no data; only whether it is 0 counts here.
+        NaN where there are no data.
     factor : int
         Side of a block; the last blocks may be partial.
 
     Returns
     -------
     (ndarray (c, H, W), ndarray (H, W) bool)
-        Means, and where every channel has data.
+        Means, 0 where there are no data, and where every channel has data.
     """
-    _, h, w = data.shape
-    rows, cols = np.arange(0, h, factor), np.arange(0, w, factor)
-    valid = weight > 0
-    total = np.add.reduceat(np.add.reduceat(np.where(valid, data, 0).astype(np.float64), rows, 1), cols, 2)
-    count = np.add.reduceat(np.add.reduceat(valid.astype(np.float64), rows, 1), cols, 2)
-    mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
-    return mean.astype(np.float32), np.asarray((count > 0).all(axis=0))
+    c, h, w = data.shape
+    shape = c, -(-h // factor), -(-w // factor)
+    total, count = np.empty(shape), np.empty(shape, np.int32)
+    sum_blocks(data, factor, total, count)
+    return (total / np.maximum(count, 1)).astype(np.float32), np.asarray((count > 0).all(axis=0))
 
 
 def stretch_rgba(data: npt.NDArray[np.float32], covered: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
