@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from zemosaic.engine.store import make_key, remember
 from zemosaic.model.frame import Frame
 from zemosaic.model.photometry import PhotoScale
 from zemosaic.model.sky import SkyGrid
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.place import PlacedFrame
 from zemosaic.settings import Settings
-from zemosaic.stages.match import match
+from zemosaic.stages.match import MatchSolution, match
 from zemosaic.stages.match_reference import ReferenceSky
+from zemosaic.stages.sky_nodes import SkyNodes
 
 __all__ = ["Corrections", "correct_frames", "gain_priors", "given_corrections", "header_corrections"]
 
@@ -83,15 +85,25 @@ def correct_frames(
     plain = [item.frame for item in frames]
     priors = gain_priors(plain)
     run.clock.start("match")
-    found = match(
-        [item.measured for item in frames],
-        [item.wcs for item in frames],
-        grid,
-        settings.match,
-        cameras=[frame.camera for frame in plain],
-        gain_priors=priors,
-        pixel_values=settings.input.pixel_values,
-        reference=reference,
+    measured, places = [item.measured for item in frames], [item.wcs for item in frames]
+    cameras = [frame.camera for frame in plain]
+    # Where the reference lies does not matter: its pixels are part of the key.
+    wanted = settings.match.model_copy(update={"reference": ""})
+    key = make_key("match", measured, places, grid, wanted, cameras, priors, settings.input.pixel_values, reference)
+    found = remember(
+        run.store,
+        key,
+        lambda: match(
+            measured,
+            places,
+            grid,
+            settings.match,
+            cameras=cameras,
+            gain_priors=priors,
+            pixel_values=settings.input.pixel_values,
+            reference=reference,
+        ),
+        (MatchSolution, PhotoScale, SkyNodes),
     )
     for notice in found.notices:
         run.notice(notice)

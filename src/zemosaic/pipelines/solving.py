@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zemosaic.engine.store import make_key, remember
 from zemosaic.errors import FrameRejected
 from zemosaic.io.catalogue import tycho2
 from zemosaic.io.headers import frame_wcs
@@ -20,7 +21,7 @@ from zemosaic.model.tan_sip import TanSip
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.measuring import MeasuredFrame
 from zemosaic.settings import Settings, SolveSettings
-from zemosaic.stages.refine import refine
+from zemosaic.stages.refine import Refined, refine
 from zemosaic.stages.solve import Solution, solve_field
 from zemosaic.stages.solve_check import check_wcs, hint_from_wcs
 from zemosaic.stages.solve_ties import session_reading, tie_frames
@@ -83,7 +84,7 @@ def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) 
     for candidate in candidates:
         if candidate.header is None and candidate.solution is None:
             run.leave_out(candidate.frame, f"unsolved: {candidate.reason}")
-    refined, summary = _refine(candidates, catalogue, settings)
+    refined, summary = _refine(candidates, catalogue, settings, run)
     n_header = sum(c.header is not None for c in candidates)
     n_solved = sum(c.solution is not None for c in candidates)
     run.clock.end("solve", f"{n_header} header WCS kept, {n_solved} frames solved of {len(frames)}{summary}")
@@ -144,13 +145,20 @@ def _solve(candidate: _Candidate, catalogue: Catalogue, settings: SolveSettings,
     if candidate.solution is not None:
         return
     field = candidate.field
-    try:
-        candidate.solution = solve_field(
-            field.xy, field.flux, field.shape, field.hint, catalogue, settings, epoch_year=field.epoch_year
-        )
-    except FrameRejected as problem:
-        candidate.reason = f"{candidate.reason}; {problem}"
+
+    def solve() -> Solution | str:
+        try:
+            return solve_field(
+                field.xy, field.flux, field.shape, field.hint, catalogue, settings, epoch_year=field.epoch_year
+            )
+        except FrameRejected as problem:
+            return str(problem)
+
+    found = remember(run.store, make_key("solve", field, settings, catalogue.name), solve, (Solution, TanSip))
+    if isinstance(found, str):
+        candidate.reason = f"{candidate.reason}; {found}"
         return
+    candidate.solution = found
     if candidate.wcs is not None:
         run.notice(f"{candidate.frame.name}: {candidate.reason}; it is solved again", "warning")
 
@@ -168,7 +176,7 @@ def _tie(candidates: Sequence[_Candidate], settings: SolveSettings) -> None:
 
 
 def _refine(
-    candidates: Sequence[_Candidate], catalogue: Catalogue, settings: Settings
+    candidates: Sequence[_Candidate], catalogue: Catalogue, settings: Settings, run: Run
 ) -> tuple[list[CelestialWcs | None], str]:
     """The final WCS of each frame; frames that keep their header's are not touched."""
     solved = [c for c in candidates if c.solution is not None]
@@ -176,7 +184,13 @@ def _refine(
     summary = ""
     if len(solved) > 1 and settings.refine.distortion_order > 0:
         order = sorted(solved, key=lambda c: c.frame.id)
-        result = refine([c.field for c in order], [plates[c.frame.id] for c in order], catalogue, settings.refine)
+        fields, start = [c.field for c in order], [plates[c.frame.id] for c in order]
+        result = remember(
+            run.store,
+            make_key("refine", fields, start, catalogue.name, settings.refine),
+            lambda: refine(fields, start, catalogue, settings.refine),
+            (Refined, TanSip),
+        )
         plates = {c.frame.id: plate for c, plate in zip(order, result.plates, strict=True)}
         if np.isfinite(result.rms_px).any():
             summary = f", stars coincide to {np.nanmedian(result.rms_px):.2f} px"
