@@ -107,7 +107,7 @@ class FrameReader:
     Notes
     -----
     A weight map is a relative inverse variance: it is divided by the median of its positive
-    values over the whole frame (from 64 rows spread evenly), so that 1 is an ordinary pixel and
+    values in each channel over the whole frame (from 64 rows spread evenly), so that 1 is an ordinary pixel and
     the frame's own noise, measured elsewhere, sets the scale. Variance maps count as ``1 / v``,
     error maps as ``1 / e**2``, masks as 1 where they are 0.
 
@@ -120,7 +120,7 @@ class FrameReader:
     def __init__(self, cache_bytes: int = 256 << 20) -> None:
         self._decoded = DecodedCache(cache_bytes)
         self._stored: dict[tuple[str, int], _Stored] = {}
-        self._norms: dict[tuple[str, int, str], float] = {}
+        self._norms: dict[tuple[str, int, str], F4] = {}
         self._count_lock = threading.Lock()
         self.n_bytes_read = 0
 
@@ -210,13 +210,33 @@ class FrameReader:
             return
         yield lambda y0, y1: planes[:, y0:y1, box.x0 : box.x1]
 
-    def _relative_weight(self, frame: Frame, box: Box) -> F4:
+    def typical_weight(self, frame: Frame) -> F4 | None:
+        """Median of the positive values of a frame's weight map, as inverse variance; what `read_window` divides it by.
+
+        Returns
+        -------
+        ndarray, float32, shape (1 or c,), or None
+            One for each channel of the map; None for a frame without a map, or with one that only masks.
+
+        Raises
+        ------
+        FrameRejected
+            When the map cannot be read, or has no positive value.
+        """
+        if frame.weight is None or frame.weight_kind == "mask":
+            return None
+        return self._norm(frame)
+
+    def _norm(self, frame: Frame) -> F4:
         key = (*(frame.weight or ("", 0)), frame.weight_kind)
         norm = self._norms.get(key)
         if norm is None:
             norm = self._norms[key] = self._median_weight(frame)
+        return norm
+
+    def _relative_weight(self, frame: Frame, box: Box) -> F4:
         weight = self._map_weight(frame, box)
-        weight /= np.float32(norm)
+        weight /= self._norm(frame)[:, None, None]
         return weight
 
     def _map_weight(self, frame: Frame, box: Box) -> F4:
@@ -235,19 +255,18 @@ class FrameReader:
             weight[:, first_row : first_row + bad.shape[1]][bad] = 0
         return weight
 
-    def _median_weight(self, frame: Frame) -> float:
+    def _median_weight(self, frame: Frame) -> F4:
         if frame.weight_kind == "mask":
-            return 1.0
+            return np.ones(1, np.float32)
         height, width = frame.shape
         rows = np.unique(np.linspace(0, height - 1, min(height, _NORM_ROWS)).astype(int))
-        sample = np.concatenate([self._map_weight(frame, Box(y, y + 1, 0, width)).ravel() for y in rows])
-        positive = sample[sample > 0]
-        if not positive.size:
-            everything = self._map_weight(frame, Box.of_shape(frame.shape))
-            positive = everything[everything > 0]
-        if not positive.size:
+        sample = np.concatenate([self._map_weight(frame, Box(y, y + 1, 0, width)) for y in rows], axis=1)
+        if not sample.any(axis=(1, 2)).all():
+            sample = self._map_weight(frame, Box.of_shape(frame.shape))
+        if not sample.any():
             raise FrameRejected(f"its {frame.weight_kind} map has no positive weight in {height} x {width} pixels")
-        return float(np.median(positive))
+        # A channel without any weight is left as it is.
+        return np.array([np.median(plane[plane > 0]) if plane.any() else 1 for plane in sample], np.float32)
 
 
 def _describe(path: str, index: int) -> _Stored:
