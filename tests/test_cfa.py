@@ -13,6 +13,7 @@ from bayer_cases import PATTERNS, mosaic, star_image
 from zemosaic.errors import FrameRejected
 from zemosaic.kernels.cfa_resample import MARGIN_PX, SAMPLE_DENSITY, colour_phases, resample_cfa
 from zemosaic.kernels.window import Output, Window
+from zemosaic.settings import StackSettings
 from zemosaic.stages.cfa import (
     SUPERPIXEL_NOISE,
     channel_map,
@@ -21,6 +22,7 @@ from zemosaic.stages.cfa import (
     pixel_variance,
     superpixels,
 )
+from zemosaic.stages.stack import stack_cube
 
 STEP = 16
 RNG = np.random.default_rng(1)
@@ -140,6 +142,37 @@ def test_variance_of_large_areas_is_what_the_weight_says():
     np.testing.assert_allclose(found, stated, rtol=0.12)
     per_pixel = [pixel_variance("lanczos3", k) for k in range(3)]
     np.testing.assert_allclose(np.mean(pixels, axis=0) / stated, per_pixel, rtol=0.03)
+
+
+def test_a_weak_trail_is_judged_by_the_noise_of_a_sample():
+    """Five sigma of a raw sample: in red only half as many of what a mean over a large area would scatter by."""
+    rng, n, shape = np.random.default_rng(11), 12, (128, 128)
+    share = np.array([pixel_variance("lanczos3", k) for k in range(3)], np.float32)
+    values, weights = np.zeros((2, 3, n, *shape), np.float32)
+    alpha = np.zeros((n, *shape), np.uint8)
+    y, x = np.mgrid[:256, :256]
+    for k in range(n):
+        raw = rng.normal(0, 10, y.shape)
+        if k == 4:
+            raw += 50 * np.exp(-((y - 128 - 0.3 * (x - 128)) ** 2) / 5.1)
+        out = warp(
+            raw.astype(np.float32), shape=shape, frame=y.shape, inverse_variance=np.full(3, 0.01),
+            where={"angle_deg": 10.0 * (k - 4)},
+        )  # fmt: skip
+        values[:, k], weights[:, k], alpha[k] = out
+    zero = np.zeros((3, n), np.float32)
+    along = lattice(shape, angle_deg=0.0, frame=y.shape)[1]
+    on = np.abs(along[1] - 128 - 0.3 * (along[0] - 128)) < 1.5
+    left = {}
+    for name, known in (("own", share), ("area", None)):
+        stack = stack_cube(
+            values.copy(), weights.copy(), alpha, zero, zero, np.ones(n, np.float32), 2.7, StackSettings(),
+            pixel_share=known,
+        )  # fmt: skip
+        left[name] = [(stack.data[c][on].mean() - stack.data[c][~on].mean()) / 10 for c in range(3)]
+        np.testing.assert_allclose(np.median(stack.weight, axis=(1, 2)), n * 0.01 * np.array(SAMPLE_DENSITY), rtol=1e-3)
+    assert np.abs(left["own"]).max() < 0.05
+    assert left["area"][0] > 0.2
 
 
 @pytest.mark.parametrize("kernel", ["nearest", "bilinear", "lanczos2", "lanczos4", "drizzle"])

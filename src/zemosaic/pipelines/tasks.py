@@ -19,7 +19,7 @@ from zemosaic.settings import Settings, WarpSettings
 from zemosaic.stages.measure import measure_frame, measure_sky
 from zemosaic.stages.measure_raw import measure_raw
 from zemosaic.stages.stack import METHODS, MeanStack, StackedPatch, stack_cube
-from zemosaic.stages.warp import WarpPlan, warp_window
+from zemosaic.stages.warp import WarpPlan, pixel_variance_ratio, warp_window
 
 __all__ = ["PatchInput", "make_patch", "measure", "warp_box"]
 
@@ -148,7 +148,16 @@ def _stack_patch(
         settings=settings.stack,
         inner=patch.inner.relative_to(patch.outer),
         check=check,
+        pixel_share=_pixel_share(inputs, settings.warp),
     )
+
+
+def _pixel_share(inputs: Sequence[PatchInput], settings: WarpSettings) -> F4 | None:
+    """How much of the variance that a raw frame's weight states a single sample shows, per colour; None for others."""
+    # A drizzled frame has gaps between its samples; those there are have the noise that is stated.
+    if inputs[0].frame.bayer is None or settings.kernel == "drizzle":
+        return None
+    return np.array([pixel_variance_ratio(settings, channel) for channel in range(3)], np.float32)
 
 
 def _mean_patch(

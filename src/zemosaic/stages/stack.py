@@ -276,6 +276,7 @@ def stack_cube(
     settings: StackSettings,
     inner: Box | None = None,
     check: Check = lambda: None,
+    pixel_share: F4 | None = None,
 ) -> StackedPatch:
     """Stack the samples of a patch.
 
@@ -301,6 +302,9 @@ def stack_cube(
         What to return, in pixels of the cube; the rest is border (`border_px`). Default: all.
     check : callable
         Called between slices of work below half a second; it may raise to stop.
+    pixel_share : ndarray, float32, shape (c,), optional
+        Variance of a single sample over the variance of means over large areas that its weight states (default 1):
+        samples are judged by their own noise, and `StackedPatch` is in the terms of the weights given.
 
     Returns
     -------
@@ -317,6 +321,8 @@ def stack_cube(
     method = METHODS[settings.method]
     out = StackedPatch.empty((values.shape[0], *inner.shape))
     for c in range(values.shape[0]):
+        if pixel_share is not None:
+            weights[c] /= pixel_share[c]
         channel = _Channel.of(values[c], weights[c], alpha[c] if alpha.ndim == 4 else alpha, sky[c], poisson[c])
         _find_spans(channel, check)
         if method.guarded:
@@ -332,6 +338,9 @@ def stack_cube(
             factor = trimmed_variance(len(exposure), settings.minmax_low, settings.minmax_high)
             dropped = out.rejected[c] == settings.minmax_low + settings.minmax_high
             out.variance[c] *= np.where(dropped, factor[out.coverage[c]], np.float32(1))
+        if pixel_share is not None:
+            out.weight[c] *= pixel_share[c]
+            out.variance[c] /= pixel_share[c]
     return out
 
 

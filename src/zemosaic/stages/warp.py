@@ -19,6 +19,7 @@ from zemosaic.model.box import Box
 from zemosaic.model.celestial import CelestialWcs
 from zemosaic.model.photometry import PhotoScale, surface_basis
 from zemosaic.settings import WarpSettings
+from zemosaic.stages.cfa import pixel_variance
 from zemosaic.stages.lattice import Lattice, plan_lattice
 
 __all__ = [
@@ -292,11 +293,18 @@ def _independence(plan: WarpPlan, settings: WarpSettings) -> float:
     return share if settings.kernel in {"area", "drizzle"} else min(share, 1.0)
 
 
-def pixel_variance_ratio(settings: WarpSettings) -> float:
+def pixel_variance_ratio(settings: WarpSettings, raw_channel: int | None = None) -> float:
     """Scatter of single output pixels over the variance that the weight states, at equal pixel scales.
 
     The weight's variance is that of means over large areas: a kernel that smooths leaves less scatter in one pixel, and
     correlates it with its neighbours. Averaged over all positions between pixels.
+
+    Parameters
+    ----------
+    settings : WarpSettings
+        Kernel and drop size.
+    raw_channel : int, optional
+        0, 1, 2 for red, green, blue of raw Bayer frames (`zemosaic.stages.cfa.pixel_variance`).
 
     Returns
     -------
@@ -304,6 +312,8 @@ def pixel_variance_ratio(settings: WarpSettings) -> float:
         Mean of the sum of squared taps: 1 for "nearest", 4/9 for "bilinear" and "area", 0.79 for "lanczos3",
         ``(1 - pixfrac / 3)^2`` for "drizzle" (Fruchter & Hook 2002, PASP 114, 144, eq. 9).
     """
+    if raw_channel is not None:
+        return pixel_variance(settings.kernel, raw_channel, settings.pixfrac)
     if settings.kernel == "nearest":
         return 1.0
     if settings.kernel in {"bilinear", "area"}:
