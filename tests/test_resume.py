@@ -65,6 +65,10 @@ def test_a_second_run_makes_nothing_again(
     assert again.code == 0
     assert puts.taken()[0] == []
     assert "damaged" not in again.err
+    assert (
+        f"taken from an earlier run: {'1 cut, 1 match, ' if kind == 'plain' else '1 cut, 1 match, 4 measure'}"
+        in again.err
+    )
     assert digest_of(tmp_path / "mosaic.fits") == mosaic
     fresh = run_cli(capfd, "build", frames, "-o", tmp_path, "--fresh")
     assert fresh.code == 0
@@ -168,3 +172,25 @@ def test_a_changed_setting_changes_exactly_the_keys_that_depend_on_it(
     beside = BESIDE.get(key, [])
     before, after = keys_of(beside), keys_of([*beside, f"{key}={value}"])
     assert {stage for stage in before | after if before.get(stage) != after.get(stage)} == DEPENDS[key.split(".")[0]]
+
+
+def test_the_store_command_lists_verifies_and_cleans(capfd: Capture, small_set: Path, tmp_path: Path) -> None:
+    assert run_cli(capfd, "store", tmp_path).code == 3
+    assert run_cli(capfd, "build", small_set, "-o", tmp_path).code == 0
+    mosaic = digest_of(tmp_path / "mosaic.fits")
+    listed = run_cli(capfd, "store", tmp_path)
+    assert listed.code == 0
+    assert [line.split()[:2] for line in listed.out.splitlines()][:2] == [["cut", "1"], ["match", "1"]]
+    (facts,) = run_cli(capfd, "store", tmp_path, "--json").events
+    assert facts["stages"]["measure"]["n_results"] == 8  # type: ignore[index]
+    assert run_cli(capfd, "store", tmp_path, "verify").out.startswith("all of")
+    entry = next(path for path in (tmp_path / ".zemosaic/store/match").rglob("*") if path.is_file())
+    entry.write_bytes(entry.read_bytes()[:-5])
+    ran = run_cli(capfd, "store", tmp_path, "verify")
+    assert ran.code == 4
+    assert "match/" in ran.out
+    assert "stored results are damaged; the next run makes them again" in ran.last_line
+    assert run_cli(capfd, "store", tmp_path, "lose").code == 2
+    assert run_cli(capfd, "store", tmp_path, "clean").code == 0
+    assert list(Store(tmp_path / ".zemosaic/store").entries()) == []
+    assert digest_of(tmp_path / "mosaic.fits") == mosaic

@@ -200,6 +200,22 @@ def config() -> None:
 
 
 @app.command()
+def store(
+    out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
+    action: Annotated[str, typer.Argument(help="list, verify or clean.")] = "list",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List, verify or remove the results that an output folder keeps so that the next run need not make them again.
+
+    Example: zemosaic store ~/M31 verify
+    """
+    from zemosaic.cli.store import store as show
+
+    show(out, action, as_json=as_json)
+
+
+@app.command()
 def doctor() -> None:
     """Tell what this machine offers: versions, processors, memory, optional parts.
 

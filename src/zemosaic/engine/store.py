@@ -14,6 +14,7 @@ import os
 import platform
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -171,6 +172,10 @@ class Store:
         """Note that this run uses an entry: `evict` spares it."""
         with self._lock:
             self._used.add(key)
+
+    def found(self) -> Counter[str]:
+        """Number of entries in use that were there before, by stage."""
+        return Counter(key.partition("/")[0] for key in self._used - self._own)
 
     def discard(self, key: str) -> None:
         """Forget an entry, if it is there."""

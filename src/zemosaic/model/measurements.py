@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,36 +119,3 @@ class Measurements:
     def n_channels(self) -> int:
         """Number of channels measured."""
         return len(self.sky)
-
-    def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Plain arrays by name, fit for ``numpy.savez``; `from_arrays` is the inverse."""
-        box = self.valid_box
-        arrays: dict[str, npt.NDArray[np.generic]] = {
-            "shape": np.array(self.shape),
-            "sky": self.sky,
-            "noise": self.noise,
-            "valid_box": np.array([box.y0, box.y1, box.x0, box.x1]),
-            "fwhm_ellipticity": np.array([self.fwhm_px, self.ellipticity]),
-            "block_size_px": np.array(self.blocks.size_px),
-        }
-        arrays |= {f"star_{name}": getattr(self.stars, name) for name in Stars.__slots__}
-        arrays |= {f"block_{name}": getattr(self.blocks, name) for name in ("x", "y", "mean", "error")}
-        return arrays
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> Measurements:
-        """Measurements from what `to_arrays` gave (also from an opened npz file)."""
-        height, width = (int(value) for value in arrays["shape"])
-        fwhm, ellipticity = (float(value) for value in arrays["fwhm_ellipticity"])
-        stars = {name: np.array(arrays[f"star_{name}"]) for name in Stars.__slots__}
-        blocks = {name: np.array(arrays[f"block_{name}"]) for name in ("x", "y", "mean", "error")}
-        return cls(
-            (height, width),
-            np.array(arrays["sky"], float),
-            np.array(arrays["noise"], float),
-            Box(*(int(value) for value in arrays["valid_box"])),
-            fwhm,
-            ellipticity,
-            Stars(**stars),
-            Blocks(size_px=float(arrays["block_size_px"]), **blocks),
-        )

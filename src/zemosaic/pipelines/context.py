@@ -141,3 +141,5 @@ def output_folder(out: Path, run: Run) -> Iterator[None]:
             ) from problem
         run.store = store
         yield
+        if found := ", ".join(f"{n} {stage}" for stage, n in sorted(store.found().items())):
+            run.notice(f"taken from an earlier run: {found}")
