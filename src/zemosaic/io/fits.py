@@ -8,6 +8,7 @@ stored, in a cache of limited size.
 from __future__ import annotations
 
 import struct
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from zemosaic.errors import FrameRejected
 from zemosaic.io.cards import open_fits, walk_hdus
 from zemosaic.io.decoded_cache import DecodedCache
 from zemosaic.io.headers import image_layout, one_line, stored_scaling
+from zemosaic.kernels.stored import unpack_floats
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, Layout
 
@@ -42,9 +44,6 @@ _SKIP_BYTES = 1 << 14  # reading on costs less than another system call up to ab
 _TILE_ERRORS = (
     CfitsioException, fits.VerifyError, ValueError, LookupError, TypeError, RuntimeError, ArithmeticError, struct.error,
 )  # fmt: skip
-
-_Gap = tuple[int, npt.NDArray[np.bool_]]
-"""First row of a piece of a window, and which of its pixels are no data."""
 
 _Rows = Callable[[int, int], AnyArray]
 """Gives the stored values of rows ``y0 <= y < y1`` of a window, channels first."""
@@ -153,41 +152,36 @@ class FrameReader:
         """
         if box.is_empty or not Box.of_shape(frame.shape).contains(box):
             raise ValueError(f"{box} is not inside a frame of {frame.shape[0]} rows and {frame.shape[1]} columns")
-        data, gaps = self._read(frame.path, frame.hdu, frame.shape, box)
-        if frame.weight is None:
-            weight = np.ones(data.shape, np.float32)
-        else:
-            weight = np.empty(data.shape, np.float32)
-            weight[:] = self._relative_weight(frame, box)
+        data, weight = self._read(frame.path, frame.hdu, frame.shape, box)
+        if frame.weight is not None:
+            weight *= self._relative_weight(frame, box)
             data[weight == 0] = 0
-        for first_row, bad in gaps:
-            weight[:, first_row : first_row + bad.shape[1]][bad] = 0
         return data, weight
 
-    def _read(self, path: str, hdu: int, shape: tuple[int, int], box: Box) -> tuple[F4, list[_Gap]]:
-        """Physical values of a window, 0 where there is no data, and where that is."""
+    def _read(self, path: str, hdu: int, shape: tuple[int, int], box: Box) -> tuple[F4, F4]:
+        """Physical values of a window and 1 for each; both 0 where there is no data."""
         try:
             stored = self._stored.get((path, hdu)) or self._look_up(path, hdu)
             if stored.shape != shape:
                 raise FrameRejected(f"the file has changed since it was scanned: it holds {stored.shape}, not {shape}")
             n_channels = stored.n_planes * stored.items_a_pixel
-            data = np.empty((n_channels, *box.shape), np.float32)
-            gaps: list[_Gap] = []
+            data, weight = (
+                np.empty((n_channels, *box.shape), np.float32),
+                np.empty((n_channels, *box.shape), np.float32),
+            )
             n_rows = max(_PIECE_BYTES // (n_channels * stored.shape[1] * stored.dtype.itemsize), 1)
             with self._open_rows(stored, box) as rows:
                 for y in range(0, box.height, n_rows):
                     piece = data[:, y : y + n_rows]
                     raw = rows(box.y0 + y, box.y0 + y + piece.shape[1])
-                    bad = put_physical_values(raw, piece, stored.zero, stored.scale, stored.blank)
-                    if bad is not None:
-                        gaps.append((y, bad))
+                    _unpack(stored, raw, piece, weight[:, y : y + n_rows])
         except FileNotFoundError as problem:
             raise FrameRejected("the file is gone") from problem
         except (OSError, EOFError, zlib.error) as problem:
             raise FrameRejected(f"the file cannot be read: {one_line(problem)}") from problem
         with self._count_lock:
             self.n_bytes_read += data.size * stored.dtype.itemsize
-        return data, gaps
+        return data, weight
 
     def _look_up(self, path: str, index: int) -> _Stored:
         stored = self._stored[path, index] = _describe(path, index)
@@ -242,7 +236,7 @@ class FrameReader:
     def _map_weight(self, frame: Frame, box: Box) -> F4:
         """The weight map's own values as inverse variance, 0 where it is not positive."""
         path, hdu = frame.weight or ("", 0)
-        values, gaps = self._read(path, hdu, frame.shape, box)
+        values, known = self._read(path, hdu, frame.shape, box)
         with np.errstate(divide="ignore", over="ignore"):
             if frame.weight_kind == "mask":
                 weight: F4 = (values == 0).astype(np.float32)
@@ -251,8 +245,7 @@ class FrameReader:
             else:
                 weight = np.reciprocal(values if frame.weight_kind == "variance" else values * values)
                 weight[~(np.isfinite(weight) & (values > 0))] = 0
-        for first_row, bad in gaps:
-            weight[:, first_row : first_row + bad.shape[1]][bad] = 0
+        weight[known == 0] = 0
         return weight
 
     def _median_weight(self, frame: Frame) -> F4:
@@ -355,6 +348,20 @@ def _decode_tiles(stored: _Stored, box: Box | None = None) -> AnyArray:
             return stored.planes(np.asarray(hdu.data))[:, *box.slices]
     except _TILE_ERRORS as problem:
         raise FrameRejected(f"its compressed tiles cannot be decoded: {one_line(problem)}") from problem
+
+
+def _unpack(stored: _Stored, raw: AnyArray, data: F4, weight: F4) -> None:
+    """Stored values to physical ones and 1 for each; both 0 where there is no data."""
+    if raw.dtype.str == ">f4" and (stored.zero, stored.scale) == (0.0, 1.0) and sys.byteorder == "little":
+        # What most frames are: one pass over the bits instead of five over numbers. Rows without gaps are what
+        # the loop is fast on.
+        for plane, into, known in zip(raw, data, weight, strict=True):
+            unpack_floats(np.ascontiguousarray(plane).view(np.uint32), into.view(np.uint32), known)
+        return
+    weight[:] = 1
+    bad = put_physical_values(raw, data, stored.zero, stored.scale, stored.blank)
+    if bad is not None:
+        weight[bad] = 0
 
 
 def put_physical_values(
