@@ -19,14 +19,14 @@ from zemosaic.stages.quality import (
 )
 
 
-def night(n, seed, cloud=(), soft=(), soft_factor=2.2, has_gains=False, panels=4):
+def night(n, seed, cloud=(), soft=(), soft_factor=2.2, has_gains=False, panels=4, clear=0.15, glow=3):
     """A table as simulated raw frames measure: seeing varies by 25 %, sky and extinction drift, panels differ."""
     rng = np.random.default_rng(seed)
     cloud, soft = np.isin(np.arange(n), list(cloud)), np.isin(np.arange(n), list(soft))
     t = np.arange(n) / n
-    gain = np.exp(rng.normal(0, 0.05, n)) * (1 - 0.1 * np.sin(6 * t)) * np.where(cloud, 0.15, 1)
+    gain = np.exp(rng.normal(0, 0.05, n)) * (1 - 0.1 * np.sin(6 * t)) * np.where(cloud, clear, 1)
     fwhm = 2.7 * rng.uniform(0.92, 1.15, n) * np.where(soft, soft_factor, 1)
-    sky = 1270 * (1 + 0.35 * np.sin(2 * t + 0.3)) * np.where(cloud, 3, 1)
+    sky = 1270 * (1 + 0.35 * np.sin(2 * t + 0.3)) * np.where(cloud, glow, 1)
     noise = np.sqrt(187 + 0.25 * sky)
     density = np.array([60, 45, 70, 50])[np.arange(n) * panels // n % 4]
     n_stars = rng.poisson(density * (gain / (noise * fwhm) * 62) ** 0.85)
@@ -83,6 +83,25 @@ def test_a_cloudy_night_with_slight_defocus(in_runs, has_gains):
     assert np.mean(found) >= (0.97 if in_runs else 0.99)
     assert np.mean(soft_found) >= 0.8
     assert np.mean(false) <= 0.02
+
+
+def test_thin_clouds_are_found_once_gains_are_known():
+    """They take 30 % of the light and brighten the sky by 30 % or not at all: star counts alone cannot tell."""
+    found, false = [], []
+    for seed in range(30):
+        cloud = np.random.default_rng(300 + seed).permutation(120)[:10]
+        table = night(120, seed, cloud, has_gains=True, clear=0.7, glow=(1.0, 1.3)[seed % 2])
+        hit, wrong = rates(table, cloud, [])
+        found.append(hit)
+        false.append(wrong)
+    assert np.mean(found) >= 0.9
+    assert np.mean(false) <= 0.01
+
+
+def test_a_field_that_sets_is_no_cloud():
+    table = night(120, 5, has_gains=True)
+    table.transparency[:] *= np.linspace(1, 0.6, 120)
+    assert sum(verdict.kind == "cloud" for verdict in triage(table)) <= 1
 
 
 def test_reasons_and_numbers():

@@ -51,7 +51,7 @@ class QualityLimits:
         Wrong field: farther from every other frame than this many field diagonals.
     """
 
-    transparency: float = 0.6
+    transparency: float = 0.8
     n_stars: float = 0.5
     bright: float = 2.0
     fwhm: float = 1.13
@@ -176,7 +176,7 @@ def _judge_sky(table: QualityTable, rows: npt.NDArray[np.int64], limits: Quality
     sky, noise, stars, clear = (getattr(table, name)[rows] for name in ("sky", "noise", "n_stars", "transparency"))
     # Clouds come in runs longer than the neighbourhood, so the session as a whole has a say too.
     usual_stars = np.maximum(_neighbours(stars, 65), 0.6 * _percentile(stars, 65))
-    usual_clear = np.fmax(_neighbours(clear, 65), 0.8 * _percentile(clear, 65))
+    usual_clear = np.fmax(_neighbours(clear, 65), 0.6 * _percentile(clear, 65))
     dark = np.fmin(_neighbours(sky, 35), _percentile(sky, 35))
     quiet = np.fmin(_neighbours(noise, 35), _percentile(noise, 35))
     middle = _percentile(sky, 50)
