@@ -39,7 +39,7 @@ def watched(
     folder: Path, settings: Settings, workers: int = 1, store: Store | None = None, n: int = 8
 ) -> tuple[dict[str, np.ndarray], list[Frame], CleanSource]:
     run = Run(RunOptions(workers=workers), store=store)
-    frames = sorted(scan_inputs([folder], settings.input, run), key=lambda frame: frame.path)[:n]
+    frames = sorted(scan_inputs([folder], settings.input, run)[0], key=lambda frame: frame.path)[:n]
     reader = FrameReader(1 << 26)
     watch = DefectWatch(frames, settings, run)
     measured = measure_frames(frames, reader, settings, run, watch=watch)

@@ -77,6 +77,10 @@ RAW_CHANGES = {
 """Values that change the mosaic of the raw set, or leave none."""
 
 ELSEWHERE = {
+    "calibrate.darks": "tests/test_calibrating.py",
+    "calibrate.flats": "tests/test_calibrating.py",
+    "calibrate.biases": "tests/test_calibrating.py",
+    "calibrate.bad_pixels": "tests/test_calibrating.py",
     "grid.header": "tests/test_direct.py",
     "input.frames": "tests/test_grading.py",
     "quality.triage": "tests/test_grading.py",

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from zemosaic.errors import SettingError
 
 __all__ = [
+    "CalibrateSettings",
     "GridSettings",
     "InputSettings",
     "MatchSettings",
@@ -60,6 +61,19 @@ class InputSettings(_Stage):
 
 
 class GridSettings(_Stage):
+class CalibrateSettings(_Stage):
+    """Darks, biases and flats of raw frames."""
+
+    darks: str = Field(
+        "",
+        description="Folder or file of darks, raw or masters (flat-darks too); empty takes those among the inputs, "
+        "none uses none.",
+    )
+    flats: str = Field("", description="Folder or file of flats, raw or masters; empty and none as for darks.")
+    biases: str = Field("", description="Folder or file of biases, raw or masters; empty and none as for darks.")
+    bad_pixels: str = Field("", description="FITS image of the sensor that is not 0 at bad pixels.")
+
+
     """The output grid."""
 
     projection: str = Field("TAN", description="Projection code: TAN, SIN, ZEA, STG, CAR, ...")
@@ -125,10 +139,11 @@ class QualitySettings(_Stage):
 class SolveSettings(_Stage):
     """Plate solving."""
 
-    method: Literal["auto", "header"] = Field(
+    method: Literal["auto", "header", "register"] = Field(
         "auto",
         description="auto: header WCSs are checked against the stars, missing and wrong ones solved; header: the "
-        "header's WCS is taken as it is.",
+        "header's WCS is taken as it is; register: frames are registered to each other by their stars, on a plane of "
+        "their own.",
     )
     radius_deg: float = Field(1.0, gt=0, le=10, description="How far the true centre may be from the header's.")
     scale_tolerance: float = Field(
@@ -290,6 +305,7 @@ def _known_keys() -> dict[str, list[str]]:
     return {
         stage: list(field.annotation.model_fields)  # type: ignore[union-attr]
         for stage, field in Settings.model_fields.items()
+    calibrate: CalibrateSettings = CalibrateSettings()
     }
 
 

@@ -23,6 +23,10 @@ Inputs = Annotated[list[Path], typer.Argument(help="FITS files, or folders that 
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results; made when missing.")]
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); see 'zemosaic config'.")]
 Assign = Annotated[list[str] | None, typer.Option("--set", help="One setting, as stack.method=median. Repeatable.")]
+RegisterOnly = Annotated[
+    bool,
+    typer.Option("--register-only", help="Register frames to each other by stars; the mosaic has no place on the sky."),
+]
 Ram = Annotated[str, typer.Option("--ram", help="Memory cap, as 4G; default half of what is free.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Tasks at once; 0 takes the processors there are.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Ignore results stored by an earlier run.")]
@@ -30,6 +34,12 @@ Yes = Annotated[bool, typer.Option("--yes", help="Go on where a question would b
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, for machines.")]
 Keep = Annotated[Path | None, typer.Option("--keep-warps", help="Also write each registered, corrected frame here.")]
 HeaderFile = Annotated[Path | None, typer.Option("--header", help="FITS or text header that fixes the output grid.")]
+Darks = Annotated[
+    Path | None,
+    typer.Option("--darks", help="Folder or file of darks; those among the inputs are found anyway; none: no darks."),
+]
+Flats = Annotated[Path | None, typer.Option("--flats", help="Folder or file of flats, likewise.")]
+Biases = Annotated[Path | None, typer.Option("--biases", help="Folder or file of biases, likewise.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an internal error.")]
 
 
@@ -51,11 +61,15 @@ def _root(version: Version = False) -> None:
     """Options before the command."""
 
 
+def _with_register(assign: list[str] | None, register_only: bool) -> list[str]:
+    return [*(assign or []), *(["solve.method=register"] if register_only else [])]
+
+
 @app.command()
 def build(
     inputs: Inputs,
     out: Out,
-    mode: Annotated[str, typer.Option("--mode", help="auto or direct.")] = "auto",
+    mode: Annotated[str, typer.Option("--mode", help="auto, direct, master-tiles or existing-tiles.")] = "auto",
     config: Config = None,
     assign: Assign = None,
     header: HeaderFile = None,
@@ -63,6 +77,10 @@ def build(
     frames: Annotated[
         Path | None, typer.Option("--frames", help="Leave out frames whose use is false in this table (frames.ecsv).")
     ] = None,
+    register_only: RegisterOnly = False,
+    darks: Darks = None,
+    flats: Flats = None,
+    biases: Biases = None,
     ram: Ram = "",
     workers: Workers = 0,
     keep_warps: Keep = None,
@@ -78,8 +96,9 @@ def build(
     from zemosaic.cli import commands
 
     commands.build(
-        inputs, out, mode=mode, config=config, assign=assign or [], header=header, solution=solution, frames=frames,
-        ram=ram, workers=workers, keep_warps=keep_warps, fresh=fresh, yes=yes, as_json=as_json,
+        inputs, out, mode=mode, config=config, assign=_with_register(assign, register_only), header=header,
+        solution=solution, frames=frames, masters={"darks": darks, "flats": flats, "biases": biases}, ram=ram,
+        workers=workers, keep_warps=keep_warps, fresh=fresh, yes=yes, as_json=as_json,
     )  # fmt: skip
 
 
@@ -91,6 +110,10 @@ def coadd(
     config: Config = None,
     assign: Assign = None,
     header: HeaderFile = None,
+    register_only: RegisterOnly = False,
+    darks: Darks = None,
+    flats: Flats = None,
+    biases: Biases = None,
     ram: Ram = "",
     workers: Workers = 0,
     keep_warps: Keep = None,
@@ -105,8 +128,10 @@ def coadd(
     from zemosaic.cli import commands
 
     commands.build(
-        inputs, out, mode="direct", config=config, assign=["match.method=none", *(assign or [])], header=header,
-        solution=solution, ram=ram, workers=workers, keep_warps=keep_warps, fresh=False, yes=yes, as_json=as_json,
+        inputs, out, mode="direct", config=config, assign=["match.method=none", *_with_register(assign, register_only)],
+        header=header,
+        solution=solution, masters={"darks": darks, "flats": flats, "biases": biases}, ram=ram, workers=workers,
+        keep_warps=keep_warps, fresh=False, yes=yes, as_json=as_json,
     )  # fmt: skip
 
 
@@ -117,6 +142,9 @@ def match(
     config: Config = None,
     assign: Assign = None,
     header: HeaderFile = None,
+    darks: Darks = None,
+    flats: Flats = None,
+    biases: Biases = None,
     ram: Ram = "",
     workers: Workers = 0,
     fresh: Fresh = False,
@@ -131,8 +159,37 @@ def match(
     from zemosaic.cli import commands
 
     commands.match(
-        inputs, out, config=config, assign=assign or [], header=header, ram=ram, workers=workers, fresh=fresh, yes=yes,
+        inputs, out, config=config, assign=assign or [], header=header,
+        masters={"darks": darks, "flats": flats, "biases": biases}, ram=ram, workers=workers, fresh=fresh, yes=yes,
         as_json=as_json,
+    )  # fmt: skip
+
+
+@app.command()
+def solve(
+    inputs: Inputs,
+    write_wcs: Annotated[
+        Path | None, typer.Option("--write-wcs", help="Folder for a .wcs header file a frame, and the table.")
+    ] = None,
+    config: Config = None,
+    assign: Assign = None,
+    darks: Darks = None,
+    flats: Flats = None,
+    biases: Biases = None,
+    ram: Ram = "",
+    workers: Workers = 0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find where frames point: check the WCS of headers, solve the others offline, refine all together.
+
+    Example: zemosaic solve ~/Seestar/M31 --write-wcs wcs
+    """
+    from zemosaic.cli import commands
+
+    commands.solve(
+        inputs, write_wcs, config=config, assign=assign or [],
+        masters={"darks": darks, "flats": flats, "biases": biases}, ram=ram, workers=workers, as_json=as_json,
     )  # fmt: skip
 
 

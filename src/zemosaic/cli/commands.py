@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,17 +51,30 @@ def _watched(options: RunOptions, as_json: bool) -> Iterator[Run]:
         signal.signal(signal.SIGINT, before)
 
 
-def _load(config: Path | None, assign: list[str], header: Path | None, frames: Path | None = None) -> Settings:
-    """Settings whose paths are absolute, so that settings.toml means the same wherever it is used."""
-    given: dict[str, dict[str, Any]] = {"grid": {"header": str(header)}} if header else {}
-    if frames:
-        given["input"] = {"frames": str(frames)}
-    settings = load_settings(config, assign, given)
+_PATHS = {
+    "grid": ("header",),
+    "match": ("reference",),
+    "input": ("frames",),
+    "calibrate": ("darks", "flats", "biases", "bad_pixels"),
+}
+"""Settings that are paths, unless they are empty or "none"."""
+
+
+def _load(config: Path | None, assign: list[str], **options: Path | None) -> Settings:
+    """Settings whose paths are absolute, so that settings.toml means the same wherever it is used.
+
+    `options` are command line options that stand for a setting of `_PATHS` by its last name.
+    """
+    given: dict[str, dict[str, Any]] = {
+        stage: {key: str(options[key]) for key in keys if options.get(key) is not None}
+        for stage, keys in _PATHS.items()
+    }
+    settings = load_settings(config, assign, {stage: values for stage, values in given.items() if values})
     update: dict[str, Any] = {}
-    for stage, key in (("grid", "header"), ("match", "reference"), ("input", "frames")):
+    for stage, keys in _PATHS.items():
         model = getattr(settings, stage)
-        if path := getattr(model, key):
-            update[stage] = model.model_copy(update={key: str(Path(path).absolute())})
+        paths = {key: str(Path(path).absolute()) for key in keys if (path := getattr(model, key)) not in {"", "none"}}
+        update[stage] = model.model_copy(update=paths)
     return settings.model_copy(update=update)
 
 
@@ -73,6 +86,7 @@ def build(
     config: Path | None,
     assign: list[str],
     header: Path | None,
+    masters: Mapping[str, Path | None],
     solution: Path | None,
     frames: Path | None = None,
     ram: str,
@@ -97,6 +111,7 @@ def build(
 
 
 def match(
+    masters: Mapping[str, Path | None],
     inputs: list[Path],
     out: Path,
     *,
@@ -110,8 +125,37 @@ def match(
     as_json: bool,
 ) -> None:
     """Solve gains and surfaces only."""
-    settings = _load(config, assign, header)
+    settings = _load(config, assign, header=header, **masters)
     from zemosaic.pipelines.direct import match_only
+def solve(
+    inputs: list[Path],
+    folder: Path | None,
+    *,
+    config: Path | None,
+    assign: list[str],
+    masters: Mapping[str, Path | None],
+    ram: str,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Find where frames point."""
+    settings = _load(config, assign, **masters)
+    from zemosaic.pipelines.plate_solving import solve_inputs
+
+    with _watched(RunOptions(workers, parse_bytes(ram) if ram else 0), as_json) as run:
+        rows = solve_inputs(inputs, settings, run, folder)
+    for row in rows:
+        if as_json:
+            print(json.dumps({"event": "Solved", **row}))
+        elif row["ra_deg"] is None:
+            print(f"{row['name']}  unsolved: {row['reason']}")
+        else:
+            mirrored = "  mirrored" if row["mirrored"] else ""
+            fit = f"  {row['n_stars']} stars, {row['rms_px'] or 0:.2f} px" if row["n_stars"] else ""
+            place = f"{row['ra_deg']:.5f} {row['dec_deg']:+.5f}  {row['scale_arcsec']:.4f} arcsec"
+            print(f"{row['name']}  {row['how']}  {place}  {row['rotation_deg']:+.2f} deg{mirrored}{fit}")
+
+
 
     with _watched(RunOptions(workers, parse_bytes(ram) if ram else 0, fresh, yes), as_json) as run:
         paths = match_only(inputs, out, settings, run)
@@ -124,19 +168,19 @@ def scan(inputs: list[Path], *, config: Path | None, assign: list[str], as_json:
     from zemosaic.pipelines.place import scan_inputs
 
     with _watched(RunOptions(), as_json) as run:
-        frames = scan_inputs(inputs, settings.input, run)
-    for frame in sorted(frames, key=lambda f: f.path):
+        frames, beside = scan_inputs(inputs, settings.input, run)
+    for frame in sorted([*frames, *beside], key=lambda f: f.path):
         if as_json:
             facts = {
                 name: getattr(frame, name)
-                for name in ("id", "path", "hdu", "shape", "layout", "filter", "exposure_s", "date_obs")
+                for name in ("id", "path", "kind", "hdu", "shape", "layout", "filter", "exposure_s", "date_obs")
             }
             print(json.dumps({"event": "Frame", **facts, "has_wcs": frame.wcs_cards is not None}))
         else:
             height, width = frame.shape
             place = "WCS" if frame.wcs_cards else "no WCS"
             exposure = f"{frame.exposure_s:g} s" if frame.exposure_s is not None else "-"
-            kind = frame.bayer or frame.layout
+            kind = frame.bayer or frame.layout if frame.kind == "light" else frame.kind
             print(f"{frame.path}  {width} x {height}  {kind}  {frame.filter or '-'}  {exposure}  {place}")
 
 

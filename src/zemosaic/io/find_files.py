@@ -12,7 +12,7 @@ from zemosaic.errors import NothingToDo
 from zemosaic.model.frame import FrameKind, WeightKind
 from zemosaic.settings import InputSettings
 
-__all__ = ["FoundFile", "FoundFiles", "find_files"]
+__all__ = ["FoundFile", "FoundFiles", "find_files", "stem_of"]
 
 _SUFFIXES = (".fit", ".fits", ".fts", ".fz", ".gz", ".head")
 _OUTPUT_MARK = ".zemosaic"  # a folder that holds this one was written by a run
@@ -128,8 +128,8 @@ def _siblings(path: str) -> Iterator[str]:
     """Sidecar files beside a file that was named by itself."""
     endings = [f"{kind}.fits{packed}" for kind in _MAP_KINDS for packed in ("", ".fz", ".gz")]
     for ending in (*endings, ".head"):
-        if os.path.exists(_stem(path) + ending):
-            yield _stem(path) + ending
+        if os.path.exists(stem_of(path) + ending):
+            yield stem_of(path) + ending
 
 
 def _is_text(path: str, refused: list[tuple[str, str]]) -> bool:
@@ -143,7 +143,7 @@ def _is_text(path: str, refused: list[tuple[str, str]]) -> bool:
     return True
 
 
-def _stem(path: str) -> str:
+def stem_of(path: str) -> str:
     """A path without its FITS endings: what a frame and its sidecars share."""
     for ending in (".gz", ".fz", ".fits", ".fit", ".fts"):
         if path.lower().endswith(ending):
@@ -161,12 +161,12 @@ def _pair_with_sidecars(paths: Iterable[str], settings: InputSettings, found: Fo
     by_stem: dict[str, list[FoundFile]] = {}
     sidecars = []
     for path in paths:
-        stem, kind = os.path.splitext(_stem(path))
+        stem, kind = os.path.splitext(stem_of(path))
         if kind.lower() in {*_MAP_KINDS, ".head"}:
             sidecars.append((stem, kind.lower(), path))
             continue
         file = FoundFile(path)
-        by_stem.setdefault(_stem(path), []).append(file)
+        by_stem.setdefault(stem_of(path), []).append(file)
         if _is_wanted(path, settings):
             found.files.append(file)
     for stem, kind, path in sidecars:

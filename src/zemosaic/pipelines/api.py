@@ -16,7 +16,6 @@ from astropy.wcs import WCS
 from zemosaic.engine.events import EventSink
 from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.io.arrays import ArraySource
-from zemosaic.io.fits import FrameReader
 from zemosaic.model.box import Box
 from zemosaic.model.celestial import CelestialWcs
 from zemosaic.model.frame import Frame
@@ -24,10 +23,10 @@ from zemosaic.model.sky import SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import Run, RunOptions, ignore
 from zemosaic.pipelines.correcting import correct_frames
-from zemosaic.pipelines.direct import build_direct
+from zemosaic.pipelines.modes import build_mosaic
 from zemosaic.pipelines.mosaics import plan_sky
 from zemosaic.pipelines.output import ArrayPlanes, file_planes
-from zemosaic.pipelines.place import measure_and_place, scan_inputs
+from zemosaic.pipelines.place import measure_and_place, open_inputs
 from zemosaic.pipelines.prepare import plan_inputs, stellar_width_px
 from zemosaic.pipelines.reference import read_reference
 from zemosaic.pipelines.stacking import stack_onto_grid
@@ -141,11 +140,22 @@ def build(
     inputs: Iterable[str | Path],
     out: str | Path,
     *,
+    mode: str = "auto",
     settings: Settings | None = None,
     workers: int = 0,
     on_event: EventSink | None = None,
 ) -> dict[str, Path]:
     """Make the mosaic of files and folders in an output folder, as the command ``zemosaic build`` does.
+
+    Parameters
+    ----------
+    inputs : iterable of path
+    out : path
+        Made when missing.
+    mode : {"auto", "direct", "master-tiles", "existing-tiles"}
+        See ``docs/master-tiles.md``.
+    settings, workers, on_event
+        As for `coadd`.
 
     Returns
     -------
@@ -153,7 +163,7 @@ def build(
         Output files by name: ``mosaic``, ``preview``, ``frames``, ``match``, ``report``.
     """
     run = Run(RunOptions(workers=workers), on_event or ignore)
-    return build_direct([Path(p) for p in inputs], Path(out), settings or Settings(), run)
+    return build_mosaic([Path(p) for p in inputs], Path(out), settings or Settings(), run, mode)
 
 
 def _given(wcs: WCS, shape_out: tuple[int, int] | None) -> SkyGrid:
@@ -166,7 +176,7 @@ def _given(wcs: WCS, shape_out: tuple[int, int] | None) -> SkyGrid:
 class _Sources:
     """Files and arrays behind one face."""
 
-    def __init__(self, files: FrameReader, arrays: ArraySource) -> None:
+    def __init__(self, files: ImageSource, arrays: ArraySource) -> None:
         self._files, self._arrays = files, arrays
 
     def read_window(self, frame: Frame, box: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -177,6 +187,7 @@ class _Sources:
 
 def _gather(inputs: Iterable[Any], settings: Settings, run: Run) -> tuple[ImageSource, list[Frame]]:
     arrays, frames, paths = ArraySource(), [], []
+    files: ImageSource = arrays
     bayer = settings.input.bayer
     for item in inputs:
         match item:
@@ -195,10 +206,10 @@ def _gather(inputs: Iterable[Any], settings: Settings, run: Run) -> tuple[ImageS
                     f"an input of type {type(item).__name__} is not a path, HDU, (array, WCS) pair or NDData"
                 )
     if paths:
-        frames += scan_inputs(paths, settings.input, run)
+        found, files = open_inputs(paths, settings, run)
+        frames += found
     if not frames:
         raise NothingToDo("no inputs were given")
-    files = FrameReader(cache_bytes=run.cap_bytes // 8)
     return _Sources(files, arrays), sorted(frames, key=lambda frame: frame.id)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from zemosaic.io.fits import FrameReader
 from zemosaic.io.solution import read_solution
 from zemosaic.pipelines.context import Run, output_folder
 from zemosaic.pipelines.correcting import Corrections, correct_frames, given_corrections
 from zemosaic.pipelines.mosaics import MosaicGroup, clear_frames, grid_facts, plan_sky, write_mosaics, write_tables
-from zemosaic.pipelines.place import PlacedFrame, measure_and_place, scan_inputs, split_by_filter
+from zemosaic.pipelines.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
 from zemosaic.pipelines.reference import read_reference
 from zemosaic.pipelines.report import write_report, write_settings
 from zemosaic.pipelines.resume import forget_the_old
@@ -51,11 +50,11 @@ def build_direct(
 
 
 def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solution: Path | None) -> dict[str, Path]:
-    frames = scan_inputs(inputs, settings.input, run)
+    frames, reader = open_inputs(inputs, settings, run)
     given = read_solution(solution, frames) if solution else None
     reference = read_reference(settings.match)
     sky_only = settings.match.method == "none" or given is not None
-    placed, source = measure_and_place(frames, FrameReader(run.cap_bytes // 8), settings, run, sky_only=sky_only)
+    placed, source = measure_and_place(frames, reader, settings, run, sky_only=sky_only)
     grid = plan_sky(placed, settings, run)
 
     def correct(group: Sequence[PlacedFrame]) -> tuple[Corrections, Sequence[PlacedFrame]]:
@@ -79,9 +78,9 @@ def match_only(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) 
 
 
 def _match(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> dict[str, Path]:
-    frames = scan_inputs(inputs, settings.input, run)
+    frames, reader = open_inputs(inputs, settings, run)
     reference = read_reference(settings.match)
-    placed, _ = measure_and_place(frames, FrameReader(run.cap_bytes // 8), settings, run)
+    placed, _ = measure_and_place(frames, reader, settings, run)
     grid = plan_sky(placed, settings, run)
     groups = split_by_filter(placed, run).values()
     made = [

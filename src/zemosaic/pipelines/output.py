@@ -25,6 +25,11 @@ from zemosaic.stages.warp import pixel_variance_ratio
 __all__ = ["ArrayPlanes", "PlaneSink", "file_planes", "mosaic_cards", "write_patch", "write_preview"]
 
 PLANES = {"all": ("DATA", "WHT", "VAR", "COV", "REJ", "EXPT"), "weight": ("DATA", "WHT"), "data": ("DATA",)}
+PLACES = {
+    "auto": "header WCS checked against the stars, else solved; refined together",
+    "header": "as the headers say",
+    "register": "registered by stars; the WCS is a plane of the frames' own",
+}
 _DTYPES: dict[str, Literal["i2"]] = {"COV": "i2", "REJ": "i2"}
 STRIP_PX = 500_000
 """Pixels that are reduced at a time for the preview."""
@@ -106,6 +111,7 @@ def mosaic_cards(
         f"match: {matched}",
         f"warp: {settings.warp.kernel}, taper {settings.warp.taper_px:g} px",
         f"stack: {stack.method}, kappa {stack.kappa_low:g} {stack.kappa_high:g}",
+        f"places: {PLACES[settings.solve.method]}",
     ]
     return cards, history
 

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from zemosaic.engine.events import LeftOut
 from zemosaic.errors import NothingToDo
+from zemosaic.io.fits import FrameReader
 from zemosaic.io.scan import scan
 from zemosaic.model.celestial import CelestialWcs
 from zemosaic.model.frame import Frame
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.calibrating import calibrate_frames
 from zemosaic.pipelines.clean_source import CleanSource
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.defects import DefectWatch
 from zemosaic.pipelines.grading import grade_measured, obey_table
 from zemosaic.pipelines.measuring import MeasuredFrame, measure_frames
-from zemosaic.pipelines.solving import solve_frames, trust_headers
+from zemosaic.pipelines.solving import Place, register_by_stars, solve_frames, trust_headers
 from zemosaic.settings import InputSettings, Settings
 from zemosaic.stages.grid import find_strays
 
-__all__ = ["PlacedFrame", "measure_and_place", "place_frames", "scan_inputs", "split_by_filter"]
+__all__ = ["PlacedFrame", "measure_and_place", "open_inputs", "place_frames", "scan_inputs", "split_by_filter"]
+
+
+_FINDERS = {"auto": solve_frames, "header": trust_headers, "register": register_by_stars}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,11 +37,35 @@ class PlacedFrame:
 
     frame: Frame
     measured: Measurements
-    wcs: CelestialWcs
+    place: Place
+
+    @property
+    def wcs(self) -> CelestialWcs:
+        """Of the frame's pixels."""
+        return self.place.wcs
 
 
-def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> list[Frame]:
+def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> tuple[list[Frame], ImageSource]:
+    """The frames in files and folders, and where to read their pixels, calibrated where darks or flats are at hand.
+
+    Raises
+    ------
+    NothingToDo
+        When no usable image is found.
+    SettingError
+        When the table of frames, or calibration frames that were given, cannot be used.
+    """
+    frames, beside = scan_inputs(inputs, settings.input, run)
+    return calibrate_frames(frames, beside, FrameReader(run.cap_bytes // 8), settings.calibrate, run)
+
+
+def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> tuple[list[Frame], list[Frame]]:
     """Read all headers; bad files, and frames that a table of frames rules out, are announced and left out.
+
+    Returns
+    -------
+    (list of Frame, list of Frame)
+        Pictures of the sky; calibration frames.
 
     Raises
     ------
@@ -50,11 +80,13 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> li
         run.emit(LeftOut(rejected.path, rejected.reason, rejected.path))
     for notice in found.notices:
         run.notice(notice)
-    run.clock.end("scan", f"{len(found.frames)} frames, {len(found.rejected)} files left out")
+    n_beside = f", {len(found.calibration)} calibration frames" if found.calibration else ""
+    run.clock.end("scan", f"{len(found.frames)} frames{n_beside}, {len(found.rejected)} files left out")
     if not found.frames:
         where = ", ".join(str(path) for path in inputs)
-        raise NothingToDo(f"no usable FITS image in {where}", n_rejected=len(found.rejected))
-    return obey_table(found.frames, Path(settings.frames), run) if settings.frames else list(found.frames)
+        raise NothingToDo(f"no usable FITS image of the sky in {where}{n_beside}", n_rejected=len(found.rejected))
+    frames = obey_table(found.frames, Path(settings.frames), run) if settings.frames else list(found.frames)
+    return frames, list(found.calibration)
 
 
 def measure_and_place(
@@ -71,12 +103,14 @@ def measure_and_place(
     run : Run
     sky_only : bool
         Only weigh the frames (no stars, no blocks); quality is then not judged, header WCSs are taken as they are.
+        Without effect where frames are registered to each other: that needs stars.
 
     Returns
     -------
     (list of PlacedFrame, CleanSource)
         Frames with a place, and a source that gives raw frames' defective pixels weight 0.
     """
+    sky_only = sky_only and settings.solve.method != "register"
     watch = DefectWatch(frames, settings, run)
     measured = measure_frames(frames, reader, settings, run, watch=watch, sky_only=sky_only)
     known = watch.maps()
@@ -97,17 +131,21 @@ def place_frames(
     NothingToDo
         When no frame is left.
     """
-    find = solve_frames if by_stars and settings.solve.method == "auto" else trust_headers
+    find = _FINDERS[settings.solve.method if by_stars else "header"]
+    n_before = len(run.left_out)
     found = find(frames, settings, run)
     placed = [PlacedFrame(m.frame, m.measured, w) for m, w in zip(frames, found, strict=True) if w is not None]
+    if not placed:
+        ((reason, n_frames),) = Counter(item.reason for item in run.left_out[n_before:]).most_common(1)
+        way_out = (
+            "" if settings.solve.method == "register" else "; --register-only stacks them without a place on the sky"
+        )
+        raise NothingToDo(f"no frame has a place on the sky; {n_frames} of {len(frames)}: {reason}{way_out}")
     strays = find_strays([p.wcs for p in placed])
     for index, distance_deg in strays.items():
         reason = f"its WCS lies {distance_deg:.1f} deg from the other frames: a wrong header?"
         run.leave_out(placed[index].frame, reason)
-    placed = [p for i, p in enumerate(placed) if i not in strays]
-    if not placed:
-        raise NothingToDo("no frame has a place on the sky; nothing can be made of them", n_frames=len(frames))
-    return placed
+    return [p for i, p in enumerate(placed) if i not in strays]
 
 
 def split_by_filter(placed: Sequence[PlacedFrame], run: Run) -> dict[str, list[PlacedFrame]]:

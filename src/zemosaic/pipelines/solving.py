@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from astropy.io import fits
 
 from zemosaic.engine.store import make_key, remember
 from zemosaic.errors import FrameRejected
@@ -14,7 +15,7 @@ from zemosaic.io.catalogue import tycho2
 from zemosaic.io.headers import frame_wcs
 from zemosaic.model.catalogue import Catalogue
 from zemosaic.model.celestial import CelestialWcs
-from zemosaic.model.frame import Frame
+from zemosaic.model.frame import Frame, PointingHint
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.star_field import StarField
 from zemosaic.model.tan_sip import TanSip
@@ -24,14 +25,39 @@ from zemosaic.settings import Settings, SolveSettings
 from zemosaic.stages.refine import Refined, refine
 from zemosaic.stages.solve import Solution, solve_field
 from zemosaic.stages.solve_check import check_wcs, hint_from_wcs
-from zemosaic.stages.solve_ties import session_reading, tie_frames
+from zemosaic.stages.solve_ties import register_frames, session_reading, tie_frames
 
-__all__ = ["solve_frames", "trust_headers"]
+__all__ = ["Place", "register_by_stars", "solve_frames", "trust_headers"]
 
 
 _KEEP = {"right", "unknown"}
 _MAX_STARS = 200
 _PROBES = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Where a frame is.
+
+    Attributes
+    ----------
+    header : astropy.io.fits.Header
+        WCS cards; TAN-SIP unless they are those of the frame's own header.
+    wcs : CelestialWcs
+        The same.
+    how : str
+        "header" (kept), "header, unchecked", "solved", "tied" (to solved frames) or "registered" (to each other).
+    n_stars : int
+        Stars that hold the frame: shared with other frames or the catalogue; 0 where none was asked.
+    rms_px : float
+        Distance per coordinate of its stars from their common places; NaN where it shares none.
+    """
+
+    header: fits.Header
+    wcs: CelestialWcs
+    how: str
+    n_stars: int = 0
+    rms_px: float = float("nan")
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +69,7 @@ class _Candidate:
     wcs: CelestialWcs | None = None
     verdict: str = "none"
     solution: Solution | None = None
+    how: str = "solved"
     reason: str = ""
 
     @property
@@ -51,21 +78,68 @@ class _Candidate:
         return self.wcs if self.verdict in _KEEP else None
 
 
-def trust_headers(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[CelestialWcs | None]:
+def trust_headers(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[Place | None]:
     """The WCS of each header, unchecked; frames without one are announced."""
-    found: list[CelestialWcs | None] = []
+    found: list[Place | None] = []
     for item in frames:
         run.cancel.check()
         try:
-            found.append(frame_wcs(item.frame))
+            found.append(_kept(item.frame, frame_wcs(item.frame), "header, unchecked"))
         except FrameRejected as problem:
             run.leave_out(item.frame, problem)
             found.append(None)
     return found
 
 
-def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[CelestialWcs | None]:
-    """A WCS for every frame that can have one; the others are announced with the reason.
+def register_by_stars(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[Place | None]:
+    """Places on a plane of their own: frames registered to each other by the stars they share, and refined together.
+
+    The plane is none of the sky's: about RA 0, Dec 0, with one arcsecond a pixel of the frame with the most stars.
+    """
+    run.clock.start("register", len(frames))
+    fields = [_star_field(item.frame, item.measured, None) for item in frames]
+    plates = register_frames(fields, settings.solve)
+    found = {k: plate for k, plate in enumerate(plates) if plate is not None}
+    for item, plate in zip(frames, plates, strict=True):
+        if plate is None:
+            n_stars = len(item.measured.stars)
+            run.leave_out(
+                item.frame, f"not registered: the other frames do not show the pattern of its {n_stars} stars"
+            )
+    places: list[Place | None] = [None] * len(frames)
+    summary = ""
+    if found:
+        # Without a catalogue a distortion cannot be told from a bend of the common plane.
+        linear = settings.refine.model_copy(update={"distortion_order": 1})
+        refined = refine([fields[k] for k in found], list(found.values()), None, linear)
+        summary = _coincidence(refined)
+        for row, k in enumerate(found):
+            places[k] = _solved(frames[k].frame, refined, row, "registered")
+    run.clock.end("register", f"{len(found)} frames of {len(frames)} to each other{summary}")
+    return places
+
+
+def _kept(frame: Frame, wcs: CelestialWcs, how: str) -> Place:
+    """The place that a frame's own header gives."""
+    return Place(fits.Header.fromstring(frame.wcs_cards or ""), wcs, how)
+
+
+def _solved(frame: Frame, refined: Refined, row: int, how: str) -> Place:
+    """The place of a plate that was refined."""
+    header = refined.plates[row].header(frame.shape)
+    wcs = CelestialWcs.from_header(header, frame.shape)
+    return Place(header, wcs, how, int(refined.n_ties[row]), float(refined.rms_px[row]))
+
+
+def _coincidence(refined: Refined) -> str:
+    """How well stars coincide, for a summary line."""
+    if not np.isfinite(refined.rms_px).any():
+        return ""
+    return f", stars coincide to {np.nanmedian(refined.rms_px):.2f} px"
+
+
+def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[Place | None]:
+    """A place for every frame that can have one; the others are announced with the reason.
 
     A header WCS is kept when the frame's stars agree with it, or are too few to tell. Frames without one, or with
     a wrong one, are solved with the packaged catalogue, then tied to their solved neighbours, and
@@ -103,23 +177,27 @@ def _tell_readings(candidates: Sequence[_Candidate], run: Run) -> None:
         run.notice("header positions read as " + ", ".join(f"{name} ({n} frames)" for name, n in readings.items()))
 
 
-def _check_header(frame: Frame, found: Measurements, catalogue: Catalogue) -> _Candidate:
-    """What the stars say of a frame's header WCS, if it has one."""
+def _star_field(frame: Frame, found: Measurements, hint: PointingHint | None) -> StarField:
+    """A frame's brightest stars."""
     stars = found.stars
     total = stars.flux.sum(axis=0).astype(float)
     order = np.argsort(-total, kind="stable")[:_MAX_STARS]
-    xy, flux = np.stack([stars.x, stars.y], axis=1)[order], total[order]
+    xy = np.stack([stars.x, stars.y], axis=1)[order]
+    return StarField(xy, total[order], frame.shape, hint, frame.epoch_year, frame.camera)
+
+
+def _check_header(frame: Frame, found: Measurements, catalogue: Catalogue) -> _Candidate:
+    """What the stars say of a frame's header WCS, if it has one."""
+    field = _star_field(frame, found, frame.hint)
     try:
         wcs = frame_wcs(frame)
     except FrameRejected as problem:
-        field = StarField(xy, flux, frame.shape, frame.hint, frame.epoch_year, frame.camera)
         return _Candidate(frame, field, reason=str(problem))
-    check = check_wcs(wcs, xy, flux, catalogue)
-    field = StarField(xy, flux, frame.shape, hint_from_wcs(wcs), frame.epoch_year, frame.camera)
+    check = check_wcs(wcs, field.xy, field.flux, catalogue)
     reason = f"the WCS in its header is {check.verdict}"
     if check.verdict == "shifted":
         reason += f" by {np.hypot(*check.shift_arcsec):.0f} arcsec"
-    return _Candidate(frame, field, wcs, verdict=check.verdict, reason=reason)
+    return _Candidate(frame, replace(field, hint=hint_from_wcs(wcs)), wcs, verdict=check.verdict, reason=reason)
 
 
 def _trust_an_unknown_sky(candidates: Sequence[_Candidate], catalogue: Catalogue, settings: Settings, run: Run) -> None:
@@ -172,28 +250,37 @@ def _tie(candidates: Sequence[_Candidate], settings: SolveSettings) -> None:
             continue
         tied = tie_frames([c.field for c in group], [c.solution for c in group], settings)
         for candidate, solution in zip(group, tied, strict=True):
+            if candidate.solution is None:
+                candidate.how = "tied"
             candidate.solution = solution
 
 
 def _refine(
     candidates: Sequence[_Candidate], catalogue: Catalogue, settings: Settings, run: Run
-) -> tuple[list[CelestialWcs | None], str]:
-    """The final WCS of each frame; frames that keep their header's are not touched."""
-    solved = [c for c in candidates if c.solution is not None]
-    plates: dict[str, TanSip] = {c.frame.id: c.solution.plate for c in solved if c.solution is not None}
-    summary = ""
-    if len(solved) > 1 and settings.refine.distortion_order > 0:
-        order = sorted(solved, key=lambda c: c.frame.id)
-        fields, start = [c.field for c in order], [plates[c.frame.id] for c in order]
-        result = remember(
-            run.store,
-            make_key("refine", fields, start, catalogue.name, settings.refine),
-            lambda: refine(fields, start, catalogue, settings.refine),
-            (Refined, TanSip),
-        )
-        plates = {c.frame.id: plate for c, plate in zip(order, result.plates, strict=True)}
-        if np.isfinite(result.rms_px).any():
-            summary = f", stars coincide to {np.nanmedian(result.rms_px):.2f} px"
-    return [
-        c.header or (plates[c.frame.id].celestial(c.frame.shape) if c.frame.id in plates else None) for c in candidates
-    ], summary
+) -> tuple[list[Place | None], str]:
+    """The final place of each frame; frames that keep their header's are not touched."""
+    places: list[Place | None] = []
+    for c in candidates:
+        place = None
+        if c.header is not None:
+            place = _kept(c.frame, c.header, "header" if c.verdict == "right" else "header, unchecked")
+        elif c.solution is not None:
+            plate = c.solution.plate
+            header, wcs = plate.header(c.frame.shape), plate.celestial(c.frame.shape)
+            rms_px = c.solution.rms_arcsec / plate.scale_arcsec
+            place = Place(header, wcs, c.how, c.solution.n_matched, rms_px)
+        places.append(place)
+    solved = [(k, c, c.solution.plate) for k, c in enumerate(candidates) if c.solution is not None]
+    if len(solved) < 2 or settings.refine.distortion_order == 0:
+        return places, ""
+    solved.sort(key=lambda item: item[1].frame.id)
+    fields, plates = [c.field for _, c, _ in solved], [plate for _, _, plate in solved]
+    refined = remember(
+        run.store,
+        make_key("refine", fields, plates, catalogue.name, settings.refine),
+        lambda: refine(fields, plates, catalogue, settings.refine),
+        (Refined, TanSip),
+    )
+    for row, (k, c, _) in enumerate(solved):
+        places[k] = _solved(c.frame, refined, row, c.how)
+    return places, _coincidence(refined)

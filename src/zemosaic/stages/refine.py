@@ -83,7 +83,7 @@ class _Ties:
 
 
 def refine(
-    fields: Sequence[StarField], plates: Sequence[TanSip], catalogue: Catalogue, settings: RefineSettings
+    fields: Sequence[StarField], plates: Sequence[TanSip], catalogue: Catalogue | None, settings: RefineSettings
 ) -> Refined:
     """Adjust the plates of all frames together.
 
@@ -93,8 +93,9 @@ def refine(
         Star lists; `camera` and `shape` tell which frames share a distortion.
     plates : sequence of TanSip
         Start: good to about 3 pixels, or 10 against the catalogue.
-    catalogue : Catalogue
-        Ties the whole to the sky.
+    catalogue : Catalogue or None
+        Ties the whole to the sky; without one the frames are tied to each other alone, and the mean of their places
+        stays where it was.
     settings : RefineSettings
 
     Returns
@@ -114,7 +115,10 @@ def refine(
         raise ValueError(f"{len(fields)} star lists for {len(plates)} plates")
     state = start_state(fields, plates, settings.distortion_order)
     detections = _detections(fields, settings.max_stars)
-    sky = _catalogue_over(fields, plates, catalogue)
+    nothing = np.zeros(0)
+    sky = CatalogueStars(nothing, nothing, nothing, 1.0)
+    if catalogue is not None:
+        sky = _catalogue_over(fields, plates, catalogue)
     for group_px, catalogue_px, n_weights in _ROUNDS:
         ties = _tie(state, detections, sky, group_px, catalogue_px)
         noise = Noise.start(len(ties.row), len(ties.known_star), 0.3 * state.scale_arcsec, sky.error_arcsec)

@@ -241,8 +241,8 @@ def register_frames(fields: Sequence[StarField], settings: SolveSettings) -> lis
     list of TanSip or None
         None where a frame shares too few stars with the others.
     """
-    if not fields:
-        return []
+    if max((len(field.xy) for field in fields), default=0) < settings.min_matches:
+        return [None] * len(fields)
     reference = max(range(len(fields)), key=lambda k: len(fields[k].xy))
     height, width = fields[reference].shape
     plate = TanSip(0.0, 0.0, ((width - 1) / 2, (height - 1) / 2), np.diag([-1.0, 1.0]) / 3600)
