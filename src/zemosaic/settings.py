@@ -29,6 +29,7 @@ __all__ = [
     "Settings",
     "SolveSettings",
     "StackSettings",
+    "SurveySettings",
     "TileSettings",
     "WarpSettings",
     "load_settings",
@@ -60,7 +61,6 @@ class InputSettings(_Stage):
     )
 
 
-class GridSettings(_Stage):
 class CalibrateSettings(_Stage):
     """Darks, biases and flats of raw frames."""
 
@@ -74,6 +74,7 @@ class CalibrateSettings(_Stage):
     bad_pixels: str = Field("", description="FITS image of the sensor that is not 0 at bad pixels.")
 
 
+class GridSettings(_Stage):
     """The output grid."""
 
     projection: str = Field("TAN", description="Projection code: TAN, SIN, ZEA, STG, CAR, ...")
@@ -275,6 +276,21 @@ class TileSettings(_Stage):
         return self
 
 
+class SurveySettings(_Stage):
+    """Mode grid: the mosaic is cut into tiles, which are stacked, matched and blended."""
+
+    tile_fields: float = Field(1.0, ge=0.1, le=20, description="Side of a tile, in sides of a frame's field.")
+    overlap: float = Field(0.12, ge=0.02, le=0.5, description="Share of a tile's side in common with the next.")
+    equalize_rgb: Literal["off", "offset", "gain"] = Field(
+        "off",
+        description="Bring the three colours of each tile to one sky level: offset keeps the colours of stars, gain "
+        "changes them; off for science.",
+    )
+    blend: Literal["pyramid", "feather"] = Field(
+        "pyramid", description="How overlaps are blended: octave by octave, or linearly."
+    )
+
+
 class OutputSettings(_Stage):
     """What is written."""
 
@@ -289,6 +305,7 @@ class Settings(_Stage):
     """All settings of a run."""
 
     input: InputSettings = InputSettings()
+    calibrate: CalibrateSettings = CalibrateSettings()
     grid: GridSettings = GridSettings()
     measure: MeasureSettings = MeasureSettings()
     quality: QualitySettings = QualitySettings()
@@ -298,6 +315,7 @@ class Settings(_Stage):
     warp: WarpSettings = WarpSettings()
     stack: StackSettings = StackSettings()
     tiles: TileSettings = TileSettings()
+    survey: SurveySettings = SurveySettings()
     output: OutputSettings = OutputSettings()
 
 
@@ -305,7 +323,6 @@ def _known_keys() -> dict[str, list[str]]:
     return {
         stage: list(field.annotation.model_fields)  # type: ignore[union-attr]
         for stage, field in Settings.model_fields.items()
-    calibrate: CalibrateSettings = CalibrateSettings()
     }
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "Finish",
     "MadeMosaics",
     "MosaicGroup",
+    "Stack",
     "clear_frames",
     "grid_facts",
     "plan_sky",
@@ -47,6 +48,13 @@ Correct = Callable[[Sequence[PlacedFrame]], tuple[Corrections, Sequence[PlacedFr
 
 Finish = Callable[[MosaicFile, Sequence[PatchInput]], None]
 """Changes planes of a mosaic that has been stacked, before its preview is made and it gets its name."""
+
+Stack = Callable[
+    [Sequence[PlacedFrame], Sequence[PatchInput], float, MosaicFile, Sequence[str]],
+    dict[str, Any],
+]
+"""Fills the named planes of a mosaic in another way than `stack_onto_grid`: frames, the same as the patch task needs
+them, and the width of their stars come in, figures for the report go out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +94,7 @@ def write_mosaics(
     settings: Settings,
     run: Run,
     finish: Finish | None = None,
+    stack: Stack | None = None,
 ) -> MadeMosaics:
     """Correct and stack the frames of each filter onto one grid.
 
@@ -99,6 +108,8 @@ def write_mosaics(
         Where to, from where, with what.
     finish : callable, optional
         See `Finish`.
+    stack : callable, optional
+        See `Stack`.
 
     Raises
     ------
@@ -110,7 +121,9 @@ def write_mosaics(
         tag = f"_{label}" if len(frames_by_filter) > 1 else ""
         try:
             corrections, chosen = correct(group)
-            files, used, figures = _write_mosaic(out, tag, chosen, corrections, grid, settings, source, run, finish)
+            files, used, figures = _write_mosaic(
+                out, tag, chosen, corrections, grid, settings, source, run, finish, stack
+            )
         except NothingToDo as problem:
             if len(frames_by_filter) == 1:
                 raise
@@ -166,6 +179,7 @@ def _write_mosaic(
     source: CleanSource,
     run: Run,
     finish: Finish | None,
+    stack: Stack | None,
 ) -> tuple[dict[str, Path], frozenset[str], dict[str, Any]]:
     """One filter's mosaic with its picture; which frames it holds; its figures."""
     inputs = plan_inputs(frames, corrections.scales, grid, settings, run)
@@ -180,8 +194,11 @@ def _write_mosaic(
     partial = out / WORK_FOLDER / f"mosaic{tag}.fits.partial"
     with MosaicFile(paths["mosaic"], grid.wcs, planes, cards, history, partial=partial, resume=True) as file:
         names = [plane.name for plane in planes]
-        ledger = open_ledger(file, planes, inputs, fwhm_px, settings, source, run)
-        figures = stack_onto_grid(inputs, fwhm_px, grid, settings, source, file, names, run, ledger)
+        if stack is not None:
+            figures = stack(frames, inputs, fwhm_px, file, names)
+        else:
+            ledger = open_ledger(file, planes, inputs, fwhm_px, settings, source, run)
+            figures = stack_onto_grid(inputs, fwhm_px, grid, settings, source, file, names, run, ledger)
         if finish is not None:
             finish(file, inputs)
         if settings.output.preview:

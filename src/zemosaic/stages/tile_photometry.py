@@ -291,13 +291,15 @@ def apply_tile_photometric_scaling(tile: AnyArray, gains: npt.ArrayLike, offsets
     return out
 
 
-def choose_reference_tile(tiles: Sequence[TilePhotometryInfo], n_overlaps: Sequence[int]) -> int | None:
+def choose_reference_tile(
+    tiles: Sequence[TilePhotometryInfo], n_overlaps: Sequence[int] | npt.NDArray[np.int64]
+) -> int | None:
     """Index of a healthy tile to start from: well covered, with a range of values, most overlaps, most central.
 
     Parameters
     ----------
     tiles : sequence of TilePhotometryInfo
-    n_overlaps : sequence of int
+    n_overlaps : sequence of int, or ndarray
         Neighbours of each tile.
 
     Returns

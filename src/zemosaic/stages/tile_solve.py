@@ -74,6 +74,7 @@ def solve_tiles(
     shape: tuple[int, int],
     settings: MatchSettings,
     graph: OverlapGraph,
+    reference: int | None = None,
 ) -> TileSolution:
     """Gains and surfaces of all tiles, with the frames' solve and its gauge.
 
@@ -89,6 +90,8 @@ def solve_tiles(
         Order of the surfaces and spacing of the sky nodes; responses are not solved for.
     graph : OverlapGraph
         Its edges give the gains to start from.
+    reference : int, optional
+        A healthy tile, whose gain starts from 1.
 
     Returns
     -------
@@ -103,7 +106,8 @@ def solve_tiles(
         _LOG.info("[GRID] Photometry: tile %d: no valid pixels, scaling disabled", graph.tile_ids[i])
     if len(kept) > 1:
         centre = Box.of_shape(shape)
-        start = graph.relative_gains()[known]
+        start = graph.relative_gains()
+        start = start[known] / (1 if reference is None else start[reference])
         found = match(
             kept,
             [flat_plane(boxes[i]) for i in known],
