@@ -215,7 +215,7 @@ class TileSettings(_Stage):
     """Master tiles: stacks of frames that point alike."""
 
     group: str = Field(
-        "0.5",
+        "0.25",
         description="Frames within this share of a field (its shorter side) of one pointing make a tile; after commas "
         "what else splits groups: night, filter, mount, angle.",
     )

@@ -86,9 +86,9 @@ def build(
     config: Path | None,
     assign: list[str],
     header: Path | None,
-    masters: Mapping[str, Path | None],
     solution: Path | None,
     frames: Path | None = None,
+    masters: Mapping[str, Path | None],
     ram: str,
     workers: int,
     keep_warps: Path | None,
@@ -99,7 +99,7 @@ def build(
     """Make a mosaic."""
     if mode not in MODES:
         raise SettingError(f"mode '{mode}' is not one of {', '.join(MODES)}")
-    settings = _load(config, assign, header, frames)
+    settings = _load(config, assign, header=header, frames=frames, **masters)
     options = RunOptions(workers, parse_bytes(ram) if ram else 0, fresh, yes, keep_warps)
     from zemosaic.pipelines.direct import build_direct
 
@@ -111,13 +111,13 @@ def build(
 
 
 def match(
-    masters: Mapping[str, Path | None],
     inputs: list[Path],
     out: Path,
     *,
     config: Path | None,
     assign: list[str],
     header: Path | None,
+    masters: Mapping[str, Path | None],
     ram: str,
     workers: int,
     fresh: bool,
@@ -127,6 +127,12 @@ def match(
     """Solve gains and surfaces only."""
     settings = _load(config, assign, header=header, **masters)
     from zemosaic.pipelines.direct import match_only
+
+    with _watched(RunOptions(workers, parse_bytes(ram) if ram else 0, fresh, yes), as_json) as run:
+        paths = match_only(inputs, out, settings, run)
+    _tell(paths, as_json)
+
+
 def solve(
     inputs: list[Path],
     folder: Path | None,
@@ -154,12 +160,6 @@ def solve(
             fit = f"  {row['n_stars']} stars, {row['rms_px'] or 0:.2f} px" if row["n_stars"] else ""
             place = f"{row['ra_deg']:.5f} {row['dec_deg']:+.5f}  {row['scale_arcsec']:.4f} arcsec"
             print(f"{row['name']}  {row['how']}  {place}  {row['rotation_deg']:+.2f} deg{mirrored}{fit}")
-
-
-
-    with _watched(RunOptions(workers, parse_bytes(ram) if ram else 0, fresh, yes), as_json) as run:
-        paths = match_only(inputs, out, settings, run)
-    _tell(paths, as_json)
 
 
 def scan(inputs: list[Path], *, config: Path | None, assign: list[str], as_json: bool) -> None:

@@ -108,10 +108,10 @@ def mosaic_cards(
     stack = settings.stack
     history = [
         f"zemosaic: {len(frames)} frames onto one {grid.shape[1]} x {grid.shape[0]} grid",
+        f"places: {PLACES[settings.solve.method]}",
         f"match: {matched}",
         f"warp: {settings.warp.kernel}, taper {settings.warp.taper_px:g} px",
         f"stack: {stack.method}, kappa {stack.kappa_low:g} {stack.kappa_high:g}",
-        f"places: {PLACES[settings.solve.method]}",
     ]
     return cards, history
 
