@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit
+import scipy
 
 __all__ = ["MIN_SPREAD_COUNT", "esd_critical", "spread_table", "trimmed_variance"]
 
@@ -42,7 +42,7 @@ def spread_table(n_max: int) -> npt.NDArray[np.float32]:
     """
     k = np.arange(MIN_SPREAD_COUNT, n_max + 1)
     table = np.zeros(n_max + 1, np.float32)
-    table[MIN_SPREAD_COUNT:] = -0.5 / ndtri((k // 5 + 1 - 0.375) / (k + 0.25))
+    table[MIN_SPREAD_COUNT:] = -0.5 / scipy.special.ndtri((k // 5 + 1 - 0.375) / (k + 0.25))
     return _frozen(table)
 
 
@@ -69,9 +69,9 @@ def esd_critical(n_max: int, significance: float) -> npt.NDArray[np.float64]:
     critical = np.full((2, n_max + 1), np.inf)
     left = m[3:]
     tail = significance / (2 * left)
-    t = -stdtrit(left - 2, tail)
+    t = -scipy.special.stdtrit(left - 2, tail)
     critical[0, 3:] = (left - 1) * t / np.sqrt((left - 2 + t * t) * left)
-    critical[1, 3:] = -ndtri(tail)
+    critical[1, 3:] = -scipy.special.ndtri(tail)
     return _frozen(critical)
 
 
@@ -96,7 +96,7 @@ def trimmed_variance(n_max: int, n_low: int, n_high: int) -> npt.NDArray[np.floa
     """
     k = np.arange(n_low + n_high + 1, n_max + 1, dtype=float)
     a, b = n_low / k, n_high / k
-    za, zb = ndtri(a), -ndtri(b)
+    za, zb = scipy.special.ndtri(a), -scipy.special.ndtri(b)
     pa, pb = (np.exp(-z * z / 2) / np.sqrt(2 * np.pi) for z in (za, zb))
     cut_a, cut_b = (np.where(np.isfinite(z), z, 0.0) for z in (za, zb))
     mean = a * cut_a + pa - pb + b * cut_b

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter
+import scipy
 
 from zemosaic.model.box import Box
 
@@ -120,7 +120,11 @@ def _shared(tile: CoarseTile, number: F8, sigma_cells: float, seen: Flags | None
     """Cells of a tile in which others contribute, too; no cell at all where they are too few."""
     part = tile.box.slices
     others = number[part] - tile.seen
-    smooth = gaussian_filter(np.minimum(others, 1), sigma_cells, mode="constant") if sigma_cells > 0 else others
+    smooth = (
+        scipy.ndimage.gaussian_filter(np.minimum(others, 1), sigma_cells, mode="constant")
+        if sigma_cells > 0
+        else others
+    )
     shared = tile.seen & (others > 0) & (smooth > OVERLAP_SHARE)
     if seen is not None:
         shared &= seen[part]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
+import scipy
 
 from zemosaic.kernels import mesh
 from zemosaic.kernels.peaks import SMOOTHED_NOISE, find_peaks, mark_objects, smooth
@@ -212,7 +212,7 @@ def _blended(x: F8, y: F8, brightness: F8, width: float) -> npt.NDArray[np.bool_
     blended = np.zeros(len(x), bool)
     if len(x) < 2:
         return blended
-    pairs = cKDTree(np.column_stack([x, y])).query_pairs(4.5 * width, output_type="ndarray")
+    pairs = scipy.spatial.cKDTree(np.column_stack([x, y])).query_pairs(4.5 * width, output_type="ndarray")
     a, b = np.concatenate([pairs, pairs[:, ::-1]]).T
     near = np.hypot(x[a] - x[b], y[a] - y[b]) < 2.5 * width
     spill = np.where(near, 1.0, 0.01) * brightness[b]

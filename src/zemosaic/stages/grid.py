@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 from astropy.wcs import WCS
-from scipy.spatial import ConvexHull, QhullError
 
 from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.model.box import Box
@@ -174,8 +174,8 @@ def _rotation_deg(text: str, ra: Array, dec: Array, center: tuple[float, float])
     x, y = make_wcs(center, 1.0, (1, 1)).sky_to_pixel(ra, dec)
     points = np.stack([x, y], axis=1)[np.isfinite(x) & np.isfinite(y)]
     try:
-        hull = points[ConvexHull(points).vertices]
-    except QhullError:
+        hull = points[scipy.spatial.ConvexHull(points).vertices]
+    except scipy.spatial.QhullError:
         return 0.0
     # The smallest box has a side along an edge of the hull (Freeman & Shapira 1975).
     edges = np.diff(hull, axis=0, append=hull[:1])

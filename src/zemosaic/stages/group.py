@@ -8,7 +8,7 @@ from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
+import scipy
 
 from zemosaic.errors import SettingError
 from zemosaic.model.celestial import CelestialWcs, unit_vectors
@@ -185,7 +185,7 @@ def _shorter_side_deg(wcs: CelestialWcs) -> float:
 def _by_pointing(vectors: Array, radius_rad: float) -> list[Ints]:
     """Rows of each group, in the order of the rows."""
     chord = 2 * np.sin(radius_rad / 2)
-    tree = cKDTree(vectors)
+    tree = scipy.spatial.cKDTree(vectors)
     crowd = tree.query_ball_point(vectors, chord, return_length=True)
     free = np.ones(len(vectors), bool)
     founders = []
@@ -193,7 +193,7 @@ def _by_pointing(vectors: Array, radius_rad: float) -> list[Ints]:
         if free[row]:
             founders.append(row)
             free[tree.query_ball_point(vectors[row], chord)] = False
-    nearest = cKDTree(vectors[founders]).query(vectors)[1]
+    nearest = scipy.spatial.cKDTree(vectors[founders]).query(vectors)[1]
     parts = [np.flatnonzero(nearest == k) for k in range(len(founders))]
     return _join_small([part for part in parts if len(part)], vectors, 2 * chord)
 

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array, csc_array, csr_array, dia_array, diags_array, kron
-from scipy.sparse.linalg import SuperLU, splu
+import scipy
 
 from zemosaic.kernels import nodes as kernel
 from zemosaic.model.photometry import n_terms
@@ -46,7 +45,7 @@ class Normals:
     rhs_own: F8
     stencil: F8
     rhs_sky: F8
-    bending: csr_array
+    bending: scipy.sparse.csr_array
 
     def apply(self, x: F8) -> F8:
         """Schur matrix times x."""
@@ -68,11 +67,13 @@ class Normals:
         kernel.recover_surfaces(sky, self.local_start, self.local_nodes, self.cross, self.own_inverse, rhs_own, out)
         return out
 
-    def coarse(self, factor: int) -> tuple[SuperLU, csr_array]:
+    def coarse(self, factor: int) -> tuple[scipy.sparse.linalg.SuperLU, scipy.sparse.csr_array]:
         """Factorised Schur matrix on coarse nodes, and the splines that lead from them to the fine ones."""
         ny, nx = len(self.rhs_sky) // self.nx, self.nx
         spline = _spline_weights(factor)
-        splines = csr_array(kron(_splines_1d(ny, factor, spline), _splines_1d(nx, factor, spline)))
+        splines = scipy.sparse.csr_array(
+            scipy.sparse.kron(_splines_1d(ny, factor, spline), _splines_1d(nx, factor, spline))
+        )
         coarse_nx, size = (nx - 1) // factor + 3, splines.shape[1]
         args = (nx, factor, coarse_nx, size, spline, self.local_start, self.local_nodes, self.cross, self.own_inverse)
         none = np.empty(0, np.int32)
@@ -83,20 +84,22 @@ class Normals:
         diagonal = sky.diagonal()
         # A hair on the diagonal: coarse nodes without blocks, and modes that only round-off would decide.
         lift = np.where(diagonal > 0, 1e-12 * diagonal, 1.0)
-        matrix = sky - coo_array((values, (rows, cols)), shape=(size, size)) + diags_array(lift)
+        matrix = (
+            sky - scipy.sparse.coo_array((values, (rows, cols)), shape=(size, size)) + scipy.sparse.diags_array(lift)
+        )
         return _factorise(matrix), splines
 
-    def sky_alone(self) -> SuperLU:
+    def sky_alone(self) -> scipy.sparse.linalg.SuperLU:
         """Factorised sky matrix with all surfaces held: the same answer but for what surfaces can mimic."""
         return _factorise(self._sky_matrix())
 
-    def _sky_matrix(self) -> csr_array:
+    def _sky_matrix(self) -> scipy.sparse.csr_array:
         size, nx = len(self.rhs_sky), self.nx
         offsets = [(s % 3 - 1) + (s // 3 - 1) * nx for s in range(9)]
         # diags_array wants column j of diagonal `offset` at position j; the stencil stores it at its row.
         columns = [np.roll(self.stencil[:, s], offset) for s, offset in enumerate(offsets)]
-        stencil: Any = dia_array((np.array(columns, float), offsets), shape=(size, size))
-        return csr_array(stencil + self.bending)
+        stencil: Any = scipy.sparse.dia_array((np.array(columns, float), offsets), shape=(size, size))
+        return scipy.sparse.csr_array(stencil + self.bending)
 
 
 class BackgroundSystem:
@@ -119,9 +122,9 @@ class BackgroundSystem:
         self._local = table.local_nodes()
         self._factor = _coarse_factor(table)
         self._bending = _bending_matrix(table.nodes.shape)
-        self._coarse: tuple[SuperLU, csr_array, csr_array] | None = None
+        self._coarse: tuple[scipy.sparse.linalg.SuperLU, scipy.sparse.csr_array, scipy.sparse.csr_array] | None = None
         self._normals: Normals | None = None
-        self._sky_alone: SuperLU | None = None
+        self._sky_alone: scipy.sparse.linalg.SuperLU | None = None
 
     def load(self, value: F4, weight: F4, prior: F8, centre: F8, bend_sd: float, *, renew: bool = True) -> None:
         """Set the data, and precision and centre of every coefficient's prior, shape (images, k).
@@ -143,13 +146,13 @@ class BackgroundSystem:
             value,
             weight,
             prior,
-            csr_array(self._bending / bend_sd**2),
+            scipy.sparse.csr_array(self._bending / bend_sd**2),
         )
         self._normals.rhs_own += prior * centre
         if renew:
             self._sky_alone = self._normals.sky_alone()
             factor, splines = self._normals.coarse(self._factor)
-            self._coarse = factor, splines, csr_array(splines.T)
+            self._coarse = factor, splines, scipy.sparse.csr_array(splines.T)
 
     def solve(self, start: F8) -> tuple[F8, F8]:
         """Sky at the nodes (flat) and surfaces (images, k) for the loaded data, from a first guess of the sky."""
@@ -214,7 +217,7 @@ class BackgroundSystem:
 
 def _build(
     table: BlockTable, local: tuple[Ints, Int4], order: int, extra: F4, value: F4, weight: F4, prior: F8,
-    bending: csr_array,
+    bending: scipy.sparse.csr_array,
 ) -> Normals:  # fmt: skip
     n, k = prior.shape
     local_start, local_nodes = local
@@ -237,15 +240,19 @@ def _coarse_factor(table: BlockTable) -> int:
     return max(round(typical / 3), 2)
 
 
-def _bending_matrix(shape: tuple[int, int]) -> csr_array:
+def _bending_matrix(shape: tuple[int, int]) -> scipy.sparse.csr_array:
     """Sum of squared second differences along rows and columns of the nodes, as a quadratic form."""
     along = []
     for n in shape:
-        d = diags_array([1.0, -2.0, 1.0], offsets=[0, 1, 2], shape=(max(n - 2, 0), n))
+        d = scipy.sparse.diags_array([1.0, -2.0, 1.0], offsets=[0, 1, 2], shape=(max(n - 2, 0), n))
         along.append(d.T @ d)
-    eye_y, eye_x = diags_array(np.ones(shape[0])), diags_array(np.ones(shape[1]))
+    eye_y, eye_x = scipy.sparse.diags_array(np.ones(shape[0])), scipy.sparse.diags_array(np.ones(shape[1]))
     # A hair of plain ridge: a grid of two nodes, or an image of one block, has no second difference to hold it.
-    return csr_array(kron(eye_y, along[1]) + kron(along[0], eye_x) + 1e-9 * diags_array(np.ones(shape[0] * shape[1])))
+    return scipy.sparse.csr_array(
+        scipy.sparse.kron(eye_y, along[1])
+        + scipy.sparse.kron(along[0], eye_x)
+        + 1e-9 * scipy.sparse.diags_array(np.ones(shape[0] * shape[1]))
+    )
 
 
 def _spline_weights(factor: int) -> F8:
@@ -254,15 +261,20 @@ def _spline_weights(factor: int) -> F8:
     return np.stack([(1 - u) ** 2 / 2, (1 + 2 * u - 2 * u**2) / 2, u**2 / 2], axis=1)
 
 
-def _splines_1d(n: int, factor: int, spline: F8) -> coo_array:
+def _splines_1d(n: int, factor: int, spline: F8) -> scipy.sparse.coo_array:
     at = np.arange(n)
     rows, cols = np.repeat(at, 3), (at[:, None] // factor + np.arange(3)).ravel()
-    return coo_array((spline[at % factor].ravel(), (rows, cols)), shape=(n, (n - 1) // factor + 3))
+    return scipy.sparse.coo_array((spline[at % factor].ravel(), (rows, cols)), shape=(n, (n - 1) // factor + 3))
 
 
-def _factorise(matrix: csr_array) -> SuperLU:
+def _factorise(matrix: scipy.sparse.csr_array) -> scipy.sparse.linalg.SuperLU:
     """Sparse factors of a symmetric positive matrix, ordered and pivoted as one."""
-    return splu(csc_array(matrix), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    return scipy.sparse.linalg.splu(
+        scipy.sparse.csc_array(matrix),
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0.0,
+        options={"SymmetricMode": True},
+    )
 
 
 def _dot(a: F8, b: F8) -> float:

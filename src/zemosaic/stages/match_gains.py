@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from zemosaic.kernels import ties as kernel
 from zemosaic.model.photometry import n_terms, surface_basis
@@ -289,10 +288,10 @@ class _Solver:
         return GainSolution(gain, error, response, component, counted, self.floor)
 
     def _components(self) -> Ints:
-        graph = coo_array(
+        graph = scipy.sparse.coo_array(
             (np.ones(len(self.image), np.int8), (self.image, self.n + self.star)), shape=(self.n + self.n_stars,) * 2
         )
-        label = connected_components(graph, directed=False)[1][: self.n]
+        label = scipy.sparse.csgraph.connected_components(graph, directed=False)[1][: self.n]
         return np.unique(label, return_inverse=True)[1].astype(np.int64)
 
     def _gain_errors(self, weight: F8, component: Ints) -> F8:

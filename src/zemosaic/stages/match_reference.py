@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter, map_coordinates
+import scipy
 
 from zemosaic.model.celestial import CelestialWcs
 from zemosaic.model.sky import SkyGrid
@@ -69,7 +69,7 @@ def reference_on_nodes(reference: ReferenceSky, grid: SkyGrid, nodes: SkyNodes, 
     x, y = reference.wcs.sky_to_pixel(*grid.wcs.pixel_to_sky(*nodes.positions()))
     seen = np.isfinite(x) & np.isfinite(y)
     at = [np.where(seen, y, -10), np.where(seen, x, -10)]
-    return np.asarray(map_coordinates(np.asarray(data, float), at, order=1, cval=np.nan))
+    return np.asarray(scipy.ndimage.map_coordinates(np.asarray(data, float), at, order=1, cval=np.nan))
 
 
 def fit_reference(sky: F8, depth: F8, reference: F8, modes: SlowModes, resolution_nodes: float) -> ReferenceFit | None:
@@ -118,8 +118,8 @@ def fit_reference(sky: F8, depth: F8, reference: F8, modes: SlowModes, resolutio
 
 
 def _blur(values: F8, usable: npt.NDArray[np.bool_], sigma: float) -> F8:
-    share = gaussian_filter(usable.astype(float), sigma, mode="constant")
-    return np.asarray(gaussian_filter(values, sigma, mode="constant") / np.maximum(share, 1e-9))
+    share = scipy.ndimage.gaussian_filter(usable.astype(float), sigma, mode="constant")
+    return np.asarray(scipy.ndimage.gaussian_filter(values, sigma, mode="constant") / np.maximum(share, 1e-9))
 
 
 def _tile_means(quantities: F8, usable: npt.NDArray[np.bool_], size: int) -> F8:

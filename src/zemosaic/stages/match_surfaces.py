@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import uniform_filter
+import scipy
 
 from zemosaic.kernels import nodes as kernel
 from zemosaic.model.photometry import n_terms, surface_basis
@@ -264,7 +264,10 @@ def _structure(table: BlockTable, residual: F4, error: F4, before: F8) -> F8:
     floor = float(np.median(some[some > 0])) ** 2 if (some > 0).any() else 0.0
     kernel.cell_excess(table.cell, residual, error, before.ravel(), floor, count, excess)
     count, excess = count.reshape(table.nodes.shape), excess.reshape(table.nodes.shape)
-    count, excess = uniform_filter(count, 3, mode="constant"), uniform_filter(excess, 3, mode="constant")
+    count, excess = (
+        scipy.ndimage.uniform_filter(count, 3, mode="constant"),
+        scipy.ndimage.uniform_filter(excess, 3, mode="constant"),
+    )
     return np.where(count > 0, np.maximum(excess, 0) / np.maximum(count, 1e-9), 0)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
+import scipy
 
 from zemosaic.model.catalogue import Catalogue, CatalogueStars
 from zemosaic.model.celestial import unit_vectors
@@ -168,7 +168,7 @@ def _tie(
     if len(sky):
         there = unit_vectors(sky.ra_deg, sky.dec_deg)
         radius = np.deg2rad(max(catalogue_px * state.scale_arcsec, 4 * sky.error_arcsec) / 3600)
-        known_star, ref, _ = match_nearest(place, cKDTree(there), radius)
+        known_star, ref, _ = match_nearest(place, scipy.spatial.cKDTree(there), radius)
         known_place = there[ref]
     useful = n_seen >= 2
     useful[known_star] = True

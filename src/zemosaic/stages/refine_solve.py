@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array, diags_array
+import scipy
 
 __all__ = ["Change", "Equations", "solve_equations"]
 
@@ -113,14 +113,14 @@ def solve_equations(eq: Equations) -> Change:
     prior = np.zeros((2, matrix.shape[1]))
     prior[0, : n_frames * _N_FRAME] = np.tile(eq.frame_sigma**-2.0, 2 * n_frames)
     prior[1, : n_frames * _N_FRAME] = eq.frame_residual.ravel()
-    normal = csr_array(matrix.T @ matrix + diags_array(prior[0]))
-    coupling = csr_array(matrix.T @ star_matrix)
-    star_root = _block_whitening(csr_array(star_matrix.T @ star_matrix), eq.n_stars, 2, 0)
-    coupling = csr_array(coupling @ star_root)
-    transposed = csr_array(coupling.T)
+    normal = scipy.sparse.csr_array(matrix.T @ matrix + scipy.sparse.diags_array(prior[0]))
+    coupling = scipy.sparse.csr_array(matrix.T @ star_matrix)
+    star_root = _block_whitening(scipy.sparse.csr_array(star_matrix.T @ star_matrix), eq.n_stars, 2, 0)
+    coupling = scipy.sparse.csr_array(coupling @ star_root)
+    transposed = scipy.sparse.csr_array(coupling.T)
     star_target = star_root.T @ (star_matrix.T @ target)
     root = _block_whitening(normal, n_frames, _N_FRAME, n_cameras * k)
-    root_transposed = csr_array(root.T)
+    root_transposed = scipy.sparse.csr_array(root.T)
 
     def reduced(y: Array) -> Array:
         x = root @ y
@@ -155,7 +155,7 @@ def _conjugate_gradients(apply: Callable[[Array], Array], right: Array) -> Array
     return x
 
 
-def _assemble(eq: Equations) -> tuple[csr_array, Array, csr_array]:
+def _assemble(eq: Equations) -> tuple[scipy.sparse.csr_array, Array, scipy.sparse.csr_array]:
     """Weighted matrix of frames and cameras, target, and matrix of stars.
 
     Rows, the same in all: observations, catalogue stars, shears of frames, priors of cameras.
@@ -170,7 +170,7 @@ def _assemble(eq: Equations) -> tuple[csr_array, Array, csr_array]:
     return _frame_matrix(eq, weight, len(target)), target, _star_matrix(eq, weight, len(target))
 
 
-def _frame_matrix(eq: Equations, weight: Array, n_rows: int) -> csr_array:
+def _frame_matrix(eq: Equations, weight: Array, n_rows: int) -> scipy.sparse.csr_array:
     n, n_frames = len(eq.frame_of), eq.n_frames
     n_cameras, k = eq.camera_sigma.shape
     first_camera, first_shear = n_frames * _N_FRAME, 2 * n + 2 * len(eq.known_star)
@@ -198,7 +198,7 @@ def _frame_matrix(eq: Equations, weight: Array, n_rows: int) -> csr_array:
     return _sparse(blocks, (n_rows, first_camera + n_cameras * k))
 
 
-def _star_matrix(eq: Equations, weight: Array, n_rows: int) -> csr_array:
+def _star_matrix(eq: Equations, weight: Array, n_rows: int) -> scipy.sparse.csr_array:
     n, axis = len(eq.frame_of), np.arange(2)
     row = (2 * np.arange(n)[:, None] + axis)[:, :, None]
     known_row = 2 * n + 2 * np.arange(len(eq.known_star))[:, None] + axis
@@ -209,15 +209,15 @@ def _star_matrix(eq: Equations, weight: Array, n_rows: int) -> csr_array:
     return _sparse(blocks, (n_rows, 2 * eq.n_stars))
 
 
-def _sparse(blocks: list[tuple[Index, Index, Array]], shape: tuple[int, int]) -> csr_array:
+def _sparse(blocks: list[tuple[Index, Index, Array]], shape: tuple[int, int]) -> scipy.sparse.csr_array:
     """Matrix of (rows, columns, values); rows and columns are broadcast to the shape of the values."""
     rows = np.concatenate([np.broadcast_to(row, value.shape).ravel() for row, _, value in blocks])
     columns = np.concatenate([np.broadcast_to(column, value.shape).ravel() for _, column, value in blocks])
     values = np.concatenate([value.ravel() for _, _, value in blocks])
-    return csr_array((values, (rows, columns)), shape=shape)
+    return scipy.sparse.csr_array((values, (rows, columns)), shape=shape)
 
 
-def _block_whitening(normal: csr_array, n_blocks: int, size: int, n_rest: int) -> csr_array:
+def _block_whitening(normal: scipy.sparse.csr_array, n_blocks: int, size: int, n_rest: int) -> scipy.sparse.csr_array:
     """W with ``W^T N W = 1`` within each block on the diagonal; what comes after the blocks is one block more."""
     n = n_blocks * size
     entry = normal[:n, :n].tocoo()

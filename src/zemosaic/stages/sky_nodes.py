@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from zemosaic.kernels import nodes as kernel
 from zemosaic.model.celestial import CelestialWcs
@@ -107,8 +106,8 @@ class BlockTable:
         rows = np.tile(image, 4)
         cols = n + np.concatenate([cell, cell + 1, cell + nx, cell + nx + 1])
         size = n + self.nodes.n
-        graph = coo_array((np.ones(len(rows), np.int8), (rows, cols)), shape=(size, size))
-        label = connected_components(graph, directed=False)[1][:n]
+        graph = scipy.sparse.coo_array((np.ones(len(rows), np.int8), (rows, cols)), shape=(size, size))
+        label = scipy.sparse.csgraph.connected_components(graph, directed=False)[1][:n]
         _, first = np.unique(label, return_index=True)
         rank = np.empty(label.max() + 1, np.int32)
         rank[label[np.sort(first)]] = np.arange(len(first))

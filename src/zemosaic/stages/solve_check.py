@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
+import scipy
 
 from zemosaic.model.catalogue import Catalogue
 from zemosaic.model.celestial import CelestialWcs
@@ -97,7 +97,7 @@ def check_wcs(
     if len(sky) == 0 or len(brightest) < 3:
         return best
     seen = sky_to_plane(*wcs.pixel_to_sky(*brightest.T), hint.ra_deg, hint.dec_deg) * 3600
-    tree = cKDTree(sky_to_plane(sky.ra_deg, sky.dec_deg, hint.ra_deg, hint.dec_deg) * 3600)
+    tree = scipy.spatial.cKDTree(sky_to_plane(sky.ra_deg, sky.dec_deg, hint.ra_deg, hint.dec_deg) * 3600)
     area = height * width * wcs.pixel_scale_arcsec() ** 2
     # A WCS as it stands has one chance to look right; the best of all shifts has many.
     n_shifts = max((_MAX_SHIFT_ARCSEC / tolerance) ** 2, 1.0)
@@ -123,12 +123,12 @@ def _radius_deg(wcs: CelestialWcs, hint: PointingHint) -> float:
     return float(np.nanmax(np.hypot(*sky_to_plane(ra, dec, hint.ra_deg, hint.dec_deg).T)))
 
 
-def _vote(seen: Array, tree: cKDTree, tolerance: float) -> Array:
+def _vote(seen: Array, tree: scipy.spatial.cKDTree, tolerance: float) -> Array:
     """The shift, at most 400 arcsec, that brings most stars onto catalogue stars."""
-    near = cKDTree(seen).sparse_distance_matrix(tree, _MAX_SHIFT_ARCSEC, output_type="coo_matrix")
+    near = scipy.spatial.cKDTree(seen).sparse_distance_matrix(tree, _MAX_SHIFT_ARCSEC, output_type="coo_matrix")
     shifts = tree.data[near.col] - seen[near.row]
     if not len(shifts):
         return np.zeros(2)
-    votes = cKDTree(shifts).query_ball_point(shifts, tolerance, return_length=True)
+    votes = scipy.spatial.cKDTree(shifts).query_ball_point(shifts, tolerance, return_length=True)
     clump = shifts[np.hypot(*(shifts - shifts[np.argmax(votes)]).T) <= tolerance]
     return np.asarray(np.median(clump, axis=0))

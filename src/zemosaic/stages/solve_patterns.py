@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import pdtrc
+import scipy
 
 from zemosaic.kernels.pattern import mark_stars, search_pair
 from zemosaic.stages.solve_verify import PlateFit, SkyPlane, fit_plate
@@ -156,7 +156,7 @@ def _try_pair(stars: Array, pair: tuple[int, int], search: Search, share: float)
     unit = search.scale_arcsec / cell
     per_star = share * max(search.n_expected, 1) * 9 / (search.shape[0] * search.shape[1] * unit**2)
     counts = np.arange(3, 400)
-    min_hits = int(counts[np.argmax(pdtrc(counts - 1, per_star * len(stars)) < _CHANCE_OF_A_FIT)])
+    min_hits = int(counts[np.argmax(scipy.special.pdtrc(counts - 1, per_star * len(stars)) < _CHANCE_OF_A_FIT)])
     bound = 1 + search.scale_tolerance
     found = np.empty((16, 6))
     n_found, n_tested = search_pair(

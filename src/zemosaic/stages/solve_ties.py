@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
+import scipy
 
 from zemosaic.errors import FrameRejected
 from zemosaic.kernels.cluster import group_detections
@@ -60,7 +60,7 @@ class ObservedCatalogue:
         mean: Array = total / np.linalg.norm(total, axis=1, keepdims=True)
         order = np.lexsort((-flux, n_seen < 2))
         self._vectors = mean[order]
-        self._tree = cKDTree(self._vectors)
+        self._tree = scipy.spatial.cKDTree(self._vectors)
         self._error_arcsec = 0.3 * scale
 
     def cone(self, ra_deg: float, dec_deg: float, radius_deg: float) -> CatalogueStars:
@@ -154,7 +154,7 @@ def _without_hot_pixels(fields: Sequence[StarField], solutions: Sequence[Solutio
         hot = _hot_pixels([(fields[k], solution.plate) for k in own if (solution := solutions[k]) is not None])
         for k in own if len(hot) else []:
             field = result[k]
-            cold = cKDTree(hot).query(field.xy)[0] > _HOT_RADIUS_PX
+            cold = scipy.spatial.cKDTree(hot).query(field.xy)[0] > _HOT_RADIUS_PX
             result[k] = replace(field, xy=field.xy[cold], flux=field.flux[cold])
     return result
 

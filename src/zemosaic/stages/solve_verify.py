@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
-from scipy.special import bdtrc
+import scipy
 
 from zemosaic.model.catalogue import CatalogueStars
 from zemosaic.model.tan_sip import sky_to_plane
@@ -40,7 +39,7 @@ class SkyPlane:
         self.stars = stars
         self.xy = sky_to_plane(stars.ra_deg, stars.dec_deg, ra_deg, dec_deg) * 3600
         self.error_arcsec = stars.error_arcsec
-        self.tree = cKDTree(self.xy)
+        self.tree = scipy.spatial.cKDTree(self.xy)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +69,7 @@ class PlateFit:
         return np.asarray(xy @ self.linear[:, :2].T + self.linear[:, 2])
 
 
-def match_nearest(points: Array, tree: cKDTree, radius: float) -> tuple[Index, Index, Array]:
+def match_nearest(points: Array, tree: scipy.spatial.cKDTree, radius: float) -> tuple[Index, Index, Array]:
     """One-to-one matches: every point with its nearest reference, the closest point where several claim it.
 
     Returns
@@ -119,7 +118,7 @@ def log_chance_of(
     counts = np.arange(n_used + 1, k + 1)
     radius = np.maximum(np.sort(distances)[n_used:], floor)
     p = np.minimum(n_refs * np.pi * radius**2 / field_area, 1.0)
-    chance = float(np.min(bdtrc(counts - n_used - 1, max(n_tried, k) - n_used, p))) * len(counts)
+    chance = float(np.min(scipy.special.bdtrc(counts - n_used - 1, max(n_tried, k) - n_used, p))) * len(counts)
     return min(max(float(np.log10(chance)), _LOG_FLOOR), 0.0) if chance > 0 else _LOG_FLOOR
 
 

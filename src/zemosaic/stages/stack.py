@@ -224,8 +224,9 @@ class MeanStack:
             combine.accumulate_frame(values[c], weights[c], y0, x0, self._products[c], self._weight[c], out.coverage[c])
             if side_sums is not None:
                 one_alpha = alpha if alpha.ndim == 2 else alpha[c]
+                alpha_sum, exposure_sum = side_sums[:, c]
                 combine.accumulate_sides(
-                    weights[c], one_alpha, np.float32(exposure), y0, x0, *side_sums[:, c], out.saturated[c]
+                    weights[c], one_alpha, np.float32(exposure), y0, x0, alpha_sum, exposure_sum, out.saturated[c]
                 )
 
     def finish(self) -> StackedPatch:
@@ -234,7 +235,8 @@ class MeanStack:
         for c in range(len(out.data)):
             combine.finish_mean(self._products[c], self._weight[c], out.data[c], out.weight[c])
             if self._side_sums is not None:
-                combine.finish_sides(self._weight[c], *self._side_sums[:, c], out.variance[c], out.exposure[c])
+                alpha_sum, exposure_sum = self._side_sums[:, c]
+                combine.finish_sides(self._weight[c], alpha_sum, exposure_sum, out.variance[c], out.exposure[c])
         return out
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from zemosaic.model.box import Box
 from zemosaic.model.tile import Tile
@@ -227,14 +227,14 @@ def _opened(good: Mask, side_px: int) -> Mask:
     """Good regions without what is narrower than `side_px`."""
     if side_px < 2:
         return good
-    return np.asarray(ndimage.binary_opening(good, np.ones((side_px, side_px), bool)))
+    return np.asarray(scipy.ndimage.binary_opening(good, np.ones((side_px, side_px), bool)))
 
 
 def _feathered(good: Mask, feather_px: float) -> F4:
     """0 on bad pixels, rising with the distance from them to 1."""
     if good.all():
         return np.ones(good.shape, np.float32)
-    return np.asarray(np.minimum(ndimage.distance_transform_edt(good) / feather_px, 1), np.float32)
+    return np.asarray(np.minimum(scipy.ndimage.distance_transform_edt(good) / feather_px, 1), np.float32)
 
 
 def _luminance(image: AnyArray, axis: int) -> npt.NDArray[np.float64]:
@@ -253,7 +253,7 @@ def _low_border(luminance: npt.NDArray[np.float64], share: float) -> Mask | None
     if level <= SIGNAL_SIGMA * 1.4826 * float(np.median(np.abs(middle - level))):
         return None
     empty = ~(luminance >= share * level)
-    labels, _ = ndimage.label(empty)
+    labels, _ = scipy.ndimage.label(empty)
     rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     low = np.isin(labels, np.unique(rim[rim > 0]))
     return low if low.any() else None

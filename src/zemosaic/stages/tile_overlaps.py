@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array, csc_array, diags_array
-from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import splu
+import scipy
 
 from zemosaic.model.box import Box
 from zemosaic.stages.tile_photometry import TilePhotometryInfo, erode
@@ -84,8 +82,8 @@ class OverlapGraph:
     def components(self) -> Ints:
         """Number of the connected group of each tile."""
         n, (first, second) = len(self.tile_ids), self._ends()
-        links = coo_array((np.ones(len(first), np.int8), (first, second)), shape=(n, n))
-        return np.asarray(connected_components(links, directed=False)[1], np.int64)
+        links = scipy.sparse.coo_array((np.ones(len(first), np.int8), (first, second)), shape=(n, n))
+        return np.asarray(scipy.sparse.csgraph.connected_components(links, directed=False)[1], np.int64)
 
     def relative_gains(self) -> F8:
         """Gain (response) of each tile from the edges alone, geometric mean 1 in each component, shape (n,).
@@ -190,8 +188,8 @@ def _solve_differences(n: int, ends: Ints, difference: F8, error: F8) -> F8:
     if n == 0 or len(difference) == 0:
         return np.zeros(n)
     rows = np.arange(len(difference))
-    design = csc_array(
-        coo_array(
+    design = scipy.sparse.csc_array(
+        scipy.sparse.coo_array(
             (np.r_[np.full(len(rows), -1.0), np.ones(len(rows))], (np.r_[rows, rows], np.r_[ends[0], ends[1]])),
             shape=(len(rows), n),
         )
@@ -199,14 +197,16 @@ def _solve_differences(n: int, ends: Ints, difference: F8, error: F8) -> F8:
     value, robust = np.zeros(n), np.ones(len(rows))
     for _ in range(_ROUNDS):
         weight = robust / error**2
-        normal = csc_array(design.T @ diags_array(weight) @ design)
+        normal = scipy.sparse.csc_array(design.T @ scipy.sparse.diags_array(weight) @ design)
         # A hair on the diagonal holds each component's mean near 0.
         lift = 1e-9 * max(float(normal.diagonal().max()), 1e-300)
-        value = splu(csc_array(normal + lift * diags_array(np.ones(n)))).solve(design.T @ (weight * difference))
+        value = scipy.sparse.linalg.splu(
+            scipy.sparse.csc_array(normal + lift * scipy.sparse.diags_array(np.ones(n)))
+        ).solve(design.T @ (weight * difference))
         pull = (difference - design @ value) / error
         # Errors of overlaps that share their noise are too small: what all edges scatter by is their true size.
         pull /= max(1.4826 * float(np.median(np.abs(pull))), 1.0)
         robust = 1 / (1 + (pull / _CAUCHY) ** 2)
-    links = coo_array((np.ones(len(rows), np.int8), (ends[0], ends[1])), shape=(n, n))
-    label = connected_components(links, directed=False)[1]
+    links = scipy.sparse.coo_array((np.ones(len(rows), np.int8), (ends[0], ends[1])), shape=(n, n))
+    label = scipy.sparse.csgraph.connected_components(links, directed=False)[1]
     return np.asarray(value - (np.bincount(label, value) / np.bincount(label))[label])

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import binary_erosion
+import scipy
 
 from zemosaic.model.box import Box
 from zemosaic.stages.tile_regression import Relation, regress
@@ -267,7 +267,7 @@ def _log_scaling(channel: int, values: AnyArray, found: Relation) -> None:
 
 def erode(mask: Flags) -> Flags:
     """A mask without its rim; the array's own edge is no rim. A mask that would vanish stays as it is."""
-    inner = binary_erosion(mask, iterations=_ERODE_PX, border_value=1)
+    inner = scipy.ndimage.binary_erosion(mask, iterations=_ERODE_PX, border_value=1)
     return np.asarray(inner if inner.any() else mask)
 
 
