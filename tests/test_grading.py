@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +201,31 @@ def test_an_edited_table_of_a_run_is_obeyed_by_the_next(capfd: Capture, small_se
     out = again[~again["use"]]
     assert out["name"].tolist() == [table["name"][2]]
     assert out["reason"].tolist() == ["use is false in mine.csv"]
+
+
+def test_a_row_finds_its_frame_by_id_then_by_a_name_that_only_one_has(tmp_path: Path) -> None:
+    """The folder was moved; two frames of two nights have one name."""
+    frames = [frame(k) for k in range(3)]
+    moved = [replace(f, path=f.path.replace("/light", "/elsewhere/light")) for f in frames]
+    table = Table.read(write_table(tmp_path / "a.csv", [1, 0, 1], "ascii.csv"), format="ascii.csv")
+    kept = obey_table(moved, tmp_path / "a.csv", Run())
+    assert [f.name for f in kept] == ["light_0.fit", "light_2.fit"]
+    twin = replace(moved[1], id=FrameId("twin"), path=moved[1].path.replace("elsewhere", "other"))
+    assert len(obey_table([*moved, twin], tmp_path / "a.csv", Run())) == 4
+    table["id"] = [f.id for f in frames]
+    table.write(tmp_path / "b.csv", format="ascii.csv")
+    assert obey_table([*moved, twin], tmp_path / "b.csv", Run()) == [moved[0], moved[2], twin]
+
+
+def test_the_table_tells_what_was_measured_on_frames_that_were_left_out(
+    capfd: Capture, small_set: Path, tmp_path: Path
+) -> None:
+    options = ["--set", "quality.best_fraction=0.5", "--set", "output.preview=false"]
+    assert run_cli(capfd, "build", small_set, "-o", tmp_path / "out", *options).code == 0
+    table = Table.read(tmp_path / "out/frames.ecsv")
+    out = table[~table["use"]]
+    assert len(out) == 4
+    for name in ("id", "fwhm_px", "ellipticity", "n_stars", "sky", "noise", "exposure_s"):
+        assert not np.ma.getmaskarray(out[name]).any(), name
+    assert np.ma.getmaskarray(out["gain"]).all()
+    assert set(table["place"][table["use"]]) <= {"header", "header, unchecked", "solved"}

@@ -24,7 +24,7 @@ from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import Run, RunOptions, ignore
 from zemosaic.pipelines.correcting import correct_frames
 from zemosaic.pipelines.modes import build_mosaic
-from zemosaic.pipelines.mosaics import plan_sky
+from zemosaic.pipelines.mosaics import clear_frames, plan_sky
 from zemosaic.pipelines.output import ArrayPlanes, file_planes
 from zemosaic.pipelines.place import measure_and_place, open_inputs
 from zemosaic.pipelines.prepare import plan_inputs, stellar_width_px
@@ -121,8 +121,9 @@ def coadd(
     if len({p.frame.n_channels for p in placed}) > 1:
         raise SettingError("the images are mono and colour; coadd them one kind at a time")
     grid = plan_sky(placed, settings, run) if output_projection is None else _given(output_projection, shape_out)
-    scales = correct_frames(placed, grid, settings, run, read_reference(settings.match)).scales
-    planned = plan_inputs(placed, scales, grid, settings, run)
+    corrections = correct_frames(placed, grid, settings, run, read_reference(settings.match))
+    placed = clear_frames(placed, corrections, settings, run) if match else placed
+    planned = plan_inputs(placed, corrections.scales, grid, settings, run)
     if not planned:
         raise NothingToDo("no image reaches the output grid")
     planes = file_planes(settings.output, planned[0].frame)

@@ -14,7 +14,8 @@ from zemosaic.engine.lock import locked
 from zemosaic.engine.memory import default_cap_bytes, default_workers, plan_workers, resident_bytes
 from zemosaic.engine.store import Store
 from zemosaic.errors import EnvironmentProblem
-from zemosaic.model.frame import Frame
+from zemosaic.model.frame import Frame, FrameId
+from zemosaic.model.measurements import Measurements
 
 __all__ = ["WORK_FOLDER", "Run", "RunOptions", "ignore", "output_folder"]
 
@@ -67,6 +68,8 @@ class Run:
         Files and frames not used, for the report.
     notices : list of str
         What was decided or surprised, for the report.
+    measured : dict
+        What was measured on each frame, also on those that are then left out, for the table of frames.
     """
 
     options: RunOptions = field(default_factory=RunOptions)
@@ -75,6 +78,7 @@ class Run:
     store: Store | None = None
     left_out: list[LeftOut] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    measured: dict[FrameId, tuple[Frame, Measurements]] = field(default_factory=dict)
     clock: StageClock = field(init=False)
     executor: Executor = field(init=False)
     cap_bytes: int = field(init=False)

@@ -50,7 +50,9 @@ def obey_table(frames: Sequence[Frame], table_path: Path, run: Run) -> list[Fram
     ----------
     frames : sequence of Frame
     table_path : Path
-        ECSV or CSV with the columns ``name``, ``path`` and ``use``. Frames that it does not list are used.
+        ECSV or CSV with the columns ``name``, ``path`` and ``use``. A row finds its frame by ``id`` where there is
+        that column, else by path and name, else by a name that only one frame has. Frames that the table does not
+        list are used.
     run : Run
 
     Returns
@@ -67,13 +69,24 @@ def obey_table(frames: Sequence[Frame], table_path: Path, run: Run) -> list[Fram
     kind = "ascii.ecsv" if table_path.suffix.lower() == ".ecsv" else "ascii.csv"
     try:
         table = Table.read(table_path, format=kind)
-        rows = zip(table["path"], table["name"], table["use"], strict=True)
+        rows = list(zip(table["path"], table["name"], table["use"], strict=True))
     except (OSError, ValueError, KeyError) as problem:
         raise SettingError(f"{table_path} is not a table of frames with path, name and use: {problem}") from problem
-    out = {(str(path), str(name)) for path, name, use in rows if str(use).strip().lower() in {"false", "0", "no"}}
-    kept = [frame for frame in frames if (frame.path, frame.name) not in out]
+    ids = [str(value) for value in table["id"]] if "id" in table.colnames else [""] * len(rows)
+    n_called = Counter(frame.name for frame in frames)
+    by_key: dict[object, str] = {}
     for frame in frames:
-        if (frame.path, frame.name) in out:
+        by_key |= {frame.id: frame.id, (frame.path, frame.name): frame.id}
+        if n_called[frame.name] == 1:
+            by_key[frame.name] = frame.id
+    out = set()
+    for frame_id, (path, name, use) in zip(ids, rows, strict=True):
+        found = by_key.get(frame_id) or by_key.get((str(path), str(name))) or by_key.get(str(name))
+        if found and str(use).strip().lower() in {"false", "0", "no"}:
+            out.add(found)
+    kept = [frame for frame in frames if frame.id not in out]
+    for frame in frames:
+        if frame.id in out:
             run.leave_out(frame, f"use is false in {table_path.name}")
     if not kept:
         raise NothingToDo(f"{table_path.name} leaves no frame to use", n_frames=len(frames))

@@ -79,6 +79,7 @@ def measure_frames(
         else:
             done.append(result)
         advance(count)
+    run.measured |= {item.frame.id: (item.frame, item.measured) for item in done}
     done = _with_noise(done, run)
     if not done:
         raise NothingToDo("none of the frames could be measured", n_frames=len(frames))

@@ -13,6 +13,8 @@ import numpy as np
 import tomli_w
 from astropy.table import MaskedColumn, Table
 
+from zemosaic.model.frame import Frame
+from zemosaic.model.measurements import Measurements
 from zemosaic.model.photometry import PhotoScale
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.place import PlacedFrame
@@ -40,33 +42,47 @@ def write_frames_table(
     reasons = {(item.name, item.path): item for item in run.left_out}
     rows: list[dict[str, Any]] = []
     for item in frames:
-        frame, m = item.frame, item.measured
+        frame = item.frame
         left_out = reasons.pop((frame.name, frame.path), None)
         scale = scales[frame.id]
         ra, dec = item.wcs.pixel_to_sky((frame.shape[1] - 1) / 2, (frame.shape[0] - 1) / 2)
         row: dict[str, Any] = {
             "name": frame.name, "use": frame.id in used, "reason": left_out.reason if left_out else "",
-            "path": frame.path,
-            "id": str(frame.id), "filter": frame.filter, "exposure_s": frame.exposure_s, "date_obs": frame.date_obs,
-            "ra_deg": float(ra), "dec_deg": float(dec), "fwhm_px": m.fwhm_px, "ellipticity": m.ellipticity,
-            "n_stars": len(m.stars), "component": scale.component, "note": scale.note,
+            "path": frame.path, **_measured_columns(frame, item.measured),
+            "ra_deg": float(ra), "dec_deg": float(dec), "place": item.place.how, "place_stars": item.place.n_stars,
+            "place_rms_px": item.place.rms_px, "component": scale.component, "note": scale.note,
         }  # fmt: skip
-        for c in range(m.n_channels):
-            tag = "" if m.n_channels == 1 else "_" + "rgb"[c]
-            row |= {f"sky{tag}": m.sky[c], f"noise{tag}": m.noise[c], f"gain{tag}": scale.gain[c],
-                    f"gain_error{tag}": scale.gain_error[c], f"level_error{tag}": scale.level_error[c]}  # fmt: skip
+        for c, tag in enumerate(_channel_tags(item.measured)):
+            row |= {f"gain{tag}": scale.gain[c], f"gain_error{tag}": scale.gain_error[c],
+                    f"level_error{tag}": scale.level_error[c]}  # fmt: skip
             row |= {f"b{k}{tag}": value for k, value in enumerate(scale.surface[c])}
         rows.append(row)
-    rows += [
-        {"name": Path(item.name).name, "use": False, "reason": item.reason, "path": item.path}
-        for item in reasons.values()
-    ]
+    known = {(frame.name, frame.path): (frame, measured) for frame, measured in run.measured.values()}
+    for (name, path_of), item in reasons.items():
+        columns = _measured_columns(*known[name, path_of]) if (name, path_of) in known else {}
+        rows.append({"name": Path(name).name, "use": False, "reason": item.reason, "path": path_of, **columns})
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = Table([_column(name, [row.get(name) for row in rows]) for name in names], names=names)
     for target, kind in ((path, "ascii.ecsv"), (path.with_suffix(".csv"), "ascii.csv")):
         partial = target.with_name(f".{target.name}.partial")
         table.write(partial, format=kind, overwrite=True)
         partial.replace(target)
+
+
+def _measured_columns(frame: Frame, measured: Measurements) -> dict[str, Any]:
+    """What is known of a frame before it has a place or a gain."""
+    columns: dict[str, Any] = {
+        "id": str(frame.id), "filter": frame.filter, "exposure_s": frame.exposure_s, "date_obs": frame.date_obs,
+        "fwhm_px": measured.fwhm_px, "ellipticity": measured.ellipticity, "n_stars": len(measured.stars),
+    }  # fmt: skip
+    for c, tag in enumerate(_channel_tags(measured)):
+        columns |= {f"sky{tag}": measured.sky[c], f"noise{tag}": measured.noise[c]}
+    return columns
+
+
+def _channel_tags(measured: Measurements) -> list[str]:
+    """What tells the columns of the channels apart."""
+    return [""] if measured.n_channels == 1 else ["_r", "_g", "_b"]
 
 
 def _column(name: str, values: list[Any]) -> MaskedColumn:
