@@ -26,6 +26,10 @@ _LEAST = 5
 """A session of fewer frames has no neighbours to speak of: all are kept."""
 
 
+_LEAST_FOR_SCATTER = 60
+"""A session of fewer frames does not know how far seeing scatters in it: all sessions together do."""
+
+
 @dataclass(frozen=True, slots=True)
 class QualityLimits:
     """When a frame is left out.
@@ -156,7 +160,7 @@ def triage(table: QualityTable, limits: QualityLimits | None = None) -> list[Ver
         _judge_fields(table, rows, limits, verdicts)
         if len(rows) >= _LEAST:
             _judge_sky(table, rows, limits, verdicts)
-            _judge_stars(table, rows, limits, verdicts)
+    _judge_stars(table, limits, verdicts)
     return verdicts
 
 
@@ -199,29 +203,34 @@ def _judge_sky(table: QualityTable, rows: npt.NDArray[np.int64], limits: Quality
             out[row] = Verdict("dawn", f"sky {sky[k]:.0f} at the session's end, {middle:.0f} in its middle")
 
 
-def _judge_stars(table: QualityTable, rows: npt.NDArray[np.int64], limits: QualityLimits, out: list[Verdict]) -> None:
+def _judge_stars(table: QualityTable, limits: QualityLimits, out: list[Verdict]) -> None:
     """Trailing and focus, among frames that passed so far."""
-    rows = rows[[out[row].use for row in rows]]
-    if len(rows) < _LEAST:
-        return
-    long, wide = table.ellipticity[rows], table.fwhm_px[rows]
-    usual_long, usual_wide = _neighbours(long, 50), _neighbours(wide, 50)
-    more = long - usual_long
-    far = max(limits.ellipticity, limits.ellipticity_sigma * _lower_scatter(more))
-    ratio = wide / usual_wide
-    broad = max(limits.fwhm, 1 + limits.fwhm_sigma * _lower_scatter(ratio - 1))
-    for k, row in enumerate(rows):
-        if not np.isfinite(wide[k]) and not np.isfinite(table.transparency[row]):
-            out[row] = Verdict("no stars", f"none of {table.n_stars[row]:.0f} detections could be measured")
-        elif more[k] > far:
-            out[row] = Verdict(
-                "trailed", f"ellipticity {long[k]:.2f}, its neighbours {usual_long[k]:.2f} (limit +{far:.2f})"
-            )
-        elif ratio[k] > broad:
-            out[row] = Verdict(
-                "soft",
-                f"FWHM {wide[k]:.2f} px, {ratio[k]:.2f} x its neighbours' {usual_wide[k]:.2f} (limit {broad:.2f})",
-            )
+    usual_long, usual_wide = np.full((2, len(table)), np.nan)
+    sessions = []
+    for session in dict.fromkeys(table.session):
+        rows = np.array([k for k, name in enumerate(table.session) if name == session and out[k].use], np.int64)
+        if len(rows) >= _LEAST:
+            rows = rows[np.argsort(table.time_s[rows], kind="stable")]
+            usual_long[rows], usual_wide[rows] = (_neighbours(v[rows], 50) for v in (table.ellipticity, table.fwhm_px))
+            sessions.append(rows)
+    more, ratio = table.ellipticity - usual_long, table.fwhm_px / usual_wide
+    for rows in sessions:
+        like = rows if len(rows) >= _LEAST_FOR_SCATTER else np.concatenate(sessions)
+        far = max(limits.ellipticity, limits.ellipticity_sigma * _lower_scatter(more[like]))
+        broad = max(limits.fwhm, 1 + limits.fwhm_sigma * _lower_scatter(ratio[like] - 1))
+        for row in rows:
+            long, wide = table.ellipticity[row], table.fwhm_px[row]
+            if not np.isfinite(wide) and not np.isfinite(table.transparency[row]):
+                out[row] = Verdict("no stars", f"none of {table.n_stars[row]:.0f} detections could be measured")
+            elif more[row] > far:
+                out[row] = Verdict(
+                    "trailed", f"ellipticity {long:.2f}, its neighbours {usual_long[row]:.2f} (limit +{far:.2f})"
+                )
+            elif ratio[row] > broad:
+                out[row] = Verdict(
+                    "soft",
+                    f"FWHM {wide:.2f} px, {ratio[row]:.2f} x its neighbours' {usual_wide[row]:.2f} (limit {broad:.2f})",
+                )
 
 
 def _neighbours(values: F8, percentile: float) -> F8:
