@@ -19,8 +19,6 @@ from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.pipelines.context import Run, RunOptions
 from zemosaic.settings import Settings, load_settings
 
-MODES = ("auto", "direct")
-
 DEMO_FIELD = 314.7, 44.3
 """ICRS centre of the demo in degrees: the North America nebula, rich in stars that the packaged list knows."""
 
@@ -97,16 +95,12 @@ def build(
     as_json: bool,
 ) -> None:
     """Make a mosaic."""
-    if mode not in MODES:
-        raise SettingError(f"mode '{mode}' is not one of {', '.join(MODES)}")
     settings = _load(config, assign, header=header, frames=frames, **masters)
     options = RunOptions(workers, parse_bytes(ram) if ram else 0, fresh, yes, keep_warps)
-    from zemosaic.pipelines.direct import build_direct
+    from zemosaic.pipelines.modes import build_mosaic
 
     with _watched(options, as_json) as run:
-        if mode == "auto":
-            run.notice("mode direct: every frame goes straight onto the mosaic")
-        paths = build_direct(inputs, out, settings, run, solution)
+        paths = build_mosaic(inputs, out, settings, run, mode, solution)
     _tell(paths, as_json)
 
 

@@ -89,7 +89,7 @@ def mosaic_cards(
     dates = sorted(frame.date_obs for frame in frames if frame.date_obs)
     instruments = sorted({frame.instrument for frame in frames if frame.instrument})
     cards: list[Card] = [
-        ("NCOMBINE", len(frames), "number of frames combined"),
+        ("NCOMBINE", sum(frame.n_stacked for frame in frames), "number of frames combined"),
         ("EXPTIME", float(sum(f.exposure_s or 0 for f in frames)), "[s] total exposure of all frames"),
         ("BUNIT", frames[0].unit or "adu", "input units per pixel of area A_REF"),
         ("A_REF", grid.area_ref_deg2 * 3600**2, "[arcsec2] pixel area that values refer to"),

@@ -1,0 +1,165 @@
+"""Mosaics of tiles: stacks that have a place already, brought by the user or made by `master_tiles`.
+
+A tile is an image like any other to measuring, matching, warping and combining. What is different stands here: its WCS
+is trusted, an absurd one is left out by name, its weight map is believed as far as it agrees with its noise, and the
+mosaic counts the frames in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.errors import FrameRejected, NothingToDo
+from zemosaic.io.fits import FrameReader
+from zemosaic.io.mosaic_file import MosaicFile
+from zemosaic.io.solution import read_solution
+from zemosaic.model.frame import Frame
+from zemosaic.model.sky import SkyGrid
+from zemosaic.pipelines.context import Run, output_folder
+from zemosaic.pipelines.correcting import Corrections, correct_frames, given_corrections
+from zemosaic.pipelines.mosaics import MadeMosaics, grid_facts, plan_sky, write_mosaics, write_tables
+from zemosaic.pipelines.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
+from zemosaic.pipelines.reference import read_reference
+from zemosaic.pipelines.report import write_report, write_settings
+from zemosaic.pipelines.resume import forget_the_old
+from zemosaic.pipelines.tasks import PatchInput
+from zemosaic.pipelines.tile_depth import write_depth
+from zemosaic.pipelines.two_pass import second_pass
+from zemosaic.settings import Settings
+
+__all__ = ["build_existing_tiles", "mosaic_of_tiles", "settings_for_tiles"]
+
+F8 = npt.NDArray[np.float64]
+
+ABSURD = 1e4
+"""A tile whose sky is this many times farther from the others' than they are from zero, or each other, is wrong."""
+
+NOISE_RANGE = 0.75, 1.6
+"""Noise that a weight map may state, in units of what neighbouring pixels show: resampled pixels hide up to 40 %."""
+
+
+def build_existing_tiles(
+    inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solution: Path | None = None
+) -> dict[str, Path]:
+    """Make a mosaic of stacked, solved tiles; parameters, result and errors are those of `build_direct`."""
+    with output_folder(out, run):
+        frames, reader = open_inputs(inputs, settings, run)
+        if not isinstance(reader, FrameReader):
+            raise NothingToDo("tiles are stacks of calibrated frames; leave darks and flats out of the inputs")
+        run.notice("the tiles' own weights count; no alt-az mask is made of them")
+        made, grid = mosaic_of_tiles(frames, reader, out, settings_for_tiles(settings), run, solution=solution)
+        paths = made.paths | write_tables(out, made.groups, run)
+        write_settings(out / "settings.toml", settings)
+        facts = {"mode": "existing-tiles", "grid": grid_facts(grid), **made.facts}
+        write_report(out / "report.json", facts, settings, run)
+        forget_the_old(run, frames)
+        return paths | {"report": out / "report.json"}
+
+
+def settings_for_tiles(settings: Settings) -> Settings:
+    """Settings as tiles want them: solved already, and from no one camera whose response could be found."""
+    return settings.model_copy(
+        update={
+            "solve": settings.solve.model_copy(update={"method": "header"}),
+            "match": settings.match.model_copy(update={"response_order": 0}),
+        }
+    )
+
+
+def mosaic_of_tiles(
+    frames: Sequence[Frame],
+    reader: FrameReader,
+    out: Path,
+    settings: Settings,
+    run: Run,
+    *,
+    grid: SkyGrid | None = None,
+    solution: Path | None = None,
+) -> tuple[MadeMosaics, SkyGrid]:
+    """Match tiles and coadd them.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        The tiles.
+    reader : FrameReader
+    out : Path
+    settings : Settings
+        From `settings_for_tiles`.
+    run : Run
+    grid : SkyGrid, optional
+        Default: planned from the tiles.
+    solution : Path, optional
+        Corrections to apply instead of matching.
+
+    Returns
+    -------
+    (MadeMosaics, SkyGrid)
+    """
+    given = read_solution(solution, frames) if solution else None
+    reference = read_reference(settings.match)
+    sky_only = settings.match.method == "none" or given is not None
+    placed, source = measure_and_place(frames, reader, settings, run, sky_only=sky_only)
+    placed = [_believe_weights(item, reader) for item in _without_absurd(placed, run)]
+    grid = grid or plan_sky(placed, settings, run)
+
+    def correct(group: Sequence[PlacedFrame]) -> tuple[Corrections, Sequence[PlacedFrame]]:
+        if solution and given is not None:
+            corrections = given_corrections(group, given, solution.name, run)
+        else:
+            corrections = correct_frames(group, grid, settings, run, reference)
+        return corrections, group
+
+    def finish(file: MosaicFile, inputs: Sequence[PatchInput]) -> None:
+        write_depth(file, inputs, grid, reader, settings, run)
+        if settings.tiles.two_pass:
+            second_pass(file, inputs, grid, source, out, settings, run)
+
+    return write_mosaics(split_by_filter(placed, run), correct, grid, source, out, settings, run, finish), grid
+
+
+def _without_absurd(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFrame]:
+    """Tiles whose sky has something to do with the others'; of fewer than three none can be told."""
+    kept = list(placed)
+    for n_channels in sorted({p.frame.n_channels for p in placed}):
+        group = [p for p in placed if p.frame.n_channels == n_channels]
+        if len(group) < 3:
+            continue
+        sky = np.array([p.measured.sky for p in group])
+        noise = np.median([p.measured.noise for p in group], axis=0)
+        middle = np.median(sky, axis=0)
+        usual = np.maximum.reduce([np.abs(middle), np.median(np.abs(sky - middle), axis=0), noise])
+        for item, off in zip(group, (np.abs(sky - middle) / usual).max(axis=1), strict=True):
+            if off > ABSURD:
+                run.leave_out(
+                    item.frame,
+                    f"its sky of {item.measured.sky.max():.4g} has nothing to do with the other tiles' "
+                    f"{middle.max():.4g}: {off:.3g} times as far from them as they are from zero",
+                )
+                kept.remove(item)
+    if not kept:
+        raise NothingToDo("no tile is left", n_tiles=len(placed))
+    return kept
+
+
+def _believe_weights(item: PlacedFrame, reader: FrameReader) -> PlacedFrame:
+    """The tile with the noise that its weight map states, where the map's unit is that of an inverse variance.
+
+    Pixels of a stack have been resampled: neighbours share noise, and differences between them show less than there is.
+    """
+    try:
+        typical = reader.typical_weight(item.frame)
+    except FrameRejected:
+        return item
+    if typical is None:
+        return item
+    stated = np.broadcast_to(1 / np.sqrt(typical.astype(float)), item.measured.noise.shape)
+    ratio = stated / item.measured.noise
+    if not np.all((NOISE_RANGE[0] < ratio) & (ratio < NOISE_RANGE[1])):
+        return item
+    return replace(item, measured=replace(item.measured, noise=np.array(stated)))

@@ -1,0 +1,72 @@
+"""Which pipeline makes the mosaic: the one asked for, or the one that the inputs call for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from zemosaic.errors import NothingToDo, SettingError
+from zemosaic.io.find_files import find_files
+from zemosaic.io.scan import scan
+from zemosaic.pipelines.context import Run
+from zemosaic.pipelines.direct import build_direct
+from zemosaic.pipelines.existing_tiles import build_existing_tiles
+from zemosaic.pipelines.master_tiles import build_master_tiles
+from zemosaic.settings import InputSettings, Settings
+
+__all__ = ["MODES", "build_mosaic"]
+
+MODES = ("auto", "direct", "master-tiles", "existing-tiles")
+
+LOOKED_AT = 25
+"""Files, evenly among all, whose headers tell what the inputs are."""
+
+
+def build_mosaic(
+    inputs: Sequence[Path], out: Path, settings: Settings, run: Run, mode: str = "auto", solution: Path | None = None
+) -> dict[str, Path]:
+    """Make a mosaic in a mode; parameters, result and errors are otherwise those of `build_direct`.
+
+    Parameters
+    ----------
+    mode : str
+        Of `MODES`. "auto" takes existing-tiles where most inputs are stacks, else direct, and says which and why.
+
+    Raises
+    ------
+    SettingError
+        For an unknown mode, or a solution that the mode has no use for.
+    """
+    if mode not in MODES:
+        raise SettingError(f"mode '{mode}' is not one of {', '.join(MODES)}")
+    if mode == "auto":
+        mode = _choose(inputs, settings.input, run)
+    if mode == "existing-tiles":
+        return build_existing_tiles(inputs, out, settings, run, solution)
+    if mode == "direct":
+        return build_direct(inputs, out, settings, run, solution)
+    if solution is not None:
+        raise SettingError("a solution is of frames that go straight onto the mosaic; mode master-tiles cannot use it")
+    return build_master_tiles(inputs, out, settings, run)
+
+
+def _choose(inputs: Sequence[Path], settings: InputSettings, run: Run) -> str:
+    """The mode that the inputs call for; what is wrong with them is told when they are read in earnest."""
+    paths = [Path(file.path) for file in find_files(inputs, settings).files]
+    some = paths[:: max(-(-len(paths) // LOOKED_AT), 1)]
+    try:
+        frames = scan(some, settings, check=run.cancel.check).frames if some else ()
+    except NothingToDo:
+        frames = ()
+    n_stacks = sum(frame.n_stacked > 1 for frame in frames)
+    if 2 * n_stacks > len(frames):
+        run.notice(
+            f"mode existing-tiles: {n_stacks} of {len(frames)} headers looked at are of stacks (NCOMBINE, STACKCNT); "
+            "no alt-az masks are made of them"
+        )
+        return "existing-tiles"
+    run.notice(
+        "mode direct: the inputs are single frames, which go straight onto the mosaic; alt-az masks, a matter of "
+        "master tiles, do not act"
+    )
+    return "direct"

@@ -1,0 +1,291 @@
+"""Master tiles end to end: groups, exact coverage, clean rims, one sky with the direct mode."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from mosaic_cases import digest_of, digests_of, run_cli
+from tile_sets import rotating_panels
+from zemosaic.cli import main
+from zemosaic.errors import SettingError
+from zemosaic.model.celestial import CelestialWcs
+from zemosaic.pipelines import master_tiles
+from zemosaic.settings import Settings
+from zemosaic.simulate import SetTruth, read_truth, score_mosaic
+
+Capture = pytest.CaptureFixture[str]
+F8 = npt.NDArray[np.float64]
+
+
+@pytest.fixture(scope="module")
+def panels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("panels")
+    rotating_panels(folder)
+    return folder
+
+
+def build(frames: Path, out: Path, mode: str, *assign: str) -> Path:
+    options = [part for text in assign for part in ("--set", text)]
+    assert main(["build", str(frames), "-o", str(out), "--mode", mode, "--set", "output.preview=false", *options]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def tiled(panels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(panels, tmp_path_factory.mktemp("tiled"), "master-tiles")
+
+
+@pytest.fixture(scope="module")
+def direct(panels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(panels, tmp_path_factory.mktemp("direct"), "direct")
+
+
+def tiles_of(out: Path) -> list[Path]:
+    return sorted((out / "tiles").glob("*.fits"))
+
+
+def report_of(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "report.json").read_text())
+    return found
+
+
+def analytic_count(truth: SetTruth, names: set[str], grid: CelestialWcs, margin_px: float) -> npt.NDArray[np.int64]:
+    """How many of the named frames' footprints, grown by a margin, reach each pixel."""
+    y, x = np.mgrid[: grid.shape[0], : grid.shape[1]]
+    ra, dec = grid.pixel_to_sky(x, y)
+    count = np.zeros(grid.shape, np.int64)
+    for exposure in truth.exposures:
+        if exposure.name in names:
+            fx, fy = exposure.celestial.sky_to_pixel(ra, dec)
+            height, width = exposure.shape
+            y0, y1, x0, x1 = valid_bounds(exposure.border_px, height, width)
+            count += (fx > x0 - margin_px) & (fx < x1 + margin_px) & (fy > y0 - margin_px) & (fy < y1 + margin_px)
+    return count
+
+
+def valid_bounds(border: int, height: int, width: int) -> tuple[int, int, int, int]:
+    """First and last rows and columns with data: a border of NaN is at the first rows and the last columns."""
+    return border, height - 1, 0, width - 1 - border
+
+
+# --- tiles --------------------------------------------------------------------------------------------------------
+
+
+def test_each_panel_becomes_a_tile(tiled: Path, panels: Path) -> None:
+    facts = report_of(tiled)
+    assert facts["mode"] == "master-tiles"
+    told = facts["tiles"]
+    assert [tile["n_frames"] for tile in told] == [8, 8]
+    assert sorted(name for tile in told for name in tile["frames"]) == sorted(p.name for p in panels.glob("*.fits"))
+    assert all(tile["altaz"] and 49 < tile["turn_deg"] < 51 for tile in told)
+    assert any("tile 2: 8 frames round" in notice for notice in facts["notices"])
+    assert any("alt-az clean-up acts on 2 of them" in notice for notice in facts["notices"])
+    table = Table.read(tiled / "frames.ecsv")
+    assert len(table) == 16
+    assert all(table["use"])
+    assert len(Table.read(tiled / "tiles.ecsv")) == 2
+
+
+def test_coverage_is_the_analytic_count(panels: Path, tmp_path: Path) -> None:
+    """To within a pixel at each footprint's border, which the resampling kernel needs."""
+    truth = read_truth(panels)
+    out = build(panels, tmp_path / "all", "master-tiles", "tiles.cleanup=off")
+    for path, told in zip(tiles_of(out), report_of(out)["tiles"], strict=True):
+        with fits.open(path) as hdus:
+            count = hdus["COV"].data
+            grid = CelestialWcs.from_header(hdus[0].header, count.shape)
+            assert np.array_equal(hdus["EXPT"].data > 0, count > 0)
+            assert hdus["COV"].header["BITPIX"] == 16
+        names = set(told["frames"])
+        low, high = (analytic_count(truth, names, grid, margin) for margin in (-1.0, 1.0))
+        assert np.all(count >= low)
+        assert np.all(count <= high)
+        assert count.max() == 8
+        assert (low < high).mean() > 0.05  # the bounds are not the same everywhere, only at borders
+
+
+def test_thin_coverage_has_no_weight(tiled: Path, panels: Path) -> None:
+    truth = read_truth(panels)
+    for path, told in zip(tiles_of(tiled), report_of(tiled)["tiles"], strict=True):
+        with fits.open(path) as hdus:
+            data, weight, count, alpha = (hdus[name].data for name in ("DATA", "WHT", "COV", "ALPHA"))
+            grid = CelestialWcs.from_header(hdus[0].header, data.shape)
+        assert not weight[count < 4].any()  # max(3, 40 % of 8)
+        assert np.array_equal(np.isnan(data), weight == 0)
+        assert alpha.max() == 255
+        assert np.array_equal(alpha > 0, weight > 0) or (alpha[weight > 0] == 0).mean() < 1e-3
+        thin = analytic_count(truth, set(told["frames"]), grid, 0.0) < 3
+        assert np.isnan(data[thin]).mean() > 0.999
+
+
+def test_no_dark_wedge(tiled: Path, direct: Path) -> None:
+    """Where the tiles have data their mosaic is the direct one's, up to a plane, at the rim as inside."""
+    with fits.open(tiled / "mosaic.fits") as one, fits.open(direct / "mosaic.fits") as two:
+        assert one[0].shape == two[0].shape
+        difference = (one[0].data - two[0].data).astype(float)
+        noise = np.sqrt(two["VAR"].data)
+        seen = np.isfinite(difference)
+    y, x = np.nonzero(seen)
+    basis = np.stack([np.ones(len(x)), x, y], axis=1) / [1, 100, 100]
+    value = difference[seen]
+    plane = np.linalg.lstsq(basis, value, rcond=None)[0]
+    left = np.full(seen.shape, np.nan)
+    left[seen] = (value - basis @ plane) / noise[seen]
+    assert np.nanmedian(np.abs(left)) < 0.5
+    from scipy.ndimage import distance_transform_edt
+
+    depth = distance_transform_edt(seen)
+    for low, high in ((1, 4), (4, 8), (8, 16)):
+        ring = (depth >= low) & (depth < high)
+        assert abs(np.nanmean(left[ring])) < 0.1
+
+
+def test_the_same_sky_as_direct(tiled: Path, direct: Path, panels: Path) -> None:
+    ours, theirs = (score_mosaic(panels, out / "mosaic.fits") for out in (tiled, direct))
+    assert ours["background_sigma"] < theirs["background_sigma"] + 0.03
+    assert ours["seam_sigma"] < theirs["seam_sigma"] + 0.03
+    assert ours["scale"] == pytest.approx(theirs["scale"], rel=0.01)
+
+
+def test_frames_are_counted_not_tiles(tiled: Path) -> None:
+    with fits.open(tiled / "mosaic.fits") as hdus:
+        header, coverage, exposure, weight = hdus[0].header, hdus["COV"].data, hdus["EXPT"].data, hdus["WHT"].data
+        assert header["NCOMBINE"] == 16
+        assert header["EXPTIME"] == 160
+    assert coverage.max() > 8  # both panels
+    assert np.array_equal(coverage > 0, weight > 0)
+    # Clipped samples take their exposure with them.
+    assert np.all(exposure <= 10 * coverage + 1e-3)
+    assert np.median(exposure[coverage > 0] / coverage[coverage > 0]) == pytest.approx(10, rel=0.02)
+
+
+def test_the_noise_is_what_the_variance_states(tiled: Path, panels: Path) -> None:
+    """Means of 6 x 6 pixels scatter as VAR says: tiles weigh by what their maps state, not by smoothed pixels."""
+    from zemosaic.simulate.score import true_image
+
+    truth = read_truth(panels)
+    with fits.open(tiled / "mosaic.fits") as hdus:
+        data, variance = hdus[0].data.astype(float), hdus["VAR"].data
+        grid = CelestialWcs.from_header(hdus[0].header, data.shape)
+    sky = true_image(truth, grid)
+    blank = np.isfinite(data) & (sky - true_image(truth, grid, faintest_left_out=0) < 0.5)
+    scale, level = np.polyfit(sky[blank], data[blank], 1)
+    pull = np.where(blank, (data - scale * sky - level) / np.sqrt(variance), 0)
+
+    def blocks(plane: F8) -> F8:
+        h, w = (n // 6 * 6 for n in plane.shape)
+        return np.asarray(plane[:h, :w].reshape(h // 6, 6, w // 6, 6).sum(axis=(1, 3)))
+
+    whole = blocks(blank.astype(float)) == 36
+    steps = np.diff(np.where(whole, blocks(pull) / 6, np.nan), axis=1)
+    steps = steps[np.isfinite(steps)] / np.sqrt(2)
+    low, high = np.percentile(steps, [15.865, 84.135])
+    assert (high - low) / 2 == pytest.approx(1, abs=0.08)
+
+
+# --- one answer on every path -------------------------------------------------------------------------------------
+
+
+def test_tiles_are_made_once(panels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
+    out = build(panels, tmp_path / "a", "master-tiles")
+    before = digests_of(out / "tiles"), digest_of(out / "mosaic.fits")
+    other = build(panels, tmp_path / "b", "master-tiles")  # the other worker count is the machine's
+    ran = run_cli(capfd, "build", panels, "-o", tmp_path / "c", "--mode", "master-tiles", "--workers", 1)
+    assert ran.code == 0
+    for folder in (other, tmp_path / "c"):
+        assert digests_of(folder / "tiles") == before[0]
+        assert digest_of(folder / "mosaic.fits") == before[1]
+
+    def refuse(*args: object) -> None:
+        raise AssertionError("a tile is stacked again")
+
+    monkeypatch.setattr(master_tiles, "_stack", refuse)
+    build(panels, out, "master-tiles")
+    assert (digests_of(out / "tiles"), digest_of(out / "mosaic.fits")) == before
+    with pytest.raises(AssertionError, match="again"):
+        master_tiles.build_master_tiles([panels], out, Settings(stack={"kappa_low": 2.0}), master_tiles.Run())  # type: ignore[arg-type]
+
+
+def test_its_tiles_are_existing_tiles(tiled: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    assign = ["stack.method=mean", "input.pixel_values=surface", f"grid.header={tiled / 'mosaic.fits'}"]
+    out = build(tiled / "tiles", tmp_path / "again", "existing-tiles", *assign)
+    assert "ALPHA_STATS" not in caplog.text  # no alt-az mask is made here
+    with fits.open(tiled / "mosaic.fits") as one, fits.open(out / "mosaic.fits") as two:
+        for name in ("DATA", "WHT", "COV", "EXPT"):
+            a, b = one[name].data, two[name].data
+            assert np.array_equal(np.isnan(a), np.isnan(b))
+            assert np.nanmax(np.abs(a - b)) <= 1e-4 * np.nanmax(np.abs(a)), name
+        assert two[0].header["NCOMBINE"] == 16
+
+
+# --- settings -----------------------------------------------------------------------------------------------------
+
+CHANGES = {
+    "group": "2",
+    "cleanup": "off",
+    "trim_px": "9",
+    "crop_coverage": "0.9",
+    "altaz_min_coverage_abs": "7",
+    "altaz_min_coverage_frac": "0.8",
+    "altaz_morph_open_px": "31",
+    "altaz_alpha_soft_threshold": "0.5",
+    "altaz_nanize_threshold": "0.6",
+    "two_pass": "true",
+}
+BESIDE = {"altaz_alpha_soft_threshold": ["tiles.altaz_nanize_threshold=0.6"]}
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_a_changed_key_changes_the_mosaic(tiled: Path, panels: Path, tmp_path: Path, key: str) -> None:
+    beside = BESIDE.get(key, [])
+    before = build(panels, tmp_path / "before", "master-tiles", *beside) if beside else tiled
+    out = build(panels, tmp_path / "out", "master-tiles", *beside, f"tiles.{key}={CHANGES[key]}")
+    assert digest_of(out / "mosaic.fits") != digest_of(before / "mosaic.fits")
+
+
+def test_diagnostics_change_no_byte(panels: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    quiet = build(panels, tmp_path / "quiet", "master-tiles", "tiles.two_pass=true")
+    assert "TwoPassTile" not in caplog.text
+    assert not (quiet / "twopass_delta_map.npy").exists()
+    caplog.set_level(logging.DEBUG)
+    assign = ["tiles.two_pass=true", "tiles.two_pass_debug_delta_map=true"]
+    loud = build(panels, tmp_path / "loud", "master-tiles", *assign)
+    assert digest_of(quiet / "mosaic.fits") == digest_of(loud / "mosaic.fits")
+    assert caplog.text.count("[TwoPassTile] pre_gain") == caplog.text.count("[TwoPassTile] post_gain") == 2
+    assert f"[TwoPass] delta map: {loud / 'twopass_delta_map.npy'}" in caplog.text
+    assert "[TwoPass] channel 1 coverage mismatch: cov1>0 & cov2==0 -> 0 pixels" in caplog.text
+    delta = np.load(loud / "twopass_delta_map.npy")
+    shape = fits.getdata(loud / "mosaic.fits").shape
+    assert delta.shape == (shape[0] // 8, shape[1] // 8)
+    assert np.isfinite(delta).any()
+    assert np.nanmin(delta) >= 0
+
+
+def test_a_second_pass_that_does_not_fit_into_memory_is_left_out(
+    panels: Path, tiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zemosaic.pipelines.two_pass.resident_bytes", lambda: 1 << 50)
+    out = build(panels, tmp_path / "out", "master-tiles", "tiles.two_pass=true")
+    assert any("no second pass" in notice for notice in report_of(out)["notices"])
+    assert digest_of(out / "mosaic.fits") == digest_of(tiled / "mosaic.fits")
+
+
+def test_a_wrong_group_is_told_before_the_work(panels: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"tiles\.group = 'wide'"):
+        master_tiles.build_master_tiles(
+            [panels],
+            tmp_path,
+            Settings(tiles={"group": "wide"}),
+            master_tiles.Run(),  # type: ignore[arg-type]
+        )
