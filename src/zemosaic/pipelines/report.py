@@ -58,9 +58,9 @@ def write_frames_table(
             row |= {f"b{k}{tag}": value for k, value in enumerate(scale.surface[c])}
         rows.append(row)
     known = {(frame.name, frame.path): (frame, measured) for frame, measured in run.measured.values()}
-    for (name, path_of), item in reasons.items():
-        columns = _measured_columns(*known[name, path_of]) if (name, path_of) in known else {}
-        rows.append({"name": Path(name).name, "use": False, "reason": item.reason, "path": path_of, **columns})
+    for key, gone in reasons.items():
+        columns = _measured_columns(*known[key]) if key in known else {}
+        rows.append({"name": Path(gone.name).name, "use": False, "reason": gone.reason, "path": gone.path, **columns})
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = Table([_column(name, [row.get(name) for row in rows]) for name in names], names=names)
     for target, kind in ((path, "ascii.ecsv"), (path.with_suffix(".csv"), "ascii.csv")):
