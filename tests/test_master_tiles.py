@@ -19,7 +19,7 @@ from zemosaic.cli import main
 from zemosaic.errors import SettingError
 from zemosaic.model.celestial import CelestialWcs
 from zemosaic.pipelines import master_tiles
-from zemosaic.settings import Settings
+from zemosaic.settings import Settings, TileSettings
 from zemosaic.simulate import SetTruth, read_truth, score_mosaic
 
 Capture = pytest.CaptureFixture[str]
@@ -243,6 +243,10 @@ CHANGES = {
     "two_pass": "true",
 }
 BESIDE = {"altaz_alpha_soft_threshold": ["tiles.altaz_nanize_threshold=0.6"]}
+
+
+def test_every_key_of_tiles_is_changed() -> None:
+    assert TileSettings.model_fields.keys() == {*CHANGES, "two_pass_debug_delta_map"}  # which must change no byte
 
 
 @pytest.mark.parametrize("key", CHANGES)

@@ -224,9 +224,15 @@ class TileSettings(_Stage):
         description="Alt-az clean-up: a tile's thin rim gets less weight or none; auto does so where the mount is "
         "alt-az (EQMODE) or the frames of a tile turn by more than 2 degrees.",
     )
-    trim_px: int = Field(0, ge=0, description="Cut this many pixels off each side of a tile.")
+    trim_px: int = Field(
+        0, ge=0, description="Cut this many pixels off each side of a tile.", json_schema_extra=_EXPERT
+    )
     crop_coverage: float = Field(
-        0.0, ge=0, le=1, description="Cut a tile to the box that this share of its greatest coverage reaches; 0: never."
+        0.0,
+        ge=0,
+        le=1,
+        description="Cut a tile to the box that this share of its greatest coverage reaches; 0: never.",
+        json_schema_extra=_EXPERT,
     )
     altaz_min_coverage_abs: float = Field(
         3.0, ge=0, description="Clean-up: fewer frames than this are too few.", json_schema_extra=_EXPERT

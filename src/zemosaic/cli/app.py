@@ -69,7 +69,7 @@ def _with_register(assign: list[str] | None, register_only: bool) -> list[str]:
 def build(
     inputs: Inputs,
     out: Out,
-    mode: Annotated[str, typer.Option("--mode", help="auto, direct, master-tiles or existing-tiles.")] = "auto",
+    mode: Annotated[str, typer.Option("--mode", help="auto, direct, master-tiles, grid or existing-tiles.")] = "auto",
     config: Config = None,
     assign: Assign = None,
     header: HeaderFile = None,

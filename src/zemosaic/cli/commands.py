@@ -239,7 +239,9 @@ def show_config() -> None:
         model: Any = stage_field.annotation
         print(f"# {' '.join((model.__doc__ or '').split())}\n[{stage}]")
         for name, field in model.model_fields.items():
-            print(f"# {field.description}")
+            extra = field.json_schema_extra
+            expert = "For experts. " if isinstance(extra, dict) and extra.get("expert") else ""
+            print(f"# {expert}{field.description}")
             default = field.default
             print(f"{name} = {json.dumps(default)}\n")
 

@@ -11,15 +11,19 @@ from zemosaic.io.scan import scan
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.direct import build_direct
 from zemosaic.pipelines.existing_tiles import build_existing_tiles
+from zemosaic.pipelines.grid_mode import build_grid
 from zemosaic.pipelines.master_tiles import build_master_tiles
 from zemosaic.settings import InputSettings, Settings
 
 __all__ = ["MODES", "build_mosaic"]
 
-MODES = ("auto", "direct", "master-tiles", "existing-tiles")
+MODES = ("auto", "direct", "master-tiles", "grid", "existing-tiles")
 
 LOOKED_AT = 25
 """Files, evenly among all, whose headers tell what the inputs are."""
+
+PLAN = "stack_plan.csv"
+"""Marks a folder of frames as a survey."""
 
 
 def build_mosaic(
@@ -30,7 +34,8 @@ def build_mosaic(
     Parameters
     ----------
     mode : str
-        Of `MODES`. "auto" takes existing-tiles where most inputs are stacks, else direct, and says which and why.
+        Of `MODES`. "auto" takes existing-tiles where most inputs are stacks, grid where a folder holds a
+        stack_plan.csv, else direct, and says which and why.
 
     Raises
     ------
@@ -41,10 +46,9 @@ def build_mosaic(
         raise SettingError(f"mode '{mode}' is not one of {', '.join(MODES)}")
     if mode == "auto":
         mode = _choose(inputs, settings.input, run)
-    if mode == "existing-tiles":
-        return build_existing_tiles(inputs, out, settings, run, solution)
-    if mode == "direct":
-        return build_direct(inputs, out, settings, run, solution)
+    with_solution = {"existing-tiles": build_existing_tiles, "direct": build_direct, "grid": build_grid}
+    if mode in with_solution:
+        return with_solution[mode](inputs, out, settings, run, solution)
     if solution is not None:
         raise SettingError("a solution is of frames that go straight onto the mosaic; mode master-tiles cannot use it")
     return build_master_tiles(inputs, out, settings, run)
@@ -65,6 +69,10 @@ def _choose(inputs: Sequence[Path], settings: InputSettings, run: Run) -> str:
             "no alt-az masks are made of them"
         )
         return "existing-tiles"
+    plan = next((path / PLAN for path in inputs if (path / PLAN).is_file()), None)
+    if plan is not None:
+        run.notice(f"mode grid: {plan} plans a survey; alt-az masks, a matter of master tiles, do not act")
+        return "grid"
     run.notice(
         "mode direct: the inputs are single frames, which go straight onto the mosaic; alt-az masks, a matter of "
         "master tiles, do not act"
