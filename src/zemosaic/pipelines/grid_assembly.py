@@ -21,7 +21,7 @@ from zemosaic.stages.blend import blend_border_px, blend_feather, blend_pyramid,
 from zemosaic.stages.stack import StackedPatch
 from zemosaic.stages.tile_overlaps import OverlapGraph, build_tile_overlap_graph
 from zemosaic.stages.tile_photometry import TilePhotometryInfo, choose_reference_tile, estimate_tile_background
-from zemosaic.stages.tile_solve import TileSolution, measure_steps, shift_levels, solve_tiles
+from zemosaic.stages.tile_solve import TileSolution, measure_steps, shift_levels, solve_tiles, tiles_agree
 
 __all__ = ["assemble_tiles", "blend_patch", "say"]
 
@@ -31,11 +31,11 @@ T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
 
-BLEND_PX = 512
+BLEND_PX = 256
 """Side of the boxes that are blended at a time: a multiple of the coarsest pixel of every pyramid."""
 
 _SAMPLE_STEP = 8
-"""Every so many rows and columns tell a tile's level after its correction."""
+"""Every so many rows and columns tell a tile's level."""
 
 
 def say(run: Run, message: str, level: str = "info") -> None:
@@ -116,9 +116,9 @@ def _solve(
     run: Run,
     n_channels: int,
 ) -> TileSolution:
-    def neutral() -> TileSolution:
-        scale = PhotoScale.neutral(n_channels, "not matched")
-        return TileSolution((scale,) * len(infos), "none", len(infos), ())
+    def neutral(why: str = "none") -> TileSolution:
+        scale = PhotoScale.neutral(n_channels, why)
+        return TileSolution((scale,) * len(infos), why, len(infos), ())
 
     def all_at_once() -> TileSolution:
         reference = choose_reference_tile(infos, graph.n_overlaps)
@@ -135,7 +135,10 @@ def _solve(
         return _or_simpler(lambda: shift_levels(graph, n_channels), neutral, "Photometry: shift of levels", run)
 
     if len(infos) == 1:
-        return neutral()
+        return neutral("one tile: nothing to match")
+    if tiles_agree(graph, [tile.measured for tile in tiles]):
+        say(run, "[GRID] Photometry: no overlap shows a step or a gain; the tiles are one picture already")
+        return neutral("tiles agree already")
     found = _or_simpler(all_at_once, by_levels, "Photometry: solve over all tiles", run)
     for notice in found.notices:
         run.notice(f"[GRID] tiles: {notice}")
@@ -150,8 +153,8 @@ def _tell(
     infos: Sequence[TilePhotometryInfo], graph: OverlapGraph, solution: TileSolution, n_channels: int, run: Run
 ) -> dict[str, Any]:
     """Announce what the photometry found, before and after; the figures for the report."""
-    before = np.array([info.background for info in infos])
-    after = np.array([_level_after(info, scale) for info, scale in zip(infos, solution.scales, strict=True)])
+    before = np.array([_level(info, PhotoScale.neutral(n_channels)) for info in infos])
+    after = np.array([_level(info, scale) for info, scale in zip(infos, solution.scales, strict=True)])
     steps = [measure_steps(infos, graph), measure_steps(infos, graph, solution.scales)]
     facts: dict[str, Any] = {"tile_gains": [scale.gain for scale in solution.scales]}
     facts["tile_photometry_acted"] = solution.n_neutral < len(infos)
@@ -178,8 +181,8 @@ def _tell(
     return facts
 
 
-def _level_after(info: TilePhotometryInfo, scale: PhotoScale) -> F8:
-    """Sigma-clipped median of a tile after its correction, from a sparse sample."""
+def _level(info: TilePhotometryInfo, scale: PhotoScale) -> F8:
+    """Sigma-clipped median of a tile under a correction, from a sparse sample."""
     step = slice(None, None, _SAMPLE_STEP)
     mask = np.asarray(info.mask[step, step])
     y, x = np.mgrid[: info.bbox.height : _SAMPLE_STEP, : info.bbox.width : _SAMPLE_STEP]
@@ -233,6 +236,8 @@ def blend_patch(
     n_channels = len(scales[0].gain)
     if not meeting:
         return StackedPatch.empty((n_channels, *patch.inner.shape))
+    if len(meeting) == 1:
+        return _window(*meeting[0], patch.inner)[0]
     parts, weights = zip(*(_window(tile, scale, patch.outer) for tile, scale in meeting), strict=True)
     share = normalise_weights(np.stack(weights))
     images = np.stack([part.data for part in parts])

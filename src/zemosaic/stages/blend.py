@@ -44,6 +44,8 @@ MAX_LEVELS = 6
 _OVERLAP_REACHES = 4
 """The coarsest pixel is this much narrower than the overlap."""
 
+_ROUNDING = 4 * np.finfo(np.float32).eps
+
 _LEAST_WEIGHT = np.float32(1e-12)
 """Blurred weights below this say nothing in single precision."""
 
@@ -184,7 +186,7 @@ def blend_pyramid(images: F4, weights: F4, levels: int) -> F4:
         raise ValueError("tiles hold values that are not finite where they have weight")
     valid = weights > 0
     several = valid.sum(axis=0) > 1
-    if levels == 0 or not several.any():
+    if levels == 0 or not several.any() or _all_equal(images, mean, valid):
         return mean
     masks = [build_gaussian_pyramid(weight, levels) for weight in weights]
     reach = [build_gaussian_pyramid(seen.astype(np.float32), levels) for seen in valid]
@@ -198,6 +200,14 @@ def blend_pyramid(images: F4, weights: F4, levels: int) -> F4:
                 blended[k] += masks[i][k] / totals[k] * octave
         out[c] = np.where(covered, channel + reconstruct_from_laplacian(blended), 0)
     return out
+
+
+def _all_equal(images: F4, mean: F4, valid: Flags) -> bool:
+    """Whether all tiles show the same values wherever they are, to rounding: then their mean is the blend."""
+    return all(
+        bool((np.abs(image - mean) <= _ROUNDING * np.abs(mean))[:, seen].all())
+        for image, seen in zip(images, valid, strict=True)
+    )
 
 
 def _filled_laplacian(image: F4, reach: Sequence[F4], levels: int) -> list[F4]:

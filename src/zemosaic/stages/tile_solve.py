@@ -20,7 +20,7 @@ from zemosaic.stages.match import match
 from zemosaic.stages.tile_overlaps import OverlapGraph
 from zemosaic.stages.tile_photometry import TilePhotometryInfo
 
-__all__ = ["TileSolution", "flat_plane", "measure_steps", "shift_levels", "solve_tiles"]
+__all__ = ["TileSolution", "flat_plane", "measure_steps", "shift_levels", "solve_tiles", "tiles_agree"]
 
 F8 = npt.NDArray[np.float64]
 
@@ -28,6 +28,9 @@ _LOG = logging.getLogger(__name__)
 
 _PIXEL_DEG = 1e-5
 """Pixels of the flat plane: so small that a mosaic of 100,000 of them is flat to 4e-5."""
+
+_AGREED = 2e-3
+"""Steps below this share of a tile's noise, and gains this close to 1, are none."""
 
 _MOST_LINES = 64
 """Rows of an overlap that are looked at for its step."""
@@ -121,6 +124,23 @@ def solve_tiles(
     n_neutral = sum(_is_neutral(scale) for scale in scales)
     _LOG.info("[GRID] Photometry: solved global gain/offset for %d tiles", len(scales) - n_neutral)
     return TileSolution(tuple(scales), "one sky, solved over all tiles", n_neutral, notices)
+
+
+def tiles_agree(graph: OverlapGraph, measured: Sequence[Measurements | None]) -> bool:
+    """Whether the tiles are already one picture: no overlap shows a step or a gain, all tiles hang together.
+
+    So it is where tiles hold the same frames, matched before they were stacked: overlaps are then equal to the bit, and
+    any correction would only add its own error.
+    """
+    noise = [m.noise for m in measured if m is not None]
+    if not graph.edges or not noise or len(noise) < len(measured) or graph.components().any():
+        return False
+    least = np.median(noise, axis=0) * _AGREED
+    for edge in graph.edges:
+        slopes = [(r.slope, r.slope_error) for r in edge.relations if np.isfinite(r.slope_error)]
+        if (np.abs(edge.step) > least).any() or any(abs(a - 1) > max(3 * error, _AGREED) for a, error in slopes):
+            return False
+    return True
 
 
 def shift_levels(graph: OverlapGraph, n_channels: int) -> TileSolution:
