@@ -153,7 +153,7 @@ def build(
     inputs : iterable of path
     out : path
         Made when missing.
-    mode : {"auto", "direct", "master-tiles", "existing-tiles"}
+    mode : {"auto", "direct", "master-tiles", "grid", "existing-tiles"}
         See ``docs/master-tiles.md``.
     settings, workers, on_event
         As for `coadd`.
