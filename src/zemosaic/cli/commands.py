@@ -14,7 +14,7 @@ from typing import Any
 
 from zemosaic.cli.show import JsonLines, People
 from zemosaic.engine.events import CancelToken
-from zemosaic.engine.memory import parse_bytes
+from zemosaic.engine.memory import keep_freed_memory, parse_bytes
 from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.pipelines.context import Run, RunOptions
 from zemosaic.settings import Settings, load_settings
@@ -29,6 +29,7 @@ HURRY_S = 3.0
 @contextmanager
 def _watched(options: RunOptions, as_json: bool) -> Iterator[Run]:
     """A run whose events are shown and which the first Ctrl-C stops in good order."""
+    keep_freed_memory()
     cancel = CancelToken()
     # Long solves do not look at the token: this is what a second Ctrl-C does.
     hurry = threading.Timer(HURRY_S, _thread.interrupt_main)

@@ -19,6 +19,7 @@ __all__ = [
     "MemoryPlan",
     "default_cap_bytes",
     "default_workers",
+    "keep_freed_memory",
     "parse_bytes",
     "plan_patch_size",
     "plan_workers",
@@ -151,6 +152,25 @@ def _cap_too_small(cap_bytes: int, needed_bytes: int) -> EnvironmentProblem:
         cap_bytes=cap_bytes,
         needed_bytes=needed_bytes,
     )
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_KEPT_BYTES = 256 << 20
+
+
+def keep_freed_memory() -> None:
+    """Let the allocator hand out freed memory again instead of giving it back to the system (glibc; else nothing).
+
+    Every window of a frame is an array of some MB. Such arrays come as fresh pages by default, and clearing those costs
+    as much as filling them. `resident_bytes`, which the stages ask before they plan their memory, gives back what is
+    free.
+    """
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # macOS, musl, Windows
+        return
+    set_option(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+    set_option(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def resident_bytes() -> int:
