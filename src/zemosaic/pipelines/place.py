@@ -21,6 +21,7 @@ from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.defects import DefectWatch
 from zemosaic.pipelines.grading import grade_measured, obey_table
 from zemosaic.pipelines.measuring import MeasuredFrame, measure_frames
+from zemosaic.pipelines.planned import obey_plans
 from zemosaic.pipelines.solving import Place, register_by_stars, solve_frames, trust_headers
 from zemosaic.settings import InputSettings, Settings
 from zemosaic.stages.grid import find_strays
@@ -72,7 +73,7 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> tu
     NothingToDo
         When no usable image is found.
     SettingError
-        When the table of frames cannot be read.
+        When the table of frames, or a ``stack_plan.csv``, cannot be read.
     """
     advance = run.clock.start("scan")
     found = scan(inputs, settings, on_progress=advance, check=run.cancel.check)
@@ -85,7 +86,8 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> tu
     if not found.frames:
         where = ", ".join(str(path) for path in inputs)
         raise NothingToDo(f"no usable FITS image of the sky in {where}{n_beside}", n_rejected=len(found.rejected))
-    frames = obey_table(found.frames, Path(settings.frames), run) if settings.frames else list(found.frames)
+    planned = obey_plans(found.frames, inputs, run)
+    frames = obey_table(planned, Path(settings.frames), run) if settings.frames else planned
     return frames, list(found.calibration)
 
 
