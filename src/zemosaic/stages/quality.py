@@ -58,7 +58,7 @@ class QualityLimits:
     transparency: float = 0.8
     n_stars: float = 0.5
     bright: float = 2.0
-    fwhm: float = 1.13
+    fwhm: float = 1.15
     fwhm_sigma: float = 2.2
     ellipticity: float = 0.12
     ellipticity_sigma: float = 5.0
@@ -259,8 +259,9 @@ def _lower_scatter(deviation: F8) -> float:
     finite = deviation[np.isfinite(deviation)]
     if not len(finite):
         return 0.0
-    low, middle = np.percentile(finite, [15.865, 50])
-    return float(middle - low)
+    # Two sigma down rather than one: seeing that goes from good to fair and no farther has no tail to allow for.
+    low, middle = np.percentile(finite, [2.275, 50])
+    return float(middle - low) / 2
 
 
 def _bright_ends(bright: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
