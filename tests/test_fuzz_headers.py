@@ -1,9 +1,13 @@
-"""Whatever bytes a folder holds, a scan ends with frames and reasons, never with an exception."""
+"""Whatever bytes a folder holds, scanning and measuring end with frames and reasons, never with an exception.
+
+``ZEMOSAIC_FUZZ_EXAMPLES=2000 pytest tests/test_fuzz_headers.py`` tries that many inputs a test instead of 60.
+"""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +21,14 @@ from zemosaic.io.fits import FrameReader
 from zemosaic.io.headers import frame_wcs
 from zemosaic.io.scan import ScanResult, scan
 from zemosaic.model.box import Box
-from zemosaic.settings import InputSettings
+from zemosaic.model.frame import Frame
+from zemosaic.pipelines.tasks import measure
+from zemosaic.settings import InputSettings, Settings
 
 FUZZ = settings(
-    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    deadline=None,
+    max_examples=int(os.environ.get("ZEMOSAIC_FUZZ_EXAMPLES", "60")),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 _KEYWORDS = """
@@ -66,6 +74,19 @@ def header_bytes(lines: list[str]) -> bytes:
     return block.ljust(-(-len(block) // 2880) * 2880)
 
 
+def measured_or_why_not(frame: Frame) -> list[str]:
+    """Measure a frame; the reason where it cannot be."""
+    if frame.shape[0] * frame.shape[1] > 1_000_000:  # a claim that the file's length bears out: compressed zeros
+        return []
+    try:
+        found = measure(frame, FrameReader(), Settings(), None)
+    except FrameRejected as problem:
+        return [str(problem)]
+    assert np.isfinite(found.sky).all()
+    assert np.isfinite(found.noise).all()
+    return []
+
+
 def scan_bytes(folder: Path, content: bytes, name: str = "x.fits") -> ScanResult:
     """Scan one file and try all that a run would do with what is found."""
     (folder / name).write_bytes(content)
@@ -88,6 +109,7 @@ def scan_bytes(folder: Path, content: bytes, name: str = "x.fits") -> ScanResult
         else:
             assert np.isfinite(data).all()
             assert (weight >= 0).all()
+            reasons += measured_or_why_not(frame)
     for reason in reasons:
         assert reason.strip()
         assert "\n" not in reason
@@ -185,3 +207,48 @@ def test_names_of_anything(tmp_path: Path, samples: Samples, name: str) -> None:
     result = scan([path], InputSettings.model_validate({}))
     assert len(result.frames) + len(result.notices) == 1
     assert hashlib.sha256(path.read_bytes()).digest() == before
+
+
+HEADERS = sorted((Path(__file__).parent / "headers").glob("*.txt"))
+"""Headers as cameras wrote them: PV distortion, bad date forms, positions of date, sexagesimal and decimal mixed."""
+
+
+def real_lines(path: Path) -> list[str]:
+    """The cards of a real header, made that of a small image."""
+    small = {"BITPIX": "16", "NAXIS1": "30", "NAXIS2": "20"}
+    lines = path.read_text().splitlines()
+    return [f"{key:<8}= {small[key]:>20}" if (key := line[:8].strip()) in small else line for line in lines]
+
+
+@pytest.mark.parametrize("path", HEADERS, ids=lambda path: path.stem)
+def test_headers_of_real_cameras_are_understood(tmp_path: Path, path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 900, (20, 30)).astype(">i2").tobytes()
+    found = scan_bytes(tmp_path, header_bytes(real_lines(path)) + pixels.ljust(2880, b"\0"))
+    (frame,) = found.frames
+    assert frame.exposure_s is not None
+    assert frame.exposure_s > 0
+    assert frame.date_obs
+    assert frame.wcs_cards or frame.hint
+
+
+@FUZZ
+@given(st.data())
+def test_real_headers_with_damage(tmp_path: Path, data: st.DataObject) -> None:
+    lines = real_lines(data.draw(st.sampled_from(HEADERS)))
+    for _ in range(data.draw(st.integers(1, 5))):
+        k = data.draw(st.integers(1, len(lines) - 1))
+        match data.draw(st.sampled_from(["drop", "double", "value", "cut", "move", "key"])):
+            case "drop":
+                del lines[k]
+            case "double":
+                lines.insert(k, lines[k][:9] + data.draw(VALUES))
+            case "value":
+                lines[k] = f"{lines[k][:8]}= {data.draw(VALUES)}"
+            case "cut":
+                lines[k] = lines[k][: data.draw(st.integers(0, 79))]
+            case "move":
+                lines.insert(data.draw(st.integers(0, k)), lines.pop(k))
+            case "key":
+                lines[k] = f"{data.draw(KEYS):<8}{lines[k][8:]}"
+    pixels = np.random.default_rng(1).integers(0, 900, (20, 30)).astype(">i2").tobytes()
+    scan_bytes(tmp_path, header_bytes(lines) + pixels.ljust(2880, b"\0"))
