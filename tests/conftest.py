@@ -39,3 +39,9 @@ def raw_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = RawRecipe(shape=(600, 900), panels=(1, 1), cloud_fraction=0, soft_fraction=0, hot_fraction=2e-3)
     simulate_raws(folder, sky, 4, recipe)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else is installed on the machine changes no test."""
+    monkeypatch.setattr("zemosaic.pipelines.solving.installed_solvers", list)

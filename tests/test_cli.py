@@ -19,7 +19,7 @@ from zemosaic.settings import Settings, load_settings
 
 Capture = pytest.CaptureFixture[str]
 
-COMMANDS = ("build", "coadd", "match", "scan", "simulate", "demo", "config", "doctor")
+COMMANDS = ("build", "coadd", "match", "solve", "scan", "simulate", "demo", "config", "doctor")
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +238,7 @@ def test_config_reads_back_as_the_defaults(capfd: Capture, tmp_path: Path) -> No
 def test_doctor_tells_versions(capfd: Capture) -> None:
     ran = run_cli(capfd, "doctor")
     assert ran.code == 0
-    for word in ("zemosaic", "processors", "memory", "numpy", "astropy", "numba", "Tycho-2"):
+    for word in ("zemosaic", "processors", "memory", "numpy", "astropy", "numba", "Tycho-2", "blind solving"):
         assert word in ran.out
 
 

@@ -12,9 +12,13 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from mosaic_cases import digests_of, draw_stars, noise, run_cli, tan_wcs, write_frame
+from zemosaic.io.blind import installed_solvers
+from zemosaic.io.catalogue import tycho2
 from zemosaic.io.scan import scan
 from zemosaic.io.wcs_file import wcs_file_names
 from zemosaic.model.celestial import CelestialWcs, unit_vectors
+from zemosaic.model.frame import PointingHint
+from zemosaic.model.star_field import StarField
 from zemosaic.settings import InputSettings
 from zemosaic.simulate import read_truth
 from zemosaic.simulate.truth import SetTruth
@@ -110,6 +114,78 @@ def test_a_wrong_header_is_replaced_and_right_ones_are_kept(capfd: Capture, raw_
         ra, dec = wcs.pixel_to_sky((wcs.shape[1] - 1) / 2, (wcs.shape[0] - 1) / 2)
         assert np.hypot((row["ra_deg"] - ra) * np.cos(np.deg2rad(dec)), row["dec_deg"] - dec) * 3600 < 1
         assert row["use"]
+
+
+class FakeSolver:
+    """Knows the place of the frames that are asked for first, in their order; for the rest it fails or lies."""
+
+    name = "fake"
+
+    def __init__(self, *answers: PointingHint | None) -> None:
+        self.answers = list(answers)
+        self.n_asked = 0
+
+    def locate(self, field: StarField) -> PointingHint | None:
+        self.n_asked += 1
+        return self.answers.pop(0) if self.answers else None
+
+
+def without_hints(raw_set: Path, folder: Path) -> Path:
+    folder.mkdir()
+    for path in raw_set.glob("*.fit*"):
+        with fits.open(path) as hdus:
+            for key in ("RA", "DEC", "FOCALLEN"):
+                hdus[0].header.remove(key, ignore_missing=True)
+            hdus.writeto(folder / path.name)
+    return folder
+
+
+def test_a_blind_solver_is_asked_where_the_header_says_nothing(
+    capfd: Capture, raw_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One frame that it locates ties the others; a place that the stars do not confirm is not taken."""
+    middle = next(iter(truth_by_name(raw_set).values()))
+    ra, dec = middle.pixel_to_sky(450, 300)
+    right = PointingHint(float(ra) + 0.2, float(dec) + 0.1, 2000.0, 1.02 * middle.pixel_scale_arcsec())
+    wrong = PointingHint(10.0, -40.0, 2000.0, middle.pixel_scale_arcsec())
+    frames = without_hints(raw_set, tmp_path / "frames")
+    for answers, n_asked, n_solved in (((right,), 1, 4), ((None, right), 2, 4), ((wrong, None, right), 2, 0)):
+        solver = FakeSolver(*answers)
+        monkeypatch.setattr("zemosaic.pipelines.solving.installed_solvers", lambda solver=solver: [solver])
+        ran = run_cli(capfd, "solve", frames, "--json")
+        assert ran.code == (0 if n_solved else 3)
+        assert solver.n_asked == n_asked
+        rows = [row for row in ran.events if row["event"] == "Solved"]
+        hows = sorted(str(row["how"]) for row in rows)
+        assert hows == (["solved, located by fake", *["tied"] * 3] if n_solved else [])
+    reasons = [str(row["reason"]) for row in ran.events if row["event"] == "LeftOut"]
+    assert sum("not located by fake either" in reason for reason in reasons) == 2
+
+
+def test_frames_with_hints_ask_nobody(
+    capfd: Capture, raw_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    solver = FakeSolver()
+    monkeypatch.setattr("zemosaic.pipelines.solving.installed_solvers", lambda: [solver])
+    assert run_cli(capfd, "solve", raw_set, "--set", "solve.min_matches=5000").code == 3
+    assert run_cli(capfd, "solve", raw_set).code == 0
+    assert solver.n_asked == 0
+
+
+@pytest.mark.skipif(not installed_solvers(), reason="solve-field of astrometry.net is not installed")
+def test_solve_field_locates_a_frame(raw_set: Path, tmp_path: Path) -> None:
+    known = tycho2().cone(83.8, 22.0, 1.2)
+    wcs = CelestialWcs(tan_wcs((1920, 1080), 83.8, 22.0, 2.4, rotation_deg=33.0), (1920, 1080))
+    x, y = wcs.sky_to_pixel(known.ra_deg, known.dec_deg)
+    inside = (x > 0) & (x < 1079) & (y > 0) & (y < 1919)
+    field = StarField(np.stack([x, y], axis=1)[inside], 10 ** (-0.4 * known.mag[inside]), (1920, 1080))
+    (solver,) = installed_solvers()
+    hint = solver.locate(field)
+    if hint is None:
+        pytest.skip("solve-field has no index files for a field of one degree")
+    assert hint.ra_deg == pytest.approx(83.8, abs=0.01)
+    assert hint.dec_deg == pytest.approx(22.0, abs=0.01)
+    assert hint.scale_arcsec == pytest.approx(2.4, rel=1e-3)
 
 
 OFFSETS = ((0.0, 0.0), (23.4, -11.7), (-18.2, 9.6), (7.3, 31.1))

@@ -266,6 +266,15 @@ def doctor() -> None:
         print(f"plate solving: {catalogue.name}, {len(catalogue):,} stars, built in; no other program is needed")
     except EnvironmentProblem as problem:
         print(f"plate solving: not possible: {problem}")
+    from zemosaic.io.blind import SolveField, installed_solvers
+
+    for solver in installed_solvers():
+        print(f"blind solving, for frames without a position or scale in the header: {solver.name} found")
+    if not installed_solvers():
+        print(
+            f"blind solving, for frames without a position or scale in the header: {SolveField.name} not found; "
+            "install astrometry.net with index files to have it"
+        )
 
 
 def _tell(paths: dict[str, Path], as_json: bool) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from zemosaic.model.frame import PointingHint
 
-__all__ = ["StarField"]
+__all__ = ["BlindSolver", "StarField"]
 
 Array = npt.NDArray[np.float64]
 
@@ -44,3 +45,24 @@ class StarField:
     def __post_init__(self) -> None:
         if self.xy.shape != (len(self.flux), 2):
             raise ValueError(f"xy must have shape ({len(self.flux)}, 2), got {self.xy.shape}")
+
+
+class BlindSolver(Protocol):
+    """Finds stars on the sky without knowing where to look."""
+
+    name: str
+
+    def locate(self, field: StarField) -> PointingHint | None:
+        """Where a field may be.
+
+        Parameters
+        ----------
+        field : StarField
+            Its `hint` may have a position without a scale.
+
+        Returns
+        -------
+        PointingHint or None
+            J2000 position of the frame's centre, and its scale; None where nothing was found.
+        """
+        ...

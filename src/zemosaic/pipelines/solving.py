@@ -11,6 +11,7 @@ from astropy.io import fits
 
 from zemosaic.engine.store import make_key, remember
 from zemosaic.errors import FrameRejected
+from zemosaic.io.blind import installed_solvers
 from zemosaic.io.catalogue import tycho2
 from zemosaic.io.headers import frame_wcs
 from zemosaic.model.catalogue import Catalogue
@@ -33,6 +34,7 @@ __all__ = ["Place", "register_by_stars", "solve_frames", "trust_headers"]
 _KEEP = {"right", "unknown"}
 _MAX_STARS = 200
 _PROBES = 3
+_BLIND_ATTEMPTS = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,6 +157,7 @@ def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) 
             _solve(candidate, catalogue, settings.solve, run)
         advance(done)
     _tie(candidates, settings.solve)
+    _solve_blind(candidates, catalogue, settings.solve, run)
     for candidate in candidates:
         if candidate.header is None and candidate.solution is None:
             run.leave_out(candidate.frame, f"unsolved: {candidate.reason}")
@@ -253,6 +256,37 @@ def _tie(candidates: Sequence[_Candidate], settings: SolveSettings) -> None:
             if candidate.solution is None:
                 candidate.how = "tied"
             candidate.solution = solution
+
+
+def _solve_blind(candidates: Sequence[_Candidate], catalogue: Catalogue, settings: SolveSettings, run: Run) -> None:
+    """Frames whose header lacks a position or a scale, by blind solvers that are installed.
+
+    A frame found in this way may tie the others of its camera; after a few vain attempts a camera is given up.
+    """
+    solvers = installed_solvers()
+    vain: Counter[str] = Counter()
+    for candidate in candidates if solvers else ():
+        field, camera = candidate.field, candidate.frame.camera
+        is_open = candidate.header is None and candidate.solution is None
+        has_hint = field.hint is not None and field.hint.scale_arcsec is not None
+        if not is_open or has_hint or vain[camera] >= _BLIND_ATTEMPTS or len(field.xy) < settings.min_matches:
+            continue
+        for solver in solvers:
+            run.cancel.check()
+            hint = solver.locate(field)
+            if hint is not None:
+                candidate.field, candidate.how = replace(field, hint=hint), f"solved, located by {solver.name}"
+                _solve(candidate, catalogue, settings, run)
+            if candidate.solution is not None:
+                # What its header says of the position is not known.
+                candidate.solution = replace(candidate.solution, hint_used=None, offset_deg={})
+                _tie(candidates, settings)
+                break
+        else:
+            vain[camera] += 1
+            names = ", ".join(solver.name for solver in solvers)
+            candidate.field, candidate.how = field, "solved"
+            candidate.reason = f"{candidate.reason}; not located by {names} either"
 
 
 def _refine(
