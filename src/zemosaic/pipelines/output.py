@@ -93,8 +93,11 @@ def mosaic_cards(
         ("EXPTIME", float(sum(f.exposure_s or 0 for f in frames)), "[s] total exposure of all frames"),
         ("BUNIT", frames[0].unit or "adu", "input units per pixel of area A_REF"),
         ("A_REF", grid.area_ref_deg2 * 3600**2, "[arcsec2] pixel area that values refer to"),
-        ("VARRATIO", round(pixel_variance_ratio(settings.warp), 4), "variance of one pixel's scatter over VAR"),
     ]
+    ratios = [("VARRATIO", None)] if frames[0].bayer is None else [(f"VARRAT_{'RGB'[c]}", c) for c in range(3)]
+    for key, channel in ratios:
+        ratio = round(pixel_variance_ratio(settings.warp, channel), 4)
+        cards.append((key, ratio, "variance of one pixel's scatter over VAR"))
     if dates:
         cards += [
             ("DATE-OBS", dates[0], "start of the first frame"),
