@@ -29,6 +29,7 @@ CHANGES = {
     "stack.kappa_high": "1.5",
     "stack.max_iterations": "1",
     "stack.structure_guard": "0",
+    "stack.region_sigma": "0.5",
     "stack.grow_px": "0",
     "stack.minmax_low": "2",
     "stack.minmax_high": "2",

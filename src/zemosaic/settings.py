@@ -200,6 +200,12 @@ class StackSettings(_Stage):
         description="How much of the image's own steepness (largest change within half a FWHM) is added to the "
         "clipping threshold, so that star cores survive changing seeing.",
     )
+    region_sigma: float = Field(
+        0.0,
+        ge=0,
+        description="For deep stacks: reject regions of a frame, such as trails too faint for single pixels, whose "
+        "mean over 9 x 9 pixels deviates by this many sigma; 5 is safe, 0 looks for none.",
+    )
     grow_px: int = Field(3, ge=0, le=16, description="How far a clipped region may grow into its weaker rim.")
     minmax_low: int = Field(1, ge=0, description="minmax: how many lowest values to drop.")
     minmax_high: int = Field(1, ge=0, description="minmax: how many highest values to drop.")

@@ -1,13 +1,14 @@
 """Combining the samples of all frames that reach a patch: mean, median, and clipping outliers first.
 
-A stack is made channel by channel in up to five passes over rows of the patch:
+A stack is made channel by channel in up to six passes over rows of the patch:
 
 1. the median of all samples of a pixel (the template), their scatter and their noise;
 2. the template's steepness within half a FWHM, less its noise: the guard that lets star cores and wings survive
    changing seeing;
 3. clipping (`Method`), with one noise model for all methods;
-4. growing clipped regions into their rims, frame by frame;
-5. the weighted mean of what is left, summed in double precision in the order of the frames.
+4. rejecting regions of a frame that deviate as a whole, though no pixel does (`region_sigma`);
+5. growing clipped regions into their rims, frame by frame;
+6. the weighted mean of what is left, summed in double precision in the order of the frames.
 
 Every result is a function of the samples within `border_px` of its pixel, so it does not depend on how the sky was
 cut into patches.
@@ -21,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels import clip, combine, grow, order, template, trim
+from zemosaic.kernels import clip, combine, grow, order, regions, template, trim
 from zemosaic.kernels.normal import esd_critical, spread_table, trimmed_variance
 from zemosaic.model.box import Box
 from zemosaic.settings import StackSettings
@@ -163,7 +164,7 @@ def border_px(settings: StackSettings, fwhm_px: float) -> int:
     """How far from a pixel the samples lie that can change its stack.
 
     The guard reaches half a FWHM (rounded to the nearest pixel); growing reaches its passes and the local mean 1 px
-    more, and needs centres, hence the guard, there.
+    more, and needs centres, hence the guard, and regions there.
 
     Parameters
     ----------
@@ -176,7 +177,8 @@ def border_px(settings: StackSettings, fwhm_px: float) -> int:
     if not method.guarded:
         return 0
     grown = settings.grow_px + 1 if method.grows and settings.grow_px > 0 else 0
-    return int(fwhm_px / 2 + 0.5) + grown
+    region = regions.REACH_PX if method.grows and settings.region_sigma > 0 else 0
+    return int(fwhm_px / 2 + 0.5) + region + grown
 
 
 def bytes_per_pixel(method: str) -> float:
@@ -331,6 +333,8 @@ def stack_cube(
             _make_template(channel, fwhm_px, settings, check)
         if method.rejects:
             _clip(channel, settings, check)
+        if method.grows and settings.region_sigma > 0:
+            _mark_regions(channel, 1.0 if pixel_share is None else 1 / float(pixel_share[c]), settings, check)
         if method.grows and settings.grow_px > 0:
             _grow(channel, settings, check)
         _combine(channel, exposure, inner, out, c, check)
@@ -406,8 +410,17 @@ def _clip(channel: _Channel, settings: StackSettings, check: Check) -> None:
             clip.clip_rows(rule, samples, maps, y0, y1, kappa, settings.max_iterations, channel.table)
 
 
+def _mark_regions(channel: _Channel, inflation: float, settings: StackSettings, check: Check) -> None:
+    """Pass 4: reject regions that deviate as a whole, some frames at a time."""
+    n, h, w = channel.samples[0].shape
+    for i0, i1 in _ranges(n, max(SLICE_SAMPLES // max(h * w, 1), 1)):
+        check()
+        threshold = np.float32(settings.region_sigma)
+        regions.mark_regions(channel.samples, channel.maps, i0, i1, np.float32(inflation), threshold)
+
+
 def _grow(channel: _Channel, settings: StackSettings, check: Check) -> None:
-    """Pass 4: grow clipped regions, some frames at a time."""
+    """Pass 5: grow clipped regions, some frames at a time."""
     n, h, w = channel.samples[0].shape
     for i0, i1 in _ranges(n, max(SLICE_SAMPLES // max(h * w, 1), 1)):
         check()
@@ -415,7 +428,7 @@ def _grow(channel: _Channel, settings: StackSettings, check: Check) -> None:
 
 
 def _combine(channel: _Channel, exposure: F4, inner: Box, out: StackedPatch, c: int, check: Check) -> None:
-    """Pass 5: the weighted mean of what is left, and all counts."""
+    """Pass 6: the weighted mean of what is left, and all counts."""
     for y0, y1 in channel.slices(inner.height):
         check()
         combine.combine_rows(

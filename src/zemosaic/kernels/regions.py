@@ -1,0 +1,165 @@
+"""Faint trails and other regions of one frame that deviate from the stack, though no pixel of them stands out.
+
+The deviations of a frame's samples are averaged over boxes of `SIDE` pixels. A region is where a box deviates from its
+surroundings and so do two of the eight boxes round it: a line, an edge or a patch, not a star or a hot pixel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+__all__ = ["REACH_PX", "mark_regions"]
+
+HALF = 4
+SIDE = 2 * HALF + 1
+"""Pixels along a box: about twice the width of a trail, so that its middle fills the box along and half across."""
+
+RIM_PX = 2
+"""Pixels round a box's middle that are rejected with it."""
+
+REACH_PX = SIDE + HALF + RIM_PX
+"""How far from a pixel the samples lie that decide whether it belongs to a region."""
+
+LEAST_PIXELS = SIDE * SIDE // 2
+"""Fewer samples in a box say nothing."""
+
+LEAST_NEIGHBOURS = 5
+LEAST_KEPT = 5
+"""A pixel keeps this many samples at least: regions are for deep stacks."""
+
+CAP = np.float32(4.0)
+"""Deviations count up to this many sigma: a hot pixel makes no region."""
+
+LOOK_SIGMA = np.float32(3.0)
+"""Boxes that deviate by less are not looked at."""
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _deviate_row(value, weight, alpha, low, high, guard, sky, poisson, out, there):
+    """Deviations of a row from the middle values beyond the guard, in sigma of a sample, capped; 0 for none."""
+    zero, half, full = np.float32(0), np.float32(0.5), np.float32(127)
+    for x in range(value.size):
+        there[x] = weight[x] != zero
+    for x in range(value.size):
+        centre = half * low[x] + half * high[x]
+        d = value[x] - centre
+        size = abs(d) - guard[x]
+        signal = centre - sky
+        w = abs(weight[x])
+        noise = np.float32(alpha[x] & 127) / full + w * poisson * (signal if signal > zero else zero)
+        q = w * size * size / (noise if noise > zero else np.float32(1))
+        q = np.sqrt(q if q < CAP * CAP else CAP * CAP)
+        q = q if size > zero else zero
+        out[x] = q if d > zero else -q
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sum_boxes(z, there, total, number):
+    """Sums over `SIDE` x `SIDE` pixels round each pixel; what lies outside counts for nothing.
+
+    Each sum is taken in the same order wherever the array was cut.
+    """
+    h, w = z.shape
+    line, count = np.zeros(w + 2 * HALF, np.float32), np.zeros(w + 2 * HALF, np.uint8)
+    middle, inside = line[HALF : HALF + w], count[HALF : HALF + w]
+    for y in range(h):
+        middle[:], inside[:] = 0, 0
+        for yy in range(max(y - HALF, 0), min(y + HALF + 1, h)):
+            row, seen = z[yy], there[yy]
+            for x in range(w):
+                middle[x] += row[x]
+            for x in range(w):
+                inside[x] += seen[x]
+        out, n = total[y], number[y]
+        out[:], n[:] = 0, 0
+        for k in range(SIDE):
+            part, few = line[k : k + w], count[k : k + w]
+            for x in range(w):
+                out[x] += part[x]
+            for x in range(w):
+                n[x] += few[x]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _stands_out(total, number, y, x, inflation, threshold, around):
+    """Whether a box and two of its eight neighbours deviate, the same way, from the calmer half of those."""
+    h, w = total.shape
+    sign = np.float32(1) if total[y, x] > 0 else np.float32(-1)
+    n = 0
+    for yy in (y - SIDE, y, y + SIDE):
+        for xx in (x - SIDE, x, x + SIDE):
+            inside = 0 <= yy < h and 0 <= xx < w and not (yy == y and xx == x)
+            if inside and number[yy, xx] >= LEAST_PIXELS:
+                around[n] = sign * total[yy, xx] / np.float32(number[yy, xx])
+                n += 1
+    if n < LEAST_NEIGHBOURS:
+        return False
+    near = around[:n]
+    near.sort()
+    calm = np.float32(0)
+    for k in range(n // 2):
+        calm += near[k]
+    calm /= np.float32(n // 2)
+    error = np.sqrt(inflation / np.float32(number[y, x]))
+    own = sign * total[y, x] / np.float32(number[y, x])
+    return own - calm > threshold * error and near[n - 2] - calm > (threshold - np.float32(1)) * error
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _reject_round(weight, kept, y, x):
+    h, w = weight.shape
+    for yy in range(max(y - RIM_PX, 0), min(y + RIM_PX + 1, h)):
+        for xx in range(max(x - RIM_PX, 0), min(x + RIM_PX + 1, w)):
+            if weight[yy, xx] > 0 and kept[yy, xx] > LEAST_KEPT:
+                weight[yy, xx] = -weight[yy, xx]
+                kept[yy, xx] -= 1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def mark_regions(samples, maps, i0, i1, inflation, threshold):
+    """Reject the deviating regions of frames `i0` to `i1`.
+
+    Parameters
+    ----------
+    samples, maps : tuples of ndarray
+        As `clip_rows` takes them; weights of samples in a region become negative.
+    i0, i1 : int
+        Frames to do.
+    inflation : float
+        Variance of means over large areas, times their pixels, over the variance of a single sample.
+    threshold : float
+        In sigma of a box's mean.
+    """
+    values, weights, alpha, sky, poisson, span = samples
+    low, high, _, guard, kept = maps
+    _, h, w = values.shape
+    z, total = np.zeros((h, w), np.float32), np.empty((h, w), np.float32)
+    there, number = np.zeros((h, w), np.uint8), np.empty((h, w), np.uint8)
+    around = np.empty(8, np.float32)
+    look = LOOK_SIGMA * LOOK_SIGMA * inflation
+    for i in range(i0, i1):
+        n_there = 0
+        for y in range(h):
+            z[y], there[y] = 0, 0
+            a, b = span[i, y, 0], span[i, y, 1]
+            if b > a:
+                _deviate_row(
+                    values[i, y, a:b], weights[i, y, a:b], alpha[i, y, a:b], low[y, a:b], high[y, a:b], guard[y, a:b],
+                    sky[i], poisson[i], z[y, a:b], there[y, a:b],
+                )  # fmt: skip
+                n_there += b - a
+        if n_there == 0:
+            continue
+        _sum_boxes(z, there, total, number)
+        for y in range(h):
+            out, n = total[y], number[y]
+            n_found = 0
+            for x in range(w):
+                n_found += np.int32(out[x] * out[x] > look * np.float32(n[x]))
+            if n_found == 0:
+                continue
+            for x in range(w):
+                seen = out[x] * out[x] > look * np.float32(n[x]) and n[x] >= LEAST_PIXELS
+                if seen and _stands_out(total, number, y, x, inflation, threshold, around):
+                    _reject_round(weights[i], kept, y, x)
