@@ -15,6 +15,7 @@ from zemosaic.io.scan import scan
 from zemosaic.model.box import Box
 from zemosaic.pipelines.calibrating import CalibratedSource, Correction
 from zemosaic.settings import InputSettings
+from zemosaic.simulate import read_truth
 
 Capture = pytest.CaptureFixture[str]
 
@@ -174,3 +175,44 @@ def test_the_share_of_read_noise_is_measured(tmp_path: Path, light: np.ndarray) 
     np.testing.assert_allclose(weight[0], part**2 / (share + (1 - share) * part), rtol=0.05)
     whole = source.read_window(frame, Box.of_shape(SHAPE))[1]
     np.testing.assert_array_equal(whole[0, 10:20, 5:80], weight[0])
+
+
+def test_raw_colour_frames_come_out_as_if_dark_and_vignetting_had_never_been(
+    capfd: Capture, raw_set: Path, tmp_path: Path
+) -> None:
+    """A sensor with a pattern of its own, 40 % less light in the corners, flats of a lamp that is not white."""
+    rng, shape = np.random.default_rng(7), (600, 900)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    flat = 1 - 0.8 * ((y / shape[0] - 0.5) ** 2 + (x / shape[1] - 0.5) ** 2)
+    dark = 40 + 0.2 * x + 20 * rng.exponential(size=shape)
+    lamp = np.where((y + x) % 2 == 0, 20000, np.where(y % 2 == 0, 30000, 9000))  # GRBG
+    for folder in ("plain", "lights"):
+        (tmp_path / folder).mkdir()
+    for exposure in read_truth(raw_set).exposures:
+        with fits.open(raw_set / exposure.name) as hdus:
+            hdus[0].header.update(exposure.celestial.wcs.to_header())
+            hdus.writeto(tmp_path / "plain" / exposure.name)
+            spoiled = np.rint(hdus[0].data.astype(float) * flat + dark)
+            hdus[0].data = np.clip(spoiled, 0, 65535).astype(np.uint16)
+            hdus.writeto(tmp_path / "lights" / exposure.name)
+            cards = {"BAYERPAT": "GRBG", "EXPTIME": 10.0, "INSTRUME": hdus[0].header.get("INSTRUME", "")}
+    write_many(tmp_path / "lights/darks", np.rint(dark), 6, 14, 1, **cards)
+    write_many(tmp_path / "lights/flats", np.rint(dark + lamp * flat), 6, 60, 2, **cards)
+    options = ("--set", "output.preview=false", "--set", "stack.method=mean", "--header")
+    grid = tmp_path / "plain" / exposure.name
+    for folder in ("plain", "lights"):
+        ran = run_cli(capfd, "coadd", tmp_path / folder, "-o", tmp_path / f"out/{folder}", *options, grid)
+        assert ran.code == 0
+    assert "4 frames of 4; masters: 1 of darks, 1 of flats" in ran.err
+    plain, found = (fits.getdata(tmp_path / f"out/{folder}/mosaic.fits") for folder in ("plain", "lights"))
+    for c in range(3):
+        # The flat is 1 at its median, not in the middle: one factor for all.
+        ratio = np.nanmedian(found[c] / plain[c])
+        assert ratio == pytest.approx(np.median(flat), rel=2e-3)
+        blocks = [
+            np.nanmedian(part)
+            for row in np.array_split(found[c] / ratio - plain[c], 6)
+            for part in np.array_split(row, 9, axis=1)
+        ]
+        # Frames of unlike sky are mixed by their weights, which follow the flat; uncalibrated, corners are 40 % off.
+        assert np.abs(blocks).max() < 0.005 * np.nanmedian(plain[c])
