@@ -20,12 +20,12 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.special import erf
 
+from malvar import demosaic
 from zemosaic.kernels.cfa_resample import SAMPLE_DENSITY, resample_cfa
-from zemosaic.kernels.demosaic import demosaic
 from zemosaic.kernels.resample import resample
 from zemosaic.kernels.window import Output, Window
 from zemosaic.settings import StackSettings
-from zemosaic.stages.cfa import channel_map, noise_by_phase
+from zemosaic.stages.cfa import channel_map, noise_by_phase, pixel_variance
 from zemosaic.stages.hot_pixels import mask_defects
 from zemosaic.stages.stack import StackedPatch, stack_cube
 
@@ -135,8 +135,14 @@ def stack(exposures: list[Exposure], method: str, combine: str = "kappa_sigma") 
         values[:, k], weights[:, k], alpha[:, k] = warp(exposure, method)
     poisson = np.full((3, n), ADU_PER_ELECTRON, np.float32)
     sky = np.repeat(SKY[:, None], n, 1).astype(np.float32)
-    settings = StackSettings(method=combine)
-    return stack_cube(values, weights, alpha, sky, poisson, np.ones(n, np.float32), 2.8, settings)
+    how, kernel = method.split()
+    share = None
+    if how == "cfa" and kernel != "drizzle":
+        share = np.array([pixel_variance(kernel, channel) for channel in range(3)], np.float32)
+    return stack_cube(
+        values, weights, alpha, sky, poisson, np.ones(n, np.float32), 2.8, StackSettings(method=combine),
+        pixel_share=share,
+    )  # fmt: skip
 
 
 def fit_width(cut: np.ndarray, x: float, y: float) -> float:

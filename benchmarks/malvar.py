@@ -1,8 +1,7 @@
-"""Demosaicing of a raw Bayer plane by the linear filters of Malvar, He & Cutler (2004).
+"""Demosaicing of a raw Bayer plane by the linear filters of Malvar, He & Cutler (2004): the rival in `colour.py`.
 
-The CFA-direct resampling is the default (docs/colour.md has the comparison); this is for looking at single frames,
-and for those who want the sharpest white stars. Linear filters keep the flux of every colour exactly, which
-edge-directed methods do not: on stars of FWHM 2.8 px they are wrong by several per cent.
+Linear filters keep the flux of every colour exactly, which edge-directed methods do not: on stars of FWHM 2.8 px they
+are wrong by several per cent.
 """
 
 from __future__ import annotations
@@ -14,38 +13,27 @@ from numba import njit
 from zemosaic.kernels.cfa_resample import colour_phases
 from zemosaic.kernels.hot_pixels import mirror
 
-__all__ = ["BORDER", "demosaic"]
-
-BORDER = 4
-"""Pixels needed round a pixel: two for the filters, two more where a missing sample is filled in first."""
+__all__ = ["demosaic"]
 
 Floats = npt.NDArray[np.float32]
 
 
-def demosaic(raw: Floats, weight: Floats, pattern: str, origin: tuple[int, int] = (0, 0)) -> tuple[Floats, Floats]:
-    """Three colours at every pixel of a window of a raw plane.
+def demosaic(raw: Floats, weight: Floats, pattern: str) -> tuple[Floats, Floats]:
+    """Three colours at every pixel of a raw plane.
 
     Parameters
     ----------
     raw, weight : ndarray, float32, shape (h, w)
-        A window of the plane; 0 weight where there is no sample. At least 5 x 5 pixels.
+        The plane; 0 weight where there is no sample.
     pattern : str
-        Colours of the *frame's* first four pixels.
-    origin : tuple of int
-        (y, x) of the window's first pixel in the frame.
+        Colours of the first four pixels.
 
     Returns
     -------
     data : ndarray, float32, shape (3, h, w)
-        The samples themselves where a pixel has the colour. Pixels `BORDER` away from the window's edge do not depend
-        on the window; nearer ones use samples mirrored about the edge pixel, right where the sensor ends.
+        The samples themselves where a pixel has the colour; at the edges samples are mirrored about the edge pixel.
     weight : ndarray, float32, shape (h, w)
         The weight given, but 0 where the pixel's own sample, or more than one of the four beside it, is missing.
-
-    Raises
-    ------
-    ValueError
-        For an unknown pattern or a window too small.
 
     Notes
     -----
@@ -56,12 +44,9 @@ def demosaic(raw: Floats, weight: Floats, pattern: str, origin: tuple[int, int] 
     A missing sample is replaced by the mean of the valid ones of its colour at distance 2 before the filters see it;
     the noise of neighbouring pixels is correlated.
     """
-    if min(raw.shape) < 5 or weight.shape != raw.shape:
-        raise ValueError(f"a window needs at least 5 x 5 pixels and a weight each, got {raw.shape} and {weight.shape}")
     red, _, _ = colour_phases(pattern)
-    phase = ((red[0] - origin[0]) % 2, (red[1] - origin[1]) % 2)
     data, out_weight = np.empty((3, *raw.shape), np.float32), np.empty_like(weight)
-    _demosaic(raw, weight, phase, data, out_weight)
+    _demosaic(raw, weight, red, data, out_weight)
     return data, out_weight
 
 
