@@ -13,7 +13,7 @@ from astropy.io import fits
 from mosaic_cases import noise, run_cli, tan_wcs, write_frame
 from zemosaic.errors import SettingError
 from zemosaic.model.celestial import CelestialWcs
-from zemosaic.settings import Settings, TileSettings
+from zemosaic.settings import Settings, SurveySettings, TileSettings
 from zemosaic.simulate import FrameRecipe, SimulatedSky, simulate_frames
 
 Capture = pytest.CaptureFixture[str]
@@ -96,6 +96,7 @@ ELSEWHERE = {
     "output.preview": "below",
     "output.preview_max_px": "below",
     **{f"tiles.{key}": "tests/test_master_tiles.py" for key in TileSettings.model_fields},
+    **{f"survey.{key}": "tests/test_grid_mode.py" for key in SurveySettings.model_fields},
 }
 """Keys with a test of their own."""
 
