@@ -292,7 +292,7 @@ class SurveySettings(_Stage):
     """Mode grid: the mosaic is cut into tiles, which are stacked, matched and blended."""
 
     tile_fields: float = Field(1.0, ge=0.1, le=20, description="Side of a tile, in sides of a frame's field.")
-    overlap: float = Field(0.12, ge=0.02, le=0.5, description="Share of a tile's side in common with the next.")
+    overlap: float = Field(0.1, ge=0.02, le=0.5, description="Share of a tile's side in common with the next.")
     equalize_rgb: Literal["off", "offset", "gain"] = Field(
         "off",
         description="Bring the three colours of each tile to one sky level: offset keeps the colours of stars, gain "
