@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,9 +15,9 @@ from zemosaic.model.sky import SkyGrid
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.place import PlacedFrame
 from zemosaic.settings import Settings
-from zemosaic.stages.match import MatchSolution, match
-from zemosaic.stages.match_reference import ReferenceSky
-from zemosaic.stages.sky_nodes import SkyNodes
+
+if TYPE_CHECKING:
+    from zemosaic.stages.match_reference import ReferenceSky
 
 __all__ = ["Corrections", "correct_frames", "gain_priors", "given_corrections", "header_corrections"]
 
@@ -82,6 +82,10 @@ def correct_frames(
     """Gains and surfaces of all frames: from the one-sky solve, or from headers alone."""
     if settings.match.method == "none":
         return header_corrections(frames)
+    # Here, so that runs that match nothing do not wait for what matches.
+    from zemosaic.stages.match import MatchSolution, match
+    from zemosaic.stages.sky_nodes import SkyNodes
+
     plain = [item.frame for item in frames]
     priors = gain_priors(plain)
     run.clock.start("match")

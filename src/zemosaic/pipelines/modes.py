@@ -10,9 +10,6 @@ from zemosaic.io.find_files import find_files
 from zemosaic.io.scan import scan
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.direct import build_direct
-from zemosaic.pipelines.existing_tiles import build_existing_tiles
-from zemosaic.pipelines.grid_mode import build_grid
-from zemosaic.pipelines.master_tiles import build_master_tiles
 from zemosaic.settings import InputSettings, Settings
 
 __all__ = ["MODES", "build_mosaic"]
@@ -46,9 +43,19 @@ def build_mosaic(
         raise SettingError(f"mode '{mode}' is not one of {', '.join(MODES)}")
     if mode == "auto":
         mode = _choose(inputs, settings.input, run)
-    with_solution = {"existing-tiles": build_existing_tiles, "direct": build_direct, "grid": build_grid}
-    if mode in with_solution:
-        return with_solution[mode](inputs, out, settings, run, solution)
+    if mode == "direct":
+        return build_direct(inputs, out, settings, run, solution)
+    # Each where it is called for: a run of one mode does not wait for the others to load.
+    if mode == "existing-tiles":
+        from zemosaic.pipelines.existing_tiles import build_existing_tiles
+
+        return build_existing_tiles(inputs, out, settings, run, solution)
+    if mode == "grid":
+        from zemosaic.pipelines.grid_mode import build_grid
+
+        return build_grid(inputs, out, settings, run, solution)
+    from zemosaic.pipelines.master_tiles import build_master_tiles
+
     if solution is not None:
         raise SettingError("a solution is of frames that go straight onto the mosaic; mode master-tiles cannot use it")
     return build_master_tiles(inputs, out, settings, run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,15 +21,12 @@ from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.defects import DefectWatch
 from zemosaic.pipelines.grading import grade_measured, obey_table
 from zemosaic.pipelines.measuring import MeasuredFrame, measure_frames
+from zemosaic.pipelines.places import Place, trust_headers
 from zemosaic.pipelines.planned import obey_plans
-from zemosaic.pipelines.solving import Place, register_by_stars, solve_frames, trust_headers
 from zemosaic.settings import InputSettings, Settings
 from zemosaic.stages.grid import find_strays
 
 __all__ = ["PlacedFrame", "measure_and_place", "open_inputs", "place_frames", "scan_inputs", "split_by_filter"]
-
-
-_FINDERS = {"auto": solve_frames, "header": trust_headers, "register": register_by_stars}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,6 +120,16 @@ def measure_and_place(
     return placed, CleanSource(reader, noise, settings.input.defect_sigma, known)
 
 
+def _finder(method: str) -> Callable[[Sequence[MeasuredFrame], Settings, Run], list[Place | None]]:
+    """What finds places by a method of ``solve.method``."""
+    if method == "header":
+        return trust_headers
+    # Here, so that runs that solve nothing do not wait for what solves.
+    from zemosaic.pipelines.solving import register_by_stars, solve_frames
+
+    return {"auto": solve_frames, "register": register_by_stars}[method]
+
+
 def place_frames(
     frames: Sequence[MeasuredFrame], settings: Settings, run: Run, *, by_stars: bool = True
 ) -> list[PlacedFrame]:
@@ -133,7 +140,7 @@ def place_frames(
     NothingToDo
         When no frame is left.
     """
-    find = _FINDERS[settings.solve.method if by_stars else "header"]
+    find = _finder(settings.solve.method if by_stars else "header")
     n_before = len(run.left_out)
     found = find(frames, settings, run)
     placed = [PlacedFrame(m.frame, m.measured, w) for m, w in zip(frames, found, strict=True) if w is not None]

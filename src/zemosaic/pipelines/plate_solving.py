@@ -18,7 +18,8 @@ from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.defects import DefectWatch
 from zemosaic.pipelines.measuring import measure_frames
 from zemosaic.pipelines.place import open_inputs
-from zemosaic.pipelines.solving import Place, solve_frames
+from zemosaic.pipelines.places import Place
+from zemosaic.pipelines.solving import solve_frames
 from zemosaic.settings import Settings
 
 __all__ = ["solve_inputs"]

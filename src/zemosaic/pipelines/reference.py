@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +13,9 @@ from zemosaic.io.headers import frame_wcs
 from zemosaic.io.scan import scan
 from zemosaic.model.box import Box
 from zemosaic.settings import InputSettings, MatchSettings
-from zemosaic.stages.match_reference import ReferenceSky
+
+if TYPE_CHECKING:
+    from zemosaic.stages.match_reference import ReferenceSky
 
 __all__ = ["read_reference"]
 
@@ -30,6 +33,8 @@ def read_reference(settings: MatchSettings) -> ReferenceSky | None:
     """
     if not settings.reference:
         return None
+    from zemosaic.stages.match_reference import ReferenceSky
+
     path = Path(settings.reference)
     try:
         found = scan([path], InputSettings())

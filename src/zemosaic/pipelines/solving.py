@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from astropy.io import fits
 
 from zemosaic.engine.store import make_key, remember
 from zemosaic.errors import FrameRejected
@@ -22,44 +21,20 @@ from zemosaic.model.star_field import StarField
 from zemosaic.model.tan_sip import TanSip
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.measuring import MeasuredFrame
+from zemosaic.pipelines.places import Place, kept_place
 from zemosaic.settings import Settings, SolveSettings
 from zemosaic.stages.refine import Refined, refine
 from zemosaic.stages.solve import Solution, solve_field
 from zemosaic.stages.solve_check import check_wcs, hint_from_wcs
 from zemosaic.stages.solve_ties import register_frames, session_reading, tie_frames
 
-__all__ = ["Place", "register_by_stars", "solve_frames", "trust_headers"]
+__all__ = ["register_by_stars", "solve_frames"]
 
 
 _KEEP = {"right", "unknown"}
 _MAX_STARS = 200
 _PROBES = 3
 _BLIND_ATTEMPTS = 2
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """Where a frame is.
-
-    Attributes
-    ----------
-    header : astropy.io.fits.Header
-        WCS cards; TAN-SIP unless they are those of the frame's own header.
-    wcs : CelestialWcs
-        The same.
-    how : str
-        "header" (kept), "header, unchecked", "solved", "tied" (to solved frames) or "registered" (to each other).
-    n_stars : int
-        Stars that hold the frame: shared with other frames or the catalogue; 0 where none was asked.
-    rms_px : float
-        Distance per coordinate of its stars from their common places; NaN where it shares none.
-    """
-
-    header: fits.Header
-    wcs: CelestialWcs
-    how: str
-    n_stars: int = 0
-    rms_px: float = float("nan")
 
 
 @dataclass(slots=True, eq=False)
@@ -78,19 +53,6 @@ class _Candidate:
     def header(self) -> CelestialWcs | None:
         """The header's WCS, where it is kept."""
         return self.wcs if self.verdict in _KEEP else None
-
-
-def trust_headers(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[Place | None]:
-    """The WCS of each header, unchecked; frames without one are announced."""
-    found: list[Place | None] = []
-    for item in frames:
-        run.cancel.check()
-        try:
-            found.append(_kept(item.frame, frame_wcs(item.frame), "header, unchecked"))
-        except FrameRejected as problem:
-            run.leave_out(item.frame, problem)
-            found.append(None)
-    return found
 
 
 def register_by_stars(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[Place | None]:
@@ -119,11 +81,6 @@ def register_by_stars(frames: Sequence[MeasuredFrame], settings: Settings, run: 
             places[k] = _solved(frames[k].frame, refined, row, "registered")
     run.clock.end("register", f"{len(found)} frames of {len(frames)} to each other{summary}")
     return places
-
-
-def _kept(frame: Frame, wcs: CelestialWcs, how: str) -> Place:
-    """The place that a frame's own header gives."""
-    return Place(fits.Header.fromstring(frame.wcs_cards or ""), wcs, how)
 
 
 def _solved(frame: Frame, refined: Refined, row: int, how: str) -> Place:
@@ -297,7 +254,7 @@ def _refine(
     for c in candidates:
         place = None
         if c.header is not None:
-            place = _kept(c.frame, c.header, "header" if c.verdict == "right" else "header, unchecked")
+            place = kept_place(c.frame, c.header, "header" if c.verdict == "right" else "header, unchecked")
         elif c.solution is not None:
             plate = c.solution.plate
             header, wcs = plate.header(c.frame.shape), plate.celestial(c.frame.shape)
