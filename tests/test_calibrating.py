@@ -16,6 +16,7 @@ from zemosaic.model.box import Box
 from zemosaic.pipelines.calibrating import CalibratedSource, Correction
 from zemosaic.settings import InputSettings
 from zemosaic.simulate import read_truth
+from zemosaic.stages.match import MatchSolution, match
 
 Capture = pytest.CaptureFixture[str]
 
@@ -216,3 +217,19 @@ def test_raw_colour_frames_come_out_as_if_dark_and_vignetting_had_never_been(
         ]
         # Frames of unlike sky are mixed by their weights, which follow the flat; uncalibrated, corners are 40 % off.
         assert np.abs(blocks).max() < 0.005 * np.nanmedian(plain[c])
+
+
+def test_what_a_flat_has_taken_out_is_not_solved_for(
+    capfd: Capture, small_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat = write_frame(tmp_path / "flat.fits", np.full((300, 400), 2e4, np.float32), None, NCOMBINE=9)
+    asked = []
+
+    def spy(*arguments: object, **options: object) -> MatchSolution:
+        asked.append(options["cameras"] is not None)
+        return match(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("zemosaic.pipelines.correcting.match", spy)
+    for name, options in (("raw", ()), ("flat", ("--flats", flat))):
+        assert run_cli(capfd, "match", small_set, "-o", tmp_path / name, *options).code == 0
+    assert asked == [True, False]

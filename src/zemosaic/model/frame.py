@@ -93,6 +93,8 @@ class Frame:
         Gain (or ISO) setting, temperature of the sensor, angle of the rotator, where the header tells.
     calibration : str
         Names the masters its pixels are calibrated with; "" for none.
+    is_flattened : bool
+        Whether a flat is among them.
     """
 
     id: FrameId
@@ -123,6 +125,7 @@ class Frame:
     temperature_c: float | None = None
     rotation_deg: float | None = None
     calibration: str = ""
+    is_flattened: bool = False
 
     @property
     def n_channels(self) -> int:

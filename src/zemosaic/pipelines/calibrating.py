@@ -229,7 +229,7 @@ class _Bench:
         name = make_key("calibration", {kind: m.key for kind, m in masters.items()}, ratio, self._settings.bad_pixels)
         if name not in self.corrections:
             self.corrections[name] = _correction(masters, ratio, user_map)
-        return replace(frame, calibration=name)
+        return replace(frame, calibration=name, is_flattened=flat is not None)
 
     def check_sizes(self, frames: Sequence[Frame]) -> None:
         """Say which calibration frames fit no frame; where the user gave them, that is an error."""

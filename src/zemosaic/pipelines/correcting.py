@@ -90,7 +90,8 @@ def correct_frames(
     priors = gain_priors(plain)
     run.clock.start("match")
     measured, places = [item.measured for item in frames], [item.wcs for item in frames]
-    cameras = [frame.camera for frame in plain]
+    # A flat has taken the sensor's response out; what would be solved for is noise.
+    cameras = None if all(frame.is_flattened for frame in plain) else [frame.camera for frame in plain]
     # Where the reference lies does not matter: its pixels are part of the key.
     wanted = settings.match.model_copy(update={"reference": ""})
     key = make_key("match", measured, places, grid, wanted, cameras, priors, settings.input.pixel_values, reference)
