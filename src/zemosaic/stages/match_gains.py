@@ -116,6 +116,21 @@ def _groups(prior: F8) -> Ints:
     return group
 
 
+def _own_scatter(away: F8, error: F8) -> float:
+    """Scatter of gains about their headers beyond their errors: the least that the data bear.
+
+    Half of all squared deviations over ``own^2 + error^2`` lie below 0.455, give or take what their number leaves open:
+    headers are doubted only where the deviations say so.
+    """
+    low, high = _LEAST_PRIOR_SD, 1.0
+    limit = 0.455 * (1 + 2 / np.sqrt(len(away)))
+    for _ in range(30):
+        middle = np.sqrt(low * high)
+        wide = float(np.median(away**2 / (error**2 + middle**2))) > limit
+        low, high = (middle, high) if wide else (low, middle)
+    return float(np.sqrt(low * high))
+
+
 class _Solver:
     def __init__(self, ties: StarTies, channel: int, camera: Ints, prior: F8, order: int) -> None:
         flux, error = ties.flux[channel], ties.flux_error[channel]
@@ -132,6 +147,8 @@ class _Solver:
             np.full(self.n, 1 / _PRIOR_SD**2), np.full(size - self.n, 1 / _RESPONSE_SD**2)
         ])  # fmt: skip
         self.held = np.zeros((self.n_cameras, self.k), bool)
+        self.prior_held = np.zeros(self.n, bool)
+        self.group_sd = np.zeros(self.n)
         self.centre = np.concatenate([prior, np.zeros(size - self.n)])
 
     def real_response(self, theta: F8, weight: F8) -> npt.NDArray[np.bool_]:
@@ -175,13 +192,14 @@ class _Solver:
         if several.sum() < _LEAST_IMAGES:
             return False
         noise = float(np.median(error[several]))
-        spread = 1.4826 * float(np.median(np.abs(away[several])))
-        own = np.sqrt(max(spread**2 - noise**2, _LEAST_PRIOR_SD**2))
+        own = _own_scatter(away[several], error[several])
         if own > _USELESS_PRIOR * noise:
             return False
         held = several & (np.abs(away) < 4 * np.hypot(own, error))
         self.ridge[: self.n][held] = 1 / own**2
         self.centre[: self.n][held] = (self.prior + offset[group])[held]
+        self.group_sd = np.where(held, np.bincount(group, weight)[group] ** -0.5, 0)
+        self.prior_held = held
         return True
 
     def iterate(self) -> tuple[F8, F8]:
@@ -284,6 +302,9 @@ class _Solver:
         counted = np.bincount(self.image, minlength=self.n)
         error = self._gain_errors(weight, component)
         error[counted == 0] = np.inf
+        if self.prior_held.any():
+            own = 1 / self.ridge[: self.n]
+            error = np.where(self.prior_held, np.sqrt(error**2 * own / (error**2 + own) + self.group_sd**2), error)
         response = np.where(self.held, 0.0, theta[self.n :].reshape(self.n_cameras, self.k))
         return GainSolution(gain, error, response, component, counted, self.floor)
 

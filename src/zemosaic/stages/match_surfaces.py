@@ -145,10 +145,10 @@ class _Loop:
         if self.extra is None:
             return 0.0
         if 1 <= turn <= 4:
-            self.correlated = self._correlation()
+            self.correlated = self._correlation(error)
         return self._move_gains(value, turn)
 
-    def _correlation(self) -> F8:
+    def _correlation(self, error: F4) -> F8:
         """How many blocks of each image count as one witness of its gain."""
         found = self.system.clustered_variance(self.residual, self.weight, _PARTS)
         known = self.structured & np.isfinite(found)
@@ -156,7 +156,15 @@ class _Loop:
             return self.correlated
         # A few parts tell it badly: what is typical of all images is the least that is taken.
         least = max(float(np.median(found[known])), _CORRELATED)
-        return np.maximum(np.where(known, found, least), least)
+        out = np.maximum(np.where(known, found, least), least)
+        # What the nodes cannot follow is wrong in the same places block after block: it does not average out.
+        variance = _variance(self.table, error, self.structure)
+        for i in np.flatnonzero(self.structured):
+            part = slice(self.table.start[i], self.table.start[i + 1])
+            noise2 = error[part] ** 2
+            used = noise2 > 0
+            out[i] = max(out[i], _CORRELATED * float(np.median(variance[part][used] / noise2[used])))
+        return out
 
     def _draws(self, few_images: int, many_images: int) -> int:
         return few_images if self.table.n_images < _MANY_IMAGES else many_images
