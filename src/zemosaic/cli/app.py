@@ -30,6 +30,9 @@ RegisterOnly = Annotated[
 Ram = Annotated[str, typer.Option("--ram", help="Memory cap, as 4G; default half of what is free.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Tasks at once; 0 takes the processors there are.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Ignore results stored by an earlier run.")]
+Executor = Annotated[
+    str, typer.Option("--executor", help="threads, serial, processes, dask (here) or dask:ADDRESS of a scheduler.")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Go on where a question would be asked.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, for machines.")]
 Keep = Annotated[Path | None, typer.Option("--keep-warps", help="Also write each registered, corrected frame here.")]
@@ -83,6 +86,7 @@ def build(
     biases: Biases = None,
     ram: Ram = "",
     workers: Workers = 0,
+    executor: Executor = "threads",
     keep_warps: Keep = None,
     fresh: Fresh = False,
     yes: Yes = False,
@@ -98,7 +102,7 @@ def build(
     commands.build(
         inputs, out, mode=mode, config=config, assign=_with_register(assign, register_only), header=header,
         solution=solution, frames=frames, masters={"darks": darks, "flats": flats, "biases": biases}, ram=ram,
-        workers=workers, keep_warps=keep_warps, fresh=fresh, yes=yes, as_json=as_json,
+        workers=workers, keep_warps=keep_warps, fresh=fresh, yes=yes, as_json=as_json, executor=executor,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from zemosaic.cli.show import JsonLines, People
 from zemosaic.engine.events import CancelToken
 from zemosaic.engine.memory import keep_freed_memory, parse_bytes
+from zemosaic.engine.remote import check_executor
 from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.pipelines.context import Run, RunOptions
 from zemosaic.settings import Settings, load_settings
@@ -90,6 +91,7 @@ def build(
     masters: Mapping[str, Path | None],
     ram: str,
     workers: int,
+    executor: str = "threads",
     keep_warps: Path | None,
     fresh: bool,
     yes: bool,
@@ -97,7 +99,7 @@ def build(
 ) -> None:
     """Make a mosaic."""
     settings = _load(config, assign, header=header, frames=frames, **masters)
-    options = RunOptions(workers, parse_bytes(ram) if ram else 0, fresh, yes, keep_warps)
+    options = RunOptions(workers, parse_bytes(ram) if ram else 0, fresh, yes, keep_warps, check_executor(executor))
     from zemosaic.pipelines.modes import build_mosaic
 
     with _watched(options, as_json) as run:

@@ -91,7 +91,7 @@ class Store:
     """
 
     def __init__(self, root: Path, *, fresh: bool = False, say: Callable[[str], None] = _log.warning) -> None:
-        self.root = root
+        self.root = root.absolute()  # workers may stand in another folder
         self.fresh = fresh
         self._say = say
         self._used: set[str] = set()
@@ -169,6 +169,18 @@ class Store:
         """Note that this run uses an entry: `evict` spares it."""
         with self._lock:
             self._used.add(key)
+
+    def adopt(self, keys: Iterable[str]) -> None:
+        """Note results that workers of this run have put."""
+        with self._lock:
+            self._own.update(keys)
+            self._used.update(keys)
+
+    def take_used(self) -> list[str]:
+        """The keys used since the last call: what a worker has to tell."""
+        with self._lock:
+            keys, self._used = sorted(self._used), set()
+        return keys
 
     def found(self) -> Counter[str]:
         """Number of entries in use that were there before, by stage."""

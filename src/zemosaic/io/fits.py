@@ -123,6 +123,10 @@ class FrameReader:
         self._count_lock = threading.Lock()
         self.n_bytes_read = 0
 
+    def __reduce__(self) -> tuple[type[FrameReader], tuple[int]]:
+        """A reader in another process has a cache of its own, of the same size."""
+        return FrameReader, (self._decoded.max_bytes,)
+
     @property
     def n_decodes(self) -> int:
         """Compressed frames decoded so far."""

@@ -51,6 +51,7 @@ class CelestialWcs:
             wcs = wcs.celestial
         self.wcs = wcs
         self.shape = shape
+        self._cards: tuple[tuple[str, Any], ...] | None = None
         # SIP inversion starts from the linear solution; frames with distortions need the iterative inverse.
         self._is_linear = wcs.sip is None and wcs.cpdis1 is None and wcs.cpdis2 is None
         self._frame = _frame_unless_icrs(wcs)
@@ -68,7 +69,15 @@ class CelestialWcs:
     @classmethod
     def from_header(cls, header: Header, shape: tuple[int, int]) -> CelestialWcs:
         """Read the WCS cards of a FITS header."""
-        return cls(WCS(header, naxis=2), shape)
+        made = cls(WCS(header, naxis=2), shape)
+        made._cards = tuple(header.items())
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies in other processes are made from the same cards: astropy's own lose the last digits."""
+        if self._cards is None:
+            return CelestialWcs, (self.wcs, self.shape)
+        return _from_cards, (self._cards, self.shape)
 
     def pixel_to_sky(self, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Array, Array]:
         """ICRS ``(ra_deg, dec_deg)`` of pixel positions; NaN where the projection has none."""
@@ -159,3 +168,7 @@ def _rotation_to_icrs(frame: BaseCoordinateFrame) -> Array | None:
 def _angles(vectors: Array) -> tuple[Array, Array]:
     x, y, z = np.moveaxis(vectors, -1, 0)
     return np.rad2deg(np.arctan2(y, x)) % 360, np.rad2deg(np.arctan2(z, np.hypot(x, y)))
+
+
+def _from_cards(cards: tuple[tuple[str, Any], ...], shape: tuple[int, int]) -> CelestialWcs:
+    return CelestialWcs.from_header(Header(list(cards)), shape)

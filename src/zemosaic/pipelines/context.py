@@ -12,6 +12,7 @@ from zemosaic.engine.events import CancelToken, Event, EventSink, LeftOut, Notic
 from zemosaic.engine.executor import Executor, make_executor
 from zemosaic.engine.lock import locked
 from zemosaic.engine.memory import default_cap_bytes, default_workers, plan_workers, resident_bytes
+from zemosaic.engine.remote import RemoteExecutor, make_remote
 from zemosaic.engine.store import Store
 from zemosaic.errors import EnvironmentProblem
 from zemosaic.model.frame import Frame, FrameId
@@ -39,6 +40,8 @@ class RunOptions:
         Go on where a question would be asked.
     keep_warps : Path or None
         Folder for each frame's registered, corrected image.
+    executor : str
+        Where tasks run: see `zemosaic.engine.remote.check_executor`.
     """
 
     workers: int = 0
@@ -46,6 +49,7 @@ class RunOptions:
     fresh: bool = False
     yes: bool = False
     keep_warps: Path | None = None
+    executor: str = "threads"
 
 
 def ignore(event: Event) -> None:
@@ -68,6 +72,8 @@ class Run:
         Files and frames not used, for the report.
     notices : list of str
         What was decided or surprised, for the report.
+    remote : RemoteExecutor or None
+        Runs tasks in other processes, where that was asked for.
     measured : dict
         What was measured on each frame, also on those that are then left out, for the table of frames.
     """
@@ -76,6 +82,7 @@ class Run:
     sink: EventSink = ignore
     cancel: CancelToken = field(default_factory=CancelToken)
     store: Store | None = None
+    remote: RemoteExecutor | None = None
     left_out: list[LeftOut] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     measured: dict[FrameId, tuple[Frame, Measurements]] = field(default_factory=dict)
@@ -85,8 +92,18 @@ class Run:
 
     def __post_init__(self) -> None:
         self.clock = StageClock(self.sink)
-        self.executor = make_executor(self.options.workers or default_workers())
+        self.executor = make_executor(1 if self.options.executor == "serial" else self.n_workers)
         self.cap_bytes = self.options.ram_bytes or default_cap_bytes()
+
+    @property
+    def n_workers(self) -> int:
+        """Tasks at once that were asked for."""
+        return self.options.workers or default_workers()
+
+    @property
+    def beside_bytes(self) -> int:
+        """What each worker holds beside its task: another process has a copy of all, and a cache, of its own."""
+        return resident_bytes() + self.cap_bytes // 8 if self.remote is not None and self.remote.is_here else 0
 
     def emit(self, event: Event) -> None:
         """Pass an event on, and remember what the report must tell."""
@@ -144,6 +161,9 @@ def output_folder(out: Path, run: Run) -> Iterator[None]:
                 f"cannot write to {out}: {problem.strerror}; choose another folder with -o", path=str(out)
             ) from problem
         run.store = store
+        run.remote = make_remote(run.options.executor, run.n_workers, run.cancel.check)
+        if run.remote is not None:
+            stack.callback(run.remote.close)
         yield
         if found := ", ".join(f"{n} {stage}" for stage, n in sorted(store.found().items())):
             run.notice(f"taken from an earlier run: {found}")

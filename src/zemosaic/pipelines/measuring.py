@@ -13,6 +13,7 @@ from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.defects import DefectWatch
+from zemosaic.pipelines.remote import measure_remotely
 from zemosaic.pipelines.tasks import measure
 from zemosaic.settings import Settings
 from zemosaic.stages.stack import METHODS
@@ -72,7 +73,9 @@ def measure_frames(
         return rejected
 
     done: list[MeasuredFrame] = []
-    executor = run.executor_for(max(BYTES_PER_VALUE * _n_values(frame) for frame in frames))
+    task_bytes = max(BYTES_PER_VALUE * _n_values(frame) for frame in frames)
+    measure_remotely(frames, source, settings, run, advance, task_bytes, sky_only=sky_only)
+    executor = run.executor_for(task_bytes)
     for count, (frame, result) in enumerate(executor.run(task, frames), 1):
         if isinstance(result, FrameRejected):
             run.leave_out(frame, result)

@@ -31,7 +31,7 @@ from zemosaic.pipelines.keys import frame_identity
 from zemosaic.pipelines.tasks import PatchInput
 from zemosaic.settings import Settings
 
-__all__ = ["PatchCounts", "PatchLedger", "forget_the_old", "open_ledger"]
+__all__ = ["PatchCounts", "PatchLedger", "PatchPlanes", "forget_the_old", "open_ledger"]
 
 STORE_SHARE = 5
 """Results of earlier runs may take a fifth of the input's bytes, those of this run included."""
@@ -51,6 +51,14 @@ class _Finished:
 
     counts: PatchCounts
     checksums: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PatchPlanes:
+    """A patch that another process made: in the store until it is written into the mosaic."""
+
+    counts: PatchCounts
+    planes: dict[str, npt.NDArray[Any]]
 
 
 class PatchLedger:
@@ -132,6 +140,27 @@ class PatchLedger:
         if not all(self._take(name, patch.inner, found.checksums[name]) for name in self._dtypes):
             return None
         return found.counts
+
+    def planes_key(self, patch: Patch) -> str:
+        """Key under which another process stores a patch."""
+        return make_key("planes", self._key(patch))
+
+    def adopt(self, patch: Patch) -> bool:
+        """Write a patch that another process stored, if it did."""
+        key = self.planes_key(patch)
+        found: PatchPlanes | None = self._store.get(key, (PatchPlanes, PatchCounts))
+        if found is None or found.planes.keys() != self._dtypes.keys():
+            return False
+        for name, values in found.planes.items():
+            self.write(name, patch.inner, values)
+        self.record(patch, found.counts)
+        self._store.discard(key)
+        return True
+
+    @property
+    def dtypes(self) -> dict[str, str]:
+        """Numpy types of the planes by name."""
+        return {name: dtype.str for name, dtype in self._dtypes.items()}
 
     def _take(self, name: str, box: Box, checksum: int) -> bool:
         """Whether a plane has the values that were finished; those of the earlier mosaic are copied."""

@@ -11,6 +11,7 @@ from zemosaic.model.sky import Patch, SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.output import PlaneSink, write_patch
+from zemosaic.pipelines.remote import stack_remotely
 from zemosaic.pipelines.resume import PatchCounts, PatchLedger
 from zemosaic.pipelines.tasks import PatchInput, make_patch
 from zemosaic.settings import Settings
@@ -39,7 +40,7 @@ def stack_onto_grid(
     """
     n_channels = inputs[0].frame.n_channels
     sizes = ledger.fitting_sizes(PATCH_SIZES) if ledger else PATCH_SIZES
-    plan, border = plan_patches(inputs, fwhm_px, grid, settings, run, sizes)
+    plan, border = plan_patches(inputs, fwhm_px, grid, settings, run, sizes, beside_bytes=run.beside_bytes)
     if ledger:
         ledger.record_size(plan.patch_px)
     patches = list(grid.patches(plan.patch_px, border))
@@ -57,6 +58,8 @@ def stack_onto_grid(
             ledger.record(patch, counts)
         return counts
 
+    if ledger:
+        stack_remotely(patches, inputs, source, settings, fwhm_px, ledger, run, advance)
     n_samples = n_rejected = 0
     for count, (_, counts) in enumerate(run.executor.run(task, patches), 1):
         n_samples += counts.n_samples
