@@ -19,6 +19,7 @@ from zemosaic.io.fits import FrameReader
 from zemosaic.io.mosaic_file import MosaicFile
 from zemosaic.io.solution import read_solution
 from zemosaic.model.frame import Frame
+from zemosaic.model.photometry import PhotoScale
 from zemosaic.model.sky import SkyGrid
 from zemosaic.pipelines.context import Run, output_folder
 from zemosaic.pipelines.correcting import Corrections, correct_frames, given_corrections
@@ -80,6 +81,7 @@ def mosaic_of_tiles(
     *,
     grid: SkyGrid | None = None,
     solution: Path | None = None,
+    matched: str = "",
 ) -> tuple[MadeMosaics, SkyGrid]:
     """Match tiles and coadd them.
 
@@ -96,6 +98,8 @@ def mosaic_of_tiles(
         Default: planned from the tiles.
     solution : Path, optional
         Corrections to apply instead of matching.
+    matched : str
+        How the tiles were matched before, in words; they are not matched then. "" for tiles as they come.
 
     Returns
     -------
@@ -103,17 +107,18 @@ def mosaic_of_tiles(
     """
     given = read_solution(solution, frames) if solution else None
     reference = read_reference(settings.match)
-    sky_only = settings.match.method == "none" or given is not None
+    sky_only = settings.match.method == "none" or given is not None or matched != ""
     placed, source = measure_and_place(frames, reader, settings, run, sky_only=sky_only)
     placed = [_believe_weights(item, reader) for item in _without_absurd(placed, run)]
     grid = grid or plan_sky(placed, settings, run)
 
     def correct(group: Sequence[PlacedFrame]) -> tuple[Corrections, Sequence[PlacedFrame]]:
+        if matched:
+            neutral = {str(item.frame.id): PhotoScale.neutral(item.frame.n_channels, matched) for item in group}
+            return Corrections(neutral, matched, {}), group
         if solution and given is not None:
-            corrections = given_corrections(group, given, solution.name, run)
-        else:
-            corrections = correct_frames(group, grid, settings, run, reference)
-        return corrections, group
+            return given_corrections(group, given, solution.name, run), group
+        return correct_frames(group, grid, settings, run, reference), group
 
     def finish(file: MosaicFile, inputs: Sequence[PatchInput]) -> None:
         write_depth(file, inputs, grid, reader, settings, run)

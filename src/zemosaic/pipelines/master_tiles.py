@@ -1,8 +1,8 @@
-"""The classic pipeline: frames -> groups -> one stack a group -> tiles matched and coadded.
+"""The classic pipeline: frames -> groups -> one stack a group -> mosaic of the stacks.
 
-Frames are corrected by the same one-sky solve as in `direct`, so the frames of a tile agree before they are stacked;
-what is left between tiles is matched once more. Each group is stacked by the same patch code onto a tangent plane of
-its own.
+Frames are corrected by the same one-sky solve as in `direct`, so the frames of a tile agree, and tiles with each other.
+Matching the tiles once more, by what their overlaps show, was tried and does harm: it knows less than the frames did
+(`docs/master-tiles.md`). Each group is stacked by the same patch code onto a tangent plane of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from zemosaic.errors import EnvironmentProblem, NothingToDo
 from zemosaic.io.fits import FrameReader
 from zemosaic.io.mosaic_file import Card, Plane
 from zemosaic.io.scan import scan
-from zemosaic.io.solution import write_solution
 from zemosaic.io.tile_file import tile_key, write_tile
 from zemosaic.model.sky import SkyGrid
 from zemosaic.model.tile import Tile
@@ -89,13 +88,12 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> d
     if not files:
         raise NothingToDo("no master tile could be made", n_frames=len(frames))
     tiles_made = scan(files, InputSettings())
-    for_tiles = _settings_of_coadd(settings)
-    mosaics, _ = mosaic_of_tiles(tiles_made.frames, FrameReader(run.cap_bytes // 8), out, for_tiles, run, grid=grid)
+    tile_reader = FrameReader(run.cap_bytes // 8)
+    matched = f"frames before they were stacked: {made[0].corrections.method}"
+    mosaics, _ = mosaic_of_tiles(
+        tiles_made.frames, tile_reader, out, _settings_of_coadd(settings), run, grid=grid, matched=matched
+    )
     paths = mosaics.paths | write_tables(out, made, run) | {"tiles": out / TILES}
-    solved = {i: scale for group in mosaics.groups for i, scale in group.corrections.scales.items()}
-    rows = sorted((tile for tile in tiles_made.frames if tile.id in solved), key=lambda tile: tile.path)
-    paths["tiles_match"] = out / "tiles.ecsv"
-    write_solution(paths["tiles_match"], rows, [solved[tile.id] for tile in rows])
     write_settings(out / "settings.toml", settings)
     facts = {"mode": "master-tiles", "grid": grid_facts(grid), **facts, **mosaics.facts}
     write_report(out / "report.json", facts, settings, run)
