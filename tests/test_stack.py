@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from zemosaic.errors import Cancelled
 from zemosaic.model.box import Box
 from zemosaic.settings import StackSettings
-from zemosaic.stages import stack
+from zemosaic.stages import stack, stack_passes
 from zemosaic.stages.stack import METHODS, MeanStack, StackedPatch, border_px, stack_cube
 
 FWHM = 2.6
@@ -123,7 +123,7 @@ def test_cuts_show_with_too_little_border():
 def test_slices_of_work_do_not_matter(method, monkeypatch):
     values, weights, alpha = messy(5)
     want = run(values, method, weights, alpha)
-    monkeypatch.setattr(stack, "SLICE_SAMPLES", 2500)
+    monkeypatch.setattr(stack_passes, "SLICE_SAMPLES", 2500)
     assert same_bytes(run(values, method, weights, alpha), want)
 
 

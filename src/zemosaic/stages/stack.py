@@ -16,16 +16,25 @@ cut into patches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels import clip, combine, grow, order, regions, template, trim
-from zemosaic.kernels.normal import esd_critical, spread_table, trimmed_variance
+from zemosaic.kernels import combine
+from zemosaic.kernels.normal import trimmed_variance
+from zemosaic.kernels.regions import REACH_PX
 from zemosaic.model.box import Box
 from zemosaic.settings import StackSettings
+from zemosaic.stages.stack_passes import (
+    Channel,
+    clip_outliers,
+    find_spans,
+    grow_regions,
+    make_template,
+    mark_regions,
+)
 
 __all__ = [
     "BYTES_PER_SAMPLE",
@@ -51,26 +60,6 @@ MAX_FRAMES = 32767
 BYTES_PER_SAMPLE = 9.0
 """Memory for each sample of a patch while it is stacked: value 4, weight 4, alpha 1. The kernels add nothing that grows
 with the samples; methods that need not all samples at once hold those of one frame."""
-
-SLICE_SAMPLES = 8_000_000
-"""Samples worked on between two calls of `check`: below 0.2 s for the slowest method."""
-
-TEMPLATE_SIGMA = 5.0
-"""Template noise taken out of its steepness; leaves the guard at 0 on more than 99 % of blank sky."""
-
-GROW_SIGMA = 1.0
-"""A sample beside a clipped region joins it when its 3 x 3 mean deviates by this much: 3 sigma of such a mean."""
-
-
-CLIP_RULES = {
-    "kappa_sigma": clip.KAPPA_SIGMA,
-    "winsorized": clip.WINSORIZED,
-    "linear_fit": clip.LINEAR_FIT,
-}
-
-
-RANK_SIGMA = np.float32(3.0)
-"""Median and minmax: a sample on a star this far inside the scatter of its pixel is explained by the seeing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +166,7 @@ def border_px(settings: StackSettings, fwhm_px: float) -> int:
     if not method.guarded:
         return 0
     grown = settings.grow_px + 1 if method.grows and settings.grow_px > 0 else 0
-    region = regions.REACH_PX if method.grows and settings.region_sigma > 0 else 0
+    region = REACH_PX if method.grows and settings.region_sigma > 0 else 0
     return int(fwhm_px / 2 + 0.5) + region + grown
 
 
@@ -242,33 +231,6 @@ class MeanStack:
         return out
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Channel:
-    """One channel's samples and maps as the kernels take them."""
-
-    samples: tuple[F4, F4, U1, F4, F4, I4]
-    maps: tuple[F4, F4, F4, F4, I4]
-    table: F4
-
-    @classmethod
-    def of(cls, values: F4, weights: F4, alpha: U1, sky: F4, poisson: F4) -> _Channel:
-        low, high, spread, guard = np.zeros((4, *values.shape[1:]), np.float32)
-        kept = np.zeros(values.shape[1:], np.int32)
-        table = spread_table(len(values))
-        span = np.zeros((*values.shape[:2], 2), np.int32)
-        return cls((values, weights, alpha, sky, poisson, span), (low, high, spread, guard, kept), table)
-
-    def slices(self, n_rows: int) -> Iterator[tuple[int, int]]:
-        """Ranges of rows with about `SLICE_SAMPLES` samples each."""
-        n, _, w = self.samples[0].shape
-        return _ranges(n_rows, max(SLICE_SAMPLES // max(n * w, 1), 1))
-
-
-def _ranges(total: int, step: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, total, step):
-        yield start, min(start + step, total)
-
-
 def stack_cube(
     values: F4,
     weights: F4,
@@ -327,16 +289,16 @@ def stack_cube(
     for c in range(values.shape[0]):
         if pixel_share is not None:
             weights[c] /= pixel_share[c]
-        channel = _Channel.of(values[c], weights[c], alpha[c] if alpha.ndim == 4 else alpha, sky[c], poisson[c])
-        _find_spans(channel, check)
+        channel = Channel.of(values[c], weights[c], alpha[c] if alpha.ndim == 4 else alpha, sky[c], poisson[c])
+        find_spans(channel, check)
         if method.guarded:
-            _make_template(channel, fwhm_px, settings, check)
+            make_template(channel, fwhm_px, settings, not method.grows, check)
         if method.rejects:
-            _clip(channel, settings, check)
+            clip_outliers(channel, settings, check)
         if method.grows and settings.region_sigma > 0:
-            _mark_regions(channel, 1.0 if pixel_share is None else 1 / float(pixel_share[c]), settings, check)
+            mark_regions(channel, 1.0 if pixel_share is None else 1 / float(pixel_share[c]), settings, check)
         if method.grows and settings.grow_px > 0:
-            _grow(channel, settings, check)
+            grow_regions(channel, settings, check)
         _combine(channel, exposure, inner, out, c, check)
         if settings.method == "median":
             _take_median(channel, inner, out, c, check)
@@ -368,66 +330,7 @@ def _validate(values: F4, weights: F4, alpha: U1, sky: F4, poisson: F4, exposure
         raise ValueError(f"at most {MAX_FRAMES} frames can be stacked at once, got {n}")
 
 
-def _find_spans(channel: _Channel, check: Check) -> None:
-    """Where each frame has samples: what lies outside is not looked at again."""
-    _, weights, _, _, _, span = channel.samples
-    for y0, y1 in channel.slices(weights.shape[1]):
-        check()
-        order.find_spans(weights, y0, y1, span)
-
-
-def _make_template(channel: _Channel, fwhm_px: float, settings: StackSettings, check: Check) -> None:
-    """Passes 1 and 2: middle values, scatter, number and guard of every pixel."""
-    low, high, spread, guard, kept = channel.maps
-    h = low.shape[0]
-    precision, median, variance = np.empty((3, *low.shape), np.float32)
-    for y0, y1 in channel.slices(h):
-        check()
-        template.template_rows(channel.samples, y0, y1, channel.table, low, high, spread, precision, kept)
-    check()
-    template.median_rows(low, high, precision, 0, h, median, variance)
-    radius = fwhm_px / 2
-    template.steepness_rows(median, variance, 0, h, radius, TEMPLATE_SIGMA, settings.structure_guard, guard)
-    if not METHODS[settings.method].grows:
-        # Rank methods have no scatter of their own in a threshold: on stars theirs widens the guard, up to 3 times.
-        guard += np.minimum(RANK_SIGMA * spread, 2 * guard)
-
-
-def _clip(channel: _Channel, settings: StackSettings, check: Check) -> None:
-    """Pass 3: mark outliers by the method's rule."""
-    samples, maps = channel.samples, channel.maps
-    n, h, _ = samples[0].shape
-    kappa = np.array([settings.kappa_low, settings.kappa_high], np.float32)
-    for y0, y1 in channel.slices(h):
-        check()
-        if settings.method == "minmax":
-            trim.trim_minmax_rows(samples, maps, y0, y1, settings.minmax_low, settings.minmax_high)
-        elif settings.method == "esd":
-            critical = esd_critical(n, settings.esd_significance)
-            trim.trim_esd_rows(samples, maps, y0, y1, settings.esd_fraction, critical, channel.table)
-        else:
-            rule = CLIP_RULES[settings.method]
-            clip.clip_rows(rule, samples, maps, y0, y1, kappa, settings.max_iterations, channel.table)
-
-
-def _mark_regions(channel: _Channel, inflation: float, settings: StackSettings, check: Check) -> None:
-    """Pass 4: reject regions that deviate as a whole, some frames at a time."""
-    n, h, w = channel.samples[0].shape
-    for i0, i1 in _ranges(n, max(SLICE_SAMPLES // max(h * w, 1), 1)):
-        check()
-        threshold = np.float32(settings.region_sigma)
-        regions.mark_regions(channel.samples, channel.maps, i0, i1, np.float32(inflation), threshold)
-
-
-def _grow(channel: _Channel, settings: StackSettings, check: Check) -> None:
-    """Pass 5: grow clipped regions, some frames at a time."""
-    n, h, w = channel.samples[0].shape
-    for i0, i1 in _ranges(n, max(SLICE_SAMPLES // max(h * w, 1), 1)):
-        check()
-        grow.grow_frames(channel.samples, channel.maps, i0, i1, np.float32(GROW_SIGMA), settings.grow_px)
-
-
-def _combine(channel: _Channel, exposure: F4, inner: Box, out: StackedPatch, c: int, check: Check) -> None:
+def _combine(channel: Channel, exposure: F4, inner: Box, out: StackedPatch, c: int, check: Check) -> None:
     """Pass 6: the weighted mean of what is left, and all counts."""
     for y0, y1 in channel.slices(inner.height):
         check()
@@ -448,7 +351,7 @@ def _combine(channel: _Channel, exposure: F4, inner: Box, out: StackedPatch, c: 
         )
 
 
-def _take_median(channel: _Channel, inner: Box, out: StackedPatch, c: int, check: Check) -> None:
+def _take_median(channel: Channel, inner: Box, out: StackedPatch, c: int, check: Check) -> None:
     """Replace the mean by the guarded median."""
     for y0, y1 in channel.slices(inner.height):
         check()
