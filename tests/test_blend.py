@@ -96,6 +96,16 @@ def test_the_distance_to_a_border_is_exact():
     assert not border_weights(np.zeros((4, 4), bool)).any()
 
 
+def test_the_rim_of_the_mosaic_is_no_border():
+    valid = np.ones((20, 30), bool)
+    weight = border_weights(valid, sides=(False, True, True, False))
+    np.testing.assert_allclose(weight, np.minimum(np.arange(1, 31), np.arange(20, 0, -1)[:, None]))
+    assert (border_weights(valid, sides=(False,) * 4) == 50).all()
+    valid[5, 7] = False
+    hole = border_weights(valid, sides=(False,) * 4)
+    np.testing.assert_allclose(hole, distance_transform_edt(valid), rtol=1e-6)
+
+
 def test_weights_follow_distance_and_inverse_variance():
     valid = np.ones((20, 30), bool)
     deep = np.full(valid.shape, 4, np.float32)

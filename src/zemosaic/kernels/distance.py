@@ -33,31 +33,35 @@ def _lower_envelope(height, n, vertex, bound, out):  # type: ignore[no-untyped-d
 
 
 @njit(nogil=True, cache=True)
-def border_distance(valid, out):  # type: ignore[no-untyped-def]
-    """Distance in pixels from each valid pixel to the nearest that is invalid or lies outside the array.
+def border_distance(valid, top, bottom, left, right, out):  # type: ignore[no-untyped-def]
+    """Distance in pixels from each valid pixel to the nearest that is invalid or lies beyond a side of the array.
 
     Parameters
     ----------
     valid : ndarray, bool, shape (h, w)
+    top, bottom, left, right : bool
+        Whether what lies beyond the first row, the last row, the first column, the last column is invalid.
     out : ndarray, float32, shape (h, w)
-        Filled; 0 at invalid pixels.
+        Filled; 0 at invalid pixels, ``h + w`` where there is neither an invalid pixel nor a side that counts.
     """
     h, w = valid.shape
-    n = max(h, w) + 2
-    # One ring of invalid pixels: what lies outside the array.
-    squares = np.zeros((h + 2, w + 2))
+    far = float(h + w)
+    squares = np.empty((h, w + 2))
+    # One column more on either side: what lies beyond the array.
+    squares[:, 0] = 0.0 if left else far * far
+    squares[:, w + 1] = 0.0 if right else far * far
     for x in range(w):
-        run = 0.0
+        run = 0.0 if top else far
         for y in range(h):
             run = run + 1.0 if valid[y, x] else 0.0
-            squares[y + 1, x + 1] = run
-        run = 0.0
+            squares[y, x + 1] = run
+        run = 0.0 if bottom else far
         for y in range(h - 1, -1, -1):
             run = run + 1.0 if valid[y, x] else 0.0
-            nearest = min(squares[y + 1, x + 1], run)
-            squares[y + 1, x + 1] = nearest * nearest
-    vertex, bound, best = np.empty(n, np.int64), np.empty(n + 1), np.empty(n)
+            nearest = min(squares[y, x + 1], run, far)
+            squares[y, x + 1] = nearest * nearest
+    vertex, bound, best = np.empty(w + 2, np.int64), np.empty(w + 3), np.empty(w + 2)
     for y in range(h):
-        _lower_envelope(squares[y + 1], w + 2, vertex, bound, best)
+        _lower_envelope(squares[y], w + 2, vertex, bound, best)
         for x in range(w):
             out[y, x] = np.sqrt(best[x + 1])

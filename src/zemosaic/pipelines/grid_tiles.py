@@ -166,7 +166,7 @@ class _Maker:
         for name in PLANES:
             planes.write(name, getattr(stack, name))
         planes.write("mask", valid)
-        planes.write("border", border_weights(valid))
+        planes.write("border", self._border(box, valid, stack))
         return GridTile(
             number, box, planes, self._measure(stack, valid), estimate_tile_background(stack.data, valid),
             len(inputs), int(stack.coverage.sum()), int(stack.rejected.sum()),
@@ -216,6 +216,16 @@ class _Maker:
             square = np.square(change)[:, None, None].astype(np.float32)
             stack.variance[:] *= square
             stack.weight[:] /= square
+
+    def _border(self, box: Box, valid: npt.NDArray[np.bool_], stack: StackedPatch) -> F4:
+        """Distance to the nearest pixel that other tiles may have and this one has not.
+
+        Where no frame reaches, no tile has anything: neither the rim of the mosaic nor a gap in it is a border.
+        """
+        height, width = self.grid.shape
+        sides = (box.y0 > 0, box.y1 < height, box.x0 > 0, box.x1 < width)
+        nowhere = stack.coverage.max(axis=0) == 0
+        return np.where(valid, border_weights(valid | nowhere, sides=sides), 0).astype(np.float32)
 
     def _measure(self, stack: StackedPatch, valid: npt.NDArray[np.bool_]) -> Measurements | None:
         try:

@@ -107,15 +107,20 @@ def blend_border_px(levels: int) -> int:
     return 0 if levels == 0 else 5 * 2**levels
 
 
-def border_weights(valid: Flags, inverse_variance: F4 | None = None) -> F4:
+def border_weights(
+    valid: Flags, inverse_variance: F4 | None = None, sides: tuple[bool, bool, bool, bool] = (True, True, True, True)
+) -> F4:
     """Blending weight of every pixel of a tile: distance to the tile's own border, times inverse variance.
 
     Parameters
     ----------
     valid : ndarray, bool, shape (h, w)
-        False inside holes; what lies beyond the array is border too.
+        False inside holes.
     inverse_variance : ndarray, float32, shape (h, w), optional
         Of the tile's pixels, >= 0.
+    sides : tuple of bool
+        Which sides of the array (top, bottom, left, right) are borders that other tiles go beyond. At a side that is
+        the rim of the whole mosaic nothing is to be blended: weights that fell there would only blur the seams.
 
     Returns
     -------
@@ -123,7 +128,7 @@ def border_weights(valid: Flags, inverse_variance: F4 | None = None) -> F4:
         0 exactly where a pixel is invalid.
     """
     weight = np.empty(valid.shape, np.float32)
-    distance_kernel.border_distance(np.ascontiguousarray(valid), weight)
+    distance_kernel.border_distance(np.ascontiguousarray(valid), *sides, weight)
     return weight if inverse_variance is None else np.asarray(weight * inverse_variance)
 
 
