@@ -377,7 +377,7 @@ def test_no_frame_gives_nothing(method):
 
 
 def test_cancel_is_noticed_between_slices(monkeypatch):
-    monkeypatch.setattr(stack, "SLICE_SAMPLES", 2000)
+    monkeypatch.setattr(stack_passes, "SLICE_SAMPLES", 2000)
     calls = []
 
     def check():
