@@ -62,6 +62,24 @@ def test_planted_hot_pixels_are_known_and_get_no_weight(eight_raws: Path) -> Non
         assert (weight[0] > 0).mean() > 0.98
 
 
+def test_many_frames_of_a_camera_are_not_all_counted(eight_raws: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zemosaic.pipelines.defects.MOST_FRAMES", 4)
+    run, settings = Run(RunOptions(workers=1)), Settings()
+    frames = scan_inputs([eight_raws], settings.input, run)[0]
+    reader, seen = FrameReader(1 << 26), []
+    measured = measure_frames(frames, reader, settings, run, watch=DefectWatch([], settings, run))
+
+    class Spy:
+        def read_window(self, frame: Frame, box: Box) -> tuple[np.ndarray, np.ndarray]:
+            seen.append(frame.id)
+            return reader.read_window(frame, box)
+
+    watch = DefectWatch(frames, settings, run)
+    for item in measured:
+        watch.add(item.frame, Spy(), item.measured)
+    assert sorted(seen) == sorted(frame.id for frame in frames)[::2]
+
+
 def test_the_map_does_not_depend_on_the_order(eight_raws: Path) -> None:
     one, two = (watched(eight_raws, Settings(), workers)[0] for workers in (1, 3))
     assert one.keys() == two.keys()
