@@ -87,6 +87,7 @@ def build(
     ram: Ram = "",
     workers: Workers = 0,
     executor: Executor = "threads",
+    add: Annotated[bool, typer.Option("--add", help="Add these frames to the mosaic in the output folder.")] = False,
     keep_warps: Keep = None,
     fresh: Fresh = False,
     yes: Yes = False,
@@ -103,6 +104,7 @@ def build(
         inputs, out, mode=mode, config=config, assign=_with_register(assign, register_only), header=header,
         solution=solution, frames=frames, masters={"darks": darks, "flats": flats, "biases": biases}, ram=ram,
         workers=workers, keep_warps=keep_warps, fresh=fresh, yes=yes, as_json=as_json, executor=executor,
+        add=add,
     )  # fmt: skip
 
 

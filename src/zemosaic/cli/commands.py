@@ -17,6 +17,7 @@ from zemosaic.engine.events import CancelToken
 from zemosaic.engine.memory import keep_freed_memory, parse_bytes
 from zemosaic.engine.remote import check_executor
 from zemosaic.errors import NothingToDo, SettingError
+from zemosaic.pipelines.adding import frozen_grid, inputs_so_far
 from zemosaic.pipelines.context import Run, RunOptions
 from zemosaic.settings import Settings, load_settings
 
@@ -92,14 +93,20 @@ def build(
     ram: str,
     workers: int,
     executor: str = "threads",
+    add: bool = False,
     keep_warps: Path | None,
     fresh: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Make a mosaic."""
+    onto = None
+    if add:
+        onto, config, mode = frozen_grid(out), config or out / "settings.toml", "direct"
+        inputs = list(dict.fromkeys([*inputs_so_far(out), *(path.absolute() for path in inputs)]))
     settings = _load(config, assign, header=header, frames=frames, **masters)
-    options = RunOptions(workers, parse_bytes(ram) if ram else 0, fresh, yes, keep_warps, check_executor(executor))
+    cap_bytes = parse_bytes(ram) if ram else 0
+    options = RunOptions(workers, cap_bytes, fresh, yes, keep_warps, check_executor(executor), onto)
     from zemosaic.pipelines.modes import build_mosaic
 
     with _watched(options, as_json) as run:

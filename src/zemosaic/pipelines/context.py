@@ -40,6 +40,8 @@ class RunOptions:
         Go on where a question would be asked.
     keep_warps : Path or None
         Folder for each frame's registered, corrected image.
+    onto : Path or None
+        A mosaic whose grid the new one keeps, grown at its edges where frames reach beyond: frames are added to it.
     executor : str
         Where tasks run: see `zemosaic.engine.remote.check_executor`.
     """
@@ -50,6 +52,7 @@ class RunOptions:
     yes: bool = False
     keep_warps: Path | None = None
     executor: str = "threads"
+    onto: Path | None = None
 
 
 def ignore(event: Event) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zemosaic.io.solution import read_solution
+from zemosaic.pipelines.adding import record_inputs
 from zemosaic.pipelines.context import Run, output_folder
 from zemosaic.pipelines.correcting import Corrections, correct_frames, given_corrections
 from zemosaic.pipelines.mosaics import MosaicGroup, clear_frames, grid_facts, plan_sky, write_mosaics, write_tables
@@ -67,6 +68,7 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solu
     paths = made.paths | write_tables(out, made.groups, run)
     write_settings(out / "settings.toml", settings)
     write_report(out / "report.json", {"mode": "direct", "grid": grid_facts(grid), **made.facts}, settings, run)
+    record_inputs(out, inputs)
     forget_the_old(run, frames)
     return paths | {"report": out / "report.json"}
 

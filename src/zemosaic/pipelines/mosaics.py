@@ -28,7 +28,7 @@ from zemosaic.pipelines.stacking import stack_onto_grid
 from zemosaic.pipelines.tasks import PatchInput
 from zemosaic.pipelines.warps import keep_warps
 from zemosaic.settings import Settings
-from zemosaic.stages.grid import plan_grid
+from zemosaic.stages.grid import grow_grid, plan_grid
 
 __all__ = [
     "Correct",
@@ -229,7 +229,11 @@ def plan_sky(placed: Sequence[PlacedFrame], settings: Settings, run: Run) -> Sky
         When the grid is larger than ``grid.max_mpix`` and nobody said yes.
     """
     given = read_grid_header(Path(settings.grid.header)) if settings.grid.header else None
-    grid = plan_grid([p.wcs for p in placed], settings.grid, given)
+    places = [p.wcs for p in placed]
+    if run.options.onto is None:
+        grid = plan_grid(places, settings.grid, given)
+    else:
+        grid = grow_grid(SkyGrid(read_grid_header(run.options.onto)), places)
     height, width = grid.shape
     run.notice(f"output grid {width} x {height} pixels of {grid.scale_arcsec:.3f} arcsec")
     mpix = height * width / 1e6

@@ -15,7 +15,7 @@ from zemosaic.model.celestial import CelestialWcs, unit_vectors
 from zemosaic.model.sky import SkyGrid, footprint_box
 from zemosaic.settings import GridSettings
 
-__all__ = ["crop_grid", "cut_grid", "find_strays", "make_wcs", "plan_grid", "sparse_coverage"]
+__all__ = ["crop_grid", "cut_grid", "find_strays", "grow_grid", "make_wcs", "plan_grid", "sparse_coverage"]
 
 Array = npt.NDArray[np.float64]
 
@@ -234,6 +234,27 @@ def crop_grid(grid: SkyGrid, images: Sequence[CelestialWcs], crop: str) -> SkyGr
     if box.is_empty:
         raise SettingError(f"grid.crop = '{crop}' leaves no pixel of the {grid.shape[1]} x {grid.shape[0]} grid")
     return cut_grid(grid, box)
+
+
+def grow_grid(grid: SkyGrid, images: Sequence[CelestialWcs]) -> SkyGrid:
+    """A grid with whole rows and columns added so that it holds all images too; its pixels stay where they are.
+
+    Raises
+    ------
+    SettingError
+        When its projection cannot show the images.
+    """
+    height, width = grid.shape
+    x, y = np.array([0.0, width - 1]), np.array([0.0, height - 1])
+    for image in images:
+        image_x, image_y = _seen_on(grid.wcs, *image.outline(8))
+        x, y = np.append(x, image_x), np.append(y, image_y)
+    low, high = (np.floor(np.min([y, x], axis=1) + 0.5), np.ceil(np.max([y, x], axis=1) - 0.5))
+    box = Box(int(low[0]), int(high[0]) + 1, int(low[1]), int(high[1]) + 1)
+    wcs = grid.wcs.wcs.deepcopy()
+    wcs.wcs.crpix = [wcs.wcs.crpix[0] - box.x0, wcs.wcs.crpix[1] - box.y0]
+    wcs.array_shape = box.shape
+    return SkyGrid(CelestialWcs(wcs, box.shape))
 
 
 def cut_grid(grid: SkyGrid, box: Box) -> SkyGrid:
