@@ -213,15 +213,25 @@ def test_nebulosity_survives(survey, solution, wavelength_px):
 
 
 def test_seams_fall_to_the_noise(survey, solution):
-    table = make_block_table(survey.measurements, survey.wcs, survey.grid, solution.nodes.spacing_px)
-    noise = np.full(16, 8.0)
-    neutral = [replace(s, gain=np.ones(1), surface=np.zeros_like(s.surface)) for s in solution.scales]
-    before = measure_seams(table, 0, solution.sky[0], neutral, noise)
-    after = measure_seams(table, 0, solution.sky[0], solution.scales, noise)
+    (before,), (after,) = solution.seams_before, solution.seams_after
     assert len(after.step) > 200
     assert before.rms > 20
     assert after.rms < 0.5
-    assert abs(before.step[before.worst(1)[0]]) == np.max(np.abs(before.step))
+    assert abs(before.step[before.worst(1)[0]]) == np.max(np.abs(before.step)) == before.quantile(1)
+
+
+def test_a_seam_names_the_image_that_stands_out(survey, solution):
+    """One image raised by a known step: the worst borders are its own and have that size."""
+    table = make_block_table(survey.measurements, survey.wcs, survey.grid, solution.nodes.spacing_px)
+    raised = list(solution.scales)
+    surface = raised[6].surface.copy()
+    surface[0, 0] -= 100.0
+    raised[6] = replace(raised[6], surface=surface)
+    figure = measure_seams(table, 0, solution.sky[0], raised, np.full(16, 8.0))
+    assert set(figure.image[figure.worst(5)]) == {6}
+    assert np.all(figure.image != figure.other)
+    # With two images of one weight the step is half of the difference.
+    assert figure.quantile(1) == pytest.approx(50, rel=0.05)
 
 
 def test_the_solve_equals_dense_least_squares():

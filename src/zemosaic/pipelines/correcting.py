@@ -18,8 +18,12 @@ from zemosaic.settings import Settings
 
 if TYPE_CHECKING:
     from zemosaic.stages.match_reference import ReferenceSky
+    from zemosaic.stages.seams import SeamFigure
 
 __all__ = ["Corrections", "correct_frames", "gain_priors", "given_corrections", "header_corrections"]
+
+N_WORST = 10
+"""Worst seams that the report names."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +88,7 @@ def correct_frames(
         return header_corrections(frames)
     # Here, so that runs that match nothing do not wait for what matches.
     from zemosaic.stages.match import MatchSolution, match
+    from zemosaic.stages.seams import SeamFigure
     from zemosaic.stages.sky_nodes import SkyNodes
 
     plain = [item.frame for item in frames]
@@ -108,7 +113,7 @@ def correct_frames(
             pixel_values=settings.input.pixel_values,
             reference=reference,
         ),
-        (MatchSolution, PhotoScale, SkyNodes),
+        (MatchSolution, PhotoScale, SeamFigure, SkyNodes),
     )
     for notice in found.notices:
         run.notice(notice)
@@ -119,5 +124,36 @@ def correct_frames(
         "n_components": n_groups,
         "slow_rms": found.slow_rms,
         "prior_sd": found.prior_sd,
+        "seams": [
+            {"before": _seam_facts(before), "after": _seam_facts(after) | {"worst": _worst_seams(after, plain)}}
+            for before, after in zip(found.seams_before, found.seams_after, strict=True)
+        ],
     }
     return Corrections(dict(zip((f.id for f in plain), found.scales, strict=True)), "one sky, solved once", facts)
+
+
+def _seam_facts(figure: SeamFigure) -> dict[str, float]:
+    """Size and distribution of the steps at the frames' borders, mosaic units."""
+    if len(figure.step) == 0:
+        return {"n_border_cells": 0}
+    shares = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "largest": 1.0}
+    return {
+        "n_border_cells": len(figure.step),
+        "rms": figure.rms,
+        **{name: figure.quantile(share) for name, share in shares.items()},
+    }
+
+
+def _worst_seams(figure: SeamFigure, frames: Sequence[Frame]) -> list[dict[str, Any]]:
+    """The largest steps: whose border, against whom, where in the frame (-1 to 1)."""
+    return [
+        {
+            "frame": frames[figure.image[k]].name,
+            "other": frames[figure.other[k]].name,
+            "u": figure.u[k],
+            "v": figure.v[k],
+            "step": figure.step[k],
+            "error": figure.error[k],
+        }
+        for k in figure.worst(N_WORST)
+    ]

@@ -18,6 +18,7 @@ from zemosaic.stages.match_gains import GainSolution, solve_gains
 from zemosaic.stages.match_notes import image_note, solve_notices
 from zemosaic.stages.match_reference import ReferenceSky, reference_on_nodes
 from zemosaic.stages.match_surfaces import SurfaceSolution, fit_surfaces
+from zemosaic.stages.seams import SeamFigure, measure_seams
 from zemosaic.stages.sky_nodes import BlockTable, SkyNodes, make_block_table
 from zemosaic.stages.star_ties import find_star_ties
 
@@ -61,6 +62,8 @@ class MatchSolution:
         Expected rms over the mosaic of what differences between images cannot tell (trends of degree 2 and more).
     notices : tuple of str
         What a reader must know of the whole solve.
+    seams_before, seams_after : tuple of SeamFigure
+        Steps at the images' borders, channel by channel: with the gains expected from headers alone, and matched.
     """
 
     scales: tuple[PhotoScale, ...]
@@ -72,6 +75,8 @@ class MatchSolution:
     prior_sd: F8
     slow_rms: F8
     notices: tuple[str, ...]
+    seams_before: tuple[SeamFigure, ...]
+    seams_after: tuple[SeamFigure, ...]
 
 
 def match(
@@ -136,6 +141,12 @@ def match(
         gains.append(_with_structure(gain, found))
         surfaces.append(fix_gauge(table, found, settings.surface_order, component, at_nodes, resolution))
     scales = _make_scales(table, component, gains, surfaces, camera, order)
+    before = [PhotoScale(np.full(len(gains), g), np.zeros((len(gains), N_TERMS))) for g in np.exp(log_prior)]
+    noise = _noise_in_mosaic(measurements, wcs, grid, scales)
+    seams = [
+        [measure_seams(table, c, surface.sky, corrections, noise[c]) for c, surface in enumerate(surfaces)]
+        for corrections in (before, scales)
+    ]
     return MatchSolution(
         scales=scales,
         n_stars=gains[0].n_stars,
@@ -146,6 +157,8 @@ def match(
         prior_sd=np.stack([s.prior_sd for s in surfaces]),
         slow_rms=np.array([max(s.slow_rms, default=0.0) for s in surfaces]),
         notices=tuple(solve_notices(component, gains, surfaces, order, node_px, settings)),
+        seams_before=tuple(seams[0]),
+        seams_after=tuple(seams[1]),
     )
 
 
@@ -247,6 +260,15 @@ def _make_scales(
             )
         )
     return tuple(scales)
+
+
+def _noise_in_mosaic(
+    measurements: Sequence[Measurements], wcs: Sequence[CelestialWcs], grid: SkyGrid, scales: Sequence[PhotoScale]
+) -> F8:
+    """Noise of a pixel of each image in mosaic units, shape (c, n)."""
+    area = np.array([grid.area_ref_deg2 / w.pixel_area_deg2() for w in wcs])
+    noise = np.stack([m.noise / scale.gain for m, scale in zip(measurements, scales, strict=True)], axis=1)
+    return np.asarray(np.maximum(noise * area, 1e-30))
 
 
 def _block_scatter(table: BlockTable, surfaces: list[GaugedSurfaces]) -> F8:
