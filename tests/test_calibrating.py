@@ -38,9 +38,9 @@ def dark_current() -> np.ndarray:
 @pytest.fixture
 def light(tmp_path: Path) -> np.ndarray:
     """One frame in a folder of its own: its raw values."""
-    raw = np.random.default_rng(2).normal(2000, 30, SHAPE) * response() + dark_current()
+    raw = np.rint(np.random.default_rng(2).normal(2000, 30, SHAPE) * response() + dark_current())
     (tmp_path / "lights").mkdir()
-    write_frame(tmp_path / "lights/light.fits", raw.astype(np.float32), tan_wcs(SHAPE), **CARDS)
+    write_frame(tmp_path / "lights/light.fits", raw.astype(np.uint16), tan_wcs(SHAPE), **CARDS)
     return raw.astype(np.float32)
 
 
@@ -104,6 +104,21 @@ def test_raw_darks_flats_and_biases_beside_the_lights_are_found(
     said = coadd(capfd, tmp_path, "--darks", "none", "--biases", "none", "--flats", "none")
     assert "masters" not in said
     np.testing.assert_allclose(fits.getdata(tmp_path / "out/mosaic.fits"), light, rtol=1e-5)
+
+
+def test_what_was_calibrated_before_is_so_again_only_on_request(
+    capfd: Capture, tmp_path: Path, light: np.ndarray
+) -> None:
+    """Fractional values come from a program; darks that merely lie beside them are theirs no more."""
+    (tmp_path / "lights/light.fits").unlink()
+    write_frame(tmp_path / "lights/light.fits", light + np.float32(0.5), tan_wcs(SHAPE), **CARDS)
+    write_many(tmp_path / "lights/darks", dark_current(), 1, 0, 1)
+    said = coadd(capfd, tmp_path)
+    assert "darks found among the inputs are not used on stacks or fractional values; --darks would (1 frames)" in said
+    np.testing.assert_allclose(fits.getdata(tmp_path / "out/mosaic.fits"), light + 0.5, rtol=1e-5)
+    coadd(capfd, tmp_path, "--darks", tmp_path / "lights/darks")
+    expected = light + 0.5 - dark_current()
+    np.testing.assert_allclose(fits.getdata(tmp_path / "out/mosaic.fits"), expected, rtol=1e-5)
 
 
 def test_a_dark_of_another_exposure_is_scaled_over_the_bias(capfd: Capture, tmp_path: Path, light: np.ndarray) -> None:

@@ -318,6 +318,7 @@ def frame_from_cards(
         mount=_mount(cards),
         kind=kind,
         is_master=is_master or n_stacked > 1 or "master" in os.path.basename(path).lower(),
+        is_integer=hdu.bitpix > 0,
         gain_setting=cards.first_number("GAIN", "ISOSPEED"),
         temperature_c=cards.first_number("CCD-TEMP", "CCDTEMP", "SENSTEMP"),
         rotation_deg=cards.first_number("ROTATANG", "ROTATOR"),

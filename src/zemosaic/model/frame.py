@@ -89,6 +89,8 @@ class Frame:
         What was exposed: the sky, or one of the calibration frames (a flat-dark is a dark).
     is_master : bool
         Calibration frames: already a stack of many.
+    is_integer : bool
+        Whether pixels are stored as whole numbers, as cameras write them.
     gain_setting, temperature_c, rotation_deg : float or None
         Gain (or ISO) setting, temperature of the sensor, angle of the rotator, where the header tells.
     calibration : str
@@ -121,6 +123,7 @@ class Frame:
     mount: Literal["", "altaz", "equatorial"] = ""
     kind: FrameKind = "light"
     is_master: bool = False
+    is_integer: bool = False
     gain_setting: float | None = None
     temperature_c: float | None = None
     rotation_deg: float | None = None

@@ -245,6 +245,12 @@ class _Bench:
             self._run.notice(what, "warning")
 
     def _choose(self, kind: FrameKind, frame: Frame) -> int | None:
+        if self.groups[kind] and not getattr(self._settings, _OPTIONS[kind]) and not _is_raw(frame):
+            name = _OPTIONS[kind]
+            self.notes[
+                f"{name} found among the inputs are not used on stacks or fractional values; --{name} would"
+            ] += 1
+            return None
         choice = choose_master(frame, [group[0] for group in self.groups[kind]])
         self.notes.update(choice.notes)
         return choice.index
@@ -338,6 +344,11 @@ class _Bench:
         for _ in self._run.executor_for(row_bytes * n_rows).run(task, bands):
             pass
         return data, holes
+
+
+def _is_raw(frame: Frame) -> bool:
+    """Whether a frame looks as a camera writes it; what was calibrated before must not be so again."""
+    return frame.is_integer and frame.n_stacked == 1
 
 
 def _correction(masters: Mapping[FrameKind, _Master], ratio: float, user_map: Mask | None) -> Correction:
