@@ -23,8 +23,9 @@ _LOG = logging.getLogger(__name__)
 
 _ROUNDS = 15
 _CAUCHY = 2.0
-_FLOOR = 1e-3
-"""Least error of an edge's ln gain: overlaps of tiles made of the same frames share their noise."""
+_FLOOR = 2e-4
+"""Least error of an edge's ln gain: between tiles made of the same frames even the noise is the same, and the error
+that a regression states is 0."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,36 +82,39 @@ class OverlapGraph:
 
     def components(self) -> Ints:
         """Number of the connected group of each tile."""
-        n, (first, second) = len(self.tile_ids), self._ends()
-        links = scipy.sparse.coo_array((np.ones(len(first), np.int8), (first, second)), shape=(n, n))
-        return np.asarray(scipy.sparse.csgraph.connected_components(links, directed=False)[1], np.int64)
+        return _groups(len(self.tile_ids), self._ends())
 
-    def relative_gains(self) -> F8:
-        """Gain (response) of each tile from the edges alone, geometric mean 1 in each component, shape (n,).
+    def relative_gains(self, channel: int) -> tuple[F8, F8]:
+        """Gain (response) of each tile from the edges alone, and its relative error.
 
-        Means over the channels that tell it; 1 for tiles that no edge with structure ties. A robust sparse
-        least-squares solve: a single edge that contradicts a ring is weighed down.
+        A robust sparse least-squares solve: a single edge that contradicts a ring is weighed down. The geometric mean
+        is 1 over the largest group of tiles that edges with structure tie; gain 1 with error inf for all others.
+
+        Returns
+        -------
+        gain, error : ndarray, shape (n,)
         """
-        told = [
-            (edge, [r for r in edge.relations if np.isfinite(r.slope_error)])
-            for edge in self.edges
-            if any(np.isfinite(r.slope_error) for r in edge.relations)
-        ]
-        ends = np.array([(edge.first, edge.second) for edge, _ in told], np.int64).reshape(-1, 2).T
-        difference = np.array([np.mean([np.log(r.slope) for r in relations]) for _, relations in told])
-        error = np.array([
-            np.hypot(np.mean([r.slope_error / r.slope for r in relations]), _FLOOR) for _, relations in told
-        ])  # fmt: skip
-        return np.exp(_solve_differences(len(self.tile_ids), ends, difference, error))
+        n = len(self.tile_ids)
+        told = [edge for edge in self.edges if np.isfinite(edge.relations[channel].slope_error)]
+        ends = np.array([(edge.first, edge.second) for edge in told], np.int64).reshape(-1, 2).T
+        relations = [edge.relations[channel] for edge in told]
+        difference = np.array([np.log(r.slope) for r in relations])
+        error = np.hypot([r.slope_error / r.slope for r in relations], _FLOOR)
+        log_gain, excess = _solve_differences(n, ends, difference, error)
+        label = _groups(n, ends)
+        tied = label == np.argmax(np.bincount(label)) if len(told) else np.zeros(n, bool)
+        known = np.bincount(ends.ravel(), np.tile(1 / error**2, 2), n) if len(told) else np.zeros(n)
+        return np.where(tied, np.exp(log_gain), 1.0), np.where(
+            tied, excess / np.sqrt(np.maximum(known, 1e-300)), np.inf
+        )
 
     def relative_levels(self, channel: int) -> F8:
         """Level of each tile from the steps alone, gains taken as 1, mean 0 in each component, shape (n,)."""
         difference = np.array([edge.step[channel] for edge in self.edges])
         error = np.array([edge.relations[channel].intercept_error for edge in self.edges])
         typical = float(np.median(error)) if len(error) else 1.0
-        return _solve_differences(
-            len(self.tile_ids), self._ends(), difference, np.hypot(error, typical) + 1e-9 * np.abs(difference)
-        )
+        error = np.hypot(error, typical) + 1e-9 * np.abs(difference)
+        return _solve_differences(len(self.tile_ids), self._ends(), difference, error)[0]
 
     def _ends(self) -> Ints:
         return np.array([(edge.first, edge.second) for edge in self.edges], np.int64).reshape(-1, 2).T
@@ -183,10 +187,13 @@ def _usable(tile: TilePhotometryInfo, part: Box) -> npt.NDArray[np.bool_]:
     return mask if tile.coverage is None else mask & np.asarray(tile.coverage[part.slices], bool)
 
 
-def _solve_differences(n: int, ends: Ints, difference: F8, error: F8) -> F8:
-    """Values whose differences ``value[second] - value[first]`` fit best, robustly; mean 0 in each component."""
+def _solve_differences(n: int, ends: Ints, difference: F8, error: F8) -> tuple[F8, float]:
+    """Values whose differences ``value[second] - value[first]`` fit best, robustly; mean 0 in each component.
+
+    Also how many times larger than their errors the differences' residuals are, at least 1.
+    """
     if n == 0 or len(difference) == 0:
-        return np.zeros(n)
+        return np.zeros(n), 1.0
     rows = np.arange(len(difference))
     design = scipy.sparse.csc_array(
         scipy.sparse.coo_array(
@@ -194,7 +201,7 @@ def _solve_differences(n: int, ends: Ints, difference: F8, error: F8) -> F8:
             shape=(len(rows), n),
         )
     )
-    value, robust = np.zeros(n), np.ones(len(rows))
+    value, robust, excess = np.zeros(n), np.ones(len(rows)), 1.0
     for _ in range(_ROUNDS):
         weight = robust / error**2
         normal = scipy.sparse.csc_array(design.T @ scipy.sparse.diags_array(weight) @ design)
@@ -205,8 +212,13 @@ def _solve_differences(n: int, ends: Ints, difference: F8, error: F8) -> F8:
         ).solve(design.T @ (weight * difference))
         pull = (difference - design @ value) / error
         # Errors of overlaps that share their noise are too small: what all edges scatter by is their true size.
-        pull /= max(1.4826 * float(np.median(np.abs(pull))), 1.0)
-        robust = 1 / (1 + (pull / _CAUCHY) ** 2)
-    links = scipy.sparse.coo_array((np.ones(len(rows), np.int8), (ends[0], ends[1])), shape=(n, n))
-    label = scipy.sparse.csgraph.connected_components(links, directed=False)[1]
-    return np.asarray(value - (np.bincount(label, value) / np.bincount(label))[label])
+        excess = max(1.4826 * float(np.median(np.abs(pull))), 1.0)
+        robust = 1 / (1 + (pull / (_CAUCHY * excess)) ** 2)
+    label = _groups(n, ends)
+    return np.asarray(value - (np.bincount(label, value) / np.bincount(label))[label]), excess
+
+
+def _groups(n: int, ends: Ints) -> Ints:
+    """Number of the connected group of each of n tiles."""
+    links = scipy.sparse.coo_array((np.ones(ends.shape[1], np.int8), (ends[0], ends[1])), shape=(n, n))
+    return np.asarray(scipy.sparse.csgraph.connected_components(links, directed=False)[1], np.int64)

@@ -29,6 +29,9 @@ _LOG = logging.getLogger(__name__)
 _PIXEL_DEG = 1e-5
 """Pixels of the flat plane: so small that a mosaic of 100,000 of them is flat to 4e-5."""
 
+_PRECISE = 5e-3
+"""Relative error of gains from overlaps up to which they are kept."""
+
 _AGREED = 2e-3
 """Steps below this share of a tile's noise, and gains this close to 1, are none."""
 
@@ -92,7 +95,9 @@ def solve_tiles(
     settings : MatchSettings
         Order of the surfaces and spacing of the sky nodes; responses are not solved for.
     graph : OverlapGraph
-        Its edges give the gains to start from.
+        Its edges give the gains to start from. Where they tie all tiles to better than half a per cent, as between
+        tiles made of the same frames, whose very noise is the same, their gains are kept: the few stars of an overlap
+        know less.
     reference : int, optional
         A healthy tile, whose gain starts from 1.
 
@@ -108,18 +113,24 @@ def solve_tiles(
     for i in sorted(set(range(len(measured))) - set(known)):
         _LOG.info("[GRID] Photometry: tile %d: no valid pixels, scaling disabled", graph.tile_ids[i])
     if len(kept) > 1:
-        centre = Box.of_shape(shape)
-        start = graph.relative_gains()
-        start = start[known] / (1 if reference is None else start[reference])
-        found = match(
-            kept,
-            [flat_plane(boxes[i]) for i in known],
-            SkyGrid(flat_plane(centre)),
-            settings.model_copy(update={"response_order": 0}),
-            gain_priors=start,
+        # Channels first: (c, n).
+        start, error = (
+            np.stack(x)[:, known] for x in zip(*(graph.relative_gains(c) for c in range(n_channels)), strict=True)
         )
-        for i, scale in zip(known, found.scales, strict=True):
-            scales[i] = _or_neutral(scale, graph.tile_ids[i])
+        if reference is not None:
+            start /= start[:, [known.index(reference)]]
+        held = bool(np.isfinite(error).all() and (error < _PRECISE).all())
+        found = match(
+            [_at_gain(m, gain) for m, gain in zip(kept, start.T, strict=True)],
+            [flat_plane(boxes[i]) for i in known],
+            SkyGrid(flat_plane(Box.of_shape(shape))),
+            settings.model_copy(update={"response_order": 0, "solve_gain": settings.solve_gain and not held}),
+        )
+        for k, (i, scale) in enumerate(zip(known, found.scales, strict=True)):
+            gain_error = error[:, k] if held else scale.gain_error
+            scales[i] = _or_neutral(
+                replace(scale, gain=scale.gain * start[:, k], gain_error=gain_error), graph.tile_ids[i]
+            )
         notices = found.notices
     n_neutral = sum(_is_neutral(scale) for scale in scales)
     _LOG.info("[GRID] Photometry: solved global gain/offset for %d tiles", len(scales) - n_neutral)
@@ -184,6 +195,21 @@ def _piece(tile: TilePhotometryInfo, part: Box, rows: slice, scale: PhotoScale |
         return data
     y, x = np.mgrid[part.y0 : part.y1, part.x0 : part.x1]
     return np.asarray(data / scale.gain[:, None, None] - scale.surface_at(x[rows], y[rows], tile.bbox.shape))
+
+
+def _at_gain(measured: Measurements, gain: F8) -> Measurements:
+    """Measurements of a tile as if its pixels had been divided by a gain, shape (c,)."""
+    column = gain[:, None].astype(np.float32)
+    stars, blocks = measured.stars, measured.blocks
+    return replace(
+        measured,
+        sky=measured.sky / gain,
+        noise=measured.noise / gain,
+        stars=replace(
+            stars, flux=stars.flux / column, flux_error=stars.flux_error / column, flux_wide=stars.flux_wide / column
+        ),
+        blocks=replace(blocks, mean=blocks.mean / column, error=blocks.error / column),
+    )
 
 
 def _or_neutral(scale: PhotoScale, tile_id: int) -> PhotoScale:

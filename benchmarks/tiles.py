@@ -1,0 +1,66 @@
+"""Time and memory of the tile photometry by the number of tiles.
+
+    python benchmarks/tiles.py 25 100 400
+
+Square grids of 288-pixel tiles of one sky with planted gains, offsets and gradients. Each count runs in a process of
+its own. Seconds are processor time of one thread.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+
+def run(n_side: int) -> None:
+    """Print one row of the table."""
+    from tile_cases import TiledSky
+    from zemosaic.settings import MatchSettings
+    from zemosaic.stages.tile_overlaps import build_tile_overlap_graph
+    from zemosaic.stages.tile_solve import measure_steps, solve_tiles
+
+    survey = TiledSky(n_y=n_side, n_x=n_side, size=288, overlap=64, sigma=4.0)
+    seconds = {}
+    clock = time.process_time()
+
+    def lap(name: str) -> None:
+        nonlocal clock
+        seconds[name] = time.process_time() - clock
+        clock = time.process_time()
+
+    measured = survey.measure()
+    lap("measure")
+    graph = build_tile_overlap_graph(survey.tiles)
+    lap("graph")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    solution = solve_tiles(measured, survey.boxes, survey.shape, MatchSettings(), graph)
+    lap("solve")
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+    steps = measure_steps(survey.tiles, graph, solution.scales)
+    gain = np.array([scale.gain[0] for scale in solution.scales])
+    error = gain / survey.gain
+    print(
+        f"{n_side**2:5d} tiles {len(graph.edges):5d} overlaps  measure {seconds['measure']:6.2f} s  "
+        f"graph {seconds['graph']:6.2f} s  solve {seconds['solve']:6.2f} s (+{grown:.0f} MB)  "
+        f"gain error {100 * np.std(np.log(error)):.3f} %  steps left {np.sqrt(np.mean(steps**2)):.3f} ADU (sigma 4)"
+    )
+
+
+def main() -> None:
+    """One row a number of tiles; without numbers 25, 100, 400."""
+    if sys.argv[1:2] == ["--one"]:
+        run(int(sys.argv[2]))
+        return
+    for n in map(int, sys.argv[1:] or ("25", "100", "400")):
+        subprocess.run([sys.executable, __file__, "--one", str(round(n**0.5))], check=True)
+
+
+if __name__ == "__main__":
+    main()
