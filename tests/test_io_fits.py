@@ -21,6 +21,7 @@ from zemosaic.io.arrays import ArraySource
 from zemosaic.io.fits import FrameReader, put_physical_values
 from zemosaic.io.headers import frame_wcs
 from zemosaic.io.scan import scan
+from zemosaic.kernels.stored import unpack_floats
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.settings import InputSettings
@@ -433,3 +434,11 @@ def test_real_frames_match_astropy(shared_dir: Path) -> None:
         seen = np.isfinite(truth)
         np.testing.assert_array_equal(weight[0], seen)
         np.testing.assert_array_equal(read[0][seen], truth[seen].astype("f4"))
+
+
+def test_bits_of_floats_come_out_as_they_went_in():
+    values = np.array([[0.0, -0.0, 1e-45, -3.4e38, np.pi], [np.nan, np.inf, -np.inf, -np.nan, 1.0]], np.float32)
+    data, weight = np.empty_like(values), np.empty_like(values)
+    unpack_floats(values.astype(">f4").view(np.uint32), data.view(np.uint32), weight)
+    np.testing.assert_array_equal(weight, np.isfinite(values))
+    np.testing.assert_array_equal(data.view(np.uint32), np.where(np.isfinite(values), values, 0).view(np.uint32))
