@@ -250,7 +250,7 @@ def test_doctor_tells_versions(capfd: Capture) -> None:
         (["--set", "stack.kappa_low=-1"], "stack.kappa_low"),
         (["--set", "kappa_low=3"], "stage.key=value"),
         (["--ram", "lots"], "'lots' is not a size"),
-        (["--mode", "grid"], "'grid' is not one of auto, direct"),
+        (["--mode", "spiral"], "'spiral' is not one of auto, direct"),
         (["--config", "absent.toml"], "cannot read settings file absent.toml"),
         (["--header", "absent.hdr"], "absent.hdr"),
         (["--solution", "absent.ecsv"], "absent.ecsv"),

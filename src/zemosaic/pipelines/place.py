@@ -82,7 +82,7 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> tu
     run.clock.end("scan", f"{len(found.frames)} frames{n_beside}, {len(found.rejected)} files left out")
     if not found.frames:
         where = ", ".join(str(path) for path in inputs)
-        raise NothingToDo(f"no usable FITS image of the sky in {where}{n_beside}", n_rejected=len(found.rejected))
+        raise NothingToDo(f"no usable FITS image in {where}{n_beside}", n_rejected=len(found.rejected))
     planned = obey_plans(found.frames, inputs, run)
     frames = obey_table(planned, Path(settings.frames), run) if settings.frames else planned
     return frames, list(found.calibration)
