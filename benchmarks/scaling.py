@@ -1,0 +1,125 @@
+"""Memory, scratch and time of one mosaic against the number of its frames.
+
+``python benchmarks/scaling.py WORK --kind frames --numbers 250 500 1000 2000 --ram 2G``: copies of a few simulated
+frames, each with its own cards and shifted by its own number of pixels, are built once for each number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from astropy.io import fits
+
+from zemosaic.io.catalogue import tycho2
+from zemosaic.simulate import FrameRecipe, RawRecipe, SimulatedSky, simulate_frames, simulate_raws
+
+N_BASE = 12
+
+
+def make_base(folder: Path, kind: str) -> list[Path]:
+    """A few simulated frames: small calibrated ones, or raw ones of a smart telescope."""
+    if kind == "frames":
+        simulate_frames(folder, SimulatedSky(3, size_deg=0.7), N_BASE, FrameRecipe(shape=(400, 600)))
+    else:
+        known = tycho2().cone(83.8, 22.0, 3.0)
+        sky = SimulatedSky(4, 83.8, 22.0, 2.0, (known.ra_deg, known.dec_deg, known.mag))
+        simulate_raws(folder, sky, N_BASE, RawRecipe(cloud_fraction=0, soft_fraction=0))
+    return sorted(path for path in folder.iterdir() if path.suffix in {".fit", ".fits"})
+
+
+def write_copies(base: list[Path], folder: Path, number: int) -> None:
+    """Copies of the base frames, shifted by whole pairs of pixels; WCS and time follow."""
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for k in range(number):
+        with fits.open(base[k % len(base)]) as hdus:
+            data, header = hdus[0].data, hdus[0].header.copy()
+        dy, dx = (2 * int(v) for v in rng.integers(-10, 11, 2))
+        shifted = np.roll(data, (dy, dx), (-2, -1))
+        if "CRPIX1" in header:
+            header["CRPIX1"] += dx
+            header["CRPIX2"] += dy
+        header["COPY"] = k
+        fits.writeto(folder / f"{k:05d}.fits", shifted, header)
+
+
+class Watch:
+    """Largest memory (PSS of a process and its children) and scratch of a run."""
+
+    def __init__(self, process: psutil.Process, out: Path) -> None:
+        self.peak_bytes = self.scratch_bytes = 0
+        self._process, self._out, self._done = process, out, threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._done.wait(0.2):
+            try:
+                family = [self._process, *self._process.children(recursive=True)]
+                self.peak_bytes = max(self.peak_bytes, sum(p.memory_full_info().pss for p in family))
+                files = [p for p in (self._out / ".zemosaic").rglob("*") if p.is_file()]
+                self.scratch_bytes = max(self.scratch_bytes, sum(p.stat().st_blocks * 512 for p in files))
+            except (psutil.Error, OSError):
+                continue
+
+    def end(self) -> None:
+        """Stop looking."""
+        self._done.set()
+        self._thread.join()
+
+
+def main() -> None:
+    """Make frames, build, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--kind", choices=["frames", "raws"], default="frames")
+    parser.add_argument("--numbers", type=int, nargs="+", default=[250, 500, 1000, 2000])
+    parser.add_argument("--ram", default="2G")
+    parser.add_argument("--executor", default="threads")
+    parser.add_argument("--workers", default="2")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    base = make_base(given.work / "base", given.kind)
+    print(
+        "| frames | input, MB | wall, s | processor, s | measure, match, stack, s | peak, MB | scratch, MB |",
+        flush=True,
+    )
+    for number in given.numbers:
+        frames, out = given.work / "frames", given.work / "out"
+        write_copies(base, frames, number)
+        n_bytes = sum(path.stat().st_size for path in frames.iterdir())
+        command = [sys.executable, "-m", "zemosaic", "build", str(frames), "-o", str(out), "--ram", given.ram]
+        command += ["--executor", given.executor, "--workers", given.workers, "--set", "quality.triage=off"]
+        begun = time.perf_counter()
+        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        watch = Watch(psutil.Process(run.pid), out)
+        before = psutil.Process().cpu_times()
+        _, said = run.communicate()
+        watch.end()
+        after = psutil.Process().cpu_times()
+        if run.returncode != 0:
+            sys.exit(said)
+        wall = time.perf_counter() - begun
+        spent = sum(getattr(after, n) - getattr(before, n) for n in ("children_user", "children_system"))
+        seconds = json.loads((out / "report.json").read_text())["seconds"]
+        stages = ", ".join(f"{seconds.get(stage, 0):.0f}" for stage in ("measure", "match", "stack"))
+        print(
+            f"| {number} | {n_bytes / 1e6:.0f} | {wall:.0f} | {spent:.0f} | {stages} | {watch.peak_bytes / 1e6:.0f} "
+            f"| {watch.scratch_bytes / 1e6:.0f} |",
+            flush=True,
+        )
+        shutil.rmtree(frames)
+        shutil.rmtree(out)
+
+
+if __name__ == "__main__":
+    main()
