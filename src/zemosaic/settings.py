@@ -40,6 +40,10 @@ class _Stage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, coerce_numbers_to_str=True)
 
 
+_EXPERT: dict[str, JsonValue] = {"expert": True}
+"""Marks a key that hardly anyone needs: it counts as none of those that users face."""
+
+
 class InputSettings(_Stage):
     """Which files are frames, and what they hold."""
 
@@ -151,16 +155,21 @@ class SolveSettings(_Stage):
         0.1, gt=0, lt=0.5, description="Largest relative error of the pixel scale from focal length and pixel size."
     )
     max_log_chance: float = Field(
-        -8.0, le=-4, description="Accept a solution when log10 of its chance probability is below this."
+        -8.0,
+        le=-4,
+        description="Accept a solution when log10 of its chance probability is below this.",
+        json_schema_extra=_EXPERT,
     )
-    min_matches: int = Field(6, ge=4, description="Fewest matched stars of a solution.")
+    min_matches: int = Field(6, ge=4, description="Fewest matched stars of a solution.", json_schema_extra=_EXPERT)
 
 
 class RefineSettings(_Stage):
     """Joint astrometric refinement."""
 
     distortion_order: int = Field(3, ge=0, le=5, description="Degree of a camera's distortion; 0 or 1 for none.")
-    max_stars: int = Field(120, ge=10, description="Brightest stars of a frame that are used.")
+    max_stars: int = Field(
+        120, ge=10, description="Brightest stars of a frame that are used.", json_schema_extra=_EXPERT
+    )
 
 
 class MatchSettings(_Stage):
@@ -210,11 +219,9 @@ class StackSettings(_Stage):
     minmax_low: int = Field(1, ge=0, description="minmax: how many lowest values to drop.")
     minmax_high: int = Field(1, ge=0, description="minmax: how many highest values to drop.")
     esd_fraction: float = Field(0.3, gt=0, lt=0.5, description="esd: largest share of values that may be outliers.")
-    esd_significance: float = Field(0.05, gt=0, lt=1, description="esd: significance of the test.")
-
-
-_EXPERT: dict[str, JsonValue] = {"expert": True}
-"""Marks a key that hardly anyone needs: it counts as none of those that users face."""
+    esd_significance: float = Field(
+        0.05, gt=0, lt=1, description="esd: significance of the test.", json_schema_extra=_EXPERT
+    )
 
 
 class TileSettings(_Stage):
