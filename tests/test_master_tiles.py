@@ -232,6 +232,15 @@ def test_its_tiles_are_existing_tiles(tiled: Path, tmp_path: Path, caplog: pytes
         assert two[0].header["NCOMBINE"] == 16
 
 
+def test_tiles_of_an_earlier_grouping_go(panels: Path, tmp_path: Path) -> None:
+    build(panels, tmp_path, "master-tiles")
+    assert len(tiles_of(tmp_path)) == 2
+    foreign = tmp_path / "tiles/tile_of_mine.fits"
+    fits.writeto(foreign, np.zeros((4, 4)))
+    build(panels, tmp_path, "master-tiles", "tiles.group=2")
+    assert tiles_of(tmp_path) == [tmp_path / "tiles/tile_0001.fits", foreign]
+
+
 # --- settings -----------------------------------------------------------------------------------------------------
 
 CHANGES = {

@@ -85,6 +85,7 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> d
         files += tiles
         made.append(MosaicGroup(group, corrections, used))
         facts[f"tiles{tag}"] = told
+    _remove_old_tiles(out / TILES, files)
     if not files:
         raise NothingToDo("no master tile could be made", n_frames=len(frames))
     tiles_made = scan(files, InputSettings())
@@ -99,6 +100,13 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> d
     write_report(out / "report.json", facts, settings, run)
     forget_the_old(run, frames)
     return paths | {"report": out / "report.json"}
+
+
+def _remove_old_tiles(folder: Path, made: Sequence[Path]) -> None:
+    """Tiles of an earlier run that grouped otherwise would be taken for tiles of this one; other files stay."""
+    for path in folder.glob("tile*.fits"):
+        if path not in made and tile_key(path):
+            path.unlink(missing_ok=True)
 
 
 def _settings_of_coadd(settings: Settings) -> Settings:
