@@ -11,7 +11,7 @@ import numpy.typing as npt
 from zemosaic.errors import EnvironmentProblem
 from zemosaic.model.box import Box
 
-__all__ = ["TilePlanes"]
+__all__ = ["PlaneView", "TilePlanes"]
 
 AnyArray = npt.NDArray[Any]
 
@@ -42,11 +42,32 @@ class TilePlanes:
         except OSError as problem:
             raise EnvironmentProblem(f"cannot write a tile to {self.folder}: {problem.strerror}") from problem
 
-    def open(self, name: str) -> AnyArray:
-        """A plane as an array mapped from its file, read only."""
-        mapped: AnyArray = np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        return mapped
+    def view(self, name: str) -> PlaneView:
+        """A plane whose windows are read when they are asked for."""
+        return PlaneView(self.folder / f"{name}.npy")
 
     def read(self, name: str, box: Box) -> AnyArray:
-        """A window of a plane, in memory."""
-        return np.array(self.open(name)[..., *box.slices])
+        """A window of a plane."""
+        return self.view(name)[..., *box.slices]
+
+
+class PlaneView:
+    """A stored plane that looks like an array; no file stays open, however many tiles there are.
+
+    Parameters
+    ----------
+    path : Path
+        Array file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.shape: tuple[int, ...] = self._map().shape
+
+    def _map(self) -> AnyArray:
+        mapped: AnyArray = np.load(self._path, mmap_mode="r", allow_pickle=False)
+        return mapped
+
+    def __getitem__(self, key: Any, /) -> AnyArray:
+        """A window, in memory."""
+        return np.array(self._map()[key])

@@ -92,7 +92,7 @@ def assemble_tiles(
     run.clock.start("match tiles", len(tiles))
     infos = [
         TilePhotometryInfo(
-            tile.number, tile.box, tile.planes.open("data"), tile.planes.open("mask"), background=tile.background
+            tile.number, tile.box, tile.planes.view("data"), tile.planes.view("mask"), background=tile.background
         )
         for tile in tiles
     ]

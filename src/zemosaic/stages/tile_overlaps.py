@@ -168,7 +168,7 @@ def _compare(tiles: Sequence[TilePhotometryInfo], i: int, j: int) -> TileOverlap
     a, b = tiles[i], tiles[j]
     box = a.bbox.intersect(b.bbox)
     in_a, in_b = box.relative_to(a.bbox), box.relative_to(b.bbox)
-    both = _usable(a, in_a) & _usable(b, in_b)
+    both = a.usable(*in_a.slices) & b.usable(*in_b.slices)
     if not both.any():
         return None
     both = erode(both)
@@ -180,11 +180,6 @@ def _compare(tiles: Sequence[TilePhotometryInfo], i: int, j: int) -> TileOverlap
     levels = np.array([[np.median(plane[both]) for plane in image] for image in (x, y)], float)
     step = np.median((y - x)[:, both], axis=1).astype(float)
     return TileOverlap(i, j, box, in_a, in_b, int(np.count_nonzero(both)), relations, levels, step)
-
-
-def _usable(tile: TilePhotometryInfo, part: Box) -> npt.NDArray[np.bool_]:
-    mask = np.asarray(tile.mask[part.slices], bool)
-    return mask if tile.coverage is None else mask & np.asarray(tile.coverage[part.slices], bool)
 
 
 def _solve_differences(n: int, ends: Ints, difference: F8, error: F8) -> tuple[F8, float]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from zemosaic.model.box import Box
 from zemosaic.stages.tile_regression import Relation, regress
 
 __all__ = [
+    "Pixels",
     "TilePhotometryInfo",
     "apply_tile_photometric_scaling",
     "channels_first",
@@ -44,8 +45,24 @@ _ERODE_PX = 2
 _MOST_SAMPLE = 200_000
 _CLIP_SIGMA = 3.0
 _CLIP_ROUNDS = 8
+_SAMPLE_STEP = 4
+"""Every so many rows and columns tell whether a tile is healthy."""
+
 _HEALTHY_COVERAGE = 0.3
 """Share of the best tile's valid pixels that a reference tile has at least."""
+
+
+class Pixels(Protocol):
+    """An array, or something that reads an array's windows when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole."""
+        ...
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """A window, as an array."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,11 +74,11 @@ class TilePhotometryInfo:
     tile_id : int
     bbox : Box
         Its pixels on the mosaic.
-    data : ndarray, shape (c, h, w)
-        Pixels; an array mapped from a file serves, only windows are read.
-    mask : ndarray, bool, shape (h, w)
+    data : Pixels, shape (c, h, w)
+        An array, or what reads its windows from a file.
+    mask : Pixels, bool, shape (h, w)
         Valid pixels.
-    coverage : ndarray, bool, shape (h, w), or None
+    coverage : Pixels, bool, shape (h, w), or None
         Pixels with enough frames to be compared; None takes `mask`.
     gain, offset : ndarray, shape (c,)
         Correction found so far; 1 and 0 when not given.
@@ -71,15 +88,15 @@ class TilePhotometryInfo:
 
     tile_id: int
     bbox: Box
-    data: AnyArray
-    mask: Flags
-    coverage: Flags | None = None
+    data: Pixels
+    mask: Pixels
+    coverage: Pixels | None = None
     gain: F8 = field(default_factory=lambda: np.empty(0))
     offset: F8 = field(default_factory=lambda: np.empty(0))
     background: F8 = field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
-        c = self.data.shape[0] if self.data.ndim == 3 else 0
+        c = self.data.shape[0] if len(self.data.shape) == 3 else 0
         if self.data.shape != (c, *self.bbox.shape) or self.mask.shape != self.bbox.shape:
             raise ValueError(
                 f"tile {self.tile_id}: data {self.data.shape} and mask {self.mask.shape} must fill its box of "
@@ -90,10 +107,10 @@ class TilePhotometryInfo:
             if len(getattr(self, name)) == 0:
                 object.__setattr__(self, name, value)
 
-    @property
-    def usable(self) -> Flags:
-        """Pixels that may be compared with other tiles."""
-        return self.mask if self.coverage is None else self.mask & self.coverage
+    def usable(self, rows: slice, columns: slice) -> Flags:
+        """Pixels of a window that may be compared with other tiles."""
+        mask = np.asarray(self.mask[rows, columns], bool)
+        return mask if self.coverage is None else mask & np.asarray(self.coverage[rows, columns], bool)
 
 
 def channels_first(tile: AnyArray) -> AnyArray:
@@ -307,7 +324,8 @@ def choose_reference_tile(
     int or None
         None when no tile is healthy.
     """
-    n_valid = np.array([np.count_nonzero(tile.usable) for tile in tiles])
+    step = slice(None, None, _SAMPLE_STEP)
+    n_valid = np.array([np.count_nonzero(tile.usable(step, step)) for tile in tiles])
     healthy = [
         i
         for i, tile in enumerate(tiles)
@@ -322,8 +340,6 @@ def choose_reference_tile(
 
 def _has_range(tile: TilePhotometryInfo) -> bool:
     """Whether the values that may be compared are finite and not all one."""
-    for plane in tile.data:
-        values = plane[tile.usable]
-        if not np.isfinite(values).all() or np.ptp(values) == 0:
-            return False
-    return True
+    step = slice(None, None, _SAMPLE_STEP)
+    values = np.asarray(tile.data[:, step, step])[:, tile.usable(step, step)]
+    return bool(np.isfinite(values).all() and (np.ptp(values, axis=1) > 0).all())
