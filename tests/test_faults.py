@@ -265,3 +265,18 @@ def test_an_earlier_mosaic_outlives_a_run_that_fails(capfd: Capture, tmp_path: P
     assert ran.code == 4
     after = digests_of(tmp_path / "out")
     assert {name: after[name] for name in before} == before
+
+
+def test_the_same_pixels_under_another_header_count_once(capfd: Capture, tmp_path: Path) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    good_frames(frames)
+    with fits.open(frames / "good_1.fits") as hdus:
+        hdus[0].header["OBSERVER"] = "someone else"
+        hdus.writeto(frames / "saved again.fits")
+    ran = run_cli(capfd, "build", frames, "-o", tmp_path / "out")
+    assert ran.code == 0
+    told = [line for line in ran.err.splitlines() if "left out:" in line]
+    assert len(told) == 1
+    assert "its pixels are those of" in told[0]
+    assert fits.getheader(tmp_path / "out/mosaic.fits")["NCOMBINE"] == 4

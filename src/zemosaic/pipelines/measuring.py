@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from zemosaic.engine.values import digest_of
 from zemosaic.errors import FrameRejected, NothingToDo
 from zemosaic.model.frame import Frame
 from zemosaic.model.measurements import Measurements
@@ -83,7 +84,7 @@ def measure_frames(
             done.append(result)
         advance(count)
     run.measured |= {item.frame.id: (item.frame, item.measured) for item in done}
-    done = _with_noise(done, run)
+    done = _with_noise(done if sky_only else _without_copies(done, run), run)
     if not done:
         raise NothingToDo("none of the frames could be measured", n_frames=len(frames))
     n_stars = int(np.median([len(m.measured.stars) for m in done if m.frame.id in whole] or [0]))
@@ -95,6 +96,19 @@ def measure_frames(
 def _n_values(frame: Frame) -> int:
     """Numbers in a frame's array."""
     return frame.shape[0] * frame.shape[1] * (3 if frame.layout in {"chw", "hwc"} else 1)
+
+
+def _without_copies(frames: list[MeasuredFrame], run: Run) -> list[MeasuredFrame]:
+    """Frames whose pixels are not those of another one, whatever their headers say: the same stars and blocks tell."""
+    seen: dict[str, Frame] = {}
+    kept = []
+    for item in sorted(frames, key=lambda m: m.frame.id):
+        first = seen.setdefault(digest_of(item.measured), item.frame)
+        if first is item.frame or not (len(item.measured.stars) or len(item.measured.blocks)):
+            kept.append(item)
+        else:
+            run.leave_out(item.frame, f"its pixels are those of {first.path}, which count once")
+    return kept
 
 
 def _with_noise(frames: list[MeasuredFrame], run: Run) -> list[MeasuredFrame]:
