@@ -18,7 +18,7 @@ from zemosaic.stages.geometric_tiles import cut_tiles
 
 Capture = pytest.CaptureFixture[str]
 
-SMALL = ("--set", "survey.tile_fields=0.8", "--set", "output.preview=false")
+SMALL = ("--set", "survey.tile_fields=1.1", "--set", "output.preview=false")
 NONE = ("--set", "match.method=none")
 
 
@@ -118,7 +118,7 @@ def test_distinct_frames_are_counted_in_overlaps(survey, unmatched, direct):
     with fits.open(survey / "frame_0000.fits") as hdus:
         field_px = np.sqrt(np.prod(hdus[0].shape))
     overlapped = np.zeros((height, width), int)
-    for box in cut_tiles((height, width), field_px, 0.8, 0.1).boxes:
+    for box in cut_tiles((height, width), field_px, 1.1, 0.1).boxes:
         overlapped[box.intersect(Box.of_shape((height, width))).slices] += 1
     ratio = np.where(one["COV"] > 1, other["VAR"] / one["VAR"], np.nan)
     # Sums over tiles would halve the variance in every overlap.
@@ -193,7 +193,7 @@ def test_the_bytes_depend_on_no_worker_or_cap_and_the_log_tells_what_was_done(su
 
 
 @pytest.mark.parametrize(
-    "assign", ["survey.tile_fields=0.9", "survey.overlap=0.5", "survey.blend=feather"], ids=lambda text: text[7:14]
+    "assign", ["survey.tile_fields=0.8", "survey.overlap=0.2", "survey.blend=feather"], ids=lambda text: text[7:14]
 )
 def test_the_settings_act(survey, unmatched, tmp_path, assign):
     other = build(survey, tmp_path, "grid", *NONE, "--set", assign)
