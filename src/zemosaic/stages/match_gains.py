@@ -33,7 +33,7 @@ _PRIOR_SD = 0.5
 """Spread of ln gain about its prior; only images without ties feel it."""
 
 _LEAST_IMAGES = 8
-_LEAST_PRIOR_SD = 1e-3
+_LEAST_PRIOR_SD = 1e-6
 _PRIOR_GAP = 5e-3
 _USELESS_PRIOR = 10.0
 """A prior wider than so many errors of a star gain changes nothing."""
@@ -99,13 +99,12 @@ def solve_gains(ties: StarTies, channel: int, camera: Ints, prior: F8, response_
         if held.any():
             solver.hold_response(held)
             theta, weight = solver.iterate()
-    found = solver.conclude(theta, weight)
+    growth = ties.growth.field_covariance[:, channel], ties.growth.error[:, channel]
+    found = solver.conclude(theta, weight, *growth)
     if solver.trust_priors(found):
         theta, weight = solver.iterate()
-        found = solver.conclude(theta, weight)
-    shared = solver.shared_variance(weight, ties.growth.field_covariance[:, channel], found.component)
-    doubt2 = ties.growth.error[:, channel] ** 2 + _SYSTEMATIC**2
-    return replace(found, log_gain_error=np.sqrt(found.log_gain_error**2 + shared + doubt2))
+        found = solver.conclude(theta, weight, *growth)
+    return replace(found, log_gain_error=solver.with_priors(found.log_gain_error))
 
 
 def _groups(prior: F8) -> Ints:
@@ -198,9 +197,18 @@ class _Solver:
         held = several & (np.abs(away) < 4 * np.hypot(own, error))
         self.ridge[: self.n][held] = 1 / own**2
         self.centre[: self.n][held] = (self.prior + offset[group])[held]
-        self.group_sd = np.where(held, np.bincount(group, weight)[group] ** -0.5, 0)
+        # Of an offset that all share nothing is seen: it is the gauge of the gains.
+        own_weight = np.maximum(np.bincount(group, weight)[group], 1e-300)
+        self.group_sd = np.where(held, np.sqrt(np.maximum(1 / own_weight - 1 / weight.sum(), 0)), 0)
         self.prior_held = held
         return True
+
+    def with_priors(self, error: F8) -> F8:
+        """Errors of the gains with what the headers add."""
+        own = 1 / self.ridge[: self.n]
+        # Finite also where no star counts: there the prior is all that is known.
+        stars = np.minimum(error, 1e3) ** 2
+        return np.where(self.prior_held, np.sqrt(stars * own / (stars + own) + self.group_sd**2), error)
 
     def iterate(self) -> tuple[F8, F8]:
         """Reweighted solves; the intrinsic floor is found on the way."""
@@ -292,19 +300,17 @@ class _Solver:
         kernel.project_to_unknowns(own, self.image, self.camera, self.u**2, self.v**2, self.order, self.n, squares)
         return np.asarray(squares + self.ridge)
 
-    def conclude(self, theta: F8, weight: F8) -> GainSolution:
-        """Gauge, errors, counts."""
+    def conclude(self, theta: F8, weight: F8, growth_field: F8, growth_error: F8) -> GainSolution:
+        """Gauge, errors by the stars alone, counts; growth curves as in `Growth`, of one channel."""
         component = self._components()
         gain = theta[: self.n].copy()
         for c in range(int(component.max()) + 1 if self.n else 0):
             members = component == c
             gain[members] -= np.mean(gain[members] - self.prior[members])
         counted = np.bincount(self.image, minlength=self.n)
-        error = self._gain_errors(weight, component)
+        shared = self.shared_variance(weight, growth_field, component)
+        error = np.sqrt(self._gain_errors(weight, component) ** 2 + shared + growth_error**2 + _SYSTEMATIC**2)
         error[counted == 0] = np.inf
-        if self.prior_held.any():
-            own = 1 / self.ridge[: self.n]
-            error = np.where(self.prior_held, np.sqrt(error**2 * own / (error**2 + own) + self.group_sd**2), error)
         response = np.where(self.held, 0.0, theta[self.n :].reshape(self.n_cameras, self.k))
         return GainSolution(gain, error, response, component, counted, self.floor)
 

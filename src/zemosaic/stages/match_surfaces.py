@@ -38,6 +38,9 @@ _CORRELATED = 3.0
 _PARTS = 4
 """Parts along an image's side whose residuals tell how many count as one."""
 
+_SEEN = 3.0
+"""Sigma by which some degree's coefficients must scatter more than those of equal images would."""
+
 _MANY_IMAGES = 500
 """From so many images on, fewer draws from the error distribution tell as much."""
 
@@ -246,19 +249,26 @@ def _first_guess(table: BlockTable, value: F4, error: F4, order: int) -> F8:
 
 
 def _scatter(surfaces: F8, draws: F8, degree: Ints, sd: F8) -> F8:
-    """Prior widths that the solution itself implies (MacKay's fixed point), one a degree."""
+    """Prior widths that the solution itself implies (MacKay's fixed point), one a degree.
+
+    Where no degree scatters more than equal images would, all go to 0: equal images stay equal.
+    """
     out = sd.copy()
     variance = np.mean(draws**2, axis=0)
+    seen = False
     for d in range(len(sd)):
         c, v = surfaces[:, degree == d], variance[:, degree == d]
-        determined = float(np.sum(np.clip(1 - v / sd[d] ** 2, 0, 1)))
+        trust = np.clip(1 - v / sd[d] ** 2, 0, 1)
+        determined = float(np.sum(trust))
+        # Were all images equal, a coefficient would scatter by trust x its variance.
+        seen |= bool(np.sum(c**2) > (1 + _SEEN * np.sqrt(2 / c.size)) * np.sum(trust * v))
         if determined > 3:
             # Robust against a few wild images: squares are cut at 9 times their median.
             squares = c**2
             cut = 9 * np.median(squares) / 0.455
             out[d] = np.sqrt(np.sum(np.minimum(squares, cut)) / determined)
             out[d] = np.clip(out[d], sd[d] / 30, sd[d] * 5)
-    return out
+    return out if seen else sd / 30
 
 
 def _variance(table: BlockTable, error: F4, structure: F8) -> F4:

@@ -1,0 +1,79 @@
+"""Time and memory of the match against the number of images, on measurements made without pixels.
+
+``python benchmarks/match_scale.py 100 1000 10000``: each number in a process of its own; prints one JSON line each.
+The measurements are those of the tests (`tests/simulated_measurements.py`), about 50 images deep everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+DEPTH = 50
+FRAME_DEG2 = 540 * 960 * (4.0 / 3600) ** 2
+STARS_PER_DEG2 = 240
+
+
+def survey_of(n: int):
+    """Frames on a square, as many stars a square degree whatever the number of frames."""
+    from simulated_measurements import Survey
+
+    class Wide(Survey):
+        def _stars(self, rng, wcs, gain):
+            x, y = self.grid.wcs.sky_to_pixel(*wcs.pixel_to_sky(wcs.shape[1] / 2, wcs.shape[0] / 2))
+            everything = self.star_x, self.star_y, self.star_flux
+            near = (np.abs(self.star_x - x) < 700) & (np.abs(self.star_y - y) < 700)
+            self.star_x, self.star_y, self.star_flux = (q[near] for q in everything)
+            found = super()._stars(rng, wcs, gain)
+            self.star_x, self.star_y, self.star_flux = everything
+            return found
+
+    side, pitch = round(n**0.5), (FRAME_DEG2 / DEPTH) ** 0.5
+    return Wide(n_side=side, pitch_deg=pitch, n_stars=int(STARS_PER_DEG2 * (side * pitch + 1.4) ** 2))
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(n: int) -> dict[str, float]:
+    """One match of about `n` images."""
+    from zemosaic.settings import MatchSettings
+    from zemosaic.stages.match import match
+
+    settings = MatchSettings(response_order=0)
+    small = survey_of(9)
+    match(small.measurements, small.wcs, small.grid, settings)  # kernels are compiled or read from their cache
+    survey = survey_of(n)
+    before_mb, start, cpu = peak_mb(), time.perf_counter(), time.process_time()
+    found = match(survey.measurements, survey.wcs, survey.grid, settings)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    error = survey.log_gain_error(found)
+    stated = np.array([s.gain_error[0] for s in found.scales])
+    return {
+        "images": len(survey.wcs),
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu, 1),
+        "peak_mb": round(peak_mb()),
+        "before_mb": round(before_mb),
+        "gain_mmag": round(float(1085.7 * error.std()), 2),
+        "over_stated": round(float(np.sqrt(np.mean((error / stated) ** 2))), 2),
+        "node_px": found.nodes.spacing_px,
+    }
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3 and sys.argv[1] == "--one":
+        print(json.dumps(measure(int(sys.argv[2]))))
+    else:
+        for number in sys.argv[1:]:
+            subprocess.run([sys.executable, __file__, "--one", number], check=True)
