@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from mosaic_cases import tan_wcs
 from zemosaic.engine.executor import ThreadExecutor
 from zemosaic.errors import FrameRejected
-from zemosaic.stages import coverage_renorm
+from zemosaic.stages import coverage_renorm, coverage_tiles
 from zemosaic.stages.coverage_gains import slope_with_error
 from zemosaic.stages.coverage_renorm import (
     TwoPassDiagnostics,
@@ -258,14 +258,14 @@ def test_a_wcs_that_does_not_converge_is_tried_without_distortion(
     bent.wcs.ctype = ["RA---TAN-SIP", "DEC--TAN-SIP"]
     zero = np.zeros((3, 3))
     bent.sip = Sip(zero, zero, zero, zero, bent.wcs.crpix)
-    plan = coverage_renorm.plan_lattice
+    plan = coverage_tiles.plan_lattice
 
     def diverge(image: Any, *rest: Any) -> Any:
         if image.wcs.sip is not None:
             raise FrameRejected("error 9 px")
         return plan(image, *rest)
 
-    monkeypatch.setattr(coverage_renorm, "plan_lattice", diverge)
+    monkeypatch.setattr(coverage_tiles, "plan_lattice", diverge)
     found, _ = second_pass(tiles, [places[0], bent, *places[2:]])
     assert "tile 1: its WCS does not converge (error 9 px); its distortion is left out" in caplog.text
     plain, _ = second_pass(tiles, places)
@@ -276,7 +276,7 @@ def test_a_wcs_that_does_not_converge_is_tried_without_distortion(
             raise FrameRejected("error 9 px")
         return plan(image, *rest)
 
-    monkeypatch.setattr(coverage_renorm, "plan_lattice", never)
+    monkeypatch.setattr(coverage_tiles, "plan_lattice", never)
     found, coverage = second_pass(tiles, places)
     assert "tile 1 is left out" in caplog.text
     assert "tile 3 is left out" in caplog.text

@@ -13,17 +13,27 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from astropy.wcs import WCS, NoConvergence
+from astropy.wcs import WCS
 
-from zemosaic.errors import FrameRejected
 from zemosaic.model.box import Box
 from zemosaic.model.celestial import CelestialWcs
-from zemosaic.model.photometry import PhotoScale
 from zemosaic.model.sky import SkyGrid
-from zemosaic.settings import WarpSettings
-from zemosaic.stages.coverage_gains import CoarseTile, gains_of_tiles
+from zemosaic.stages.coverage_gains import gains_of_tiles
+from zemosaic.stages.coverage_tiles import (
+    FINE,
+    PreparedTile,
+    as_celestial,
+    cell_means,
+    coarse_grid,
+    mosaic_luminance,
+    on_cells,
+    place_tile,
+    plan_tile,
+    prepare_tiles,
+    warp_buffers,
+)
 from zemosaic.stages.stack import MeanStack
-from zemosaic.stages.warp import WarpPlan, plan_lattice, warp_window
+from zemosaic.stages.warp import warp_window
 
 __all__ = [
     "ExecutorPlan",
@@ -45,9 +55,6 @@ DELTA_PX = 8
 
 BAND_ROWS = 512
 """Rows of the mosaic that are made at a time."""
-
-FINE = WarpSettings(taper_px=0)
-COARSE = WarpSettings(kernel="area", taper_px=0, coordinate_error_px=0.1)
 
 _log = logging.getLogger(__name__)
 
@@ -94,19 +101,6 @@ class TwoPassDiagnostics:
     want_delta_map: bool = False
     gains: F4 | None = None
     delta_map: F4 | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Tile:
-    """A tile as the warp takes it: channels first, finite, with its weight and its plan on a grid."""
-
-    data: F4
-    weight: F4
-    wcs: CelestialWcs
-
-    def read(self, box: Box) -> tuple[F4, F4]:
-        part = (slice(None), *box.slices)
-        return np.ascontiguousarray(self.data[part]), np.ascontiguousarray(self.weight[part])
 
 
 def run_second_pass_coverage_renorm(
@@ -167,8 +161,8 @@ def run_second_pass_coverage_renorm(
     if use_gpu_two_pass:
         log.warning("[TwoPass] there is no GPU path of the warp; the pass runs on the CPU")
     try:
-        prepared = _prepare(tiles, tiles_wcs, tiles_coverage, log)
-        grid = SkyGrid(_celestial(final_wcs_p1, shape_out))
+        prepared = prepare_tiles(tiles, tiles_wcs, tiles_coverage, log)
+        grid = SkyGrid(as_celestial(final_wcs_p1, shape_out))
     except ValueError as problem:
         log.warning("[TwoPass] not possible, the first pass is kept: %s", problem)
         return None
@@ -180,7 +174,7 @@ def run_second_pass_coverage_renorm(
     log.debug("[TwoPass] %d tiles, gains %.4f to %.4f", len(usable), gains.min(), gains.max())
     if telemetry_ctrl is not None:
         telemetry_ctrl("two_pass", {"gains": gains.tolist(), "n_used": len(usable)})
-    corrected = {k: _Tile(_divided(tile, float(gains[k])), tile.weight, tile.wcs) for k, tile in usable.items()}
+    corrected = {k: PreparedTile(_divided(tile, float(gains[k])), tile.weight, tile.wcs) for k, tile in usable.items()}
     if log.isEnabledFor(logging.DEBUG):
         for k, tile in usable.items():
             _log_stats(log, "pre_gain", k, gains[k], _tile_stats(tile))
@@ -219,171 +213,44 @@ def compute_per_tile_gains_from_coverage(
     ValueError
         When tiles, WCS and shapes do not belong together.
     """
-    prepared = _prepare(tiles, tiles_wcs, tiles_coverage, _log)
-    grid = SkyGrid(_celestial(final_wcs, shape_out))
+    prepared = prepare_tiles(tiles, tiles_wcs, tiles_coverage, _log)
+    grid = SkyGrid(as_celestial(final_wcs, shape_out))
     usable = _usable(prepared, grid, _log)
     return _gains(prepared, usable, grid, coverage, sigma_px, gain_clip, mosaic_p1)
 
 
-def _prepare(
-    tiles: Sequence[AnyArray],
-    tiles_wcs: Sequence[WCS | CelestialWcs],
-    tiles_coverage: Sequence[AnyArray | None] | None,
-    log: logging.Logger,
-) -> list[_Tile]:
-    """Tiles channels first, with weight 0 where there is no data."""
-    if not len(tiles) or len(tiles_wcs) != len(tiles):
-        raise ValueError(f"{len(tiles)} tiles and {len(tiles_wcs)} WCS are not one set")
-    maps: Sequence[AnyArray | None] = tiles_coverage if tiles_coverage is not None else [None] * len(tiles)
-    if len(maps) != len(tiles):
-        raise ValueError(f"{len(tiles)} tiles and {len(maps)} coverage maps are not one set")
-    prepared = []
-    for k, (tile, wcs, cover) in enumerate(zip(tiles, tiles_wcs, maps, strict=True)):
-        planes = tile[None] if tile.ndim == 2 else np.moveaxis(tile, -1, 0)
-        if planes.ndim != 3:
-            raise ValueError(f"tile {k} has shape {tile.shape}, not (h, w) or (h, w, c)")
-        finite = np.isfinite(planes)
-        weight = finite.astype(np.float32)
-        binary = _binary_weight(k, cover, planes.shape[1:], tiles_coverage is not None, log)
-        if binary is not None:
-            weight *= binary
-        data = np.where(weight > 0, planes, 0).astype(np.float32)
-        prepared.append(_Tile(data, weight, _celestial(wcs, (planes.shape[1], planes.shape[2]))))
-    n_channels = sorted({len(tile.data) for tile in prepared})
-    if len(n_channels) > 1:
-        raise ValueError(f"the tiles have {n_channels} channels")
-    return prepared
-
-
-def _binary_weight(
-    k: int, cover: AnyArray | None, shape: tuple[int, ...], given: bool, log: logging.Logger
-) -> F4 | None:
-    if cover is None:
-        if given:
-            log.debug("[TwoPass] no tiles_coverage for tile %d: no extra weight for this tile", k)
-        return None
-    plane = cover[..., 0] if cover.ndim == 3 else cover
-    if plane.shape != shape:
-        log.debug(
-            "[TwoPass] tiles_coverage shape mismatch for tile %d: cov=%s tile=%s -> ignoring coverage for this tile",
-            k, plane.shape, shape,
-        )  # fmt: skip
-        return None
-    return np.asarray(plane > 0, np.float32)
-
-
-def _celestial(wcs: WCS | CelestialWcs, shape: tuple[int, int]) -> CelestialWcs:
-    return wcs if isinstance(wcs, CelestialWcs) else CelestialWcs(wcs, (int(shape[0]), int(shape[1])))
-
-
-def _usable(tiles: Sequence[_Tile], grid: SkyGrid, log: logging.Logger) -> dict[int, _Tile]:
+def _usable(tiles: Sequence[PreparedTile], grid: SkyGrid, log: logging.Logger) -> dict[int, PreparedTile]:
     """Tiles that reach the grid and whose coordinates can be had, if need be without their distortion."""
     usable = {}
     for k, tile in enumerate(tiles):
-        placed = _place(k, tile, grid, log)
+        placed = place_tile(k, tile, grid, log)
         if placed is not None and placed.weight.any():
             usable[k] = placed
     return usable
 
 
-def _place(k: int, tile: _Tile, grid: SkyGrid, log: logging.Logger) -> _Tile | None:
-    for wcs in (tile.wcs, _without_distortion(tile.wcs)):
-        try:
-            lattice = plan_lattice(wcs, grid, FINE.coordinate_error_px)
-        except (FrameRejected, NoConvergence) as problem:
-            reason = problem
-            continue
-        if wcs is not tile.wcs:
-            log.warning("[TwoPass] tile %d: its WCS does not converge (%s); its distortion is left out", k, reason)
-        return None if lattice.box.is_empty else _Tile(tile.data, tile.weight, wcs)
-    log.warning("[TwoPass] tile %d is left out: its WCS does not converge (%s)", k, reason)
-    return None
-
-
-def _without_distortion(wcs: CelestialWcs) -> CelestialWcs:
-    plain = wcs.wcs.deepcopy()
-    plain.sip, plain.cpdis1, plain.cpdis2 = None, None, None
-    plain.wcs.ctype = [name.removesuffix("-SIP") for name in plain.wcs.ctype]
-    return CelestialWcs(plain, wcs.shape)
-
-
 def _gains(
-    tiles: Sequence[_Tile],
-    usable: Mapping[int, _Tile],
+    tiles: Sequence[PreparedTile],
+    usable: Mapping[int, PreparedTile],
     grid: SkyGrid,
     coverage: AnyArray,
     sigma_px: float,
     gain_clip: tuple[float, float],
     mosaic_p1: AnyArray | None,
 ) -> F4:
-    coarse = _coarse_grid(grid, COARSE_PX)
-    cells = [_on_cells(tile, coarse, grid.area_ref_deg2) for tile in usable.values()]
+    coarse = coarse_grid(grid, COARSE_PX)
+    cells = [on_cells(tile, coarse, grid.area_ref_deg2) for tile in usable.values()]
     seen = None
     if coverage.shape == grid.shape:
-        seen = _cell_means(coverage.astype(float), COARSE_PX) > 0
-    mean = None if mosaic_p1 is None else _cell_means(_mosaic_luminance(mosaic_p1), COARSE_PX)
+        seen = cell_means(coverage.astype(float), COARSE_PX) > 0
+    mean = None if mosaic_p1 is None else cell_means(mosaic_luminance(mosaic_p1), COARSE_PX)
     gains = np.ones(len(tiles), np.float32)
     found = gains_of_tiles(cells, coarse.shape, sigma_px / COARSE_PX, gain_clip, seen, mean)
     gains[list(usable)] = found
     return gains
 
 
-def _coarse_grid(grid: SkyGrid, factor: int) -> SkyGrid:
-    """The grid of cells of ``factor x factor`` pixels; incomplete cells at the far edges are left out."""
-    shape = max(grid.shape[0] // factor, 1), max(grid.shape[1] // factor, 1)
-    wcs = grid.wcs.wcs.deepcopy()
-    wcs.wcs.crpix = (np.asarray(wcs.wcs.crpix) - 0.5) / factor + 0.5
-    if wcs.wcs.has_cd():
-        wcs.wcs.cd = wcs.wcs.cd * factor
-    else:
-        wcs.wcs.cdelt = np.asarray(wcs.wcs.cdelt) * factor
-    wcs.array_shape = shape
-    wcs.wcs.set()
-    return SkyGrid(CelestialWcs(wcs, shape))
-
-
-def _on_cells(tile: _Tile, coarse: SkyGrid, area_ref_deg2: float) -> CoarseTile:
-    """A tile's luminance on the cells of a coarse grid; a cell counts where it is filled."""
-    plan = _plan(tile, coarse, area_ref_deg2, COARSE)
-    box = plan.lattice.box
-    values, weights, alpha = _buffers(len(tile.data), box.shape)
-    if not box.is_empty:
-        warp_window(plan, box, tile.read, COARSE, values, weights, alpha)
-    return CoarseTile(box, values.mean(axis=0), np.asarray((weights > 0).all(axis=0)))
-
-
-def _plan(tile: _Tile, grid: SkyGrid, area_ref_deg2: float, settings: WarpSettings) -> WarpPlan:
-    n_channels = len(tile.data)
-    return WarpPlan(
-        lattice=plan_lattice(tile.wcs, grid, settings.coordinate_error_px),
-        wcs=tile.wcs,
-        scale=PhotoScale.neutral(n_channels),
-        sigma=np.ones(n_channels),
-        valid_box=Box.of_shape(tile.wcs.shape),
-        saturation_adu=None,
-        area_ref_deg2=area_ref_deg2,
-        pixel_values="surface",
-    )
-
-
-def _buffers(n_channels: int, shape: tuple[int, int]) -> tuple[F4, F4, npt.NDArray[np.uint8]]:
-    values, weights = np.zeros((2, n_channels, *shape), np.float32)
-    return values, weights, np.zeros(shape, np.uint8)
-
-
-def _mosaic_luminance(mosaic: AnyArray) -> F8:
-    return np.asarray(mosaic.astype(float).mean(axis=-1) if mosaic.ndim == 3 else mosaic, float)
-
-
-def _cell_means(plane: F8, factor: int) -> F8:
-    """Means of whole cells; NaN where a pixel is not finite."""
-    h, w = max(plane.shape[0] // factor, 1), max(plane.shape[1] // factor, 1)
-    return np.asarray(
-        plane[: h * factor, : w * factor].reshape(h, -1, w, min(factor, plane.shape[1])).mean(axis=(1, 3))
-    )
-
-
-def _divided(tile: _Tile, gain: float) -> F4:
+def _divided(tile: PreparedTile, gain: float) -> F4:
     """The tile's structure divided by its gain, about the background of each channel."""
     if gain == 1:
         return tile.data
@@ -408,7 +275,7 @@ def _background(values: F4) -> float:
     return float(np.median(values))
 
 
-def _tile_stats(tile: _Tile) -> TileStats:
+def _tile_stats(tile: PreparedTile) -> TileStats:
     seen = tile.weight > 0
     parts = [plane[mask].astype(float) for plane, mask in zip(tile.data, seen, strict=True)]
     low, mean, median = (
@@ -428,18 +295,20 @@ def _log_stats(log: logging.Logger, when: str, index: int, gain: float, stats: T
     )  # fmt: skip
 
 
-def _delta_map(before: Sequence[_Tile], after: Sequence[_Tile], grid: SkyGrid, mosaic_p1: AnyArray | None) -> F4:
+def _delta_map(
+    before: Sequence[PreparedTile], after: Sequence[PreparedTile], grid: SkyGrid, mosaic_p1: AnyArray | None
+) -> F4:
     """Mean over tiles of the difference to the first pass; see `TwoPassDiagnostics`."""
-    coarse = _coarse_grid(grid, DELTA_PX)
-    first = None if mosaic_p1 is None else _cell_means(_mosaic_luminance(mosaic_p1), DELTA_PX)
+    coarse = coarse_grid(grid, DELTA_PX)
+    first = None if mosaic_p1 is None else cell_means(mosaic_luminance(mosaic_p1), DELTA_PX)
     if first is None:
         total, count = np.zeros((2, *coarse.shape))
-        for cell in (_on_cells(tile, coarse, grid.area_ref_deg2) for tile in before):
+        for cell in (on_cells(tile, coarse, grid.area_ref_deg2) for tile in before):
             total[cell.box.slices] += np.where(cell.seen, cell.values, 0)
             count[cell.box.slices] += cell.seen
         first = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     summed, number = np.zeros((2, *coarse.shape))
-    for cell in (_on_cells(tile, coarse, grid.area_ref_deg2) for tile in after):
+    for cell in (on_cells(tile, coarse, grid.area_ref_deg2) for tile in after):
         both = cell.seen & np.isfinite(first[cell.box.slices])
         summed[cell.box.slices] += np.where(both, np.abs(cell.values - np.where(both, first[cell.box.slices], 0)), 0)
         number[cell.box.slices] += both
@@ -447,14 +316,14 @@ def _delta_map(before: Sequence[_Tile], after: Sequence[_Tile], grid: SkyGrid, m
 
 
 def _coadd(
-    tiles: Mapping[int, _Tile],
+    tiles: Mapping[int, PreparedTile],
     grid: SkyGrid,
     coverage_p1: AnyArray,
     parallel_plan: ExecutorPlan | None,
     log: logging.Logger,
 ) -> tuple[F4, F4]:
     """The mean of tiles on the grid and the summed weights, band by band."""
-    plans = [(tile, _plan(tile, grid, grid.area_ref_deg2, FINE)) for tile in tiles.values()]
+    plans = [(tile, plan_tile(tile, grid, grid.area_ref_deg2, FINE)) for tile in tiles.values()]
     n_channels = len(plans[0][0].data)
     mosaic = np.zeros((*grid.shape, n_channels), np.float32)
     weight = np.zeros((n_channels, *grid.shape), np.float32)
@@ -466,7 +335,7 @@ def _coadd(
             part = plan.lattice.box.intersect(band)
             if part.is_empty:
                 continue
-            values, weights, alpha = _buffers(n_channels, part.shape)
+            values, weights, alpha = warp_buffers(n_channels, part.shape)
             warp_window(plan, part, tile.read, FINE, values, weights, alpha)
             place = part.relative_to(band)
             mean.add(values, weights, alpha, 0.0, place.y0, place.x0)
