@@ -109,6 +109,7 @@ def kill_loop(frames: Path, work: Path, n_kills: int, seed: int = 1, ram: str = 
     n_wanted = len((work / "log").read_text().split())
     while tally.n_kills < n_kills:
         out, log = work / f"out{tally.n_projects}", work / f"log{tally.n_projects}"
+        begun, n_before = time.perf_counter(), tally.n_kills
         while True:
             from_inside = dice.random() < 0.5
             may_die = tally.n_kills < n_kills
@@ -125,6 +126,8 @@ def kill_loop(frames: Path, work: Path, n_kills: int, seed: int = 1, ram: str = 
             if run.returncode != -signal.SIGKILL:
                 break
             tally.n_kills += 1
+        if tally.n_kills == n_before:  # the first run of all may have compiled kernels: it is no measure for the next
+            whole_s = min(whole_s, time.perf_counter() - begun)
         if run.returncode != 0:
             tally.faults.append(f"the run ended with {run.returncode}")
         keys = Counter(log.read_text().split())
