@@ -105,7 +105,7 @@ def test_a_step_that_does_not_look_is_interrupted(
         while time.perf_counter() < end:
             time.sleep(0.01)
 
-    monkeypatch.setattr("zemosaic.pipelines.correcting.match", solve_for_ever)
+    monkeypatch.setattr("zemosaic.stages.match.match", solve_for_ever)
     monkeypatch.setattr(commands, "HURRY_S", 0.3)
     begun = time.perf_counter()
     assert main(["match", str(frames), "-o", str(tmp_path / "out")]) == 130

@@ -123,7 +123,7 @@ class ProcessExecutor:
         """See `RemoteExecutor.run`."""
         waiting = deque((task, 1) for task in tasks)
         code = pickle.dumps(function)
-        busy: dict[Connection, tuple[_Worker, T, int]] = {}
+        busy: dict[object, tuple[_Worker, T, int]] = {}
         idle = [_Worker(code) for _ in range(min(self.workers, len(waiting)))]
         try:
             while waiting or busy:
@@ -132,11 +132,10 @@ class ProcessExecutor:
                     busy[worker.pipe] = worker, task, attempt
                     worker.begin(task)
                 self._check()
-                for pipe in wait(list(busy), _POLL_S):
-                    assert isinstance(pipe, Connection)
+                for pipe in wait([item[0].pipe for item in busy.values()], _POLL_S):
                     worker, task, attempt = busy.pop(pipe)
                     try:
-                        is_result, value = pipe.recv()
+                        is_result, value = worker.pipe.recv()
                     except (EOFError, ConnectionError):
                         worker.end()
                         if attempt == ATTEMPTS:
