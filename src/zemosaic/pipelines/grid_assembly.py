@@ -44,15 +44,23 @@ def say(run: Run, message: str, level: str = "info") -> None:
     run.notice(message, level)
 
 
-def _or_simpler(step: Callable[[], T], simpler: Callable[[], T], what: str, run: Run) -> T:
-    """The result of a step; if it fails, a warning and the result of a simpler one."""
+def _or_simpler(step: Callable[[], T], simpler: Callable[[], T], tell: Callable[[str], None]) -> T:
+    """The result of a step; if it fails, `tell` hears why and a simpler one's result is taken.
+
+    The one place of the survey that catches everything: whatever goes wrong in making a picture finer, it can be made.
+    """
     try:
         return step()
     except (Cancelled, EnvironmentProblem, MemoryError):
         raise
-    except Exception as problem:  # noqa: BLE001  whatever goes wrong here, the mosaic can be made without
-        say(run, f"[GRID] {what} failed ({type(problem).__name__}: {problem}); a simpler way is taken", "warning")
+    except Exception as problem:  # noqa: BLE001
+        tell(f"{type(problem).__name__}: {problem}")
         return simpler()
+
+
+def _warn(run: Run, what: str) -> Callable[[str], None]:
+    """Says in a warning that a step failed, and why."""
+    return lambda why: say(run, f"[GRID] {what} failed ({why}); a simpler way is taken", "warning")
 
 
 def assemble_tiles(
@@ -98,7 +106,9 @@ def assemble_tiles(
     ]
     n_channels = infos[0].data.shape[0]
     nothing = OverlapGraph(tuple(info.tile_id for info in infos), (), 0)
-    graph = _or_simpler(lambda: build_tile_overlap_graph(infos), lambda: nothing, "Photometry: overlap graph", run)
+    graph = _or_simpler(
+        lambda: build_tile_overlap_graph(infos), lambda: nothing, _warn(run, "Photometry: overlap graph")
+    )
     run.notice(f"[GRID] Photometry: built overlap graph with {len(graph.edges)} edges, {graph.n_dropped} dropped")
     solution = _solve(infos, tiles, graph, grid, settings, run, n_channels)
     facts = _tell(infos, graph, solution, n_channels, run)
@@ -132,14 +142,14 @@ def _solve(
         )
 
     def by_levels() -> TileSolution:
-        return _or_simpler(lambda: shift_levels(graph, n_channels), neutral, "Photometry: shift of levels", run)
+        return _or_simpler(lambda: shift_levels(graph, n_channels), neutral, _warn(run, "Photometry: shift of levels"))
 
     if len(infos) == 1:
         return neutral("one tile: nothing to match")
     if tiles_agree(graph, [tile.measured for tile in tiles]):
         say(run, "[GRID] Photometry: no overlap shows a step or a gain; the tiles are one picture already")
         return neutral("tiles agree already")
-    found = _or_simpler(all_at_once, by_levels, "Photometry: solve over all tiles", run)
+    found = _or_simpler(all_at_once, by_levels, _warn(run, "Photometry: solve over all tiles"))
     for notice in found.notices:
         run.notice(f"[GRID] tiles: {notice}")
     n_solved = len(infos) - found.n_neutral
@@ -242,11 +252,9 @@ def blend_patch(
     share = normalise_weights(np.stack(weights))
     images = np.stack([part.data for part in parts])
     inner = patch.inner.relative_to(patch.outer).slices
-    try:
-        data = blend_pyramid(images, share, levels)
-    except Exception as problem:  # noqa: BLE001  the linear blend needs less and is always there
-        failed.append(f"{type(problem).__name__}: {problem}")
-        data = blend_feather(images, share)
+    data = _or_simpler(
+        lambda: blend_pyramid(images, share, levels), lambda: blend_feather(images, share), failed.append
+    )
     covered = share.sum(axis=0) > 0
     sigma = sum(w * np.sqrt(part.variance) for w, part in zip(share, parts, strict=True))
     spread = sum(w / np.sqrt(np.maximum(part.weight, 1e-30)) for w, part in zip(share, parts, strict=True))
