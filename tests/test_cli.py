@@ -101,7 +101,7 @@ def test_a_failure_as_json_is_an_object_too(capfd: Capture, tmp_path: Path) -> N
     assert ran.code == 3
     assert ran.events[-1]["event"] == "Failed"
     assert ran.events[-1]["exit_code"] == 3
-    assert "no usable FITS image" in str(ran.events[-1]["message"])
+    assert "no usable image" in str(ran.events[-1]["message"])
 
 
 def test_settings_written_by_a_run_give_the_same_bytes(

@@ -147,7 +147,7 @@ def test_an_empty_folder_is_nothing_to_do(capfd: Capture, tmp_path: Path) -> Non
     for command in ("build", "coadd", "match"):
         ran = run_cli(capfd, command, tmp_path / "frames", "-o", tmp_path / "out")
         assert ran.code == 3
-        assert f"no usable FITS image in {tmp_path / 'frames'}" in ran.last_line
+        assert f"no usable image in {tmp_path / 'frames'}" in ran.last_line
 
 
 def test_a_folder_that_is_not_there_is_said(capfd: Capture, tmp_path: Path) -> None:

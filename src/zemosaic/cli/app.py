@@ -19,7 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Inputs = Annotated[list[Path], typer.Argument(help="FITS files, or folders that are searched for them.")]
+Inputs = Annotated[list[Path], typer.Argument(help="Files (FITS, TIFF, camera raw), or folders to search for them.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results; made when missing.")]
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); see 'zemosaic config'.")]
 Assign = Annotated[list[str] | None, typer.Option("--set", help="One setting, as stack.method=median. Repeatable.")]

@@ -297,6 +297,14 @@ def doctor() -> None:
             f"blind solving, for frames without a position or scale in the header: {SolveField.name} not found; "
             "install astrometry.net with index files to have it"
         )
+    for name, what in (
+        ("tifffile", "TIFF files as frames"),
+        ("rawpy", "camera raw (CR2, NEF, ARW, DNG ...) as frames"),
+    ):
+        try:
+            print(f"{what}: {name} {metadata.version(name)} found")
+        except metadata.PackageNotFoundError:
+            print(f'{what}: {name} not found; pip install "zemosaic[raw]" to have it')
 
 
 def _tell(paths: dict[str, Path], as_json: bool) -> None:

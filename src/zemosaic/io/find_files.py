@@ -9,12 +9,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from zemosaic.errors import NothingToDo
+from zemosaic.io.images import PICTURE_SUFFIXES
 from zemosaic.model.frame import FrameKind, WeightKind
 from zemosaic.settings import InputSettings
 
 __all__ = ["FoundFile", "FoundFiles", "find_files", "stem_of"]
 
-_SUFFIXES = (".fit", ".fits", ".fts", ".fz", ".gz", ".head")
+_SUFFIXES = (".fit", ".fits", ".fts", ".fz", ".gz", ".head", *PICTURE_SUFFIXES)
 _OUTPUT_MARK = ".zemosaic"  # a folder that holds this one was written by a run
 _FOLDER_KINDS: dict[str, FrameKind] = {
     **dict.fromkeys(("dark", "darks", "darkflat", "darkflats", "flatdark", "flatdarks"), "dark"),
@@ -144,8 +145,8 @@ def _is_text(path: str, refused: list[tuple[str, str]]) -> bool:
 
 
 def stem_of(path: str) -> str:
-    """A path without its FITS endings: what a frame and its sidecars share."""
-    for ending in (".gz", ".fz", ".fits", ".fit", ".fts"):
+    """A path without the endings of image files: what a frame and its sidecars share."""
+    for ending in (".gz", ".fz", ".fits", ".fit", ".fts", *PICTURE_SUFFIXES):
         if path.lower().endswith(ending):
             path = path[: -len(ending)]
     return path

@@ -1,8 +1,8 @@
-"""Pixels of frames in FITS files, a window at a time.
+"""Pixels of frames in files, a window at a time.
 
 Of a plain file only the window's rows are read, in pieces that stay in the processor's cache. A
-gzip stream or a tile-compressed image has to be decoded: it is decoded once and kept, as it is
-stored, in a cache of limited size.
+gzip stream, a tile-compressed image, a TIFF or a camera's raw file has to be decoded: it is decoded
+once and kept, as it is stored, in a cache of limited size.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from astropy.io import fits
 from astropy.io.fits.hdu.compressed._compression import CfitsioException
 
 from zemosaic.errors import FrameRejected
-from zemosaic.io.cards import open_fits, walk_hdus
+from zemosaic.io.cards import open_fits
 from zemosaic.io.decoded_cache import DecodedCache
 from zemosaic.io.headers import image_layout, one_line, stored_scaling
+from zemosaic.io.images import decode_picture, is_picture, walk_images
 from zemosaic.kernels.stored import unpack_floats
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, Layout
@@ -55,7 +56,7 @@ class _Stored:
 
     path: str
     hdu: int
-    packing: str  # "plain", "gzip" or "tiles"
+    packing: str  # "plain", "gzip", "tiles" or "picture"
     offset: int
     n_bytes: int
     dtype: np.dtype[np.generic]
@@ -200,6 +201,8 @@ class FrameReader:
         key = (stored.path, stored.hdu)
         if stored.packing == "gzip":
             planes = self._decoded.get(key, lambda: _unpack_gzip(stored))
+        elif stored.packing == "picture":
+            planes = self._decoded.get(key, lambda: _decode_whole(stored))
         elif stored.n_bytes <= self._decoded.max_bytes:
             planes = self._decoded.get(key, lambda: _decode_tiles(stored))
         else:
@@ -270,7 +273,7 @@ def _describe(path: str, index: int) -> _Stored:
     """Look an image up in its file; FrameRejected when it is not there whole."""
     with open_fits(path) as source:
         is_gzip = source.is_gzip
-        hdu = next((hdu for hdu in walk_hdus(source) if hdu.index == index), None)
+        hdu = next((hdu for hdu in walk_images(path, source) if hdu.index == index), None)
     if hdu is None or not hdu.is_image:
         raise FrameRejected(f"the file has changed since it was scanned: HDU {index} is no image now")
     axes = hdu.axes
@@ -280,7 +283,7 @@ def _describe(path: str, index: int) -> _Stored:
     return _Stored(
         path=path,
         hdu=hdu.index,
-        packing="tiles" if hdu.is_tiled else "gzip" if is_gzip else "plain",
+        packing="picture" if is_picture(path) else "tiles" if hdu.is_tiled else "gzip" if is_gzip else "plain",
         offset=hdu.data_offset,
         n_bytes=int(np.prod(axes, dtype=object)) * dtype.itemsize,
         dtype=dtype,
@@ -333,6 +336,14 @@ def _unpack_gzip(stored: _Stored) -> AnyArray:
     if len(content) < stored.n_bytes:
         raise FrameRejected(f"the gzip stream ends after {len(content)} of {stored.n_bytes} bytes of data")
     return stored.planes(np.frombuffer(content, stored.dtype))
+
+
+def _decode_whole(stored: _Stored) -> AnyArray:
+    """The planes of a picture in a file of another format."""
+    array = decode_picture(stored.path, stored.hdu)
+    if array.shape != stored.axes:
+        raise FrameRejected(f"the file has changed since it was scanned: it holds {array.shape}, not {stored.axes}")
+    return stored.planes(array)
 
 
 def _decode_tiles(stored: _Stored, box: Box | None = None) -> AnyArray:

@@ -21,6 +21,7 @@ from zemosaic.model.celestial import CelestialWcs
 from zemosaic.model.frame import Frame, FrameId, FrameKind, Layout, PointingHint
 
 __all__ = [
+    "TOP_OF_16_BITS",
     "effective_bayer",
     "frame_from_cards",
     "frame_wcs",
@@ -40,7 +41,8 @@ _RATE = re.compile(r"(/\s*s(ec(ond)?)?\b|\bs(ec)?\s*(\^|\*\*)?\s*-1)", re.IGNORE
 _SEXAGESIMAL = re.compile(
     r"([+-]?)\s*(\d{1,3})\s*[:hHdD° ]\s*(\d{1,2})(?:\s*[:mM' ]\s*(\d{1,2}(?:\.\d*)?)?)?\s*[sS\"]?"
 )
-_TOP_OF_16_BITS = 65520.0  # 4095 * 16: what a saturated 12-bit converter gives when scaled to 16 bits
+TOP_OF_16_BITS = 65520.0
+"""4095 x 16: what a saturated 12-bit converter gives when scaled to 16 bits."""
 _ARCSEC_OF_UM_PER_MM = 206.26480624709636
 
 
@@ -211,7 +213,7 @@ def _saturation(cards: Cards, hdu: Hdu) -> float | None:
         return stated
     zero, scale = stored_scaling(hdu)
     if hdu.bitpix == 16:
-        top = _TOP_OF_16_BITS if (zero, scale) == (32768, 1) else 32767 * scale + zero
+        top = TOP_OF_16_BITS if (zero, scale) == (32768, 1) else 32767 * scale + zero
         return top if top > 0 else None
     return 255 * scale + zero if hdu.bitpix == 8 else None
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from zemosaic.errors import FrameRejected
-from zemosaic.io.cards import BLOCK, Cards, FitsStream, Hdu, open_fits, walk_hdus
+from zemosaic.io.cards import BLOCK, Cards, FitsStream, Hdu, open_fits
 from zemosaic.io.find_files import FoundFile, find_files
 from zemosaic.io.headers import frame_from_cards, image_layout
+from zemosaic.io.images import walk_images
 from zemosaic.io.wcs_cards import put_wcs_over
 from zemosaic.model.frame import Frame, FrameId, FrameKind, WeightKind
 from zemosaic.settings import InputSettings
@@ -94,13 +95,14 @@ def scan(
     check: Callable[[], None] | None = None,
     kind: FrameKind | None = None,
 ) -> ScanResult:
-    """Read the headers of all FITS files among files and folder trees.
+    """Read the headers of all image files among files and folder trees.
 
     Parameters
     ----------
     paths : sequence of Path
         Files (taken whatever their name) and folders (searched for names that end in .fit, .fits,
-        .fts, .fz or .gz in any case). Hidden names, and folders that a run wrote, are passed over.
+        .fts, .fz or .gz, or as those of TIFF and camera raw files, in any case). Hidden names, and folders that
+        a run wrote, are passed over.
     settings : InputSettings
         ``include``, ``exclude`` and ``bayer`` act here.
     on_progress : callable, optional
@@ -162,7 +164,7 @@ def _scan_file(file: FoundFile, bayer: str, kind: FrameKind | None) -> list[Fram
     path = file.path
     try:
         with open_fits(path) as source:
-            hdus, broken = _walk_as_far_as_possible(source)
+            hdus, broken = _walk_as_far_as_possible(path, source)
             images = [hdu for hdu in hdus if hdu.is_image]
             if not images:
                 raise broken or FrameRejected(f"there is no image in it ({len(hdus)} HDUs)", n_hdus=len(hdus))
@@ -178,11 +180,11 @@ def _scan_file(file: FoundFile, bayer: str, kind: FrameKind | None) -> list[Fram
         return [RejectedFile(path, f"the gzip stream is damaged or cut short: {problem}")]
 
 
-def _walk_as_far_as_possible(source: FitsStream) -> tuple[list[Hdu], FrameRejected | None]:
+def _walk_as_far_as_possible(path: str, source: FitsStream) -> tuple[list[Hdu], FrameRejected | None]:
     """The whole HDUs of a file, and what is wrong with the one that follows them."""
     hdus: list[Hdu] = []
     try:
-        hdus.extend(walk_hdus(source))  # keeps those before a broken one
+        hdus.extend(walk_images(path, source))  # keeps those before a broken one
     except FrameRejected as problem:
         return hdus, problem
     return hdus, None
@@ -255,7 +257,7 @@ def _with_weight_map(
     for kind, path in file.maps.items():
         try:
             with open_fits(path) as beside:
-                hdu = _map_in_sidecar(list(walk_hdus(beside)), frame)
+                hdu = _map_in_sidecar(list(walk_images(path, beside)), frame)
                 _add_to_digest(digest, beside, hdu)
         except (FrameRejected, OSError, EOFError, zlib.error) as problem:
             raise FrameRejected(f"its {kind} map {os.path.basename(path)} cannot be used: {problem}") from problem

@@ -82,7 +82,9 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> tu
     run.clock.end("scan", f"{len(found.frames)} frames{n_beside}, {len(found.rejected)} files left out")
     if not found.frames:
         where = ", ".join(str(path) for path in inputs)
-        raise NothingToDo(f"no usable FITS image in {where}{n_beside}", n_rejected=len(found.rejected))
+        reasons = {rejected.reason for rejected in found.rejected}
+        why = f": {reasons.pop()}" if len(reasons) == 1 else ""
+        raise NothingToDo(f"no usable image in {where}{n_beside}{why}", n_rejected=len(found.rejected))
     planned = obey_plans(found.frames, inputs, run)
     frames = obey_table(planned, Path(settings.frames), run) if settings.frames else planned
     return frames, list(found.calibration)
