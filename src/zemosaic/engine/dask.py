@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _POLL_S = 0.2
+_RESULT_S = 60
+_LOST = CancelledError, distributed.scheduler.KilledWorker
+"""What is raised where a result, or what a task needs, was lost with its workers."""
+
 _AHEAD = 2
 """Tasks handed out for each worker elsewhere: one at work, one on its way."""
 
@@ -67,19 +72,26 @@ class DaskExecutor:
             while waiting or running:
                 while waiting and len(running) < ahead * self.workers:
                     task, attempt = waiting.popleft()
-                    future = self.client.submit(_call, shared, task, pure=False, key=f"zemosaic-{secrets.token_hex(8)}")
+                    try:
+                        future = self.client.submit(_call, shared, task, pure=False, key=_new_key())
+                    except _LOST:
+                        # All workers that knew the function have died: it is told anew, and the task waits its turn.
+                        shared = self.client.scatter(function, broadcast=True)
+                        waiting.append((task, attempt))
+                        continue
                     running[future] = task, attempt
                 self._check()
                 for future in self._finished(running):
                     task, attempt = running.pop(future)
-                    if future.status == "finished":
-                        yield task, future.result()
+                    try:
+                        result = future.result(timeout=_RESULT_S)  # what the task raised is raised here
+                    except (*_LOST, TimeoutError) as problem:
+                        lost = problem
+                    else:
+                        yield task, result
                         continue
-                    problem = future.exception() if future.status == "error" else None
-                    if isinstance(problem, Exception) and not isinstance(problem, distributed.scheduler.KilledWorker):
-                        raise problem
                     if attempt == ATTEMPTS:
-                        raise EnvironmentProblem(f"{ATTEMPTS} workers were lost on one task: {problem}")
+                        raise EnvironmentProblem(f"{ATTEMPTS} workers were lost on one task: {lost}")
                     # All workers that knew the function may have died with it.
                     shared = self.client.scatter(function, broadcast=True)
                     waiting.append((task, attempt + 1))
@@ -90,9 +102,7 @@ class DaskExecutor:
         """Futures that have an outcome, after a short wait at most."""
         try:
             done: set[Any] = distributed.wait(list(running), timeout=_POLL_S, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            return [future for future in running if future.status != "pending"]
-        except distributed.client.FutureCancelledError:
+        except (TimeoutError, *_LOST):
             return [future for future in running if future.status != "pending"]
         return list(done)
 
@@ -123,6 +133,11 @@ class DaskExecutor:
         self.client.close()
         if self._cluster is not None:
             self._cluster.close()
+
+
+def _new_key() -> str:
+    """Equal tasks are not one task: each is to run."""
+    return f"zemosaic-{secrets.token_hex(8)}"
 
 
 def _call(function: Callable[[Any], Any], task: Any) -> Any:
