@@ -65,22 +65,26 @@ def write_tiff(path: Path, data: AnyArray, facts: dict[str, object] | None = Non
 
 
 def write_dng(
-    path: Path, mosaic: AnyArray, pattern: str = "RGGB", facts: dict[str, object] | None = None, white: int = WHITE
+    path: Path, image: AnyArray, pattern: str = "RGGB", facts: dict[str, object] | None = None, white: int = WHITE
 ) -> Path:
-    """The least that LibRaw takes for a camera's raw file: one uncompressed plane behind a colour filter."""
+    """The least that LibRaw takes for a camera's raw file: one plane behind a colour filter, or three of colours."""
     unit = (1, 1, 0, 1, 0, 1, 0, 1, 1, 1, 0, 1, 0, 1, 0, 1, 1, 1)  # a colour matrix, as fractions
     model = "Acme Nightcam 1"
+    period = round(len(pattern) ** 0.5)
+    colour_filter = [
+        (33421, "H", 2, (period, period), True),  # CFARepeatPatternDim
+        (33422, "B", len(pattern), bytes("RGB".index(colour) for colour in pattern), True),
+        (50714, "H", 1, BLACK, True),
+    ]
     tags = [
-        (33421, "H", 2, (2, 2), True),  # CFARepeatPatternDim
-        (33422, "B", 4, bytes("RGB".index(colour) for colour in pattern), True),
+        *(colour_filter if image.ndim == 2 else ()),
         (50706, "B", 4, b"\1\4\0\0", True),  # DNGVersion
         (50708, "s", len(model) + 1, model, True),
-        (50714, "H", 1, BLACK, True),
         (50717, "H", 1, white, True),
         (50721, "2i", 9, unit, True),
         *exif_tags(NIGHT if facts is None else facts),
     ]
-    tifffile.imwrite(path, mosaic, photometric=32803, metadata=None, extratags=tags)
+    tifffile.imwrite(path, image, photometric=32803 if image.ndim == 2 else 34892, metadata=None, extratags=tags)
     return path
 
 
@@ -257,6 +261,16 @@ def test_a_tiff_that_was_cut_is_told_with_its_bytes(tmp_path: Path) -> None:
         FrameReader().read_window(frame, Box(0, 1, 0, 1))
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_size_that_cannot_be_fills_no_memory(tmp_path: Path, compression: str | None) -> None:
+    path = write_tiff(tmp_path / "a.tif", pixels("u2"), compression=compression)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        for name in ("ImageWidth", "ImageLength"):
+            tag = file.pages[0].tags[name]
+            tag.overwrite(200_000 if tag.dtype == 4 else 60_000)
+    assert "header is broken: " in reason_of(path)
+
+
 @pytest.mark.parametrize("name", ["a.tif", "a.dng"])
 def test_damaged_bytes_never_end_a_scan(tmp_path: Path, name: str, needs_rawpy: None) -> None:
     path = tmp_path / name
@@ -287,6 +301,18 @@ def test_a_raw_file_gives_the_mosaic_of_its_sensor(tmp_path: Path, needs_rawpy: 
     assert frame.saturation_adu == WHITE
     assert frame.wcs_cards is None
     check_pixels(frame, mosaic[None])  # the black level is left in
+
+
+def test_a_raw_file_of_three_colours_a_pixel_is_a_colour_frame(tmp_path: Path, needs_rawpy: None) -> None:
+    planes = pixels("u2", (3, H, W))
+    frame = only_frame(write_dng(tmp_path / "a.dng", np.moveaxis(planes, 0, -1), facts={**NIGHT, "model": "linear"}))
+    assert (frame.layout, frame.bayer) == ("hwc", None)
+    check_pixels(frame, planes)
+
+
+def test_a_filter_that_is_not_bayer_is_refused(tmp_path: Path, needs_rawpy: None) -> None:
+    path = write_dng(tmp_path / "a.dng", pixels("u2"), "GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG", {**NIGHT, "model": "X"})
+    assert reason_of(path) == "its colour filter repeats after 6 x 6 pixels; only 2 x 2 (Bayer) is read"
 
 
 def test_one_file_of_a_camera_is_unpacked_by_a_scan(

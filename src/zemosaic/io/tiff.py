@@ -26,6 +26,11 @@ AnyArray = npt.NDArray[Any]
 _BITPIX = {"u1": 8, "u2": 16, "i2": 16, "u4": 32, "i4": 32, "f2": -32, "f4": -32, "f8": -64}
 _PLAIN, _RGB, _MOSAIC, _LINEAR = 1, 2, 32803, 34892  # PhotometricInterpretation
 _TRANSPARENCY = (1, 2)  # ExtraSamples: associated and unassociated alpha
+_MOST_BYTES_OF_ONE = {
+    1: 1,
+    8: 1040,
+    32946: 1040,
+}  # by compression: none, deflate; a broken size must not fill the memory
 _ABOUT_THE_ARRAY = re.compile(r"SIMPLE|BITPIX|NAXIS\d*|BZERO|BSCALE|BLANK|EXTEND|GROUPS|[PG]COUNT|Z.*")
 """Cards of a FITS header that speak of how FITS stores pixels, which a TIFF does in its own way."""
 
@@ -145,6 +150,15 @@ def _check_data_is_there(page: Any) -> None:
             f"file is truncated: its pixels end at byte {promised}, it has {n_bytes}",
             bytes_promised=promised,
             bytes_there=n_bytes,
+        )
+    most = _MOST_BYTES_OF_ONE.get(page.compression)
+    needed = page.size * page.bitspersample // 8
+    stored = sum(page.databytecounts)
+    if most is not None and needed > most * stored:
+        raise FrameRejected(
+            f"header is broken: {needed} bytes of pixels cannot come from the {stored} that are stored",
+            bytes_promised=needed,
+            bytes_there=stored,
         )
 
 
