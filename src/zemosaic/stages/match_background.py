@@ -80,14 +80,14 @@ class Normals:
         n = kernel.coarse_surfaces(*args, none, none, np.empty(0))
         rows, cols, values = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n)
         kernel.coarse_surfaces(*args, rows, cols, values)
+        surfaces = scipy.sparse.csr_array(scipy.sparse.coo_array((values, (rows, cols)), shape=(size, size)))
+        # The triplets are the largest arrays of a large match: they go before anything else comes.
+        del rows, cols, values
         sky = splines.T @ self._sky_matrix() @ splines
         diagonal = sky.diagonal()
         # A hair on the diagonal: coarse nodes without blocks, and modes that only round-off would decide.
         lift = np.where(diagonal > 0, 1e-12 * diagonal, 1.0)
-        matrix = (
-            sky - scipy.sparse.coo_array((values, (rows, cols)), shape=(size, size)) + scipy.sparse.diags_array(lift)
-        )
-        return _factorise(matrix), splines
+        return _factorise(sky - surfaces + scipy.sparse.diags_array(lift)), splines
 
     def sky_alone(self) -> scipy.sparse.linalg.SuperLU:
         """Factorised sky matrix with all surfaces held: the same answer but for what surfaces can mimic."""
@@ -150,9 +150,10 @@ class BackgroundSystem:
         )
         self._normals.rhs_own += prior * centre
         if renew:
-            self._sky_alone = self._normals.sky_alone()
+            # The coarse matrix needs most room while it is made: it comes before the other factors.
             factor, splines = self._normals.coarse(self._factor)
             self._coarse = factor, splines, scipy.sparse.csr_array(splines.T)
+            self._sky_alone = self._normals.sky_alone()
 
     def solve(self, start: F8) -> tuple[F8, F8]:
         """Sky at the nodes (flat) and surfaces (images, k) for the loaded data, from a first guess of the sky."""
