@@ -1,8 +1,8 @@
 """Results of tasks, kept under a key made of everything that went into them.
 
 A key that is found answers with the stored value; anything that could change the result changes the key. An entry
-appears under its name only when whole (written beside it, brought to the disk, then renamed) and carries its length
-and a digest, so whatever happened to it later is noticed, said, and its task done again.
+appears under its name only when whole (written beside it, then renamed) and carries its length and a digest, so what a
+power cut tore or whatever else happened to it is noticed, said, and its task done again.
 """
 
 from __future__ import annotations
