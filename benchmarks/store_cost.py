@@ -15,7 +15,8 @@ from typing import Any
 
 from zemosaic.cli import main
 from zemosaic.engine import store, values
-from zemosaic.pipelines import correcting, defects, resume, solving, tasks
+from zemosaic.pipelines import correcting, resume, tasks
+from zemosaic.pipelines.frames import defects, solving
 
 wall: dict[str, float] = defaultdict(float)
 processor: dict[str, float] = defaultdict(float)

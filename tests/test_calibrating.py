@@ -13,7 +13,7 @@ from mosaic_cases import digests_of, run_cli, tan_wcs, write_frame
 from zemosaic.io.fits import FrameReader
 from zemosaic.io.scan import scan
 from zemosaic.model.box import Box
-from zemosaic.pipelines.calibrating import CalibratedSource, Correction
+from zemosaic.pipelines.frames.calibrating import CalibratedSource, Correction
 from zemosaic.settings import InputSettings
 from zemosaic.simulate import read_truth
 from zemosaic.stages.match import MatchSolution, match

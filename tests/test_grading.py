@@ -19,8 +19,8 @@ from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Blocks, Measurements, Stars
 from zemosaic.model.photometry import PhotoScale
 from zemosaic.pipelines.context import Run
-from zemosaic.pipelines.grading import grade_matched, grade_measured, obey_table, quality_table
-from zemosaic.pipelines.measuring import MeasuredFrame
+from zemosaic.pipelines.frames.grading import grade_matched, grade_measured, obey_table, quality_table
+from zemosaic.pipelines.frames.measuring import MeasuredFrame
 from zemosaic.settings import Settings, load_settings
 
 Capture = pytest.CaptureFixture[str]

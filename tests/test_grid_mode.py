@@ -12,7 +12,7 @@ from astropy.io import fits
 from mosaic_cases import digest_of, digests_of, run_cli
 from zemosaic.cli import main
 from zemosaic.model.box import Box
-from zemosaic.pipelines import grid_assembly
+from zemosaic.pipelines.grid import assembly
 from zemosaic.simulate import FrameRecipe, SimulatedSky, score_mosaic, simulate_frames
 from zemosaic.stages.geometric_tiles import cut_tiles
 
@@ -142,7 +142,7 @@ def fail(*arguments: object, **keywords: object) -> None:
     ],
 )
 def test_a_failing_step_is_replaced_by_a_simpler_one(survey, tmp_path, monkeypatch, caplog, step, message):
-    monkeypatch.setattr(grid_assembly, step, fail)
+    monkeypatch.setattr(assembly, step, fail)
     path = build(survey, tmp_path, "grid", *NONE)
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert sum(message in text for text in warnings) == 1
@@ -155,8 +155,8 @@ def test_a_failing_step_is_replaced_by_a_simpler_one(survey, tmp_path, monkeypat
 
 
 def test_photometry_that_does_nothing_is_said_once(survey, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(grid_assembly, "solve_tiles", fail)
-    monkeypatch.setattr(grid_assembly, "shift_levels", fail)
+    monkeypatch.setattr(assembly, "solve_tiles", fail)
+    monkeypatch.setattr(assembly, "shift_levels", fail)
     path = build(survey, tmp_path, "grid", *NONE)
     assert caplog.text.count("[GRID] Photometry did not act") == 1
     assert facts(path)["tile_photometry_acted"] is False

@@ -18,7 +18,7 @@ from tile_sets import rotating_panels
 from zemosaic.cli import main
 from zemosaic.errors import SettingError
 from zemosaic.model.celestial import CelestialWcs
-from zemosaic.pipelines import master_tiles
+from zemosaic.pipelines.tiles import master_tiles
 from zemosaic.settings import Settings, TileSettings
 from zemosaic.simulate import SetTruth, read_truth, score_mosaic
 
@@ -298,7 +298,7 @@ def test_diagnostics_change_no_byte(panels: Path, tmp_path: Path, caplog: pytest
 def test_a_second_pass_that_does_not_fit_into_memory_is_left_out(
     panels: Path, tiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zemosaic.pipelines.two_pass.resident_bytes", lambda: 1 << 50)
+    monkeypatch.setattr("zemosaic.pipelines.tiles.two_pass.resident_bytes", lambda: 1 << 50)
     out = build(panels, tmp_path / "out", "master-tiles", "tiles.two_pass=true")
     assert any("no second pass" in notice for notice in report_of(out)["notices"])
     assert digest_of(out / "mosaic.fits") == digest_of(tiled / "mosaic.fits")

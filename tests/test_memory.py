@@ -13,7 +13,7 @@ import pytest
 from mosaic_cases import noise, run_cli, tan_wcs, write_frame
 from zemosaic.engine.executor import ThreadExecutor
 from zemosaic.engine.memory import resident_bytes
-from zemosaic.pipelines.measuring import BYTES_PER_VALUE
+from zemosaic.pipelines.frames.measuring import BYTES_PER_VALUE
 
 CAP = 520 * 2**20
 N_FRAMES, SIDE = 18, 2000

@@ -151,7 +151,7 @@ def test_a_blind_solver_is_asked_where_the_header_says_nothing(
     frames = without_hints(raw_set, tmp_path / "frames")
     for answers, n_asked, n_solved in (((right,), 1, 4), ((None, right), 2, 4), ((wrong, None, right), 2, 0)):
         solver = FakeSolver(*answers)
-        monkeypatch.setattr("zemosaic.pipelines.solving.installed_solvers", lambda solver=solver: [solver])
+        monkeypatch.setattr("zemosaic.pipelines.frames.solving.installed_solvers", lambda solver=solver: [solver])
         ran = run_cli(capfd, "solve", frames, "--json")
         assert ran.code == (0 if n_solved else 3)
         assert solver.n_asked == n_asked
@@ -166,7 +166,7 @@ def test_frames_with_hints_ask_nobody(
     capfd: Capture, raw_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     solver = FakeSolver()
-    monkeypatch.setattr("zemosaic.pipelines.solving.installed_solvers", lambda: [solver])
+    monkeypatch.setattr("zemosaic.pipelines.frames.solving.installed_solvers", lambda: [solver])
     assert run_cli(capfd, "solve", raw_set, "--set", "solve.min_matches=5000").code == 3
     assert run_cli(capfd, "solve", raw_set).code == 0
     assert solver.n_asked == 0

@@ -13,11 +13,11 @@ from zemosaic.io.fits import FrameReader
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.clean_source import CleanSource
 from zemosaic.pipelines.context import Run, RunOptions
-from zemosaic.pipelines.defects import DefectWatch
-from zemosaic.pipelines.measuring import measure_frames
-from zemosaic.pipelines.place import scan_inputs
+from zemosaic.pipelines.frames.clean_source import CleanSource
+from zemosaic.pipelines.frames.defects import DefectWatch
+from zemosaic.pipelines.frames.measuring import measure_frames
+from zemosaic.pipelines.frames.place import scan_inputs
 from zemosaic.settings import Settings, load_settings
 from zemosaic.simulate import RawRecipe, SimulatedSky, simulate_raws
 from zemosaic.simulate.raws import camera_defects
@@ -63,7 +63,7 @@ def test_planted_hot_pixels_are_known_and_get_no_weight(eight_raws: Path) -> Non
 
 
 def test_many_frames_of_a_camera_are_not_all_counted(eight_raws: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zemosaic.pipelines.defects.MOST_FRAMES", 4)
+    monkeypatch.setattr("zemosaic.pipelines.frames.defects.MOST_FRAMES", 4)
     run, settings = Run(RunOptions(workers=1)), Settings()
     frames = scan_inputs([eight_raws], settings.input, run)[0]
     reader, seen = FrameReader(1 << 26), []

@@ -12,7 +12,7 @@ from mosaic_cases import noise, run_cli, tan_wcs, write_frame
 from zemosaic.errors import SettingError
 from zemosaic.io.stack_plan import PlanRow, read_stack_plan
 from zemosaic.model.frame import Frame, FrameId
-from zemosaic.pipelines.planned import _as_planned
+from zemosaic.pipelines.frames.planned import _as_planned
 
 Capture = pytest.CaptureFixture[str]
 

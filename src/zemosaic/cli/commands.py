@@ -163,7 +163,7 @@ def solve(
 ) -> None:
     """Find where frames point."""
     settings = _load(config, assign, **masters)
-    from zemosaic.pipelines.plate_solving import solve_inputs
+    from zemosaic.pipelines.frames.plate_solving import solve_inputs
 
     with _watched(RunOptions(workers, parse_bytes(ram) if ram else 0), as_json) as run:
         rows = solve_inputs(inputs, settings, run, folder)
@@ -182,7 +182,7 @@ def solve(
 def scan(inputs: list[Path], *, config: Path | None, assign: list[str], as_json: bool) -> None:
     """List frames."""
     settings = load_settings(config, assign)
-    from zemosaic.pipelines.place import scan_inputs
+    from zemosaic.pipelines.frames.place import scan_inputs
 
     with _watched(RunOptions(), as_json) as run:
         frames, beside = scan_inputs(inputs, settings.input, run)

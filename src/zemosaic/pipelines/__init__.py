@@ -1,1 +1,1 @@
-"""What runs in which order: one file a mode."""
+"""What runs in which order: one file a mode, and rooms for what frames, tiles and the survey grid need."""

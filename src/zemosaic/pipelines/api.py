@@ -23,10 +23,10 @@ from zemosaic.model.sky import SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import Run, RunOptions, ignore
 from zemosaic.pipelines.correcting import correct_frames
+from zemosaic.pipelines.frames.place import measure_and_place, open_inputs
 from zemosaic.pipelines.modes import build_mosaic
 from zemosaic.pipelines.mosaics import clear_frames, plan_sky
 from zemosaic.pipelines.output import ArrayPlanes, file_planes
-from zemosaic.pipelines.place import measure_and_place, open_inputs
 from zemosaic.pipelines.prepare import plan_inputs, stellar_width_px
 from zemosaic.pipelines.reference import read_reference
 from zemosaic.pipelines.stacking import stack_onto_grid

@@ -13,7 +13,7 @@ from zemosaic.model.frame import Frame
 from zemosaic.model.photometry import PhotoScale
 from zemosaic.model.sky import SkyGrid
 from zemosaic.pipelines.context import Run
-from zemosaic.pipelines.place import PlacedFrame
+from zemosaic.pipelines.frames.place import PlacedFrame
 from zemosaic.settings import Settings
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from zemosaic.io.solution import read_solution
 from zemosaic.pipelines.adding import record_inputs
 from zemosaic.pipelines.context import Run, output_folder
 from zemosaic.pipelines.correcting import Corrections, correct_frames, given_corrections
+from zemosaic.pipelines.frames.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
 from zemosaic.pipelines.mosaics import MosaicGroup, clear_frames, grid_facts, plan_sky, write_mosaics, write_tables
-from zemosaic.pipelines.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
 from zemosaic.pipelines.reference import read_reference
 from zemosaic.pipelines.report import write_report, write_settings
 from zemosaic.pipelines.resume import forget_the_old

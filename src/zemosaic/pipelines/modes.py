@@ -47,14 +47,14 @@ def build_mosaic(
         return build_direct(inputs, out, settings, run, solution)
     # Each where it is called for: a run of one mode does not wait for the others to load.
     if mode == "existing-tiles":
-        from zemosaic.pipelines.existing_tiles import build_existing_tiles
+        from zemosaic.pipelines.tiles.existing_tiles import build_existing_tiles
 
         return build_existing_tiles(inputs, out, settings, run, solution)
     if mode == "grid":
-        from zemosaic.pipelines.grid_mode import build_grid
+        from zemosaic.pipelines.grid.mode import build_grid
 
         return build_grid(inputs, out, settings, run, solution)
-    from zemosaic.pipelines.master_tiles import build_master_tiles
+    from zemosaic.pipelines.tiles.master_tiles import build_master_tiles
 
     if solution is not None:
         raise SettingError("a solution is of frames that go straight onto the mosaic; mode master-tiles cannot use it")

@@ -15,12 +15,12 @@ from zemosaic.io.mosaic_file import MosaicFile
 from zemosaic.io.solution import write_solution
 from zemosaic.model.box import Box
 from zemosaic.model.sky import SkyGrid
-from zemosaic.pipelines.clean_source import CleanSource
 from zemosaic.pipelines.context import WORK_FOLDER, Run
 from zemosaic.pipelines.correcting import Corrections
-from zemosaic.pipelines.grading import grade_matched
+from zemosaic.pipelines.frames.clean_source import CleanSource
+from zemosaic.pipelines.frames.grading import grade_matched
+from zemosaic.pipelines.frames.place import PlacedFrame
 from zemosaic.pipelines.output import file_planes, mosaic_cards, write_preview
-from zemosaic.pipelines.place import PlacedFrame
 from zemosaic.pipelines.prepare import plan_inputs, stellar_width_px
 from zemosaic.pipelines.report import write_frames_table
 from zemosaic.pipelines.resume import open_ledger

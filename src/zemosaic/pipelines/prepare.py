@@ -11,7 +11,7 @@ from zemosaic.errors import FrameRejected
 from zemosaic.model.photometry import PhotoScale
 from zemosaic.model.sky import SkyGrid
 from zemosaic.pipelines.context import Run
-from zemosaic.pipelines.place import PlacedFrame
+from zemosaic.pipelines.frames.place import PlacedFrame
 from zemosaic.pipelines.tasks import PatchInput
 from zemosaic.settings import Settings
 from zemosaic.stages.lattice import Lattice, plan_lattice

@@ -17,7 +17,7 @@ from zemosaic.model.frame import Frame
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photometry import PhotoScale
 from zemosaic.pipelines.context import Run
-from zemosaic.pipelines.place import PlacedFrame
+from zemosaic.pipelines.frames.place import PlacedFrame
 from zemosaic.settings import Settings
 
 __all__ = ["write_frames_table", "write_report", "write_settings", "write_text"]

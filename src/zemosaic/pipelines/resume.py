@@ -25,8 +25,8 @@ from zemosaic.io.mosaic_file import MosaicFile, Plane
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.sky import Patch
-from zemosaic.pipelines.clean_source import CleanSource
 from zemosaic.pipelines.context import Run
+from zemosaic.pipelines.frames.clean_source import CleanSource
 from zemosaic.pipelines.keys import frame_identity
 from zemosaic.pipelines.tasks import PatchInput
 from zemosaic.settings import Settings

@@ -15,14 +15,14 @@ from zemosaic.model.celestial import CelestialWcs
 from zemosaic.model.frame import Frame
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.calibrating import calibrate_frames
-from zemosaic.pipelines.clean_source import CleanSource
 from zemosaic.pipelines.context import Run
-from zemosaic.pipelines.defects import DefectWatch
-from zemosaic.pipelines.grading import grade_measured, obey_table
-from zemosaic.pipelines.measuring import MeasuredFrame, measure_frames
-from zemosaic.pipelines.places import Place, trust_headers
-from zemosaic.pipelines.planned import obey_plans
+from zemosaic.pipelines.frames.calibrating import calibrate_frames
+from zemosaic.pipelines.frames.clean_source import CleanSource
+from zemosaic.pipelines.frames.defects import DefectWatch
+from zemosaic.pipelines.frames.grading import grade_measured, obey_table
+from zemosaic.pipelines.frames.measuring import MeasuredFrame, measure_frames
+from zemosaic.pipelines.frames.places import Place, trust_headers
+from zemosaic.pipelines.frames.planned import obey_plans
 from zemosaic.settings import InputSettings, Settings
 from zemosaic.stages.grid import find_strays
 
@@ -127,7 +127,7 @@ def _finder(method: str) -> Callable[[Sequence[MeasuredFrame], Settings, Run], l
     if method == "header":
         return trust_headers
     # Here, so that runs that solve nothing do not wait for what solves.
-    from zemosaic.pipelines.solving import register_by_stars, solve_frames
+    from zemosaic.pipelines.frames.solving import register_by_stars, solve_frames
 
     return {"auto": solve_frames, "register": register_by_stars}[method]
 

@@ -17,7 +17,7 @@ from zemosaic.model.frame import Frame
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photometry import PhotoScale
 from zemosaic.pipelines.context import Run
-from zemosaic.pipelines.measuring import MeasuredFrame
+from zemosaic.pipelines.frames.measuring import MeasuredFrame
 from zemosaic.settings import Settings
 from zemosaic.stages.quality import QualityTable, Verdict, cut_by_value, frame_score, keep_best, triage
 

@@ -14,7 +14,7 @@ from zemosaic.model.box import Box
 from zemosaic.model.photometry import PhotoScale
 from zemosaic.model.sky import Patch, SkyGrid
 from zemosaic.pipelines.context import Run
-from zemosaic.pipelines.grid_tiles import PLANES, GridTile, corrected
+from zemosaic.pipelines.grid.tiles import PLANES, GridTile, corrected
 from zemosaic.pipelines.output import PlaneSink, write_patch
 from zemosaic.settings import Settings
 from zemosaic.stages.blend import blend_border_px, blend_feather, blend_pyramid, normalise_weights

@@ -20,8 +20,8 @@ from zemosaic.model.measurements import Measurements
 from zemosaic.model.star_field import StarField
 from zemosaic.model.tan_sip import TanSip
 from zemosaic.pipelines.context import Run
-from zemosaic.pipelines.measuring import MeasuredFrame
-from zemosaic.pipelines.places import Place, kept_place
+from zemosaic.pipelines.frames.measuring import MeasuredFrame
+from zemosaic.pipelines.frames.places import Place, kept_place
 from zemosaic.settings import Settings, SolveSettings
 from zemosaic.stages.refine import Refined, refine
 from zemosaic.stages.solve import Solution, solve_field

@@ -12,7 +12,7 @@ from zemosaic.io.headers import frame_wcs
 from zemosaic.model.celestial import CelestialWcs
 from zemosaic.model.frame import Frame
 from zemosaic.pipelines.context import Run
-from zemosaic.pipelines.measuring import MeasuredFrame
+from zemosaic.pipelines.frames.measuring import MeasuredFrame
 from zemosaic.settings import Settings
 
 __all__ = ["Place", "kept_place", "trust_headers"]

@@ -18,7 +18,7 @@ from zemosaic.model.sky import Patch, SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.correcting import gain_priors
-from zemosaic.pipelines.place import PlacedFrame
+from zemosaic.pipelines.frames.place import PlacedFrame
 from zemosaic.pipelines.prepare import plan_input
 from zemosaic.pipelines.stacking import plan_patches
 from zemosaic.pipelines.tasks import PatchInput, make_patch

@@ -15,11 +15,11 @@ from zemosaic.io.wcs_file import wcs_file_names, write_wcs_file
 from zemosaic.model.celestial import CelestialWcs
 from zemosaic.model.frame import Frame
 from zemosaic.pipelines.context import Run
-from zemosaic.pipelines.defects import DefectWatch
-from zemosaic.pipelines.measuring import measure_frames
-from zemosaic.pipelines.place import open_inputs
-from zemosaic.pipelines.places import Place
-from zemosaic.pipelines.solving import solve_frames
+from zemosaic.pipelines.frames.defects import DefectWatch
+from zemosaic.pipelines.frames.measuring import measure_frames
+from zemosaic.pipelines.frames.place import open_inputs
+from zemosaic.pipelines.frames.places import Place
+from zemosaic.pipelines.frames.solving import solve_frames
 from zemosaic.settings import Settings
 
 __all__ = ["solve_inputs"]

@@ -22,20 +22,20 @@ from zemosaic.io.scan import scan
 from zemosaic.io.tile_file import tile_key, write_tile
 from zemosaic.model.sky import SkyGrid
 from zemosaic.model.tile import Tile
-from zemosaic.pipelines.clean_source import CleanSource
 from zemosaic.pipelines.context import Run, output_folder
 from zemosaic.pipelines.correcting import Corrections, correct_frames
-from zemosaic.pipelines.existing_tiles import mosaic_of_tiles, settings_for_tiles
+from zemosaic.pipelines.frames.clean_source import CleanSource
+from zemosaic.pipelines.frames.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
 from zemosaic.pipelines.keys import frame_identity
 from zemosaic.pipelines.mosaics import MosaicGroup, clear_frames, grid_facts, plan_sky, write_tables
 from zemosaic.pipelines.output import ArrayPlanes, mosaic_cards
-from zemosaic.pipelines.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
 from zemosaic.pipelines.prepare import plan_inputs, stellar_width_px
 from zemosaic.pipelines.reference import read_reference
 from zemosaic.pipelines.report import write_report, write_settings
 from zemosaic.pipelines.resume import forget_the_old
 from zemosaic.pipelines.stacking import stack_onto_grid
 from zemosaic.pipelines.tasks import PatchInput
+from zemosaic.pipelines.tiles.existing_tiles import mosaic_of_tiles, settings_for_tiles
 from zemosaic.settings import GridSettings, InputSettings, Settings
 from zemosaic.stages.grid import plan_grid
 from zemosaic.stages.group import TileGroup, describe_plan, group_frames, parse_group_key

@@ -13,7 +13,7 @@ from zemosaic.model.frame import Frame
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import Run
-from zemosaic.pipelines.defects import DefectWatch
+from zemosaic.pipelines.frames.defects import DefectWatch
 from zemosaic.pipelines.remote import measure_remotely
 from zemosaic.pipelines.tasks import measure
 from zemosaic.settings import Settings

@@ -23,14 +23,14 @@ from zemosaic.model.photometry import PhotoScale
 from zemosaic.model.sky import SkyGrid
 from zemosaic.pipelines.context import Run, output_folder
 from zemosaic.pipelines.correcting import Corrections, correct_frames, given_corrections
+from zemosaic.pipelines.frames.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
 from zemosaic.pipelines.mosaics import MadeMosaics, grid_facts, plan_sky, write_mosaics, write_tables
-from zemosaic.pipelines.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
 from zemosaic.pipelines.reference import read_reference
 from zemosaic.pipelines.report import write_report, write_settings
 from zemosaic.pipelines.resume import forget_the_old
 from zemosaic.pipelines.tasks import PatchInput
-from zemosaic.pipelines.tile_depth import write_depth
-from zemosaic.pipelines.two_pass import second_pass
+from zemosaic.pipelines.tiles.depth import write_depth
+from zemosaic.pipelines.tiles.two_pass import second_pass
 from zemosaic.settings import Settings
 
 __all__ = ["build_existing_tiles", "mosaic_of_tiles", "settings_for_tiles"]

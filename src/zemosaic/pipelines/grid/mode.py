@@ -15,11 +15,11 @@ from zemosaic.model.sky import SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import WORK_FOLDER, Run, output_folder
 from zemosaic.pipelines.correcting import Corrections, correct_frames, given_corrections
-from zemosaic.pipelines.grid_assembly import assemble_tiles, say
-from zemosaic.pipelines.grid_tiles import make_tiles
+from zemosaic.pipelines.frames.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
+from zemosaic.pipelines.grid.assembly import assemble_tiles, say
+from zemosaic.pipelines.grid.tiles import make_tiles
 from zemosaic.pipelines.mosaics import clear_frames, grid_facts, plan_sky, write_mosaics, write_tables
 from zemosaic.pipelines.output import PlaneSink
-from zemosaic.pipelines.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
 from zemosaic.pipelines.reference import read_reference
 from zemosaic.pipelines.report import write_report, write_settings
 from zemosaic.pipelines.resume import forget_the_old

@@ -1,0 +1,1 @@
+"""The survey grid: geometric tiles, stacked, matched and blended."""

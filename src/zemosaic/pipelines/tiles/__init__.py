@@ -1,0 +1,1 @@
+"""Mosaics of tiles: stacks of groups, or stacks that the user brings."""
