@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from astropy.io.fits import Header
 
+import zemosaic
 from zemosaic.engine.events import CancelToken, LeftOut, Notice, StageClock, StageEnded
 from zemosaic.engine.executor import SerialExecutor, ThreadExecutor, make_executor
 from zemosaic.engine.lock import locked
 from zemosaic.engine.memory import parse_bytes, plan_patch_size, plan_workers
-from zemosaic.engine.store import Store, make_key, remember
+from zemosaic.engine.store import Store, make_key, remember, sources
 from zemosaic.engine.values import decode, digest_of, encode
 from zemosaic.errors import Cancelled, EnvironmentProblem, SettingError
 from zemosaic.model.celestial import CelestialWcs
@@ -321,3 +322,12 @@ def test_keys_depend_on_every_part() -> None:
     keys = {make_key("measure", "a", {"k": 1}), make_key("measure", "a", {"k": 2}), make_key("measure", "b", {"k": 1})}
     keys.add(make_key("stack", "a", {"k": 1}))
     assert len(keys) == 4
+
+
+def test_results_depend_on_every_source_that_computes() -> None:
+    root = Path(zemosaic.__file__).parent
+    doers = {
+        path for path in root.rglob("*.py") if path.relative_to(root).parts[0] in ("stages", "pipelines", "kernels")
+    }
+    assert doers <= set(sources(root))
+    assert root / "pipelines/frames/solving.py" in doers  # rooms within rooms are looked into

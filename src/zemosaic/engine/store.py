@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from zemosaic.engine.values import decode, digest_of, encode
 from zemosaic.errors import EnvironmentProblem
 
-__all__ = ["Entry", "Store", "code_digest", "make_key", "remember"]
+__all__ = ["Entry", "Store", "code_digest", "make_key", "remember", "sources"]
 
 T = TypeVar("T")
 
@@ -41,13 +41,17 @@ def code_digest() -> str:
     from importlib.metadata import version
 
     root = Path(__file__).resolve().parents[1]
-    sources = [path for room in _ROOMS for path in sorted((root / room).glob("*.py"))]
     digest = hashlib.blake2b(digest_size=16)
-    for path in sources:
-        digest.update(path.name.encode() + path.read_bytes())
+    for path in sources(root):
+        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     libraries = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "numba", "astropy"))
     digest.update(f"{libraries} {platform.machine()}".encode())
     return digest.hexdigest()
+
+
+def sources(root: Path) -> list[Path]:
+    """Files of the package that results depend on, in rooms within rooms too."""
+    return [path for room in _ROOMS for path in sorted((root / room).rglob("*.py"))]
 
 
 def make_key(stage: str, *parts: object) -> str:
