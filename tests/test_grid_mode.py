@@ -12,7 +12,7 @@ from astropy.io import fits
 from mosaic_cases import digest_of, digests_of, run_cli
 from zemosaic.cli import main
 from zemosaic.model.box import Box
-from zemosaic.pipelines.grid import assembly
+from zemosaic.pipelines.grid import assembly, blending
 from zemosaic.simulate import FrameRecipe, SimulatedSky, score_mosaic, simulate_frames
 from zemosaic.stages.geometric_tiles import cut_tiles
 
@@ -142,7 +142,7 @@ def fail(*arguments: object, **keywords: object) -> None:
     ],
 )
 def test_a_failing_step_is_replaced_by_a_simpler_one(survey, tmp_path, monkeypatch, caplog, step, message):
-    monkeypatch.setattr(assembly, step, fail)
+    monkeypatch.setattr(blending if step == "blend_pyramid" else assembly, step, fail)
     path = build(survey, tmp_path, "grid", *NONE)
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert sum(message in text for text in warnings) == 1

@@ -1,7 +1,9 @@
-"""The planes of a tile on the disk while a survey is put together: one array file a plane, read by windows."""
+"""The planes of a tile on the disk while a mosaic is put together: one array file a plane, read by windows."""
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,28 +29,46 @@ class TilePlanes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._views: dict[str, PlaneView] = {}
 
-    def write(self, name: str, plane: AnyArray) -> None:
-        """Store a plane ``(h, w)`` or ``(c, h, w)``.
+    def write(self, name: str, plane: AnyArray) -> int:
+        """Store a plane ``(h, w)`` or ``(c, h, w)``; the CRC-32 of its values, for `is_whole`.
 
         Raises
         ------
         EnvironmentProblem
             When the disk is full or cannot be written.
         """
+        plane = np.ascontiguousarray(plane)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            np.save(self.folder / f"{name}.npy", plane, allow_pickle=False)
+            np.save(self._path(name), plane, allow_pickle=False)
         except OSError as problem:
             raise EnvironmentProblem(f"cannot write a tile to {self.folder}: {problem.strerror}") from problem
+        return zlib.crc32(plane.data)
+
+    def is_whole(self, checksums: Mapping[str, int]) -> bool:
+        """Whether all planes named are there with the values that they were written with."""
+        try:
+            return all(
+                zlib.crc32(np.load(self._path(name), mmap_mode="r", allow_pickle=False).data) == checksum
+                for name, checksum in checksums.items()
+            )
+        except (OSError, ValueError, EOFError):
+            return False
 
     def view(self, name: str) -> PlaneView:
         """A plane whose windows are read when they are asked for."""
-        return PlaneView(self.folder / f"{name}.npy")
+        if name not in self._views:
+            self._views[name] = PlaneView(self._path(name))
+        return self._views[name]
 
     def read(self, name: str, box: Box) -> AnyArray:
         """A window of a plane."""
         return self.view(name)[..., *box.slices]
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.npy"
 
 
 class PlaneView:
@@ -61,13 +81,10 @@ class PlaneView:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self.shape: tuple[int, ...] = self._map().shape
-
-    def _map(self) -> AnyArray:
-        mapped: AnyArray = np.load(self._path, mmap_mode="r", allow_pickle=False)
-        return mapped
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        self._path, self._dtype, self._offset = path, stored.dtype, int(stored.offset)
+        self.shape: tuple[int, ...] = stored.shape
 
     def __getitem__(self, key: Any, /) -> AnyArray:
         """A window, in memory."""
-        return np.array(self._map()[key])
+        return np.array(np.memmap(self._path, self._dtype, "r", self._offset, self.shape)[key])

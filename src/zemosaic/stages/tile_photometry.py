@@ -76,8 +76,8 @@ class TilePhotometryInfo:
         Its pixels on the mosaic.
     data : Pixels, shape (c, h, w)
         An array, or what reads its windows from a file.
-    mask : Pixels, bool, shape (h, w)
-        Valid pixels.
+    mask : Pixels, shape (h, w)
+        Not 0 where a pixel is valid.
     coverage : Pixels, bool, shape (h, w), or None
         Pixels with enough frames to be compared; None takes `mask`.
     gain, offset : ndarray, shape (c,)

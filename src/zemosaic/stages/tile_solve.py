@@ -137,14 +137,19 @@ def solve_tiles(
     return TileSolution(tuple(scales), "one sky, solved over all tiles", n_neutral, notices)
 
 
-def tiles_agree(graph: OverlapGraph, measured: Sequence[Measurements | None]) -> bool:
+def tiles_agree(graph: OverlapGraph, noise: Sequence[F8]) -> bool:
     """Whether the tiles are already one picture: no overlap shows a step or a gain, all tiles hang together.
+
+    Parameters
+    ----------
+    graph : OverlapGraph
+    noise : sequence of ndarray, shape (c,)
+        Of a pixel of each tile; NaN for a tile that holds nothing, which agrees with none.
 
     So it is where tiles hold the same frames, matched before they were stacked: overlaps are then equal to the bit, and
     any correction would only add its own error.
     """
-    noise = [m.noise for m in measured if m is not None]
-    if not graph.edges or not noise or len(noise) < len(measured) or graph.components().any():
+    if not graph.edges or not np.isfinite(noise).all() or graph.components().any():
         return False
     least = np.median(noise, axis=0) * _AGREED
     for edge in graph.edges:
@@ -181,11 +186,8 @@ def measure_steps(
             _piece(tiles[i], part, rows, None if scales is None else scales[i])
             for i, part in ((edge.first, edge.box_first), (edge.second, edge.box_second))
         )
-        both = (
-            np.asarray(tiles[edge.first].mask[edge.box_first.slices])[rows]
-            & np.asarray(tiles[edge.second].mask[edge.box_second.slices])[rows]
-        )
-        row[:] = np.median((b - a)[:, both], axis=1)
+        both = tiles[edge.first].usable(*edge.box_first.slices) & tiles[edge.second].usable(*edge.box_second.slices)
+        row[:] = np.median((b - a)[:, both[rows]], axis=1)
     return steps
 
 

@@ -9,26 +9,27 @@ from typing import Any
 
 import numpy as np
 
+from zemosaic.engine.store import make_key
+from zemosaic.engine.values import digest_of
 from zemosaic.io.mosaic_file import MosaicFile
 from zemosaic.io.solution import read_solution
 from zemosaic.model.sky import SkyGrid
-from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import WORK_FOLDER, Run, output_folder
 from zemosaic.pipelines.correcting import Corrections, correct_frames, given_corrections
 from zemosaic.pipelines.frames.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
-from zemosaic.pipelines.grid.assembly import assemble_tiles, say
-from zemosaic.pipelines.grid.tiles import make_tiles
+from zemosaic.pipelines.grid.assembly import assemble_tiles
+from zemosaic.pipelines.grid.blending import blend_patches, say
+from zemosaic.pipelines.grid.tiles import TileRecipe, make_tiles
 from zemosaic.pipelines.mosaics import clear_frames, grid_facts, plan_sky, write_mosaics, write_tables
-from zemosaic.pipelines.output import PlaneSink
+from zemosaic.pipelines.output import file_planes
 from zemosaic.pipelines.reference import read_reference
 from zemosaic.pipelines.report import write_report, write_settings
-from zemosaic.pipelines.resume import forget_the_old
+from zemosaic.pipelines.resume import PatchLedger, forget_the_old
 from zemosaic.pipelines.tasks import PatchInput
 from zemosaic.settings import Settings
-from zemosaic.stages.blend import levels_for_overlap
 from zemosaic.stages.geometric_tiles import cut_tiles
 
-__all__ = ["assemble_tiles", "build_grid", "stack_by_tiles"]
+__all__ = ["build_grid", "stack_by_tiles"]
 
 
 def build_grid(
@@ -64,15 +65,14 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solu
 
     def stack(
         group: Sequence[PlacedFrame],
-        planned: Sequence[PatchInput],
+        inputs: Sequence[PatchInput],
         fwhm_px: float,
         file: MosaicFile,
         names: Sequence[str],
     ) -> dict[str, Any]:
-        folder = out / WORK_FOLDER / "tiles"
-        return stack_by_tiles(
-            group, planned, fwhm_px, grid, settings, source, file, names, run, folder, matched=matched
-        )  # fmt: skip
+        cut = cut_tiles(grid.shape, _field_px(group, grid), settings.survey.tile_fields, settings.survey.overlap)
+        recipe = TileRecipe(cut, group, inputs, fwhm_px, grid, settings, source, matched)
+        return stack_by_tiles(recipe, file, names, out / WORK_FOLDER / "tiles", run)
 
     made = write_mosaics(split_by_filter(placed, run), correct, grid, source, out, settings, run, stack=stack)
     paths = made.paths | write_tables(out, made.groups, run)
@@ -83,56 +83,58 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solu
 
 
 def stack_by_tiles(
-    frames: Sequence[PlacedFrame],
-    inputs: Sequence[PatchInput],
-    fwhm_px: float,
-    grid: SkyGrid,
-    settings: Settings,
-    source: ImageSource,
-    sink: PlaneSink,
-    names: Sequence[str],
-    run: Run,
-    folder: Path,
-    *,
-    matched: bool,
+    recipe: TileRecipe, file: MosaicFile, names: Sequence[str], folder: Path, run: Run
 ) -> dict[str, Any]:
     """Make a mosaic by way of tiles and write its planes; takes the place of `stack_onto_grid`.
 
     Parameters
     ----------
-    frames, inputs : sequences
-        The frames, and as the patch task needs them, sorted by FrameId.
-    fwhm_px, grid, settings, source, sink, names, run
-        As for `stack_onto_grid`.
+    recipe : TileRecipe
+    file : MosaicFile
+    names : sequence of str
+        Planes of the mosaic.
     folder : Path
-        For the tiles while they are needed.
-    matched : bool
-        Whether all frames were matched in one solve; otherwise those of each tile are matched among themselves.
+        For the tiles while they are needed. A run that is stopped leaves them for the next one.
+    run : Run
 
     Returns
     -------
     dict
         Figures for the report.
     """
-    cut = cut_tiles(grid.shape, _field_px(frames, grid), settings.survey.tile_fields, settings.survey.overlap)
-    try:
-        tiles = make_tiles(
-            cut, frames, inputs, fwhm_px, grid, settings, source, folder, run, matched=matched
-        )  # fmt: skip
-        say(
-            run,
-            f"[GRID] {len(tiles)} tiles of {cut.boxes[0].width} x {cut.boxes[0].height} px, {cut.overlap_px} px shared",
-        )
-        levels = levels_for_overlap(cut.overlap_px) if settings.survey.blend == "pyramid" else 0
-        figures = assemble_tiles(tiles, grid, settings, sink, names, levels, run)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return {
+    cut = recipe.cut
+    whole = digest_of([recipe.key(box) for _, box in recipe.wanted], recipe.settings.survey, recipe.settings.match)
+    ledger = _open_ledger(recipe, file, whole, run)
+    figures_key = make_key("survey", whole)
+    figures: dict[str, Any] | None = run.store.get(figures_key) if run.store else None
+    if figures is not None and ledger and all(map(ledger.recall, blend_patches(recipe.grid, recipe.levels))):
+        return figures
+    say(
+        run,
+        f"[GRID] {len(recipe.wanted)} tiles of {cut.boxes[0].width} x {cut.boxes[0].height} px, "
+        f"{cut.overlap_px} px shared",
+    )
+    tiles = make_tiles(recipe, folder, run)
+    figures = {
         "n_samples": sum(tile.n_samples for tile in tiles),
         "n_rejected": sum(tile.n_rejected for tile in tiles),
         "n_tiles": len(tiles),
-        **figures,
+        **assemble_tiles(tiles, recipe, ledger or file, names, run),
     }
+    if run.store:
+        run.store.put(figures_key, figures)
+    shutil.rmtree(folder, ignore_errors=True)
+    return figures
+
+
+def _open_ledger(recipe: TileRecipe, file: MosaicFile, whole: str, run: Run) -> PatchLedger | None:
+    """What of the blended mosaic is finished; every pixel of it depends on all tiles, through their solve."""
+    if run.store is None:
+        return None
+    planes = file_planes(recipe.settings.output, recipe.inputs[0].frame)
+    return PatchLedger(
+        file, planes, run.store, file.path, recipe.inputs, recipe.fwhm_px, recipe.settings, whole
+    )  # fmt: skip
 
 
 def _field_px(frames: Sequence[PlacedFrame], grid: SkyGrid) -> float:

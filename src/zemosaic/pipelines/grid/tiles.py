@@ -1,89 +1,76 @@
-"""Make the tiles of a survey: stack the frames that touch each, measure the stack, keep its planes on the disk."""
+"""Make the tiles of a survey: stack the frames that touch each, keep its planes on the disk until all are blended."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.errors import FrameRejected
+from zemosaic.engine.store import Store, make_key
+from zemosaic.engine.values import digest_of
 from zemosaic.io.tile_planes import TilePlanes
 from zemosaic.model.box import Box
-from zemosaic.model.measurements import Measurements
 from zemosaic.model.photometry import PhotoScale
 from zemosaic.model.sky import Patch, SkyGrid
-from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.correcting import gain_priors
+from zemosaic.pipelines.frames.clean_source import CleanSource
 from zemosaic.pipelines.frames.place import PlacedFrame
+from zemosaic.pipelines.grid.blending import BORDER, BlendTile, stored_planes, write_planes
+from zemosaic.pipelines.keys import frame_identity
 from zemosaic.pipelines.prepare import plan_input
 from zemosaic.pipelines.stacking import plan_patches
 from zemosaic.pipelines.tasks import PatchInput, make_patch
 from zemosaic.settings import Settings
-from zemosaic.stages.blend import border_weights
+from zemosaic.stages.blend import border_weights, levels_for_overlap
 from zemosaic.stages.geometric_tiles import TileGrid
 from zemosaic.stages.match import match
-from zemosaic.stages.measure import measure_frame
 from zemosaic.stages.stack import StackedPatch
-from zemosaic.stages.tile_photometry import equalize_rgb_medians_inplace, estimate_tile_background
+from zemosaic.stages.tile_photometry import equalize_rgb_medians_inplace
 
-__all__ = ["GridTile", "make_tiles"]
+__all__ = ["GridTile", "TileRecipe", "make_tiles"]
 
 F4 = npt.NDArray[np.float32]
-F8 = npt.NDArray[np.float64]
-
-PLANES = tuple(field.name for field in fields(StackedPatch))
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GridTile:
+class GridTile(BlendTile):
     """A tile of the survey, its pixels on the disk.
 
     Attributes
     ----------
     number : int
         Place in the grid, row by row.
-    box : Box
-        On the mosaic.
-    planes : TilePlanes
-        Those of `StackedPatch`; "mask" (valid pixels) and "border" (distance to the tile's own border, px).
-    measured : Measurements or None
-        None when it holds nothing to measure.
-    background : ndarray, shape (c,)
-        Sigma-clipped median; NaN for an empty tile.
-    n_frames : int
+    key : str
+        Made of all that its pixels follow from.
     n_samples, n_rejected : int
     """
 
     number: int
-    box: Box
-    planes: TilePlanes
-    measured: Measurements | None
-    background: F8
-    n_frames: int
+    key: str
     n_samples: int
     n_rejected: int
 
 
-def make_tiles(
-    cut: TileGrid,
-    frames: Sequence[PlacedFrame],
-    inputs: Sequence[PatchInput],
-    fwhm_px: float,
-    grid: SkyGrid,
-    settings: Settings,
-    source: ImageSource,
-    folder: Path,
-    run: Run,
-    *,
-    matched: bool,
-) -> list[GridTile]:
-    """Stack and measure all tiles.
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """What the store keeps of a tile whose planes lie on the disk."""
 
-    Parameters
+    n_samples: int
+    n_rejected: int
+    checksums: dict[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class TileRecipe:
+    """What all tiles of a survey share.
+
+    Attributes
     ----------
     cut : TileGrid
     frames : sequence of PlacedFrame
@@ -91,90 +78,66 @@ def make_tiles(
     inputs : sequence of PatchInput
         Sorted by FrameId.
     fwhm_px : float
+        Typical FWHM of a star in mosaic pixels.
     grid : SkyGrid
     settings : Settings
-    source : ImageSource
-    folder : Path
-        For the tiles' planes.
-    run : Run
+    source : CleanSource
     matched : bool
         Whether the frames' corrections come from one solve; otherwise the frames of each tile are matched among
         themselves.
-
-    Returns
-    -------
-    list of GridTile
-        Those that any frame reaches, row by row.
     """
-    maker = _Maker(cut, frames, inputs, fwhm_px, grid, settings, source, folder, run, matched)
-    wanted = [(number, box) for number, box in enumerate(cut.boxes) if maker.reaching(box)]
-    advance = run.clock.start("stack tiles", len(wanted))
-    tiles = []
-    for done, (_, tile) in enumerate(run.executor.run(maker.make, wanted), 1):
-        tiles.append(tile)
-        advance(done)
-    tiles.sort(key=lambda tile: tile.number)
-    n_samples, n_rejected = sum(t.n_samples for t in tiles), sum(t.n_rejected for t in tiles)
-    run.clock.end(
-        "stack tiles",
-        f"{len(tiles)} tiles, {n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped",
-    )
-    return tiles
 
+    cut: TileGrid
+    frames: Sequence[PlacedFrame]
+    inputs: Sequence[PatchInput]
+    fwhm_px: float
+    grid: SkyGrid
+    settings: Settings
+    source: CleanSource
+    matched: bool
 
-class _Maker:
-    """The task that makes a tile, with what all tiles share."""
+    @property
+    def n_channels(self) -> int:
+        """Of the mosaic."""
+        return self.inputs[0].frame.n_channels
 
-    def __init__(
-        self,
-        cut: TileGrid,
-        frames: Sequence[PlacedFrame],
-        inputs: Sequence[PatchInput],
-        fwhm_px: float,
-        grid: SkyGrid,
-        settings: Settings,
-        source: ImageSource,
-        folder: Path,
-        run: Run,
-        matched: bool,
-    ) -> None:
-        self.frames: Mapping[str, PlacedFrame] = {item.frame.id: item for item in frames}
-        self.inputs, self.fwhm_px, self.grid, self.settings, self.source = inputs, fwhm_px, grid, settings, source
-        self.folder, self.run, self.matched = folder, run, matched
-        self.n_channels = inputs[0].frame.n_channels
-        largest = max(box.n_pixels for box in cut.boxes)
-        # All planes of the stack, the masks made of it, and what measuring it takes.
-        tile_bytes = largest * (self.n_channels * 21 + 5 + 16 * self.n_channels)
-        plan, self.border = plan_patches(inputs, fwhm_px, grid, settings, run, beside_bytes=tile_bytes)
-        self.patch_px = plan.patch_px
-        self.measure_settings = settings.measure.model_copy(update={"block_px": cut.block_px})
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """The planes of a tile that the mosaic's are made of."""
+        return stored_planes(self.settings.output)
+
+    @property
+    def levels(self) -> int:
+        """Octaves of the pyramid that the tiles are blended by; 0 feathers."""
+        return levels_for_overlap(self.cut.overlap_px) if self.settings.survey.blend == "pyramid" else 0
+
+    @cached_property
+    def wanted(self) -> list[tuple[int, Box]]:
+        """Number and box of the tiles that any frame reaches, row by row."""
+        return [(number, box) for number, box in enumerate(self.cut.boxes) if self.reaching(box)]
 
     def reaching(self, box: Box) -> list[PatchInput]:
         """The frames that touch a tile."""
         return [item for item in self.inputs if item.plan.lattice.box.overlaps(box)]
 
-    def make(self, wanted: tuple[int, Box]) -> GridTile:
-        """Stack a tile, measure it, store it."""
-        number, box = wanted
-        inputs = self.reaching(box)
-        if not self.matched:
-            inputs = self._match_among_themselves(inputs)
-        stack = self._stack(box, inputs)
-        valid = stack.weight.min(axis=0) > 0
-        self._equalise(stack, valid)
-        planes = TilePlanes(self.folder / f"{number:05d}")
-        for name in PLANES:
-            planes.write(name, getattr(stack, name))
-        planes.write("mask", valid)
-        planes.write("border", self._border(box, valid, stack))
-        return GridTile(
-            number, box, planes, self._measure(stack, valid), estimate_tile_background(stack.data, valid),
-            len(inputs), int(stack.coverage.sum()), int(stack.rejected.sum()),
+    def key(self, box: Box) -> str:
+        """Key of a tile: all that its pixels follow from, never how the work was cut into patches."""
+        ids = [item.frame.id for item in self.reaching(box)]
+        content = [self._contents[i] for i in ids]
+        among = None if self.matched else [digest_of(self._placed[i].measured, self._placed[i].wcs) for i in ids]
+        settings = self.settings
+        own_match = None if self.matched else (settings.match, settings.input.pixel_values)
+        return make_key(
+            "tile", content, among, own_match, box, self.grid, self.fwhm_px, settings.warp, settings.stack,
+            settings.survey.equalize_rgb, self.source, self.planes,
         )  # fmt: skip
 
-    def _match_among_themselves(self, inputs: Sequence[PatchInput]) -> list[PatchInput]:
-        """The same frames with corrections that make this tile's frames agree, whatever other tiles hold."""
-        placed = [self.frames[item.frame.id] for item in inputs]
+    def matched_inputs(self, box: Box) -> list[PatchInput]:
+        """The frames that touch a tile with corrections that make them agree, whatever other tiles hold."""
+        inputs = self.reaching(box)
+        if self.matched:
+            return inputs
+        placed = [self._placed[item.frame.id] for item in inputs]
         plain = [item.frame for item in placed]
         if len(placed) == 1:
             scales: Sequence[PhotoScale] = [inputs[0].plan.scale]
@@ -193,22 +156,101 @@ class _Maker:
             for item, old, scale in zip(placed, inputs, scales, strict=True)
         ]
 
-    def _stack(self, box: Box, inputs: Sequence[PatchInput]) -> StackedPatch:
+    @cached_property
+    def _placed(self) -> dict[str, PlacedFrame]:
+        return {item.frame.id: item for item in self.frames}
+
+    @cached_property
+    def _contents(self) -> dict[str, str]:
+        """A digest of each frame as the patch task needs it."""
+        return {item.frame.id: digest_of(replace(item, frame=frame_identity(item.frame))) for item in self.inputs}
+
+
+def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> list[GridTile]:
+    """Stack all tiles; those that an earlier run left finished in the folder are not made again.
+
+    Parameters
+    ----------
+    recipe : TileRecipe
+    folder : Path
+        For the tiles' planes.
+    run : Run
+
+    Returns
+    -------
+    list of GridTile
+        Those that any frame reaches, row by row.
+    """
+    largest = max(box.n_pixels for box in recipe.cut.boxes)
+    # All planes of the stack, and the masks and distances made of them.
+    tile_bytes = largest * (21 * recipe.n_channels + 16)
+    plan, border = plan_patches(
+        recipe.inputs, recipe.fwhm_px, recipe.grid, recipe.settings, run, beside_bytes=tile_bytes
+    )  # fmt: skip
+    task = _MakeTile(recipe, folder, plan.patch_px, border, run.store, run.cancel.check)
+    advance = run.clock.start("stack tiles", len(recipe.wanted))
+    tiles = []
+    for done, (_, tile) in enumerate(run.executor.run(task, recipe.wanted), 1):
+        tiles.append(tile)
+        advance(done)
+    tiles.sort(key=lambda tile: tile.number)
+    n_samples, n_rejected = sum(t.n_samples for t in tiles), sum(t.n_rejected for t in tiles)
+    run.clock.end(
+        "stack tiles",
+        f"{len(tiles)} tiles, {n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped",
+    )
+    return tiles
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _MakeTile:
+    """The task that makes a tile, unless it finds it made."""
+
+    recipe: TileRecipe
+    folder: Path
+    patch_px: int
+    border_px: int
+    store: Store | None
+    check: Callable[[], None]
+
+    def __call__(self, wanted: tuple[int, Box]) -> GridTile:
+        number, box = wanted
+        key = self.recipe.key(box)
+        planes = TilePlanes(self.folder / key.rpartition("/")[2])
+        found: _Finished | None = self.store.get(key, (_Finished,)) if self.store else None
+        if found is None or not planes.is_whole(found.checksums):
+            found = self._make(box, planes)
+            if self.store:
+                self.store.put(key, found)
+        return GridTile(box, planes, number, key, found.n_samples, found.n_rejected)
+
+    def _make(self, box: Box, planes: TilePlanes) -> _Finished:
+        """Stack a tile and write its planes."""
+        stack = self._stack(box)
+        valid = stack.weight.min(axis=0) > 0
+        self._equalise(stack, valid)
+        checksums = write_planes(planes, stack, self.recipe.planes)
+        checksums[BORDER] = planes.write(BORDER, self._border(box, valid, stack))
+        return _Finished(int(stack.coverage.sum()), int(stack.rejected.sum()), checksums)
+
+    def _stack(self, box: Box) -> StackedPatch:
         """All planes of a tile; what lies beyond the mosaic is empty."""
-        out = StackedPatch.empty((self.n_channels, *box.shape))
-        for inner in box.intersect(self.grid.box).split(self.patch_px):
-            patch = Patch(inner, inner.expand(self.border).intersect(self.grid.box))
+        recipe = self.recipe
+        inputs, whole = recipe.matched_inputs(box), recipe.grid.box
+        out = StackedPatch.empty((recipe.n_channels, *box.shape))
+        for inner in box.intersect(whole).split(self.patch_px):
+            patch = Patch(inner, inner.expand(self.border_px).intersect(whole))
             made = make_patch(
-                patch, inputs, self.source, self.settings, self.fwhm_px, self.n_channels, self.run.cancel.check
-            )
+                patch, inputs, recipe.source, recipe.settings, recipe.fwhm_px, recipe.n_channels, self.check
+            )  # fmt: skip
             if made is not None:
                 place = inner.relative_to(box).slices
-                for name in PLANES:
+                for name in {"coverage", "rejected", *recipe.planes}:
                     getattr(out, name)[:, *place] = getattr(made, name)
         return out
 
-    def _equalise(self, stack: StackedPatch, valid: npt.NDArray[np.bool_]) -> None:
-        method = self.settings.survey.equalize_rgb
+    def _equalise(self, stack: StackedPatch, valid: Flags) -> None:
+        method = self.recipe.settings.survey.equalize_rgb
         if method == "off":
             return
         change = equalize_rgb_medians_inplace(stack.data, valid, method=method)
@@ -217,40 +259,12 @@ class _Maker:
             stack.variance[:] *= square
             stack.weight[:] /= square
 
-    def _border(self, box: Box, valid: npt.NDArray[np.bool_], stack: StackedPatch) -> F4:
+    def _border(self, box: Box, valid: Flags, stack: StackedPatch) -> F4:
         """Distance to the nearest pixel that other tiles may have and this one has not.
 
         Where no frame reaches, no tile has anything: neither the rim of the mosaic nor a gap in it is a border.
         """
-        height, width = self.grid.shape
+        height, width = self.recipe.grid.shape
         sides = (box.y0 > 0, box.y1 < height, box.x0 > 0, box.x1 < width)
         nowhere = stack.coverage.max(axis=0) == 0
         return np.where(valid, border_weights(valid | nowhere, sides=sides), 0).astype(np.float32)
-
-    def _measure(self, stack: StackedPatch, valid: npt.NDArray[np.bool_]) -> Measurements | None:
-        try:
-            return measure_frame(stack.data, valid[None].astype(np.float32), self.measure_settings)
-        except FrameRejected:
-            return None
-
-
-def corrected(scale: PhotoScale, stack: StackedPatch, place: Box, shape: tuple[int, int]) -> StackedPatch:
-    """A window of a tile after its correction.
-
-    Parameters
-    ----------
-    scale : PhotoScale
-    stack : StackedPatch
-        The window's planes.
-    place : Box
-        The window in the tile.
-    shape : tuple of int
-        Of the tile.
-    """
-    if np.all(scale.gain == 1) and not scale.surface.any():
-        return stack
-    gain = scale.gain[:, None, None].astype(np.float32)
-    y, x = np.mgrid[place.y0 : place.y1, place.x0 : place.x1]
-    surface = scale.surface_at(x, y, shape).astype(np.float32)
-    data = np.where(stack.weight > 0, stack.data / gain - surface, 0).astype(np.float32)
-    return replace(stack, data=data, weight=stack.weight * gain**2, variance=stack.variance / gain**2)
