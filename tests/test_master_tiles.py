@@ -210,6 +210,7 @@ def test_tiles_are_made_once(panels: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(master_tiles, "_stack", refuse)
     build(panels, out, "master-tiles")
     assert (digests_of(out / "tiles"), digest_of(out / "mosaic.fits")) == before
+    build(panels, out, "master-tiles", "tiles.blend=pyramid")  # how tiles are put together changes none
     with pytest.raises(AssertionError, match="again"):
         master_tiles.build_master_tiles([panels], out, Settings(stack={"kappa_low": 2.0}), master_tiles.Run())  # type: ignore[arg-type]
 
@@ -253,6 +254,7 @@ CHANGES = {
     "altaz_morph_open_px": "31",
     "altaz_alpha_soft_threshold": "0.5",
     "altaz_nanize_threshold": "0.6",
+    "blend": "pyramid",
     "two_pass": "true",
 }
 BESIDE = {"altaz_alpha_soft_threshold": ["tiles.altaz_nanize_threshold=0.6"]}

@@ -274,6 +274,11 @@ class TileSettings(_Stage):
         description="Clean-up: pixels of alpha up to this get no weight; not below altaz_alpha_soft_threshold.",
         json_schema_extra=_EXPERT,
     )
+    blend: Literal["mean", "pyramid"] = Field(
+        "mean",
+        description="How tiles are combined where they overlap: mean, weighted, or as stack.method says for tiles that "
+        "were given; pyramid, octave by octave, with no rejection between tiles.",
+    )
     two_pass: bool = Field(
         False,
         description="Correct the tiles' gains once more by the first mosaic, and coadd them again, unweighted.",
@@ -284,6 +289,12 @@ class TileSettings(_Stage):
         description="With two_pass: write twopass_delta_map.npy, the mean difference between tiles and first mosaic.",
         json_schema_extra=_EXPERT,
     )
+
+    @model_validator(mode="after")
+    def _one_way_to_combine(self) -> Self:
+        if self.two_pass and self.blend == "pyramid":
+            raise ValueError("two_pass makes the mosaic anew as a mean: it goes with blend = mean, not pyramid")
+        return self
 
     @model_validator(mode="after")
     def _thresholds_agree(self) -> Self:

@@ -14,7 +14,7 @@ from zemosaic.model.box import Box
 from zemosaic.stages.tile_photometry import TilePhotometryInfo, erode
 from zemosaic.stages.tile_regression import Relation, regress
 
-__all__ = ["OverlapGraph", "TileOverlap", "build_tile_overlap_graph"]
+__all__ = ["OverlapGraph", "TileOverlap", "build_tile_overlap_graph", "overlapping_boxes"]
 
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -135,7 +135,7 @@ def build_tile_overlap_graph(tiles: Sequence[TilePhotometryInfo]) -> OverlapGrap
     """
     edges: list[TileOverlap] = []
     n_dropped = 0
-    for i, j in _overlapping(tiles):
+    for i, j in overlapping_boxes([tile.bbox for tile in tiles]):
         edge = _compare(tiles, i, j)
         if edge is None:
             n_dropped += 1
@@ -149,9 +149,8 @@ def build_tile_overlap_graph(tiles: Sequence[TilePhotometryInfo]) -> OverlapGrap
     return OverlapGraph(tuple(tile.tile_id for tile in tiles), tuple(edges), n_dropped)
 
 
-def _overlapping(tiles: Sequence[TilePhotometryInfo]) -> Iterator[tuple[int, int]]:
-    """Pairs (i < j) of tiles whose boxes overlap, in order, found in the cells of a coarse grid."""
-    boxes = [tile.bbox for tile in tiles]
+def overlapping_boxes(boxes: Sequence[Box]) -> Iterator[tuple[int, int]]:
+    """Pairs (i < j) of boxes that overlap, in order, found in the cells of a coarse grid."""
     size = max(int(np.median([max(box.shape) for box in boxes])), 1) if boxes else 1
     cells: dict[tuple[int, int], list[int]] = {}
     for j, box in enumerate(boxes):

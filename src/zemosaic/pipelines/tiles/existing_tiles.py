@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from zemosaic.io.solution import read_solution
 from zemosaic.model.frame import Frame
 from zemosaic.model.photometry import PhotoScale
 from zemosaic.model.sky import SkyGrid
-from zemosaic.pipelines.context import Run, output_folder
+from zemosaic.pipelines.context import WORK_FOLDER, Run, output_folder
 from zemosaic.pipelines.correcting import Corrections, correct_frames, given_corrections
 from zemosaic.pipelines.frames.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
 from zemosaic.pipelines.mosaics import MadeMosaics, grid_facts, plan_sky, write_mosaics, write_tables
@@ -29,6 +30,7 @@ from zemosaic.pipelines.reference import read_reference
 from zemosaic.pipelines.report import write_report, write_settings
 from zemosaic.pipelines.resume import forget_the_old
 from zemosaic.pipelines.tasks import PatchInput
+from zemosaic.pipelines.tiles.blended import blend_tiles
 from zemosaic.pipelines.tiles.depth import write_depth
 from zemosaic.pipelines.tiles.two_pass import second_pass
 from zemosaic.settings import Settings
@@ -125,7 +127,17 @@ def mosaic_of_tiles(
         if settings.tiles.two_pass:
             second_pass(file, inputs, grid, source, out, settings, run)
 
-    return write_mosaics(split_by_filter(placed, run), correct, grid, source, out, settings, run, finish), grid
+    def blend(
+        group: Sequence[PlacedFrame],
+        inputs: Sequence[PatchInput],
+        fwhm_px: float,
+        file: MosaicFile,
+        names: Sequence[str],
+    ) -> dict[str, Any]:
+        return blend_tiles(inputs, grid, settings, source, file, names, out / WORK_FOLDER / "warped", run)
+
+    stack = blend if settings.tiles.blend == "pyramid" else None
+    return write_mosaics(split_by_filter(placed, run), correct, grid, source, out, settings, run, finish, stack), grid
 
 
 def _without_absurd(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFrame]:

@@ -179,7 +179,7 @@ def _make_tile(
     fwhm_px = stellar_width_px(members, own)
     altaz = _is_altaz(group, members, settings)
     content = [replace(item, frame=frame_identity(item.frame)) for item in inputs]
-    cleaning = settings.tiles.model_dump(exclude={"group", "cleanup", "two_pass", "two_pass_debug_delta_map"})
+    cleaning = settings.tiles.model_dump(exclude={"group", "cleanup", "blend", "two_pass", "two_pass_debug_delta_map"})
     key = make_key("tile", content, own, fwhm_px, settings.warp, settings.stack, cleaning, altaz, source)
     key = key.rpartition("/")[2]
     if not run.options.fresh and tile_key(path) == key:
