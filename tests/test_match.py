@@ -13,7 +13,7 @@ from zemosaic.settings import MatchSettings
 from zemosaic.stages.match import match
 from zemosaic.stages.match_background import BackgroundSystem
 from zemosaic.stages.match_reference import ReferenceSky
-from zemosaic.stages.seams import measure_seams
+from zemosaic.stages.seams import _Squares, measure_seams
 from zemosaic.stages.sky_nodes import make_block_table
 
 SETTINGS = MatchSettings(response_order=0)
@@ -229,6 +229,32 @@ def test_a_seam_names_the_image_that_stands_out(survey, solution):
     assert np.all(figure.image != figure.other)
     # Three images of one weight: the step is a third of the difference.
     assert figure.quantile(1) == pytest.approx(100 / 3, rel=0.05)
+
+
+def plain_border_cells(table, channel, sky, scales, noise, n_cells=8):
+    """The figure as its definition reads, image by image and cell by cell."""
+    squares = _Squares(table, channel, sky, scales, noise)
+    for i in range(table.n_images):
+        other, u, v, step = squares.of_border(i)
+        sides = [(u > np.abs(v), v), (-u > np.abs(v), v), (v >= np.abs(u), u), (-v >= np.abs(u), u)]
+        for on_side, along in sides:
+            for k in range(n_cells):
+                inside = on_side & (np.clip((along + 1) / 2 * n_cells // 1, 0, n_cells - 1) == k)
+                if inside.sum() < 3:
+                    continue
+                middle = np.median(step[inside])
+                spread = 1.4826 * np.median(np.abs(step[inside] - middle))
+                against = np.argmax(np.bincount(other[inside]))
+                yield i, against, u[inside].mean(), v[inside].mean(), middle, 1.2533 * spread / inside.sum() ** 0.5
+
+
+def test_seams_are_medians_of_the_squares_of_each_border_cell(survey, solution):
+    table = make_block_table(survey.measurements, survey.wcs, survey.grid, solution.nodes.spacing_px)
+    arguments = table, 0, solution.sky[0], solution.scales, np.linspace(8, 12, 16)
+    figure = measure_seams(*arguments)
+    plain = np.array(sorted(plain_border_cells(*arguments)))
+    found = np.stack([figure.image, figure.other, figure.u, figure.v, figure.step, figure.error], axis=1)
+    np.testing.assert_allclose(np.array(sorted(found.tolist())), plain, rtol=1e-12, atol=1e-12)
 
 
 def test_the_solve_equals_dense_least_squares():

@@ -7,7 +7,7 @@ it costs no look at pixels; stars and whatever else blocks leave out do not ente
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,9 +87,10 @@ def measure_seams(
     structure `sky` does not follow enters as scatter, not as a step.
     """
     squares = _Squares(table, channel, sky, scales, noise)
-    rows = [row for i in range(table.n_images) for row in _border_cells(i, *squares.of_border(i), n_cells)]
-    columns = np.array(rows).reshape(-1, 6).T
-    return SeamFigure(columns[0].astype(np.int64), columns[1].astype(np.int64), *columns[2:])
+    borders = [squares.of_border(i) for i in range(table.n_images)]
+    image = np.repeat(np.arange(table.n_images), [len(border[0]) for border in borders])
+    other, u, v, step = (np.concatenate(column) for column in zip(*borders, strict=True))
+    return _border_cells(image, other, u, v, step, n_cells)
 
 
 class _Squares:
@@ -151,16 +152,38 @@ def _corrected(table: BlockTable, channel: int, scales: Sequence[PhotoScale], sk
     return out
 
 
-def _border_cells(i: int, other: Ints, u: F8, v: F8, step: F8, n_cells: int) -> Iterator[tuple[float, ...]]:
-    """Medians over the squares of each cell of each border: image, other, u, v, step, error."""
+def _border_cells(image: Ints, other: Ints, u: F8, v: F8, step: F8, n_cells: int) -> SeamFigure:
+    """Medians over the squares of each cell of each image's border, all images at once."""
     flat = np.abs(u) > np.abs(v)
     side = np.where(flat, np.where(u > 0, 0, 1), np.where(v > 0, 2, 3))
     slot = side * n_cells + np.clip(((np.where(flat, v, u) + 1) / 2 * n_cells).astype(np.int64), 0, n_cells - 1)
-    for k in np.unique(slot):
-        inside = np.flatnonzero(slot == k)
-        if len(inside) < _LEAST_SQUARES:
-            continue
-        middle = float(np.median(step[inside]))
-        spread = 1.4826 * float(np.median(np.abs(step[inside] - middle)))
-        against = int(np.argmax(np.bincount(other[inside])))
-        yield i, against, u[inside].mean(), v[inside].mean(), middle, 1.2533 * spread / len(inside) ** 0.5
+    slot += image * 4 * n_cells
+    enough = np.bincount(slot)[slot] >= _LEAST_SQUARES
+    cells, cell, count = np.unique(slot[enough], return_inverse=True, return_counts=True)
+    if len(cells) == 0:
+        nothing, none = np.zeros(0), np.zeros(0, np.int64)
+        return SeamFigure(none, none, nothing, nothing, nothing, nothing)
+    other, step = other[enough], step[enough]
+    middle = _medians(step, cell, count)
+    spread = 1.4826 * _medians(np.abs(step - middle[cell]), cell, count)
+    mean_u, mean_v = (np.bincount(cell, q[enough]) / count for q in (u, v))
+    against = _most_frequent(other, cell, len(cells))
+    return SeamFigure(cells // (4 * n_cells), against, mean_u, mean_v, middle, 1.2533 * spread / np.sqrt(count))
+
+
+def _medians(values: F8, group: Ints, count: Ints) -> F8:
+    """Median of each group of `count` values, groups numbered from 0."""
+    ordered = values[np.lexsort((values, group))]
+    first = np.cumsum(count) - count
+    return np.asarray((ordered[first + (count - 1) // 2] + ordered[first + count // 2]) / 2)
+
+
+def _most_frequent(values: Ints, group: Ints, n_groups: int) -> Ints:
+    """The value that each group holds most often, the smallest of several such."""
+    size = int(values.max()) + 1
+    pairs, count = np.unique(group * size + values, return_counts=True)
+    out = np.empty(n_groups, np.int64)
+    # Of several entries for a group the last one stays: the most frequent, the smallest first among equals.
+    order = np.lexsort((-pairs, count))
+    out[pairs[order] // size] = pairs[order] % size
+    return out
