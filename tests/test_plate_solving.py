@@ -228,7 +228,7 @@ def test_frames_are_registered_to_each_other(capfd: Capture, unknown_field: Path
     assert "register   4 frames of 4 to each other" in ran.err
     header = fits.getheader(tmp_path / "out/mosaic.fits")
     assert header["NCOMBINE"] == 4
-    assert "registered by stars; the WCS is a plane of the frames' own" in str(header["HISTORY"])
+    assert "registered to each other; the WCS is a plane of the frames' own" in str(header["HISTORY"])
     # Each frame's centre, seen from the first one's.
     rows = Table.read(tmp_path / "out/frames.ecsv")
     rows.sort("name")

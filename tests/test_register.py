@@ -1,27 +1,23 @@
-"""Shifts by phase correlation, exact footprints, coverage counted frame by frame."""
+"""Shifts by phase correlation, and frames laid on each other by them."""
 
 from __future__ import annotations
 
 import logging
-import tracemalloc
-from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from astropy.io import fits
+from astropy.table import Table
 from scipy.ndimage import gaussian_filter
 from scipy.ndimage import shift as spline_shift
 
+from mosaic_cases import noise, run_cli
 from zemosaic.model.box import Box
-from zemosaic.stages.register import (
-    FftShift,
-    count_coverage,
-    find_shift,
-    reduce_footprint,
-    shift_overlap,
-    valid_pixels,
-)
+from zemosaic.stages.register import FftShift, find_shift, shift_overlap
 
+Capture = pytest.CaptureFixture[str]
 LOG = "zemosaic.stages.register"
 SHAPE = 200, 256
 
@@ -85,84 +81,56 @@ def test_a_shift_of_five_columns_leaves_out_five(caplog: pytest.LogCaptureFixtur
     assert shift_overlap(SHAPE, FftShift(300.0, 0.0, 20, -50)).is_empty
 
 
-def missing() -> npt.NDArray[np.bool_]:
-    flags = np.zeros(SHAPE, bool)
-    flags[:, :5] = True
-    return flags
+def test_hot_pixels_do_not_hold_an_image_where_it_was() -> None:
+    sky, rng = starry(), np.random.default_rng(3)
+    reference, image = sky[50:250, 70:326] + 0.0, sky[59:259, 59:315] + 0.0
+    hot = rng.integers(0, 200, 50), rng.integers(0, 256, 50)
+    for plane in (reference, image):
+        plane += rng.normal(0, 20, SHAPE)
+        plane[hot] += 8000
+    found = find_shift(reference, image)
+    assert (found.dy, found.dx) == pytest.approx((9, -11), abs=0.2)
+    assert found.log10_chance < -8
 
 
-@pytest.mark.parametrize(
-    ("footprint", "image_shape"),
-    [
-        (missing(), SHAPE),
-        (missing(), (*SHAPE, 3)),
-        (missing(), (3, *SHAPE)),
-        (missing().astype(np.float32) * 0.5, SHAPE),
-        (np.repeat(missing()[..., None], 3, axis=2), (*SHAPE, 3)),
-        (np.repeat(missing()[None], 3, axis=0), (3, *SHAPE)),
-        (np.stack([missing(), missing() & False, missing() & False], axis=2), (*SHAPE, 3)),
-        (np.stack([missing(), missing() & False, missing() & False]).astype(float), (3, *SHAPE)),
-    ],
-)
-def test_a_footprint_of_any_form(footprint: npt.NDArray[np.generic], image_shape: tuple[int, ...]) -> None:
-    found = reduce_footprint(footprint, image_shape)
-    assert found is not None
-    assert np.array_equal(found, ~missing())
-    other = reduce_footprint(~missing(), image_shape, marks_missing=False)
-    assert np.array_equal(found, other)
+# --- through the pipeline ---------------------------------------------------------------------------------------------
+
+DRIFTS = [(0, 0), (7, -12), (-9, 5), (16, 20)]
 
 
-@pytest.mark.parametrize(
-    ("footprint", "image_shape"),
-    [
-        (None, SHAPE),
-        (missing()[:-1], SHAPE),
-        (np.zeros((3, 3, 3), bool), (3, 3, 3)),  # channels first or last?
-        (np.zeros((2, *SHAPE, 3), bool), (*SHAPE, 3)),
-    ],
-)
-def test_an_ambiguous_footprint_is_none(
-    caplog: pytest.LogCaptureFixture, footprint: npt.NDArray[np.bool_] | None, image_shape: tuple[int, ...]
-) -> None:
-    caplog.set_level(logging.INFO, LOG)
-    assert reduce_footprint(footprint, image_shape) is None
-    assert "MT_COVERAGE_IGNORED" in caplog.text
+def write_nebula(folder: Path, name: str, drift: tuple[int, int], minute: int, *, stars: int = 2) -> Path:
+    """A frame of a mottled nebula with too few stars for any pattern, and no WCS."""
+    rng = np.random.default_rng(7)
+    sky = gaussian_filter(rng.normal(0, 1, (300, 340)), 3) * 500
+    spots = np.zeros_like(sky)
+    spots[rng.integers(60, 240, stars), rng.integers(60, 280, stars)] = 40000.0
+    sky += gaussian_filter(spots, 1.5)
+    y, x = 40 + drift[0], 40 + drift[1]
+    image = sky[y : y + 220, x : x + 260] + noise((220, 260), minute, 10.0, 1000.0)
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    fits.writeto(path, image.astype(np.float32), fits.Header({"DATE-OBS": f"2026-01-01T00:{minute:02d}:00"}))
+    return path
 
 
-def test_coverage_is_a_sum_over_frames_with_all_channels() -> None:
-    images = [np.ones((*SHAPE, 3)) for _ in range(4)]
-    images[1][:, :7, 2] = np.nan
-    images[2][190:] = np.inf
-    count = count_coverage((valid_pixels(image) for image in images), SHAPE)
-    assert count is not None
-    wanted = np.full(SHAPE, 4)
-    wanted[:, :7] -= 1
-    wanted[190:] -= 1
-    assert np.array_equal(count, wanted)
-    assert count.dtype == np.int32
-
-
-def test_coverage_holds_one_footprint_at_a_time() -> None:
-    """100 footprints of 1000 x 1000 would be 100 MB at once."""
-
-    def footprints() -> Iterator[npt.NDArray[np.bool_]]:
-        for k in range(100):
-            flags = np.ones((1000, 1000), bool)
-            flags[:, :k] = False
-            yield flags
-
-    tracemalloc.start()
-    count = count_coverage(footprints(), (1000, 1000))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert count is not None
-    assert count[0, 0] == 1
-    assert count[0, 999] == 100
-    assert peak < 16e6
-
-
-@pytest.mark.parametrize("bad", [None, np.ones((3, 3), bool), np.zeros(SHAPE, bool)])
-def test_no_coverage_is_said(caplog: pytest.LogCaptureFixture, bad: npt.NDArray[np.bool_] | None) -> None:
-    caplog.set_level(logging.INFO, LOG)
-    assert count_coverage([bad], SHAPE) is None
-    assert "MT_COVERAGE_IGNORED" in caplog.text
+def test_frames_without_star_patterns_are_laid_on_each_other_by_pixels(capfd: Capture, tmp_path: Path) -> None:
+    for k, drift in enumerate(DRIFTS):
+        write_nebula(tmp_path / "set", f"n{k}.fits", drift, k)
+    blank = noise((220, 260), 50, 10.0, 1000.0).astype(np.float32)
+    fits.writeto(tmp_path / "set/blank.fits", blank, fits.Header({"DATE-OBS": "2026-01-01T00:09:00"}))
+    out = tmp_path / "out"
+    ran = run_cli(capfd, "coadd", tmp_path / "set", "-o", out, "--register-only", "--set", "stack.method=mean")
+    assert ran.code == 0, ran.err
+    assert "4 frames of 5 to each other, 4 of them by their pixels" in ran.err
+    assert "n1.fits is laid on n2.fits by its pixels: dy 16.0" in ran.err
+    assert "blank.fits: not registered" in ran.err
+    assert "no shift lays its pixels on theirs" in ran.err
+    table = Table.read(out / "frames.ecsv")
+    table = table[[name.startswith("n") for name in table["name"]]]
+    table.sort("name")
+    assert list(table["place"]) == ["registered by pixels"] * 4
+    # One arcsecond a pixel, x to the west, y to the north.
+    found = np.stack([table["dec_deg"], -((table["ra_deg"] + 180) % 360 - 180)], axis=1) * 3600
+    assert np.abs(found - found[0] - np.array(DRIFTS)).max() < 0.3
+    with fits.open(out / "mosaic.fits") as hdus:
+        assert hdus["COV"].data.max() == 4

@@ -28,7 +28,7 @@ PLANES = {"all": ("DATA", "WHT", "VAR", "COV", "REJ", "EXPT"), "weight": ("DATA"
 PLACES = {
     "auto": "header WCS checked against the stars, else solved; refined together",
     "header": "as the headers say",
-    "register": "registered by stars; the WCS is a plane of the frames' own",
+    "register": "registered to each other; the WCS is a plane of the frames' own",
 }
 _DTYPES: dict[str, Literal["i2"]] = {"COV": "i2", "REJ": "i2"}
 STRIP_PX = 500_000

@@ -1,4 +1,4 @@
-"""Frames of a group laid on each other by their pixels alone, and the footprints that are left (SPEC R-40).
+"""Frames laid on each other by their pixels alone, and the overlap that is left (SPEC R-40).
 
 Where stars can be matched, `solve_ties.register_frames` does better; a shift found here says how much to believe it.
 """
@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import median_filter, rank_filter, uniform_filter
 from scipy.special import log_ndtr
 
 from zemosaic.model.box import Box
 
-__all__ = ["FftShift", "count_coverage", "find_shift", "reduce_footprint", "shift_overlap", "valid_pixels"]
+__all__ = ["FftShift", "find_shift", "shift_overlap"]
 
 F8 = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 AnyArray = npt.NDArray[Any]
 
 BACKGROUND_PX = 33
 """Structure larger than this, gradients above all, does not align frames."""
+
+LONELY = 4.0
+"""A pixel this many times farther from the background than any neighbour is the sensor's, not the sky's."""
 
 _log = logging.getLogger(__name__)
 
@@ -92,12 +93,16 @@ def find_shift(reference: AnyArray, image: AnyArray) -> FftShift:
 
 
 def _prepared(image: AnyArray) -> F8:
-    """Without background and gaps."""
+    """Without background, gaps, and hot pixels, which stay where they are when the sky moves."""
     plane = np.asarray(image, float)
     finite = np.isfinite(plane)
     if not finite.any():
         raise ValueError(f"an image of {plane.shape} pixels has none that is finite")
     filled = np.where(finite, plane, np.median(plane[finite]))
+    size = np.abs(filled - uniform_filter(filled, BACKGROUND_PX, mode="nearest"))
+    lonely = size > np.maximum(LONELY * rank_filter(size, -2, 3, mode="mirror"), 7 * np.median(size))
+    # Before the background is taken: each would leave its mean as a square in it.
+    filled[lonely] = median_filter(filled, 3, mode="mirror")[lonely]
     return np.where(finite, filled - uniform_filter(filled, BACKGROUND_PX, mode="nearest"), 0.0)
 
 
@@ -132,80 +137,3 @@ def shift_overlap(shape: tuple[int, int], shift: FftShift) -> Box:
         shift.dy, shift.dx, box, box.n_pixels / (height * width), shift.log10_chance,
     )  # fmt: skip
     return box
-
-
-def reduce_footprint(
-    footprint: AnyArray | None, image_shape: tuple[int, ...], *, marks_missing: bool = True
-) -> Mask | None:
-    """A footprint of whatever form as one plane, true where there are data.
-
-    Parameters
-    ----------
-    footprint : ndarray, optional
-        Bool, or numbers of which those above 0 are true; shape (h, w), (h, w, c) or (c, h, w).
-    image_shape : tuple of int
-        Of the registered image, ``(h, w)``, ``(h, w, c)`` or ``(c, h, w)``: tells the axis of the channels.
-    marks_missing : bool
-        Whether true marks what has *no* data, as in astroalign.
-
-    Returns
-    -------
-    ndarray of bool, shape (h, w), or None
-        A pixel has data when all of its channels have. None, with a line in the log, for no footprint or one that fits
-        the image in no way or in two.
-    """
-    if footprint is None:
-        _log.info("MT_COVERAGE_IGNORED: no footprint came with the registered image")
-        return None
-    flags = footprint if footprint.dtype == bool else footprint > 0
-    valid = ~flags if marks_missing else flags
-    if len(image_shape) == 2:
-        planes = {tuple(image_shape)}
-    else:
-        planes = {
-            shape for shape, n in ((image_shape[:2], image_shape[2]), (image_shape[1:], image_shape[0])) if n <= 4
-        }
-    if valid.ndim == 2 and valid.shape in planes:
-        return np.asarray(valid)
-    axes = [axis for axis in (0, 2) if valid.ndim == 3 and _without(valid.shape, axis) in planes]
-    if len(axes) != 1 or len(planes) != 1:
-        _log.info("MT_COVERAGE_IGNORED: footprint of shape %s for an image of %s", footprint.shape, image_shape)
-        return None
-    return np.asarray(valid.all(axis=axes[0]))
-
-
-def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    return shape[:axis] + shape[axis + 1 :]
-
-
-def valid_pixels(image: AnyArray) -> Mask:
-    """Where all channels of an image ``(h, w)`` or ``(h, w, c)`` are finite."""
-    finite = np.isfinite(image)
-    return np.asarray(finite.all(axis=-1) if image.ndim == 3 else finite)
-
-
-def count_coverage(footprints: Iterable[Mask | None], shape: tuple[int, int]) -> npt.NDArray[np.int32] | None:
-    """How many frames reach each pixel, added up frame by frame: no more than one footprint is held.
-
-    Parameters
-    ----------
-    footprints : iterable of ndarray of bool
-        From `reduce_footprint` or `valid_pixels`.
-    shape : (height, width)
-
-    Returns
-    -------
-    ndarray, int32, or None
-        None, with a line in the log, where a footprint is missing or has another shape, or nothing is covered.
-    """
-    count = np.zeros(shape, np.int32)
-    for number, footprint in enumerate(footprints):
-        if footprint is None or footprint.shape != shape:
-            found = None if footprint is None else footprint.shape
-            _log.info("MT_COVERAGE_IGNORED: footprint %d is %s, the tile %s", number, found, shape)
-            return None
-        count += footprint
-    if not count.any():
-        _log.info("MT_COVERAGE_IGNORED: no pixel of %s is covered", shape)
-        return None
-    return count

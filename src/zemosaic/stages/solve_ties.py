@@ -20,7 +20,7 @@ from zemosaic.settings import SolveSettings
 from zemosaic.stages.sky_stars import group_on_sky
 from zemosaic.stages.solve import Equinox, Solution, offsets_from, read_hint, solve_field
 
-__all__ = ["ObservedCatalogue", "register_frames", "session_reading", "tie_frames"]
+__all__ = ["ObservedCatalogue", "plate_of_reference", "register_frames", "session_reading", "tie_frames"]
 
 Array = npt.NDArray[np.float64]
 
@@ -245,10 +245,16 @@ def register_frames(fields: Sequence[StarField], settings: SolveSettings) -> lis
         return [None] * len(fields)
     reference = max(range(len(fields)), key=lambda k: len(fields[k].xy))
     height, width = fields[reference].shape
-    plate = TanSip(0.0, 0.0, ((width - 1) / 2, (height - 1) / 2), np.diag([-1.0, 1.0]) / 3600)
+    plate = plate_of_reference(fields[reference].shape)
     nothing = np.zeros(0)
     start: list[Solution | None] = [None] * len(fields)
     start[reference] = Solution(plate, nothing.astype(np.intp), nothing, nothing, 0.0, 0.0, None, {})
     bare = [StarField(field.xy, field.flux, field.shape, None, None, field.camera) for field in fields]
     wide = settings.model_copy(update={"radius_deg": float(np.hypot(height, width)) / 3600})
     return [None if solution is None else solution.plate for solution in tie_frames(bare, start, wide)]
+
+
+def plate_of_reference(shape: tuple[int, int]) -> TanSip:
+    """The plate of the frame that others are registered to: RA 0, Dec 0 in its middle, one arcsecond a pixel."""
+    height, width = shape
+    return TanSip(0.0, 0.0, ((width - 1) / 2, (height - 1) / 2), np.diag([-1.0, 1.0]) / 3600)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,23 +117,28 @@ def measure_and_place(
     known = watch.maps()
     if not sky_only:
         measured = grade_measured(measured, settings, run)
-    placed = place_frames(measured, settings, run, by_stars=not sky_only)
-    noise = {item.frame.id: item.measured for item in placed}
-    return placed, CleanSource(reader, noise, settings.input.defect_sigma, known)
+    noise = {item.frame.id: item.measured for item in measured}
+    source = CleanSource(reader, noise, settings.input.defect_sigma, known)
+    return place_frames(measured, source, settings, run, by_stars=not sky_only), source
 
 
-def _finder(method: str) -> Callable[[Sequence[MeasuredFrame], Settings, Run], list[Place | None]]:
-    """What finds places by a method of ``solve.method``."""
+def _find_places(
+    method: str, frames: Sequence[MeasuredFrame], source: ImageSource, settings: Settings, run: Run
+) -> list[Place | None]:
+    """Places by a method of ``solve.method``; imports here, so that runs that solve nothing do not wait for them."""
     if method == "header":
-        return trust_headers
-    # Here, so that runs that solve nothing do not wait for what solves.
-    from zemosaic.pipelines.frames.solving import register_by_stars, solve_frames
+        return trust_headers(frames, settings, run)
+    if method == "register":
+        from zemosaic.pipelines.frames.registering import register_to_each_other
 
-    return {"auto": solve_frames, "register": register_by_stars}[method]
+        return register_to_each_other(frames, source, settings, run)
+    from zemosaic.pipelines.frames.solving import solve_frames
+
+    return solve_frames(frames, settings, run)
 
 
 def place_frames(
-    frames: Sequence[MeasuredFrame], settings: Settings, run: Run, *, by_stars: bool = True
+    frames: Sequence[MeasuredFrame], source: ImageSource, settings: Settings, run: Run, *, by_stars: bool = True
 ) -> list[PlacedFrame]:
     """Give every frame its WCS; frames that cannot be placed, or lie far from all others, are left out.
 
@@ -142,9 +147,8 @@ def place_frames(
     NothingToDo
         When no frame is left.
     """
-    find = _finder(settings.solve.method if by_stars else "header")
     n_before = len(run.left_out)
-    found = find(frames, settings, run)
+    found = _find_places(settings.solve.method if by_stars else "header", frames, source, settings, run)
     placed = [PlacedFrame(m.frame, m.measured, w) for m, w in zip(frames, found, strict=True) if w is not None]
     if not placed:
         ((reason, n_frames),) = Counter(item.reason for item in run.left_out[n_before:]).most_common(1)

@@ -29,7 +29,8 @@ class Place:
     wcs : CelestialWcs
         The same.
     how : str
-        "header" (kept), "header, unchecked", "solved", "tied" (to solved frames) or "registered" (to each other).
+        "header" (kept), "header, unchecked", "solved", "tied" (to solved frames), "registered" (to each other, by
+        stars) or "registered by pixels".
     n_stars : int
         Stars that hold the frame: shared with other frames or the catalogue; 0 where none was asked.
     rms_px : float

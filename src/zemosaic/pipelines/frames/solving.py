@@ -26,9 +26,9 @@ from zemosaic.settings import Settings, SolveSettings
 from zemosaic.stages.refine import Refined, refine
 from zemosaic.stages.solve import Solution, solve_field
 from zemosaic.stages.solve_check import check_wcs, hint_from_wcs
-from zemosaic.stages.solve_ties import register_frames, session_reading, tie_frames
+from zemosaic.stages.solve_ties import session_reading, tie_frames
 
-__all__ = ["register_by_stars", "solve_frames"]
+__all__ = ["describe_coincidence", "refined_place", "solve_frames", "star_field"]
 
 
 _KEEP = {"right", "unknown"}
@@ -55,42 +55,14 @@ class _Candidate:
         return self.wcs if self.verdict in _KEEP else None
 
 
-def register_by_stars(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[Place | None]:
-    """Places on a plane of their own: frames registered to each other by the stars they share, and refined together.
-
-    The plane is none of the sky's: about RA 0, Dec 0, with one arcsecond a pixel of the frame with the most stars.
-    """
-    run.clock.start("register", len(frames))
-    fields = [_star_field(item.frame, item.measured, None) for item in frames]
-    plates = register_frames(fields, settings.solve)
-    found = {k: plate for k, plate in enumerate(plates) if plate is not None}
-    for item, plate in zip(frames, plates, strict=True):
-        if plate is None:
-            n_stars = len(item.measured.stars)
-            run.leave_out(
-                item.frame, f"not registered: the other frames do not show the pattern of its {n_stars} stars"
-            )
-    places: list[Place | None] = [None] * len(frames)
-    summary = ""
-    if found:
-        # Without a catalogue a distortion cannot be told from a bend of the common plane.
-        linear = settings.refine.model_copy(update={"distortion_order": 1})
-        refined = refine([fields[k] for k in found], list(found.values()), None, linear)
-        summary = _coincidence(refined)
-        for row, k in enumerate(found):
-            places[k] = _solved(frames[k].frame, refined, row, "registered")
-    run.clock.end("register", f"{len(found)} frames of {len(frames)} to each other{summary}")
-    return places
-
-
-def _solved(frame: Frame, refined: Refined, row: int, how: str) -> Place:
+def refined_place(frame: Frame, refined: Refined, row: int, how: str) -> Place:
     """The place of a plate that was refined."""
     header = refined.plates[row].header(frame.shape)
     wcs = CelestialWcs.from_header(header, frame.shape)
     return Place(header, wcs, how, int(refined.n_ties[row]), float(refined.rms_px[row]))
 
 
-def _coincidence(refined: Refined) -> str:
+def describe_coincidence(refined: Refined) -> str:
     """How well stars coincide, for a summary line."""
     if not np.isfinite(refined.rms_px).any():
         return ""
@@ -137,7 +109,7 @@ def _tell_readings(candidates: Sequence[_Candidate], run: Run) -> None:
         run.notice("header positions read as " + ", ".join(f"{name} ({n} frames)" for name, n in readings.items()))
 
 
-def _star_field(frame: Frame, found: Measurements, hint: PointingHint | None) -> StarField:
+def star_field(frame: Frame, found: Measurements, hint: PointingHint | None) -> StarField:
     """A frame's brightest stars."""
     stars = found.stars
     total = stars.flux.sum(axis=0).astype(float)
@@ -148,7 +120,7 @@ def _star_field(frame: Frame, found: Measurements, hint: PointingHint | None) ->
 
 def _check_header(frame: Frame, found: Measurements, catalogue: Catalogue) -> _Candidate:
     """What the stars say of a frame's header WCS, if it has one."""
-    field = _star_field(frame, found, frame.hint)
+    field = star_field(frame, found, frame.hint)
     try:
         wcs = frame_wcs(frame)
     except FrameRejected as problem:
@@ -273,5 +245,5 @@ def _refine(
         (Refined, TanSip),
     )
     for row, (k, c, _) in enumerate(solved):
-        places[k] = _solved(c.frame, refined, row, c.how)
-    return places, _coincidence(refined)
+        places[k] = refined_place(c.frame, refined, row, c.how)
+    return places, describe_coincidence(refined)
