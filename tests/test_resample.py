@@ -60,7 +60,7 @@ def reference_pixel(image, weight, x, y, kernel, clamp):
     if abs(lost - MAX_LOST * size) < 1e-5 * size:
         return "either"
     if lost > MAX_LOST * size:
-        return None
+        return reference_pixel(image, weight, x, y, "bilinear", clamp) if kernel in LANCZOS else None
     total /= kept if lost > 0 else 1.0
     near = [(iy + b, ix + a, (fy if b else 1 - fy) * (fx if a else 1 - fx)) for b in (0, 1) for a in (0, 1)]
     m = sum(share * (pixel(weight, j, i) or 0) for j, i, share in near)

@@ -2,7 +2,8 @@
 
 The value of an output pixel is the kernel's sum over frame pixels about the position of its centre. Pixels of
 weight 0, and all outside the window, are holes: what lies under them is never used. Where a kernel loses a small
-part of its taps to holes the rest is renormalised, where it loses more the result has weight 0.
+part of its taps to holes the rest is renormalised. Where Lanczos loses more, the four nearest pixels decide: bilinear
+between them, and weight 0 where one that counts is a hole. So an image reaches to its outermost pixels with any kernel.
 """
 
 from __future__ import annotations
@@ -235,17 +236,23 @@ def _nearest_row(data, weight, around, whole, fraction, begin, end, samples):  #
 def _bilinear_row(data, weight, around, whole, fraction, begin, end, samples):  # type: ignore[no-untyped-def]
     for i in range(begin, end):
         y, x, fy, fx = whole[0, i], whole[1, i], fraction[0, i], fraction[1, i]
-        if not around[i] & _HOLE:
+        if around[i] & _HOLE:
+            samples[i] = _bilinear_near_holes(data, weight, y, x, fx, fy)
+        else:
             samples[i] = _bilinear(data[y, x], data[y, x + 1], data[y + 1, x], data[y + 1, x + 1], fx, fy)
-            continue
-        lost = np.float32(0)
-        for b in range(2):
-            for a in range(2):
-                if _pixel(weight, weight, y + b, x + a) == 0:
-                    lost += (fx if a else np.float32(1) - fx) * (fy if b else np.float32(1) - fy)
-        a, b = _pixel(data, weight, y, x), _pixel(data, weight, y, x + 1)
-        c, d = _pixel(data, weight, y + 1, x), _pixel(data, weight, y + 1, x + 1)
-        samples[i] = _bilinear(a, b, c, d, fx, fy) / (np.float32(1) - lost) if lost <= MAX_LOST else np.nan
+
+
+@njit(nogil=True, cache=True)
+def _bilinear_near_holes(data, weight, y, x, fx, fy):  # type: ignore[no-untyped-def]
+    """Between the pixels at (y, x) to (y + 1, x + 1) of which some may be holes; NaN where too much is lost."""
+    lost = np.float32(0)
+    for b in range(2):
+        for a in range(2):
+            if _pixel(weight, weight, y + b, x + a) == 0:
+                lost += (fx if a else np.float32(1) - fx) * (fy if b else np.float32(1) - fy)
+    a, b = _pixel(data, weight, y, x), _pixel(data, weight, y, x + 1)
+    c, d = _pixel(data, weight, y + 1, x), _pixel(data, weight, y + 1, x + 1)
+    return _bilinear(a, b, c, d, fx, fy) / (np.float32(1) - lost) if lost <= MAX_LOST else np.float32(np.nan)
 
 
 @njit(nogil=True, cache=True)
@@ -279,7 +286,10 @@ def _lanczos_row(  # type: ignore[no-untyped-def]
         y, x = whole[0, i] - before, whole[1, i] - before
         kept = _copy_near(data, weight, y, x, table[y_row], table[x_row], n_taps, near)
         total = _dot(near, 0, WIDTH, taps, x_row * WIDTH, y_row * WIDTH, n_taps)
-        samples[i] = total / kept if kept > 0 else np.nan
+        if kept > 0:
+            samples[i] = total / kept
+        else:
+            samples[i] = _bilinear_near_holes(data, weight, whole[0, i], whole[1, i], fraction[1, i], fraction[0, i])
 
 
 @njit(nogil=True, cache=True)
