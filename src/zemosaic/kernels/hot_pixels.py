@@ -2,7 +2,7 @@
 
 Everything compares a pixel with the eight at distance 2 (of its own colour on any Bayer sensor) and asks the four
 at distance 1 (of other colours) whether they see the same. Beyond the array's edge pixels are mirrored about the
-edge pixel, which keeps their colour. A pixel's verdict needs `BORDER` pixels round it.
+edge pixel, which keeps their colour. Frames are looked at whole.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-__all__ = ["BORDER", "COLD", "HOT", "RESIDUAL_CLIP", "RESIDUAL_UNIT", "add_residuals", "find_defects", "mirror"]
+__all__ = ["COLD", "HOT", "RESIDUAL_CLIP", "RESIDUAL_UNIT", "add_residuals", "find_defects", "mirror"]
 
 HOT, COLD = 1, 2
 """Codes of a pixel that stands above or below its neighbours."""
-
-BORDER = 3
-"""Pixels needed round a pixel: one to a neighbour of another colour, two more to that one's own neighbours."""
 
 RESIDUAL_UNIT = 64
 """Steps to one sigma in the sums of `add_residuals`."""
@@ -139,7 +136,6 @@ def find_defects(
     image: Floats,
     weight: Floats,
     sigma: Floats,
-    origin: tuple[int, int],
     n_sigma: float,
     out: Bytes,
 ) -> None:
@@ -158,14 +154,11 @@ def find_defects(
     weight : ndarray, float32, shape (h, w)
         0 where there is no data; such pixels neither judge nor are judged.
     sigma : ndarray, float32, shape (2, 2)
-        Sky noise of a sample by the parity of its row and column *in the frame*.
-    origin : tuple of int
-        (y, x) of the first pixel in the frame.
+        Sky noise of a sample by the parity of its row and column.
     n_sigma : float
         Threshold, in the larger of `sigma` and half the range of the middle four of the eight neighbours.
     out : ndarray, uint8, shape (h, w)
-        Filled with 0, `HOT` or `COLD`. Right where `BORDER` pixels round a pixel are in the array, or end with
-        the sensor.
+        Filled with 0, `HOT` or `COLD`.
     """
     h, w = image.shape
     values = np.empty(8, np.float32)
@@ -174,16 +167,15 @@ def find_defects(
         out[y] = 0
         if w < 5 or h < 5:
             continue
-        _count_beyond(image, y, sigma[(y + origin[0]) & 1], origin[1], np.float32(n_sigma), above, below)
+        _count_beyond(image, y, sigma[y & 1], np.float32(n_sigma), above, below)
         for x in range(w):
             if (above[x] < 3 and below[x] < 3) or not weight[y, x] > 0:
                 continue
-            s = sigma[(y + origin[0]) & 1, (x + origin[1]) & 1]
-            out[y, x] = _judge(image, weight, y, x, s, np.float32(n_sigma), values)
+            out[y, x] = _judge(image, weight, y, x, sigma[y & 1, x & 1], np.float32(n_sigma), values)
 
 
 @njit(nogil=True, cache=True)
-def _count_beyond(image, y, sigma, origin_x, n_sigma, above, below):
+def _count_beyond(image, y, sigma, n_sigma, above, below):
     """How many of the eight neighbours each pixel of a row stands above or below by `n_sigma`.
 
     Plain loops over rows, which become vectors: all but a few pixels are settled here.
@@ -191,7 +183,7 @@ def _count_beyond(image, y, sigma, origin_x, n_sigma, above, below):
     h, w = image.shape
     limit = np.empty(w, np.float32)
     for x in range(w):
-        limit[x] = n_sigma * sigma[(x + origin_x) & 1]
+        limit[x] = n_sigma * sigma[x & 1]
     above[:], below[:] = 0, 0
     row = image[y]
     for k in range(8):

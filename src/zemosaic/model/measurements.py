@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -104,6 +104,8 @@ class Measurements:
         Medians over clean stars; NaN when the image has none.
     stars : Stars
     blocks : Blocks
+    defects : ndarray, shape (n,), int32
+        Hot and cold pixels of a raw frame as indices into its flat plane, ascending; none of other images.
     """
 
     shape: tuple[int, int]
@@ -114,6 +116,7 @@ class Measurements:
     ellipticity: float
     stars: Stars
     blocks: Blocks
+    defects: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
 
     @property
     def n_channels(self) -> int:

@@ -7,14 +7,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.hot_pixels import (
-    BORDER,
-    RESIDUAL_UNIT,
-    add_residuals,
-    find_defects,
-)
+from zemosaic.kernels.hot_pixels import RESIDUAL_UNIT, add_residuals, find_defects
+from zemosaic.model.box import Box
 
-__all__ = ["BORDER", "DefectCounter", "mask_defects"]
+__all__ = ["DefectCounter", "drop_pixels", "mask_defects"]
 
 F4 = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
@@ -31,29 +27,15 @@ _STAR_SHARE = 0.15
 """A mean excess whose four neighbours show this share of it is a star that never moved."""
 
 
-def mask_defects(
-    raw: F4,
-    weight: F4,
-    noise: F4,
-    *,
-    origin: tuple[int, int] = (0, 0),
-    known: npt.NDArray[np.bool_] | None = None,
-    n_sigma: float = N_SIGMA,
-) -> tuple[F4, Codes]:
-    """Give weight 0 to single hot and cold pixels of a window of a raw frame, and to known defects.
+def mask_defects(raw: F4, weight: F4, noise: F4, *, n_sigma: float = N_SIGMA) -> tuple[F4, Codes]:
+    """Give weight 0 to single hot and cold pixels of a raw frame.
 
     Parameters
     ----------
     raw, weight : ndarray, float32, shape (h, w)
-        A window of a raw plane, Bayer or mono. The verdict on a pixel is the same in any window that holds `BORDER`
-        pixels round it, or ends with the sensor.
+        A whole raw plane, Bayer or mono.
     noise : ndarray, float32, shape (2, 2)
-        Noise of a sample by the parity of its row and column in the frame (`zemosaic.stages.cfa.noise_by_phase` of
-        the whole frame).
-    origin : tuple of int
-        (y, x) of the window's first pixel in the frame.
-    known : ndarray, bool, shape (h, w), optional
-        Pixels known to be bad (`DefectCounter.defects`, a bad-pixel map); they judge no other.
+        Noise of a sample by the parity of its row and column (`zemosaic.stages.cfa.noise_by_phase`).
     n_sigma : float
         Threshold in sigma of the sky.
 
@@ -62,13 +44,33 @@ def mask_defects(
     weight : ndarray, float32, shape (h, w)
         A copy, 0 at defects. The data are not touched.
     codes : ndarray, uint8, shape (h, w)
-        1 hot, 2 cold, 0 for the rest (known defects included).
+        1 hot, 2 cold, 0 for the rest.
     """
-    weight = weight.copy() if known is None else np.where(known, np.float32(0), weight)
+    weight = weight.copy()
     codes = np.empty(raw.shape, np.uint8)
-    find_defects(raw, weight, noise, origin, n_sigma, codes)
+    find_defects(raw, weight, noise, n_sigma, codes)
     weight[codes > 0] = 0
     return weight, codes
+
+
+def drop_pixels(weight: F4, pixels: npt.NDArray[np.int32], box: Box, width: int) -> None:
+    """Give weight 0 to listed pixels of a frame in a window of it.
+
+    Parameters
+    ----------
+    weight : ndarray, float32, shape of the box
+        Changed.
+    pixels : ndarray, int32
+        Indices into the flat frame, ascending.
+    box : Box
+        Where the window lies in the frame.
+    width : int
+        Columns of the frame.
+    """
+    first, last = np.searchsorted(pixels, (box.y0 * width, box.y1 * width))
+    y, x = np.divmod(pixels[first:last], width)
+    inside = (x >= box.x0) & (x < box.x1)
+    weight[y[inside] - box.y0, x[inside] - box.x0] = 0
 
 
 class DefectCounter:

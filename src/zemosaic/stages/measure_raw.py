@@ -73,9 +73,10 @@ def measure_raw(
     FrameRejected
         When no pixel has weight, or all have one and the same value.
     """
-    clean = weight[0]
+    clean, defects = weight[0], np.zeros(0, np.int32)
     if defect_sigma > 0:
-        clean, _ = mask_defects(raw[0], weight[0], noise_by_phase(raw[0], weight[0]), n_sigma=defect_sigma)
+        clean, codes = mask_defects(raw[0], weight[0], noise_by_phase(raw[0], weight[0]), n_sigma=defect_sigma)
+        defects = np.flatnonzero(codes).astype(np.int32)
     level = math.inf if saturation_adu is None else saturation_adu
     data, super_weight = superpixels(raw[0], clean, pattern, level)
     half = settings.model_copy(update={"block_px": max(settings.block_px // 2, 8)})
@@ -101,6 +102,7 @@ def measure_raw(
             error=found.blocks.error / gain,
             size_px=2 * found.blocks.size_px,
         ),
+        defects=defects,
     )
 
 

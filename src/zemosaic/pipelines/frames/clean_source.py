@@ -8,13 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.errors import EnvironmentProblem, FrameRejected
-from zemosaic.kernels.hot_pixels import BORDER
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
-from zemosaic.stages.hot_pixels import mask_defects
-from zemosaic.stages.measure_raw import phase_noise
+from zemosaic.stages.hot_pixels import drop_pixels
 
 __all__ = ["CleanSource"]
 
@@ -24,16 +22,16 @@ F4 = npt.NDArray[np.float32]
 class CleanSource:
     """An `ImageSource` that gives hot and cold pixels of raw frames weight 0.
 
-    They are those that stand out in the frame itself, and those that its camera is known for.
+    They are those that stood out in the frame itself when it was measured, and those that its camera is known for.
 
     Parameters
     ----------
     source : ImageSource
-        The pixels as stored.
+        The pixels as stored; their arrays are changed.
     measured : mapping
-        FrameId -> Measurements: whose noise decides what stands out.
+        FrameId -> Measurements: whose defects are left out.
     defect_sigma : float
-        Threshold in sigma; 0 leaves all pixels.
+        Threshold they were found with.
     known : mapping
         Camera -> defects of its sensor, bool, shape of a frame.
     """
@@ -46,13 +44,13 @@ class CleanSource:
         known: Mapping[str, npt.NDArray[np.bool_]],
     ) -> None:
         self._source = source
-        self._measured = measured
         self._sigma = defect_sigma
-        self._known = known
+        self._defects = {frame_id: item.defects for frame_id, item in measured.items()}
+        self._known = {camera: np.flatnonzero(map_).astype(np.int32) for camera, map_ in known.items()}
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What decides which pixels get no weight, beside the frames and their noise."""
+        """What decides which pixels get no weight, beside the frames themselves."""
         return self._sigma, dict(sorted(self._known.items()))
 
     def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
@@ -63,16 +61,12 @@ class CleanSource:
         EnvironmentProblem
             When a frame that has been measured cannot be read any more.
         """
-        if frame.bayer is None or self._sigma == 0:
-            return self._read(frame, box)
-        wide = box.expand(BORDER).intersect(Box.of_shape(frame.shape))
-        data, weight = self._read(frame, wide)
-        noise = phase_noise(self._measured[frame.id].noise, frame.bayer)
-        defects = self._known.get(frame.camera)
-        known = None if defects is None else defects[wide.slices]
-        clean, _ = mask_defects(data[0], weight[0], noise, origin=(wide.y0, wide.x0), known=known, n_sigma=self._sigma)
-        inner = box.relative_to(wide).slices
-        return np.ascontiguousarray(data[:, *inner]), np.ascontiguousarray(clean[inner][None])
+        data, weight = self._read(frame, box)
+        if frame.bayer is not None:
+            for pixels in (self._defects[frame.id], self._known.get(frame.camera)):
+                if pixels is not None:
+                    drop_pixels(weight[0], pixels, box, frame.shape[1])
+        return data, weight
 
     def _read(self, frame: Frame, box: Box) -> tuple[F4, F4]:
         try:
