@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from simulated_measurements import Survey, tan_wcs, without_trend
+from zemosaic.engine.executor import ThreadExecutor
+from zemosaic.engine.values import digest_of
 from zemosaic.model.measurements import Blocks, Stars
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.match import match
@@ -207,6 +209,32 @@ def test_nebulosity_survives(survey, solution, wavelength_px):
         kept += np.sum(seen * (wave - wave.mean()))
         full += np.sum(wave * (wave - wave.mean()))
     assert kept / full == pytest.approx(1, abs=0.02)
+
+
+def two_colours(measured):
+    """The same image in two channels, the second with other values."""
+    stars, blocks = measured.stars, measured.blocks
+    twice = {name: np.concatenate([getattr(stars, name)] * 2) for name in ("flux", "flux_error", "flux_wide")}
+    mean = np.concatenate([blocks.mean, 1.5 * blocks.mean[:, ::-1]])
+    return replace(
+        measured,
+        sky=np.repeat(measured.sky, 2),
+        noise=np.repeat(measured.noise, 2),
+        stars=replace(stars, **twice),
+        blocks=replace(blocks, mean=mean.astype(np.float32), error=np.repeat(blocks.error, 2, axis=0)),
+    )
+
+
+def test_channels_solved_at_once_are_those_solved_in_turn():
+    survey = Survey(n_side=2)
+    measured = [two_colours(m) for m in survey.measurements]
+    arguments = measured, survey.wcs, survey.grid, SETTINGS
+    one, two = match(*arguments), match(*arguments, each=ThreadExecutor(2).map)
+    assert one.sky.shape[0] == 2
+    assert not np.array_equal(one.sky[0], one.sky[1], equal_nan=True)
+    assert digest_of(one.scales, one.sky, one.residual) == digest_of(two.scales, two.sky, two.residual)
+    for before, after in zip(one.seams_after, two.seams_after, strict=True):
+        np.testing.assert_array_equal(before.step, after.step)
 
 
 def test_seams_fall_to_the_noise(survey, solution):

@@ -27,6 +27,10 @@ class Executor(Protocol):
         """Yield ``(task, function(task))`` as tasks finish; the first error stops the rest and is raised."""
         ...
 
+    def map(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterable[R]:
+        """Results in the order of the tasks."""
+        ...
+
 
 class SerialExecutor:
     """One task after the other, in the calling thread."""
@@ -37,6 +41,10 @@ class SerialExecutor:
         """See `Executor.run`."""
         for task in tasks:
             yield task, function(task)
+
+    def map(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterable[R]:
+        """See `Executor.map`."""
+        return map(function, tasks)
 
 
 class ThreadExecutor:
@@ -68,6 +76,11 @@ class ThreadExecutor:
                 # After an error or a stop nothing new is begun; tasks under way notice the cancel token.
                 for future in running:
                     future.cancel()
+
+    def map(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterable[R]:
+        """See `Executor.map`."""
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="zemosaic") as pool:
+            return list(pool.map(function, tasks))
 
 
 def make_executor(workers: int) -> Executor:

@@ -129,6 +129,11 @@ class Run:
         fixed = resident_bytes() + self.cap_bytes // 8
         return make_executor(plan_workers(self.cap_bytes, self.executor.workers, fixed, task_bytes))
 
+    def executor_within(self, task_bytes: int) -> Executor:
+        """As `executor_for`, for tasks that are done in any case: where not even one fits, one after the other."""
+        free = self.cap_bytes - resident_bytes() - self.cap_bytes // 8
+        return make_executor(max(min(self.executor.workers, free // max(task_bytes, 1)), 1))
+
     def limit_workers(self, workers: int) -> None:
         """Use fewer workers from now on."""
         self.executor = make_executor(workers)

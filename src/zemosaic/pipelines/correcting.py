@@ -87,7 +87,7 @@ def correct_frames(
     if settings.match.method == "none":
         return header_corrections(frames)
     # Here, so that runs that match nothing do not wait for what matches.
-    from zemosaic.stages.match import MatchSolution, match
+    from zemosaic.stages.match import MatchSolution, channel_bytes, match
     from zemosaic.stages.seams import SeamFigure
     from zemosaic.stages.sky_nodes import SkyNodes
 
@@ -112,6 +112,7 @@ def correct_frames(
             gain_priors=priors,
             pixel_values=settings.input.pixel_values,
             reference=reference,
+            each=run.executor_within(channel_bytes(measured)).map,
         ),
         (MatchSolution, PhotoScale, SeamFigure, SkyNodes),
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +23,26 @@ from zemosaic.stages.seams import SeamFigure, measure_seams
 from zemosaic.stages.sky_nodes import BlockTable, SkyNodes, make_block_table
 from zemosaic.stages.star_ties import find_star_ties
 
-__all__ = ["MatchSolution", "match"]
+__all__ = ["MatchSolution", "channel_bytes", "match"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+T = TypeVar("T")
+
+
+class Each(Protocol):
+    """Something like `map`."""
+
+    def __call__(self, function: Callable[[int], T], items: Iterable[int], /) -> Iterable[T]:
+        """Results in the order of `items`."""
+        ...
+
+
+_IMAGE_BYTES, _BLOCK_BYTES = 200_000, 60
+"""Each image's coarse nodes with each other while the coarse matrix is made, and its cross block; each block's weights
+and residuals with their temporary copies."""
 
 _CROSS_BYTES = 300e6
 """Most memory for what couples images to sky nodes; more images than that get wider nodes."""
@@ -89,6 +105,7 @@ def match(
     gain_priors: npt.ArrayLike | None = None,
     pixel_values: str = "counts",
     reference: ReferenceSky | None = None,
+    each: Each = map,
 ) -> MatchSolution:
     """Solve gains, responses, backgrounds and gauge of all images of one filter.
 
@@ -107,6 +124,8 @@ def match(
         How values follow a pixel's area inside an image.
     reference : ReferenceSky, optional
         Picture of the same sky that fixes the slow trends.
+    each : callable
+        Like `map`: calls a function for each channel, perhaps several at once. Nothing that channels share is changed.
 
     Returns
     -------
@@ -128,8 +147,8 @@ def match(
     table = make_block_table(measurements, wcs, grid, node_px, pixel_values)
     ties = find_star_ties(measurements, wcs, grid, camera)
     component = table.components()
-    gains, surfaces = [], []
-    for c in range(measurements[0].n_channels):
+
+    def solve(c: int) -> tuple[GainSolution, GaugedSurfaces]:
         gain = solve_gains(ties, c, camera, log_prior, order)
         if not settings.solve_gain:
             gain = replace(gain, log_gain=log_prior, log_gain_error=np.zeros(n))
@@ -138,15 +157,20 @@ def match(
         if reference is not None:
             at_nodes = reference_on_nodes(reference, grid, table.nodes, c)
             resolution = reference.resolution_arcsec / grid.scale_arcsec / node_px
-        gains.append(_with_structure(gain, found))
-        surfaces.append(fix_gauge(table, found, settings.surface_order, component, at_nodes, resolution))
+        gauged = fix_gauge(table, found, settings.surface_order, component, at_nodes, resolution)
+        return _with_structure(gain, found), gauged
+
+    channels = range(measurements[0].n_channels)
+    gains, surfaces = (list(part) for part in zip(*each(solve, channels), strict=True))
     scales = _make_scales(table, component, gains, surfaces, camera, order)
     before = [PhotoScale(np.full(len(gains), g), np.zeros((len(gains), N_TERMS))) for g in np.exp(log_prior)]
     noise = _noise_in_mosaic(measurements, wcs, grid, scales)
-    seams = [
-        [measure_seams(table, c, surface.sky, corrections, noise[c]) for c, surface in enumerate(surfaces)]
-        for corrections in (before, scales)
-    ]
+
+    def see(c: int) -> tuple[SeamFigure, SeamFigure]:
+        sky = surfaces[c].sky
+        return measure_seams(table, c, sky, before, noise[c]), measure_seams(table, c, sky, scales, noise[c])
+
+    seams_before, seams_after = zip(*each(see, channels), strict=True)
     return MatchSolution(
         scales=scales,
         n_stars=gains[0].n_stars,
@@ -157,9 +181,14 @@ def match(
         prior_sd=np.stack([s.prior_sd for s in surfaces]),
         slow_rms=np.array([max(s.slow_rms, default=0.0) for s in surfaces]),
         notices=tuple(solve_notices(component, gains, surfaces, order, node_px, settings)),
-        seams_before=tuple(seams[0]),
-        seams_after=tuple(seams[1]),
+        seams_before=seams_before,
+        seams_after=seams_after,
     )
+
+
+def channel_bytes(measurements: Sequence[Measurements]) -> int:
+    """About what solving one channel takes beside what channels share."""
+    return _IMAGE_BYTES * len(measurements) + _BLOCK_BYTES * sum(len(m.blocks) for m in measurements)
 
 
 def _solve_channel(
