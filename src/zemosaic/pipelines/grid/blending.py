@@ -41,8 +41,9 @@ T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
 
-BLEND_PX = 256
-"""Side of the boxes that are blended at a time: a multiple of the coarsest pixel of every pyramid."""
+BLEND_PX = 512
+"""Side of the boxes that are blended at a time: a multiple of the coarsest pixel of every pyramid. Smaller ones are
+mostly border, and are written in as many more pieces."""
 
 BORDER = "border"
 """The plane that tells how far a pixel is from its tile's own border, in pixels; 0 where it is invalid."""
@@ -196,12 +197,12 @@ def blend_patch(
 
 def _blend_weight(share: F4, weights: Sequence[F4], shared_frames: bool) -> F4:
     """Inverse of the variance that the tiles' weights state for a weighted mean, shape (c, h, w)."""
-    power = 0.5 if shared_frames else 1.0
     total = np.zeros(weights[0].shape)
     for part, weight in zip(share, weights, strict=True):
-        total += part ** (2 * power) / np.maximum(weight, 1e-30) ** power
-    covered = share.sum(axis=0) > 0
-    return np.where(covered, np.where(total > 0, total, 1) ** (-1 / power), 0).astype(np.float32)
+        variance = 1 / np.maximum(weight, 1e-30, dtype=np.float64)
+        total += part * np.sqrt(variance) if shared_frames else np.square(part, dtype=np.float64) * variance
+    inverse = 1 / np.where(total > 0, total, np.inf)
+    return np.asarray(np.square(inverse) if shared_frames else inverse, np.float32)
 
 
 def _blend_counts(share: F4, parts: Sequence[Mapping[str, F4]], shared_frames: bool) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.engine.memory import PATCH_SIZES
 from zemosaic.engine.store import Store, make_key
 from zemosaic.engine.values import digest_of
 from zemosaic.io.tile_planes import TilePlanes
@@ -36,6 +38,9 @@ __all__ = ["GridTile", "TileRecipe", "make_tiles"]
 
 F4 = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
+
+LARGEST_PIECE_PX = 1536
+"""A tile as large as this is stacked in one piece, where memory allows it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,7 +190,8 @@ def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> list[GridTile]:
     # All planes of the stack, and the masks and distances made of them.
     tile_bytes = largest * (21 * recipe.n_channels + 16)
     plan, border = plan_patches(
-        recipe.inputs, recipe.fwhm_px, recipe.grid, recipe.settings, run, beside_bytes=tile_bytes
+        recipe.inputs, recipe.fwhm_px, recipe.grid, recipe.settings, run, _piece_sizes(recipe.cut),
+        beside_bytes=tile_bytes,
     )  # fmt: skip
     task = _MakeTile(recipe, folder, plan.patch_px, border, run.store, run.cancel.check)
     advance = run.clock.start("stack tiles", len(recipe.wanted))
@@ -200,6 +206,21 @@ def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> list[GridTile]:
         f"{len(tiles)} tiles, {n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped",
     )
     return tiles
+
+
+def _piece_sizes(cut: TileGrid) -> list[int]:
+    """Sides of the pieces that a tile may be stacked in, largest first: parts of its own side, so none is a sliver."""
+    side = max(max(box.shape) for box in cut.boxes)
+    return sorted({-(-side // -(-side // size)) for size in (LARGEST_PIECE_PX, *PATCH_SIZES)}, reverse=True)
+
+
+def _cut_evenly(box: Box, size: int) -> list[Box]:
+    """Pieces of a box, at most so long and wide, of nearly one size."""
+    rows, columns = (
+        np.linspace(low, high, -(-(high - low) // size) + 1).round().astype(int).tolist()
+        for low, high in ((box.y0, box.y1), (box.x0, box.x1))
+    )
+    return [Box(*y, *x) for y in pairwise(rows) for x in pairwise(columns)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -238,7 +259,7 @@ class _MakeTile:
         recipe = self.recipe
         inputs, whole = recipe.matched_inputs(box), recipe.grid.box
         out = StackedPatch.empty((recipe.n_channels, *box.shape))
-        for inner in box.intersect(whole).split(self.patch_px):
+        for inner in _cut_evenly(box.intersect(whole), self.patch_px):
             patch = Patch(inner, inner.expand(self.border_px).intersect(whole))
             made = make_patch(
                 patch, inputs, recipe.source, recipe.settings, recipe.fwhm_px, recipe.n_channels, self.check
