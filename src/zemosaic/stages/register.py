@@ -28,6 +28,16 @@ BACKGROUND_PX = 33
 LONELY = 4.0
 """A pixel this many times farther from the background than any neighbour is the sensor's, not the sky's."""
 
+SOFT_SIGMA = 3.0
+"""Levels above this many times the noise count by their logarithm."""
+
+SMOOTH_PX = 2.0
+"""Detail finer than this is noise, and the sensor's own pattern, more than it is stars.
+
+Of 58 pairs of real frames three were laid on that pattern with 0, up to 3 px off; with 2 the worst was 1.2 px off, the
+median 0.14.
+"""
+
 _log = logging.getLogger(__name__)
 
 
@@ -70,17 +80,20 @@ def find_shift(reference: AnyArray, image: AnyArray) -> FftShift:
 
     Notes
     -----
-    Phase correlation (Kuglin & Hines 1975); the peak is refined by a parabola along each axis. Where the phases are
-    random the correlation is normal and alike at all shifts, so the probability that the largest of N values exceeds z
-    sigma by chance is N times the tail beyond z. No window is laid over the images, which would make the correlation of
-    noise wider at small shifts (a Hann window: false peaks of a stated chance of 1e-3 in half of all pairs); the
-    background is taken off instead, so their edges do not matter.
+    Phase correlation (Kuglin & Hines 1975) of images freed of what does not move with the sky (`_prepared`); the peak
+    is refined by a parabola along each axis. Where the phases are random the correlation is normal and alike at all
+    shifts, so the probability that the largest of N values exceeds z sigma by chance is at most N times the tail
+    beyond z. No window is laid over the images, which would make the correlation of noise wider at small shifts (a Hann
+    window: false peaks of a stated chance of 1e-3 in half of all pairs); the background is taken off instead, so their
+    edges do not matter.
     """
     if reference.shape != image.shape or reference.ndim != 2:
         raise ValueError(f"two planes of one shape are wanted, got {reference.shape} and {image.shape}")
     product = np.conj(np.fft.rfft2(_prepared(image))) * np.fft.rfft2(_prepared(reference))
     size = np.abs(product)
     product = np.divide(product, size, out=np.zeros_like(product), where=size > 0)
+    along = np.fft.rfftfreq(image.shape[1]), np.fft.fftfreq(image.shape[0])[:, None]
+    product *= np.exp(-2 * (np.pi * SMOOTH_PX) ** 2 * (along[0] ** 2 + along[1] ** 2))
     surface = np.fft.irfft2(product, s=image.shape)
     surface = surface - surface.mean()
     sigma = 1.4826 * float(np.median(np.abs(surface)))
@@ -103,7 +116,13 @@ def _prepared(image: AnyArray) -> F8:
     lonely = size > np.maximum(LONELY * rank_filter(size, -2, 3, mode="mirror"), 7 * np.median(size))
     # Before the background is taken: each would leave its mean as a square in it.
     filled[lonely] = median_filter(filled, 3, mode="mirror")[lonely]
-    return np.where(finite, filled - uniform_filter(filled, BACKGROUND_PX, mode="nearest"), 0.0)
+    level = filled - uniform_filter(filled, BACKGROUND_PX, mode="nearest")
+    # Rows and columns of a level of their own are the sensor's.
+    level -= np.median(level, axis=0)
+    level -= np.median(level, axis=1)[:, None]
+    # Compressed: else two saturated stars, alike in shape, outdo all the others when one falls on the other.
+    noise = 1.4826 * float(np.median(np.abs(level[finite])))
+    return np.where(finite, np.arcsinh(level / (SOFT_SIGMA * noise)) if noise > 0 else level, 0.0)
 
 
 def _parabola(values: F8, peak: int) -> float:
