@@ -150,6 +150,44 @@ def test_a_map_in_units_of_inverse_variance_sets_the_noise(capfd: Capture, tmp_p
     assert alone * gain == pytest.approx(9, rel=0.03)
 
 
+def test_each_filter_has_a_delta_map_of_its_own(capfd: Capture, tmp_path: Path) -> None:
+    write_tiles(tmp_path / "set/r", FILTER="R")
+    write_tiles(tmp_path / "set/b", sigma=8.0, FILTER="B")
+    assign = ["tiles.two_pass=true", "tiles.two_pass_debug_delta_map=true", "output.preview=false"]
+    options = [part for text in assign for part in ("--set", text)]
+    ran = run_cli(capfd, "build", tmp_path / "set", "-o", tmp_path / "out", "--mode", "existing-tiles", *options)
+    assert ran.code == 0, ran.err
+    deltas = [np.load(tmp_path / f"out/twopass_delta_map_{name}.npy") for name in "BR"]
+    assert np.nanmedian(deltas[0]) > 1.2 * np.nanmedian(deltas[1])
+
+
+def test_alpha_weighs_once_and_leaves_the_variance_alone(capfd: Capture, tmp_path: Path) -> None:
+    """Two stacks of one place, levels 300 and 600, noise 5; the first is trusted by a quarter in its left half."""
+    sky, grid = true_sky(), tan_wcs(SHAPE)
+    folder = tmp_path / "tiles"
+    folder.mkdir()
+    for k, level in enumerate((300, 600)):
+        image = (sky + noise(SHAPE, k, 5.0, level)).astype(np.float32)
+        parts = [fits.PrimaryHDU(image, grid.to_header()), fits.ImageHDU(np.full(SHAPE, 0.04, np.float32), name="WHT")]
+        if k == 0:
+            alpha = np.full(SHAPE, 255, np.uint8)
+            alpha[:, :130], alpha[:40] = 64, 0
+            parts.append(fits.ImageHDU(alpha, name="ALPHA"))
+        fits.HDUList(parts).writeto(folder / f"t{k}.fits")
+    (tmp_path / "grid.head").write_text(grid_header(), encoding="ascii")
+    assign = ["match.method=none", "stack.method=mean", "warp.taper_px=0", "grid.header=" + str(tmp_path / "grid.head")]
+    options = [part for text in assign for part in ("--set", text)]
+    ran = run_cli(capfd, "build", folder, "-o", tmp_path / "out", "--mode", "existing-tiles", *options)
+    assert ran.code == 0, ran.err
+    with fits.open(tmp_path / "out/mosaic.fits") as hdus:
+        data, weight, variance = hdus[0].data - sky, hdus["WHT"].data, hdus["VAR"].data
+    share = np.rint(127 * 64 / 255) / 127
+    for part, a in ((np.s_[50:, :120], share), (np.s_[50:, 140:], 1.0), (np.s_[5:35, 5:], 0.0)):
+        assert np.median(data[part]) == pytest.approx((a * 300 + 600) / (a + 1), abs=1)
+        assert np.median(weight[part]) == pytest.approx(0.04 * (a + 1), rel=0.02)
+        assert np.median(variance[part]) == pytest.approx(25 * (a * a + 1) / (a + 1) ** 2, rel=0.02)
+
+
 def test_an_unknown_mode_and_a_solution_without_use(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="mode 'tiles' is not one of auto, direct, master-tiles, grid, existing"):
         build_mosaic([tmp_path], tmp_path / "out", Settings(), Run(), "tiles")

@@ -223,18 +223,23 @@ def test_a_tile_is_masked_through_its_weight_only(caplog: pytest.LogCaptureFixtu
     caplog.set_level(logging.DEBUG, LOG)
     tile = a_tile()
     clean = clean_tile(tile, TileSettings(), "7", altaz=True)
-    assert clean.wcs.shape == (130, 170)  # no weight is left outside
-    assert np.array_equal(clean.data, tile.data[:, 15:-15, 15:-15])
-    assert np.array_equal(clean.effective_weight, tile.weight[:, 15:-15, 15:-15] * clean.alpha)
-    assert clean.alpha[0, 0] == pytest.approx(0.124, abs=0.01)
+    assert clean.wcs.shape == SHAPE
+    for name in ("data", "weight", "coverage", "exposure"):
+        assert np.array_equal(getattr(clean, name), getattr(tile, name)), name
+    assert not clean.alpha[:15].any()
+    assert clean.alpha[15, 15] == pytest.approx(0.124, abs=0.01)
+    assert clean.alpha.max() == 1
     for line in (
         "MT_COVERAGE_STATS: tile=7 shape=(160, 200) min=2 max=20 nonzero_frac=1.0000 n_used=3",
         "MT_PIPELINE: tile=7",
     ):
         assert line in caplog.text
     caplog.clear()
-    assert clean_tile(tile, TileSettings(), "7", altaz=False).wcs.shape == SHAPE
+    assert clean_tile(tile, TileSettings(), "7", altaz=False).alpha.min() == 1
     assert "ALPHA_STATS" not in caplog.text
+    bordered = rim_coverage()
+    bordered[:, :3] = 0
+    assert clean_tile(a_tile(bordered), TileSettings(), "7", altaz=False).wcs.shape == (160, 197)
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,10 @@ class FrameReader:
         data, weight = self._read(frame.path, frame.hdu, frame.shape, box)
         if frame.weight is not None:
             weight *= self._relative_weight(frame, box)
+        if frame.alpha is not None:
+            trust, _ = self._read(*frame.alpha[:2], frame.shape, box)
+            weight *= trust > 0
+        if frame.weight is not None or frame.alpha is not None:
             data[weight == 0] = 0
         return data, weight
 

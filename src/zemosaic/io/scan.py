@@ -22,16 +22,19 @@ __all__ = ["RejectedFile", "ScanResult", "scan"]
 
 _HEAD_MAX_BYTES = 1 << 20
 
+_COUNTS = ("COV", "COVERAGE")
 # Extensions that describe the image beside them, by EXTNAME; in this order one is preferred to the next.
 _MAP_KINDS: dict[str, WeightKind] = {
     **dict.fromkeys(("WHT", "WEIGHT", "WGT", "WT", "WTMAP", "IVAR", "INVVAR"), "weight"),
     **dict.fromkeys(("VAR", "VARIANCE"), "variance"),
     **dict.fromkeys(("ERR", "ERROR", "SIGMA", "STDDEV", "RMS", "UNCERT"), "error"),
-    **dict.fromkeys(("ALPHA", "COV", "COVERAGE"), "weight"),
+    **dict.fromkeys(_COUNTS, "weight"),
     **dict.fromkeys(("MASK", "DQ", "BPM", "FLAGS", "QUALITY"), "mask"),
 }
+_ALPHA = "ALPHA"  # weighs beside any of them; 0 to 255 in whole numbers, else 0 to 1
 _PREFERENCE = {name: rank for rank, name in enumerate(_MAP_KINDS)}
 _NOT_FRAMES = {
+    _ALPHA,
     "REJ",
     "EXPT",
     "SAT",
@@ -214,6 +217,7 @@ def _frames_of_images(
                 hdu, cards, file.path, FrameId(""), bayer_setting=bayer, chip=chip, folder_kind=kind
             )
             frame = _with_weight_map(frame, file, source, images, digest)
+            frame = _with_alpha(frame, source, images, digest)
             found.append(replace(frame, id=FrameId(digest.hexdigest())))
         except FrameRejected as problem:
             name = f"{file.path}[{hdu.index}]" if len(sky) > 1 else file.path
@@ -269,6 +273,16 @@ def _with_weight_map(
     return replace(frame, weight=(file.path, extension.index), weight_kind=_MAP_KINDS[_extname(extension)])
 
 
+def _with_alpha(frame: Frame, source: FitsStream, images: list[Hdu], digest: hashlib.blake2b) -> Frame:
+    """The frame with the alpha map of its file; the digest learns of it."""
+    own = next(hdu for hdu in images if hdu.index == frame.hdu)
+    hdu = next((hdu for hdu in images if _extname(hdu) == _ALPHA and _belongs(hdu, own, frame)), None)
+    if hdu is None or image_layout(hdu.axes)[0] != "mono":
+        return frame
+    _add_to_digest(digest, source, hdu)
+    return replace(frame, alpha=(frame.path, hdu.index, 255.0 if hdu.bitpix > 0 else 1.0))
+
+
 def _map_in_sidecar(hdus: list[Hdu], frame: Frame) -> Hdu:
     images = [hdu for hdu in hdus if hdu.is_image]
     if not images:
@@ -287,12 +301,16 @@ def _map_in_sidecar(hdus: list[Hdu], frame: Frame) -> Hdu:
 
 
 def _map_among_extensions(images: list[Hdu], frame: Frame) -> Hdu | None:
-    """The best map of the frame's shape and EXTVER, of those the one nearest behind the frame."""
+    """The best map of the frame's shape and EXTVER, of those the one nearest behind the frame.
+
+    A count of frames stands in for a weight only where nothing else, not even an alpha, tells one.
+    """
     own = next(hdu for hdu in images if hdu.index == frame.hdu)
+    has_alpha = any(_extname(hdu) == _ALPHA for hdu in images)
     candidates = []
     for hdu in images:
         rank = _PREFERENCE.get(_extname(hdu))
-        if rank is None or not _belongs(hdu, own, frame):
+        if rank is None or not _belongs(hdu, own, frame) or (has_alpha and _extname(hdu) in _COUNTS):
             continue
         candidates.append((rank, (hdu.index - frame.hdu) % (1 << 30), hdu))
     return min(candidates, key=lambda item: item[:2])[2] if candidates else None

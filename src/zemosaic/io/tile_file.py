@@ -23,8 +23,8 @@ KEY_CARD = "MT_KEY"
 def write_tile(path: Path, tile: Tile, key: str, cards: Sequence[Card] = (), history: Sequence[str] = ()) -> None:
     """Write a tile, all or nothing.
 
-    The primary image is the data, NaN where the tile weighs nothing. Extensions: WHT (alpha x inverse variance, what
-    any reader of weight maps shall use), COV (frames), EXPT (seconds), ALPHA (0..255).
+    The primary image is the data, NaN where the tile weighs nothing. Extensions: WHT (inverse variance, 0 where the
+    tile weighs nothing), COV (frames), EXPT (seconds), ALPHA (0..255; what a pixel weighs is alpha x WHT).
 
     Parameters
     ----------
@@ -41,7 +41,8 @@ def write_tile(path: Path, tile: Tile, key: str, cards: Sequence[Card] = (), his
         When the file cannot be written.
     """
     n_channels = len(tile.data)
-    weight = tile.effective_weight
+    trusted = tile.alpha > 0
+    weight = tile.weight * trusted
     planes = [
         Plane("DATA", "f4", n_channels),
         Plane("WHT", "f4", n_channels),
@@ -56,7 +57,7 @@ def write_tile(path: Path, tile: Tile, key: str, cards: Sequence[Card] = (), his
         file.write("WHT", whole, weight)
         file.write("COV", whole, tile.coverage)
         file.write("EXPT", whole, tile.exposure)
-        file.write("ALPHA", whole, np.rint(tile.alpha * 255))
+        file.write("ALPHA", whole, np.where(trusted, np.maximum(np.rint(tile.alpha * 255), 1), 0))
         file.finish()
 
 

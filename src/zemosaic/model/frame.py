@@ -68,6 +68,9 @@ class Frame:
     weight_kind : {"weight", "variance", "error", "mask"}
         Meaning of the weight map: inverse variance, variance, standard deviation; a mask is true (non-zero)
         where pixels are bad.
+    alpha : tuple of str, int and float, or None
+        File and HDU of a map of how far pixels are trusted, and its value for full trust; it weighs beside the weight
+        map and leaves variances alone. Pixels of alpha 0 have no weight.
     exposure_s, date_obs, instrument : header facts, None or "" when absent.
     gain_prior : float
         Response expected from the header, relative to other frames *with the same* `gain_prior_key`; 1 when
@@ -111,6 +114,7 @@ class Frame:
     wcs_problem: str = ""
     weight: tuple[str, int] | None = None
     weight_kind: WeightKind = "weight"
+    alpha: tuple[str, int, float] | None = None
     exposure_s: float | None = None
     date_obs: str = ""
     instrument: str = ""

@@ -59,11 +59,6 @@ class Tile:
         if self.alpha.size and not (self.alpha.min() >= 0 and self.alpha.max() <= 1):
             raise ValueError(f"alpha must lie in 0..1, got {self.alpha.min():g}..{self.alpha.max():g}")
 
-    @property
-    def effective_weight(self) -> F4:
-        """What the tile's pixels weigh in a coadd: alpha x inverse variance."""
-        return self.weight * self.alpha
-
     def masked(self, alpha: F4) -> Tile:
         """The same tile with another alpha; data stay as they are."""
         return replace(self, alpha=alpha)

@@ -10,5 +10,5 @@ __all__ = ["frame_identity"]
 
 
 def frame_identity(frame: Frame) -> Frame:
-    """A frame without the places of its files: its id tells the content of both of them."""
-    return replace(frame, path="", weight=None)
+    """A frame without the places of its files: its id tells the content of all of them."""
+    return replace(frame, path="", weight=None, alpha=None)

@@ -90,7 +90,6 @@ def mosaic_cards(
     instruments = sorted({frame.instrument for frame in frames if frame.instrument})
     cards: list[Card] = [
         ("NCOMBINE", sum(frame.n_stacked for frame in frames), "number of frames combined"),
-        ("EXPTIME", float(sum(f.exposure_s or 0 for f in frames)), "[s] total exposure of all frames"),
         ("BUNIT", frames[0].unit or "adu", "input units per pixel of area A_REF"),
         ("A_REF", grid.area_ref_deg2 * 3600**2, "[arcsec2] pixel area that values refer to"),
     ]
@@ -98,6 +97,9 @@ def mosaic_cards(
     for key, channel in ratios:
         ratio = round(pixel_variance_ratio(settings.warp, channel), 4)
         cards.append((key, ratio, "variance of one pixel's scatter over VAR"))
+    # Where no frame tells its exposure time the sum is unknown, not 0.
+    if any(frame.exposure_s for frame in frames):
+        cards.append(("EXPTIME", float(sum(f.exposure_s or 0 for f in frames)), "[s] total exposure of all frames"))
     if dates:
         cards += [
             ("DATE-OBS", dates[0], "start of the first frame"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from zemosaic.stages.measure import measure_frame, measure_sky
 from zemosaic.stages.measure_raw import measure_raw
 from zemosaic.stages.stack import METHODS, MeanStack, StackedPatch, stack_cube
 from zemosaic.stages.warp import WarpPlan, pixel_variance_ratio, warp_window
+from zemosaic.stages.warp_maps import weigh_by_alpha
 
 __all__ = ["PatchInput", "make_patch", "measure", "warp_box"]
 
@@ -133,10 +134,7 @@ def _stack_patch(
     alpha = np.zeros((n, h, w), np.uint8)
     for k, item in enumerate(inputs):
         check()
-        warp_window(
-            item.plan, patch.outer, _reader(source, item.frame), settings.warp,
-            values[:, k], weights[:, k], alpha[k],
-        )  # fmt: skip
+        _warp(item, patch.outer, source, settings.warp, values[:, k], weights[:, k], alpha[k])
     return stack_cube(
         values,
         weights,
@@ -178,7 +176,7 @@ def _mean_patch(
         part = item.plan.lattice.box.intersect(patch.inner)
         shape, n = (n_channels, *part.shape), n_channels * part.n_pixels
         samples = values[:n].reshape(shape), weights[:n].reshape(shape), alpha[: part.n_pixels].reshape(part.shape)
-        if warp_window(item.plan, part, _reader(source, item.frame), settings.warp, *samples) is not None:
+        if _warp(item, part, source, settings.warp, *samples) is not None:
             place = part.relative_to(patch.inner)
             mean.add(*samples, float(exposure), place.y0, place.x0)
     return mean.finish()
@@ -190,8 +188,22 @@ def warp_box(item: PatchInput, box: Box, source: ImageSource, settings: WarpSett
     values = np.zeros((n_channels, *box.shape), np.float32)
     weights = np.zeros((n_channels, *box.shape), np.float32)
     alpha = np.zeros(box.shape, np.uint8)
-    warp_window(item.plan, box, _reader(source, item.frame), settings, values, weights, alpha)
+    _warp(item, box, source, settings, values, weights, alpha)
     return values, weights, alpha
+
+
+def _warp(
+    item: PatchInput, box: Box, source: ImageSource, settings: WarpSettings, values: F4, weights: F4, alpha: U1
+) -> Box | None:
+    """`warp_window`, and the weights lowered by the image's own alpha where it has one."""
+    filled = warp_window(item.plan, box, _reader(source, item.frame), settings, values, weights, alpha)
+    if filled is None or item.frame.alpha is None:
+        return filled
+    path, hdu, full = item.frame.alpha
+    plane = replace(item.frame, path=path, hdu=hdu, layout="mono", bayer=None, weight=None, alpha=None)
+    part = filled.relative_to(box).slices
+    weigh_by_alpha(item.plan, filled, _reader(source, plane), full, weights[:, *part], alpha[part])
+    return filled
 
 
 def _reader(source: ImageSource, frame: Frame) -> Callable[[Box], tuple[F4, F4]]:

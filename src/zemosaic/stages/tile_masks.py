@@ -170,7 +170,7 @@ def clean_tile(tile: Tile, settings: TileSettings, name: str, *, altaz: bool) ->
     Returns
     -------
     Tile
-        Cut to a smaller box where a trim or crop asks for it, or where alpha leaves nothing at its rim.
+        Cut to a smaller box where a trim or crop asks for it, or where no frame reaches its rim.
     """
     n_frames = len(tile.frames)
     covered = tile.coverage > 0
@@ -187,7 +187,7 @@ def clean_tile(tile: Tile, settings: TileSettings, name: str, *, altaz: bool) ->
         _, alpha = _apply_lecropper_pipeline(tile.data, settings, coverage=tile.coverage)
         if alpha is not None:
             tile = tile.masked(alpha)
-    box = _bounds(tile.effective_weight.min(axis=0) > 0)
+    box = _bounds(tile.weight.min(axis=0) > 0)
     if settings.crop_coverage > 0:
         box = box.intersect(_bounds(tile.coverage >= settings.crop_coverage * tile.coverage.max()))
     if settings.trim_px > 0:

@@ -1,4 +1,4 @@
-"""How many frames, and seconds, lie in each pixel of a mosaic of tiles."""
+"""How many frames, and seconds, lie in each pixel of a mosaic of tiles; and how much sky the tiles' masks cost."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from zemosaic.io.mosaic_file import MosaicFile
 from zemosaic.io.tile_file import plane_hdus
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
-from zemosaic.model.photometry import PhotoScale
 from zemosaic.model.sky import SkyGrid
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.tasks import PatchInput
 from zemosaic.settings import Settings, WarpSettings
 from zemosaic.stages.warp import WarpPlan, warp_window
+from zemosaic.stages.warp_maps import plan_maps
 
 __all__ = ["write_depth"]
 
@@ -34,7 +34,7 @@ NEAREST = WarpSettings(kernel="nearest", taper_px=0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Depth:
-    """A tile's frames and seconds, as an image of two channels that is warped like any other.
+    """A tile's frames, seconds and reach, as an image of three channels that is warped like any other.
 
     Attributes
     ----------
@@ -53,60 +53,59 @@ class _Depth:
     reader: FrameReader
 
     def read(self, box: Box) -> tuple[F4, F4]:
-        """Frames and seconds ``(2, h, w)``, with weight where the tile has some in all channels."""
+        """Frames and seconds, with weight where the tile has some in all channels; 1 where any frame reaches."""
         _, weight = self.reader.read_window(self.frame, box)
         seen = (weight > 0).all(axis=0, keepdims=True)
-        planes = [self._plane("COV", self.frame.n_stacked, box), self._plane("EXPT", self.frame.exposure_s or 0.0, box)]
-        return np.concatenate(planes), np.repeat(seen, 2, axis=0).astype(np.float32)
+        frames, seconds = self._plane("COV", self.frame.n_stacked, box), self._plane("EXPT", self.frame.exposure_s, box)
+        reached = frames > 0 if "COV" in self.hdus else seen
+        planes = np.concatenate([frames, seconds, np.ones_like(frames)])
+        return planes, np.concatenate([seen, seen, reached]).astype(np.float32)
 
-    def _plane(self, name: str, otherwise: float, box: Box) -> F4:
+    def _plane(self, name: str, otherwise: float | None, box: Box) -> F4:
         if name not in self.hdus:
-            return np.full((1, *box.shape), otherwise, np.float32)
-        plane = replace(self.frame, hdu=self.hdus[name], layout="mono", weight=None)
+            return np.full((1, *box.shape), otherwise or 0.0, np.float32)
+        plane = replace(self.frame, hdu=self.hdus[name], layout="mono", weight=None, alpha=None)
         return self.reader.read_window(plane, box)[0]
 
 
 def write_depth(
     file: MosaicFile, inputs: Sequence[PatchInput], grid: SkyGrid, reader: FrameReader, settings: Settings, run: Run
-) -> None:
+) -> float:
     """Put sums over tiles into the planes COV and EXPT of a mosaic: frames and seconds, not tiles.
 
     Tiles that hold a frame in common count it twice; those made by `master_tiles` hold none in common.
+
+    Returns
+    -------
+    float
+        Share of the pixels that the tiles' frames reach where no tile has weight; 0 where COV is not written.
     """
     if settings.output.planes != "all":
-        return
-    layers = [_depth_of(item, grid, reader) for item in inputs]
+        return 0.0
+    layers = [
+        _Depth(item.frame, plan_maps(item.plan, 3), plane_hdus(Path(item.frame.path), item.frame.shape), reader)
+        for item in inputs
+    ]
     height, width = grid.shape
     bands = [Box(y, min(y + BAND_ROWS, height), 0, width) for y in range(0, height, BAND_ROWS)]
 
-    def make(band: Box) -> None:
+    def make(band: Box) -> tuple[int, int]:
         run.cancel.check()
-        depth = np.zeros((2, *band.shape))
+        depth = np.zeros((3, *band.shape))
         for layer in layers:
             part = layer.plan.lattice.box.intersect(band)
             if part.is_empty:
                 continue
-            values, weights = np.zeros((2, 2, *part.shape), np.float32)
+            values, weights = np.zeros((2, 3, *part.shape), np.float32)
             warp_window(layer.plan, part, layer.read, NEAREST, values, weights, np.zeros(part.shape, np.uint8))
             depth[:, *part.relative_to(band).slices] += values
         # The kernel that made DATA needs more pixels of a tile than the nearest one.
-        depth[:, file.read("WHT", band).min(axis=0) <= 0] = 0
+        bare = file.read("WHT", band).min(axis=0) <= 0
+        reached = depth[2] > 0
+        depth[:, bare] = 0
         file.write("COV", band, np.rint(np.minimum(depth[:1], MOST_FRAMES)).astype(np.int16))
-        file.write("EXPT", band, depth[1:].astype(np.float32))
+        file.write("EXPT", band, depth[1:2].astype(np.float32))
+        return int(reached.sum()), int((reached & bare).sum())
 
-    for _ in run.executor.run(make, bands):
-        pass
-
-
-def _depth_of(item: PatchInput, grid: SkyGrid, reader: FrameReader) -> _Depth:
-    """Counts do not change with the area of pixels: the gain takes it out."""
-    hdus = plane_hdus(Path(item.frame.path), item.frame.shape)
-    area_share = grid.area_ref_deg2 / float(item.plan.wcs.pixel_area_deg2())
-    plan = replace(
-        item.plan,
-        scale=replace(PhotoScale.neutral(2), gain=np.full(2, area_share)),
-        sigma=np.ones(2),
-        saturation_adu=None,
-        pixel_values="surface",
-    )
-    return _Depth(item.frame, plan, hdus, reader)
+    n_reached, n_bare = np.sum([counts for _, counts in run.executor.run(make, bands)], axis=0)
+    return float(n_bare / max(n_reached, 1))

@@ -42,6 +42,9 @@ F8 = npt.NDArray[np.float64]
 ABSURD = 1e4
 """A tile whose sky is this many times farther from the others' than they are from zero, or each other, is wrong."""
 
+MENTIONED = 0.005
+"""Share of the sky without data from which it is told."""
+
 NOISE_RANGE = 0.75, 1.6
 """Noise that a weight map may state, in units of what neighbouring pixels show: resampled pixels hide up to 40 %."""
 
@@ -123,7 +126,12 @@ def mosaic_of_tiles(
         return correct_frames(group, grid, settings, run, reference), group
 
     def finish(file: MosaicFile, inputs: Sequence[PatchInput]) -> None:
-        write_depth(file, inputs, grid, reader, settings, run)
+        bare = write_depth(file, inputs, grid, reader, settings, run)
+        if matched and bare > MENTIONED:
+            run.notice(
+                f"alt-az clean-up leaves {100 * bare:.0f} % of the sky that frames reach without data, as too few "
+                "reach it; tiles.cleanup = off keeps it"
+            )
         if settings.tiles.two_pass:
             second_pass(file, inputs, grid, source, out, settings, run)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.engine.store import make_key
 from zemosaic.errors import EnvironmentProblem, NothingToDo
 from zemosaic.io.fits import FrameReader
@@ -89,6 +90,10 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> d
     if not files:
         raise NothingToDo("no master tile could be made", n_frames=len(frames))
     tiles_made = scan(files, InputSettings())
+    for rejected in tiles_made.rejected:
+        run.emit(LeftOut(rejected.path, rejected.reason, rejected.path))
+    if not tiles_made.frames:
+        raise NothingToDo("none of the master tiles has data", n_tiles=len(files))
     tile_reader = FrameReader(run.cap_bytes // 8)
     matched = f"frames before they were stacked: {made[0].corrections.method}"
     mosaics, _ = mosaic_of_tiles(

@@ -28,7 +28,7 @@ F4 = npt.NDArray[np.float32]
 SIGMA_PX = 50
 GAIN_CLIP = 0.85, 1.18
 ROWS = 64
-DELTA_MAP = "twopass_delta_map.npy"
+DELTA_MAP = "twopass_delta_map"
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +81,8 @@ def second_pass(
     better = np.moveaxis(mosaic, -1, 0)
     file.write("DATA", grid.box, np.where(np.isfinite(first) & (coverage > 0), better, first))
     if diagnostics.delta_map is not None:
-        path = out / DELTA_MAP
+        # mosaic_R.fits: the filter is part of all names where there are several.
+        path = out / f"{DELTA_MAP}{file.path.stem.removeprefix('mosaic')}.npy"
         np.save(path, diagnostics.delta_map, allow_pickle=False)
         _log.debug("[TwoPass] delta map: %s", path)
         run.notice(f"difference between tiles and first pass: {path}")
