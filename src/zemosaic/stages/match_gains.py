@@ -95,7 +95,7 @@ def solve_gains(ties: StarTies, channel: int, camera: Ints, prior: F8, response_
     solver = _Solver(ties, channel, camera, prior, response_order)
     theta, weight = solver.iterate()
     if solver.k and len(solver.image):
-        held = ~solver.real_response(theta, weight)
+        held = ~solver.real_response(theta, weight, ties.growth.field_doubt[:, channel])
         if held.any():
             solver.hold_response(held)
             theta, weight = solver.iterate()
@@ -150,13 +150,16 @@ class _Solver:
         self.group_sd = np.zeros(self.n)
         self.centre = np.concatenate([prior, np.zeros(size - self.n)])
 
-    def real_response(self, theta: F8, weight: F8) -> npt.NDArray[np.bool_]:
-        """Terms of each camera's response that are real, shape (cameras, k)."""
+    def real_response(self, theta: F8, weight: F8, doubt: F8) -> npt.NDArray[np.bool_]:
+        """Terms of each camera's response that are real, shape (cameras, k); `doubt` is that of its growth field."""
         found = theta[self.n :].reshape(self.n_cameras, self.k)
         out = np.zeros(found.shape, bool)
         for c in range(self.n_cameras):
             rows = self._response_columns(np.flatnonzero(np.arange(self.n_cameras * self.k) // self.k == c), weight)
             covariance = rows[:, self.n + c * self.k : self.n + (c + 1) * self.k]
+            # What a growth field misses or invents, stars show as response, term by term.
+            shared = min(self.k, doubt.shape[1])
+            covariance[:shared, :shared] += doubt[c, :shared, :shared]
             out[c] = real_parts(found[c], covariance, self.order, _LEAST_RESPONSE)
         return out
 

@@ -13,7 +13,7 @@ from zemosaic.model.celestial import CelestialWcs
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photometry import surface_basis
 from zemosaic.model.sky import SkyGrid
-from zemosaic.stages.growth import Growth, clean_stars, fit_growth
+from zemosaic.stages.growth import Growth, fit_growth
 
 __all__ = ["StarTies", "find_star_ties"]
 
@@ -73,39 +73,69 @@ def find_star_ties(
     camera : ndarray, shape (images,), int64
         Images of one camera share the shape of their growth curve.
     """
-    growth = fit_growth(measurements, camera)
-    parts = [_place_stars(m, w, grid, g) for m, w, g in zip(measurements, wcs, growth.coefficients, strict=True)]
-    image = np.concatenate([np.full(len(p[0]), k) for k, p in enumerate(parts)])
-    x, y, u, v, flux, error = (np.concatenate([p[q] for p in parts], axis=-1) for q in range(6))
-    radius = _RADIUS_FWHM * _typical_fwhm(measurements, wcs, grid)
+    placed = [_usable_stars(m, w, grid) for m, w in zip(measurements, wcs, strict=True)]
+    counts = [len(p[0]) for p in placed]
+    image = np.repeat(np.arange(len(placed)), counts)
+    x, y, snr = (np.concatenate([p[q] for p in placed]) for q in (1, 2, 3))
     star = np.empty(len(image), np.int64)
-    snr = (flux / error).max(axis=0) if len(image) else np.zeros(0)
+    radius = _RADIUS_FWHM * _typical_fwhm(measurements, wcs, grid)
     n_stars = group_detections(x, y, np.argsort(-snr, kind="stable"), radius, star)
-    key = star * np.int64(len(parts)) + image
+    growth = fit_growth(measurements, camera, _numbers(measurements, [p[0] for p in placed], star))
+    key = star * np.int64(len(placed)) + image
     _, where, count = np.unique(key, return_inverse=True, return_counts=True)
     keep = count[where] == 1
     shared = np.bincount(star[keep], minlength=n_stars) >= 2
     keep &= shared[star]
     number = np.cumsum(shared) - 1
+    totals = [
+        _total_fluxes(m, p[0], g) for m, p, g in zip(measurements, placed, growth.coefficients, strict=True)
+    ]  # fmt: skip
+    u, v, flux, error = (np.concatenate([t[q] for t in totals], axis=-1) for q in range(4))
     return StarTies(
         image[keep], number[star[keep]], u[keep], v[keep], flux[:, keep], error[:, keep], int(shared.sum()),
         growth,
     )  # fmt: skip
 
 
-def _place_stars(measured: Measurements, wcs: CelestialWcs, grid: SkyGrid, growth: F8) -> tuple[F8, F8, F8, F8, F8, F8]:
-    """Grid x, y, image u, v, total flux and error of an image's usable stars."""
+def _clean_stars(measured: Measurements) -> npt.NDArray[np.bool_]:
+    """Stars fit for photometry: neither saturated nor blended nor of another shape than the image's stars."""
     stars = measured.stars
-    good = clean_stars(measured) & (stars.flux > _LEAST_SNR * stars.flux_error).any(axis=0)
+    good = ~(stars.saturated | stars.blended)
+    if np.isfinite(measured.fwhm_px):
+        # Cosmic hits are too sharp, galaxies and pairs too wide.
+        good &= np.abs(stars.fwhm_px / measured.fwhm_px - 1) < 0.35
+    return good
+
+
+def _usable_stars(measured: Measurements, wcs: CelestialWcs, grid: SkyGrid) -> tuple[Ints, F8, F8, F8]:
+    """Which stars of an image are used, their grid x and y, and their signal to noise."""
+    stars = measured.stars
+    good = _clean_stars(measured) & (stars.flux > _LEAST_SNR * stars.flux_error).any(axis=0)
     good &= np.cumsum(good) <= _MOST_STARS
-    x, y = stars.x[good], stars.y[good]
-    gx, gy = grid.wcs.sky_to_pixel(*wcs.pixel_to_sky(x, y))
-    seen = np.isfinite(gx) & np.isfinite(gy)
+    used = np.flatnonzero(good)
+    x, y = grid.wcs.sky_to_pixel(*wcs.pixel_to_sky(stars.x[used], stars.y[used]))
+    seen = np.isfinite(x) & np.isfinite(y)
+    used = used[seen]
+    return used, x[seen], y[seen], (stars.flux[:, used] / stars.flux_error[:, used]).max(axis=0).astype(float)
+
+
+def _numbers(measurements: Sequence[Measurements], used: list[Ints], star: Ints) -> list[Ints]:
+    """The star of every detection of every image, -1 for those that are not used."""
+    out = [np.full(len(m.stars), -1, np.int64) for m in measurements]
+    ends = np.cumsum([len(index) for index in used])[:-1]
+    for number, index, own in zip(out, used, np.split(star, ends), strict=True):
+        number[index] = own
+    return out
+
+
+def _total_fluxes(measured: Measurements, used: Ints, growth: F8) -> tuple[F8, F8, F8, F8]:
+    """Image u and v, total flux and its error of an image's used stars."""
+    stars = measured.stars
+    x, y = stars.x[used], stars.y[used]
     height, width = measured.shape
-    u, v = 2 * (x[seen] + 0.5) / width - 1, 2 * (y[seen] + 0.5) / height - 1
-    flux, error = stars.flux[:, good].astype(float), stars.flux_error[:, good].astype(float)
-    total = np.exp(growth @ surface_basis(x[seen], y[seen], measured.shape))
-    return gx[seen], gy[seen], u, v, flux[:, seen] * total, error[:, seen] * total
+    total = np.exp(growth @ surface_basis(x, y, measured.shape))
+    flux, error = stars.flux[:, used].astype(float) * total, stars.flux_error[:, used].astype(float) * total
+    return 2 * (x + 0.5) / width - 1, 2 * (y + 0.5) / height - 1, flux, error
 
 
 def _typical_fwhm(measurements: Sequence[Measurements], wcs: Sequence[CelestialWcs], grid: SkyGrid) -> float:
