@@ -16,7 +16,7 @@ import zemosaic
 from zemosaic.engine.events import CancelToken, LeftOut, Notice, StageClock, StageEnded
 from zemosaic.engine.executor import SerialExecutor, ThreadExecutor, make_executor
 from zemosaic.engine.lock import locked
-from zemosaic.engine.memory import parse_bytes, plan_patch_size, plan_workers
+from zemosaic.engine.memory import ReusedMemory, parse_bytes, plan_patch_size, plan_workers
 from zemosaic.engine.store import Store, make_key, remember, sources
 from zemosaic.engine.values import decode, digest_of, encode
 from zemosaic.errors import Cancelled, EnvironmentProblem, SettingError
@@ -113,10 +113,32 @@ def test_a_smaller_cap_gives_smaller_patches_then_fewer_workers() -> None:
     less = plan_patch_size(2 << 30, 4, 0, need)
     little = plan_patch_size(100 << 20, 4, 0, need)
     assert (plenty.patch_px, plenty.workers) == (1024, 4)
-    assert (less.patch_px, less.workers) == (512, 4)
-    assert (little.patch_px, little.workers) == (256, 1)
+    assert (less.patch_px, less.workers) == (640, 4)
+    assert (little.patch_px, little.workers) == (192, 2)
     for plan in (plenty, less, little):
         assert plan.workers * need(plan.patch_px) <= plan.cap_bytes
+
+
+def test_more_workers_beat_larger_patches_until_patches_are_tiny() -> None:
+    def need(size: int) -> int:
+        return 30_000_000 + size * size * 1000
+
+    two, one = plan_patch_size(200_000_000, 2, 0, need), plan_patch_size(69_000_000, 2, 0, need)
+    assert (two.patch_px, two.workers) == (256, 2)
+    assert (one.patch_px, one.workers) == (192, 1)
+    assert plan_patch_size(200_000_000, 2, 0, need, border_px=3000).patch_px == 384
+
+
+def test_memory_is_lent_to_one_task_at_a_time_and_used_again() -> None:
+    memory = ReusedMemory()
+    with memory.block(500) as one, memory.block(1000) as two:
+        assert (one.size, two.size) == (500, 1000)
+        assert not np.shares_memory(one, two)
+    with memory.block(400) as three, memory.block(2000) as four:
+        assert np.shares_memory(three, one)
+        assert four.size == 2000
+    with memory.block(300) as five:
+        assert np.shares_memory(five, three)
 
 
 def test_a_cap_too_small_says_how_much_is_needed() -> None:

@@ -409,5 +409,6 @@ def test_border_and_memory_are_stated():
     assert border_px(StackSettings(method="median"), FWHM) == 1
     assert border_px(StackSettings(grow_px=0), 5.0) == 3
     assert border_px(StackSettings(grow_px=3), FWHM) == 5
-    assert stack.BYTES_PER_SAMPLE == 9
+    assert stack.bytes_per_sample(1) == 9
+    assert stack.bytes_per_sample(3) == 25
     assert stack.bytes_per_pixel("mean") > 0

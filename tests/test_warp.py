@@ -257,6 +257,34 @@ def test_only_the_filled_box_is_written():
     assert (alpha[~outside] > 7).sum() > 2000
 
 
+@given(y0=st.integers(0, 150), x0=st.integers(0, 150), side=st.integers(1, 90), degrees=st.floats(0, 360))
+@settings(max_examples=40, deadline=None)
+def test_what_lies_beyond_the_part_sees_nothing_of_the_frame(y0, x0, side, degrees):
+    image, grid = tan(40.01, 20.01, 2.4, (60, 200), degrees, sip=BARREL), SkyGrid(tan(40, 20, 2.4, (180, 180)))
+    box = Box(y0, min(y0 + side, 180), x0, min(x0 + side, 180))
+    lattice = plan_lattice(image, grid, 0.01)
+    y, x = np.mgrid[box.slices]
+    sees = image_shows(image, *grid.wcs.pixel_to_sky(x.ravel(), y.ravel())).reshape(box.shape)
+    part = lattice.part(box)
+    assert lattice.box.contains(part)
+    assert box.contains(part)
+    sees[part.relative_to(box).slices] = False
+    assert not sees.any()
+
+
+def image_shows(image, ra, dec):
+    x, y = image.sky_to_pixel(ra, dec)
+    return (x > -0.5) & (x < image.shape[1] - 0.5) & (y > -0.5) & (y < image.shape[0] - 0.5)
+
+
+def test_the_corners_of_a_turned_frame_are_no_part_of_it():
+    image, grid = tan(40.0, 20.0, 2.4, (200, 1600), 45), SkyGrid(tan(40, 20, 2.4, (1200, 1200)))
+    lattice = plan_lattice(image, grid, 0.01)
+    assert lattice.box.n_pixels > 1e6
+    corners = [lattice.part(Box(y, y + 300, x, x + 300)) for y in (50, 850) for x in (50, 850)]
+    assert sum(corner.is_empty for corner in corners) == 2
+
+
 # --- values and weights ------------------------------------------------------------------------------------------
 
 

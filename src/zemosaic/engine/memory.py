@@ -5,11 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import psutil
 
 from zemosaic.errors import EnvironmentProblem, SettingError
@@ -17,6 +20,7 @@ from zemosaic.errors import EnvironmentProblem, SettingError
 __all__ = [
     "PATCH_SIZES",
     "MemoryPlan",
+    "ReusedMemory",
     "default_cap_bytes",
     "default_workers",
     "keep_freed_memory",
@@ -27,7 +31,10 @@ __all__ = [
 ]
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-PATCH_SIZES = (1024, 768, 512, 384, 256, 192, 128, 96, 64)
+PATCH_SIZES = (1024, 768, 640, 512, 448, 384, 320, 256, 192, 128, 96, 64)
+
+WINDOW_PX = 20_000
+"""What opening a frame's window costs whatever its size, about a millisecond, in pixels resampled in that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +104,12 @@ def plan_patch_size(
     fixed_bytes: int,
     task_bytes: Callable[[int], int],
     sizes: Sequence[int] = PATCH_SIZES,
+    border_px: int = 0,
 ) -> MemoryPlan:
-    """The largest patch that fits, with as many workers as asked for, else with fewer.
+    """The size of patches and the number of workers that fit and will be done first.
+
+    A frame's part in a patch costs its pixels, with the patch's border, shared among the workers, and `WINDOW_PX`
+    whatever the number of workers.
 
     Parameters
     ----------
@@ -111,8 +122,9 @@ def plan_patch_size(
     task_bytes : callable
         Bytes one task needs for a patch of a given side.
     sizes : sequence of int
-        Sides to try, largest first. A side below 256 costs time (borders are computed
-        twice), so fewer workers with a larger patch are preferred to it.
+        Sides to choose from, largest first.
+    border_px : int
+        Pixels round a patch that are computed too.
 
     Raises
     ------
@@ -120,15 +132,18 @@ def plan_patch_size(
         When not even one worker with the smallest patch fits.
     """
     free = cap_bytes - fixed_bytes
-    large = [s for s in sizes if s >= 256]
-    small = [s for s in sizes if s < 256]
-    for tier in (large, small):
-        for n in range(workers, 0, -1):
-            for size in tier:
-                need = task_bytes(size)
-                if n * need <= free:
-                    return MemoryPlan(cap_bytes, size, n, need)
-    raise _cap_too_small(cap_bytes, fixed_bytes + task_bytes(sizes[-1]))
+    plans = []
+    for size in sizes:
+        need = task_bytes(size)
+        n = min(workers, free // max(need, 1))
+        if n >= 1:
+            cost = ((size + 2 * border_px) ** 2 / n + WINDOW_PX) / size**2
+            plans.append((cost, MemoryPlan(cap_bytes, size, n, need)))
+            if n == workers:
+                break  # smaller patches only have more border
+    if not plans:
+        raise _cap_too_small(cap_bytes, fixed_bytes + task_bytes(sizes[-1]))
+    return min(plans, key=lambda plan: plan[0])[1]
 
 
 def plan_workers(cap_bytes: int, workers: int, fixed_bytes: int, task_bytes: int) -> int:
@@ -152,6 +167,32 @@ def _cap_too_small(cap_bytes: int, needed_bytes: int) -> EnvironmentProblem:
         cap_bytes=cap_bytes,
         needed_bytes=needed_bytes,
     )
+
+
+class ReusedMemory:
+    """Memory that tasks take turns with: to clear fresh pages for each takes longer than to fill them.
+
+    As many blocks are kept as tasks held one at once. Safe to use from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[npt.NDArray[np.uint8]] = []
+
+    @contextmanager
+    def block(self, n_bytes: int) -> Iterator[npt.NDArray[np.uint8]]:
+        """A block for this task alone while the context lasts; it holds anything."""
+        try:
+            block = self._idle.pop()
+        except IndexError:
+            block = np.empty(0, np.uint8)
+        if block.size < n_bytes:
+            # The old one goes before the new one comes.
+            del block
+            block = np.empty(n_bytes, np.uint8)
+        try:
+            yield block[:n_bytes]
+        finally:
+            self._idle.append(block)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zemosaic.engine.memory import PATCH_SIZES, MemoryPlan, plan_patch_size, resident_bytes
+from zemosaic.engine.memory import PATCH_SIZES, MemoryPlan, ReusedMemory, plan_patch_size, resident_bytes
 from zemosaic.model.sky import Patch, SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import Run
@@ -15,7 +15,7 @@ from zemosaic.pipelines.remote import stack_remotely
 from zemosaic.pipelines.resume import PatchCounts, PatchLedger
 from zemosaic.pipelines.tasks import PatchInput, make_patch
 from zemosaic.settings import Settings
-from zemosaic.stages.stack import BYTES_PER_SAMPLE, METHODS, StackedPatch, border_px, bytes_per_pixel
+from zemosaic.stages.stack import METHODS, StackedPatch, border_px, bytes_per_pixel, bytes_per_sample
 
 __all__ = ["plan_patches", "stack_onto_grid"]
 
@@ -45,12 +45,13 @@ def stack_onto_grid(
         ledger.record_size(plan.patch_px)
     patches = list(grid.patches(plan.patch_px, border))
     advance = run.clock.start("stack", len(patches))
+    memory = ReusedMemory()
 
     def task(patch: Patch) -> PatchCounts:
         run.cancel.check()
         if ledger and (found := ledger.recall(patch)):
             return found
-        made = make_patch(patch, inputs, source, settings, fwhm_px, n_channels, run.cancel.check)
+        made = make_patch(patch, inputs, source, settings, fwhm_px, n_channels, run.cancel.check, memory)
         made = made or StackedPatch.empty((n_channels, *patch.inner.shape))
         write_patch(ledger or sink, patch.inner, made, names)
         counts = PatchCounts(int(made.coverage.sum()), int(made.rejected.sum()))
@@ -94,31 +95,35 @@ def plan_patches(
         What each worker holds beside its patch.
     """
     border = border_px(settings.stack, fwhm_px)
-    n_channels = inputs[0].frame.n_channels
-    boxes = np.array([[b.y0, b.y1, b.x0, b.x1] for b in (item.plan.lattice.box for item in inputs)])
+    frame = inputs[0].frame
+    n_planes = 1 if frame.bayer else frame.n_channels
     cube = METHODS[settings.stack.method].guarded
 
     def task_bytes(size: int) -> int:
-        depth = _deepest(boxes, grid, size, border) if cube else 1
+        depth = _deepest(inputs, grid, size, border) if cube else 1
         pixels = (size + 2 * border) ** 2
         # The window of one frame under a turned patch, as read and as float32 data and weight.
-        window = 2 * pixels * 20 * n_channels
-        stack = n_channels * pixels * (depth * BYTES_PER_SAMPLE + bytes_per_pixel(settings.stack.method))
-        return int(stack + window + beside_bytes)
+        window = 2 * pixels * 20 * n_planes
+        samples = pixels * depth * bytes_per_sample(frame.n_channels)
+        stack = frame.n_channels * pixels * bytes_per_pixel(settings.stack.method)
+        return int(samples + stack + window + beside_bytes)
 
     fixed_bytes = resident_bytes() + run.cap_bytes // 8
-    plan = plan_patch_size(run.cap_bytes, run.executor.workers, fixed_bytes, task_bytes, sizes)
+    plan = plan_patch_size(run.cap_bytes, run.executor.workers, fixed_bytes, task_bytes, sizes, border)
     if plan.workers < run.executor.workers:
         run.notice(f"{plan.workers} instead of {run.executor.workers} workers, to stay under the memory cap")
         run.limit_workers(plan.workers)
     return plan, border
 
 
-def _deepest(boxes: np.ndarray, grid: SkyGrid, size: int, border: int) -> int:
-    """The largest number of frames whose boxes meet one patch."""
+def _deepest(inputs: Sequence[PatchInput], grid: SkyGrid, size: int, border: int) -> int:
+    """The largest number of frames that reach one patch."""
+    boxes = np.array([[b.y0, b.y1, b.x0, b.x1] for b in (item.plan.lattice.box for item in inputs)])
     deepest = 0
     for patch in grid.patches(size, border):
         b = patch.outer
         meets = (boxes[:, 0] < b.y1) & (boxes[:, 1] > b.y0) & (boxes[:, 2] < b.x1) & (boxes[:, 3] > b.x0)
-        deepest = max(deepest, int(meets.sum()))
+        if np.count_nonzero(meets) > deepest:
+            lattices = (item.plan.lattice for item, near in zip(inputs, meets, strict=True) if near)
+            deepest = max(deepest, sum(not lattice.part(b).is_empty for lattice in lattices))
     return deepest

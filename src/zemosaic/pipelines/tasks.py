@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.engine.memory import ReusedMemory
 from zemosaic.engine.store import Store, make_key, remember
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
@@ -18,7 +19,7 @@ from zemosaic.pipelines.keys import frame_identity
 from zemosaic.settings import Settings, WarpSettings
 from zemosaic.stages.measure import measure_frame, measure_sky
 from zemosaic.stages.measure_raw import measure_raw
-from zemosaic.stages.stack import METHODS, MeanStack, StackedPatch, stack_cube
+from zemosaic.stages.stack import METHODS, MeanStack, StackedPatch, bytes_per_sample, stack_cube
 from zemosaic.stages.warp import WarpPlan, pixel_variance_ratio, warp_window
 from zemosaic.stages.warp_maps import weigh_by_alpha
 
@@ -87,6 +88,7 @@ def make_patch(
     fwhm_px: float,
     n_channels: int,
     check: Callable[[], None],
+    memory: ReusedMemory | None = None,
 ) -> StackedPatch | None:
     """Warp every frame that reaches a patch and stack them.
 
@@ -103,6 +105,8 @@ def make_patch(
     n_channels : int
     check : callable
         Asked between slices of work; raises to stop.
+    memory : ReusedMemory, optional
+        Where the samples lie meanwhile.
 
     Returns
     -------
@@ -111,12 +115,17 @@ def make_patch(
     """
     cube = METHODS[settings.stack.method].guarded
     box = patch.outer if cube else patch.inner
-    reaching = [item for item in inputs if item.plan.lattice.box.overlaps(box)]
+    reaching = [item for item in inputs if not item.plan.lattice.part(box).is_empty]
     if not reaching:
         return None
     if cube:
-        return _stack_patch(patch, reaching, source, settings, fwhm_px, n_channels, check)
+        with (memory or ReusedMemory()).block(_cube_bytes(patch, len(reaching), n_channels)) as block:
+            return _stack_patch(patch, reaching, source, settings, fwhm_px, n_channels, check, block)
     return _mean_patch(patch, reaching, source, settings, n_channels, check)
+
+
+def _cube_bytes(patch: Patch, n_frames: int, n_channels: int) -> int:
+    return patch.outer.n_pixels * n_frames * bytes_per_sample(n_channels)
 
 
 def _stack_patch(
@@ -127,14 +136,18 @@ def _stack_patch(
     fwhm_px: float,
     n_channels: int,
     check: Callable[[], None],
+    block: U1,
 ) -> StackedPatch:
     n, (h, w) = len(inputs), patch.outer.shape
-    values = np.zeros((n_channels, n, h, w), np.float32)
-    weights = np.zeros((n_channels, n, h, w), np.float32)
-    alpha = np.zeros((n, h, w), np.uint8)
+    block[:] = 0
+    samples, rest = np.split(block, [8 * n_channels * n * h * w])
+    values, weights = samples.view(np.float32).reshape(2, n_channels, n, h, w)
+    alpha = rest.reshape(n, h, w)
     for k, item in enumerate(inputs):
         check()
-        _warp(item, patch.outer, source, settings.warp, values[:, k], weights[:, k], alpha[k])
+        part = item.plan.lattice.part(patch.outer)
+        place = part.relative_to(patch.outer).slices
+        _warp(item, part, source, settings.warp, values[:, k, *place], weights[:, k, *place], alpha[k, *place])
     return stack_cube(
         values,
         weights,
@@ -173,7 +186,7 @@ def _mean_patch(
     mean = MeanStack((n_channels, *patch.inner.shape), sides=settings.output.planes == "all")
     for item, exposure in zip(inputs, _exposures(inputs), strict=True):
         check()
-        part = item.plan.lattice.box.intersect(patch.inner)
+        part = item.plan.lattice.part(patch.inner)
         shape, n = (n_channels, *part.shape), n_channels * part.n_pixels
         samples = values[:n].reshape(shape), weights[:n].reshape(shape), alpha[: part.n_pixels].reshape(part.shape)
         if _warp(item, part, source, settings.warp, *samples) is not None:

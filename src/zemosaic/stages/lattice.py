@@ -16,6 +16,7 @@ from zemosaic.model.sky import SkyGrid, footprint_box
 __all__ = ["MIN_CELLS", "Lattice", "plan_lattice"]
 
 Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 MIN_CELLS = 32
 """Cells across a frame at least. Bilinear interpolation then misses a surface's quadratic terms by at most
@@ -40,6 +41,8 @@ class Lattice:
         projection shows nothing.
     error_px : float
         Largest distance found between interpolated and exact frame coordinates, frame pixels.
+    touched : ndarray, bool, shape (ny - 1, nx - 1)
+        Cells in which some pixel may see the frame: all of its pixels lie in them.
     """
 
     box: Box
@@ -48,13 +51,41 @@ class Lattice:
     x0: int
     xy: Array
     error_px: float
+    touched: Flags
 
     def cut(self, box: Box) -> Lattice:
         """The part of the lattice that serves `box`, which must lie inside its own box."""
-        j0, j1 = (box.y0 - self.y0) // self.step, -((self.y0 - box.y1) // self.step)
-        i0, i1 = (box.x0 - self.x0) // self.step, -((self.x0 - box.x1) // self.step)
-        xy = np.ascontiguousarray(self.xy[:, j0 : j1 + 1, i0 : i1 + 1])
-        return Lattice(box, self.step, self.y0 + j0 * self.step, self.x0 + i0 * self.step, xy, self.error_px)
+        cells = self._cells(box)
+        xy = np.ascontiguousarray(self.xy[:, cells.y0 : cells.y1 + 1, cells.x0 : cells.x1 + 1])
+        y0, x0 = self.y0 + cells.y0 * self.step, self.x0 + cells.x0 * self.step
+        return Lattice(box, self.step, y0, x0, xy, self.error_px, self.touched[cells.slices])
+
+    def part(self, box: Box) -> Box:
+        """The part of `box` beyond which no pixel sees the frame; empty where none does.
+
+        The corners of a turned frame's own box are empty: this is smaller than the two boxes' intersection.
+        """
+        part = self.box.intersect(box)
+        if part.is_empty:
+            return part
+        cells = self._cells(part)
+        j, i = np.nonzero(self.touched[cells.slices])
+        if not len(j):
+            return Box(part.y0, part.y0, part.x0, part.x0)
+        y0, x0 = self.y0 + cells.y0 * self.step, self.x0 + cells.x0 * self.step
+        ends = y0 + j.min() * self.step, y0 + (j.max() + 1) * self.step
+        sides = x0 + i.min() * self.step, x0 + (i.max() + 1) * self.step
+        return Box(*map(int, (*ends, *sides))).intersect(part)
+
+    def _cells(self, box: Box) -> Box:
+        """Cells that hold pixels of `box`, counted from node (0, 0)."""
+        step = self.step
+        return Box(
+            (box.y0 - self.y0) // step,
+            -((self.y0 - box.y1) // step),
+            (box.x0 - self.x0) // step,
+            -((self.x0 - box.x1) // step),
+        )
 
 
 def plan_lattice(image: CelestialWcs, grid: SkyGrid, max_error_px: float, step: int = 32) -> Lattice:
@@ -89,7 +120,7 @@ def plan_lattice(image: CelestialWcs, grid: SkyGrid, max_error_px: float, step: 
     """
     box = footprint_box(image, grid)
     if box.is_empty:
-        return Lattice(box, step, 0, 0, np.zeros((2, 0, 0)), 0.0)
+        return Lattice(box, step, 0, 0, np.zeros((2, 0, 0)), 0.0, np.zeros((0, 0), bool))
     across = min(image.shape) * image.pixel_scale_arcsec() / grid.scale_arcsec
     while step > 1 and step * MIN_CELLS > across:
         step //= 2
@@ -99,7 +130,7 @@ def plan_lattice(image: CelestialWcs, grid: SkyGrid, max_error_px: float, step: 
         xy = _fill_edges(_to_frame(image, grid, x, y))
         error = _interpolation_error(image, grid, xy, y, x, step)
         if error <= max_error_px:
-            return Lattice(box, step, y0, x0, xy, error)
+            return Lattice(box, step, y0, x0, xy, error, _touched_cells(xy, image.shape))
         if step == 1:
             raise FrameRejected(
                 f"its coordinates cannot be interpolated: error {error:.3g} px with a node on every pixel, "
@@ -129,6 +160,15 @@ def _fill_edges(xy: Array) -> Array:
                 missing = np.isnan(nodes[:-2]) & np.isfinite(nodes[1:-1]) & np.isfinite(nodes[2:])
                 nodes[:-2][missing] = (2 * nodes[1:-1] - nodes[2:])[missing]
     return xy
+
+
+def _touched_cells(xy: Array, shape: tuple[int, int]) -> Flags:
+    """Cells whose corners surround pixels of a frame, and those that no corner tells about."""
+    corners = np.stack([xy[:, :-1, :-1], xy[:, :-1, 1:], xy[:, 1:, :-1], xy[:, 1:, 1:]])
+    # A pixel to spare for the rounding of interpolated positions.
+    last = np.array([shape[1], shape[0]])[:, None, None] + 0.5
+    with np.errstate(invalid="ignore"):
+        return np.asarray(~((corners.max(axis=0) < -1.5) | (corners.min(axis=0) > last)).any(axis=0))
 
 
 def _interpolation_error(image: CelestialWcs, grid: SkyGrid, xy: Array, y: Array, x: Array, step: int) -> float:

@@ -37,13 +37,13 @@ from zemosaic.stages.stack_passes import (
 )
 
 __all__ = [
-    "BYTES_PER_SAMPLE",
     "METHODS",
     "MeanStack",
     "Method",
     "StackedPatch",
     "border_px",
     "bytes_per_pixel",
+    "bytes_per_sample",
     "stack_cube",
 ]
 
@@ -56,10 +56,6 @@ Check = Callable[[], None]
 
 MAX_FRAMES = 32767
 """Counts are 16-bit integers."""
-
-BYTES_PER_SAMPLE = 9.0
-"""Memory for each sample of a patch while it is stacked: value 4, weight 4, alpha 1. The kernels add nothing that grows
-with the samples; methods that need not all samples at once hold those of one frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +172,15 @@ def bytes_per_pixel(method: str) -> float:
     if not METHODS[method].guarded:
         return result + 4 * 8.0
     return result + 8 * 4.0 + 4 + 1
+
+
+def bytes_per_sample(n_channels: int) -> int:
+    """Memory for each frame at each pixel of a patch while it is stacked: values and weights of 4 bytes, one alpha.
+
+    The kernels add nothing that grows with the samples; methods that need not all samples at once hold those of one
+    frame.
+    """
+    return 8 * n_channels + 1
 
 
 class MeanStack:
