@@ -139,6 +139,11 @@ def test_memory_is_lent_to_one_task_at_a_time_and_used_again() -> None:
         assert four.size == 2000
     with memory.block(300) as five:
         assert np.shares_memory(five, three)
+    wide = ReusedMemory(5000)
+    with wide.block(300) as six:
+        assert six.size == 300
+    with wide.block(5000) as seven:
+        assert np.shares_memory(six, seven)
 
 
 def test_a_cap_too_small_says_how_much_is_needed() -> None:

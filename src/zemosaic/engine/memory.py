@@ -173,9 +173,15 @@ class ReusedMemory:
     """Memory that tasks take turns with: to clear fresh pages for each takes longer than to fill them.
 
     As many blocks are kept as tasks held one at once. Safe to use from several threads.
+
+    Parameters
+    ----------
+    least_bytes : int
+        Size of a block at least: what the largest task needs, so that none is ever replaced.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, least_bytes: int = 0) -> None:
+        self._least_bytes = least_bytes
         self._idle: list[npt.NDArray[np.uint8]] = []
 
     @contextmanager
@@ -188,7 +194,7 @@ class ReusedMemory:
         if block.size < n_bytes:
             # The old one goes before the new one comes.
             del block
-            block = np.empty(n_bytes, np.uint8)
+            block = np.empty(max(n_bytes, self._least_bytes), np.uint8)
         try:
             yield block[:n_bytes]
         finally:

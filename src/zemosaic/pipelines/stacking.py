@@ -45,7 +45,7 @@ def stack_onto_grid(
         ledger.record_size(plan.patch_px)
     patches = list(grid.patches(plan.patch_px, border))
     advance = run.clock.start("stack", len(patches))
-    memory = ReusedMemory()
+    memory = ReusedMemory(plan.task_bytes)
 
     def task(patch: Patch) -> PatchCounts:
         run.cancel.check()
