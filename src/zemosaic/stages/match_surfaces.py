@@ -198,6 +198,17 @@ class _Loop:
         self.system.extra = self.extra
         return float(np.max(np.abs(change), initial=0.0)) if self.structured.any() else 0.0
 
+    def _excess_variance(self, drawn: F8) -> F8:
+        """Variance of each gain over that of its draws, whose star prior is weighed up by `correlated`.
+
+        Blocks are weighed with caution; how much their witness really scatters, their residuals tell. Both parts of
+        a weighted mean have their own variance: stars `correlated` times the drawn, blocks what their clusters show.
+        """
+        found = self.system.clustered_variance(self.residual, self.weight, _PARTS)
+        blocks = np.minimum(np.fmax(found, 1.0), self.correlated)
+        stars = np.clip(drawn * self.correlated / np.where(self.free, self.log_gain_sd, np.inf) ** 2, 0, 1)
+        return np.asarray(blocks + (self.correlated - blocks) * stars)
+
     def finish(self) -> SurfaceSolution:
         """The solution, with draws from its error distribution."""
         draws = [self.system.draw(1000 + s, self.weight, self.prior) for s in range(self._draws(6, 3))]
@@ -208,7 +219,7 @@ class _Loop:
             # What all images share is the gauge of the gains, not an error of one.
             drawn -= drawn[:, self.structured].mean(axis=1, keepdims=True)
             each = np.mean(drawn**2, axis=0)
-            each *= self.correlated
+            each *= self._excess_variance(each)
             spread = np.sqrt((each + each[self.structured].mean()) / 2)
             gain_error = np.where(self.structured, spread, gain_error)
         return SurfaceSolution(
