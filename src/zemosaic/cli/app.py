@@ -88,6 +88,14 @@ def build(
     workers: Workers = 0,
     executor: Executor = "threads",
     add: Annotated[bool, typer.Option("--add", help="Add these frames to the mosaic in the output folder.")] = False,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance",
+            min=0,
+            help="With --add: frames that would change by less than this many sigma stay as they are.",
+        ),
+    ] = 0.0,
     keep_warps: Keep = None,
     fresh: Fresh = False,
     yes: Yes = False,
@@ -104,7 +112,7 @@ def build(
         inputs, out, mode=mode, config=config, assign=_with_register(assign, register_only), header=header,
         solution=solution, frames=frames, masters={"darks": darks, "flats": flats, "biases": biases}, ram=ram,
         workers=workers, keep_warps=keep_warps, fresh=fresh, yes=yes, as_json=as_json, executor=executor,
-        add=add,
+        add=add, tolerance=tolerance,
     )  # fmt: skip
 
 

@@ -106,19 +106,22 @@ def build(
     workers: int,
     executor: str = "threads",
     add: bool = False,
+    tolerance: float = 0.0,
     keep_warps: Path | None,
     fresh: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Make a mosaic."""
+    if tolerance and not add:
+        raise SettingError("--tolerance is about frames that a mosaic holds already; it needs --add")
     onto = None
     if add:
         onto, config, mode = frozen_grid(out), config or out / "settings.toml", "direct"
         inputs = list(dict.fromkeys([*inputs_so_far(out), *(path.absolute() for path in inputs)]))
     settings = _load(config, assign, header=header, frames=frames, **masters)
     cap_bytes = parse_bytes(ram) if ram else 0
-    options = RunOptions(workers, cap_bytes, fresh, yes, keep_warps, check_executor(executor), onto)
+    options = RunOptions(workers, cap_bytes, fresh, yes, keep_warps, check_executor(executor), onto, tolerance)
     with _loading():
         from zemosaic.pipelines.modes import build_mosaic
 

@@ -26,7 +26,7 @@ WORK_FOLDER = ".zemosaic"
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a run uses the machine; nothing here changes a result.
+    """How a run uses the machine, and what it keeps of an earlier one.
 
     Attributes
     ----------
@@ -44,6 +44,9 @@ class RunOptions:
         A mosaic whose grid the new one keeps, grown at its edges where frames reach beyond: frames are added to it.
     executor : str
         Where tasks run: see `zemosaic.engine.remote.check_executor`.
+    tolerance : float
+        Where frames are added: how much those that are there already may change and yet stay as they are; see
+        `zemosaic.pipelines.adding.keep_steady`.
     """
 
     workers: int = 0
@@ -53,6 +56,7 @@ class RunOptions:
     keep_warps: Path | None = None
     executor: str = "threads"
     onto: Path | None = None
+    tolerance: float = 0.0
 
 
 def ignore(event: Event) -> None:

@@ -38,11 +38,14 @@ class Corrections:
         One line for headers and the report.
     facts : mapping
         Figures for the report.
+    fwhm_px : float or None
+        Width of stars in mosaic pixels to stack with; None takes that of the frames.
     """
 
     scales: Mapping[str, PhotoScale]
     method: str
     facts: Mapping[str, Any]
+    fwhm_px: float | None = None
 
 
 def gain_priors(frames: Sequence[Frame]) -> np.ndarray:

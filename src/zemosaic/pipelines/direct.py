@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zemosaic.io.solution import read_solution
-from zemosaic.pipelines.adding import record_inputs
+from zemosaic.pipelines.adding import keep_steady, record_inputs
 from zemosaic.pipelines.context import Run, output_folder
 from zemosaic.pipelines.correcting import Corrections, correct_frames, given_corrections
 from zemosaic.pipelines.frames.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
@@ -62,7 +62,8 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solu
         if solution and given is not None:
             return given_corrections(group, given, solution.name, run), group
         corrections = correct_frames(group, grid, settings, run, reference)
-        return corrections, group if sky_only else clear_frames(group, corrections, settings, run)
+        chosen = group if sky_only else clear_frames(group, corrections, settings, run)
+        return keep_steady(chosen, corrections, grid, settings, run)
 
     made = write_mosaics(split_by_filter(placed, run), correct, grid, source, out, settings, run)
     paths = made.paths | write_tables(out, made.groups, run)

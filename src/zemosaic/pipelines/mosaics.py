@@ -190,7 +190,7 @@ def _write_mosaic(
     planes = file_planes(settings.output, inputs[0].frame)
     cards, history = mosaic_cards(inputs, grid, settings, corrections.method)
     paths = {"mosaic": out / f"mosaic{tag}.fits"}
-    fwhm_px = stellar_width_px(frames, grid)
+    fwhm_px = corrections.fwhm_px or stellar_width_px(frames, grid)
     partial = out / WORK_FOLDER / f"mosaic{tag}.fits.partial"
     with MosaicFile(paths["mosaic"], grid.wcs, planes, cards, history, partial=partial, resume=True) as file:
         names = [plane.name for plane in planes]

@@ -80,6 +80,8 @@ class PatchLedger:
     settings : Settings
     pixels : str
         Digest of whatever else decides the pixels that are read (defect maps).
+    steady : bool
+        Whether many inputs are what they were in an earlier run of fewer.
     """
 
     def __init__(
@@ -92,8 +94,10 @@ class PatchLedger:
         fwhm_px: float,
         settings: Settings,
         pixels: str,
+        *,
+        steady: bool = False,
     ) -> None:
-        self._file, self._store = file, store
+        self._file, self._store, self._steady = file, store, steady
         self._dtypes = {plane.name: np.dtype(plane.dtype) for plane in planes}
         self._before = None if store.fresh else FinishedMosaic.open(before)
         self._identities = [digest_of(replace(item, frame=frame_identity(item.frame))) for item in inputs]
@@ -105,16 +109,19 @@ class PatchLedger:
 
     def fitting_sizes(self, sizes: Sequence[int]) -> list[int]:
         """The sizes of patches to choose from: none above that of an earlier run, whose patches can then be taken."""
-        before: int = self._store.get(self._size_key()) or max(sizes)
+        keys = self._size_keys() if self._steady else self._size_keys()[:1]
+        before: int = next(filter(None, map(self._store.get, keys)), max(sizes))
         return [size for size in sizes if size <= before] or [sizes[-1]]
 
     def record_size(self, size: int) -> None:
         """Note the size of the patches that are going to be made."""
-        if self._store.get(self._size_key()) != size:
-            self._store.put(self._size_key(), size)
+        for key in self._size_keys():
+            if self._store.get(key) != size:
+                self._store.put(key, size)
 
-    def _size_key(self) -> str:
-        return make_key("cut", self._common, self._identities)
+    def _size_keys(self) -> list[str]:
+        """Of a run of the same inputs, and of one of any inputs that was stacked in the same way."""
+        return [make_key("cut", self._common, self._identities), make_key("cut", self._common)]
 
     def write(self, name: str, box: Box, values: npt.NDArray[Any]) -> None:
         """Write a plane of a patch's inner box; see `PlaneSink.write`."""
@@ -192,7 +199,9 @@ def open_ledger(
     """The ledger of a run's mosaic; None for a run that stores nothing."""
     if run.store is None:
         return None
-    return PatchLedger(file, planes, run.store, file.path, inputs, fwhm_px, settings, digest_of(source))
+    steady = run.options.tolerance > 0
+    pixels = digest_of(source)
+    return PatchLedger(file, planes, run.store, file.path, inputs, fwhm_px, settings, pixels, steady=steady)
 
 
 def forget_the_old(run: Run, frames: Sequence[Frame]) -> None:

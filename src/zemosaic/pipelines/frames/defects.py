@@ -49,6 +49,7 @@ class DefectWatch:
         self._lock = threading.Lock()
         self._maps: dict[str, Map] = {}
         self._keys: dict[str, str] = {}
+        self._last: dict[str, str] = {}
         self._counters: dict[str, DefectCounter] = {}
         self._asked: set[FrameId] = set()
         raw = [frame for frame in frames if frame.bayer is not None and self._sigma > 0]
@@ -59,7 +60,12 @@ class DefectWatch:
             asked = sorted(group, key=lambda frame: frame.id)[:: -(-len(group) // MOST_FRAMES)]
             identities = [frame_identity(frame) for frame in asked]
             key = make_key("defects", identities, self._sigma, settings.measure)
-            stored = run.store.get(key) if run.store is not None else None
+            self._last[camera] = make_key("defects", camera, group[0].shape, self._sigma, settings.measure)
+            stored = None
+            if run.store is not None:
+                # Where frames are added that shall leave others as they are, the sensor is what it was.
+                kept = run.store.get(self._last[camera]) if run.options.tolerance else None
+                stored = run.store.get(key) if kept is None else kept
             if stored is not None:
                 self._maps[camera] = stored
             else:
@@ -83,4 +89,9 @@ class DefectWatch:
             if self._store is not None:
                 self._store.put(self._keys[camera], self._maps[camera])
         self._counters.clear()
+        if self._store is not None:
+            for camera, key in self._last.items():
+                noted = self._store.get(key)
+                if noted is None or not np.array_equal(noted, self._maps[camera]):
+                    self._store.put(key, self._maps[camera])
         return self._maps
