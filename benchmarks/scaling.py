@@ -25,14 +25,15 @@ from zemosaic.simulate import FrameRecipe, RawRecipe, SimulatedSky, simulate_fra
 N_BASE = 12
 
 
-def make_base(folder: Path, kind: str) -> list[Path]:
-    """A few simulated frames: small calibrated ones, or raw ones of a smart telescope."""
+def make_base(folder: Path, kind: str, shape: tuple[int, int]) -> list[Path]:
+    """A few simulated frames: small calibrated ones, or raw ones of a smart telescope with a sensor of some shape."""
     if kind == "frames":
         simulate_frames(folder, SimulatedSky(3, size_deg=0.7), N_BASE, FrameRecipe(shape=(400, 600)))
     else:
         known = tycho2().cone(83.8, 22.0, 3.0)
-        sky = SimulatedSky(4, 83.8, 22.0, 2.0, (known.ra_deg, known.dec_deg, known.mag))
-        simulate_raws(folder, sky, N_BASE, RawRecipe(cloud_fraction=0, soft_fraction=0))
+        size_deg = 2.0 * max(shape) / max(RawRecipe().shape)
+        sky = SimulatedSky(4, 83.8, 22.0, size_deg, (known.ra_deg, known.dec_deg, known.mag))
+        simulate_raws(folder, sky, N_BASE, RawRecipe(shape=shape, cloud_fraction=0, soft_fraction=0))
     return sorted(path for path in folder.iterdir() if path.suffix in {".fit", ".fits"})
 
 
@@ -82,13 +83,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("--kind", choices=["frames", "raws"], default="frames")
+    parser.add_argument("--shape", type=int, nargs=2, default=[1920, 1080], help="height and width of raw frames")
     parser.add_argument("--numbers", type=int, nargs="+", default=[250, 500, 1000, 2000])
     parser.add_argument("--ram", default="2G")
     parser.add_argument("--executor", default="threads")
     parser.add_argument("--workers", default="2")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    base = make_base(given.work / "base", given.kind)
+    base = make_base(given.work / "base", given.kind, tuple(given.shape))
     print(
         "| frames | input, MB | wall, s | processor, s | measure, match, stack, s | peak, MB | scratch, MB |",
         flush=True,
@@ -106,9 +108,9 @@ def main() -> None:
         _, said = run.communicate()
         watch.end()
         after = psutil.Process().cpu_times()
+        wall = time.perf_counter() - begun
         if run.returncode != 0:
             sys.exit(said)
-        wall = time.perf_counter() - begun
         spent = sum(getattr(after, n) - getattr(before, n) for n in ("children_user", "children_system"))
         seconds = json.loads((out / "report.json").read_text())["seconds"]
         stages = ", ".join(f"{seconds.get(stage, 0):.0f}" for stage in ("measure", "match", "stack"))

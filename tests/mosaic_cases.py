@@ -43,7 +43,7 @@ def run_cli(capfd: pytest.CaptureFixture[str], *arguments: object) -> Ran:
     capfd.readouterr()
     code = main([str(argument) for argument in arguments])
     out, err = capfd.readouterr()
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err
     return Ran(code, out, err)
 
 
