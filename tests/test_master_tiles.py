@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from zemosaic.cli import main
 from zemosaic.errors import SettingError
 from zemosaic.io.mosaic_file import wcs_header
 from zemosaic.model.celestial import CelestialWcs
+from zemosaic.model.tile import Tile
 from zemosaic.pipelines.tiles import master_tiles
 from zemosaic.settings import Settings, TileSettings
 from zemosaic.simulate import RawRecipe, SetTruth, SimulatedSky, read_truth, score_mosaic, simulate_raws
@@ -128,6 +130,28 @@ def test_a_shift_of_five_columns_leaves_five_columns_to_one_frame(tmp_path: Path
     count = fits.getdata(tile, "COV")[3:-3]
     assert np.all(count == count[0])
     assert "".join(map(str, count[0])).strip("0") == "1" * 5 + "2" * 154 + "1" * 5
+
+
+def test_coverage_takes_no_memory_a_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames are counted as they are added: a stack of 24 needs no more memory than one of 4, to less than a plane."""
+    stack, peaks = master_tiles._stack, []
+
+    def watched(*args: Any) -> Tile:
+        tracemalloc.start()
+        tile = stack(*args)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        return tile
+
+    monkeypatch.setattr(master_tiles, "_stack", watched)
+    assign = ["tiles.cleanup=off", "stack.method=mean", "solve.method=header", "match.method=none"]
+    for n in (2, 4, 24):  # the first compiles and imports
+        (tmp_path / f"set{n}").mkdir()
+        for k in range(n):
+            write_frame(tmp_path / f"set{n}/{k}.fits", noise((300, 400), k), tan_wcs((300, 400)))
+        (tile,) = tiles_of(build(tmp_path / f"set{n}", tmp_path / f"out{n}", "master-tiles", *assign))
+        assert fits.getdata(tile, "COV").max() == n
+    assert peaks[2] < peaks[1] + 300 * 400 * 4
 
 
 @pytest.fixture(scope="module")
