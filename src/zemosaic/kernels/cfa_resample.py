@@ -242,12 +242,14 @@ def _turn_green(raw, weight, origin, parity, first, samples, sample_weight):
         for block_x in range(0, w, _BLOCK):
             for j in range(block_y, min(block_y + _BLOCK, h)):
                 y = origin[0] + j
-                x = origin[1] + block_x
-                for i in range(block_x + ((x + y - parity) & 1), min(block_x + _BLOCK, w), 2):
-                    x = origin[1] + i
-                    v, u = (x - y - parity) // 2 - first[0], (x + y - parity) // 2 - first[1]
+                begin = block_x + ((origin[1] + block_x + y - parity) & 1)
+                x = origin[1] + begin
+                v, u = (x - y - parity) // 2 - first[0], (x + y - parity) // 2 - first[1]
+                for i in range(begin, min(block_x + _BLOCK, w), 2):
                     samples[v, u] = raw[j, i]
                     sample_weight[v, u] = weight[j, i]
+                    v += 1
+                    u += 1
 
 
 @njit(nogil=True, cache=True)
