@@ -100,6 +100,14 @@ def test_tiles_of_matched_frames_give_the_direct_mosaic(direct, grid):
         np.testing.assert_array_equal(other[name], one[name])
 
 
+@pytest.mark.parametrize("kept", ["weight", "data"])
+def test_a_mean_without_its_side_planes_is_the_direct_one(survey, tmp_path, kept):
+    few = ("--set", "stack.method=mean", "--set", f"output.planes={kept}", "--set", "match.method=none")
+    one, other = (planes(build(survey, tmp_path / mode, mode, *few)) for mode in ("direct", "grid"))
+    assert list(one) == list(other) == (["DATA", "WHT"] if kept == "weight" else ["DATA"])
+    assert np.array_equal(np.isnan(one["DATA"]), np.isnan(other["DATA"]))
+
+
 def test_frames_that_were_not_matched_are_matched_through_the_tiles(survey, direct, unmatched, tmp_path):
     plain = build(survey, tmp_path / "plain", "direct", *NONE)
     scores = {name: score_mosaic(survey, path) for name, path in

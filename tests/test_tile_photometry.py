@@ -344,6 +344,41 @@ def test_tiles_without_measurements_stay_neutral(survey, graph, caplog):
     assert nothing.n_neutral == 2
 
 
+def test_sick_tiles_among_healthy_ones_are_neutral_and_harm_none(caplog):
+    """All NaN, constant, of another dtype, without one valid pixel in common: what can be found is, the rest stays."""
+    caplog.set_level(logging.INFO)
+    case = TiledSky(n_y=3, n_x=3, sigma=SIGMA, seed=9)
+    tiles, measured = list(case.tiles), case.measure()
+    whole, none = tiles[0].mask, np.zeros_like(tiles[0].mask)
+
+    def replaced(k, data, mask):
+        return TilePhotometryInfo(k, case.boxes[k], data, mask)
+
+    tiles[0] = replaced(0, np.full_like(tiles[0].data, np.nan), none)
+    tiles[2] = replaced(2, np.full_like(tiles[2].data, 500.0), whole)
+    tiles[4] = replaced(4, np.clip(np.rint(tiles[4].data), 0, 65535).astype(np.uint16), whole)
+    left_half = whole.copy()
+    left_half[:, 100:] = False
+    tiles[7] = replaced(7, tiles[7].data, left_half)  # shares nothing with its right neighbour
+    measured[0] = measured[2] = None
+    graph = build_tile_overlap_graph(tiles)
+    assert not {0, 2} & {i for edge in graph.edges for i in (edge.first, edge.second)}
+    assert (7, 8) not in {(edge.first, edge.second) for edge in graph.edges}
+    assert caplog.text.count("dropped: its valid pixels tell nothing") == graph.n_dropped > 0
+    found = solve_tiles(measured, case.boxes, case.shape, MatchSettings(), graph, choose_reference_tile(tiles, [1] * 9))
+    for k in (0, 2):
+        assert found.scales[k].gain[0] == 1
+        assert not found.scales[k].surface.any()
+        assert caplog.text.count(f"tile {k}: no valid pixels, scaling disabled") == 1
+    assert found.n_neutral == 2
+    healthy = [k for k in range(9) if k not in (0, 2)]
+    gains = np.array([scale.gain[0] for scale in found.scales])
+    assert np.abs(up_to_a_scale(gains[healthy], case.gain[healthy]) / case.gain[healthy] - 1).max() < 5e-3
+    for scales in (found.scales, shift_levels(graph, 1).scales):
+        assert np.isfinite([[*scale.gain, *scale.surface.ravel()] for scale in scales]).all()
+        assert np.isfinite(measure_steps(tiles, graph, scales)).all()
+
+
 def test_the_simplest_match_shifts_levels(survey):
     level = TiledSky(sigma=SIGMA, gains=(1, 1), slopes=0, seed=5)
     graph = build_tile_overlap_graph(level.tiles)
