@@ -83,7 +83,8 @@ def find_shift(reference: AnyArray, image: AnyArray) -> FftShift:
     Phase correlation (Kuglin & Hines 1975) of images freed of what does not move with the sky (`_prepared`); the peak
     is refined by a parabola along each axis. Where the phases are random the correlation is normal and alike at all
     shifts, so the probability that the largest of N values exceeds z sigma by chance is at most N times the tail
-    beyond z. No window is laid over the images, which would make the correlation of noise wider at small shifts (a Hann
+    beyond z, with sigma from the bulk or from the second peak (`_chance_sigma`): of 15 pairs of real frames of unlike
+    skies the most significant then has 1e-5, where the bulk alone has 1e-19. No window is laid over the images, which would make the correlation of noise wider at small shifts (a Hann
     window: false peaks of a stated chance of 1e-3 in half of all pairs); the background is taken off instead, so their
     edges do not matter.
     """
@@ -96,8 +97,8 @@ def find_shift(reference: AnyArray, image: AnyArray) -> FftShift:
     product *= np.exp(-2 * (np.pi * SMOOTH_PX) ** 2 * (along[0] ** 2 + along[1] ** 2))
     surface = np.fft.irfft2(product, s=image.shape)
     surface = surface - surface.mean()
-    sigma = 1.4826 * float(np.median(np.abs(surface)))
     y, x = (int(k) for k in np.unravel_index(np.argmax(surface), surface.shape))
+    sigma = _chance_sigma(surface, y, x)
     height = float(surface[y, x]) / sigma if sigma > 0 else 0.0
     log_chance = min((math.log(surface.size) + float(log_ndtr(-height))) / math.log(10), 0.0)
     dy, dx = y + _parabola(surface[:, x], y), x + _parabola(surface[y], x)
@@ -123,6 +124,18 @@ def _prepared(image: AnyArray) -> F8:
     # Compressed: else two saturated stars, alike in shape, outdo all the others when one falls on the other.
     noise = 1.4826 * float(np.median(np.abs(level[finite])))
     return np.where(finite, np.arcsinh(level / (SOFT_SIGMA * noise)) if noise > 0 else level, 0.0)
+
+
+def _chance_sigma(surface: F8, y: int, x: int) -> float:
+    """Width of the correlation where it is chance: from its bulk, or from the highest peak but that at (y, x).
+
+    Pictures are not noise: two bright stars that fall on each other at a wrong shift stand out of the bulk.
+    """
+    reach = math.ceil(4 * SMOOTH_PX)
+    elsewhere = np.roll(surface, (reach - y, reach - x), axis=(0, 1))
+    elsewhere[: 2 * reach + 1, : 2 * reach + 1] = 0
+    bulk = 1.4826 * float(np.median(np.abs(surface)))
+    return max(bulk, float(elsewhere.max()) / math.sqrt(2 * math.log(surface.size)))
 
 
 def _parabola(values: F8, peak: int) -> float:
