@@ -107,6 +107,13 @@ def test_equal_images_stay_equal(seed):
     assert np.sqrt(np.mean(error**2)) < 1e-3 * equal.measurements[0].noise[0]
 
 
+def test_starlight_beside_the_masks_is_not_taken_for_background():
+    """Differences of a tenth of a block's error, as seeing makes them round stars, leave equal images equal."""
+    nearly = Survey(gain_sd=0, offset_sd=0.05, slope_sd=0, curve_sd=0)
+    found = solve(nearly)
+    assert np.abs([s.surface for s in found.scales]).max() < 0.01
+
+
 def test_one_image_alone_is_left_as_it_is(survey):
     found = match(survey.measurements[:1], survey.wcs[:1], survey.grid, SETTINGS, gain_priors=[1.25])
     assert found.scales[0].gain[0] == pytest.approx(1.25)

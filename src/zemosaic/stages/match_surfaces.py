@@ -41,6 +41,9 @@ _PARTS = 4
 _SEEN = 3.0
 """Sigma by which some degree's coefficients must scatter more than those of equal images would."""
 
+_STARLIGHT = 0.15
+"""Of a block's error (a two-hundredth of a pixel's noise): what masks leave of the stars' wings differs by less."""
+
 _MANY_IMAGES = 500
 """From so many images on, fewer draws from the error distribution tell as much."""
 
@@ -140,7 +143,8 @@ class _Loop:
         if 1 <= turn <= 4:
             seeds = range(97 * turn, 97 * turn + self._draws(2, 1))
             draws = np.stack([self.system.draw(seed, self.weight, self.prior)[1] for seed in seeds])
-            self.sd = _scatter(self.surfaces[:, : self.k], draws[:, :, : self.k], self.degree, self.sd)
+            least = _STARLIGHT * float(np.median(error[error > 0])) if (error > 0).any() else 0.0
+            self.sd = _scatter(self.surfaces[:, : self.k], draws[:, :, : self.k], self.degree, self.sd, least)
         self.structure = _structure(self.table, residual, error, self.structure)
         pull2 = residual**2 / _variance(self.table, error, self.structure)
         self.robust = (1 / (1 + pull2 / _CAUCHY**2)).astype(np.float32)
@@ -259,10 +263,15 @@ def _first_guess(table: BlockTable, value: F4, error: F4, order: int) -> F8:
     return np.array([3 * sd, sd, sd / 2, sd / 4][: order + 1])
 
 
-def _scatter(surfaces: F8, draws: F8, degree: Ints, sd: F8) -> F8:
+def _scatter(surfaces: F8, draws: F8, degree: Ints, sd: F8, least: float) -> F8:
     """Prior widths that the solution itself implies (MacKay's fixed point), one a degree.
 
     Where no degree scatters more than equal images would, all go to 0: equal images stay equal.
+
+    Parameters
+    ----------
+    least : float
+        Scatter that images which are equal on the sky may show beyond their noise.
     """
     out = sd.copy()
     variance = np.mean(draws**2, axis=0)
@@ -272,7 +281,8 @@ def _scatter(surfaces: F8, draws: F8, degree: Ints, sd: F8) -> F8:
         trust = np.clip(1 - v / sd[d] ** 2, 0, 1)
         determined = float(np.sum(trust))
         # Were all images equal, a coefficient would scatter by trust x its variance.
-        seen |= bool(np.sum(c**2) > (1 + _SEEN * np.sqrt(2 / c.size)) * np.sum(trust * v))
+        equal = np.sum(trust * v) + c.size * least**2
+        seen |= bool(np.sum(c**2) > (1 + _SEEN * np.sqrt(2 / c.size)) * equal)
         if determined > 3:
             # Robust against a few wild images: squares are cut at 9 times their median.
             squares = c**2
