@@ -84,9 +84,9 @@ def find_shift(reference: AnyArray, image: AnyArray) -> FftShift:
     is refined by a parabola along each axis. Where the phases are random the correlation is normal and alike at all
     shifts, so the probability that the largest of N values exceeds z sigma by chance is at most N times the tail
     beyond z, with sigma from the bulk or from the second peak (`_chance_sigma`): of 15 pairs of real frames of unlike
-    skies the most significant then has 1e-5, where the bulk alone has 1e-19. No window is laid over the images, which would make the correlation of noise wider at small shifts (a Hann
-    window: false peaks of a stated chance of 1e-3 in half of all pairs); the background is taken off instead, so their
-    edges do not matter.
+    skies the most significant then has 1e-5, where the bulk alone has 1e-19. No window is laid over the images, which
+    would make the correlation of noise wider at small shifts (a Hann window: false peaks of a stated chance of 1e-3 in
+    half of all pairs); the background is taken off instead, so their edges do not matter.
     """
     if reference.shape != image.shape or reference.ndim != 2:
         raise ValueError(f"two planes of one shape are wanted, got {reference.shape} and {image.shape}")
