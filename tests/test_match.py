@@ -108,10 +108,10 @@ def test_equal_images_stay_equal(seed):
 
 
 def test_starlight_beside_the_masks_is_not_taken_for_background():
-    """Differences of a tenth of a block's error, as seeing makes them round stars, leave equal images equal."""
-    nearly = Survey(gain_sd=0, offset_sd=0.05, slope_sd=0, curve_sd=0)
-    found = solve(nearly)
-    assert np.abs([s.surface for s in found.scales]).max() < 0.01
+    """Differences of an eighth of a block's error, as seeing makes them round stars, are mostly left alone."""
+    nearly = Survey(gain_sd=0, offset_sd=0.06, slope_sd=0.06, curve_sd=0)
+    surfaces = np.stack([s.surface[0] for s in solve(nearly).scales])
+    np.testing.assert_array_less(np.sqrt(np.mean(surfaces**2, axis=0)), [0.03] + 5 * [0.005])
 
 
 def test_one_image_alone_is_left_as_it_is(survey):
