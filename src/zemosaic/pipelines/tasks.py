@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -139,15 +140,18 @@ def _stack_patch(
     block: U1,
 ) -> StackedPatch:
     n, (h, w) = len(inputs), patch.outer.shape
-    block[:] = 0
     samples, rest = np.split(block, [8 * n_channels * n * h * w])
     values, weights = samples.view(np.float32).reshape(2, n_channels, n, h, w)
     alpha = rest.reshape(n, h, w)
     for k, item in enumerate(inputs):
         check()
         part = item.plan.lattice.part(patch.outer)
-        place = part.relative_to(patch.outer).slices
-        _warp(item, part, source, settings.warp, values[:, k, *place], weights[:, k, *place], alpha[k, *place])
+        place = part.relative_to(patch.outer)
+        into = values[:, k, *place.slices], weights[:, k, *place.slices], alpha[k, *place.slices]
+        if _warp(item, part, source, settings.warp, *into) is None:
+            place = Box(0, 0, 0, 0)
+        for planes in (values[:, k], weights[:, k], alpha[k]):
+            _clear_beyond(planes, place)
     return stack_cube(
         values,
         weights,
@@ -161,6 +165,14 @@ def _stack_patch(
         check=check,
         pixel_share=_pixel_share(inputs, settings.warp),
     )
+
+
+def _clear_beyond(planes: npt.NDArray[Any], box: Box) -> None:
+    """Set to 0 what of the last two axes lies outside of a box."""
+    planes[..., : box.y0, :] = 0
+    planes[..., box.y1 :, :] = 0
+    planes[..., box.y0 : box.y1, : box.x0] = 0
+    planes[..., box.y0 : box.y1, box.x1 :] = 0
 
 
 def _pixel_share(inputs: Sequence[PatchInput], settings: WarpSettings) -> F4 | None:
