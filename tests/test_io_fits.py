@@ -386,6 +386,18 @@ def test_the_cache_keeps_to_its_size(tmp_path: Path) -> None:
     assert tight.n_decodes == 8
 
 
+def test_the_cache_tells_its_room_and_that_plain_files_need_none(tmp_path: Path) -> None:
+    fits.PrimaryHDU(pixels("i2")).writeto(tmp_path / "plain.fits")
+    fits.PrimaryHDU(pixels("i2", seed=1)).writeto(tmp_path / "z.fits.gz")
+    plain, packed = sorted(frames_of(tmp_path), key=lambda frame: frame.path)
+    reader = FrameReader(cache_bytes=3 * H * W * 2)
+    assert reader.room_bytes() == 3 * H * W * 2  # nothing is known yet
+    reader.read_window(plain, WINDOWS[1])
+    assert reader.room_bytes() == 0
+    reader.read_window(packed, WINDOWS[1])
+    assert reader.room_bytes() == 2 * H * W * 2
+
+
 # --- arrays --------------------------------------------------------------------------------------
 
 

@@ -36,6 +36,11 @@ class DecodedCache:
         self._lock = threading.Lock()
         self._turns: dict[tuple[str, int], threading.Lock] = {}
 
+    @property
+    def room_bytes(self) -> int:
+        """What may yet be kept before something must go."""
+        return max(self.max_bytes - self._n_bytes, 0)
+
     def get(self, key: tuple[str, int], decode: Callable[[], AnyArray]) -> AnyArray:
         """The decoded array, from the cache or by calling `decode`.
 

@@ -133,6 +133,12 @@ class FrameReader:
         """Compressed frames decoded so far."""
         return self._decoded.n_decodes
 
+    def room_bytes(self) -> int:
+        """By how much the cache of decoded frames may yet grow: not at all where all files read so far are plain."""
+        if self._stored and all(stored.packing == "plain" for stored in list(self._stored.values())):
+            return 0
+        return self._decoded.room_bytes
+
     def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
         """Pixels and relative weights of a window; see `ImageSource.read_window`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -83,6 +83,8 @@ class Run:
         Runs tasks in other processes, where that was asked for.
     measured : dict
         What was measured on each frame, also on those that are then left out, for the table of frames.
+    cache_room : callable or None
+        Tells how many bytes the cache of decoded frames may yet take; None: an eighth of the cap.
     """
 
     options: RunOptions = field(default_factory=RunOptions)
@@ -93,6 +95,7 @@ class Run:
     left_out: list[LeftOut] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     measured: dict[FrameId, tuple[Frame, Measurements]] = field(default_factory=dict)
+    cache_room: Callable[[], int] | None = None
     clock: StageClock = field(init=False)
     executor: Executor = field(init=False)
     cap_bytes: int = field(init=False)
@@ -111,6 +114,11 @@ class Run:
     def beside_bytes(self) -> int:
         """What each worker holds beside its task: another process has a copy of all, and a cache, of its own."""
         return resident_bytes() + self.cap_bytes // 8 if self.remote is not None and self.remote.is_here else 0
+
+    @property
+    def held_bytes(self) -> int:
+        """What this process holds once all frames have been read, the cache of decoded frames at its largest."""
+        return resident_bytes() + (self.cap_bytes // 8 if self.cache_room is None else self.cache_room())
 
     def emit(self, event: Event) -> None:
         """Pass an event on, and remember what the report must tell."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zemosaic.engine.memory import PATCH_SIZES, MemoryPlan, ReusedMemory, plan_patch_size, resident_bytes
+from zemosaic.engine.memory import PATCH_SIZES, MemoryPlan, ReusedMemory, plan_patch_size
 from zemosaic.model.sky import Patch, SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import Run
@@ -108,8 +108,7 @@ def plan_patches(
         stack = frame.n_channels * pixels * bytes_per_pixel(settings.stack.method)
         return int(samples + stack + window + beside_bytes)
 
-    fixed_bytes = resident_bytes() + run.cap_bytes // 8
-    plan = plan_patch_size(run.cap_bytes, run.executor.workers, fixed_bytes, task_bytes, sizes, border)
+    plan = plan_patch_size(run.cap_bytes, run.executor.workers, run.held_bytes, task_bytes, sizes, border)
     if plan.workers < run.executor.workers:
         run.notice(f"{plan.workers} instead of {run.executor.workers} workers, to stay under the memory cap")
         run.limit_workers(plan.workers)

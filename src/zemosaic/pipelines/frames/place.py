@@ -54,7 +54,9 @@ def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> tuple[l
         When the table of frames, or calibration frames that were given, cannot be used.
     """
     frames, beside = scan_inputs(inputs, settings.input, run)
-    return calibrate_frames(frames, beside, FrameReader(run.cap_bytes // 8), settings.calibrate, run)
+    reader = FrameReader(run.cap_bytes // 8)
+    run.cache_room = reader.room_bytes
+    return calibrate_frames(frames, beside, reader, settings.calibrate, run)
 
 
 def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> tuple[list[Frame], list[Frame]]:
