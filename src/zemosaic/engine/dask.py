@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import distributed
 
-from zemosaic.engine.remote import ATTEMPTS
 from zemosaic.engine.store import code_digest
 from zemosaic.errors import EnvironmentProblem
 
@@ -20,17 +23,24 @@ __all__ = ["DaskExecutor"]
 T = TypeVar("T")
 R = TypeVar("R")
 
+_log = logging.getLogger(__name__)
+
 _POLL_S = 0.2
-_RESULT_S = 60
-_LOST = CancelledError, distributed.scheduler.KilledWorker
-"""What is raised where a result, or what a task needs, was lost with its workers."""
+_RESULT_S = 3
+_JOIN_S = 60
+"""How long workers may take to come, or to come again."""
 
 _AHEAD = 2
-"""Tasks handed out for each worker elsewhere: one at work, one on its way."""
+"""Tasks handed out for each worker: one at work, one on its way."""
+
+_OTHER_CODE = "another version of zemosaic, numpy, scipy, numba or astropy, or another kind of processor"
 
 
 class DaskExecutor:
     """Workers of a scheduler.
+
+    The scheduler keeps what is to be done (a plugin, in dask's words) and tells it to every worker, also to those that
+    join or come again later; each task's worker looks first whether it runs the same code and sees the same files.
 
     Parameters
     ----------
@@ -50,11 +60,20 @@ class DaskExecutor:
     def __init__(self, address: str, workers: int, check: Callable[[], None]) -> None:
         self.is_here = not address
         self._check = check
+        self._name = f"zemosaic-{secrets.token_hex(8)}"
+        self._paths: list[str] = []
         self._cluster: Any = None
         try:
             if not address:
                 self._cluster = distributed.LocalCluster(
-                    n_workers=workers, threads_per_worker=1, memory_limit=None, dashboard_address=None
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    memory_limit=None,
+                    # No dashboard; the port that is opened all the same is a free one, of this machine only.
+                    dashboard_address="127.0.0.1:0",
+                    scheduler_kwargs={"dashboard": False},
+                    # What is lost is said below; how its parts take leave of each other is no news to anybody.
+                    silence_logs=logging.CRITICAL,
                 )
             self.client: Any = distributed.Client(self._cluster or address, timeout=10)
         except (OSError, ValueError) as problem:
@@ -64,85 +83,131 @@ class DaskExecutor:
     def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[tuple[T, R]]:
         """See `RemoteExecutor.run`. Dask itself gives the tasks of a lost worker to others."""
         self._compare_code()
-        waiting = deque((task, 1) for task in tasks)
-        shared = self.client.scatter(function, broadcast=True)
-        running: dict[Any, tuple[T, int]] = {}
-        ahead = 1 if self.is_here else _AHEAD
+        self._tell(function)
+        workers = set(self.client.nthreads())
+        waiting = deque(tasks)
+        running: dict[Any, T] = {}
         try:
             while waiting or running:
-                while waiting and len(running) < ahead * self.workers:
-                    task, attempt = waiting.popleft()
-                    try:
-                        future = self.client.submit(_call, shared, task, pure=False, key=_new_key())
-                    except _LOST:
-                        # All workers that knew the function have died: it is told anew, and the task waits its turn.
-                        shared = self.client.scatter(function, broadcast=True)
-                        waiting.append((task, attempt))
-                        continue
-                    running[future] = task, attempt
+                while waiting and len(running) < _AHEAD * self.workers:
+                    task = waiting.popleft()
+                    key = f"{self._name}-{secrets.token_hex(8)}"  # equal tasks are not one task: each is to run
+                    running[self.client.submit(_call, self._name, task, pure=False, key=key)] = task
                 self._check()
-                for future in self._finished(running):
-                    task, attempt = running.pop(future)
+                for future in _finished(running):
                     try:
-                        result = future.result(timeout=_RESULT_S)  # what the task raised is raised here
-                    except (*_LOST, TimeoutError) as problem:
-                        lost = problem
-                    else:
-                        yield task, result
-                        continue
-                    if attempt == ATTEMPTS:
-                        raise EnvironmentProblem(f"{ATTEMPTS} workers were lost on one task: {lost}")
-                    # All workers that knew the function may have died with it.
-                    shared = self.client.scatter(function, broadcast=True)
-                    waiting.append((task, attempt + 1))
+                        # What the task raised is raised here.
+                        result = future.result(timeout=_RESULT_S if future.status == "finished" else None)
+                    except TimeoutError:
+                        if future.status == "error":
+                            raise
+                        continue  # a result that was lost with its worker is made again
+                    yield running.pop(future), result
+            if lost := workers - set(self.client.nthreads()):
+                _log.warning("%d dask worker(s) were lost; what they were at was done again", len(lost))
+        except distributed.scheduler.KilledWorker as problem:
+            raise EnvironmentProblem(
+                f"{problem.allowed_failures + 1} workers died on one task; give fewer --workers or a lower --ram",
+            ) from problem
+        except CancelledError as problem:
+            raise EnvironmentProblem(
+                "the dask scheduler was lost; start it and its workers and run the same command again to go on"
+            ) from problem
         finally:
             self.client.cancel(list(running))
 
-    def _finished(self, running: dict[Any, Any]) -> list[Any]:
-        """Futures that have an outcome, after a short wait at most."""
-        try:
-            done: set[Any] = distributed.wait(list(running), timeout=_POLL_S, return_when="FIRST_COMPLETED").done
-        except (TimeoutError, *_LOST):
-            return [future for future in running if future.status != "pending"]
-        return list(done)
+    def _tell(self, function: Callable[[Any], Any]) -> None:
+        """Have the scheduler tell all workers, now and later, what they are to do."""
+        plugin = _Work(function, code_digest(), self._paths)
+        give_up_s = time.monotonic() + _JOIN_S
+        while True:
+            try:
+                self.client.register_plugin(plugin, name=self._name)
+                return
+            except OSError as problem:  # a worker was lost in the same moment
+                if time.monotonic() > give_up_s:
+                    raise EnvironmentProblem(f"dask workers do not answer: {problem}") from problem
+                time.sleep(_POLL_S)
 
     def _compare_code(self) -> None:
-        found: dict[str, str] = self.client.run(code_digest)
-        if not found:
-            raise EnvironmentProblem("the dask scheduler has no workers; start some and run the same command again")
+        found = self._ask(code_digest)
         others = sorted(worker for worker, digest in found.items() if digest != code_digest())
         if others:
             raise EnvironmentProblem(
-                f"{len(others)} of {len(found)} dask workers run another version of zemosaic, numpy, scipy, numba or "
-                f"astropy, or another kind of processor ({others[0]}); install the same there",
+                f"{len(others)} of {len(found)} dask workers run {_OTHER_CODE} ({others[0]}); install the same there",
                 workers=others,
             )
 
     def check_shared(self, paths: Iterable[Path]) -> None:
         """See `RemoteExecutor.check_shared`."""
-        wanted = [str(path) for path in paths]
-        for worker, missing in self.client.run(_missing, wanted).items():
+        self._paths = [str(path) for path in paths]
+        for worker, missing in self._ask(_missing, self._paths).items():
             if missing:
-                raise EnvironmentProblem(
-                    f"dask worker {worker} does not see {missing[0]}; inputs and output must lie on storage that all "
-                    "workers share, under the same path"
-                )
+                raise _not_shared(worker, missing[0])
+
+    def _ask(self, question: Callable[..., Any], *arguments: object) -> dict[str, Any]:
+        """What each worker answers; an exception where it cannot. Those that are lost meanwhile are left out."""
+        try:
+            self.client.wait_for_workers(1, timeout=_JOIN_S)
+        except TimeoutError as problem:
+            raise EnvironmentProblem(
+                "the dask scheduler has no workers; start some and run the same command again"
+            ) from problem
+        answers: dict[str, Any] = self.client.run(question, *arguments, on_error="return")
+        return {worker: answer for worker, answer in answers.items() if not isinstance(answer, OSError)}
 
     def close(self) -> None:
         """Leave the scheduler; end it where it was started here."""
+        if self._cluster is None:
+            with suppress(OSError, KeyError, ValueError):  # workers or the scheduler may be gone, or know nothing yet
+                self.client.unregister_worker_plugin(self._name)
         self.client.close()
         if self._cluster is not None:
             self._cluster.close()
 
 
-def _new_key() -> str:
-    """Equal tasks are not one task: each is to run."""
-    return f"zemosaic-{secrets.token_hex(8)}"
+class _Work(distributed.WorkerPlugin):
+    """What workers are to do, and what they must have for it."""
+
+    def __init__(self, function: Callable[[Any], Any], digest: str, paths: list[str]) -> None:
+        self._function, self._digest, self._paths = function, digest, paths
+        self._is_checked = False
+
+    def do(self, task: object, worker: str) -> Any:
+        """Do a task; before the first one, see whether it can be done here.
+
+        Raises
+        ------
+        EnvironmentProblem
+            When this worker, which joined after the others were asked, runs other code or does not see the files.
+        """
+        if not self._is_checked:
+            if code_digest() != self._digest:
+                raise EnvironmentProblem(f"dask worker {worker} runs {_OTHER_CODE}; install the same there")
+            for path in _missing(self._paths):
+                raise _not_shared(worker, path)
+            self._is_checked = True
+        return self._function(task)
 
 
-def _call(function: Callable[[Any], Any], task: Any) -> Any:
-    return function(task)
+def _call(name: str, task: object) -> Any:
+    worker: Any = distributed.get_worker()
+    return worker.plugins[name].do(task, worker.address)
+
+
+def _finished(running: dict[Any, Any]) -> list[Any]:
+    """Futures that have an outcome, after a short wait at most."""
+    with suppress(TimeoutError, CancelledError):
+        distributed.wait(list(running), timeout=_POLL_S, return_when="FIRST_COMPLETED")
+    return [future for future in running if future.status != "pending"]
 
 
 def _missing(paths: list[str]) -> list[str]:
-    return [path for path in paths if not Path(path).exists()]
+    return [path for path in paths if not os.path.exists(path)]
+
+
+def _not_shared(worker: str, path: str) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"dask worker {worker} does not see {path}; inputs and output must lie on storage that all workers share, "
+        "under the same path"
+    )
