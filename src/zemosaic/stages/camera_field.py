@@ -24,7 +24,9 @@ def odd_terms(order: int) -> npt.NDArray[np.bool_]:
     return np.asarray(np.repeat(np.arange(1, order + 1), np.arange(2, order + 2)) % 2 == 1)
 
 
-def real_parts(coefficients: F8, covariance: F8, order: int, least: float = 0.0) -> npt.NDArray[np.bool_]:
+def real_parts(
+    coefficients: F8, covariance: F8, order: int, least: float = 0.0, even_errors: float = _REAL
+) -> npt.NDArray[np.bool_]:
     """Which terms of a field shared by a camera's images are real: its odd and its even part, each as a whole.
 
     Parameters
@@ -35,11 +37,13 @@ def real_parts(coefficients: F8, covariance: F8, order: int, least: float = 0.0)
     order : int
     least : float
         Rms over the field that a part must have at least.
+    even_errors : float
+        Errors by which the even part must stand out; the odd part always needs four.
 
     Returns
     -------
     ndarray, shape (k,), bool
-        True for the terms of parts whose rms over the field exceeds `least` and four times its error.
+        True for the terms of parts whose rms over the field exceeds `least` and so many times its error.
     """
     at = np.linspace(-0.5, 1.5, 9)
     x, y = np.meshgrid(at, at)
@@ -48,9 +52,9 @@ def real_parts(coefficients: F8, covariance: F8, order: int, least: float = 0.0)
     product = basis @ basis.T / basis.shape[1]
     odd = odd_terms(order)
     out = np.zeros(len(coefficients), bool)
-    for part in (np.flatnonzero(odd), np.flatnonzero(~odd)):
+    for part, errors in ((np.flatnonzero(odd), _REAL), (np.flatnonzero(~odd), even_errors)):
         inner = np.ix_(part, part)
         size2 = float(coefficients[part] @ product[inner] @ coefficients[part])
         error2 = float(np.sum(product[inner] * covariance[inner]))
-        out[part] = size2 > max(least**2, _REAL**2 * error2)
+        out[part] = size2 > max(least**2, errors**2 * error2)
     return out

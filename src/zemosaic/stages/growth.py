@@ -31,6 +31,10 @@ _FLOOR = 0.003
 _FIELD_SD = 0.02
 _HELD = 1e12
 _LEAST_CURVATURE = 0.2
+_REAL_CURVE = 3.0
+"""Errors by which the even part must stand out. It looks like no trend of the gains, and where one of two cameras lost
+it, their gains would be a few thousandths apart."""
+
 _ROUNDS = 6
 _DOUBT = 0.03
 """Share of the correction itself that seeing and focus change without the measured width showing it."""
@@ -109,7 +113,7 @@ def _fit_camera(measurements: list[Measurements], stars: list[Ints], channel: in
         covariance += (inverse * ridge) @ inverse
         if turn == _ROUNDS - 1:
             # Parts that are not real are held at 0, and the rest found once more without them.
-            held, doubt = ~real_parts(field, covariance, 2), covariance
+            held, doubt = ~real_parts(field, covariance, 2, even_errors=_REAL_CURVE), covariance
             ridge[held] = _HELD
         robust = 1 / (1 + (residual * np.sqrt(weight) / 2) ** 2)
     known = np.where(held | held[:, None], 0.0, covariance)
