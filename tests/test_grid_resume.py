@@ -128,6 +128,17 @@ def test_a_tile_that_is_not_as_it_was_written_is_made_again(
     assert counts.taken()[0] == 3
 
 
+def test_tiles_made_in_other_processes_are_the_same(
+    capfd: Capture, survey: Path, tmp_path: Path, counts: Counts
+) -> None:
+    assert build(capfd, survey, tmp_path / "here") == 0
+    assert counts.taken()[0] >= 4
+    for options in ((), ("--fresh",)):
+        assert build(capfd, survey, tmp_path / "there", *options, "--executor", "processes") == 0
+        assert counts.taken()[0] == 0
+        assert digest_of(tmp_path / "here/mosaic.fits") == digest_of(tmp_path / "there/mosaic.fits")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_a_killed_survey_gives_the_same_bytes(capfd: Capture, survey: Path, tmp_path: Path, counts: Counts) -> None:
     """SIGKILL in the middle of a tile's planes: half of it on the disk counts for nothing."""

@@ -103,7 +103,7 @@ def stack_by_tiles(
         Figures for the report.
     """
     cut = recipe.cut
-    whole = digest_of([recipe.key(box) for _, box in recipe.wanted], recipe.settings.survey, recipe.settings.match)
+    whole = digest_of([key for _, _, key in recipe.wanted], recipe.settings.survey, recipe.settings.match)
     ledger = _open_ledger(recipe, file, whole, run)
     figures_key = make_key("survey", whole)
     figures: dict[str, Any] | None = run.store.get(figures_key) if run.store else None

@@ -117,9 +117,9 @@ class TileRecipe:
         return levels_for_overlap(self.cut.overlap_px) if self.settings.survey.blend == "pyramid" else 0
 
     @cached_property
-    def wanted(self) -> list[tuple[int, Box]]:
-        """Number and box of the tiles that any frame reaches, row by row."""
-        return [(number, box) for number, box in enumerate(self.cut.boxes) if self.reaching(box)]
+    def wanted(self) -> list[tuple[int, Box, str]]:
+        """Number, box and key of the tiles that any frame reaches, row by row."""
+        return [(number, box, self.key(box)) for number, box in enumerate(self.cut.boxes) if self.reaching(box)]
 
     def reaching(self, box: Box) -> list[PatchInput]:
         """The frames that touch a tile."""
@@ -191,10 +191,11 @@ def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> list[GridTile]:
     tile_bytes = largest * (21 * recipe.n_channels + 16)
     plan, border = plan_patches(
         recipe.inputs, recipe.fwhm_px, recipe.grid, recipe.settings, run, _piece_sizes(recipe.cut),
-        beside_bytes=tile_bytes,
+        beside_bytes=tile_bytes + run.beside_bytes,
     )  # fmt: skip
-    task = _MakeTile(recipe, folder, plan.patch_px, border, run.store, run.cancel.check)
+    task = _MakeTile(recipe, folder.absolute(), plan.patch_px, border, run.store, run.cancel.check)
     advance = run.clock.start("stack tiles", len(recipe.wanted))
+    _make_remotely(task, run, advance)
     tiles = []
     for done, (_, tile) in enumerate(run.executor.run(task, recipe.wanted), 1):
         tiles.append(tile)
@@ -206,6 +207,24 @@ def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> list[GridTile]:
         f"{len(tiles)} tiles, {n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped",
     )
     return tiles
+
+
+def _make_remotely(task: _MakeTile, run: Run, advance: Callable[[int], None]) -> None:
+    """Make the tiles in other processes, where the run has an executor for it: they are found made afterwards.
+
+    Matching stays in this process: a grid's WCS that was made, not read, loses its last digits on the way to another.
+    """
+    if run.remote is None or run.store is None or not task.recipe.matched:
+        return
+    if run.remote.is_here:
+        run.remote.workers = min(run.remote.workers, run.executor.workers)
+    for done, (_, tile) in enumerate(run.remote.run(replace(task, check=_never), task.recipe.wanted), 1):
+        run.store.adopt([tile.key])
+        advance(done)
+
+
+def _never() -> None:
+    """A task in another process is ended with it."""
 
 
 def _piece_sizes(cut: TileGrid) -> list[int]:
@@ -234,9 +253,8 @@ class _MakeTile:
     store: Store | None
     check: Callable[[], None]
 
-    def __call__(self, wanted: tuple[int, Box]) -> GridTile:
-        number, box = wanted
-        key = self.recipe.key(box)
+    def __call__(self, wanted: tuple[int, Box, str]) -> GridTile:
+        number, box, key = wanted
         planes = TilePlanes(self.folder / key.rpartition("/")[2])
         found: _Finished | None = self.store.get(key, (_Finished,)) if self.store else None
         if found is None or not planes.is_whole(found.checksums):
