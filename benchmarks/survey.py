@@ -2,7 +2,7 @@
 
     python benchmarks/survey.py WORK 25 100 400
 
-Square skies of 25, 100, 400 tiles of 256 pixels, under frames of 300 x 400 pixels of one density (about five deep), in
+Square skies of 25, 100, 400 tiles of 256 pixels, under frames of 300 x 400 pixels of one density (about four deep), in
 mode grid with the frames matched and not matched, threads as the machine has, memory cap 2 GiB. Each run is a process
 of its own; seconds are its processor time, stage by stage; the peak is its largest resident memory.
 """
