@@ -139,8 +139,15 @@ def blend_onto_grid(
     patches = blend_patches(grid, levels)
     advance = run.clock.start("blend", len(patches))
     n_channels = len(scales[0].gain)
-    # Up to four tiles meet: their planes, weights and pyramids.
-    task_bytes = (BLEND_PX + 2 * border) ** 2 * (4 * (21 * n_channels + 40) + 30 * n_channels)
+    edges = np.array([(tile.box.y0, tile.box.y1, tile.box.x0, tile.box.x1) for tile in tiles]).T
+
+    def meeting(patch: Patch) -> list[int]:
+        (y0, y1, x0, x1), outer = edges, patch.outer
+        return np.flatnonzero((y0 < outer.y1) & (y1 > outer.y0) & (x0 < outer.x1) & (x1 > outer.x0)).tolist()
+
+    # The planes, weights and pyramids of all tiles that meet.
+    n_deepest = max(len(meeting(patch)) for patch in patches)
+    task_bytes = (BLEND_PX + 2 * border) ** 2 * (n_deepest * (21 * n_channels + 40) + 30 * n_channels)
     ledger = sink if isinstance(sink, PatchLedger) else None
     failed: list[str] = []
 
@@ -148,7 +155,9 @@ def blend_onto_grid(
         run.cancel.check()
         if ledger and ledger.recall(patch):
             return
-        made = blend_patch(patch, tiles, scales, levels, failed, names, shared_frames=shared_frames)
+        here = meeting(patch)
+        those, theirs = [tiles[k] for k in here], [scales[k] for k in here]
+        made = blend_patch(patch, those, theirs, n_channels, levels, failed, names, shared_frames=shared_frames)
         write_patch(sink, patch.inner, made, names)
         if ledger:
             ledger.record(patch, PatchCounts(0, 0))
@@ -163,19 +172,20 @@ def blend_patch(
     patch: Patch,
     tiles: Sequence[BlendTile],
     scales: Sequence[PhotoScale],
+    n_channels: int,
     levels: int,
     failed: list[str],
     names: Sequence[str],
     *,
     shared_frames: bool,
 ) -> StackedPatch:
-    """The planes `names` of a box of the mosaic; other arrays are empty. See `blend_onto_grid`.
+    """The planes `names` of a box of the mosaic, from the tiles that meet there; other arrays are empty.
 
     A reason is put into `failed` when the pyramid could not be made and the box was feathered.
     """
     kept = [_MADE_OF[name] for name in names]
-    meeting = [(tile, scale) for tile, scale in zip(tiles, scales, strict=True) if tile.box.overlaps(patch.outer)]
-    empty = StackedPatch.empty((len(scales[0].gain), *patch.inner.shape))
+    meeting = list(zip(tiles, scales, strict=True))
+    empty = StackedPatch.empty((n_channels, *patch.inner.shape))
     if not meeting:
         return empty
     if len(meeting) == 1:
