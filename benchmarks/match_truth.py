@@ -35,6 +35,8 @@ from zemosaic.stages.match import MatchSolution, match
 
 F8 = npt.NDArray[np.float64]
 MMAG = 2500 / np.log(10)
+BORDER_PX = 64
+"""Width of the strip along a frame's border where its step is looked at."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Figures:
         Rms error of the gains, and rms of error over stated error.
     bg, bg_expected, bg3 : float
         Rms of the background that the corrections leave: after a plane, what the solve expects of it, after a cubic.
+    seam : float
+        Rms over the frames' borders of the step that a frame's end leaves in the weighted mean.
     level_over_stated : float
         Rms of the surfaces' level errors (gauge modes apart) over the stated ones.
     """
@@ -79,6 +83,7 @@ class Figures:
     bg: float
     bg_expected: float
     bg3: float
+    seam: float
     level_over_stated: float
 
 
@@ -152,7 +157,7 @@ def _compare_group(
     sky = common * solution.sky[0]
     # The pedestal that the mosaic keeps is no light: it does not scale with the gains.
     pedestal = np.mean([t.background(*_centre(t)) / t.gain / _area(t, grid) for t in truths])
-    errors, weights = _left_by_corrections(scales, truths, grid, x, y, sky - pedestal, common)
+    errors, weights, border = _left_by_corrections(scales, truths, grid, x, y, sky - pedestal, common)
     total = weights.sum(axis=0)
     # Nodes at the outermost rim hang on a sliver of one frame: none of a mosaic's background is judged there.
     inside = binary_erosion((total > 0) & np.isfinite(sky), iterations=1)
@@ -179,6 +184,7 @@ def _compare_group(
         float(np.std(mean - _trend(u, v, mean, 1)) / sigma),
         float(solution.slow_rms[0] * common / sigma),
         float(np.std(mean - _trend(u, v, mean, 3)) / sigma),
+        float(np.sqrt(np.mean(_steps(errors, weights, border) ** 2)) / sigma),
         float(np.sqrt(np.mean((off / level_stated) ** 2))),
     )
 
@@ -191,10 +197,13 @@ def _left_by_corrections(
     y: F8,
     sky: F8,
     common: float,
-) -> tuple[F8, F8]:
-    """Corrected frame minus sky, and weight, of every frame at grid positions x and y, shape (frames, *x.shape)."""
+) -> tuple[F8, F8, npt.NDArray[np.bool_]]:
+    """Corrected frame minus sky, weight, and whether near the border, of every frame at grid positions x and y.
+
+    Shapes are (frames, *x.shape).
+    """
     place = grid.wcs.pixel_to_sky(x, y)
-    errors, weights = np.zeros((len(scales), *x.shape)), np.zeros((len(scales), *x.shape))
+    errors, weights, border = (np.zeros((len(scales), *x.shape), kind) for kind in (float, float, bool))
     for k, (scale, truth) in enumerate(zip(scales, truths, strict=True)):
         px, py = truth.wcs.sky_to_pixel(*place)
         height, width = truth.wcs.shape
@@ -206,7 +215,17 @@ def _left_by_corrections(
         corrected = truth.response(px, py) * light / flat - scale.surface_at(px, py, truth.wcs.shape)[0]
         errors[k][seen] = common * corrected - sky[seen]
         weights[k][seen] = (truth.gain * truth.area / truth.sigma) ** 2
-    return errors, weights
+        border[k][seen] = np.minimum.reduce([px, width - 1 - px, py, height - 1 - py]) < BORDER_PX
+    return errors, weights, border
+
+
+def _steps(errors: F8, weights: F8, border: npt.NDArray[np.bool_]) -> F8:
+    """What the mean jumps by where a frame ends: its share times its difference to the mean of the others."""
+    total, summed = weights.sum(axis=0), (weights * errors).sum(axis=0)
+    image, y, x = np.nonzero(border & (weights < total))
+    own, all_weights = weights[image, y, x], total[y, x]
+    others = (summed[y, x] - own * errors[image, y, x]) / (all_weights - own)
+    return own / all_weights * (errors[image, y, x] - others)
 
 
 def _centre(truth: FrameTruth) -> tuple[F8, F8]:
@@ -229,7 +248,7 @@ def report(name: str, figures: Sequence[Figures]) -> str:
     """Rows of the table."""
     return "\n".join(
         f"| {name} | {f.n} | {f.gain_mmag:.2f} | {f.gain_over_stated:.2f} | {f.bg:.3f} | {f.bg_expected:.3f} | "
-        f"{f.bg3:.4f} | {f.level_over_stated:.2f} |"
+        f"{f.bg3:.3f} | {f.seam:.3f} | {f.level_over_stated:.2f} |"
         for f in figures
     )
 
@@ -244,8 +263,8 @@ def main() -> None:
     if options.reference:
         gauge = {"reference": options.reference[0], "reference_arcsec": float(options.reference[1])}
         settings = settings.model_copy(update={"match": settings.match.model_copy(update=gauge)})
-    print("| set | frames | gain error, mmag | over stated | bg | expected | after a cubic | level error over stated |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| set | frames | gain, mmag | over stated | bg | expected | after a cubic | seam | level over stated |")
+    print("|---|---|---|---|---|---|---|---|---|")
     everything = []
     for folder in options.sets:
         placed, grid = measure(folder, settings)
