@@ -2,7 +2,7 @@
 
     python benchmarks/match_truth.py SET... [--reference PICTURE ARCSEC]
 
-A set is a folder that ``zemosaic simulate frames`` made, or one whose ``truth.json`` lists the frames as
+A set is a folder that ``zemosaic simulate`` made, or one whose ``truth.json`` lists the frames as
 ``{"name", "gain", "off", "grad", "sigma", "area", "wcs_true"}``: offset and the terms u, v, u^2, uv, v^2 of a
 gradient in ADU, with u and v from -1/2 to 1/2 over the frame. Needs no mosaic: what the corrections alone leave is
 computed at the match's own sky nodes. One line a connected group.
