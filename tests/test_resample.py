@@ -187,6 +187,23 @@ def test_coordinate_image_comes_back():
     assert np.abs(values[:, oy, ox] - truth).max() < 0.01
 
 
+@pytest.mark.parametrize("kernel", ["bilinear", *LANCZOS])
+def test_an_image_reaches_to_its_outermost_pixels(kernel):
+    """Where all of Lanczos' taps are not at hand the four nearest pixels do; beyond the last pixel's centre none do."""
+    y, x = np.mgrid[:60, :80].astype(np.float32)
+    matrix = rotation(31.0, 1.0)
+    nodes = affine_nodes(matrix, (10.3, -14.7), (110, 110), 8)
+    values, weights, _ = call(np.stack([x, y]), np.ones((1, 60, 80)), nodes, (110, 110), kernel=kernel, step=8)
+    oy, ox = np.mgrid[:110, :110]
+    truth = np.tensordot(matrix, np.stack([ox, oy]), 1) + np.array([10.3, -14.7])[:, None, None]
+    inside = (truth[0] > 0) & (truth[0] < 79) & (truth[1] > 0) & (truth[1] < 59)
+    assert inside.sum() > 4000
+    assert (weights[0][inside] > 0).all()
+    assert np.abs(values - truth)[:, inside].max() < 0.12
+    beyond = (truth[0] < -0.1) | (truth[0] > 79.1) | (truth[1] < -0.1) | (truth[1] > 59.1)
+    assert not weights[0][beyond].any()
+
+
 def gaussian(shape, x0, y0, fwhm, flux=1e5):
     sigma = fwhm / 2.3548
     y, x = np.mgrid[: shape[0], : shape[1]]
