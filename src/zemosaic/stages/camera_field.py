@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from zemosaic.model.photometry import surface_basis
 
-__all__ = ["odd_terms", "real_parts"]
+__all__ = ["real_parts"]
 
 F8 = npt.NDArray[np.float64]
 
@@ -19,7 +19,7 @@ _REAL = 4.0
 """Errors by which a part of a shared field must stand out to be taken."""
 
 
-def odd_terms(order: int) -> npt.NDArray[np.bool_]:
+def _odd_terms(order: int) -> npt.NDArray[np.bool_]:
     """Which terms of `surface_basis` without the constant are odd: those that can look like a trend of the gains."""
     return np.asarray(np.repeat(np.arange(1, order + 1), np.arange(2, order + 2)) % 2 == 1)
 
@@ -50,7 +50,7 @@ def real_parts(
     basis = surface_basis(x.ravel(), y.ravel(), (2, 2), order)[1:]
     basis -= basis.mean(axis=1, keepdims=True)
     product = basis @ basis.T / basis.shape[1]
-    odd = odd_terms(order)
+    odd = _odd_terms(order)
     out = np.zeros(len(coefficients), bool)
     for part, errors in ((np.flatnonzero(odd), _REAL), (np.flatnonzero(~odd), even_errors)):
         inner = np.ix_(part, part)
