@@ -10,7 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -188,40 +190,50 @@ def mosaics(small_set: Path, raw_set: Path, tmp_path_factory: pytest.TempPathFac
     return {name: digest_of(out / name / "mosaic.fits") for name in ("plain", "raw")}
 
 
-def workers_of_this_process() -> list[psutil.Process]:
-    """Its spawned children that work; not the tracker of shared resources, which multiprocessing keeps beside them."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+def kill_a_worker() -> int:
+    """Kill the first spawned child that works (multiprocessing keeps a tracker of shared resources beside them)."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # another's child that has just ended
+            if any("spawn_main" in word for word in child.cmdline()):
+                child.kill()
+                return child.pid
+    raise AssertionError("no worker to kill")
 
 
 @pytest.mark.parametrize(
     ("kind", "executor"), [("plain", "threads"), ("plain", "processes"), ("plain", "dask"), ("raw", "processes")]
 )
 def test_the_bytes_are_the_same_everywhere_and_with_a_worker_lost(
-    capfd: Capture, small_set: Path, raw_set: Path, mosaics: dict[str, str], tmp_path: Path, kind: str, executor: str
+    capfd: Capture,
+    small_set: Path,
+    raw_set: Path,
+    mosaics: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    executor: str,
 ) -> None:
     if executor == "dask":
         pytest.importorskip("distributed")
     frames = small_set if kind == "plain" else raw_set
     before = digests_of(frames)
     killed: list[int] = []
-    done = threading.Event()
 
-    def kill_one() -> None:
-        """Kill a worker once something has been measured."""
-        while not (killed or done.wait(0.1)):
-            if executor != "threads" and (tmp_path / "out/.zemosaic/store/measure").exists():
-                worker = workers_of_this_process()[0]
-                worker.kill()
-                killed.append(worker.pid)
+    def lose_one(name: str, workers: int, check: Callable[[], None]) -> RemoteExecutor | None:
+        """The executor of that name, which loses a worker once its first task is done and others run."""
+        made = make_remote(name, workers, check)
+        if made is not None:
+            monkeypatch.setattr(made, "run", partial(run_and_lose, made.run))
+        return made
 
-    killer = threading.Thread(target=kill_one)
-    killer.start()
-    try:
-        ran = run_cli(capfd, "build", frames, "-o", tmp_path / "out", "--executor", executor, "--workers", 2)
-    finally:
-        done.set()
-        killer.join()
+    def run_and_lose(run: Callable[..., Iterator[Any]], *arguments: Any) -> Iterator[Any]:
+        for item in run(*arguments):
+            if not killed:
+                killed.append(kill_a_worker())
+            yield item
+
+    monkeypatch.setattr("zemosaic.pipelines.context.make_remote", lose_one)
+    ran = run_cli(capfd, "build", frames, "-o", tmp_path / "out", "--executor", executor, "--workers", 2)
     assert ran.code == 0, ran.err
     assert len(killed) == (executor != "threads")
     assert digest_of(tmp_path / "out/mosaic.fits") == mosaics[kind]
