@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NewType
@@ -146,10 +147,15 @@ class Frame:
         return base if self.hdu == 0 else f"{base}[{self.hdu}]"
 
     @property
-    def epoch_year(self) -> float | None:
-        """Julian year of the exposure; None without a readable date."""
+    def time_s(self) -> float:
+        """Time of the exposure from J2000 (2000-01-01 12h); NaN without a readable date."""
         try:
             when = datetime.fromisoformat(self.date_obs.rstrip("Z"))
         except ValueError:
-            return None
-        return 2000 + (when.replace(tzinfo=None) - datetime(2000, 1, 1, 12)).total_seconds() / (365.25 * 86400)
+            return math.nan
+        return (when.replace(tzinfo=None) - datetime(2000, 1, 1, 12)).total_seconds()
+
+    @property
+    def epoch_year(self) -> float | None:
+        """Julian year of the exposure; None without a readable date."""
+        return None if math.isnan(self.time_s) else 2000 + self.time_s / (365.25 * 86400)

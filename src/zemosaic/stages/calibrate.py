@@ -393,8 +393,8 @@ def _apart(frame: Frame, flat: Frame) -> _Criterion:
 
 
 def _days(frame: Frame) -> float | None:
-    """Days since the year 2000."""
-    return None if frame.epoch_year is None else (frame.epoch_year - 2000) * 365.25
+    """Days from J2000; None without a readable date."""
+    return None if math.isnan(frame.time_s) else frame.time_s / 86400
 
 
 def _log(value: float | None) -> float | None:

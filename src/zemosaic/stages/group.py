@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -224,20 +223,11 @@ def _labels(frames: Sequence[Frame], angles: Array, split: frozenset[str]) -> li
     if "mount" in split:
         columns.append([frame.mount or "mount unknown" for frame in frames])
     if "night" in split:
-        seconds = np.array([_seconds(frame.date_obs) for frame in frames])
+        seconds = np.array([frame.time_s for frame in frames])
         columns.append([f"night {k}" if k else "undated" for k in _runs(seconds, NIGHT_GAP_S)])
     if "angle" in split:
         columns.append([f"angle {k}" for k in _arcs(angles)])
     return [", ".join(words) for words in zip(*columns, strict=True)] if columns else [""] * len(frames)
-
-
-def _seconds(date_obs: str) -> float:
-    """Seconds from the year 2000; NaN without a readable date."""
-    try:
-        when = datetime.fromisoformat(date_obs.rstrip("Z")).replace(tzinfo=None)
-    except ValueError:
-        return float("nan")
-    return (when - datetime(2000, 1, 1)).total_seconds()
 
 
 def _runs(values: Array, gap: float) -> Ints:

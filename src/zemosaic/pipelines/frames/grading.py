@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +110,7 @@ def quality_table(
         The WCS of each frame, where it is known.
     """
     n = len(frames)
-    time = np.array([_seconds(frame.date_obs) for frame in frames])
+    time = np.array([frame.time_s for frame in frames])
     counts = []
     for m in measured:
         signal = m.stars.flux.sum(axis=0)
@@ -199,15 +198,6 @@ def _triaged(frames: Sequence[Frame], table: QualityTable, settings: Settings) -
         Verdict() if not act or (few and v.kind in _SHAPE) else v
         for v, act, few in zip(triage(table), acts, short, strict=True)
     ]
-
-
-def _seconds(date_obs: str) -> float:
-    """Seconds from the year 2000; NaN without a readable date."""
-    try:
-        when = datetime.fromisoformat(date_obs.rstrip("Z")).replace(tzinfo=None)
-    except ValueError:
-        return float("nan")
-    return (when - datetime(2000, 1, 1)).total_seconds()
 
 
 def _sessions(frames: Sequence[Frame], time: F8) -> list[str]:
