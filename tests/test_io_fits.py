@@ -42,8 +42,15 @@ def pixels(dtype: str, shape: tuple[int, ...] = (H, W), seed: int = 3) -> npt.ND
 
 
 def check_windows(frame: Frame, truth: npt.NDArray[np.generic], reader: FrameReader | None = None) -> None:
-    """Every window holds the truth (channels first, NaN where there is no data)."""
+    """Every window holds the truth (channels first, NaN where there is no data), kept in memory or not."""
     reader = reader or FrameReader()
+    check_boxes(frame, truth, reader)
+    for part in (WHOLE, WINDOWS[2]):
+        with reader.expecting([(frame, part)] * 2, 1 << 20):
+            check_boxes(frame, truth, reader)
+
+
+def check_boxes(frame: Frame, truth: npt.NDArray[np.generic], reader: FrameReader) -> None:
     truth = np.asarray(truth, float)
     for box in WINDOWS:
         data, weight = reader.read_window(frame, box)
@@ -141,6 +148,12 @@ def test_wide_frames_read_only_their_window(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read[0], np.nan_to_num(expected))
     np.testing.assert_array_equal(weight[0], np.isfinite(expected))
     assert reader.n_bytes_read == box.n_pixels * 4
+    with reader.expecting([(frame, box)] * 2, 1 << 20) as counts:
+        for part in (box, Box(3, 5, 7910, 8000)):
+            kept, known = reader.read_window(frame, part)
+            np.testing.assert_array_equal(kept, read[:, *part.relative_to(box).slices])
+            np.testing.assert_array_equal(known, weight[:, *part.relative_to(box).slices])
+    assert counts.n_read.total() == box.n_pixels * 4
 
 
 def test_a_bayer_frame_gives_its_raw_plane(tmp_path: Path) -> None:

@@ -51,12 +51,15 @@ class MemoryPlan:
         Tasks in flight; fewer than asked for when the cap wants it.
     task_bytes : int
         Estimated need of one task.
+    spare_bytes : int
+        What is left of the cap with all workers at a task.
     """
 
     cap_bytes: int
     patch_px: int
     workers: int
     task_bytes: int
+    spare_bytes: int
 
 
 def parse_bytes(text: str) -> int:
@@ -138,7 +141,7 @@ def plan_patch_size(
         n = min(workers, free // max(need, 1))
         if n >= 1:
             cost = ((size + 2 * border_px) ** 2 / n + WINDOW_PX) / size**2
-            plans.append((cost, MemoryPlan(cap_bytes, size, n, need)))
+            plans.append((cost, MemoryPlan(cap_bytes, size, n, need, free - n * need)))
             if n == workers:
                 break  # smaller patches only have more border
     if not plans:

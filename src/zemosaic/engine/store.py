@@ -153,8 +153,10 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                # Not forced to the disk: what a power cut tears shows by its checksum and is made again.
-                partial.write_bytes(_head(content) + content)
+                with open(partial, "wb") as file:
+                    file.write(_head(content) + content)
+                    file.flush()
+                    os.fsync(file.fileno())
                 with contextlib.suppress(PermissionError):  # Windows: another worker reads the same result just now
                     partial.replace(path)
             finally:

@@ -1,87 +1,40 @@
 """Pixels of frames in files, a window at a time.
 
-Of a plain file only the window's rows are read, in pieces that stay in the processor's cache. A
-gzip stream, a tile-compressed image, a TIFF or a camera's raw file has to be decoded: it is decoded
-once and kept, as it is stored, in a cache of limited size.
+Of a plain file only the window's rows are read, in pieces that stay in the processor's cache, unless
+it is known that more windows will be asked for (`FrameReader.expecting`): then all at once. A gzip
+stream, a tile-compressed image, a TIFF or a camera's raw file has to be decoded: it is decoded once.
+Both are kept, as they are stored, in a cache of limited size.
 """
 
 from __future__ import annotations
 
-import struct
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from astropy.io import fits
-from astropy.io.fits.hdu.compressed._compression import CfitsioException
 
 from zemosaic.errors import FrameRejected
-from zemosaic.io.cards import open_fits
-from zemosaic.io.decoded_cache import DecodedCache
-from zemosaic.io.headers import image_layout, one_line, stored_scaling
-from zemosaic.io.images import decode_picture, is_picture, walk_images
+from zemosaic.io.frame_cache import FrameCache, Key
+from zemosaic.io.headers import one_line
+from zemosaic.io.read_counts import ReadCounts
+from zemosaic.io.stored_image import Rows, StoredImage, decode, describe_image, rows_of_file
 from zemosaic.kernels.stored import unpack_floats
 from zemosaic.model.box import Box
-from zemosaic.model.frame import Frame, Layout
+from zemosaic.model.frame import Frame
 
 __all__ = ["FrameReader", "put_physical_values"]
 
 F4 = npt.NDArray[np.float32]
 AnyArray = npt.NDArray[Any]
 
-_DTYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 _EXACT_IN_FLOAT32 = 1 << 24
 _NORM_ROWS = 64  # rows of a weight map that its median is taken from
 _PIECE_BYTES = 1 << 18  # 64 kB to 1 MB are alike within 20 %; above, fresh pages cost more than they save
-_SKIP_BYTES = 1 << 14  # reading on costs less than another system call up to about this gap
-
-# What astropy's decoders make of damaged tiles; CfitsioException has no public name (6.1 to 8.0).
-_TILE_ERRORS = (
-    CfitsioException, fits.VerifyError, ValueError, LookupError, TypeError, RuntimeError, ArithmeticError, struct.error,
-)  # fmt: skip
-
-_Rows = Callable[[int, int], AnyArray]
-"""Gives the stored values of rows ``y0 <= y < y1`` of a window, channels first."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """How an image lies in its file."""
-
-    path: str
-    hdu: int
-    packing: str  # "plain", "gzip", "tiles" or "picture"
-    offset: int
-    n_bytes: int
-    dtype: np.dtype[np.generic]
-    axes: tuple[int, ...]
-    layout: Layout
-    shape: tuple[int, int]
-    zero: float
-    scale: float
-    blank: int | None
-
-    @property
-    def n_planes(self) -> int:
-        """Planes that lie one behind the other in the file."""
-        return 3 if self.layout == "chw" else 1
-
-    @property
-    def items_a_pixel(self) -> int:
-        """Values that lie side by side for one pixel."""
-        return 3 if self.layout == "hwc" else 1
-
-    def planes(self, array: AnyArray) -> AnyArray:
-        """An array of the stored axes with channels first; a view."""
-        if self.layout == "hwc":
-            return np.moveaxis(array.reshape(*self.shape, 3), -1, 0)
-        return array.reshape(-1, *self.shape)
 
 
 class FrameReader:
@@ -89,7 +42,7 @@ class FrameReader:
 
     Files are opened read-only and only while a window is read, so any number of frames needs no
     more open files than there are threads. Safe to use from several threads: plain files share
-    nothing; two threads that want the same compressed frame wait for one decoding.
+    nothing; where a frame is to be kept, threads that want it wait for the one that loads it.
 
     Parameters
     ----------
@@ -100,9 +53,9 @@ class FrameReader:
     Attributes
     ----------
     n_bytes_read : int
-        Stored bytes of the windows given so far, decoded size.
+        Bytes asked of the system so far for pixels in plain files.
     n_decodes : int
-        Compressed frames decoded so far.
+        Decodings of compressed frames so far, whole or in part.
 
     Notes
     -----
@@ -118,26 +71,59 @@ class FrameReader:
     """
 
     def __init__(self, cache_bytes: int = 256 << 20) -> None:
-        self._decoded = DecodedCache(cache_bytes)
-        self._stored: dict[tuple[str, int], _Stored] = {}
+        self._cache_bytes = cache_bytes
+        self._cache = FrameCache(cache_bytes)
+        self._parts: dict[Key, Box] = {}
+        self._counts: ReadCounts | None = None
+        self._stored: dict[Key, StoredImage] = {}
         self._norms: dict[tuple[str, int, str], F4] = {}
         self._count_lock = threading.Lock()
         self.n_bytes_read = 0
+        self.n_decodes = 0
 
     def __reduce__(self) -> tuple[type[FrameReader], tuple[int]]:
         """A reader in another process has a cache of its own, of the same size."""
-        return FrameReader, (self._decoded.max_bytes,)
-
-    @property
-    def n_decodes(self) -> int:
-        """Compressed frames decoded so far."""
-        return self._decoded.n_decodes
+        return FrameReader, (self._cache_bytes,)
 
     def room_bytes(self) -> int:
-        """By how much the cache of decoded frames may yet grow: not at all where all files read so far are plain."""
+        """By how much the cache may grow of itself: not at all where all files read so far are plain."""
         if self._stored and all(stored.packing == "plain" for stored in list(self._stored.values())):
             return 0
-        return self._decoded.room_bytes
+        return self._cache.room_bytes
+
+    @contextmanager
+    def expecting(self, parts: Iterable[tuple[Frame, Box]], spare_bytes: int) -> Iterator[ReadCounts]:
+        """Keep frames, those in plain files too, for as long as tasks that are known read windows of them.
+
+        Parameters
+        ----------
+        parts : iterable of (Frame, Box)
+            The frames that the tasks read, each once for every task, and the box that holds all windows of a frame.
+        spare_bytes : int
+            What may be kept beyond `room_bytes`.
+
+        Yields
+        ------
+        ReadCounts
+            What is read while the context lasts.
+        """
+        keys = []
+        for frame, box in parts:
+            for key in _keys_of(frame):
+                self._parts[key] = box
+                keys.append(key)
+        self._cache.expect(keys, self._cache.n_bytes + self.room_bytes() + spare_bytes)
+        self._counts = counts = ReadCounts()
+        try:
+            yield counts
+        finally:
+            self._counts = None
+            self._parts = {}
+            self._cache.expect_nothing(self._cache_bytes)
+
+    def release(self, frames: Iterable[Frame]) -> None:
+        """Say that a task that was expected has ended; no window of it will be asked for."""
+        self._cache.release(key for frame in frames for key in _keys_of(frame))
 
     def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
         """Pixels and relative weights of a window; see `ImageSource.read_window`.
@@ -194,32 +180,58 @@ class FrameReader:
             raise FrameRejected("the file is gone") from problem
         except (OSError, EOFError, zlib.error) as problem:
             raise FrameRejected(f"the file cannot be read: {one_line(problem)}") from problem
-        with self._count_lock:
-            self.n_bytes_read += data.size * stored.dtype.itemsize
         return data, weight
 
-    def _look_up(self, path: str, index: int) -> _Stored:
-        stored = self._stored[path, index] = _describe(path, index)
+    def _look_up(self, path: str, index: int) -> StoredImage:
+        stored = self._stored[path, index] = describe_image(path, index)
         return stored
 
     @contextmanager
-    def _open_rows(self, stored: _Stored, box: Box) -> Iterator[_Rows]:
+    def _open_rows(self, stored: StoredImage, box: Box) -> Iterator[Rows]:
+        whole, planes = self._load(stored, box)
+        if planes is not None:
+            yield lambda y0, y1: planes[:, y0 - whole.y0 : y1 - whole.y0, box.x0 - whole.x0 : box.x1 - whole.x0]
+            return
+        self._count(stored, n_bytes=stored.bytes_to_read(box))
+        with open(stored.path, "rb", buffering=0) as file:
+            yield rows_of_file(stored, file, box)
+
+    def _load(self, stored: StoredImage, box: Box) -> tuple[Box, AnyArray | None]:
+        """Pixels that hold a window's, and where they lie in the frame; None for a window to be read from its file."""
+        whole = Box.of_shape(stored.shape)
         if stored.packing == "plain":
-            with open(stored.path, "rb", buffering=0) as file:
-                yield _rows_of_file(stored, file, box)
-            return
-        key = (stored.path, stored.hdu)
-        if stored.packing == "gzip":
-            planes = self._decoded.get(key, lambda: _unpack_gzip(stored))
-        elif stored.packing == "picture":
-            planes = self._decoded.get(key, lambda: _decode_whole(stored))
-        elif stored.n_bytes <= self._decoded.max_bytes:
-            planes = self._decoded.get(key, lambda: _decode_tiles(stored))
-        else:
-            window = _decode_tiles(stored, box)
-            yield lambda y0, y1: window[:, y0 - box.y0 : y1 - box.y0]
-            return
-        yield lambda y0, y1: planes[:, y0:y1, box.x0 : box.x1]
+            part = self._parts.get(stored.key)
+            if part is None or not part.contains(box):
+                return box, None
+            return part, self._cache.get(stored.key, stored.bytes_to_read(part), lambda: self._read_part(stored, part))
+        self._count(stored)
+        planes = self._cache.get(stored.key, stored.n_bytes, lambda: self._decode(stored))
+        if planes is None and stored.packing == "tiles":
+            return box, self._decode(stored, box)
+        return whole, self._decode(stored) if planes is None else planes
+
+    def _read_part(self, stored: StoredImage, part: Box) -> AnyArray:
+        """All pixels of a box, from a plain file."""
+        self._count(stored, n_bytes=stored.bytes_to_read(part))
+        with open(stored.path, "rb", buffering=0) as file:
+            return rows_of_file(stored, file, part)(part.y0, part.y1)
+
+    def _decode(self, stored: StoredImage, box: Box | None = None) -> AnyArray:
+        """The planes of a compressed frame; of tiles, a window of them."""
+        self._count(stored, n_decodes=1)
+        return decode(stored, box)
+
+    def _count(self, stored: StoredImage, *, n_bytes: int = 0, n_decodes: int = 0) -> None:
+        with self._count_lock:
+            self.n_bytes_read += n_bytes
+            self.n_decodes += n_decodes
+            if self._counts is None:
+                return
+            if stored.packing == "plain":
+                self._counts.n_read[stored.key] += n_bytes
+                self._counts.n_stored[stored.key] = stored.n_bytes
+            else:
+                self._counts.n_decodes[stored.key] += n_decodes
 
     def typical_weight(self, frame: Frame) -> F4 | None:
         """Median of the positive values of a frame's weight map, as inverse variance; what `read_window` divides it by.
@@ -279,103 +291,13 @@ class FrameReader:
         return np.array([np.median(plane[plane > 0]) if plane.any() else 1 for plane in sample], np.float32)
 
 
-def _describe(path: str, index: int) -> _Stored:
-    """Look an image up in its file; FrameRejected when it is not there whole."""
-    with open_fits(path) as source:
-        is_gzip = source.is_gzip
-        hdu = next((hdu for hdu in walk_images(path, source) if hdu.index == index), None)
-    if hdu is None or not hdu.is_image:
-        raise FrameRejected(f"the file has changed since it was scanned: HDU {index} is no image now")
-    axes = hdu.axes
-    layout, shape = image_layout(axes)
-    dtype = np.dtype(_DTYPES[hdu.bitpix])
-    zero, scale = stored_scaling(hdu)
-    return _Stored(
-        path=path,
-        hdu=hdu.index,
-        packing="picture" if is_picture(path) else "tiles" if hdu.is_tiled else "gzip" if is_gzip else "plain",
-        offset=hdu.data_offset,
-        n_bytes=int(np.prod(axes, dtype=object)) * dtype.itemsize,
-        dtype=dtype,
-        axes=axes,
-        layout=layout,
-        shape=shape,
-        zero=zero,
-        scale=scale,
-        blank=hdu.cards.integer("BLANK") if hdu.bitpix > 0 else None,
-    )
+def _keys_of(frame: Frame) -> list[Key]:
+    """Of the images that are read for a frame's pixels."""
+    maps = (image[:2] for image in (frame.weight, frame.alpha) if image is not None)
+    return [(frame.path, frame.hdu), *maps]
 
 
-def _rows_of_file(stored: _Stored, file: BinaryIO, box: Box) -> _Rows:
-    """Reads rows of a window from an open plain file; what lies between two rows is read too where it is short."""
-    height, width = stored.shape
-    item_bytes = stored.items_a_pixel * stored.dtype.itemsize
-    is_narrow = (width - box.width) * item_bytes > _SKIP_BYTES
-    first, last = (box.x0, box.x1) if is_narrow else (0, width)
-
-    def fill(start: int, out: npt.NDArray[np.uint8]) -> None:
-        file.seek(start)
-        if file.readinto(out.data) < out.size:  # type: ignore[attr-defined]
-            n_bytes = file.seek(0, 2)
-            raise FrameRejected(f"the file has shrunk to {n_bytes} bytes since it was scanned", n_bytes=n_bytes)
-
-    def rows(y0: int, y1: int) -> AnyArray:
-        buffer = np.empty((stored.n_planes, y1 - y0, (last - first) * item_bytes), np.uint8)
-        for plane in range(stored.n_planes):
-            start = stored.offset + ((plane * height + y0) * width + first) * item_bytes
-            if is_narrow:
-                for i, row in enumerate(buffer[plane]):
-                    fill(start + i * width * item_bytes, row)
-            else:
-                fill(start, buffer[plane].reshape(-1))
-        values = buffer.view(stored.dtype)
-        if stored.layout == "hwc":
-            values = np.moveaxis(values.reshape(y1 - y0, -1, 3), -1, 0)
-        return values[:, :, box.x0 - first : box.x1 - first]
-
-    return rows
-
-
-def _unpack_gzip(stored: _Stored) -> AnyArray:
-    """The planes of a gzip stream, its checksum compared."""
-    with open_fits(stored.path) as source:
-        source.stream.seek(stored.offset)
-        content = source.stream.read(stored.n_bytes)
-        while source.stream.read(1 << 20):  # to the end: there gzip compares
-            pass
-    if len(content) < stored.n_bytes:
-        raise FrameRejected(f"the gzip stream ends after {len(content)} of {stored.n_bytes} bytes of data")
-    return stored.planes(np.frombuffer(content, stored.dtype))
-
-
-def _decode_whole(stored: _Stored) -> AnyArray:
-    """The planes of a picture in a file of another format."""
-    array = decode_picture(stored.path, stored.hdu)
-    if array.shape != stored.axes:
-        raise FrameRejected(f"the file has changed since it was scanned: it holds {array.shape}, not {stored.axes}")
-    return stored.planes(array)
-
-
-def _decode_tiles(stored: _Stored, box: Box | None = None) -> AnyArray:
-    """The planes of a tile-compressed image, or a window of them from the tiles that it touches."""
-    _describe(stored.path, stored.hdu)  # astropy only warns of a file that has been cut
-    try:
-        with fits.open(stored.path, mode="readonly", memmap=False, do_not_scale_image_data=True) as hdus:
-            hdu = hdus[stored.hdu]
-            if not isinstance(hdu, fits.CompImageHDU):
-                raise TypeError("its table is broken")
-            if box is None:
-                return stored.planes(np.asarray(hdu.data))
-            if len(stored.axes) == 2:
-                return np.asarray(hdu.section[box.slices])[None]
-            if len(stored.axes) == 3 and stored.layout == "chw":
-                return np.asarray(hdu.section[:, *box.slices])
-            return stored.planes(np.asarray(hdu.data))[:, *box.slices]
-    except _TILE_ERRORS as problem:
-        raise FrameRejected(f"its compressed tiles cannot be decoded: {one_line(problem)}") from problem
-
-
-def _unpack(stored: _Stored, raw: AnyArray, data: F4, weight: F4) -> None:
+def _unpack(stored: StoredImage, raw: AnyArray, data: F4, weight: F4) -> None:
     """Stored values to physical ones and 1 for each; both 0 where there is no data."""
     if raw.dtype.str == ">f4" and (stored.zero, stored.scale) == (0.0, 1.0) and sys.byteorder == "little":
         # What most frames are: one pass over the bits instead of five over numbers. Rows without gaps are what

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +15,8 @@ from zemosaic.engine.memory import default_cap_bytes, default_workers, plan_work
 from zemosaic.engine.remote import RemoteExecutor, make_remote
 from zemosaic.engine.store import Store
 from zemosaic.errors import EnvironmentProblem
+from zemosaic.io.fits import FrameReader
+from zemosaic.io.read_counts import ReadCounts
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
 
@@ -83,8 +85,10 @@ class Run:
         Runs tasks in other processes, where that was asked for.
     measured : dict
         What was measured on each frame, also on those that are then left out, for the table of frames.
-    cache_room : callable or None
-        Tells how many bytes the cache of decoded frames may yet take; None: an eighth of the cap.
+    reader : FrameReader or None
+        Reads the files, where there are any.
+    reads : ReadCounts
+        What was read of files while frames were stacked.
     """
 
     options: RunOptions = field(default_factory=RunOptions)
@@ -95,7 +99,8 @@ class Run:
     left_out: list[LeftOut] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     measured: dict[FrameId, tuple[Frame, Measurements]] = field(default_factory=dict)
-    cache_room: Callable[[], int] | None = None
+    reader: FrameReader | None = None
+    reads: ReadCounts = field(default_factory=ReadCounts)
     clock: StageClock = field(init=False)
     executor: Executor = field(init=False)
     cap_bytes: int = field(init=False)
@@ -118,7 +123,7 @@ class Run:
     @property
     def held_bytes(self) -> int:
         """What this process holds once all frames have been read, the cache of decoded frames at its largest."""
-        return resident_bytes() + (self.cap_bytes // 8 if self.cache_room is None else self.cache_room())
+        return resident_bytes() + (self.cap_bytes // 8 if self.reader is None else self.reader.room_bytes())
 
     def emit(self, event: Event) -> None:
         """Pass an event on, and remember what the report must tell."""

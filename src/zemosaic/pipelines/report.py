@@ -99,6 +99,7 @@ def write_report(path: Path, facts: Mapping[str, Any], settings: Settings, run: 
     report = {
         "software": f"zemosaic {version('zemosaic')}",
         **facts,
+        "reading": run.reads.figures(),
         "left_out": [asdict(item) for item in run.left_out],
         "notices": run.notices,
         "seconds": {stage: round(seconds, 3) for stage, seconds in run.clock.seconds.items()},

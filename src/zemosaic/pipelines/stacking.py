@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from zemosaic.engine.memory import PATCH_SIZES, MemoryPlan, ReusedMemory, plan_patch_size
 from zemosaic.model.sky import Patch, SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.output import PlaneSink, write_patch
+from zemosaic.pipelines.reading import Reach, frames_kept
 from zemosaic.pipelines.remote import stack_remotely
 from zemosaic.pipelines.resume import PatchCounts, PatchLedger
 from zemosaic.pipelines.tasks import PatchInput, make_patch
@@ -43,7 +42,8 @@ def stack_onto_grid(
     plan, border = plan_patches(inputs, fwhm_px, grid, settings, run, sizes, beside_bytes=run.beside_bytes)
     if ledger:
         ledger.record_size(plan.patch_px)
-    patches = list(grid.patches(plan.patch_px, border))
+    patches, reach = list(grid.patches(plan.patch_px, border)), Reach(inputs)
+    reaching = {patch: reach(patch.outer) for patch in patches}
     advance = run.clock.start("stack", len(patches))
     memory = ReusedMemory(plan.task_bytes)
 
@@ -51,7 +51,7 @@ def stack_onto_grid(
         run.cancel.check()
         if ledger and (found := ledger.recall(patch)):
             return found
-        made = make_patch(patch, inputs, source, settings, fwhm_px, n_channels, run.cancel.check, memory)
+        made = make_patch(patch, reaching[patch], source, settings, fwhm_px, n_channels, run.cancel.check, memory)
         made = made or StackedPatch.empty((n_channels, *patch.inner.shape))
         write_patch(ledger or sink, patch.inner, made, names)
         counts = PatchCounts(int(made.coverage.sum()), int(made.rejected.sum()))
@@ -62,14 +62,14 @@ def stack_onto_grid(
     if ledger:
         stack_remotely(patches, inputs, source, settings, fwhm_px, ledger, run, advance)
     n_samples = n_rejected = 0
-    for count, (_, counts) in enumerate(run.executor.run(task, patches), 1):
-        n_samples += counts.n_samples
-        n_rejected += counts.n_rejected
-        advance(count)
-    share = 100 * n_rejected / max(n_samples, 1)
-    run.clock.end(
-        "stack", f"{len(patches)} patches of {plan.patch_px} px, {n_samples / 1e6:.0f} M samples, {share:.2f} % clipped"
-    )
+    with frames_kept(run, reaching, settings.warp, plan.spare_bytes) as (release, reads):
+        for count, (patch, counts) in enumerate(run.executor.run(task, patches), 1):
+            release(patch)
+            n_samples += counts.n_samples
+            n_rejected += counts.n_rejected
+            advance(count)
+    samples = f"{n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped"
+    run.clock.end("stack", ", ".join([f"{len(patches)} patches of {plan.patch_px} px", samples, *reads.words()]))
     return {"n_samples": n_samples, "n_rejected": n_rejected, "patch_px": plan.patch_px, "workers": plan.workers}
 
 
@@ -97,10 +97,10 @@ def plan_patches(
     border = border_px(settings.stack, fwhm_px)
     frame = inputs[0].frame
     n_planes = 1 if frame.bayer else frame.n_channels
-    cube = METHODS[settings.stack.method].guarded
+    cube, reach = METHODS[settings.stack.method].guarded, Reach(inputs)
 
     def task_bytes(size: int) -> int:
-        depth = _deepest(inputs, grid, size, border) if cube else 1
+        depth = reach.deepest(patch.outer for patch in grid.patches(size, border)) if cube else 1
         pixels = (size + 2 * border) ** 2
         # The window of one frame under a turned patch, as read and as float32 data and weight.
         window = 2 * pixels * 20 * n_planes
@@ -113,16 +113,3 @@ def plan_patches(
         run.notice(f"{plan.workers} instead of {run.executor.workers} workers, to stay under the memory cap")
         run.limit_workers(plan.workers)
     return plan, border
-
-
-def _deepest(inputs: Sequence[PatchInput], grid: SkyGrid, size: int, border: int) -> int:
-    """The largest number of frames that reach one patch."""
-    boxes = np.array([[b.y0, b.y1, b.x0, b.x1] for b in (item.plan.lattice.box for item in inputs)])
-    deepest = 0
-    for patch in grid.patches(size, border):
-        b = patch.outer
-        meets = (boxes[:, 0] < b.y1) & (boxes[:, 1] > b.y0) & (boxes[:, 2] < b.x1) & (boxes[:, 3] > b.x0)
-        if np.count_nonzero(meets) > deepest:
-            lattices = (item.plan.lattice for item, near in zip(inputs, meets, strict=True) if near)
-            deepest = max(deepest, sum(not lattice.part(b).is_empty for lattice in lattices))
-    return deepest

@@ -55,7 +55,7 @@ def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> tuple[l
     """
     frames, beside = scan_inputs(inputs, settings.input, run)
     reader = FrameReader(run.cap_bytes // 8)
-    run.cache_room = reader.room_bytes
+    run.reader = reader
     return calibrate_frames(frames, beside, reader, settings.calibrate, run)
 
 

@@ -25,6 +25,7 @@ from zemosaic.pipelines.frames.place import PlacedFrame
 from zemosaic.pipelines.grid.blending import BORDER, BlendTile, stored_planes, write_planes
 from zemosaic.pipelines.keys import frame_identity
 from zemosaic.pipelines.prepare import plan_input
+from zemosaic.pipelines.reading import Reach, frames_kept
 from zemosaic.pipelines.stacking import plan_patches
 from zemosaic.pipelines.tasks import PatchInput, make_patch
 from zemosaic.settings import Settings
@@ -196,16 +197,20 @@ def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> list[GridTile]:
     task = _MakeTile(recipe, folder.absolute(), plan.patch_px, border, run.store, run.cancel.check)
     advance = run.clock.start("stack tiles", len(recipe.wanted))
     _make_remotely(task, run, advance)
-    tiles = []
-    for done, (_, tile) in enumerate(run.executor.run(task, recipe.wanted), 1):
-        tiles.append(tile)
-        advance(done)
+    tiles, reach = [], Reach(recipe.inputs)
+    # A frame counts once for each piece: also where only one tile wants it, it is read once.
+    reaching = {
+        wanted: [item for patch in task.pieces(wanted[1]) for item in reach(patch.outer)] for wanted in recipe.wanted
+    }
+    with frames_kept(run, reaching, recipe.settings.warp, plan.spare_bytes) as (release, reads):
+        for done, (wanted, tile) in enumerate(run.executor.run(task, recipe.wanted), 1):
+            release(wanted)
+            tiles.append(tile)
+            advance(done)
     tiles.sort(key=lambda tile: tile.number)
     n_samples, n_rejected = sum(t.n_samples for t in tiles), sum(t.n_rejected for t in tiles)
-    run.clock.end(
-        "stack tiles",
-        f"{len(tiles)} tiles, {n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped",
-    )
+    samples = f"{n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped"
+    run.clock.end("stack tiles", ", ".join([f"{len(tiles)} tiles", samples, *reads.words()]))
     return tiles
 
 
@@ -263,6 +268,12 @@ class _MakeTile:
                 self.store.put(key, found)
         return GridTile(box, planes, number, key, found.n_samples, found.n_rejected)
 
+    def pieces(self, box: Box) -> list[Patch]:
+        """What of a tile is stacked at a time."""
+        whole = self.recipe.grid.box
+        inner = _cut_evenly(box.intersect(whole), self.patch_px)
+        return [Patch(part, part.expand(self.border_px).intersect(whole)) for part in inner]
+
     def _make(self, box: Box, planes: TilePlanes) -> _Finished:
         """Stack a tile and write its planes."""
         stack = self._stack(box)
@@ -275,15 +286,14 @@ class _MakeTile:
     def _stack(self, box: Box) -> StackedPatch:
         """All planes of a tile; what lies beyond the mosaic is empty."""
         recipe = self.recipe
-        inputs, whole = recipe.matched_inputs(box), recipe.grid.box
+        inputs = recipe.matched_inputs(box)
         out = StackedPatch.empty((recipe.n_channels, *box.shape))
-        for inner in _cut_evenly(box.intersect(whole), self.patch_px):
-            patch = Patch(inner, inner.expand(self.border_px).intersect(whole))
+        for patch in self.pieces(box):
             made = make_patch(
                 patch, inputs, recipe.source, recipe.settings, recipe.fwhm_px, recipe.n_channels, self.check
             )  # fmt: skip
             if made is not None:
-                place = inner.relative_to(box).slices
+                place = patch.inner.relative_to(box).slices
                 for name in {"coverage", "rejected", *recipe.planes}:
                     getattr(out, name)[:, *place] = getattr(made, name)
         return out

@@ -94,7 +94,7 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> d
         run.emit(LeftOut(rejected.path, rejected.reason, rejected.path))
     if not tiles_made.frames:
         raise NothingToDo("none of the master tiles has data", n_tiles=len(files))
-    tile_reader = FrameReader(run.cap_bytes // 8)
+    tile_reader = run.reader = FrameReader(run.cap_bytes // 8)
     matched = f"frames before they were stacked: {made[0].corrections.method}"
     mosaics, _ = mosaic_of_tiles(
         tiles_made.frames, tile_reader, out, _settings_of_coadd(settings), run, grid=grid, matched=matched
