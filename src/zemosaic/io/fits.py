@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -78,12 +79,17 @@ class FrameReader:
         self._stored: dict[Key, StoredImage] = {}
         self._norms: dict[tuple[str, int, str], F4] = {}
         self._count_lock = threading.Lock()
+        self._n_decodes: Counter[Key] = Counter()
         self.n_bytes_read = 0
-        self.n_decodes = 0
 
     def __reduce__(self) -> tuple[type[FrameReader], tuple[int]]:
         """A reader in another process has a cache of its own, of the same size."""
         return FrameReader, (self._cache_bytes,)
+
+    @property
+    def n_decodes(self) -> int:
+        """Decodings of compressed frames so far, whole or in part."""
+        return self._n_decodes.total()
 
     def room_bytes(self) -> int:
         """By how much the cache may grow of itself: not at all where all files read so far are plain."""
@@ -224,14 +230,14 @@ class FrameReader:
     def _count(self, stored: StoredImage, *, n_bytes: int = 0, n_decodes: int = 0) -> None:
         with self._count_lock:
             self.n_bytes_read += n_bytes
-            self.n_decodes += n_decodes
+            self._n_decodes[stored.key] += n_decodes
             if self._counts is None:
                 return
             if stored.packing == "plain":
                 self._counts.n_read[stored.key] += n_bytes
                 self._counts.n_stored[stored.key] = stored.n_bytes
             else:
-                self._counts.n_decodes[stored.key] += n_decodes
+                self._counts.n_decodes[stored.key] = self._n_decodes[stored.key]
 
     def typical_weight(self, frame: Frame) -> F4 | None:
         """Median of the positive values of a frame's weight map, as inverse variance; what `read_window` divides it by.
