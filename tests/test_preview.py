@@ -54,6 +54,20 @@ def test_the_sky_is_dark_grey_without_a_cast() -> None:
     assert np.all(rgba[40:, :, 3] == 255)
 
 
+def test_a_nebula_that_fills_most_of_the_picture_leaves_the_dark_sky_neutral() -> None:
+    data = picture((3, 300, 400))
+    # Red, three times as bright in the first channel as in the last, over all but the right-hand third.
+    nebula = np.clip(np.linspace(300, -150, 400), 0, None)
+    data += (nebula[None, None, :] * np.array([3, 1.5, 1])[:, None, None]).astype(np.float32)
+    rgba = stretch_rgba(data, np.ones((300, 400), bool))
+    sky = np.median(rgba[:, 300:, :3], axis=(0, 1)) / 255
+    assert np.all((sky > 0.15) & (sky < 0.25))
+    assert np.ptp(sky) < 0.02
+    red, _, blue = np.median(rgba[:, :100, :3], axis=(0, 1)) / 255
+    assert red > blue + 0.1
+    assert red < 0.9
+
+
 def test_stars_keep_their_colour_and_are_not_all_white() -> None:
     rgba = stretch_rgba(picture((3, 300, 400)), np.ones((300, 400), bool))
     bright = rgba[rgba[..., 0] > 200]

@@ -21,6 +21,12 @@ SKY_GREY = 0.2
 MAX_SAMPLES = 500_000
 """Pixels that the levels are measured on; a few times more or less is the same picture."""
 
+BLOCK_SAMPLES = 8
+"""Side of a block, in samples, whose median tells the sky without stars and with little noise."""
+
+DARK_SHARE = 0.25
+"""Share of the blocks, the darkest, that are sky: where nebulae fill most of a picture its median is not."""
+
 STRIP_ROWS = 64
 """Rows that are stretched at a time, so that a large preview needs little beside itself."""
 
@@ -50,8 +56,8 @@ def reduce_blocks(data: F4, factor: int) -> tuple[F4, npt.NDArray[np.bool_]]:
 def stretch_rgba(data: npt.NDArray[np.float32], covered: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     """Stretch a (reduced) mosaic to 8 bits.
 
-    The sky of each channel is put at the same grey by an offset, never by a gain, so star
-    colours stay; one black point, one white point and one midtones curve serve all channels.
+    The darkest sky of each channel is put at the same grey by an offset, never by a gain, so colours of stars and
+    nebulae stay; one black point, one white point and one midtones curve serve all channels.
     The curve is the rational "midtones transfer function" common in the field.
 
     Parameters
@@ -84,12 +90,29 @@ def _levels(data: npt.NDArray[np.float32], covered: npt.NDArray[np.bool_]) -> tu
     step = max(int(np.sqrt(np.count_nonzero(covered) / MAX_SAMPLES)), 1)
     if not covered[::step, ::step].any():  # fewer than a step across
         step = 1
-    samples = data[:, ::step, ::step][:, covered[::step, ::step]].astype(np.float64)
-    sky = np.median(samples, axis=1)
-    level = samples - sky[:, None]
+    thin, seen = data[:, ::step, ::step], covered[::step, ::step]
+    samples = thin[:, seen].astype(np.float64)
+    sky = _dark_sky(thin, seen)
+    level = samples - np.median(samples, axis=1)[:, None]
     below = level[level < 0]
-    # The spread below the sky is noise and dark structure; stars and nebula only widen the upper half.
+    # The spread of the darker half is noise and dark structure; stars and nebula only widen the upper half.
     sigma = float(np.sqrt(np.mean(np.square(below)))) if below.size else 0.0
-    white = float(np.percentile(level.max(axis=0), 99.8))
+    white = float(np.percentile((samples - sky[:, None]).max(axis=0), 99.8))
     sigma = sigma or max(abs(white), 1.0) * 1e-3
     return sky, -2.8 * sigma, max(white, 10 * sigma)
+
+
+def _dark_sky(data: npt.NDArray[np.float32], covered: npt.NDArray[np.bool_]) -> F8:
+    """Level of each channel in the darkest blocks; of all covered pixels where no block is covered whole.
+
+    Blocks are chosen by all channels together, so that the same sky is neutral in all of them.
+    """
+    rows, columns = (n // BLOCK_SAMPLES for n in covered.shape)
+    cut = np.s_[..., : rows * BLOCK_SAMPLES, : columns * BLOCK_SAMPLES]
+    cells = rows, BLOCK_SAMPLES, columns, BLOCK_SAMPLES
+    whole = covered[cut].reshape(cells).all(axis=(1, 3))
+    if not whole.any():
+        return np.asarray(np.median(data[:, covered].astype(np.float64), axis=1))
+    blocks = np.median(data[cut].reshape(len(data), *cells), axis=(2, 4))[:, whole].astype(np.float64)
+    brightness = blocks.sum(axis=0)
+    return np.asarray(np.median(blocks[:, brightness <= np.quantile(brightness, DARK_SHARE)], axis=1))
