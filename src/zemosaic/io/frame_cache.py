@@ -64,17 +64,18 @@ class FrameCache:
                 if (found := self._recall(key)) is not None or not self._make_room(key, n_bytes):
                     return found
                 self.n_bytes += n_bytes
+            array: AnyArray | None = None
             try:
                 array = load()
-            except BaseException:
+            finally:
                 with self._lock:
                     self.n_bytes -= n_bytes
-                raise
-            with self._lock:
-                self.n_bytes += array.nbytes - n_bytes
-                self._idle[key] = array
-                self._turns.pop(key, None)
-                return self._recall(key)
+                    if array is not None:
+                        self.n_bytes += array.nbytes
+                        self._idle[key] = array
+                        self._turns.pop(key, None)
+                        self._recall(key)
+        return array
 
     def expect(self, keys: Iterable[Key], max_bytes: int) -> None:
         """Say what tasks to come will ask for, each key once for each task, and what may be kept meanwhile."""
