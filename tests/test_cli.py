@@ -253,6 +253,8 @@ def test_doctor_tells_versions(capfd: Capture) -> None:
         (["--mode", "spiral"], "'spiral' is not one of auto, direct"),
         (["--config", "absent.toml"], "cannot read settings file absent.toml"),
         (["--header", "absent.hdr"], "absent.hdr"),
+        (["--set", "grid.center=M31"], "grid.center = 'M31' is not RA,DEC in degrees"),
+        (["--set", "grid.projection=GNOMONIC"], "projection 'GNOMONIC' is not a known code"),
         (["--solution", "absent.ecsv"], "absent.ecsv"),
         (["--workers", "-1"], "--workers"),
         (["--sett", "a.b=1"], "No such option"),
@@ -265,6 +267,7 @@ def test_what_is_wrong_with_the_arguments_is_said(
     assert ran.code == 2
     assert message in ran.err
     assert "Errno" not in ran.err
+    assert "scan " not in ran.err or options[0] == "--solution"  # told before the work
     assert not list(tmp_path.glob("out/[!.]*"))
 
 

@@ -121,10 +121,15 @@ def test_what_cannot_be_done_is_said() -> None:
         plan_grid([], GridSettings())
     images = ring(10, 20)
     for bad, words in (
-        (GridSettings(center="ten"), "A,B"),
+        (GridSettings(center="ten"), "RA,DEC in degrees"),
+        (GridSettings(center="22,95"), "Dec from -90 to 90"),
+        (GridSettings(size_px="4000"), "WIDTH,HEIGHT"),
+        (GridSettings(size_px="0,10"), "empty grid of 0 x 10"),
         (GridSettings(rotation="up"), "north"),
         (GridSettings(crop="5,5,5,5"), "no pixel"),
         (GridSettings(crop="half"), "coverage"),
+        (GridSettings(crop="coverage:30"), "between 0 and 1"),
+        (GridSettings(crop="coverage:0.5", center="10,40", size_px="50,50"), "no pixel"),
         (GridSettings(projection="XYZ"), "TAN"),
     ):
         with pytest.raises(SettingError, match=words):

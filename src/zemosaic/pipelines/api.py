@@ -25,7 +25,7 @@ from zemosaic.pipelines.context import Run, RunOptions, ignore
 from zemosaic.pipelines.correcting import correct_frames
 from zemosaic.pipelines.frames.place import measure_and_place, open_inputs
 from zemosaic.pipelines.modes import build_mosaic
-from zemosaic.pipelines.mosaics import clear_frames, plan_sky
+from zemosaic.pipelines.mosaics import check_grid, clear_frames, plan_sky
 from zemosaic.pipelines.output import ArrayPlanes, file_planes
 from zemosaic.pipelines.prepare import plan_inputs, stellar_width_px
 from zemosaic.pipelines.reference import read_reference
@@ -115,6 +115,7 @@ def coadd(
     if not match:
         update["match"] = settings.match.model_copy(update={"method": "none"})
     settings = settings.model_copy(update=update)
+    check_grid(settings.grid)
     run = Run(RunOptions(workers=workers, yes=True), on_event or ignore)
     source, frames = _gather(inputs, settings, run)
     placed, source = measure_and_place(frames, source, settings, run, sky_only=not match)

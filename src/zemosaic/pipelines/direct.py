@@ -10,7 +10,15 @@ from zemosaic.pipelines.adding import keep_steady, record_inputs
 from zemosaic.pipelines.context import Run, output_folder
 from zemosaic.pipelines.correcting import Corrections, correct_frames, given_corrections
 from zemosaic.pipelines.frames.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
-from zemosaic.pipelines.mosaics import MosaicGroup, clear_frames, grid_facts, plan_sky, write_mosaics, write_tables
+from zemosaic.pipelines.mosaics import (
+    MosaicGroup,
+    check_grid,
+    clear_frames,
+    grid_facts,
+    plan_sky,
+    write_mosaics,
+    write_tables,
+)
 from zemosaic.pipelines.reference import read_reference
 from zemosaic.pipelines.report import write_report, write_settings
 from zemosaic.pipelines.resume import forget_the_old
@@ -76,6 +84,7 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solu
 
 def match_only(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> dict[str, Path]:
     """Solve gains and surfaces of all frames and write them as a table, without a mosaic."""
+    check_grid(settings.grid)
     with output_folder(out, run):
         return _match(inputs, out, settings, run)
 

@@ -10,6 +10,7 @@ from zemosaic.io.find_files import find_files
 from zemosaic.io.scan import scan
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.direct import build_direct
+from zemosaic.pipelines.mosaics import check_grid
 from zemosaic.settings import InputSettings, Settings
 
 __all__ = ["MODES", "build_mosaic"]
@@ -37,10 +38,11 @@ def build_mosaic(
     Raises
     ------
     SettingError
-        For an unknown mode, or a solution that the mode has no use for.
+        For an unknown mode, a solution that the mode has no use for, or a grid that cannot be.
     """
     if mode not in MODES:
         raise SettingError(f"mode '{mode}' is not one of {', '.join(MODES)}")
+    check_grid(settings.grid)
     if mode == "auto":
         mode = _choose(inputs, settings.input, run)
     if mode == "direct":

@@ -27,8 +27,8 @@ from zemosaic.pipelines.resume import open_ledger
 from zemosaic.pipelines.stacking import stack_onto_grid
 from zemosaic.pipelines.tasks import PatchInput
 from zemosaic.pipelines.warps import keep_warps
-from zemosaic.settings import Settings
-from zemosaic.stages.grid import grow_grid, plan_grid
+from zemosaic.settings import GridSettings, Settings
+from zemosaic.stages.grid import check_grid_settings, grow_grid, plan_grid
 
 __all__ = [
     "Correct",
@@ -36,6 +36,7 @@ __all__ = [
     "MadeMosaics",
     "MosaicGroup",
     "Stack",
+    "check_grid",
     "clear_frames",
     "grid_facts",
     "plan_sky",
@@ -218,6 +219,19 @@ def _write_preview(path: Path, file: MosaicFile, grid: SkyGrid, settings: Settin
 
     write_preview(path, read_rows, grid.shape, settings.output.preview_max_px)
     run.clock.end("preview", path.name)
+
+
+def check_grid(settings: GridSettings) -> None:
+    """Read what fixes the output grid before the frames are measured: a slip there is told at once.
+
+    Raises
+    ------
+    SettingError
+        For a header file or a value that cannot be read.
+    """
+    check_grid_settings(settings)
+    if settings.header:
+        read_grid_header(Path(settings.header))
 
 
 def plan_sky(placed: Sequence[PlacedFrame], settings: Settings, run: Run) -> SkyGrid:
