@@ -119,6 +119,16 @@ def test_thin_clouds_are_found_once_gains_are_known():
     assert np.mean(false) <= 0.01
 
 
+def test_more_stars_than_usual_are_not_named_as_a_sign_of_clouds():
+    table = night(60, 1, cloud=[10, 11])
+    table.n_stars[10:12] = 20, 400
+    few, many = triage(table)[10:12]
+    assert (few.kind, many.kind) == ("cloud", "cloud")
+    assert "20 stars instead of" in few.reason
+    assert "stars" not in many.reason
+    assert "sky 2.97 times" in many.reason
+
+
 def test_a_field_that_sets_is_no_cloud():
     table = night(120, 5, has_gains=True)
     table.transparency[:] *= np.linspace(1, 0.6, 120)

@@ -197,12 +197,11 @@ def _judge_sky(table: QualityTable, rows: Rows, limits: QualityLimits, out: list
         dull = count < limits.n_stars / 2 or (count < limits.n_stars and (brighter > 1.25 or louder > 1.125))
         dull |= brighter > limits.bright and not at_end[k]
         if light < limits.transparency or (dull and not light > (1 + limits.transparency) / 2):
-            shown = f"{100 * light:.0f} % of the light and " if np.isfinite(light) else ""
-            out[row] = Verdict(
-                "cloud",
-                f"{shown}{stars[k]:.0f} stars where its neighbours have {usual_stars[k]:.0f}; "
-                f"sky {brighter:.2f} x theirs",
-            )
+            told = [f"{100 * light:.0f} % of the light"] if np.isfinite(light) else []
+            if count < 1:  # what a bright sky's noise adds to the stars is no sign of a cloud
+                told.append(f"{stars[k]:.0f} stars instead of {usual_stars[k]:.0f}")
+            told.append(f"sky {brighter:.2f} times its neighbours'")
+            out[row] = Verdict("cloud", ", ".join(told))
         elif at_end[k]:
             out[row] = Verdict("dawn", f"sky {sky[k]:.0f} at the session's end, {middle:.0f} in its middle")
 
