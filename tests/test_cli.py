@@ -14,6 +14,8 @@ from astropy.table import Table
 
 from mosaic_cases import digest_of, digests_of, partial_files, run_cli
 from zemosaic.cli import commands
+from zemosaic.cli.show import People
+from zemosaic.engine.events import StageEnded
 from zemosaic.errors import Cancelled
 from zemosaic.settings import Settings, load_settings
 
@@ -304,6 +306,13 @@ def test_debug_shows_where_an_internal_error_came_from(
     assert run_cli(capfd, "scan", tmp_path).code == 5
     with pytest.raises(RuntimeError, match="the cat sat on it"):
         run_cli(capfd, "scan", tmp_path, "--debug")
+
+
+def test_a_summary_is_one_line_in_a_log(capfd: Capture) -> None:
+    """Without a terminal a console takes 80 columns; a log is no place to break lines."""
+    with People() as show:
+        show(StageEnded("solve", 2.0, "a long summary of a stage " * 6))
+    assert len(capfd.readouterr().err.splitlines()) == 1
 
 
 def test_a_run_leaves_nothing_half_done(built: Path) -> None:

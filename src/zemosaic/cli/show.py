@@ -71,7 +71,7 @@ class People:
                 if self._task is not None:
                     self._progress.remove_task(self._task)
                     self._task = None
-                self.console.print(f"{stage:<10} {summary}  [{seconds:.1f} s]", markup=False)
+                self.console.print(f"{stage:<10} {summary}  [{seconds:.1f} s]", markup=False, soft_wrap=True)
             case events.LeftOut(name, reason):
                 self._n_left_out += 1
                 if self._n_left_out <= _SHOWN:

@@ -122,7 +122,8 @@ def correct_frames(
     for notice in found.notices:
         run.notice(notice)
     n_groups = len({scale.component for scale in found.scales})
-    run.clock.end("match", f"{found.n_ties} shared stars, {n_groups} connected group(s)")
+    apart = f", {n_groups} groups that share no sky" if n_groups > 1 else ""
+    run.clock.end("match", f"{found.n_ties} shared stars{apart}")
     facts = {
         "n_shared_stars": found.n_ties,
         "n_components": n_groups,

@@ -64,7 +64,7 @@ def plan_inputs(
         worst_px = max(worst_px, lattice.error_px)
         planned.append(plan_input(item, lattice, scales[frame.id], grid, settings))
         advance(done)
-    run.clock.end("plan", f"{len(planned)} frames on the grid, coordinates exact to {worst_px:.4f} px")
+    run.clock.end("plan", f"{len(planned)} frames on the grid, coordinates interpolated to {worst_px:.1g} px")
     return planned
 
 

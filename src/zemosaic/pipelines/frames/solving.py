@@ -106,7 +106,8 @@ def _tell_readings(candidates: Sequence[_Candidate], run: Run) -> None:
         if reading := session_reading(solutions):
             readings[reading] += len(solutions)
     if readings:
-        run.notice("header positions read as " + ", ".join(f"{name} ({n} frames)" for name, n in readings.items()))
+        found = ", ".join(f"{name} ({n} frames)" for name, n in readings.items())
+        run.notice(f"RA and Dec in the headers fit the stars when read as {found}")
 
 
 def star_field(frame: Frame, found: Measurements, hint: PointingHint | None) -> StarField:
