@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from zemosaic.settings import Settings, load_settings
 
 Capture = pytest.CaptureFixture[str]
 
-COMMANDS = ("build", "coadd", "match", "solve", "scan", "simulate", "demo", "config", "doctor")
+COMMANDS = ("build", "coadd", "match", "solve", "scan", "simulate", "demo", "config", "store", "doctor")
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,7 @@ def test_help_names_every_command(capfd: Capture) -> None:
     assert ran.code == 0
     for command in COMMANDS:
         assert f"\n  {command} " in ran.out
+    assert "..." not in ran.out.replace("[ARGS]...", "")  # each says the whole of what it does
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -58,6 +60,7 @@ def test_each_command_explains_itself(capfd: Capture, command: str) -> None:
     ran = run_cli(capfd, command, "--help")
     assert ran.code == 0
     assert f"zemosaic {command}" in ran.out
+    assert not re.search(r" --[a-z-]+ (<|TEXT|INTEGER|FLOAT)", ran.out)  # what to give, not a type
     if command in {"build", "coadd", "match", "simulate"}:
         assert "Example: zemosaic" in " ".join(ran.out.split())
 

@@ -19,30 +19,57 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Inputs = Annotated[list[Path], typer.Argument(help="Files (FITS, TIFF, camera raw), or folders to search for them.")]
-Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results; made when missing.")]
-Config = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); see 'zemosaic config'.")]
-Assign = Annotated[list[str] | None, typer.Option("--set", help="One setting, as stack.method=median. Repeatable.")]
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(metavar="INPUT", help="Files (FITS, TIFF, camera raw), or folders to search for them."),
+]
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Folder for the results; made when missing.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings file (TOML); see 'zemosaic config'.")
+]
+Assign = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="STAGE.KEY=VALUE", help="One setting, as stack.method=median. Repeatable."),
+]
 RegisterOnly = Annotated[
     bool,
     typer.Option("--register-only", help="Register frames to each other by stars; the mosaic has no place on the sky."),
 ]
-Ram = Annotated[str, typer.Option("--ram", help="Memory cap, as 4G; default half of what is free.")]
-Workers = Annotated[int, typer.Option("--workers", min=0, help="Tasks at once; 0 takes the processors there are.")]
+Ram = Annotated[
+    str, typer.Option("--ram", metavar="SIZE", help="Memory cap, as 4G or 800M; default half of what is free.")
+]
+Workers = Annotated[
+    int, typer.Option("--workers", metavar="N", min=0, help="Tasks at once; 0 takes the processors there are.")
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Ignore results stored by an earlier run.")]
 Executor = Annotated[
-    str, typer.Option("--executor", help="threads, serial, processes, dask (here) or dask:ADDRESS of a scheduler.")
+    str,
+    typer.Option(
+        "--executor",
+        metavar="WHERE",
+        help="Where tasks run: threads, serial, processes, dask (here) or dask:ADDRESS of a scheduler.",
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Go on where a question would be asked.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, for machines.")]
-Keep = Annotated[Path | None, typer.Option("--keep-warps", help="Also write each registered, corrected frame here.")]
-HeaderFile = Annotated[Path | None, typer.Option("--header", help="FITS or text header that fixes the output grid.")]
+Keep = Annotated[
+    Path | None,
+    typer.Option("--keep-warps", metavar="FOLDER", help="Also write each registered, corrected frame here."),
+]
+HeaderFile = Annotated[
+    Path | None,
+    typer.Option("--header", metavar="FILE", help="FITS or text header that fixes the output grid."),
+]
 Darks = Annotated[
     Path | None,
-    typer.Option("--darks", help="Folder or file of darks; those among the inputs are found anyway; none: no darks."),
+    typer.Option(
+        "--darks",
+        metavar="PATH",
+        help="Folder or file of darks; without it those among the inputs are used; the word none: no darks.",
+    ),
 ]
-Flats = Annotated[Path | None, typer.Option("--flats", help="Folder or file of flats, likewise.")]
-Biases = Annotated[Path | None, typer.Option("--biases", help="Folder or file of biases, likewise.")]
+Flats = Annotated[Path | None, typer.Option("--flats", metavar="PATH", help="Folder or file of flats, likewise.")]
+Biases = Annotated[Path | None, typer.Option("--biases", metavar="PATH", help="Folder or file of biases, likewise.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an internal error.")]
 
 
@@ -72,13 +99,21 @@ def _with_register(assign: list[str] | None, register_only: bool) -> list[str]:
 def build(
     inputs: Inputs,
     out: Out,
-    mode: Annotated[str, typer.Option("--mode", help="auto, direct, master-tiles, grid or existing-tiles.")] = "auto",
+    mode: Annotated[
+        str, typer.Option("--mode", metavar="MODE", help="auto, direct, master-tiles, grid or existing-tiles.")
+    ] = "auto",
     config: Config = None,
     assign: Assign = None,
     header: HeaderFile = None,
-    solution: Annotated[Path | None, typer.Option("--solution", help="Use gains and surfaces of this table.")] = None,
+    solution: Annotated[
+        Path | None,
+        typer.Option("--solution", metavar="FILE", help="Use gains and surfaces of this table (match.ecsv)."),
+    ] = None,
     frames: Annotated[
-        Path | None, typer.Option("--frames", help="Leave out frames whose use is false in this table (frames.ecsv).")
+        Path | None,
+        typer.Option(
+            "--frames", metavar="FILE", help="Leave out frames whose use is false in this table (frames.ecsv or .csv)."
+        ),
     ] = None,
     register_only: RegisterOnly = False,
     darks: Darks = None,
@@ -92,8 +127,9 @@ def build(
         float,
         typer.Option(
             "--tolerance",
+            metavar="SIGMA",
             min=0,
-            help="With --add: frames that would change by less than this many sigma stay as they are.",
+            help="With --add: frames that would change by less than this many sigma stay as they are; 0: none.",
         ),
     ] = 0.0,
     keep_warps: Keep = None,
@@ -116,11 +152,14 @@ def build(
     )  # fmt: skip
 
 
-@app.command()
+@app.command(short_help="Warp and combine frames that have a WCS; no matching.")
 def coadd(
     inputs: Inputs,
     out: Out,
-    solution: Annotated[Path | None, typer.Option("--solution", help="Apply gains and surfaces of this table.")] = None,
+    solution: Annotated[
+        Path | None,
+        typer.Option("--solution", metavar="FILE", help="Apply gains and surfaces of this table (match.ecsv)."),
+    ] = None,
     config: Config = None,
     assign: Assign = None,
     header: HeaderFile = None,
@@ -149,7 +188,7 @@ def coadd(
     )  # fmt: skip
 
 
-@app.command()
+@app.command(short_help="Solve gains and backgrounds only; writes match.ecsv.")
 def match(
     inputs: Inputs,
     out: Out,
@@ -179,11 +218,12 @@ def match(
     )  # fmt: skip
 
 
-@app.command()
+@app.command(short_help="Find where frames point: a table, and header files.")
 def solve(
     inputs: Inputs,
     write_wcs: Annotated[
-        Path | None, typer.Option("--write-wcs", help="Folder for a .wcs header file a frame, and the table.")
+        Path | None,
+        typer.Option("--write-wcs", metavar="FOLDER", help="Folder for a .wcs header file a frame, and the table."),
     ] = None,
     config: Config = None,
     assign: Assign = None,
@@ -207,7 +247,7 @@ def solve(
     )  # fmt: skip
 
 
-@app.command()
+@app.command(short_help="List the frames in files and folders; reads headers only.")
 def scan(
     inputs: Inputs,
     config: Config = None,
@@ -228,11 +268,11 @@ def scan(
 def simulate(
     out: Out,
     kind: Annotated[
-        str, typer.Option("--kind", help="frames (calibrated, with WCS) or raws (Bayer, hints only).")
+        str, typer.Option("--kind", metavar="KIND", help="frames (calibrated, with WCS) or raws (Bayer, hints only).")
     ] = "frames",
-    n_frames: Annotated[int, typer.Option("-n", "--frames", min=1, help="How many.")] = 25,
-    seed: Annotated[int, typer.Option("--seed", help="Decides everything.")] = 1,
-    size_deg: Annotated[float, typer.Option("--size", min=1.5, help="Side of the field, degrees.")] = 3.0,
+    n_frames: Annotated[int, typer.Option("-n", "--frames", metavar="N", min=1, help="How many.")] = 25,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Another sky.")] = 1,
+    size_deg: Annotated[float, typer.Option("--size", metavar="DEGREES", min=1.5, help="Side of the field.")] = 3.0,
     debug: Debug = False,
 ) -> None:
     """Write simulated frames of a sky whose truth is known.
@@ -244,7 +284,7 @@ def simulate(
     commands.simulate(out, kind=kind, n_frames=n_frames, seed=seed, size_deg=size_deg)
 
 
-@app.command()
+@app.command(short_help="Simulate raw frames, make their mosaic, compare, show.")
 def demo(
     out: Out = Path("zemosaic-demo"),
     workers: Workers = 0,
@@ -259,7 +299,7 @@ def demo(
     commands.demo(out, workers=workers)
 
 
-@app.command()
+@app.command(short_help="Print all settings with their defaults and what they do.")
 def config() -> None:
     """Print all settings with their defaults, as a settings file with prose.
 
@@ -270,10 +310,10 @@ def config() -> None:
     commands.show_config()
 
 
-@app.command()
+@app.command(short_help="List, verify or remove what an output folder keeps.")
 def store(
-    out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
-    action: Annotated[str, typer.Argument(help="list, verify or clean.")] = "list",
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a run.")],
+    action: Annotated[str, typer.Argument(metavar="ACTION", help="list, verify or clean.")] = "list",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -286,7 +326,7 @@ def store(
     show(out, action, as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Tell what this machine offers: memory, optional parts.")
 def doctor() -> None:
     """Tell what this machine offers: versions, processors, memory, optional parts.
 
