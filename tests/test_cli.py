@@ -213,7 +213,8 @@ def test_demo_makes_a_mosaic_and_scores_it(
     monkeypatch.setattr(commands, "simulate", None)
     ran = run_cli(capfd, "demo", "-o", tmp_path / "demo")
     assert ran.code == 0
-    assert "compared with the truth: star_mmag" in ran.out
+    assert re.search(r"compared with the truth\nscatter of star fluxes, mmag +[0-9.]+\n", ran.out)
+    assert re.search(r"steps at frame borders, sigma of a frame +0\.[0-9]+\n", ran.out)
     assert (tmp_path / "demo/mosaic/preview.png").is_file()
 
 

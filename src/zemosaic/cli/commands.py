@@ -245,9 +245,27 @@ def demo(out: Path, *, workers: int) -> None:
     with _watched(RunOptions(workers), as_json=False) as run:
         paths = build_direct([frames], out / "mosaic", Settings(), run, None)
     score = score_mosaic(frames, paths["mosaic"])
-    print("compared with the truth: " + ", ".join(f"{name} {value:.4g}" for name, value in score.items()))
+    _tell_score(score)
     _tell(paths, as_json=False)
     _open(paths.get("preview"))
+
+
+_SCORED = {
+    "star_mmag": "scatter of star fluxes, mmag",
+    "background_sigma": "error of the background, sigma of a frame",
+    "seam_sigma": "steps at frame borders, sigma of a frame",
+    "filled": "share of the sky that is filled",
+}
+"""Figures of a score that say how good a mosaic is."""
+
+
+def _tell_score(score: Mapping[str, float]) -> None:
+    """A table of the figures of `score_mosaic`: a row a figure, a column a colour."""
+    colours = [name.removesuffix("_star_mmag") for name in score if name.endswith("_star_mmag")]
+    prefixes = [f"{colour}_" for colour in colours] or [""]
+    print((f"{'compared with the truth':<41}" + "".join(f"{colour:>8}" for colour in colours)).rstrip())
+    for name, what in _SCORED.items():
+        print(f"{what:<41}" + "".join(f"{score[prefix + name]:>8.3g}" for prefix in prefixes))
 
 
 def _open(picture: Path | None) -> None:
