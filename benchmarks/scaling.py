@@ -38,13 +38,14 @@ def make_base(folder: Path, kind: str, shape: tuple[int, int]) -> list[Path]:
 
 
 def write_copies(base: list[Path], folder: Path, number: int) -> None:
-    """Copies of the base frames, shifted by whole pairs of pixels; WCS and time follow."""
+    """Copies of the base frames, each shifted by its own whole pairs of pixels; the WCS follows."""
     folder.mkdir()
-    rng = np.random.default_rng(1)
+    # No two alike: frames of the same pixels count once.
+    shifts = np.random.default_rng(1).permutation(np.stack(np.mgrid[-10:11, -10:11], axis=-1).reshape(-1, 2) * 2)
     for k in range(number):
         with fits.open(base[k % len(base)]) as hdus:
             data, header = hdus[0].data, hdus[0].header.copy()
-        dy, dx = (2 * int(v) for v in rng.integers(-10, 11, 2))
+        dy, dx = shifts[k // len(base)].tolist()
         shifted = np.roll(data, (dy, dx), (-2, -1))
         if "CRPIX1" in header:
             header["CRPIX1"] += dx

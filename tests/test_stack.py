@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -30,9 +32,9 @@ def cube_of(values, weights=None, alpha=None):
     return [values, weights, alpha, sky, poisson, np.arange(1, n + 1, dtype=np.float32)]
 
 
-def run(values, method="kappa_sigma", weights=None, alpha=None, inner=None, **keys) -> StackedPatch:
+def run(values, method="kappa_sigma", weights=None, alpha=None, inner=None, each=map, **keys) -> StackedPatch:
     settings_ = StackSettings(method=method, **keys)
-    return stack_cube(*cube_of(values, weights, alpha), FWHM, settings_, inner)
+    return stack_cube(*cube_of(values, weights, alpha), FWHM, settings_, inner, each=each)
 
 
 def messy(seed, n=9, h=48, w=75):
@@ -125,6 +127,16 @@ def test_slices_of_work_do_not_matter(method, monkeypatch):
     want = run(values, method, weights, alpha)
     monkeypatch.setattr(stack_passes, "SLICE_SAMPLES", 2500)
     assert same_bytes(run(values, method, weights, alpha), want)
+    at_once = []
+
+    def each(function, items):
+        items = list(items)
+        at_once.append(len(items))
+        with ThreadPoolExecutor(3) as pool:
+            return list(pool.map(function, items[::-1]))[::-1]
+
+    assert same_bytes(run(values, method, weights, alpha, each=each), want)
+    assert max(at_once) > 3
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from zemosaic.engine.executor import make_executor
 from zemosaic.engine.memory import PATCH_SIZES, MemoryPlan, ReusedMemory, plan_patch_size
 from zemosaic.model.sky import Patch, SkyGrid
 from zemosaic.model.source import ImageSource
@@ -45,13 +46,15 @@ def stack_onto_grid(
     patches, reach = list(grid.patches(plan.patch_px, border)), Reach(inputs)
     reaching = {patch: reach(patch.outer) for patch in patches}
     advance = run.clock.start("stack", len(patches))
-    memory = ReusedMemory(plan.task_bytes)
+    memory, each = ReusedMemory(plan.task_bytes), make_executor(plan.threads).map
 
     def task(patch: Patch) -> PatchCounts:
         run.cancel.check()
         if ledger and (found := ledger.recall(patch)):
             return found
-        made = make_patch(patch, reaching[patch], source, settings, fwhm_px, n_channels, run.cancel.check, memory)
+        made = make_patch(
+            patch, reaching[patch], source, settings, fwhm_px, n_channels, run.cancel.check, memory, each
+        )  # fmt: skip
         made = made or StackedPatch.empty((n_channels, *patch.inner.shape))
         write_patch(ledger or sink, patch.inner, made, names)
         counts = PatchCounts(int(made.coverage.sum()), int(made.rejected.sum()))
@@ -70,7 +73,13 @@ def stack_onto_grid(
             advance(count)
     samples = f"{n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped"
     run.clock.end("stack", ", ".join([f"{len(patches)} patches of {plan.patch_px} px", samples, *reads.words()]))
-    return {"n_samples": n_samples, "n_rejected": n_rejected, "patch_px": plan.patch_px, "workers": plan.workers}
+    return {
+        "n_samples": n_samples,
+        "n_rejected": n_rejected,
+        "patch_px": plan.patch_px,
+        "workers": plan.workers,
+        "threads": plan.threads,
+    }
 
 
 def plan_patches(
@@ -99,17 +108,21 @@ def plan_patches(
     n_planes = 1 if frame.bayer else frame.n_channels
     cube, reach = METHODS[settings.stack.method].guarded, Reach(inputs)
 
-    def task_bytes(size: int) -> int:
+    def task_bytes(size: int, threads: int) -> int:
         depth = reach.deepest(patch.outer for patch in grid.patches(size, border)) if cube else 1
         pixels = (size + 2 * border) ** 2
         # The window of one frame under a turned patch, as read and as float32 data and weight.
         window = 2 * pixels * 20 * n_planes
         samples = pixels * depth * bytes_per_sample(frame.n_channels)
         stack = frame.n_channels * pixels * bytes_per_pixel(settings.stack.method)
-        return int(samples + stack + window + beside_bytes)
+        return int(samples + stack + window * threads + beside_bytes)
 
-    plan = plan_patch_size(run.cap_bytes, run.executor.workers, run.held_bytes, task_bytes, sizes, border)
+    plan = plan_patch_size(
+        run.cap_bytes, run.executor.workers, run.held_bytes, task_bytes, sizes, border, frame.n_channels,
+        can_share=run.remote is None,
+    )  # fmt: skip
     if plan.workers < run.executor.workers:
-        run.notice(f"{plan.workers} instead of {run.executor.workers} workers, to stay under the memory cap")
+        shared = f", {plan.threads} threads each" if plan.threads > 1 else ""
+        run.notice(f"{plan.workers} of {run.executor.workers} patches at once{shared}, to stay under the memory cap")
         run.limit_workers(plan.workers)
     return plan, border

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from zemosaic.engine.memory import ReusedMemory
 from zemosaic.engine.store import Store, make_key, remember
 from zemosaic.model.box import Box
+from zemosaic.model.each import Each
 from zemosaic.model.frame import Frame
 from zemosaic.model.measurements import Blocks, Measurements, Stars
 from zemosaic.model.sky import Patch
@@ -90,6 +91,7 @@ def make_patch(
     n_channels: int,
     check: Callable[[], None],
     memory: ReusedMemory | None = None,
+    each: Each = map,
 ) -> StackedPatch | None:
     """Warp every frame that reaches a patch and stack them.
 
@@ -108,6 +110,8 @@ def make_patch(
         Asked between slices of work; raises to stop.
     memory : ReusedMemory, optional
         Where the samples lie meanwhile.
+    each : callable
+        Frames may be warped at once, and channels stacked.
 
     Returns
     -------
@@ -121,7 +125,7 @@ def make_patch(
         return None
     if cube:
         with (memory or ReusedMemory()).block(_cube_bytes(patch, len(reaching), n_channels)) as block:
-            return _stack_patch(patch, reaching, source, settings, fwhm_px, n_channels, check, block)
+            return _stack_patch(patch, reaching, source, settings, fwhm_px, n_channels, check, block, each)
     return _mean_patch(patch, reaching, source, settings, n_channels, check)
 
 
@@ -138,13 +142,16 @@ def _stack_patch(
     n_channels: int,
     check: Callable[[], None],
     block: U1,
+    each: Each,
 ) -> StackedPatch:
     n, (h, w) = len(inputs), patch.outer.shape
     samples, rest = np.split(block, [8 * n_channels * n * h * w])
     values, weights = samples.view(np.float32).reshape(2, n_channels, n, h, w)
     alpha = rest.reshape(n, h, w)
-    for k, item in enumerate(inputs):
+
+    def warp(k: int) -> None:
         check()
+        item = inputs[k]
         part = item.plan.lattice.part(patch.outer)
         place = part.relative_to(patch.outer)
         into = values[:, k, *place.slices], weights[:, k, *place.slices], alpha[k, *place.slices]
@@ -152,6 +159,8 @@ def _stack_patch(
             place = Box(0, 0, 0, 0)
         for planes in (values[:, k], weights[:, k], alpha[k]):
             _clear_beyond(planes, place)
+
+    list(each(warp, range(n)))
     return stack_cube(
         values,
         weights,
@@ -164,6 +173,7 @@ def _stack_patch(
         inner=patch.inner.relative_to(patch.outer),
         check=check,
         pixel_share=_pixel_share(inputs, settings.warp),
+        each=each,
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from zemosaic.model.celestial import CelestialWcs
+from zemosaic.model.each import Each
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photometry import N_TERMS, PhotoScale, n_terms, surface_basis
 from zemosaic.model.sky import SkyGrid
@@ -28,17 +28,6 @@ __all__ = ["MatchSolution", "channel_bytes", "match"]
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-T = TypeVar("T")
-
-
-class Each(Protocol):
-    """Something like `map`."""
-
-    def __call__(self, function: Callable[[int], T], items: Iterable[int], /) -> Iterable[T]:
-        """Results in the order of `items`."""
-        ...
-
 
 _IMAGE_BYTES, _BLOCK_BYTES = 200_000, 60
 """Each image's coarse nodes with each other while the coarse matrix is made, and its cross block; each block's weights
@@ -125,7 +114,7 @@ def match(
     reference : ReferenceSky, optional
         Picture of the same sky that fixes the slow trends.
     each : callable
-        Like `map`: calls a function for each channel, perhaps several at once. Nothing that channels share is changed.
+        Channels may be solved at once: nothing that they share is changed.
 
     Returns
     -------

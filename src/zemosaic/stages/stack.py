@@ -26,6 +26,7 @@ from zemosaic.kernels import combine
 from zemosaic.kernels.normal import trimmed_variance
 from zemosaic.kernels.regions import REACH_PX
 from zemosaic.model.box import Box
+from zemosaic.model.each import Each
 from zemosaic.settings import StackSettings
 from zemosaic.stages.stack_passes import (
     Channel,
@@ -248,6 +249,7 @@ def stack_cube(
     inner: Box | None = None,
     check: Check = lambda: None,
     pixel_share: F4 | None = None,
+    each: Each = map,
 ) -> StackedPatch:
     """Stack the samples of a patch.
 
@@ -276,6 +278,8 @@ def stack_cube(
     pixel_share : ndarray, float32, shape (c,), optional
         Variance of a single sample over the variance of means over large areas that its weight states (default 1):
         samples are judged by their own noise, and `StackedPatch` is in the terms of the weights given.
+    each : callable
+        Ranges of rows may be worked on at once.
 
     Returns
     -------
@@ -295,18 +299,18 @@ def stack_cube(
         if pixel_share is not None:
             weights[c] /= pixel_share[c]
         channel = Channel.of(values[c], weights[c], alpha[c] if alpha.ndim == 4 else alpha, sky[c], poisson[c])
-        find_spans(channel, check)
+        find_spans(channel, check, each)
         if method.guarded:
-            make_template(channel, fwhm_px, settings, not method.grows, check)
+            make_template(channel, fwhm_px, settings, not method.grows, check, each)
         if method.rejects:
-            clip_outliers(channel, settings, check)
+            clip_outliers(channel, settings, check, each)
         if method.grows and settings.region_sigma > 0:
             mark_regions(channel, 1.0 if pixel_share is None else 1 / float(pixel_share[c]), settings, check)
         if method.grows and settings.grow_px > 0:
             grow_regions(channel, settings, check)
-        _combine(channel, exposure, inner, out, c, check)
+        _combine(channel, exposure, inner, out, c, check, each)
         if settings.method == "median":
-            _take_median(channel, inner, out, c, check)
+            _take_median(channel, inner, out, c, check, each)
         elif settings.method == "minmax":
             factor = trimmed_variance(len(exposure), settings.minmax_low, settings.minmax_high)
             dropped = out.rejected[c] == settings.minmax_low + settings.minmax_high
@@ -335,10 +339,10 @@ def _validate(values: F4, weights: F4, alpha: U1, sky: F4, poisson: F4, exposure
         raise ValueError(f"at most {MAX_FRAMES} frames can be stacked at once, got {n}")
 
 
-def _combine(channel: Channel, exposure: F4, inner: Box, out: StackedPatch, c: int, check: Check) -> None:
+def _combine(channel: Channel, exposure: F4, inner: Box, out: StackedPatch, c: int, check: Check, each: Each) -> None:
     """Pass 6: the weighted mean of what is left, and all counts."""
-    for y0, y1 in channel.slices(inner.height):
-        check()
+
+    def rows(y0: int, y1: int) -> None:
         combine.combine_rows(
             channel.samples,
             exposure,
@@ -355,11 +359,13 @@ def _combine(channel: Channel, exposure: F4, inner: Box, out: StackedPatch, c: i
             out.saturated[c],
         )
 
+    channel.by_rows(rows, inner.height, check, each)
 
-def _take_median(channel: Channel, inner: Box, out: StackedPatch, c: int, check: Check) -> None:
+
+def _take_median(channel: Channel, inner: Box, out: StackedPatch, c: int, check: Check, each: Each) -> None:
     """Replace the mean by the guarded median."""
-    for y0, y1 in channel.slices(inner.height):
-        check()
+
+    def rows(y0: int, y1: int) -> None:
         combine.finish_median(
             channel.samples,
             channel.maps,
@@ -372,3 +378,5 @@ def _take_median(channel: Channel, inner: Box, out: StackedPatch, c: int, check:
             out.data[c],
             out.variance[c],
         )
+
+    channel.by_rows(rows, inner.height, check, each)

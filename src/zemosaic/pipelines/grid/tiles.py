@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.engine.executor import make_executor
 from zemosaic.engine.memory import PATCH_SIZES
 from zemosaic.engine.store import Store, make_key
 from zemosaic.engine.values import digest_of
@@ -194,7 +195,7 @@ def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> list[GridTile]:
         recipe.inputs, recipe.fwhm_px, recipe.grid, recipe.settings, run, _piece_sizes(recipe.cut),
         beside_bytes=tile_bytes + run.beside_bytes,
     )  # fmt: skip
-    task = _MakeTile(recipe, folder.absolute(), plan.patch_px, border, run.store, run.cancel.check)
+    task = _MakeTile(recipe, folder.absolute(), plan.patch_px, border, plan.threads, run.store, run.cancel.check)
     advance = run.clock.start("stack tiles", len(recipe.wanted))
     _make_remotely(task, run, advance)
     tiles, reach = [], Reach(recipe.inputs)
@@ -223,7 +224,7 @@ def _make_remotely(task: _MakeTile, run: Run, advance: Callable[[int], None]) ->
         return
     if run.remote.is_here:
         run.remote.workers = min(run.remote.workers, run.executor.workers)
-    for done, (_, tile) in enumerate(run.remote.run(replace(task, check=_never), task.recipe.wanted), 1):
+    for done, (_, tile) in enumerate(run.remote.run(replace(task, check=_never, threads=1), task.recipe.wanted), 1):
         run.store.adopt([tile.key])
         advance(done)
 
@@ -255,6 +256,7 @@ class _MakeTile:
     folder: Path
     patch_px: int
     border_px: int
+    threads: int
     store: Store | None
     check: Callable[[], None]
 
@@ -288,9 +290,10 @@ class _MakeTile:
         recipe = self.recipe
         inputs = recipe.matched_inputs(box)
         out = StackedPatch.empty((recipe.n_channels, *box.shape))
+        each = make_executor(self.threads).map
         for patch in self.pieces(box):
             made = make_patch(
-                patch, inputs, recipe.source, recipe.settings, recipe.fwhm_px, recipe.n_channels, self.check
+                patch, inputs, recipe.source, recipe.settings, recipe.fwhm_px, recipe.n_channels, self.check, each=each
             )  # fmt: skip
             if made is not None:
                 place = patch.inner.relative_to(box).slices
