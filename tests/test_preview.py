@@ -14,7 +14,7 @@ from zemosaic.io.preview import write_picture
 from zemosaic.pipelines import output
 from zemosaic.pipelines.output import write_preview
 from zemosaic.stages import stretch
-from zemosaic.stages.stretch import reduce_blocks, stretch_rgba
+from zemosaic.stages.stretch import reduce_blocks, star_white, stretch_rgba
 
 
 def picture(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
@@ -74,6 +74,45 @@ def test_stars_keep_their_colour_and_are_not_all_white() -> None:
     assert len(bright) > 200
     # Redder than blue, in a picture whose channels had levels of 1000, 2000 and 3000.
     assert np.median(bright[:, 0].astype(int) - bright[:, 2]) > 10
+
+
+def star_field(n_stars: int, response: tuple[float, float, float], seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Stars of all colours, the first the bluest, the middle one white, seen by a sensor, before a wide red nebula."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:300, :400]
+    sensor = np.array(response)[:, None, None]
+    wide = np.exp(-((y - 150) ** 2 + (x - 200) ** 2) / (2 * 80**2))
+    data = rng.normal(1000, 5, (3, 300, 400)) + np.array([2000, 300, 200])[:, None, None] * sensor * wide
+    places = rng.integers(8, [292, 392], (n_stars, 2))
+    for k, (y0, x0) in enumerate(places):
+        colour = np.exp(0.4 * (2 * k / (n_stars - 1) - 1) * np.array([1, 0, -1]))[:, None, None]
+        star = np.exp(-((y - y0) ** 2 + (x - x0) ** 2) / (2 * 1.2**2))
+        data += rng.uniform(300, 5000) * colour * sensor * star
+    return data.astype(np.float32), places
+
+
+def test_the_typical_star_is_white_whatever_the_sensor_and_the_nebula() -> None:
+    covered = np.ones((300, 400), bool)
+    response = (0.8, 1.0, 0.5)
+    data, places = star_field(81, response)
+    white = star_white(data, covered)
+    expected = np.mean(np.log(response)) - np.log(response)
+    assert np.all(np.abs(np.log(white) - expected) < 0.08)
+    assert np.prod(white) == pytest.approx(1)
+    rgba = stretch_rgba(data, covered, white)
+    sky = np.median(rgba[:, :60, :3], axis=(0, 1)) / 255
+    assert np.ptp(sky) < 0.02
+    blue, red = (np.array([rgba[y, x, :3].astype(int) for y, x in some]) for some in (places[:20], places[-20:]))
+    assert np.mean(red[:, 0] - red[:, 2]) > 10
+    assert np.mean(blue[:, 2] - blue[:, 0]) > 10
+
+
+def test_a_grey_sensor_and_few_stars_change_no_colour() -> None:
+    covered = np.ones((300, 400), bool)
+    assert np.all(np.abs(np.log(star_white(star_field(81, (1, 1, 1))[0], covered))) < 0.08)
+    assert np.array_equal(star_white(star_field(12, (0.8, 1, 0.5))[0], covered), np.ones(3))
+    assert np.array_equal(star_white(star_field(80, (1, 1, 1))[0][:1], covered), np.ones(1))
+    assert np.array_equal(star_white(np.zeros((3, 30, 40), np.float32), np.zeros((30, 40), bool)), np.ones(3))
 
 
 def test_mono_is_grey() -> None:

@@ -19,7 +19,7 @@ from zemosaic.model.sky import SkyGrid
 from zemosaic.pipelines.tasks import PatchInput
 from zemosaic.settings import OutputSettings, Settings
 from zemosaic.stages.stack import StackedPatch
-from zemosaic.stages.stretch import reduce_blocks, stretch_rgba
+from zemosaic.stages.stretch import reduce_blocks, star_white, stretch_rgba
 from zemosaic.stages.warp import pixel_variance_ratio
 
 __all__ = ["ArrayPlanes", "PlaneSink", "file_planes", "mosaic_cards", "write_patch", "write_preview"]
@@ -132,7 +132,7 @@ def _end(frames: Sequence[Frame], last: str) -> str:
 def write_preview(
     path: Path, read_rows: Callable[[int, int], npt.NDArray[Any]], shape: tuple[int, int], max_px: int
 ) -> None:
-    """Make the preview from a mosaic read a strip of rows at a time.
+    """Make the preview from a mosaic read a strip of rows at a time: the sky grey, the typical star white.
 
     Parameters
     ----------
@@ -149,4 +149,4 @@ def write_preview(
     strips = [reduce_blocks(read_rows(y0, min(y0 + n_rows, shape[0])), factor) for y0 in range(0, shape[0], n_rows)]
     data = np.concatenate([d for d, _ in strips], axis=1)
     covered = np.concatenate([m for _, m in strips], axis=0)
-    write_picture(path, stretch_rgba(data, covered))
+    write_picture(path, stretch_rgba(data, covered, star_white(data, covered)))
