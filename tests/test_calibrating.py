@@ -101,6 +101,7 @@ def test_raw_darks_flats_and_biases_beside_the_lights_are_found(
     first = (tmp_path / "out/mosaic.fits").read_bytes()
     coadd(capfd, tmp_path, "--workers", 1)
     assert (tmp_path / "out/mosaic.fits").read_bytes() == first
+    assert "vignetting is corrected too little (8 frames)" in coadd(capfd, tmp_path, "--biases", "none")
     said = coadd(capfd, tmp_path, "--darks", "none", "--biases", "none", "--flats", "none")
     assert "masters" not in said
     np.testing.assert_allclose(fits.getdata(tmp_path / "out/mosaic.fits"), light, rtol=1e-5)

@@ -334,5 +334,6 @@ def _tell(paths: dict[str, Path], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"event": "Done", "outputs": {name: str(path) for name, path in paths.items()}}))
     else:
+        width = max(10, *map(len, paths))
         for name, path in paths.items():
-            print(f"{name:<10} {path}")
+            print(f"{name:<{width}} {path}")

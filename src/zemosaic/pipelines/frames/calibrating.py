@@ -294,7 +294,9 @@ class _Bench:
         bias = choose_master(flats[0], [group[0] for group in self.groups["bias"]]).index
         if bias is not None:
             return self._master("bias", bias)
-        self.notes["raw flats without a bias or a dark of their exposure: vignetting is corrected too little"] += 1
+        self.notes["raw flats without a bias or a dark of their exposure: vignetting is corrected too little"] += len(
+            flats
+        )
         return None
 
     def _readable(self, group: Sequence[Frame]) -> list[Frame]:
