@@ -16,7 +16,7 @@ from astropy.table import Table
 from mosaic_cases import digest_of, digests_of, partial_files, run_cli
 from zemosaic.cli import commands
 from zemosaic.cli.show import People
-from zemosaic.engine.events import StageEnded
+from zemosaic.engine.events import LeftOut, StageEnded
 from zemosaic.errors import Cancelled
 from zemosaic.settings import Settings, load_settings
 
@@ -310,6 +310,33 @@ def test_debug_shows_where_an_internal_error_came_from(
     assert run_cli(capfd, "scan", tmp_path).code == 5
     with pytest.raises(RuntimeError, match="the cat sat on it"):
         run_cli(capfd, "scan", tmp_path, "--debug")
+
+
+def shown_left_out(capfd: Capture, people: People) -> list[str]:
+    """What is said of ten headers without an image and thirty clouds, each its own."""
+    with people as show:
+        for k in range(10):
+            show(LeftOut(f"header_{k}.fits", "there is no image in it", f"/header_{k}.fits"))
+        for k in range(30):
+            show(LeftOut(f"cloud_{k}.fits", f"cloud: {k} stars", f"/cloud_{k}.fits"))
+    return capfd.readouterr().err.splitlines()
+
+
+def test_what_is_left_out_for_one_reason_does_not_hide_the_others(capfd: Capture) -> None:
+    lines = shown_left_out(capfd, People("frames.ecsv"))
+    assert sum("no image" in line for line in lines) == 3
+    assert sum("cloud" in line for line in lines) == 17
+    assert lines[-1] == "  ... and 20 more left out; frames.ecsv lists all"
+    assert shown_left_out(capfd, People())[-1] == "  ... and 20 more left out"
+
+
+def test_a_scan_names_every_bad_file(capfd: Capture, tmp_path: Path, small_set: Path) -> None:
+    assert len(shown_left_out(capfd, People(all_left_out=True))) == 40
+    for k in range(25):
+        (tmp_path / f"{k}.fits").write_text("no picture\n" * 300)
+    shutil.copy(small_set / "frame_0000.fits", tmp_path)
+    ran = run_cli(capfd, "scan", tmp_path)
+    assert ran.err.count("left out: ") == 25
 
 
 def test_a_summary_is_one_line_in_a_log(capfd: Capture) -> None:

@@ -41,8 +41,8 @@ def _loading() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(options: RunOptions, as_json: bool) -> Iterator[Run]:
-    """A run whose events are shown and which the first Ctrl-C stops in good order."""
+def _watched(options: RunOptions, as_json: bool, people: People) -> Iterator[Run]:
+    """A run whose events are shown, to `people` unless as JSON, and which the first Ctrl-C stops in good order."""
     keep_freed_memory()
     cancel = CancelToken()
     # Long solves do not look at the token: this is what a second Ctrl-C does.
@@ -57,7 +57,7 @@ def _watched(options: RunOptions, as_json: bool) -> Iterator[Run]:
 
     before = signal.signal(signal.SIGINT, stop)
     try:
-        with JsonLines() if as_json else People() as show:
+        with JsonLines() if as_json else people as show:
             yield Run(options, show, cancel)
     finally:
         hurry.cancel()
@@ -125,7 +125,7 @@ def build(
     with _loading():
         from zemosaic.pipelines.modes import build_mosaic
 
-    with _watched(options, as_json) as run:
+    with _watched(options, as_json, People("frames.ecsv")) as run:
         paths = build_mosaic(inputs, out, settings, run, mode, solution)
     _tell(paths, as_json)
 
@@ -148,7 +148,8 @@ def match(
     settings = _load(config, assign, header=header, **masters)
     from zemosaic.pipelines.direct import match_only
 
-    with _watched(RunOptions(workers, parse_bytes(ram) if ram else 0, fresh, yes), as_json) as run:
+    options = RunOptions(workers, parse_bytes(ram) if ram else 0, fresh, yes)
+    with _watched(options, as_json, People("frames.ecsv")) as run:
         paths = match_only(inputs, out, settings, run)
     _tell(paths, as_json)
 
@@ -168,7 +169,8 @@ def solve(
     settings = _load(config, assign, **masters)
     from zemosaic.pipelines.frames.plate_solving import solve_inputs
 
-    with _watched(RunOptions(workers, parse_bytes(ram) if ram else 0), as_json) as run:
+    options = RunOptions(workers, parse_bytes(ram) if ram else 0)
+    with _watched(options, as_json, People("solve.ecsv" if folder else "")) as run:
         rows = solve_inputs(inputs, settings, run, folder)
     for row in rows:
         if as_json:
@@ -187,7 +189,7 @@ def scan(inputs: list[Path], *, config: Path | None, assign: list[str], as_json:
     settings = load_settings(config, assign)
     from zemosaic.pipelines.frames.place import scan_inputs
 
-    with _watched(RunOptions(), as_json) as run:
+    with _watched(RunOptions(), as_json, People(all_left_out=True)) as run:
         frames, beside = scan_inputs(inputs, settings.input, run)
     for frame in sorted([*frames, *beside], key=lambda f: f.path):
         if as_json:
@@ -242,7 +244,7 @@ def demo(out: Path, *, workers: int) -> None:
     frames = out / "frames"
     if not (frames / "truth.json").exists():  # written last: a set that was stopped half way is made again
         simulate(frames, kind="raws", n_frames=24, seed=1, size_deg=1.7, center_deg=DEMO_FIELD)
-    with _watched(RunOptions(workers), as_json=False) as run:
+    with _watched(RunOptions(workers), False, People("frames.ecsv")) as run:
         paths = build_direct([frames], out / "mosaic", Settings(), run, None)
     score = score_mosaic(frames, paths["mosaic"])
     _tell_score(score)

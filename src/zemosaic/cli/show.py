@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections import Counter
 from types import TracebackType
 
 from rich.console import Console
@@ -23,6 +24,8 @@ from zemosaic.engine import events
 __all__ = ["JsonLines", "People"]
 
 _SHOWN = 20
+_ALIKE = 3
+"""Of frames that are left out: how many lines in all, and how many of one reason, unless all are wanted."""
 
 
 class JsonLines:
@@ -40,16 +43,26 @@ class JsonLines:
 
 
 class People:
-    """Progress bars with time left, one summary line a stage, on standard error."""
+    """Progress bars with time left, one summary line a stage, on standard error.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    table : str
+        File of a run that ends well which lists all frames that are left out; "" where there is none.
+    all_left_out : bool
+        Show each of them; else the first twenty, and of one reason the first three.
+    """
+
+    def __init__(self, table: str = "", *, all_left_out: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False)
         self._progress = Progress(
             TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal,
         )  # fmt: skip
         self._task: TaskID | None = None
-        self._n_left_out = 0
+        self._table, self._all_left_out = table, all_left_out
+        self._n_shown = self._n_hidden = 0
+        self._alike = Counter[str]()
 
     def __enter__(self) -> People:
         self._progress.start()
@@ -57,8 +70,9 @@ class People:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._progress.stop()
-        if self._n_left_out > _SHOWN:
-            self.console.print(f"  ... and {self._n_left_out - _SHOWN} more; frames.ecsv lists all", markup=False)
+        if self._n_hidden:
+            where = f"; {self._table} lists all" if self._table and kind is None else ""
+            self.console.print(f"  ... and {self._n_hidden} more left out{where}", markup=False)
 
     def __call__(self, event: events.Event) -> None:
         """Show an event."""
@@ -73,9 +87,12 @@ class People:
                     self._task = None
                 self.console.print(f"{stage:<10} {summary}  [{seconds:.1f} s]", markup=False, soft_wrap=True)
             case events.LeftOut(name, reason):
-                self._n_left_out += 1
-                if self._n_left_out <= _SHOWN:
+                self._alike[reason] += 1
+                if self._all_left_out or (self._n_shown < _SHOWN and self._alike[reason] <= _ALIKE):
+                    self._n_shown += 1
                     self.console.print(f"  left out: {name}: {reason}", markup=False, soft_wrap=True)
+                else:
+                    self._n_hidden += 1
             case events.Notice(message, level):
                 mark = "note" if level == "info" else level
                 self.console.print(f"  {mark}: {message}", markup=False, soft_wrap=True)
