@@ -24,6 +24,8 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605 - a sorted list of the names above
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("zemosaic")
     if name not in _HOMES:
         raise AttributeError(f"module 'zemosaic' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)
