@@ -235,6 +235,8 @@ def test_filters_are_split_onto_one_grid(capfd: Capture, tmp_path: Path) -> None
     # One solution table serves all filters.
     ran = run_cli(capfd, "coadd", frames, "-o", tmp_path / "again", "--solution", tmp_path / "out/match.ecsv")
     assert digest_of(tmp_path / "again/preview_R.png") == digest_of(tmp_path / "out/preview_R.png")
+    with pytest.raises(SettingError, match=r"2 filters \(H alpha, R\); coadd them one filter at a time"):
+        zemosaic.coadd(sorted(frames.glob("*.fits")))
 
 
 def test_mono_stays_mono_and_colour_gets_three_planes(capfd: Capture, tmp_path: Path) -> None:

@@ -121,6 +121,9 @@ def coadd(
     placed, source = measure_and_place(frames, source, settings, run, sky_only=not match)
     if len({p.frame.n_channels for p in placed}) > 1:
         raise SettingError("the images are mono and colour; coadd them one kind at a time")
+    if len(filters := {p.frame.filter for p in placed}) > 1:
+        found = ", ".join(sorted(name or "none" for name in filters))
+        raise SettingError(f"the images are of {len(filters)} filters ({found}); coadd them one filter at a time")
     grid = plan_sky(placed, settings, run) if output_projection is None else _given(output_projection, shape_out)
     corrections = correct_frames(placed, grid, settings, run, read_reference(settings.match))
     placed = clear_frames(placed, corrections, settings, run) if match else placed
