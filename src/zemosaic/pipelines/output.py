@@ -26,7 +26,7 @@ __all__ = ["ArrayPlanes", "PlaneSink", "file_planes", "mosaic_cards", "write_pat
 
 PLANES = {"all": ("DATA", "WHT", "VAR", "COV", "REJ", "EXPT"), "weight": ("DATA", "WHT"), "data": ("DATA",)}
 PLACES = {
-    "auto": "header WCS checked against the stars, else solved; refined together",
+    "auto": "header WCS checked by the stars, or solved; refined together",
     "header": "as the headers say",
     "register": "registered to each other; the WCS is a plane of the frames' own",
 }
