@@ -65,6 +65,25 @@ def test_a_picture_cut_up_comes_back(method: str) -> None:
         assert not made.rejected.any()
 
 
+def test_headers_serve_where_a_wcs_does(tmp_path: Path) -> None:
+    """As reproject takes them: for the inputs and for the grid; and one path is one input."""
+    wcs, image = tan_wcs((60, 80)), noise((60, 80), 1)
+    header = fits.PrimaryHDU(image, wcs.to_header()).header
+    plain = zemosaic.coadd([(image, wcs)], wcs)
+    for made in (
+        zemosaic.coadd([(image, header)], header),
+        zemosaic.coadd([(image, header)], wcs.to_header(), (60, 80)),
+    ):
+        assert np.array_equal(made.data, plain.data, equal_nan=True)
+    path = write_frame(tmp_path / "a.fits", image, wcs)
+    assert np.array_equal(zemosaic.coadd(path, header).data, zemosaic.coadd([path], wcs).data, equal_nan=True)
+    assert zemosaic.build(str(path), tmp_path / "out")["mosaic"].is_file()
+    with pytest.raises(SettingError, match="not of type str"):
+        zemosaic.coadd([(image, wcs)], "grid.hdr")  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match="shape_out"):
+        zemosaic.coadd([(image, wcs)], wcs.to_header())
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_constant_sky_stays_constant(kernel: str) -> None:
     """Turned, shifted frames of any noise, through any kernel; values are counts, so the area law acts too."""

@@ -70,8 +70,8 @@ class CoaddResult:
 
 
 def coadd(
-    inputs: Iterable[Any],
-    output_projection: WCS | None = None,
+    inputs: Iterable[Any] | Path,
+    output_projection: WCS | fits.Header | None = None,
     shape_out: tuple[int, int] | None = None,
     *,
     match: bool = False,
@@ -84,9 +84,10 @@ def coadd(
     Parameters
     ----------
     inputs : iterable
-        File or folder paths, HDUs or HDU lists, ``(array, WCS)`` pairs, `~astropy.nddata.NDData` with a
-        WCS. Arrays are ``(y, x)``, ``(3, y, x)`` or ``(y, x, 3)``, NaN where there are no data.
-    output_projection : astropy.wcs.WCS, optional
+        File or folder paths (a single one need not be in a list), HDUs or HDU lists, ``(array, WCS)`` or
+        ``(array, header)`` pairs, `~astropy.nddata.NDData` with a WCS. Arrays are ``(y, x)``, ``(3, y, x)`` or
+        ``(y, x, 3)``, NaN where there are no data.
+    output_projection : astropy.wcs.WCS or astropy.io.fits.Header, optional
         The grid; by default one that holds all images, north up.
     shape_out : (height, width), optional
         Needed with `output_projection` when that does not know its shape.
@@ -142,7 +143,7 @@ def coadd(
 
 
 def build(
-    inputs: Iterable[str | Path],
+    inputs: Iterable[str | Path] | str | Path,
     out: str | Path,
     *,
     mode: str = "auto",
@@ -154,7 +155,7 @@ def build(
 
     Parameters
     ----------
-    inputs : iterable of path
+    inputs : iterable of path, or path
     out : path
         Made when missing.
     mode : {"auto", "direct", "master-tiles", "grid", "existing-tiles"}
@@ -168,14 +169,26 @@ def build(
         Output files by name: ``mosaic``, ``preview``, ``frames``, ``match``, ``report``.
     """
     run = Run(RunOptions(workers=workers), on_event or ignore)
-    return build_mosaic([Path(p) for p in inputs], Path(out), settings or Settings(), run, mode)
+    return build_mosaic([Path(p) for p in _listed(inputs)], Path(out), settings or Settings(), run, mode)
 
 
-def _given(wcs: WCS, shape_out: tuple[int, int] | None) -> SkyGrid:
-    shape = shape_out or wcs.array_shape
+def _given(projection: WCS | fits.Header, shape_out: tuple[int, int] | None) -> SkyGrid:
+    if not isinstance(projection, WCS | fits.Header):
+        raise SettingError(f"output_projection is a WCS or a FITS header, not of type {type(projection).__name__}")
+    shape = shape_out or (projection.array_shape if isinstance(projection, WCS) else _shape_of(projection))
     if shape is None:
         raise SettingError("the output WCS does not know its shape; give shape_out=(height, width)")
-    return SkyGrid(CelestialWcs(wcs, (int(shape[0]), int(shape[1]))))
+    height, width = (int(n) for n in shape)
+    try:
+        if isinstance(projection, WCS):
+            return SkyGrid(CelestialWcs(projection, (height, width)))
+        return SkyGrid(CelestialWcs.from_header(projection, (height, width)))
+    except ValueError as problem:
+        raise SettingError(f"output_projection cannot be the grid: {problem}") from problem
+
+
+def _shape_of(header: fits.Header) -> tuple[int, int] | None:
+    return (header["NAXIS2"], header["NAXIS1"]) if "NAXIS1" in header and "NAXIS2" in header else None
 
 
 class _Sources:
@@ -190,11 +203,16 @@ class _Sources:
         return source.read_window(frame, box)
 
 
-def _gather(inputs: Iterable[Any], settings: Settings, run: Run) -> tuple[ImageSource, list[Frame]]:
+def _listed(inputs: Iterable[Any] | Path) -> Iterable[Any]:
+    """A single path is one input, not a sequence of letters."""
+    return [inputs] if isinstance(inputs, str | Path) else inputs
+
+
+def _gather(inputs: Iterable[Any] | Path, settings: Settings, run: Run) -> tuple[ImageSource, list[Frame]]:
     arrays, frames, paths = ArraySource(), [], []
     files: ImageSource = arrays
     bayer = settings.input.bayer
-    for item in inputs:
+    for item in _listed(inputs):
         match item:
             case str() | Path():
                 paths.append(Path(item))
@@ -206,9 +224,11 @@ def _gather(inputs: Iterable[Any], settings: Settings, run: Run) -> tuple[ImageS
                 frames.append(arrays.add(*_of_nddata(item), bayer=bayer))
             case (data, WCS() as wcs):
                 frames.append(arrays.add(data, wcs, bayer=bayer))
+            case (data, fits.Header() as header):
+                frames.append(arrays.add(data, header=header, bayer=bayer))
             case _:
                 raise SettingError(
-                    f"an input of type {type(item).__name__} is not a path, HDU, (array, WCS) pair or NDData"
+                    f"an input of type {type(item).__name__} is not a path, HDU, (array, WCS or header) pair or NDData"
                 )
     if paths:
         found, files = open_inputs(paths, settings, run)
