@@ -19,7 +19,13 @@ from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Blocks, Measurements, Stars
 from zemosaic.model.photometry import PhotoScale
 from zemosaic.pipelines.context import Run
-from zemosaic.pipelines.frames.grading import grade_matched, grade_measured, obey_table, quality_table
+from zemosaic.pipelines.frames.grading import (
+    grade_matched,
+    grade_measured,
+    leave_out_stacks,
+    obey_table,
+    quality_table,
+)
 from zemosaic.pipelines.frames.measuring import MeasuredFrame
 from zemosaic.settings import Settings, load_settings
 
@@ -66,6 +72,24 @@ def graded(frames: list[MeasuredFrame], *assign: str) -> tuple[list[int], list[s
     names = {item.frame.id for item in kept}
     reasons = [event.reason for event in events if isinstance(event, LeftOut)]
     return [i for i, item in enumerate(frames) if item.frame.id not in names], reasons
+
+
+def test_a_telescopes_own_stack_beside_its_raw_frames_is_left_out() -> None:
+    """Seestar writes both; the stack holds what the frames hold."""
+    raw = [replace(frame(k), instrument="Seestar S50") for k in range(3)]
+    stack = replace(
+        frame(9, bayer=None), path="/sky/Stacked_3.fit", layout="chw", instrument="Seestar S50", n_stacked=3
+    )
+    other = replace(stack, id=FrameId("other"), instrument="ASI2600")
+    events: list[Event] = []
+    assert leave_out_stacks([*raw, stack, other], Run(sink=events.append)) == [*raw, other]
+    (event,) = events
+    assert isinstance(event, LeftOut)
+    assert (event.name, event.reason[:56]) == (
+        "Stacked_3.fit",
+        "a stack of 3 frames beside 3 raw ones of Seestar S50: ea",
+    )
+    assert leave_out_stacks([stack, other], Run()) == [stack, other]
 
 
 def spoiled(**changed: object) -> list[MeasuredFrame]:

@@ -9,6 +9,7 @@ from zemosaic.io.solution import read_solution
 from zemosaic.pipelines.adding import keep_steady, record_inputs
 from zemosaic.pipelines.context import Run, output_folder
 from zemosaic.pipelines.correcting import Corrections, correct_frames, given_corrections
+from zemosaic.pipelines.frames.grading import leave_out_stacks
 from zemosaic.pipelines.frames.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
 from zemosaic.pipelines.mosaics import (
     MosaicGroup,
@@ -60,6 +61,7 @@ def build_direct(
 
 def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solution: Path | None) -> dict[str, Path]:
     frames, reader = open_inputs(inputs, settings, run)
+    frames = leave_out_stacks(frames, run)
     given = read_solution(solution, frames) if solution else None
     reference = read_reference(settings.match)
     sky_only = settings.match.method == "none" or given is not None
@@ -91,6 +93,7 @@ def match_only(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) 
 
 def _match(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> dict[str, Path]:
     frames, reader = open_inputs(inputs, settings, run)
+    frames = leave_out_stacks(frames, run)
     reference = read_reference(settings.match)
     placed, _ = measure_and_place(frames, reader, settings, run)
     grid = plan_sky(placed, settings, run)

@@ -20,7 +20,7 @@ from zemosaic.pipelines.frames.measuring import MeasuredFrame
 from zemosaic.settings import Settings
 from zemosaic.stages.quality import QualityTable, Verdict, cut_by_value, frame_score, keep_best, triage
 
-__all__ = ["grade_matched", "grade_measured", "obey_table", "quality_table"]
+__all__ = ["grade_matched", "grade_measured", "leave_out_stacks", "obey_table", "quality_table"]
 
 F8 = npt.NDArray[np.float64]
 
@@ -40,6 +40,27 @@ _SHAPE = {"soft", "trailed"}
 
 _LATER = {"cloud", "wrong field"}
 """What gains and places add to a verdict; widths have been judged by then."""
+
+
+def leave_out_stacks(frames: Sequence[Frame], run: Run) -> list[Frame]:
+    """Leave out stacks that lie beside raw frames of their own camera, as smart telescopes write them.
+
+    They are made of those frames or of ones like them, and each frame counts once. Stacks among frames that are not
+    raw are used: surveys state how many exposures each of their images holds.
+    """
+    raw = Counter(frame.instrument for frame in frames if frame.bayer is not None and frame.instrument)
+    kept = []
+    for frame in frames:
+        n_raw = raw[frame.instrument]
+        if frame.n_stacked > 1 and frame.bayer is None and n_raw:
+            run.leave_out(
+                frame,
+                f"a stack of {frame.n_stacked} frames beside {n_raw} raw ones of {frame.instrument}: each frame counts "
+                "once; to use it, build it without them",
+            )
+        else:
+            kept.append(frame)
+    return kept
 
 
 def obey_table(frames: Sequence[Frame], table_path: Path, run: Run) -> list[Frame]:

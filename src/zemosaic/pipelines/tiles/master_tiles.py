@@ -26,6 +26,7 @@ from zemosaic.model.tile import Tile
 from zemosaic.pipelines.context import Run, output_folder
 from zemosaic.pipelines.correcting import Corrections, correct_frames
 from zemosaic.pipelines.frames.clean_source import CleanSource
+from zemosaic.pipelines.frames.grading import leave_out_stacks
 from zemosaic.pipelines.frames.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
 from zemosaic.pipelines.keys import frame_identity
 from zemosaic.pipelines.mosaics import MosaicGroup, clear_frames, grid_facts, plan_sky, write_tables
@@ -70,6 +71,7 @@ def build_master_tiles(inputs: Sequence[Path], out: Path, settings: Settings, ru
 
 def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> dict[str, Path]:
     frames, reader = open_inputs(inputs, settings, run)
+    frames = leave_out_stacks(frames, run)
     reference = read_reference(settings.match)
     sky_only = settings.match.method == "none"
     placed, source = measure_and_place(frames, reader, settings, run, sky_only=sky_only)
