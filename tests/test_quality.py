@@ -119,6 +119,12 @@ def test_thin_clouds_are_found_once_gains_are_known():
     assert np.mean(false) <= 0.01
 
 
+def test_a_frame_without_stars_is_asked_what_it_is():
+    table = night(60, 1)
+    table.n_stars[7] = 0
+    assert triage(table)[7].reason == "none stands 10 sigma out of the noise: a flat, a cap or thick clouds?"
+
+
 def test_more_stars_than_usual_are_not_named_as_a_sign_of_clouds():
     table = night(60, 1, cloud=[10, 11])
     table.n_stars[10:12] = 20, 400

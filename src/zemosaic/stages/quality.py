@@ -171,7 +171,7 @@ def triage(table: QualityTable, limits: QualityLimits | None = None) -> list[Ver
 def _judge_fields(table: QualityTable, rows: Rows, limits: QualityLimits, out: list[Verdict]) -> None:
     for row in rows:
         if table.n_stars[row] == 0:
-            out[row] = Verdict("no stars", "no star was found")
+            out[row] = Verdict("no stars", "none stands 10 sigma out of the noise: a flat, a cap or thick clouds?")
         elif table.distance_field[row] > limits.field:
             out[row] = Verdict(
                 "wrong field",

@@ -182,7 +182,8 @@ def solve_field(
             return _finish(fit, log_chance, centred, order, search, readings)
     raise FrameRejected(
         f"no match of {len(stars)} stars with {catalogue.name} within {search.reach_deg:.2f} deg of the header "
-        f"position (best chance 1e{best:.1f}, needed 1e{settings.max_log_chance:g})",
+        f"position at {hint.scale_arcsec:.3g} arcsec a pixel +-{100 * settings.scale_tolerance:g} % "
+        f"(best chance 1e{best:.1f}, needed 1e{settings.max_log_chance:g})",
         n_stars=len(stars),
         n_expected=search.n_expected,
         best_log_chance=best,
