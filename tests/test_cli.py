@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 import zemosaic
-from mosaic_cases import digest_of, digests_of, partial_files, run_cli
+from mosaic_cases import digest_of, digests_of, noise, partial_files, run_cli, write_frame
 from zemosaic.cli import commands
 from zemosaic.cli.show import People
 from zemosaic.engine.events import LeftOut, StageEnded
@@ -148,6 +148,18 @@ def test_coadd_reads_matches_nothing(capfd: Capture, small_set: Path, tmp_path: 
     assert ran.code == 0
     gains = Table.read(tmp_path / "out/match.ecsv")["gain"]
     assert np.all(gains == 1)
+
+
+@pytest.mark.parametrize("options", [["coadd"], ["build", "--mode", "existing-tiles"]])
+def test_where_only_headers_tell_places_solving_is_the_way_out(
+    capfd: Capture, tmp_path: Path, options: list[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for k in range(2):
+        write_frame(tmp_path / f"in/{k}.fits", noise((90, 100), k), None)
+    ran = run_cli(capfd, *options, tmp_path / "in", "-o", tmp_path / "out")
+    assert ran.code == 3
+    assert "2 of 2: no WCS in the header; zemosaic build --mode direct solves frames" in ran.err
 
 
 def test_scan_lists_frames_and_what_is_wrong(capfd: Capture, small_set: Path, tmp_path: Path) -> None:

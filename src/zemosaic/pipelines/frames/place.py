@@ -29,6 +29,14 @@ from zemosaic.stages.grid import find_strays
 __all__ = ["PlacedFrame", "measure_and_place", "open_inputs", "place_frames", "scan_inputs", "split_by_filter"]
 
 
+_WAYS_OUT = {
+    "auto": "; --register-only stacks them without a place on the sky",
+    "header": "; zemosaic build --mode direct solves frames by their stars",
+    "register": "",
+}
+"""What else can be done when no frame has a place, by where places were looked for."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PlacedFrame:
     """A frame, what was measured on it, and where it is on the sky."""
@@ -154,9 +162,7 @@ def place_frames(
     placed = [PlacedFrame(m.frame, m.measured, w) for m, w in zip(frames, found, strict=True) if w is not None]
     if not placed:
         ((reason, n_frames),) = Counter(item.reason for item in run.left_out[n_before:]).most_common(1)
-        way_out = (
-            "" if settings.solve.method == "register" else "; --register-only stacks them without a place on the sky"
-        )
+        way_out = _WAYS_OUT[settings.solve.method if by_stars else "header"]
         raise NothingToDo(f"no frame has a place on the sky; {n_frames} of {len(frames)}: {reason}{way_out}")
     strays = find_strays([p.wcs for p in placed])
     for index, distance_deg in strays.items():
