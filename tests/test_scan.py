@@ -195,6 +195,15 @@ def test_head_file_overrides_wcs_and_scale(tmp_path: Path) -> None:
     assert wcs.pixel_scale_arcsec() == pytest.approx(0.72, rel=1e-6)
 
 
+def test_head_file_as_people_write_it(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.fits", 1)
+    (tmp_path / "a.head").write_text("RA = 83.6\ndec=22.0\nFOCALLEN = 250\n XPIXSZ  = 2.9\nHISTORY FILTER = V\n")
+    (frame,) = scan_all(tmp_path).frames
+    assert frame.hint is not None
+    assert (frame.hint.ra_deg, frame.hint.dec_deg, frame.filter) == (83.6, 22.0, "")
+    assert frame.hint.scale_arcsec == pytest.approx(206.2648 * 2.9 / 250)
+
+
 def test_bad_files_are_listed_with_reasons_and_the_rest_is_used(tmp_path: Path) -> None:
     write_image(tmp_path / "good.fits", 1)
     content = (tmp_path / "good.fits").read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from zemosaic.settings import InputSettings
 __all__ = ["RejectedFile", "ScanResult", "scan"]
 
 _HEAD_MAX_BYTES = 1 << 20
+_HEAD_LINE = re.compile(r"\s*([A-Za-z0-9_-]{1,8})\s*=(.*)")
 
 _COUNTS = ("COV", "COVERAGE")
 # Extensions that describe the image beside them, by EXTNAME; in this order one is preferred to the next.
@@ -243,9 +245,13 @@ def _add_to_digest(digest: hashlib.blake2b, source: FitsStream, hdu: Hdu) -> Non
 
 
 def _read_heads(path: str) -> list[Cards]:
-    """The overriding cards of a `.head` file: one group, ended by END, for each image of its frame file."""
+    """The overriding cards of a `.head` file: one group, ended by END, for each image of its frame file.
+
+    Lines as people write them (``RA = 83.6``) serve as well as cards, whose ``=`` stands in the ninth place.
+    """
     with open(path, encoding="latin-1") as file:
         lines = file.read(_HEAD_MAX_BYTES).splitlines()
+    lines = [f"{card[1]:<8}={card[2]}" if (card := _HEAD_LINE.fullmatch(line)) else line for line in lines]
     heads = []
     while any(line.strip() for line in lines):
         end = next((i for i, line in enumerate(lines) if line.strip() == "END"), len(lines))

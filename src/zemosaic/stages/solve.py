@@ -163,7 +163,7 @@ def solve_field(
     number of hypotheses. Fields from about 0.2 to 15 degrees suit the packaged catalogue.
     """
     if hint is None:
-        raise FrameRejected("no position in the header: give RA and DEC, or solve it blind")
+        raise FrameRejected("no position in the header, no RA and DEC")
     if hint.scale_arcsec is None:
         raise FrameRejected("no pixel scale: the header has no focal length and pixel size")
     stars, flux = np.asarray(stars_xy, float).reshape(-1, 2), np.asarray(flux, float)

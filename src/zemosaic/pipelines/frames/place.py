@@ -30,7 +30,8 @@ __all__ = ["PlacedFrame", "measure_and_place", "open_inputs", "place_frames", "s
 
 
 _WAYS_OUT = {
-    "auto": "; --register-only stacks them without a place on the sky",
+    "auto": "; what a header lacks may stand in a file NAME.head beside it, an installed astrometry.net does without, "
+    "and --register-only stacks frames without a place on the sky",
     "header": "; zemosaic build --mode direct solves frames by their stars",
     "register": "",
 }
