@@ -20,6 +20,7 @@ __all__ = [
     "get_row",
     "interpolate_row",
     "mark_row",
+    "positions_round",
     "store_row",
     "taper_row",
 ]
@@ -55,6 +56,33 @@ def interpolate_row(nodes, step, row, first, out):  # type: ignore[no-untyped-de
         done += n
         gx += 1
         inside = 0
+
+
+@njit(nogil=True, cache=True)
+def positions_round(xy, step, y0, y1, x0, x1):  # type: ignore[no-untyped-def]
+    """Lowest and highest frame y and x of the pixels ``y0 <= y < y1``, ``x0 <= x < x1``, counted from node (0, 0).
+
+    Bilinear coordinates are extreme at the corners of the pieces of cells that lie in the box. NaN is passed over;
+    where all is NaN the lowest is above the highest.
+    """
+    _, ny, nx = xy.shape
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    for k in range(ny):
+        row = min(max(k * step, y0), y1 - 1)
+        j = min(row // step, ny - 2)
+        fy = (row - j * step) / step
+        for m in range(nx):
+            column = min(max(m * step, x0), x1 - 1)
+            i = min(column // step, nx - 2)
+            fx = (column - i * step) / step
+            for axis in range(2):
+                nodes = xy[axis]
+                left = nodes[j, i] + (nodes[j + 1, i] - nodes[j, i]) * fy
+                right = nodes[j, i + 1] + (nodes[j + 1, i + 1] - nodes[j, i + 1]) * fy
+                at = left + (right - left) * fx
+                low[axis] = at if at < low[axis] else low[axis]
+                high[axis] = at if at > high[axis] else high[axis]
+    return low[1], high[1], low[0], high[0]
 
 
 @njit(nogil=True, cache=True)

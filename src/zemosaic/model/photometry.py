@@ -42,7 +42,12 @@ def surface_basis(x: npt.ArrayLike, y: npt.ArrayLike, shape: tuple[int, int], or
     """
     u = 2 * (np.asarray(x, float) + 0.5) / shape[1] - 1
     v = 2 * (np.asarray(y, float) + 0.5) / shape[0] - 1
-    return np.stack([u ** (degree - j) * v**j for degree in range(order + 1) for j in range(degree + 1)])
+    terms = np.ones((n_terms(order), *u.shape))
+    for degree in range(1, order + 1):
+        first, below = n_terms(degree - 1), n_terms(degree - 2)
+        terms[first : first + degree] = u * terms[below:first]
+        terms[first + degree] = v * terms[first - 1]
+    return terms
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from zemosaic.kernels.cfa_resample import MARGIN_PX as CFA_MARGIN_PX
 from zemosaic.kernels.cfa_resample import resample_cfa
 from zemosaic.kernels.lanczos import WIDTH, lanczos_table
+from zemosaic.kernels.lattice import positions_round
 from zemosaic.kernels.polygon_resample import resample_polygon
 from zemosaic.kernels.resample import KERNEL_TAPS, resample
 from zemosaic.kernels.window import Output, Window
@@ -75,6 +76,8 @@ class WarpPlan:
         corrections are then those of red, green and blue.
     area_terms : ndarray
         Fitted pixel area; made from `wcs` and `pixel_values`.
+    area_deg2 : float
+        Area of the frame's central pixel; made from `wcs`.
     """
 
     lattice: Lattice
@@ -87,11 +90,13 @@ class WarpPlan:
     pixel_values: Literal["counts", "surface"] = "counts"
     bayer: str | None = None
     area_terms: Array = field(init=False)
+    area_deg2: float = field(init=False)
 
     def __post_init__(self) -> None:
         if not (np.all(np.isfinite(self.sigma)) and np.all(np.asarray(self.sigma) > 0)):
             raise ValueError(f"the noise of every channel must be finite and positive, got {self.sigma}")
         object.__setattr__(self, "area_terms", fit_pixel_area(self.wcs, self.pixel_values))
+        object.__setattr__(self, "area_deg2", float(self.wcs.pixel_area_deg2()))
 
 
 def fit_pixel_area(image: CelestialWcs, pixel_values: Literal["counts", "surface"]) -> Array:
@@ -170,33 +175,21 @@ def source_box(plan: WarpPlan, box: Box, settings: WarpSettings) -> Box:
         The kernel sets the margin.
     """
     part = plan.lattice.box.intersect(box)
-    if part.is_empty:
-        return part
-    lattice = plan.lattice.cut(part)
-    y, x = _positions_round(lattice)
-    margin = CFA_MARGIN_PX if plan.bayer else 0
-    margin = max(margin, _margin_px(lattice, settings))
-    if not (np.isfinite(x).any() and np.isfinite(y).any()):
-        return Box(0, 0, 0, 0)
-    far = 2.0**31
-    y_low, y_high, x_low, x_high = np.clip(
-        [np.nanmin(y) - margin, np.nanmax(y) + margin, np.nanmin(x) - margin, np.nanmax(x) + margin], -far, far
+    return part if part.is_empty else _source_box(plan, plan.lattice.cut(part), settings)
+
+
+def _source_box(plan: WarpPlan, lattice: Lattice, settings: WarpSettings) -> Box:
+    """`source_box` of the part of the output that a lattice serves."""
+    box, far = lattice.box, 2.0**31
+    y_low, y_high, x_low, x_high = positions_round(
+        lattice.xy, lattice.step, box.y0 - lattice.y0, box.y1 - lattice.y0, box.x0 - lattice.x0, box.x1 - lattice.x0
     )
-    source = Box(math.floor(y_low), math.ceil(y_high) + 1, math.floor(x_low), math.ceil(x_high) + 1)
-    return source.intersect(Box.of_shape(plan.wcs.shape))
-
-
-def _positions_round(lattice: Lattice) -> Array:
-    """Frame coordinates (y, x) at the corners of all pieces of cells in the box; every pixel lies between them."""
-    box, step = lattice.box, lattice.step
-    xy = lattice.xy
-    for axis, first, low, high in ((1, lattice.y0, box.y0, box.y1 - 1), (2, lattice.x0, box.x0, box.x1 - 1)):
-        at = np.clip(first + step * np.arange(xy.shape[axis]), low, high) - first
-        cell = np.minimum(at // step, xy.shape[axis] - 2)
-        share = np.expand_dims((at - cell * step) / step, (0, 3 - axis))
-        before, after = np.take(xy, cell, axis), np.take(xy, cell + 1, axis)
-        xy = before + (after - before) * share
-    return xy[::-1]
+    if y_low > y_high or x_low > x_high:  # the projection shows nothing here
+        return Box(0, 0, 0, 0)
+    margin = max(CFA_MARGIN_PX if plan.bayer else 0, _margin_px(lattice, settings))
+    y0, x0 = (math.floor(max(low - margin, -far)) for low in (y_low, x_low))
+    y1, x1 = (math.ceil(min(high + margin, far)) + 1 for high in (y_high, x_high))
+    return Box(y0, y1, x0, x1).intersect(Box.of_shape(plan.wcs.shape))
 
 
 def _margin_px(lattice: Lattice, settings: WarpSettings) -> int:
@@ -253,12 +246,14 @@ def warp_window(
         The output pixels that were filled (0 where there is no data); None when nothing was. All other elements
         of the three arrays are left alone.
     """
-    source = source_box(plan, box, settings)
+    part = plan.lattice.box.intersect(box)
+    if part.is_empty:
+        return None
+    lattice = plan.lattice.cut(part)
+    source = _source_box(plan, lattice, settings)
     if source.is_empty:
         return None
     data, weight = read(source)
-    part = plan.lattice.box.intersect(box)
-    lattice = plan.lattice.cut(part)
     nodes_scale, nodes_offset = correction_nodes(
         lattice.xy, plan.wcs.shape, plan.area_terms, plan.area_ref_deg2, plan.scale
     )
@@ -289,7 +284,7 @@ def _independence(plan: WarpPlan, settings: WarpSettings) -> float:
     a large area is that many times larger than if they were independent. A kernel that samples
     points cannot gain the other way; one that integrates over areas can.
     """
-    share = plan.area_ref_deg2 / float(plan.wcs.pixel_area_deg2())
+    share = plan.area_ref_deg2 / plan.area_deg2
     return share if settings.kernel in {"area", "drizzle"} else min(share, 1.0)
 
 
