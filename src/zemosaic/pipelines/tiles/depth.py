@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.io.fits import FrameReader
 from zemosaic.io.mosaic_file import MosaicFile
 from zemosaic.io.tile_file import plane_hdus
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.sky import SkyGrid
+from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.tasks import PatchInput
 from zemosaic.settings import Settings, WarpSettings
@@ -44,13 +44,13 @@ class _Depth:
         Its place, without correction.
     hdus : dict
         Of COV and EXPT, where its file has them; else its header speaks for all pixels.
-    reader : FrameReader
+    reader : ImageSource
     """
 
     frame: Frame
     plan: WarpPlan
     hdus: dict[str, int]
-    reader: FrameReader
+    reader: ImageSource
 
     def read(self, box: Box) -> tuple[F4, F4]:
         """Frames and seconds, with weight where the tile has some in all channels; 1 where any frame reaches."""
@@ -64,12 +64,12 @@ class _Depth:
     def _plane(self, name: str, otherwise: float | None, box: Box) -> F4:
         if name not in self.hdus:
             return np.full((1, *box.shape), otherwise or 0.0, np.float32)
-        plane = replace(self.frame, hdu=self.hdus[name], layout="mono", weight=None, alpha=None)
+        plane = replace(self.frame, hdu=self.hdus[name], layout="mono", weight=None, alpha=None, calibration="")
         return self.reader.read_window(plane, box)[0]
 
 
 def write_depth(
-    file: MosaicFile, inputs: Sequence[PatchInput], grid: SkyGrid, reader: FrameReader, settings: Settings, run: Run
+    file: MosaicFile, inputs: Sequence[PatchInput], grid: SkyGrid, reader: ImageSource, settings: Settings, run: Run
 ) -> float:
     """Put sums over tiles into the planes COV and EXPT of a mosaic: frames and seconds, not tiles.
 

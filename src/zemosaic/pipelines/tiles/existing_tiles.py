@@ -19,9 +19,11 @@ from zemosaic.errors import FrameRejected, NothingToDo
 from zemosaic.io.fits import FrameReader
 from zemosaic.io.mosaic_file import MosaicFile
 from zemosaic.io.solution import read_solution
+from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.photometry import PhotoScale
 from zemosaic.model.sky import SkyGrid
+from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import WORK_FOLDER, Run, output_folder
 from zemosaic.pipelines.correcting import Corrections, correct_frames, given_corrections
 from zemosaic.pipelines.frames.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
@@ -37,6 +39,7 @@ from zemosaic.settings import Settings
 
 __all__ = ["build_existing_tiles", "mosaic_of_tiles", "settings_for_tiles"]
 
+F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
 
 ABSURD = 1e4
@@ -47,6 +50,30 @@ MENTIONED = 0.005
 
 NOISE_RANGE = 0.75, 1.6
 """Noise that a weight map may state, in units of what neighbouring pixels show: resampled pixels hide up to 40 %."""
+
+
+ZERO_IS_EMPTY = "zero is empty"
+"""As `Frame.calibration`: the tile has no map of its weight, so pixels that are 0 in all channels hold nothing."""
+
+
+class TileSource:
+    """An `ImageSource` of stacks: what registering has left black round a tile without a weight map gets weight 0.
+
+    Parameters
+    ----------
+    source : ImageSource
+        The pixels as stored; their weights are changed.
+    """
+
+    def __init__(self, source: ImageSource) -> None:
+        self._source = source
+
+    def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
+        """See `ImageSource.read_window`."""
+        data, weight = self._source.read_window(frame, box)
+        if frame.calibration == ZERO_IS_EMPTY:
+            weight *= data.any(axis=0)
+        return data, weight
 
 
 def build_existing_tiles(
@@ -113,7 +140,10 @@ def mosaic_of_tiles(
     given = read_solution(solution, frames) if solution else None
     reference = read_reference(settings.match)
     sky_only = settings.match.method == "none" or given is not None or matched != ""
-    placed, source = measure_and_place(frames, reader, settings, run, sky_only=sky_only)
+    # Told by the frame, so that what is stored of the same file as a plain frame is not taken for a tile's.
+    told = [frame if frame.weight or frame.alpha else replace(frame, calibration=ZERO_IS_EMPTY) for frame in frames]
+    tiles = TileSource(reader)
+    placed, source = measure_and_place(told, tiles, settings, run, sky_only=sky_only)
     placed = [_believe_weights(item, reader) for item in _without_absurd(placed, run)]
     grid = grid or plan_sky(placed, settings, run)
 
@@ -126,7 +156,7 @@ def mosaic_of_tiles(
         return correct_frames(group, grid, settings, run, reference), group
 
     def finish(file: MosaicFile, inputs: Sequence[PatchInput]) -> None:
-        bare = write_depth(file, inputs, grid, reader, settings, run)
+        bare = write_depth(file, inputs, grid, tiles, settings, run)
         if matched and bare > MENTIONED:
             run.notice(
                 f"alt-az clean-up leaves {100 * bare:.0f} % of the sky that frames reach without data, as too few "
