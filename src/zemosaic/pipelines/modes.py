@@ -74,8 +74,7 @@ def _choose(inputs: Sequence[Path], settings: InputSettings, run: Run) -> str:
     n_stacks = sum(frame.n_stacked > 1 for frame in frames)
     if 2 * n_stacks > len(frames):
         run.notice(
-            f"mode existing-tiles: {n_stacks} of {len(frames)} headers looked at are of stacks (NCOMBINE, STACKCNT); "
-            "no alt-az masks are made of them"
+            f"mode existing-tiles: {n_stacks} of {len(frames)} headers looked at are of stacks (NCOMBINE, STACKCNT)"
         )
         return "existing-tiles"
     plan = next((path / PLAN for path in inputs if (path / PLAN).is_file()), None)
