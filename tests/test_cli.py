@@ -175,6 +175,23 @@ def test_scan_lists_frames_and_what_is_wrong(capfd: Capture, small_set: Path, tm
     assert [event["reason"] for event in ran.events if event["event"] == "LeftOut"]
 
 
+def test_scan_tells_what_each_file_is_and_what_tells_its_place(capfd: Capture, tmp_path: Path) -> None:
+    hint = {"RA": 83.6, "DEC": 22.0}
+    optics = {"FOCALLEN": 250.0, "XPIXSZ": 2.9}
+    for k, (cards, n_planes) in enumerate((
+        ({**hint, **optics, "BAYERPAT": "GRBG"}, 1), (hint, 1), ({"STACKCNT": 7}, 3), ({"IMAGETYP": "Dark"}, 1),
+    )):  # fmt: skip
+        write_frame(tmp_path / f"{k}.fits", noise((n_planes, 40, 50) if n_planes > 1 else (40, 50), k), None, **cards)
+    ran = run_cli(capfd, "scan", tmp_path)
+    told = [line.split("  ", 2)[2] for line in ran.out.splitlines()]
+    assert told == [
+        "GRBG  -  -  RA, Dec",
+        "mono  -  -  RA, Dec, no scale",
+        "colour, stack of 7  -  -  no position",
+        "dark  -  -  -",
+    ]
+
+
 def test_keep_warps_writes_registered_frames(capfd: Capture, small_set: Path, tmp_path: Path) -> None:
     ran = run_cli(
         capfd, "coadd", small_set, "-o", tmp_path / "out", "--keep-warps", tmp_path / "warps",

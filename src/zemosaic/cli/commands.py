@@ -18,6 +18,7 @@ from zemosaic.engine.events import CancelToken
 from zemosaic.engine.memory import keep_freed_memory, parse_bytes
 from zemosaic.engine.remote import check_executor
 from zemosaic.errors import NothingToDo, SettingError
+from zemosaic.model.frame import Frame
 from zemosaic.pipelines.adding import frozen_grid, inputs_so_far
 from zemosaic.pipelines.context import Run, RunOptions
 from zemosaic.settings import Settings, load_settings
@@ -200,10 +201,28 @@ def scan(inputs: list[Path], *, config: Path | None, assign: list[str], as_json:
             print(json.dumps({"event": "Frame", **facts, "has_wcs": frame.wcs_cards is not None}))
         else:
             height, width = frame.shape
-            place = "WCS" if frame.wcs_cards else "no WCS"
             exposure = f"{frame.exposure_s:g} s" if frame.exposure_s is not None else "-"
-            kind = frame.bayer or frame.layout if frame.kind == "light" else frame.kind
-            print(f"{frame.path}  {width} x {height}  {kind}  {frame.filter or '-'}  {exposure}  {place}")
+            what = f"{_kind_of(frame)}  {frame.filter or '-'}  {exposure}  {_place_of(frame)}"
+            print(f"{frame.path}  {width} x {height}  {what}")
+
+
+def _kind_of(frame: Frame) -> str:
+    """What was exposed, or how a picture of the sky holds its colours."""
+    if frame.kind != "light":
+        return frame.kind
+    stack = f", stack of {frame.n_stacked}" if frame.n_stacked > 1 else ""
+    return (frame.bayer or ("mono" if frame.n_channels == 1 else "colour")) + stack
+
+
+def _place_of(frame: Frame) -> str:
+    """What the header tells of where a picture of the sky is; the rest is solved for."""
+    if frame.kind != "light":
+        return "-"
+    if frame.wcs_cards:
+        return "WCS"
+    if frame.hint is None:
+        return "no position"
+    return "RA, Dec" if frame.hint.scale_arcsec else "RA, Dec, no scale"
 
 
 def simulate(
