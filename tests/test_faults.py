@@ -150,6 +150,26 @@ def test_an_empty_folder_is_nothing_to_do(capfd: Capture, tmp_path: Path) -> Non
         assert f"no usable image in {tmp_path / 'frames'}" in ran.last_line
 
 
+@pytest.mark.parametrize(
+    ("name", "cards", "options", "why"),
+    [
+        ("a.jpg", {}, [], ": no file has the name of a FITS (.fit .fits"),
+        ("a.fits", {"IMAGETYP": "Dark Frame"}, [], ", but 1 calibration frames: name the frames of the sky too"),
+        ("a.fits", {}, ["--set", "input.include=Light*"], ": no file is left by input.include = 'Light*'"),
+    ],
+)
+def test_why_there_is_no_image_is_said(
+    capfd: Capture, tmp_path: Path, name: str, cards: dict[str, str], options: list[str], why: str
+) -> None:
+    """The wrong folder is the commonest mistake."""
+    (tmp_path / "in").mkdir()
+    write_frame(tmp_path / "in" / "b.fits", noise(SHAPE, 1), tan_wcs(SHAPE), **cards).rename(tmp_path / "in" / name)
+    ran = run_cli(capfd, "build", tmp_path / "in", "-o", tmp_path / "out", *options)
+    assert ran.code == 3
+    assert f"no usable image in {tmp_path / 'in'}{why}" in ran.last_line
+    assert "mode direct" not in ran.err
+
+
 def test_a_folder_that_is_not_there_is_said(capfd: Capture, tmp_path: Path) -> None:
     ran = run_cli(capfd, "build", tmp_path / "frames", "-o", tmp_path / "out")
     assert ran.code == 3

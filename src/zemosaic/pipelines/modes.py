@@ -71,6 +71,8 @@ def _choose(inputs: Sequence[Path], settings: InputSettings, run: Run) -> str:
         frames = scan(some, settings, check=run.cancel.check).frames if some else ()
     except NothingToDo:
         frames = ()
+    if not frames:
+        return "direct"  # where it is said that there is nothing
     n_stacks = sum(frame.n_stacked > 1 for frame in frames)
     if 2 * n_stacks > len(frames):
         run.notice(

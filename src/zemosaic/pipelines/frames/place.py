@@ -10,7 +10,7 @@ from pathlib import Path
 from zemosaic.engine.events import LeftOut
 from zemosaic.errors import NothingToDo
 from zemosaic.io.fits import FrameReader
-from zemosaic.io.scan import scan
+from zemosaic.io.scan import ScanResult, scan
 from zemosaic.model.celestial import CelestialWcs
 from zemosaic.model.frame import Frame
 from zemosaic.model.measurements import Measurements
@@ -93,12 +93,22 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> tu
     run.clock.end("scan", f"{len(found.frames)} frames{n_beside}, {len(found.rejected)} files left out")
     if not found.frames:
         where = ", ".join(str(path) for path in inputs)
-        reasons = {rejected.reason for rejected in found.rejected}
-        why = f": {reasons.pop()}" if len(reasons) == 1 else ""
-        raise NothingToDo(f"no usable image in {where}{n_beside}{why}", n_rejected=len(found.rejected))
+        raise NothingToDo(f"no usable image in {where}{_why_nothing(found, settings)}", n_rejected=len(found.rejected))
     planned = obey_plans(found.frames, inputs, run)
     frames = obey_table(planned, Path(settings.frames), run) if settings.frames else planned
     return frames, list(found.calibration)
+
+
+def _why_nothing(found: ScanResult, settings: InputSettings) -> str:
+    """Why a scan found no picture of the sky."""
+    reasons = {rejected.reason for rejected in found.rejected}
+    if reasons:
+        return f": {reasons.pop()}" if len(reasons) == 1 else ": see the reasons above"
+    if found.calibration:
+        return f", but {len(found.calibration)} calibration frames: name the frames of the sky too"
+    if settings.include or settings.exclude:
+        return f": no file is left by input.include = '{settings.include}' and input.exclude = '{settings.exclude}'"
+    return ": no file has the name of a FITS (.fit .fits .fts .fz .gz), TIFF or camera raw file"
 
 
 def measure_and_place(
