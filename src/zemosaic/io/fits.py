@@ -12,17 +12,18 @@ import sys
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from zemosaic.errors import FrameRejected
-from zemosaic.io.frame_cache import FrameCache, Key
+from zemosaic.io.frame_cache import FrameCache
 from zemosaic.io.headers import one_line
-from zemosaic.io.read_counts import ReadCounts
+from zemosaic.io.read_counts import Key, ReadCounts
 from zemosaic.io.stored_image import Rows, StoredImage, decode, describe_image, rows_of_file
 from zemosaic.kernels.stored import unpack_floats
 from zemosaic.model.box import Box
@@ -74,7 +75,7 @@ class FrameReader:
     def __init__(self, cache_bytes: int = 256 << 20) -> None:
         self._cache_bytes = cache_bytes
         self._cache = FrameCache(cache_bytes)
-        self._parts: dict[Key, Box] = {}
+        self._parts: dict[Key, set[Box]] = {}
         self._counts: ReadCounts | None = None
         self._stored: dict[Key, StoredImage] = {}
         self._norms: dict[tuple[str, int, str], F4] = {}
@@ -99,12 +100,13 @@ class FrameReader:
 
     @contextmanager
     def expecting(self, parts: Iterable[tuple[Frame, Box]], spare_bytes: int) -> Iterator[ReadCounts]:
-        """Keep frames, those in plain files too, for as long as tasks that are known read windows of them.
+        """Keep what tasks that are known read several windows of, as long as they do.
 
         Parameters
         ----------
         parts : iterable of (Frame, Box)
-            The frames that the tasks read, each once for every task, and the box that holds all windows of a frame.
+            For every task the frames that it reads, and for each a box that holds all its windows. What tasks with the
+            same box of a frame have in common is read once; a compressed frame is decoded once for all.
         spare_bytes : int
             What may be kept beyond `room_bytes`.
 
@@ -115,9 +117,9 @@ class FrameReader:
         """
         keys = []
         for frame, box in parts:
-            for key in _keys_of(frame):
-                self._parts[key] = box
-                keys.append(key)
+            keys += _keys_of(frame, box)
+            for image in _images_of(frame):
+                self._parts.setdefault(image, set()).add(box)
         self._cache.expect(keys, self._cache.n_bytes + self.room_bytes() + spare_bytes)
         self._counts = counts = ReadCounts()
         try:
@@ -127,9 +129,9 @@ class FrameReader:
             self._parts = {}
             self._cache.expect_nothing(self._cache_bytes)
 
-    def release(self, frames: Iterable[Frame]) -> None:
-        """Say that a task that was expected has ended; no window of it will be asked for."""
-        self._cache.release(key for frame in frames for key in _keys_of(frame))
+    def release(self, parts: Iterable[tuple[Frame, Box]]) -> None:
+        """Say that a task has ended, with the parts that it was expected to read."""
+        self._cache.release(key for frame, box in parts for key in _keys_of(frame, box))
 
     def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
         """Pixels and relative weights of a window; see `ImageSource.read_window`.
@@ -206,10 +208,11 @@ class FrameReader:
         """Pixels that hold a window's, and where they lie in the frame; None for a window to be read from its file."""
         whole = Box.of_shape(stored.shape)
         if stored.packing == "plain":
-            part = self._parts.get(stored.key)
-            if part is None or not part.contains(box):
-                return box, None
-            return part, self._cache.get(stored.key, stored.bytes_to_read(part), lambda: self._read_part(stored, part))
+            for part in self._parts.get(stored.key, ()):
+                if part.contains(box) and self._cache.is_expected((stored.key, part)):
+                    load = partial(self._read_part, stored, part)
+                    return part, self._cache.get((stored.key, part), stored.bytes_to_read(part), load)
+            return box, None
         self._count(stored)
         planes = self._cache.get(stored.key, stored.n_bytes, lambda: self._decode(stored))
         if planes is None and stored.packing == "tiles":
@@ -297,10 +300,15 @@ class FrameReader:
         return np.array([np.median(plane[plane > 0]) if plane.any() else 1 for plane in sample], np.float32)
 
 
-def _keys_of(frame: Frame) -> list[Key]:
-    """Of the images that are read for a frame's pixels."""
+def _images_of(frame: Frame) -> list[Key]:
+    """The images that are read for a frame's pixels."""
     maps = (image[:2] for image in (frame.weight, frame.alpha) if image is not None)
     return [(frame.path, frame.hdu), *maps]
+
+
+def _keys_of(frame: Frame, box: Box) -> list[Hashable]:
+    """What the cache may keep for windows in a box of a frame: of compressed images the whole, of others that box."""
+    return [key for image in _images_of(frame) for key in (image, (image, box))]
 
 
 def _unpack(stored: StoredImage, raw: AnyArray, data: F4, weight: F4) -> None:

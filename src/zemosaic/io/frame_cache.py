@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import numpy.typing as npt
 
-__all__ = ["FrameCache", "Key"]
+__all__ = ["FrameCache"]
 
 AnyArray = npt.NDArray[Any]
-Key = tuple[str, int]
-"""Path and HDU of an image."""
 
 
 class FrameCache:
@@ -32,25 +30,25 @@ class FrameCache:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.n_bytes = 0
-        self._idle: OrderedDict[Key, AnyArray] = OrderedDict()
-        self._held: dict[Key, AnyArray] = {}
-        self._to_come: Counter[Key] = Counter()
+        self._idle: OrderedDict[Hashable, AnyArray] = OrderedDict()
+        self._held: dict[Hashable, AnyArray] = {}
+        self._to_come: Counter[Hashable] = Counter()
         self._lock = threading.Lock()
-        self._turns: dict[Key, threading.Lock] = {}
+        self._turns: dict[Hashable, threading.Lock] = {}
 
     @property
     def room_bytes(self) -> int:
         """What may yet be kept before something must go."""
         return max(self.max_bytes - self.n_bytes, 0)
 
-    def get(self, key: Key, n_bytes: int, load: Callable[[], AnyArray]) -> AnyArray | None:
+    def get(self, key: Hashable, n_bytes: int, load: Callable[[], AnyArray]) -> AnyArray | None:
         """The array, from the cache or by calling `load`; None where it would not be kept.
 
         Threads that want the same array wait for the one that loads it; others do not wait.
 
         Parameters
         ----------
-        key : Key
+        key : hashable
         n_bytes : int
             What the array is going to take.
         load : callable
@@ -77,13 +75,18 @@ class FrameCache:
                         self._recall(key)
         return array
 
-    def expect(self, keys: Iterable[Key], max_bytes: int) -> None:
+    def is_expected(self, key: Hashable) -> bool:
+        """Whether a task to come will ask for it."""
+        with self._lock:
+            return self._to_come[key] > 0
+
+    def expect(self, keys: Iterable[Hashable], max_bytes: int) -> None:
         """Say what tasks to come will ask for, each key once for each task, and what may be kept meanwhile."""
         with self._lock:
             self.max_bytes = max_bytes
             self._to_come = Counter(keys)
 
-    def release(self, keys: Iterable[Key]) -> None:
+    def release(self, keys: Iterable[Hashable]) -> None:
         """Say that one of the expected tasks has ended: what no other one needs goes."""
         with self._lock:
             for key in keys:
@@ -100,7 +103,7 @@ class FrameCache:
             self.max_bytes = max_bytes
             self._shrink(max_bytes)
 
-    def _recall(self, key: Key) -> AnyArray | None:
+    def _recall(self, key: Hashable) -> AnyArray | None:
         if key in self._idle:
             if self._to_come[key] > 0:
                 self._held[key] = self._idle.pop(key)
@@ -109,7 +112,7 @@ class FrameCache:
                 return self._idle[key]
         return self._held.get(key)
 
-    def _make_room(self, key: Key, n_bytes: int) -> bool:
+    def _make_room(self, key: Hashable, n_bytes: int) -> bool:
         """Let go what is least recently used until an array fits; False where it cannot, or no other task wants it."""
         if self._to_come[key] == 1 or n_bytes > self.max_bytes:
             return False
@@ -121,7 +124,7 @@ class FrameCache:
             _, dropped = self._idle.popitem(last=False)
             self.n_bytes -= dropped.nbytes
 
-    def _drop(self, key: Key) -> None:
+    def _drop(self, key: Hashable) -> None:
         for arrays in (self._idle, self._held):
             if key in arrays:
                 self.n_bytes -= arrays.pop(key).nbytes

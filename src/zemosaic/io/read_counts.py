@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from zemosaic.io.frame_cache import Key
+__all__ = ["Key", "ReadCounts"]
 
-__all__ = ["ReadCounts"]
+Key = tuple[str, int]
+"""Path and HDU of an image."""
 
 
 @dataclass(slots=True)

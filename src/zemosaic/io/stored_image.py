@@ -14,9 +14,9 @@ from astropy.io.fits.hdu.compressed._compression import CfitsioException
 
 from zemosaic.errors import FrameRejected
 from zemosaic.io.cards import open_fits
-from zemosaic.io.frame_cache import Key
 from zemosaic.io.headers import image_layout, one_line, stored_scaling
 from zemosaic.io.images import decode_picture, is_picture, walk_images
+from zemosaic.io.read_counts import Key
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Layout
 
@@ -65,7 +65,7 @@ class StoredImage:
 
     @property
     def key(self) -> Key:
-        """What the cache knows it by."""
+        """What tells it from other images."""
         return self.path, self.hdu
 
     def columns(self, box: Box) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Which frames a task reads; frames kept in memory from the first task that reads them to the last."""
+"""Which frames a task reads; what tasks side by side read is kept in memory from the first of them to the last."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from zemosaic.io.read_counts import ReadCounts
 from zemosaic.model.box import Box
+from zemosaic.model.frame import Frame
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.tasks import PatchInput
 from zemosaic.settings import WarpSettings
@@ -19,6 +20,9 @@ from zemosaic.stages.warp import source_box
 __all__ = ["Reach", "frames_kept"]
 
 T = TypeVar("T")
+
+MOST_READ = 1.4
+"""How often pixels may be read by bands, each of which reads what it needs once."""
 
 
 class Reach:
@@ -54,9 +58,17 @@ class Reach:
 
 @contextmanager
 def frames_kept(
-    run: Run, read_by: Mapping[T, Sequence[PatchInput]], warp: WarpSettings, spare_bytes: int
+    run: Run,
+    read_by: Mapping[T, Sequence[PatchInput]],
+    band_of: Callable[[T], Box],
+    warp: WarpSettings,
+    spare_bytes: int,
 ) -> Iterator[tuple[Callable[[T], None], ReadCounts]]:
-    """Read frames that several tasks want once, as far as memory allows, while the context lasts.
+    """Read what several tasks want once, as far as memory allows, while the context lasts.
+
+    Of a frame in a plain file only what the tasks of a band read is kept, for as long as the band lasts: fresh memory
+    for the rest of it would cost more than to read it with the next band. Where bands have too much of the frames in
+    common (they are narrow, or the frames are turned), whole frames are kept.
 
     Parameters
     ----------
@@ -64,6 +76,8 @@ def frames_kept(
         Its `reads` take in what was read.
     read_by : mapping
         The tasks to come and the frames that each reads, as often as it reads windows of them.
+    band_of : callable
+        The box of the grid that a task and those beside it need.
     warp : WarpSettings
         Decide how much of a frame is read.
     spare_bytes : int
@@ -80,9 +94,17 @@ def frames_kept(
     if reader is None:
         yield lambda task: None, ReadCounts()
         return
-    items = list(chain.from_iterable(read_by.values()))
-    plans = {item.frame.id: item.plan for item in items}
-    boxes = {frame_id: source_box(plan, plan.lattice.box, warp) for frame_id, plan in plans.items()}
-    with reader.expecting([(item.frame, boxes[item.frame.id]) for item in items], spare_bytes) as counts:
-        yield lambda task: reader.release(item.frame for item in read_by[task]), counts
+    bands = {task: band_of(task) for task in read_by}
+    items = {(item.frame.id, bands[task]): item for task, reaching in read_by.items() for item in reaching}
+    boxes = {key: source_box(item.plan, key[1], warp) for key, item in items.items()}
+    plans = {item.frame.id: item.plan for item in items.values()}
+    whole = {frame_id: source_box(plan, plan.lattice.box, warp) for frame_id, plan in plans.items()}
+    if sum(box.n_pixels for box in boxes.values()) > MOST_READ * sum(box.n_pixels for box in whole.values()):
+        boxes = {key: whole[key[0]] for key in boxes}
+
+    def parts(task: T) -> list[tuple[Frame, Box]]:
+        return [(item.frame, boxes[item.frame.id, bands[task]]) for item in read_by[task]]
+
+    with reader.expecting(chain.from_iterable(map(parts, read_by)), spare_bytes) as counts:
+        yield lambda task: reader.release(parts(task)), counts
     run.reads.update(counts)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from zemosaic.engine.executor import make_executor
 from zemosaic.engine.memory import PATCH_SIZES, MemoryPlan, ReusedMemory, plan_patch_size
+from zemosaic.model.box import Box
 from zemosaic.model.sky import Patch, SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.context import Run
@@ -48,6 +49,9 @@ def stack_onto_grid(
     advance = run.clock.start("stack", len(patches))
     memory, each = ReusedMemory(plan.task_bytes), make_executor(plan.threads).map
 
+    def band_of(patch: Patch) -> Box:
+        return Box(patch.outer.y0, patch.outer.y1, 0, grid.shape[1])
+
     def task(patch: Patch) -> PatchCounts:
         run.cancel.check()
         if ledger and (found := ledger.recall(patch)):
@@ -65,7 +69,7 @@ def stack_onto_grid(
     if ledger:
         stack_remotely(patches, inputs, source, settings, fwhm_px, ledger, run, advance)
     n_samples = n_rejected = 0
-    with frames_kept(run, reaching, settings.warp, plan.spare_bytes) as (release, reads):
+    with frames_kept(run, reaching, band_of, settings.warp, plan.spare_bytes) as (release, reads):
         for count, (patch, counts) in enumerate(run.executor.run(task, patches), 1):
             release(patch)
             n_samples += counts.n_samples

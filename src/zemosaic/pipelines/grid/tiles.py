@@ -203,7 +203,12 @@ def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> list[GridTile]:
     reaching = {
         wanted: [item for patch in task.pieces(wanted[1]) for item in reach(patch.outer)] for wanted in recipe.wanted
     }
-    with frames_kept(run, reaching, recipe.settings.warp, plan.spare_bytes) as (release, reads):
+
+    def band_of(wanted: tuple[int, Box, str]) -> Box:
+        y0, y1 = wanted[1].y0 - border, wanted[1].y1 + border
+        return Box(y0, y1, 0, recipe.grid.shape[1]).intersect(recipe.grid.box)
+
+    with frames_kept(run, reaching, band_of, recipe.settings.warp, plan.spare_bytes) as (release, reads):
         for done, (wanted, tile) in enumerate(run.executor.run(task, recipe.wanted), 1):
             release(wanted)
             tiles.append(tile)
