@@ -239,6 +239,8 @@ def test_filters_are_split_onto_one_grid(capfd: Capture, tmp_path: Path) -> None
     ran = run_cli(capfd, "coadd", frames, "-o", tmp_path / "out")
     assert ran.code == 0
     assert "2 kinds" in ran.err
+    told = ["mosaic of H_alpha:", "preview_H_alpha.png", "mosaic of R:", "preview_R.png"]
+    assert sorted(told, key=ran.err.index) == told
     red, alpha = (fits.open(tmp_path / f"out/mosaic_{name}.fits") for name in ("R", "H_alpha"))
     with red, alpha:
         assert red[0].header["FILTER"] == "R"

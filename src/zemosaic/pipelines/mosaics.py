@@ -120,6 +120,8 @@ def write_mosaics(
     made = MadeMosaics([], {}, {})
     for label, group in frames_by_filter.items():
         tag = f"_{label}" if len(frames_by_filter) > 1 else ""
+        if tag:
+            run.notice(f"mosaic of {label or 'the frames without a filter'}:")
         try:
             corrections, chosen = correct(group)
             files, used, figures = _write_mosaic(
