@@ -16,15 +16,22 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from mosaic_cases import digest_of, run_cli
+from mosaic_cases import digest_of, noise, run_cli, tan_wcs, write_frame
 from zemosaic.errors import FrameRejected
 from zemosaic.io.fits import FrameReader
 from zemosaic.io.frame_cache import FrameCache
 from zemosaic.io.scan import scan
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
+from zemosaic.model.photometry import PhotoScale
+from zemosaic.pipelines.context import Run, RunOptions
+from zemosaic.pipelines.frames.place import measure_and_place, open_inputs
+from zemosaic.pipelines.mosaics import plan_sky
+from zemosaic.pipelines.prepare import plan_inputs
+from zemosaic.pipelines.reading import Reach, frames_kept
 from zemosaic.pipelines.stacking import plan_patches
-from zemosaic.settings import InputSettings
+from zemosaic.settings import InputSettings, Settings, WarpSettings
+from zemosaic.stages.warp import source_box
 
 Capture = pytest.CaptureFixture[str]
 AnyArray = np.ndarray[Any, np.dtype[Any]]
@@ -264,3 +271,31 @@ def test_what_other_processes_read_is_not_told(small_set: Path, tmp_path: Path, 
     again, here = build(capfd, small_set, tmp_path / "there")
     assert again == {}
     assert here == there
+
+
+@pytest.mark.parametrize(("spare", "expected"), [(8, "whole"), (7, "bands")])
+def test_turned_frames_are_kept_whole_where_they_fit(tmp_path: Path, spare: int, expected: str) -> None:
+    """Bands of frames that are turned by 20 degrees have much of them in common."""
+    for k in range(2):
+        write_frame(tmp_path / f"{k}.fits", noise((300, 300), k), tan_wcs((300, 300), rotation_deg=20.0 + k))
+    run = Run(RunOptions(workers=1))
+    frames, source = open_inputs([tmp_path], Settings(), run)
+    placed, _ = measure_and_place(frames, source, Settings(), run, sky_only=True)
+    grid = plan_sky(placed, Settings(), run)
+    neutral = {item.frame.id: PhotoScale.neutral(1) for item in placed}
+    inputs = plan_inputs(placed, neutral, grid, Settings(), run)
+    reach, patches = Reach(inputs), list(grid.patches(100, 0))
+    reading = frames_kept(
+        run,
+        {patch: reach(patch.outer) for patch in patches},
+        lambda patch: Box(patch.outer.y0, patch.outer.y1, 0, grid.shape[1]),
+        WarpSettings(),
+        spare * 300 * 300,
+    )
+    with reading as (release, counts):
+        for patch in patches:
+            for item in reach(patch.outer):
+                source.read_window(item.frame, source_box(item.plan, patch.outer, WarpSettings()))
+            release(patch)
+    amplification = counts.figures()["read_amplification"]
+    assert amplification == 1 if expected == "whole" else 1.4 < amplification < 3, amplification

@@ -13,7 +13,7 @@ import threading
 import zlib
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -128,6 +128,15 @@ class FrameReader:
             self._counts = None
             self._parts = {}
             self._cache.expect_nothing(self._cache_bytes)
+
+    def bytes_kept(self, frame: Frame, box: Box) -> int:
+        """What keeping a box of a frame in a plain file takes; 0 for a compressed one, which is kept as a whole."""
+        n_bytes = 0
+        for key in _images_of(frame):
+            with suppress(FrameRejected, OSError):  # told when it is read
+                stored = self._stored.get(key) or self._look_up(*key)
+                n_bytes += stored.bytes_to_read(box) if stored.packing == "plain" else 0
+        return n_bytes
 
     def release(self, parts: Iterable[tuple[Frame, Box]]) -> None:
         """Say that a task has ended, with the parts that it was expected to read."""

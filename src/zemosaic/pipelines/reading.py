@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
-from typing import TypeVar
+from itertools import chain, pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 
 from zemosaic.io.read_counts import ReadCounts
 from zemosaic.model.box import Box
-from zemosaic.model.frame import Frame
+from zemosaic.model.frame import Frame, FrameId
 from zemosaic.pipelines.context import Run
 from zemosaic.pipelines.tasks import PatchInput
 from zemosaic.settings import WarpSettings
@@ -67,8 +67,8 @@ def frames_kept(
     """Read what several tasks want once, as far as memory allows, while the context lasts.
 
     Of a frame in a plain file only what the tasks of a band read is kept, for as long as the band lasts: fresh memory
-    for the rest of it would cost more than to read it with the next band. Where bands have too much of the frames in
-    common (they are narrow, or the frames are turned), whole frames are kept.
+    for the rest of it would cost more than to read it with the next band. Where bands have much of the frames in common
+    (they are narrow, or the frames are turned), whole frames are kept if those of two bands fit.
 
     Parameters
     ----------
@@ -99,8 +99,10 @@ def frames_kept(
     boxes = {key: source_box(item.plan, key[1], warp) for key, item in items.items()}
     plans = {item.frame.id: item.plan for item in items.values()}
     whole = {frame_id: source_box(plan, plan.lattice.box, warp) for frame_id, plan in plans.items()}
-    if sum(box.n_pixels for box in boxes.values()) > MOST_READ * sum(box.n_pixels for box in whole.values()):
-        boxes = {key: whole[key[0]] for key in boxes}
+    if _sum_pixels(boxes) > MOST_READ * _sum_pixels(whole):
+        n_bytes = {item.frame.id: reader.bytes_kept(item.frame, whole[item.frame.id]) for item in items.values()}
+        if _largest_pair(boxes, n_bytes) <= spare_bytes:
+            boxes = {key: whole[key[0]] for key in boxes}
 
     def parts(task: T) -> list[tuple[Frame, Box]]:
         return [(item.frame, boxes[item.frame.id, bands[task]]) for item in read_by[task]]
@@ -108,3 +110,16 @@ def frames_kept(
     with reader.expecting(chain.from_iterable(map(parts, read_by)), spare_bytes) as counts:
         yield lambda task: reader.release(parts(task)), counts
     run.reads.update(counts)
+
+
+def _sum_pixels(boxes: Mapping[Any, Box]) -> int:
+    return sum(box.n_pixels for box in boxes.values())
+
+
+def _largest_pair(parts: Iterable[tuple[FrameId, Box]], n_bytes: Mapping[FrameId, int]) -> int:
+    """The most that the frames of a band and of the next one take; parts are frames and their bands, in order."""
+    bands: dict[Box, set[FrameId]] = {}
+    for frame_id, band in parts:
+        bands.setdefault(band, set()).add(frame_id)
+    pairs = pairwise([*bands.values(), set()])
+    return max((sum(n_bytes[frame_id] for frame_id in here | there) for here, there in pairs), default=0)
