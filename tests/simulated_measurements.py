@@ -47,6 +47,7 @@ class Survey:
     vignetting: float = 0.0
     coarse_every: int = 0
     common: tuple[float, ...] = ()
+    cloud: float = 0.0
     shift_deg: tuple[float, ...] = ()
 
     def __post_init__(self):
@@ -74,6 +75,7 @@ class Survey:
                 rng.normal(0, self.offset_sd), rng.normal(0, self.slope_sd, 2), rng.normal(0, self.curve_sd, 3)
             ]
             surface[: len(self.common)] += self.common
+            surface[0] += self.cloud * (k == 0)
             self.surface.append(surface)
             self.measurements.append(self._measure(rng, wcs, self.gain[-1], surface))
 

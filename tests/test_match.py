@@ -71,6 +71,15 @@ def test_slow_trends_have_their_expected_size():
     assert 0.6 < np.sqrt(np.mean(np.square(ratios))) < 1.5
 
 
+def test_one_cloud_does_not_bend_the_sky():
+    """A frame whose level is a hundred times off (a corner of the mosaic) pulls at no slow trend, and at no prior."""
+    survey = Survey(seed=11, cloud=20_000.0)
+    found = solve(survey)
+    x, y, error = survey.sky_error(found)
+    assert np.std(without_trend(x, y, error, 1)) < 2 * found.slow_rms[0]
+    np.testing.assert_allclose(found.prior_sd[0], [250, 40, 7], rtol=0.4)
+
+
 def test_scaling_one_input_changes_its_gain_alone(survey, solution):
     scaled = list(survey.measurements)
     m = scaled[5]

@@ -25,6 +25,12 @@ _RENEWALS = (0, 1, 3, 7)
 """Rounds that make the preconditioner anew; weights change little between the others."""
 
 _GAIN_SETTLED = 2e-4
+_PRIOR_SETTLED = 0.2
+"""Change of ln sd of the priors from one round to the next below which they are taken as found."""
+
+_WILD = 5.0
+"""Sigma of its prior from which an image no longer pulls at all others: a cloud's level, a wrong gain."""
+
 _HELD_SD = 1e-7
 _STRUCTURE_ROUNDS = 3
 _STRUCTURE = 6.0
@@ -104,7 +110,7 @@ def fit_surfaces(table: BlockTable, value: F4, error: F4, order: int, log_gain_s
     loop = _Loop(table, value, error, order, log_gain_sd)
     for turn in range(_MOST_ROUNDS):
         moved = loop.step(turn)
-        if turn + 1 >= _ROUNDS and moved < _GAIN_SETTLED:
+        if turn + 1 >= _ROUNDS and moved < _GAIN_SETTLED and loop.has_priors:
             break
     return loop.finish()
 
@@ -125,6 +131,8 @@ class _Loop:
         self.system = BackgroundSystem(table, order, self.extra)
         self.level = np.float32(np.median(value[error > 0])) if (error > 0).any() else np.float32(0)
         self.sd = _first_guess(table, value, error, order)
+        self.surfaces = np.zeros((table.n_images, self.k))
+        self.has_priors = False
         self.structure = np.zeros(table.nodes.shape)
         self.robust = np.ones(len(value), np.float32)
         self.bend_sd = float(10 * self.sd[0])
@@ -140,11 +148,14 @@ class _Loop:
         self.system.load(value, self.weight, self.prior, centre, self.bend_sd, renew=turn in _RENEWALS)
         self.sky, self.surfaces = self.system.solve(self.sky)
         residual = self.residual = self.system.residuals(value, self.sky, self.surfaces)
-        if 1 <= turn <= 4:
+        if turn >= 1 and not self.has_priors:
             seeds = range(97 * turn, 97 * turn + self._draws(2, 1))
             draws = np.stack([self.system.draw(seed, self.weight, self.prior)[1] for seed in seeds])
             least = _STARLIGHT * float(np.median(error[error > 0])) if (error > 0).any() else 0.0
-            self.sd = _scatter(self.surfaces[:, : self.k], draws[:, :, : self.k], self.degree, self.sd, least)
+            before = self.sd
+            self.sd, seen = _scatter(self.surfaces[:, : self.k], draws[:, :, : self.k], self.degree, before, least)
+            change = float(np.max(np.abs(np.log(self.sd / before))))
+            self.has_priors = turn + 1 >= _ROUNDS and (change < _PRIOR_SETTLED or not seen)
         self.structure = _structure(self.table, residual, error, self.structure)
         pull2 = residual**2 / _variance(self.table, error, self.structure)
         self.robust = (1 / (1 + pull2 / _CAUCHY**2)).astype(np.float32)
@@ -178,7 +189,7 @@ class _Loop:
 
     def _prior(self) -> tuple[F8, F8]:
         n = self.table.n_images
-        prior, centre = np.tile(1 / self.sd[self.degree] ** 2, (n, 1)), np.zeros((n, self.k))
+        prior, centre = 1 / self.sd[self.degree] ** 2 * self._trust(), np.zeros((n, self.k))
         if self.extra is not None:
             # Instead of weighing the blocks down for their correlation, what stars know is weighed up by as much.
             gain_sd = np.where(self.free, self.log_gain_sd / np.sqrt(self.correlated), _HELD_SD)
@@ -186,6 +197,18 @@ class _Loop:
             # The whole change of ln gain has its prior at 0, not only this round's.
             centre = np.column_stack([centre, np.where(self.free, -self.log_gain, 0)])
         return prior, centre
+
+    def _trust(self) -> F8:
+        """How much of its prior each coefficient feels, shape (images, k): less than 1 where its degree is wild.
+
+        Slow trends of the sky, which differences cannot tell, go where the priors of all images together want them: one
+        image with a level a hundred sigma off would decide them alone.
+        """
+        pull2 = (self.surfaces[:, : self.k] / self.sd[self.degree]) ** 2
+        each = np.stack([pull2[:, self.degree == d].mean(axis=1) for d in range(self.order + 1)], axis=1)
+        # After a large step of the prior all are beyond it.
+        wild = each / (_WILD**2 * np.maximum(np.median(each, axis=0), 1))
+        return np.asarray(1 / np.maximum(wild, 1)[:, self.degree])
 
     def _move_gains(self, value: F4, turn: int) -> float:
         """Take this round's gain changes over, and set the next round's column: the sky's structure."""
@@ -258,13 +281,19 @@ def _first_guess(table: BlockTable, value: F4, error: F4, order: int) -> F8:
         for v, e in zip(np.split(value, table.start[1:-1]), np.split(error, table.start[1:-1]), strict=True)
     ])  # fmt: skip
     noise = float(np.median(error[error > 0])) if (error > 0).any() else 1.0
-    spread = float(np.nanstd(levels)) if np.isfinite(levels).any() else 0.0
+    off2 = np.square(levels - np.nanmedian(levels))[np.isfinite(levels)]
+    spread = np.sqrt(_mean_of_tame(off2)) if len(off2) else 0.0
     sd = max(spread, 10 * noise)
     return np.array([3 * sd, sd, sd / 2, sd / 4][: order + 1])
 
 
-def _scatter(surfaces: F8, draws: F8, degree: Ints, sd: F8, least: float) -> F8:
-    """Prior widths that the solution itself implies (MacKay's fixed point), one a degree.
+def _mean_of_tame(squares: F8) -> float:
+    """Mean of squares, robust against a few wild ones: they are cut at 9 times the median."""
+    return float(np.mean(np.minimum(squares, 9 * np.median(squares) / 0.455)))
+
+
+def _scatter(surfaces: F8, draws: F8, degree: Ints, sd: F8, least: float) -> tuple[F8, bool]:
+    """Prior widths that the solution itself implies (MacKay's fixed point), one a degree; whether anything scatters.
 
     Where no degree scatters more than equal images would, all go to 0: equal images stay equal.
 
@@ -284,12 +313,9 @@ def _scatter(surfaces: F8, draws: F8, degree: Ints, sd: F8, least: float) -> F8:
         equal = np.sum(trust * v) + c.size * least**2
         seen |= bool(np.sum(c**2) > (1 + _SEEN * np.sqrt(2 / c.size)) * equal)
         if determined > 3:
-            # Robust against a few wild images: squares are cut at 9 times their median.
-            squares = c**2
-            cut = 9 * np.median(squares) / 0.455
-            out[d] = np.sqrt(np.sum(np.minimum(squares, cut)) / determined)
+            out[d] = np.sqrt(_mean_of_tame(c**2) * c.size / determined)
             out[d] = np.clip(out[d], sd[d] / 30, sd[d] * 5)
-    return out if seen else sd / 30
+    return (out, True) if seen else (sd / 30, False)
 
 
 def _variance(table: BlockTable, error: F4, structure: F8) -> F4:
