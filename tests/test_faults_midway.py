@@ -89,7 +89,7 @@ def test_a_disk_that_fills_up_midway_ends_the_run_which_then_goes_on(
     midway(lambda: None)
     again = run_cli(capfd, "build", frames, "-o", out)
     assert again.code == 0, again.err
-    assert "taken from an earlier run: 4 measure" in again.err
+    assert "taken from an earlier run: 4 measured frame(s)" in again.err
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no such permissions")
@@ -118,7 +118,7 @@ def test_permission_lost_midway_ends_the_run_which_then_goes_on(
     midway(lambda: None)
     again = run_cli(capfd, "build", frames, "-o", out)
     assert again.code == 0
-    assert "taken from an earlier run: 4 measure" in again.err
+    assert "taken from an earlier run: 4 measured frame(s)" in again.err
 
 
 def test_a_read_only_output_is_said(capfd: Capture, frames: Path, small_disk: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_clock_that_jumps_changes_nothing(
     midway(lambda: monkeypatch.setattr(time, "time", lambda: now() - 1e8))
     ran = run_cli(capfd, "build", frames, "-o", out)
     assert ran.code == 0
-    assert "4 measure, 1 patch" in ran.err
+    assert "4 measured frame(s), 1 match(es), 1 patch(es)" in ran.err
     midway(lambda: monkeypatch.setattr(time, "time", lambda: now() + 1e8))
     assert run_cli(capfd, "build", frames, "-o", out, "--fresh").code == 0
     assert digest_of(out / "mosaic.fits") == mosaic

@@ -61,6 +61,18 @@ class RunOptions:
     tolerance: float = 0.0
 
 
+_RESULTS = {
+    "measure": "measured frame(s)",
+    "solve": "solved place(s)",
+    "refine": "joint adjustment(s)",
+    "match": "match(es)",
+    "tile": "tile(s)",
+    "measure_tile": "measured tile(s)",
+    "patch": "patch(es)",
+}
+"""What the store keeps, as far as it took long to make, in words."""
+
+
 def ignore(event: Event) -> None:
     """The sink of a run nobody watches."""
 
@@ -190,5 +202,6 @@ def output_folder(out: Path, run: Run) -> Iterator[None]:
         if run.remote is not None:
             stack.callback(run.remote.close)
         yield
-        if found := ", ".join(f"{n} {stage}" for stage, n in sorted(store.found().items())):
-            run.notice(f"taken from an earlier run: {found}")
+        found = store.found()
+        if told := ", ".join(f"{n} {words}" for stage, words in _RESULTS.items() if (n := found[stage])):
+            run.notice(f"taken from an earlier run: {told}")

@@ -61,7 +61,8 @@ def solve_notices(
     if response_order:
         flat = [c for c in range(len(gains[0].response)) if not any(g.response[c].any() for g in gains)]
         if flat:
-            out.append(f"response of {len(flat)} of {len(gains[0].response)} camera(s) taken as flat: none was found")
+            cameras = f"{len(flat)} of {len(gains[0].response)} camera(s)"
+            out.append(f"no vignetting or other response was found in {cameras}: taken as flat")
     unknown = int(np.count_nonzero(np.max([g.log_gain_error for g in gains], axis=0) == np.inf))
     if unknown and len(component) > 1:
         out.append(f"{unknown} image(s) share no star and no structure with others: their gains are the priors")

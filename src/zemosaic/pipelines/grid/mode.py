@@ -16,6 +16,7 @@ from zemosaic.io.solution import read_solution
 from zemosaic.model.sky import SkyGrid
 from zemosaic.pipelines.context import WORK_FOLDER, Run, output_folder
 from zemosaic.pipelines.correcting import Corrections, correct_frames, given_corrections
+from zemosaic.pipelines.frames.grading import leave_out_stacks
 from zemosaic.pipelines.frames.place import PlacedFrame, measure_and_place, open_inputs, split_by_filter
 from zemosaic.pipelines.grid.assembly import assemble_tiles
 from zemosaic.pipelines.grid.blending import blend_patches, say
@@ -51,6 +52,7 @@ def build_grid(
 
 def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solution: Path | None) -> dict[str, Path]:
     frames, reader = open_inputs(inputs, settings, run)
+    frames = leave_out_stacks(frames, run)
     given = read_solution(solution, frames) if solution else None
     reference = read_reference(settings.match)
     matched = settings.match.method != "none" or given is not None
