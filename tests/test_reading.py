@@ -226,7 +226,8 @@ def small_patches(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 def build(capfd: Capture, frames: Path, out: Path, *options: str) -> tuple[dict[str, float], str]:
     """What was read for a mosaic, and the digest of its file."""
-    ran = run_cli(capfd, "build", frames, "-o", out, "--ram", "1G", "--json", *options)
+    # More than this process holds when it has run many other tests; what is left of it for frames, the tests say.
+    ran = run_cli(capfd, "build", frames, "-o", out, "--ram", "8G", "--json", *options)
     assert ran.code == 0, ran.err
     return json.loads((out / "report.json").read_text())["reading"], digest_of(out / "mosaic.fits")
 
