@@ -28,8 +28,8 @@ _GAIN_SETTLED = 2e-4
 _PRIOR_SETTLED = 0.2
 """Change of ln sd of the priors from one round to the next below which they are taken as found."""
 
-_WILD = 5.0
-"""Sigma of its prior from which an image no longer pulls at all others: a cloud's level, a wrong gain."""
+_FAR = 2.0
+"""Sigma of its prior from which an image pulls no harder, however far off: a cloud's level, another night's slopes."""
 
 _HELD_SD = 1e-7
 _STRUCTURE_ROUNDS = 3
@@ -132,7 +132,7 @@ class _Loop:
         self.level = np.float32(np.median(value[error > 0])) if (error > 0).any() else np.float32(0)
         self.sd = _first_guess(table, value, error, order)
         self.surfaces = np.zeros((table.n_images, self.k))
-        self.has_priors = False
+        self.has_priors, self.differ = False, True
         self.structure = np.zeros(table.nodes.shape)
         self.robust = np.ones(len(value), np.float32)
         self.bend_sd = float(10 * self.sd[0])
@@ -153,9 +153,11 @@ class _Loop:
             draws = np.stack([self.system.draw(seed, self.weight, self.prior)[1] for seed in seeds])
             least = _STARLIGHT * float(np.median(error[error > 0])) if (error > 0).any() else 0.0
             before = self.sd
-            self.sd, seen = _scatter(self.surfaces[:, : self.k], draws[:, :, : self.k], self.degree, before, least)
+            self.sd, self.differ = _scatter(
+                self.surfaces[:, : self.k], draws[:, :, : self.k], self.degree, before, least
+            )
             change = float(np.max(np.abs(np.log(self.sd / before))))
-            self.has_priors = turn + 1 >= _ROUNDS and (change < _PRIOR_SETTLED or not seen)
+            self.has_priors = turn + 1 >= _ROUNDS and (change < _PRIOR_SETTLED or not self.differ)
         self.structure = _structure(self.table, residual, error, self.structure)
         pull2 = residual**2 / _variance(self.table, error, self.structure)
         self.robust = (1 / (1 + pull2 / _CAUCHY**2)).astype(np.float32)
@@ -199,16 +201,19 @@ class _Loop:
         return prior, centre
 
     def _trust(self) -> F8:
-        """How much of its prior each coefficient feels, shape (images, k): less than 1 where its degree is wild.
+        """How much of its prior each coefficient feels, shape (images, k): less than 1 where its degree lies far out.
 
-        Slow trends of the sky, which differences cannot tell, go where the priors of all images together want them: one
-        image with a level a hundred sigma off would decide them alone.
+        Surfaces of real images have longer tails than a Gaussian. Slow trends of the sky, which differences cannot
+        tell, go where the priors of all images together want them: one with a level a hundred sigma off would decide
+        them alone. Equal images have no tails.
         """
+        if not self.differ:
+            return np.ones((self.table.n_images, len(self.degree)))
         pull2 = (self.surfaces[:, : self.k] / self.sd[self.degree]) ** 2
         each = np.stack([pull2[:, self.degree == d].mean(axis=1) for d in range(self.order + 1)], axis=1)
         # After a large step of the prior all are beyond it.
-        wild = each / (_WILD**2 * np.maximum(np.median(each, axis=0), 1))
-        return np.asarray(1 / np.maximum(wild, 1)[:, self.degree])
+        far = each / (_FAR**2 * np.maximum(np.median(each, axis=0), 1))
+        return np.asarray(1 / np.maximum(far, 1)[:, self.degree])
 
     def _move_gains(self, value: F4, turn: int) -> float:
         """Take this round's gain changes over, and set the next round's column: the sky's structure."""
