@@ -341,7 +341,10 @@ CHANGES = {
     "blend": "pyramid",
     "two_pass": "true",
 }
-BESIDE = {"altaz_alpha_soft_threshold": ["tiles.altaz_nanize_threshold=0.6"]}
+BESIDE = {
+    "altaz_alpha_soft_threshold": ["tiles.altaz_nanize_threshold=0.6"],
+    "trim_px": ["tiles.cleanup=off"],  # which takes more than this off the rim of turned frames
+}
 
 
 def test_every_key_of_tiles_is_changed() -> None:
