@@ -21,13 +21,13 @@ from scipy.optimize import least_squares
 from scipy.special import erf
 
 from malvar import demosaic
-from zemosaic.kernels.cfa_resample import SAMPLE_DENSITY, resample_cfa
-from zemosaic.kernels.resample import resample
-from zemosaic.kernels.window import Output, Window
+from zemosaic.kernels.resample.bayer import SAMPLE_DENSITY, resample_cfa
+from zemosaic.kernels.resample.points import resample
+from zemosaic.kernels.resample.window import Output, Window
 from zemosaic.settings import StackSettings
-from zemosaic.stages.cfa import channel_map, noise_by_phase, pixel_variance
-from zemosaic.stages.hot_pixels import mask_defects
-from zemosaic.stages.stack import StackedPatch, stack_cube
+from zemosaic.stages.measure.hot_pixels import mask_defects
+from zemosaic.stages.raw.cfa import channel_map, noise_by_phase, pixel_variance
+from zemosaic.stages.stack.stack import StackedPatch, stack_cube
 
 SHAPE = (384, 512)
 STEP = 32

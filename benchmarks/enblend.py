@@ -17,7 +17,7 @@ import tifffile
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from zemosaic.stages.blend import (
+from zemosaic.stages.tiles.blend import (
     blend_feather,
     blend_pyramid,
     border_weights,

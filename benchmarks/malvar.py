@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from zemosaic.kernels.cfa_resample import colour_phases
-from zemosaic.kernels.hot_pixels import mirror
+from zemosaic.kernels.measure.hot_pixels import mirror
+from zemosaic.kernels.resample.bayer import colour_phases
 
 __all__ = ["demosaic"]
 

@@ -1,7 +1,7 @@
 """Time and memory of the match against the number of images, on measurements made without pixels.
 
 ``python benchmarks/match_scale.py 100 1000 10000``: each number in a process of its own; prints one JSON line each.
-The measurements are those of the tests (`tests/simulated_measurements.py`), about 50 images deep everywhere.
+The measurements are those of the tests (`tests/cases/simulated_measurements.py`), about 50 images deep everywhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "cases"))
 
 DEPTH = 50
 FRAME_DEG2 = 540 * 960 * (4.0 / 3600) ** 2
@@ -48,7 +48,7 @@ def peak_mb() -> float:
 def measure(n: int) -> dict[str, float]:
     """One match of about `n` images."""
     from zemosaic.settings import MatchSettings
-    from zemosaic.stages.match import match
+    from zemosaic.stages.match.match import match
 
     settings = MatchSettings(response_order=0)
     small = survey_of(9)

@@ -21,17 +21,17 @@ import numpy.typing as npt
 from astropy.io.fits import Header
 from scipy.ndimage import binary_erosion
 
-from zemosaic.model.celestial import CelestialWcs
-from zemosaic.model.photometry import PhotoScale, surface_basis
-from zemosaic.model.sky import SkyGrid
-from zemosaic.pipelines.context import Run, RunOptions
-from zemosaic.pipelines.correcting import gain_priors
-from zemosaic.pipelines.frames.place import PlacedFrame, measure_and_place, open_inputs
-from zemosaic.pipelines.mosaics import plan_sky
-from zemosaic.pipelines.reference import read_reference
+from zemosaic.model.photo_scale import PhotoScale, surface_basis
+from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.pipelines.corrections.correcting import gain_priors
+from zemosaic.pipelines.corrections.reference import read_reference
+from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs
+from zemosaic.pipelines.modes.mosaics import plan_sky
+from zemosaic.pipelines.run.context import Run, RunOptions
 from zemosaic.settings import Settings
 from zemosaic.simulate import read_truth
-from zemosaic.stages.match import MatchSolution, match
+from zemosaic.stages.match.match import MatchSolution, match
 
 F8 = npt.NDArray[np.float64]
 MMAG = 2500 / np.log(10)

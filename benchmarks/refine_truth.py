@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zemosaic.model.catalogue import CatalogueStars
-from zemosaic.model.celestial import unit_vectors
-from zemosaic.model.star_field import StarField
-from zemosaic.model.tan_sip import TanSip, plane_to_sky, powers_of_degrees, sky_to_plane
+from zemosaic.model.sky.catalogue import CatalogueStars
+from zemosaic.model.sky.celestial import unit_vectors
+from zemosaic.model.sky.star_field import StarField
+from zemosaic.model.sky.tan_sip import TanSip, plane_to_sky, powers_of_degrees, sky_to_plane
 from zemosaic.settings import RefineSettings
-from zemosaic.stages.refine import refine
+from zemosaic.stages.refine.refine import refine
 
 SHAPE = (1200, 800)
 SCALE_DEG = 2.4 / 3600

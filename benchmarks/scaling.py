@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 from astropy.io import fits
 
-from zemosaic.io.catalogue import tycho2
+from zemosaic.io.astrometry.catalogue import tycho2
 from zemosaic.simulate import FrameRecipe, RawRecipe, SimulatedSky, simulate_frames, simulate_raws
 
 N_BASE = 12

@@ -20,15 +20,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from zemosaic.errors import FrameRejected
-from zemosaic.io.catalogue import tycho2
-from zemosaic.model.celestial import unit_vectors
+from zemosaic.io.astrometry.catalogue import tycho2
 from zemosaic.model.frame import PointingHint
-from zemosaic.model.star_field import StarField
-from zemosaic.model.tan_sip import TanSip, plane_to_sky, sky_to_plane
+from zemosaic.model.sky.celestial import unit_vectors
+from zemosaic.model.sky.star_field import StarField
+from zemosaic.model.sky.tan_sip import TanSip, plane_to_sky, sky_to_plane
 from zemosaic.settings import SolveSettings
-from zemosaic.stages.solve import Solution, solve_field
-from zemosaic.stages.solve_check import check_wcs
-from zemosaic.stages.solve_ties import tie_frames
+from zemosaic.stages.solve.check_header import check_wcs
+from zemosaic.stages.solve.field import Solution, solve_field
+from zemosaic.stages.solve.ties import tie_frames
 
 SHAPE = (1920, 1080)
 SCALE_ARCSEC = 2.42

@@ -15,8 +15,11 @@ from typing import Any
 
 from zemosaic.cli import main
 from zemosaic.engine import store, values
-from zemosaic.pipelines import correcting, resume, tasks
-from zemosaic.pipelines.frames import defects, solving
+from zemosaic.pipelines.corrections import correcting
+from zemosaic.pipelines.measuring import defects
+from zemosaic.pipelines.patches import ledger as resume
+from zemosaic.pipelines.patches import tasks
+from zemosaic.pipelines.solving import solve_frames as solving
 
 wall: dict[str, float] = defaultdict(float)
 processor: dict[str, float] = defaultdict(float)

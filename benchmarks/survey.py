@@ -33,8 +33,8 @@ def simulate(folder: Path, n_side: int) -> int:
 def run(work: Path, n_side: int, match: str) -> None:
     """Print one row of the table."""
     from zemosaic.engine.events import Event, StageEnded
-    from zemosaic.pipelines.context import Run, RunOptions
-    from zemosaic.pipelines.grid.mode import build_grid
+    from zemosaic.pipelines.modes.survey import build_grid
+    from zemosaic.pipelines.run.context import Run, RunOptions
     from zemosaic.settings import load_settings
 
     frames = work / f"frames{n_side}"

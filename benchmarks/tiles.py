@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "cases"))
 
 
 def run(n_side: int) -> None:
     """Print one row of the table."""
     from tile_cases import TiledSky
     from zemosaic.settings import MatchSettings
-    from zemosaic.stages.tile_overlaps import build_tile_overlap_graph
-    from zemosaic.stages.tile_solve import measure_steps, solve_tiles
+    from zemosaic.stages.survey.overlaps import build_tile_overlap_graph
+    from zemosaic.stages.survey.solve import measure_steps, solve_tiles
 
     survey = TiledSky(n_y=n_side, n_x=n_side, size=288, overlap=64, sigma=4.0)
     seconds = {}

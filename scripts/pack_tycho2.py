@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from zemosaic.io.catalogue import pack_stars
+from zemosaic.io.astrometry.catalogue import pack_stars
 
 
 def read_index(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -30,7 +30,7 @@ def small_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def raw_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four raw colour frames of 600 x 900 pixels of a field rich in catalogue stars; not to be changed."""
-    from zemosaic.io.catalogue import tycho2
+    from zemosaic.io.astrometry.catalogue import tycho2
     from zemosaic.simulate import RawRecipe, SimulatedSky, simulate_raws
 
     folder = tmp_path_factory.mktemp("raw_set")
@@ -44,4 +44,4 @@ def raw_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _no_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """What else is installed on the machine changes no test."""
-    monkeypatch.setattr("zemosaic.pipelines.frames.solving.installed_solvers", list)
+    monkeypatch.setattr("zemosaic.pipelines.solving.solve_frames.installed_solvers", list)

@@ -19,8 +19,8 @@ from zemosaic.engine.memory import keep_freed_memory, parse_bytes
 from zemosaic.engine.remote import check_executor
 from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.model.frame import Frame
-from zemosaic.pipelines.adding import frozen_grid, inputs_so_far
-from zemosaic.pipelines.context import Run, RunOptions
+from zemosaic.pipelines.corrections.adding import frozen_grid, inputs_so_far
+from zemosaic.pipelines.run.context import Run, RunOptions
 from zemosaic.settings import Settings, load_settings
 
 DEMO_FIELD = 314.7, 44.3
@@ -124,7 +124,7 @@ def build(
     cap_bytes = parse_bytes(ram) if ram else 0
     options = RunOptions(workers, cap_bytes, fresh, yes, keep_warps, check_executor(executor), onto, tolerance)
     with _loading():
-        from zemosaic.pipelines.modes import build_mosaic
+        from zemosaic.pipelines.modes.choose import build_mosaic
 
     with _watched(options, as_json, People("frames.ecsv")) as run:
         paths = build_mosaic(inputs, out, settings, run, mode, solution)
@@ -147,7 +147,7 @@ def match(
 ) -> None:
     """Solve gains and surfaces only."""
     settings = _load(config, assign, header=header, **masters)
-    from zemosaic.pipelines.direct import match_only
+    from zemosaic.pipelines.modes.direct import match_only
 
     options = RunOptions(workers, parse_bytes(ram) if ram else 0, fresh, yes)
     with _watched(options, as_json, People("frames.ecsv")) as run:
@@ -168,7 +168,7 @@ def solve(
 ) -> None:
     """Find where frames point."""
     settings = _load(config, assign, **masters)
-    from zemosaic.pipelines.frames.plate_solving import solve_inputs
+    from zemosaic.pipelines.solving.solve_command import solve_inputs
 
     options = RunOptions(workers, parse_bytes(ram) if ram else 0)
     with _watched(options, as_json, People("solve.ecsv" if folder else "")) as run:
@@ -188,7 +188,7 @@ def solve(
 def scan(inputs: list[Path], *, config: Path | None, assign: list[str], as_json: bool) -> None:
     """List frames."""
     settings = load_settings(config, assign)
-    from zemosaic.pipelines.frames.place import scan_inputs
+    from zemosaic.pipelines.frames.pipeline import scan_inputs
 
     with _watched(RunOptions(), as_json, People(all_left_out=True)) as run:
         frames, beside = scan_inputs(inputs, settings.input, run)
@@ -241,7 +241,7 @@ def simulate(
     if kind not in makers:
         raise SettingError(f"kind '{kind}' is not one of {', '.join(makers)}")
     from zemosaic.engine.events import StageClock
-    from zemosaic.io.catalogue import tycho2
+    from zemosaic.io.astrometry.catalogue import tycho2
 
     with People() as show:
         clock = StageClock(show)
@@ -257,7 +257,7 @@ def simulate(
 
 def demo(out: Path, *, workers: int) -> None:
     """Simulate, build, score, show."""
-    from zemosaic.pipelines.direct import build_direct
+    from zemosaic.pipelines.modes.direct import build_direct
     from zemosaic.simulate import score_mosaic
 
     frames = out / "frames"
@@ -323,14 +323,14 @@ def doctor() -> None:
     for name in ("numpy", "scipy", "astropy", "numba", "pydantic", "pillow"):
         print(f"  {name} {metadata.version(name)}")
     from zemosaic.errors import EnvironmentProblem
-    from zemosaic.io.catalogue import tycho2
+    from zemosaic.io.astrometry.catalogue import tycho2
 
     try:
         catalogue = tycho2()
         print(f"plate solving: {catalogue.name}, {len(catalogue):,} stars, built in; no other program is needed")
     except EnvironmentProblem as problem:
         print(f"plate solving: not possible: {problem}")
-    from zemosaic.io.blind import SolveField, installed_solvers
+    from zemosaic.io.astrometry.blind import SolveField, installed_solvers
 
     for solver in installed_solvers():
         print(f"blind solving, for frames without a position or scale in the header: {solver.name} found")

@@ -9,7 +9,7 @@ from pathlib import Path
 from zemosaic.engine.lock import locked
 from zemosaic.engine.store import Store
 from zemosaic.errors import EnvironmentProblem, NothingToDo, SettingError
-from zemosaic.pipelines.context import WORK_FOLDER
+from zemosaic.pipelines.run.context import WORK_FOLDER
 
 ACTIONS = ("list", "verify", "clean")
 

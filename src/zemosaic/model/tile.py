@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.model.box import Box
-from zemosaic.model.celestial import CelestialWcs
 from zemosaic.model.frame import FrameId
+from zemosaic.model.sky.celestial import CelestialWcs
 
 __all__ = ["Tile"]
 

@@ -15,21 +15,21 @@ from astropy.wcs import WCS
 
 from zemosaic.engine.events import EventSink
 from zemosaic.errors import NothingToDo, SettingError
-from zemosaic.io.arrays import ArraySource
+from zemosaic.io.read.arrays import ArraySource
 from zemosaic.model.box import Box
-from zemosaic.model.celestial import CelestialWcs
 from zemosaic.model.frame import Frame
-from zemosaic.model.sky import SkyGrid
+from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.context import Run, RunOptions, ignore
-from zemosaic.pipelines.correcting import correct_frames
-from zemosaic.pipelines.frames.place import measure_and_place, open_inputs
-from zemosaic.pipelines.modes import build_mosaic
-from zemosaic.pipelines.mosaics import check_grid, clear_frames, plan_sky
-from zemosaic.pipelines.output import ArrayPlanes, file_planes
-from zemosaic.pipelines.prepare import plan_inputs, stellar_width_px
-from zemosaic.pipelines.reference import read_reference
-from zemosaic.pipelines.stacking import stack_onto_grid
+from zemosaic.pipelines.corrections.correcting import correct_frames
+from zemosaic.pipelines.corrections.reference import read_reference
+from zemosaic.pipelines.frames.pipeline import measure_and_place, open_inputs
+from zemosaic.pipelines.modes.choose import build_mosaic
+from zemosaic.pipelines.modes.mosaics import check_grid, clear_frames, plan_sky
+from zemosaic.pipelines.patches.output import ArrayPlanes, file_planes
+from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
+from zemosaic.pipelines.patches.stacking import stack_onto_grid
+from zemosaic.pipelines.run.context import Run, RunOptions, ignore
 from zemosaic.settings import Settings
 
 __all__ = ["CoaddResult", "build", "coadd"]

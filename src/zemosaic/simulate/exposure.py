@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.model.photometry import n_terms
+from zemosaic.model.photo_scale import n_terms
 
 __all__ = [
     "SURFACE_ORDER",

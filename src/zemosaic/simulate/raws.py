@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.time import Time, TimeDelta
 
 from zemosaic.errors import SettingError
-from zemosaic.model.celestial import CelestialWcs
+from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.simulate.exposure import (
     Progress,
     add_noise,

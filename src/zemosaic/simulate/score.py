@@ -12,7 +12,7 @@ from scipy.ndimage import binary_erosion, uniform_filter
 from scipy.spatial import cKDTree
 
 from zemosaic.errors import NothingToDo
-from zemosaic.model.celestial import CelestialWcs
+from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.simulate.truth import ExposureTruth, SetTruth, read_truth
 
 __all__ = ["PlaneScore", "score_mosaic", "score_plane", "true_image"]

@@ -10,8 +10,8 @@ from astropy.io.fits import Header
 from astropy.wcs import WCS
 from scipy.ndimage import gaussian_filter
 
-from zemosaic.kernels.render import MOFFAT_CORE_PER_FWHM, MONO, add_field, add_stars
-from zemosaic.model.celestial import CelestialWcs, unit_vectors
+from zemosaic.kernels.pixels.render import MOFFAT_CORE_PER_FWHM, MONO, add_field, add_stars
+from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
 
 __all__ = ["Purpose", "SimulatedSky", "random_stream", "tangent_wcs", "wcs_cards"]
 

@@ -13,8 +13,8 @@ from astropy.io.fits import Header
 from astropy.table import Table
 
 from zemosaic.errors import EnvironmentProblem, SettingError
-from zemosaic.model.celestial import CelestialWcs
-from zemosaic.model.photometry import N_TERMS, PhotoScale
+from zemosaic.model.photo_scale import N_TERMS, PhotoScale
+from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.simulate.sky import FLUX_OF_MAG_10, SimulatedSky
 
 __all__ = ["ExposureTruth", "SetTruth", "prepare_folder", "read_truth", "write_truth"]

@@ -11,14 +11,14 @@ import numpy.typing as npt
 from astropy.table import Table
 
 from zemosaic.errors import NothingToDo, SettingError
-from zemosaic.model.celestial import CelestialWcs, unit_vectors
 from zemosaic.model.frame import Frame
 from zemosaic.model.measurements import Measurements
-from zemosaic.model.photometry import PhotoScale
-from zemosaic.pipelines.context import Run
-from zemosaic.pipelines.frames.measuring import MeasuredFrame
+from zemosaic.model.photo_scale import PhotoScale
+from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
+from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
+from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
-from zemosaic.stages.quality import QualityTable, Verdict, cut_by_value, frame_score, keep_best, triage
+from zemosaic.stages.measure.quality import QualityTable, Verdict, cut_by_value, frame_score, keep_best, triage
 
 __all__ = ["grade_matched", "grade_measured", "leave_out_stacks", "obey_table", "quality_table"]
 

@@ -1,1 +1,1 @@
-"""Mosaics of tiles: stacks of groups, or stacks that the user brings."""
+"""What mosaics of tiles need beside those of frames."""

@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from zemosaic.io.mosaic_file import MosaicFile
-from zemosaic.io.tile_planes import TilePlanes
+from zemosaic.io.write.mosaic_file import MosaicFile
+from zemosaic.io.write.tile_planes import TilePlanes
 from zemosaic.model.box import Box
-from zemosaic.model.photometry import PhotoScale
-from zemosaic.model.sky import Patch, SkyGrid
+from zemosaic.model.photo_scale import PhotoScale
+from zemosaic.model.sky.grid import Patch, SkyGrid
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.context import Run
-from zemosaic.pipelines.grid.blending import BORDER, BlendTile, blend_onto_grid, say, stored_planes, write_planes
-from zemosaic.pipelines.tasks import PatchInput, make_patch
+from zemosaic.pipelines.patches.tasks import PatchInput, make_patch
+from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.survey.blending import BORDER, BlendTile, blend_onto_grid, say, stored_planes, write_planes
 from zemosaic.settings import Settings
-from zemosaic.stages.blend import border_weights, levels_for_overlap
-from zemosaic.stages.stack import StackedPatch
-from zemosaic.stages.tile_overlaps import overlapping_boxes
+from zemosaic.stages.stack.stack import StackedPatch
+from zemosaic.stages.survey.overlaps import overlapping_boxes
+from zemosaic.stages.tiles.blend import border_weights, levels_for_overlap
 
 __all__ = ["blend_tiles"]
 

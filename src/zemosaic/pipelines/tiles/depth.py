@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.io.mosaic_file import MosaicFile
-from zemosaic.io.tile_file import plane_hdus
+from zemosaic.io.write.mosaic_file import MosaicFile
+from zemosaic.io.write.tile_file import plane_hdus
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
-from zemosaic.model.sky import SkyGrid
+from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.context import Run
-from zemosaic.pipelines.tasks import PatchInput
+from zemosaic.pipelines.patches.tasks import PatchInput
+from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings, WarpSettings
-from zemosaic.stages.warp import WarpPlan, warp_window
-from zemosaic.stages.warp_maps import plan_maps
+from zemosaic.stages.warp.maps import plan_maps
+from zemosaic.stages.warp.warp import WarpPlan, warp_window
 
 __all__ = ["write_depth"]
 

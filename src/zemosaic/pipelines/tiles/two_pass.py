@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.engine.memory import resident_bytes
-from zemosaic.io.mosaic_file import MosaicFile
+from zemosaic.io.write.mosaic_file import MosaicFile
 from zemosaic.model.box import Box
-from zemosaic.model.celestial import CelestialWcs
-from zemosaic.model.sky import SkyGrid
+from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.context import Run
-from zemosaic.pipelines.tasks import PatchInput
+from zemosaic.pipelines.patches.tasks import PatchInput
+from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
-from zemosaic.stages.coverage_renorm import TwoPassDiagnostics, run_second_pass_coverage_renorm
-from zemosaic.stages.warp import correction_nodes
+from zemosaic.stages.two_pass.renorm import TwoPassDiagnostics, run_second_pass_coverage_renorm
+from zemosaic.stages.warp.warp import correction_nodes
 
 __all__ = ["second_pass"]
 

@@ -1,0 +1,1 @@
+"""Star lists, and solvers that are other programs."""

@@ -1,0 +1,1 @@
+"""Header cards and the facts drawn from them."""

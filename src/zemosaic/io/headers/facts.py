@@ -1,0 +1,351 @@
+"""From the cards of a header to a `Frame`: what kind of image it is and what its header claims.
+
+Keywords differ from one program to the next; the spellings understood are listed here, once.
+An instrument only ever sets what its header says; nothing asks for a given instrument.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from typing import Literal
+
+from astropy.io import fits
+from astropy.wcs import NoConvergence, WcsError
+
+from zemosaic.errors import FrameRejected
+from zemosaic.io.headers.cards import Cards, Hdu
+from zemosaic.io.headers.wcs_cards import equinox_of, normalise_wcs
+from zemosaic.model.frame import Frame, FrameId, FrameKind, Layout, PointingHint
+from zemosaic.model.sky.celestial import CelestialWcs
+
+__all__ = [
+    "TOP_OF_16_BITS",
+    "effective_bayer",
+    "frame_from_cards",
+    "frame_wcs",
+    "image_layout",
+    "one_line",
+    "parse_angle",
+    "stored_scaling",
+]
+
+_PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
+_NOT_BAYER = {"", "NONE", "MONO", "MONOCHROME", "GRAY", "GREY", "RGB"}
+_CALIBRATION = re.compile(
+    r"(master[\s_-]*)?((dark|flat|sky|dome)[\s_-]*)?(dark|bias|offset|zero|flat)s?([\s_-]*(frame|field)s?)?",
+    re.IGNORECASE,
+)
+_RATE = re.compile(r"(/\s*s(ec(ond)?)?\b|\bs(ec)?\s*(\^|\*\*)?\s*-1)", re.IGNORECASE)
+_SEXAGESIMAL = re.compile(
+    r"([+-]?)\s*(\d{1,3})\s*[:hHdD° ]\s*(\d{1,2})(?:\s*[:mM' ]\s*(\d{1,2}(?:\.\d*)?)?)?\s*[sS\"]?"
+)
+TOP_OF_16_BITS = 65520.0
+"""4095 x 16: what a saturated 12-bit converter gives when scaled to 16 bits."""
+_ARCSEC_OF_UM_PER_MM = 206.26480624709636
+
+
+def image_layout(axes: tuple[int, ...]) -> tuple[Layout, tuple[int, int]]:
+    """How an array of these axes (NAXIS1 last) holds its channels, and its height and width.
+
+    Axes of length 1 do not count. A plane is "mono" here; whether it is a raw colour mosaic
+    is not in its shape.
+
+    Raises
+    ------
+    FrameRejected
+        For anything that is no picture: fewer than two axes, more than three, no axis of length
+        three, no pixels.
+    """
+    text = " x ".join(str(n) for n in reversed(axes))
+    if 0 in axes:
+        raise FrameRejected(f"the image has no pixels ({text})", axes=list(axes))
+    real = tuple(n for n in axes if n != 1)
+    if len(real) == 2:
+        return "mono", (real[0], real[1])
+    if len(real) == 3 and real[0] == 3:
+        return "chw", (real[1], real[2])
+    if len(real) == 3 and real[2] == 3:
+        return "hwc", (real[0], real[1])
+    n_axes = f"{len(real)} {'axis' if len(real) == 1 else 'axes'} longer than 1"
+    what = "a cube with no axis of length 3" if len(real) == 3 else n_axes
+    raise FrameRejected(f"not a picture: {what} ({text or 'no axes'})", axes=list(axes))
+
+
+def _check_tiles(hdu: Hdu) -> None:
+    """A compressed image has one table row for each tile: else its axes are made up."""
+    n_tiles = 1
+    for number, length in zip(range(len(hdu.axes), 0, -1), hdu.axes, strict=True):
+        tile = hdu.cards.integer(f"ZTILE{number}") or (length if number == 1 else 1)
+        n_tiles *= -(-length // max(tile, 1))
+    n_rows = hdu.cards.integer("NAXIS2")
+    if n_rows != n_tiles:
+        raise FrameRejected(f"header is broken: {n_rows} compressed tiles for an image of {n_tiles}", n_tiles=n_tiles)
+
+
+def one_line(problem: Exception) -> str:
+    """What an exception says, as one line of at most 120 characters."""
+    return " ".join(str(problem).split())[:120] or type(problem).__name__
+
+
+def stored_scaling(hdu: Hdu) -> tuple[float, float]:
+    """BZERO and BSCALE: physical value = BZERO + BSCALE x stored value."""
+    scale = hdu.cards.number("BSCALE")
+    return hdu.cards.number("BZERO") or 0.0, 1.0 if scale is None else scale
+
+
+def effective_bayer(cards: Cards, height: int, setting: str) -> str | None:
+    """Colour pattern in array order, None for a plain plane.
+
+    An explicit setting is taken as it is, for the first two rows of the array. A header's pattern
+    is shifted by XBAYROFF and YBAYROFF; with ROWORDER = BOTTOM-UP it counts rows from the array's
+    last one, the top of the picture.
+
+    Raises
+    ------
+    FrameRejected
+        When BAYERPAT names no pattern of two greens, one red and one blue.
+    """
+    if setting != "auto":
+        return None if setting == "none" else setting
+    pattern = cards.text("BAYERPAT").upper()
+    if pattern in _NOT_BAYER:
+        pattern = cards.text("COLORTYP").upper()
+        if pattern not in _PATTERNS:
+            return None
+    if pattern not in _PATTERNS:
+        raise FrameRejected(f"BAYERPAT = {pattern!r} is not one of {', '.join(_PATTERNS)}; set input.bayer by hand")
+    dx, dy = (round(cards.number(key) or 0.0) for key in ("XBAYROFF", "YBAYROFF"))
+    if "BOTTOM" in cards.text("ROWORDER").upper():
+        dy += height - 1  # row y of the array is row height - 1 - y of the picture; parity is all that counts
+    return "".join(pattern[2 * ((y + dy) % 2) + (x + dx) % 2] for y in range(2) for x in range(2))
+
+
+def parse_angle(text: str, *, in_hours: bool) -> float | None:
+    """An angle in degrees from degrees or sexagesimal text.
+
+    Parameters
+    ----------
+    text : str
+        ``"192.99"`` (degrees), ``"12:50:53.1"``, ``"12 50 53"``, ``"12h50m53s"``, ``"-40d07'12"``.
+    in_hours : bool
+        Whether sexagesimal text counts hours; a first field above 24 is degrees all the same.
+    """
+    text = text.strip()
+    try:
+        value = float(text)
+    except ValueError:
+        found = _SEXAGESIMAL.fullmatch(text)
+        if not found or float(found[3]) >= 60 or float(found[4] or 0) >= 60:
+            return None
+        value = float(found[2]) + float(found[3]) / 60 + float(found[4] or 0) / 3600
+        if in_hours and value <= 24:
+            value *= 15
+        return -value if found[1] == "-" else value
+    return value if math.isfinite(value) else None
+
+
+def _pointing_hint(cards: Cards) -> PointingHint | None:
+    for ra_key, dec_key in (("RA", "DEC"), ("OBJCTRA", "OBJCTDEC")):
+        ra = parse_angle(cards.text(ra_key), in_hours=True)
+        dec = parse_angle(cards.text(dec_key), in_hours=False)
+        if ra is None or dec is None or not (-90 <= dec <= 90 and -360 <= ra <= 360):
+            continue
+        is_number = not isinstance(cards.value(ra_key), str)
+        if is_number and abs(ra) <= 24 and re.search(r"hour|\[h", cards.comment(ra_key), re.IGNORECASE):
+            ra *= 15
+        return PointingHint(ra % 360, dec, equinox_of(cards), _scale_arcsec(cards))
+    return None
+
+
+def _scale_arcsec(cards: Cards) -> float | None:
+    """Pixel scale; XPIXSZ is the size of a binned pixel (SBFITSEXT) unless its comment says otherwise."""
+    focal_mm, pixel_um = cards.number("FOCALLEN"), cards.number("XPIXSZ")
+    if focal_mm and pixel_um and focal_mm > 0 and pixel_um > 0:
+        if re.search(r"unbinned|without binning|not binned", cards.comment("XPIXSZ"), re.IGNORECASE):
+            pixel_um *= max(cards.number("XBINNING") or 1.0, 1.0)
+        return _ARCSEC_OF_UM_PER_MM * pixel_um / focal_mm
+    scale = cards.first_number("PIXSCALE", "SCALE", "SECPIX")
+    return scale if scale and scale > 0 else None
+
+
+def _kind(cards: Cards, folder_kind: FrameKind | None) -> tuple[FrameKind, bool]:
+    """What was exposed, and whether it is a master: the header's word for a calibration frame, else the folder's."""
+    text = cards.first_text("IMAGETYP", "FRAME", "OBSTYPE")
+    if not _CALIBRATION.fullmatch(text):
+        return folder_kind or "light", False
+    is_master = "master" in text.lower()
+    if re.search("bias|offset|zero", text, re.IGNORECASE):
+        return "bias", is_master
+    return "dark" if "dark" in text.lower() else "flat", is_master
+
+
+def _exposure(cards: Cards, kind: FrameKind) -> float | None:
+    """Exposure time in seconds; FrameRejected when the header of a picture says that there was none."""
+    stated = [(key, number) for key in ("EXPTIME", "EXPOSURE") if (number := cards.number(key)) is not None]
+    if not stated:
+        return None
+    exposure = next((number for _, number in stated if number > 0), None)
+    if exposure is None and kind == "light":
+        raise FrameRejected(f"{stated[0][0]} = {stated[0][1]:g} s: nothing was exposed", exposure_s=stated[0][1])
+    return exposure
+
+
+def _gain_prior(cards: Cards, exposure_s: float | None, n_stacked: int) -> tuple[float, str]:
+    """Expected response and the keyword it comes from; ``(1, "")`` when nothing tells."""
+    scale = cards.number("FLXSCALE")
+    if scale is not None and 0 < scale < math.inf and math.isfinite(1 / scale):
+        return 1 / scale, "FLXSCALE"
+    for key in ("MAGZP", "MAGZPT", "MAGZERO", "PHOTZP"):
+        zero_point = cards.number(key)
+        if zero_point is not None and 0 < abs(zero_point) < 60:
+            return 10 ** (0.4 * (zero_point - 25)), key
+    # A stack's EXPTIME may be of one exposure or of all, and a rate does not grow with time.
+    if exposure_s is not None and n_stacked == 1 and not _RATE.search(cards.text("BUNIT")):
+        return exposure_s, "EXPTIME"
+    return 1.0, ""
+
+
+def _saturation(cards: Cards, hdu: Hdu) -> float | None:
+    stated = cards.first_number("SATURATE", "SATLEVEL", "MAXLIN")
+    if stated is not None and stated > 0:
+        return stated
+    zero, scale = stored_scaling(hdu)
+    if hdu.bitpix == 16:
+        top = TOP_OF_16_BITS if (zero, scale) == (32768, 1) else 32767 * scale + zero
+        return top if top > 0 else None
+    return 255 * scale + zero if hdu.bitpix == 8 else None
+
+
+def _n_stacked(cards: Cards) -> int:
+    stated = cards.first_number("NCOMBINE", "STACKCNT", "MT_NFRAMES")
+    return max(round(stated), 1) if stated is not None and stated < 1e9 else 1
+
+
+def _camera(cards: Cards, shape: tuple[int, int], bayer: str | None, chip: str) -> str:
+    """Frames with the same key have the same optics, sensor, binning and part of the sensor."""
+    focal_mm = cards.number("FOCALLEN")
+    parts = [
+        cards.first_text("INSTRUME", "CAMERA"),
+        cards.text("TELESCOP"),
+        f"{focal_mm:g}mm" if focal_mm else "",
+        f"{shape[1]}x{shape[0]}",
+        f"bin{cards.first_text('XBINNING', 'CCDXBIN') or '1'}",
+        bayer or "",
+        cards.first_text("CCDNUM", "CHIPID", "DETSEC") or chip,
+    ]
+    return "|".join(parts)
+
+
+def _mount(cards: Cards) -> Literal["", "altaz", "equatorial"]:
+    """A Seestar writes EQMODE = 1 on its wedge, 0 without it."""
+    mode = cards.number("EQMODE")
+    return "" if mode is None else "equatorial" if mode else "altaz"
+
+
+def _date_obs(cards: Cards) -> str:
+    date = cards.first_text("DATE-OBS", "DATE_OBS")
+    time = cards.first_text("TIME-OBS", "UT", "UTC-OBS")
+    return f"{date}T{time}" if re.fullmatch(r"\d{4}-\d\d-\d\d", date) and re.match(r"\d\d:\d\d", time) else date
+
+
+def frame_from_cards(
+    hdu: Hdu,
+    cards: Cards,
+    path: str,
+    frame_id: FrameId,
+    *,
+    bayer_setting: str = "auto",
+    chip: str = "",
+    folder_kind: FrameKind | None = None,
+) -> Frame:
+    """The frame that an image HDU is, from headers alone.
+
+    Parameters
+    ----------
+    hdu : Hdu
+        The image; its own header tells how the pixels are stored.
+    cards : Cards
+        Where facts are looked up: `hdu`'s cards with what they inherit and what overrides them.
+    path : str
+        See `Frame.path`.
+    frame_id : FrameId
+        See `FrameId`.
+    bayer_setting : str
+        ``InputSettings.bayer``.
+    chip : str
+        What tells the detectors of a multi-extension file apart.
+    folder_kind : {"dark", "bias", "flat"}, optional
+        What the folder is for; an image type in the header that names a calibration frame is stronger.
+
+    Raises
+    ------
+    FrameRejected
+        With a one-line reason and its numbers, when this is no frame.
+    """
+    layout, shape = image_layout(hdu.axes)
+    if hdu.bitpix not in {8, 16, 32, 64, -32, -64}:
+        raise FrameRejected(f"header is broken: BITPIX = {hdu.bitpix}")
+    if hdu.is_tiled:
+        _check_tiles(hdu)
+    kind, is_master = _kind(cards, folder_kind)
+    bayer = effective_bayer(cards, shape[0], bayer_setting) if layout == "mono" else None
+    exposure_s, n_stacked = _exposure(cards, kind), _n_stacked(cards)
+    gain_prior, gain_prior_key = _gain_prior(cards, exposure_s, n_stacked)
+    try:
+        wcs, wcs_problem = normalise_wcs(cards), ""
+    except FrameRejected as problem:
+        wcs, wcs_problem = None, str(problem)
+    return Frame(
+        id=frame_id,
+        path=path,
+        hdu=hdu.index,
+        shape=shape,
+        layout="bayer" if bayer else layout,
+        bayer=bayer,
+        filter=cards.first_text("FILTER", "FILTERS", "FILTER1", "FILTNAM", "INSFLNAM"),
+        camera=_camera(cards, shape, bayer, chip),
+        wcs_cards=wcs,
+        wcs_problem=wcs_problem,
+        exposure_s=exposure_s,
+        date_obs=_date_obs(cards),
+        instrument=cards.text("INSTRUME"),
+        gain_prior=gain_prior,
+        gain_prior_key=gain_prior_key,
+        unit=cards.text("BUNIT"),
+        saturation_adu=_saturation(cards, hdu),
+        hint=_pointing_hint(cards),
+        n_stacked=n_stacked,
+        mount=_mount(cards),
+        kind=kind,
+        is_master=is_master or n_stacked > 1 or "master" in os.path.basename(path).lower(),
+        is_integer=hdu.bitpix > 0,
+        gain_setting=cards.first_number("GAIN", "ISOSPEED"),
+        temperature_c=cards.first_number("CCD-TEMP", "CCDTEMP", "SENSTEMP"),
+        rotation_deg=cards.first_number("ROTATANG", "ROTATOR"),
+    )
+
+
+def frame_wcs(frame: Frame) -> CelestialWcs:
+    """The WCS of a frame, built from its cards and checked at its centre.
+
+    Raises
+    ------
+    FrameRejected
+        When the header has none, or one that no pixel can be placed with.
+    """
+    if frame.wcs_cards is None:
+        raise FrameRejected(frame.wcs_problem or "no WCS in the header")
+    try:
+        wcs = CelestialWcs.from_header(fits.Header.fromstring(frame.wcs_cards), frame.shape)
+        x, y = (frame.shape[1] - 1) / 2, (frame.shape[0] - 1) / 2
+        # In the header's own sky system: a transformation there and back proves nothing and takes milliseconds.
+        lon, lat = wcs.wcs.all_pix2world([x], [y], 0)
+        back_x, back_y = wcs.wcs.all_world2pix(lon, lat, 0)
+    except (ValueError, WcsError, NoConvergence) as problem:
+        raise FrameRejected(f"header WCS is unusable: {one_line(problem)}") from problem
+    off = math.hypot(float(back_x[0]) - x, float(back_y[0]) - y)
+    if not off < 0.1:
+        raise FrameRejected(f"header WCS is unusable: the image centre comes back {off:g} px off", off_px=off)
+    return wcs

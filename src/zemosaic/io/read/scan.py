@@ -1,0 +1,333 @@
+"""Find the frames in files and folders, by their headers alone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from zemosaic.errors import FrameRejected
+from zemosaic.io.headers.cards import BLOCK, Cards, FitsStream, Hdu, open_fits
+from zemosaic.io.headers.facts import frame_from_cards, image_layout
+from zemosaic.io.headers.wcs_cards import put_wcs_over
+from zemosaic.io.read.find_files import FoundFile, find_files
+from zemosaic.io.read.images import walk_images
+from zemosaic.model.frame import Frame, FrameId, FrameKind, WeightKind
+from zemosaic.settings import InputSettings
+
+__all__ = ["RejectedFile", "ScanResult", "scan"]
+
+_HEAD_MAX_BYTES = 1 << 20
+_HEAD_LINE = re.compile(r"\s*([A-Za-z0-9_-]{1,8})\s*=(.*)")
+
+_COUNTS = ("COV", "COVERAGE")
+# Extensions that describe the image beside them, by EXTNAME; in this order one is preferred to the next.
+_MAP_KINDS: dict[str, WeightKind] = {
+    **dict.fromkeys(("WHT", "WEIGHT", "WGT", "WT", "WTMAP", "IVAR", "INVVAR"), "weight"),
+    **dict.fromkeys(("VAR", "VARIANCE"), "variance"),
+    **dict.fromkeys(("ERR", "ERROR", "SIGMA", "STDDEV", "RMS", "UNCERT"), "error"),
+    **dict.fromkeys(_COUNTS, "weight"),
+    **dict.fromkeys(("MASK", "DQ", "BPM", "FLAGS", "QUALITY"), "mask"),
+}
+_ALPHA = "ALPHA"  # weighs beside any of them; 0 to 255 in whole numbers, else 0 to 1
+_PREFERENCE = {name: rank for rank, name in enumerate(_MAP_KINDS)}
+_NOT_FRAMES = {
+    _ALPHA,
+    "REJ",
+    "EXPT",
+    "SAT",
+    "CTX",
+    "CON",
+    "CONTEXT",
+    "EXPMAP",
+    "PSF",
+    "BKG",
+    "BACKGROUND",
+    "SEG",
+    "SEGM",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedFile:
+    """A file, or one image of it, that is no frame.
+
+    Attributes
+    ----------
+    path : str
+        Absolute path, with ``[hdu]`` when it is one image of several.
+    reason : str
+        One line.
+    facts : dict
+        The reason's numbers.
+    """
+
+    path: str
+    reason: str
+    facts: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """What a scan found.
+
+    Attributes
+    ----------
+    frames : tuple of Frame
+        Of the sky, sorted by `FrameId`, each once.
+    calibration : tuple of Frame
+        Darks, biases and flats, likewise.
+    rejected : tuple of RejectedFile
+        In the order of their paths.
+    notices : tuple of str
+        What a reader should know: copies, sidecars without a frame.
+    """
+
+    frames: tuple[Frame, ...]
+    calibration: tuple[Frame, ...]
+    rejected: tuple[RejectedFile, ...]
+    notices: tuple[str, ...]
+
+
+def scan(
+    paths: Sequence[Path],
+    settings: InputSettings,
+    on_progress: Callable[[int], None] | None = None,
+    check: Callable[[], None] | None = None,
+    kind: FrameKind | None = None,
+) -> ScanResult:
+    """Read the headers of all image files among files and folder trees.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files (taken whatever their name) and folders (searched for names that end in .fit, .fits,
+        .fts, .fz or .gz, or as those of TIFF and camera raw files, in any case). Hidden names, and folders that
+        a run wrote, are passed over.
+    settings : InputSettings
+        ``include``, ``exclude`` and ``bayer`` act here.
+    on_progress : callable, optional
+        Called with the number of files done.
+    check : callable, optional
+        Called before each file; what it raises (a cancellation) ends the scan.
+    kind : {"dark", "bias", "flat"}, optional
+        What files are whose header and folder do not name a calibration frame; pictures of the sky by default.
+
+    Raises
+    ------
+    NothingToDo
+        When a path does not exist. Whatever is wrong *inside* a file only rejects that file.
+
+    Notes
+    -----
+    A frame is known by its content, not its path: its id is a digest of header bytes, size and three
+    sampled blocks of the data (for a gzip stream, of the CRC-32 that it carries), with those of its
+    `.head` file and weight map. Two files of the same content give one frame; the first path counts.
+    """
+    listed = find_files(paths, settings)
+    rejected = [RejectedFile(path, reason) for path, reason in listed.refused]
+    frames: dict[FrameId, Frame] = {}
+    copies: list[str] = []
+    for done, file in enumerate(listed.files, 1):
+        if check is not None:
+            check()
+        for found in _scan_file(file, settings.bayer, kind):
+            if isinstance(found, RejectedFile):
+                rejected.append(found)
+            elif found.id in frames:
+                copies.append(f"{found.name} is a copy of {frames[found.id].path}")
+            else:
+                frames[found.id] = found
+        if on_progress is not None:
+            on_progress(done)
+    notices = []
+    if copies:
+        notices.append(f"{len(copies)} images are there more than once and count once: {_some(copies)}")
+    if listed.orphans:
+        names = [os.path.basename(path) for path in listed.orphans]
+        notices.append(f"{len(names)} weight or header files belong to no frame: {_some(names)}")
+    rejected.sort(key=lambda r: r.path)
+    ordered = [frames[key] for key in sorted(frames)]
+    return ScanResult(
+        frames=tuple(frame for frame in ordered if frame.kind == "light"),
+        calibration=tuple(frame for frame in ordered if frame.kind != "light"),
+        rejected=tuple(rejected),
+        notices=tuple(notices),
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return "; ".join(names[:3]) + (f"; and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _scan_file(file: FoundFile, bayer: str, kind: FrameKind | None) -> list[Frame | RejectedFile]:
+    """All frames of a file, and what is wrong with it."""
+    path = file.path
+    try:
+        with open_fits(path) as source:
+            hdus, broken = _walk_as_far_as_possible(path, source)
+            images = [hdu for hdu in hdus if hdu.is_image]
+            if not images:
+                raise broken or FrameRejected(f"there is no image in it ({len(hdus)} HDUs)", n_hdus=len(hdus))
+            found = _frames_of_images(file, source, hdus[0], images, bayer, file.kind or kind)
+        if broken:
+            found.append(RejectedFile(f"{path}[{len(hdus)}]", str(broken), broken.facts))
+        return found
+    except FrameRejected as problem:
+        return [RejectedFile(path, str(problem), problem.facts)]
+    except OSError as problem:
+        return [RejectedFile(path, f"the file cannot be read: {problem.strerror or problem}")]
+    except (EOFError, zlib.error) as problem:
+        return [RejectedFile(path, f"the gzip stream is damaged or cut short: {problem}")]
+
+
+def _walk_as_far_as_possible(path: str, source: FitsStream) -> tuple[list[Hdu], FrameRejected | None]:
+    """The whole HDUs of a file, and what is wrong with the one that follows them."""
+    hdus: list[Hdu] = []
+    try:
+        hdus.extend(walk_images(path, source))  # keeps those before a broken one
+    except FrameRejected as problem:
+        return hdus, problem
+    return hdus, None
+
+
+def _frames_of_images(
+    file: FoundFile, source: FitsStream, primary: Hdu, images: list[Hdu], bayer: str, kind: FrameKind | None
+) -> list[Frame | RejectedFile]:
+    sky = [hdu for hdu in images if _extname(hdu) not in _PREFERENCE and _extname(hdu) not in _NOT_FRAMES]
+    if not sky:
+        names = ", ".join(_extname(hdu) for hdu in images)
+        raise FrameRejected(f"there is no image of the sky in it, only {names}", names=names)
+    heads = _read_heads(file.head) if file.head else []
+    found: list[Frame | RejectedFile] = []
+    for i, hdu in enumerate(sky):
+        cards = hdu.cards if hdu is primary or primary.is_image else put_wcs_over(hdu.cards, primary.cards)
+        digest = hashlib.blake2b(digest_size=16)
+        _add_to_digest(digest, source, hdu)
+        if hdu is not primary:
+            digest.update(primary.header)
+        if i < len(heads):
+            cards = put_wcs_over(heads[i], cards)
+            digest.update(repr(heads[i]).encode())
+        chip = (_extname(hdu) or f"hdu{hdu.index}") if len(sky) > 1 else ""
+        try:
+            frame = frame_from_cards(
+                hdu, cards, file.path, FrameId(""), bayer_setting=bayer, chip=chip, folder_kind=kind
+            )
+            frame = _with_weight_map(frame, file, source, images, digest)
+            frame = _with_alpha(frame, source, images, digest)
+            found.append(replace(frame, id=FrameId(digest.hexdigest())))
+        except FrameRejected as problem:
+            name = f"{file.path}[{hdu.index}]" if len(sky) > 1 else file.path
+            found.append(RejectedFile(name, str(problem), problem.facts))
+    return found
+
+
+def _extname(hdu: Hdu) -> str:
+    return hdu.cards.text("EXTNAME").upper()
+
+
+def _add_to_digest(digest: hashlib.blake2b, source: FitsStream, hdu: Hdu) -> None:
+    """Header, place, size and samples of the data tell one image from another without reading it all."""
+    digest.update(hdu.header)
+    digest.update(f"{hdu.index} {source.n_bytes} ".encode())
+    if source.is_gzip:
+        digest.update(source.gzip_trailer)  # holds the CRC of all content
+        return
+    last = max(hdu.data_bytes - BLOCK, 0)
+    for offset in (0, last // (2 * BLOCK) * BLOCK, last):
+        source.stream.seek(hdu.data_offset + offset)
+        digest.update(source.stream.read(min(BLOCK, hdu.data_bytes)))
+
+
+def _read_heads(path: str) -> list[Cards]:
+    """The overriding cards of a `.head` file: one group, ended by END, for each image of its frame file.
+
+    Lines as people write them (``RA = 83.6``) serve as well as cards, whose ``=`` stands in the ninth place.
+    """
+    with open(path, encoding="latin-1") as file:
+        lines = file.read(_HEAD_MAX_BYTES).splitlines()
+    lines = [f"{card[1]:<8}={card[2]}" if (card := _HEAD_LINE.fullmatch(line)) else line for line in lines]
+    heads = []
+    while any(line.strip() for line in lines):
+        end = next((i for i, line in enumerate(lines) if line.strip() == "END"), len(lines))
+        heads.append(Cards.from_lines(lines[:end]))
+        lines = lines[end + 1 :]
+    return heads
+
+
+def _with_weight_map(
+    frame: Frame, file: FoundFile, source: FitsStream, images: list[Hdu], digest: hashlib.blake2b
+) -> Frame:
+    """The frame with its weight map: a sidecar file before an extension; the digest learns of the map."""
+    for kind, path in file.maps.items():
+        try:
+            with open_fits(path) as beside:
+                hdu = _map_in_sidecar(list(walk_images(path, beside)), frame)
+                _add_to_digest(digest, beside, hdu)
+        except (FrameRejected, OSError, EOFError, zlib.error) as problem:
+            raise FrameRejected(f"its {kind} map {os.path.basename(path)} cannot be used: {problem}") from problem
+        return replace(frame, weight=(path, hdu.index), weight_kind=kind)
+    extension = _map_among_extensions(images, frame)
+    if extension is None:
+        return frame
+    _add_to_digest(digest, source, extension)
+    return replace(frame, weight=(file.path, extension.index), weight_kind=_MAP_KINDS[_extname(extension)])
+
+
+def _with_alpha(frame: Frame, source: FitsStream, images: list[Hdu], digest: hashlib.blake2b) -> Frame:
+    """The frame with the alpha map of its file; the digest learns of it."""
+    own = next(hdu for hdu in images if hdu.index == frame.hdu)
+    hdu = next((hdu for hdu in images if _extname(hdu) == _ALPHA and _belongs(hdu, own, frame)), None)
+    if hdu is None or image_layout(hdu.axes)[0] != "mono":
+        return frame
+    _add_to_digest(digest, source, hdu)
+    return replace(frame, alpha=(frame.path, hdu.index, 255.0 if hdu.bitpix > 0 else 1.0))
+
+
+def _map_in_sidecar(hdus: list[Hdu], frame: Frame) -> Hdu:
+    images = [hdu for hdu in hdus if hdu.is_image]
+    if not images:
+        raise FrameRejected("there is no image in it")
+    hdu = next((hdu for hdu in images if hdu.index == frame.hdu), images[0])
+    layout, shape = image_layout(hdu.axes)
+    if layout != "mono" and frame.layout not in {"chw", "hwc"}:
+        raise FrameRejected("it has three channels, the frame has one")
+    if shape != frame.shape:
+        raise FrameRejected(
+            f"it has {shape[1]} x {shape[0]} pixels, the frame {frame.shape[1]} x {frame.shape[0]}",
+            map_shape=list(shape),
+            frame_shape=list(frame.shape),
+        )
+    return hdu
+
+
+def _map_among_extensions(images: list[Hdu], frame: Frame) -> Hdu | None:
+    """The best map of the frame's shape and EXTVER, of those the one nearest behind the frame.
+
+    A count of frames stands in for a weight only where nothing else, not even an alpha, tells one.
+    """
+    own = next(hdu for hdu in images if hdu.index == frame.hdu)
+    has_alpha = any(_extname(hdu) == _ALPHA for hdu in images)
+    candidates = []
+    for hdu in images:
+        rank = _PREFERENCE.get(_extname(hdu))
+        if rank is None or not _belongs(hdu, own, frame) or (has_alpha and _extname(hdu) in _COUNTS):
+            continue
+        candidates.append((rank, (hdu.index - frame.hdu) % (1 << 30), hdu))
+    return min(candidates, key=lambda item: item[:2])[2] if candidates else None
+
+
+def _belongs(map_hdu: Hdu, own: Hdu, frame: Frame) -> bool:
+    versions = map_hdu.cards.integer("EXTVER"), own.cards.integer("EXTVER")
+    if None not in versions and versions[0] != versions[1]:
+        return False
+    try:
+        layout, shape = image_layout(map_hdu.axes)
+    except FrameRejected:
+        return False
+    return shape == frame.shape and (layout == "mono" or frame.layout in {"chw", "hwc"})

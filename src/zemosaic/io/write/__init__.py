@@ -1,0 +1,1 @@
+"""Files written: mosaics, tiles, WCS, pictures."""

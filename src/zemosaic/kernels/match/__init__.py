@@ -1,0 +1,1 @@
+"""Loops that fill the equations of the match."""

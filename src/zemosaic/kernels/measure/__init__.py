@@ -1,0 +1,1 @@
+"""Loops that measure a frame: sky meshes, peaks, apertures, defects."""

@@ -1,0 +1,1 @@
+"""Loops over plain arrays of pixels."""

@@ -1,0 +1,1 @@
+"""Loops that bring pixels onto another grid."""

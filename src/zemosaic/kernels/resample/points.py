@@ -1,0 +1,335 @@
+"""Point-sampling kernels: nearest, bilinear and Lanczos, aware of weights and edges.
+
+The value of an output pixel is the kernel's sum over frame pixels about the position of its centre. Pixels of
+weight 0, and all outside the window, are holes: what lies under them is never used. Where a kernel loses a small
+part of its taps to holes the rest is renormalised. Where Lanczos loses more, the four nearest pixels decide: bilinear
+between them, and weight 0 where one that counts is a hole. So an image reaches to its outermost pixels with any kernel.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from zemosaic.kernels.resample.lanczos import N_PHASES, WIDTH, dot4, dot6, dot8, lanczos_table
+from zemosaic.kernels.resample.lattice import FLAG_SATURATED, get_row, interpolate_row, mark_row, store_row, taper_row
+from zemosaic.kernels.resample.window import Floats, Output, Window, prepare
+
+__all__ = ["KERNEL_TAPS", "MAX_LOST", "resample", "resample_with_taps"]
+
+KERNEL_TAPS = {"nearest": 1, "bilinear": 2, "lanczos2": 4, "lanczos3": 6, "lanczos4": 8}
+"""Taps per axis of each kernel."""
+
+MAX_LOST = 0.05
+"""Largest share of a kernel's total |tap| that holes may take.
+
+A lost tap shifts the value by at most its share times the difference between the missing pixel and the result.
+At 5 % Lanczos-3 survives a hole in its outer rings (the second ring's largest share is 3.5 %) and not one among the
+nearest four pixels (15.7 % at mid-pixel), so the pixel nearest to a position is never a hole.
+"""
+
+# Why a position needs more than the plain sum; bits of the flag plane.
+_HOLE, _UNEVEN, _SATURATED = np.uint8(1), np.uint8(2), np.uint8(FLAG_SATURATED)
+_PAD = 8  # pixels round the window that count as holes; at least WIDTH - 1 and half a kernel
+
+
+def resample(window: Window, out: Output, kernel: str, clamp: float = 0.0) -> None:
+    """Resample a window of a frame onto output pixels by one of the point-sampling kernels.
+
+    Parameters
+    ----------
+    window : Window
+        The frame's pixels and their place.
+    out : Output
+        Filled. The weight m is interpolated bilinearly (holes count 0; for "nearest" it is the pixel's own); the
+        saturation bit is set where one of the four nearest samples is saturated.
+    kernel : str
+        A key of `KERNEL_TAPS`.
+    clamp : float
+        Lanczos only: how far (0 to 1) a value is pulled into the range of its four nearest pixels.
+
+    Raises
+    ------
+    ValueError
+        For an unknown kernel, shapes that do not fit, or nodes that do not cover the pixels.
+
+    Notes
+    -----
+    The result of a pixel depends on its position, its cell and the pixels under its kernel, and on nothing else:
+    not on the window nor on how the output was cut, to the last bit.
+    """
+    if kernel not in KERNEL_TAPS:
+        raise ValueError(f"kernel must be one of {', '.join(KERNEL_TAPS)}, got '{kernel}'")
+    n_taps = KERNEL_TAPS[kernel]
+    resample_with_taps(window, out, n_taps, lanczos_table(max(n_taps // 2, 2)), clamp)
+
+
+def resample_with_taps(window: Window, out: Output, n_taps: int, table: Floats, clamp: float = 0.0) -> None:
+    """As `resample`, with taps of one's own.
+
+    Parameters
+    ----------
+    window, out : Window, Output
+    n_taps : {1, 2, 4, 6, 8}
+        Taps per axis: 1 for nearest, 2 for bilinear.
+    table : ndarray, float32, shape (N_PHASES + 1, WIDTH)
+        As `lanczos_table` gives it; used from four taps on.
+    clamp : float
+    """
+    plain, rows, target = prepare(window, out)
+    _resample(plain, rows, target, n_taps, table, np.float32(clamp))
+
+
+@njit(nogil=True, cache=True)
+def _resample(place, rows, target, n_taps, table, clamp):  # type: ignore[no-untyped-def]
+    data, weight, origin, step, start = place.data, place.weight, place.origin, place.step, place.start
+    out_values, out_weights, out_alpha = rows
+    c, h, w = data.shape
+    y0, y1, x0, x1 = target
+    n = x1 - x0
+    window = (origin[0], origin[0] + h, origin[1], origin[1] + w)
+    flags = _flag_window(data, weight, place.saturation, n_taps).reshape(-1)
+    x, y, scale, offset = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    whole, fraction = np.empty((2, n), np.int64), np.empty((2, n), np.float32)
+    samples, relative = np.empty(n, np.float32), np.empty(n, np.float32)
+    codes, around = np.empty(n, np.uint8), np.empty(n, np.uint8)
+    todo, near = np.empty(n, np.int64), np.zeros(WIDTH * WIDTH, np.float32)
+    for row in range(y1 - y0):
+        out_y, node_y = y0 + row, start[0] + row
+        interpolate_row(place.nodes_xy[0], step, node_y, start[1], x)
+        interpolate_row(place.nodes_xy[1], step, node_y, start[1], y)
+        begin, end = taper_row(x, y, window, place.taper_box, place.taper_px, codes)
+        _split_row(x, origin[1], codes, whole[1], fraction[1])
+        _split_row(y, origin[0], codes, whole[0], fraction[0])
+        for i in range(begin, end):
+            around[i] = flags[np.uintp((whole[0, i] + 1) * (w + 1) + whole[1, i] + 1)]
+        alpha = get_row(out_alpha, 0, out_y, x0, x1)
+        alpha[:] = 0
+        for k in range(c):
+            if k < weight.shape[0]:
+                m = weight[k]
+                _relative_row(m, around, whole, fraction, begin, end, n_taps, relative)
+            if n_taps == 1:
+                _nearest_row(data[k], m, around, whole, fraction, begin, end, samples)
+            elif n_taps == 2:
+                _bilinear_row(data[k], m, around, whole, fraction, begin, end, samples)
+            else:
+                _lanczos_row(
+                    data[k], m, around, relative, whole, fraction, begin, end, n_taps, table, near, todo, samples
+                )
+                if clamp > 0:
+                    _clamp_row(data[k], m, whole, begin, end, clamp, samples)
+            interpolate_row(place.nodes_scale[k], step, node_y, start[1], scale)
+            interpolate_row(place.nodes_offset[k], step, node_y, start[1], offset)
+            values, weights = get_row(out_values, k, out_y, x0, x1), get_row(out_weights, k, out_y, x0, x1)
+            store_row(samples, relative, codes, scale, offset, place.inverse_variance[k], values, weights)
+            mark_row(weights, codes, around, alpha)
+
+
+@njit(nogil=True, cache=True)
+def _split_row(position, origin, codes, whole, fraction):  # type: ignore[no-untyped-def]
+    """Whole pixel (in the window) and fraction of positions in the frame; both 0 where the code is 0."""
+    for i in range(position.size):
+        p = position[i] if codes[i] else float(origin)
+        low = math.floor(p)
+        whole[i] = np.int64(low) - origin
+        fraction[i] = np.float32(p - low)
+
+
+@njit(nogil=True, cache=True)
+def _flag_window(data, weight, saturation, n_taps):  # type: ignore[no-untyped-def]
+    """What lies under the kernel, for each whole position: element (y + 1, x + 1) is for floor (y, x).
+
+    _HOLE: a hole under the kernel (for Lanczos under all WIDTH columns that its vectors touch, so that padding
+    taps never meet a NaN); _UNEVEN: one of the four nearest pixels has a weight other than 1; _SATURATED: one of
+    them is saturated. Outside the window all is hole.
+    """
+    c, h, w = data.shape
+    here = np.full((h + 2 * _PAD, w + 2 * _PAD), _HOLE | _UNEVEN, np.uint8)
+    for y in range(h):
+        line = here[y + _PAD, _PAD : _PAD + w]
+        line[:] = 0
+        for k in range(c):
+            m, d = weight[min(k, weight.shape[0] - 1), y], data[k, y]
+            for x in range(w):
+                plain = np.uint8(m[x] != 1) << 1
+                line[x] |= plain if m[x] > 0 else _HOLE | _UNEVEN
+                line[x] |= np.uint8((m[x] > 0) & (d[x] >= saturation)) << 7
+    before = max(n_taps // 2 - 1, 0)
+    across = np.zeros((h + 2 * _PAD, w + 1), np.uint8)
+    for y in range(h + 2 * _PAD):
+        _gather_or(here[y], before, WIDTH if n_taps > 2 else 2, across[y])
+    flags = np.zeros((h + 1, w + 1), np.uint8)
+    for y in range(h + 1):
+        line = flags[y]
+        for t in range(max(n_taps, 2)):
+            near = t == before or t == before + 1
+            mask = np.uint8(255) if near else _HOLE
+            source = across[y + _PAD - 1 - before + t]
+            for x in range(w + 1):
+                line[x] |= source[x] & mask
+    return flags
+
+
+@njit(nogil=True, cache=True)
+def _gather_or(here, before, width, out):  # type: ignore[no-untyped-def]
+    """One row of `_flag_window`: holes over `width` columns, the other bits over the two nearest."""
+    for t in range(width):
+        near = t == before or t == before + 1
+        mask = np.uint8(255) if near else _HOLE
+        source = here[_PAD - 1 - before + t :]
+        for x in range(out.size):
+            out[x] |= source[x] & mask
+
+
+@njit(nogil=True, cache=True)
+def _bilinear(a, b, c, d, fx, fy):  # type: ignore[no-untyped-def]
+    """Between four pixels, a b above c d; exact at whole positions whatever the neighbours hold."""
+    gx, gy = np.float32(1) - fx, np.float32(1) - fy
+    return (a * gx + b * fx) * gy + (c * gx + d * fx) * fy
+
+
+@njit(nogil=True, cache=True)
+def _pixel(image, weight, y, x):  # type: ignore[no-untyped-def]
+    """A pixel, 0 for holes."""
+    inside = y >= 0 and x >= 0 and y < weight.shape[0] and x < weight.shape[1]
+    return image[y, x] if inside and weight[y, x] > 0 else np.float32(0)
+
+
+@njit(nogil=True, cache=True)
+def _relative_row(weight, around, whole, fraction, begin, end, n_taps, relative):  # type: ignore[no-untyped-def]
+    """Relative weight at positions: bilinear with holes as 0, or that of the nearest pixel."""
+    seen = np.uint8(0)
+    for i in range(relative.size):
+        relative[i] = 1
+        seen |= around[i]
+    if not seen & _UNEVEN:
+        return
+    for i in range(begin, end):
+        if not around[i] & _UNEVEN:
+            continue
+        y, x, fy, fx = whole[0, i], whole[1, i], fraction[0, i], fraction[1, i]
+        if n_taps == 1:
+            relative[i] = _pixel(weight, weight, y + (fy >= 0.5), x + (fx >= 0.5))
+        elif not around[i] & _HOLE:
+            relative[i] = _bilinear(weight[y, x], weight[y, x + 1], weight[y + 1, x], weight[y + 1, x + 1], fx, fy)
+        else:
+            a, b = _pixel(weight, weight, y, x), _pixel(weight, weight, y, x + 1)
+            c, d = _pixel(weight, weight, y + 1, x), _pixel(weight, weight, y + 1, x + 1)
+            relative[i] = _bilinear(a, b, c, d, fx, fy)
+
+
+# The sampling loops below write NaN where a position has no value.
+
+
+@njit(nogil=True, cache=True)
+def _nearest_row(data, weight, around, whole, fraction, begin, end, samples):  # type: ignore[no-untyped-def]
+    for i in range(begin, end):
+        y, x = whole[0, i] + (fraction[0, i] >= 0.5), whole[1, i] + (fraction[1, i] >= 0.5)
+        found = not around[i] & _HOLE or _pixel(weight, weight, y, x) > 0
+        samples[i] = data[y, x] if found else np.nan
+
+
+@njit(nogil=True, cache=True)
+def _bilinear_row(data, weight, around, whole, fraction, begin, end, samples):  # type: ignore[no-untyped-def]
+    for i in range(begin, end):
+        y, x, fy, fx = whole[0, i], whole[1, i], fraction[0, i], fraction[1, i]
+        if around[i] & _HOLE:
+            samples[i] = _bilinear_near_holes(data, weight, y, x, fx, fy)
+        else:
+            samples[i] = _bilinear(data[y, x], data[y, x + 1], data[y + 1, x], data[y + 1, x + 1], fx, fy)
+
+
+@njit(nogil=True, cache=True)
+def _bilinear_near_holes(data, weight, y, x, fx, fy):  # type: ignore[no-untyped-def]
+    """Between the pixels at (y, x) to (y + 1, x + 1) of which some may be holes; NaN where too much is lost."""
+    lost = np.float32(0)
+    for b in range(2):
+        for a in range(2):
+            if _pixel(weight, weight, y + b, x + a) == 0:
+                lost += (fx if a else np.float32(1) - fx) * (fy if b else np.float32(1) - fy)
+    a, b = _pixel(data, weight, y, x), _pixel(data, weight, y, x + 1)
+    c, d = _pixel(data, weight, y + 1, x), _pixel(data, weight, y + 1, x + 1)
+    return _bilinear(a, b, c, d, fx, fy) / (np.float32(1) - lost) if lost <= MAX_LOST else np.float32(np.nan)
+
+
+@njit(nogil=True, cache=True)
+def _phase(fraction):  # type: ignore[no-untyped-def]
+    """Row of the table for a fraction of a pixel."""
+    return np.int64(fraction * N_PHASES + np.float32(0.5))
+
+
+@njit(nogil=True, cache=True)
+def _lanczos_row(  # type: ignore[no-untyped-def]
+    data, weight, around, relative, whole, fraction, begin, end, n_taps, table, near, todo, samples
+):
+    """Plain sums first; positions near holes wait in `todo`, which keeps the hot loop small.
+
+    Those without weight are passed over: half of a turned green plane is such a hole.
+    """
+    pixels, taps, stride = data.reshape(-1), table.reshape(-1), data.shape[1]
+    before = n_taps // 2 - 1
+    n_todo = 0
+    for i in range(begin, end):
+        if around[i] & _HOLE:
+            todo[n_todo] = i
+            n_todo += np.int64(relative[i] > 0)
+        else:
+            first = (whole[0, i] - before) * stride + whole[1, i] - before
+            x_row, y_row = _phase(fraction[1, i]), _phase(fraction[0, i])
+            samples[i] = _dot(pixels, first, stride, taps, x_row * WIDTH, y_row * WIDTH, n_taps)
+    for k in range(n_todo):
+        i = todo[k]
+        x_row, y_row = _phase(fraction[1, i]), _phase(fraction[0, i])
+        y, x = whole[0, i] - before, whole[1, i] - before
+        kept = _copy_near(data, weight, y, x, table[y_row], table[x_row], n_taps, near)
+        total = _dot(near, 0, WIDTH, taps, x_row * WIDTH, y_row * WIDTH, n_taps)
+        if kept > 0:
+            samples[i] = total / kept
+        else:
+            samples[i] = _bilinear_near_holes(data, weight, whole[0, i], whole[1, i], fraction[1, i], fraction[0, i])
+
+
+@njit(nogil=True, cache=True)
+def _dot(pixels, first, stride, taps, x_row, y_row, n_taps):  # type: ignore[no-untyped-def]
+    if n_taps == 6:
+        return dot6(pixels, first, stride, taps, x_row, y_row)
+    if n_taps == 4:
+        return dot4(pixels, first, stride, taps, x_row, y_row)
+    return dot8(pixels, first, stride, taps, x_row, y_row)
+
+
+@njit(nogil=True, cache=True)
+def _copy_near(data, weight, y, x, taps_y, taps_x, n_taps, near):  # type: ignore[no-untyped-def]
+    """Copy the pixels under a kernel that begins at (y, x) to `near`, holes as 0.
+
+    Returns the sum of the taps that met a pixel: exactly 1 when no tap other than 0 was lost (the same
+    sum then gives the same bits as without holes), 0 when too much was lost.
+    """
+    lost, lost_size, size = 0.0, 0.0, 0.0
+    for a in range(n_taps):
+        for b in range(n_taps):
+            tap = taps_y[a] * taps_x[b]
+            size += abs(tap)
+            inside = y + a >= 0 and x + b >= 0 and y + a < weight.shape[0] and x + b < weight.shape[1]
+            if inside and weight[y + a, x + b] > 0:
+                near[a * WIDTH + b] = data[y + a, x + b]
+            else:
+                near[a * WIDTH + b] = 0
+                lost += tap
+                lost_size += abs(tap)
+    return np.float32(1 - lost if lost_size <= MAX_LOST * size else 0)
+
+
+@njit(nogil=True, cache=True)
+def _clamp_row(data, weight, whole, begin, end, clamp, samples):  # type: ignore[no-untyped-def]
+    """Pull samples into the range of their four nearest pixels."""
+    for i in range(begin, end):
+        low, high = np.float32(np.inf), np.float32(-np.inf)
+        for y in range(whole[0, i], whole[0, i] + 2):
+            for x in range(whole[1, i], whole[1, i] + 2):
+                if _pixel(weight, weight, y, x) > 0:
+                    low, high = min(low, data[y, x]), max(high, data[y, x])
+        samples[i] += clamp * (min(max(samples[i], low), high) - samples[i])

@@ -1,0 +1,1 @@
+"""Loops over the samples of one output pixel: order, template, rejection, sums."""

@@ -1,0 +1,161 @@
+"""The median template of a stack: what the sky looks like before anything is clipped, and how steep it is."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from zemosaic.kernels.stack.order import SEGMENT, pick_middle, sort_columns
+
+__all__ = ["median_rows", "steepness_rows", "template_rows"]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _gather(value, weight, into):
+    """Copy samples with weight, +inf for the others; returns how many have weight."""
+    # Two loops: a count beside a store keeps the compiler from using vectors for either.
+    inf = np.float32(np.inf)
+    for j in range(value.size):
+        into[j] = value[j] if weight[j] > 0 else inf
+    n = 0
+    for j in range(value.size):
+        n += np.int32(weight[j] > 0)
+    return n
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _count(weight, count):
+    for j in range(weight.size):
+        count[j] += np.int32(weight[j] > 0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_precision(weight, alpha, precision):
+    """Add 1/variance of each sample, ``127 weight / alpha``."""
+    full = np.float32(127)
+    zero = np.float32(0)
+    for j in range(weight.size):
+        a = np.float32(alpha[j] & 127)
+        precision[j] += full * weight[j] / a if weight[j] > 0 else zero
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def template_rows(samples, y0, y1, table, low, high, spread, precision, count):
+    """Median, scatter and precision of all samples of each pixel, rows `y0` to `y1`.
+
+    Parameters
+    ----------
+    samples : tuple of ndarray
+        As `clip_rows` takes them; those of weight <= 0 are not there. A sample's variance is ``alpha / weight``.
+    y0, y1 : int
+        Rows to do.
+    table : ndarray, float32
+        `spread_table` for n.
+    low, high : ndarray, float32, shape (h, w)
+        Written: the middle two values (equal for an odd number); 0 where there is no sample.
+    spread : ndarray, float32, shape (h, w)
+        Written: robust scatter, 0 below 5 values.
+    precision : ndarray, float32, shape (h, w)
+        Written: sum of 1/variance.
+    count : ndarray, int32, shape (h, w)
+        Written: number of samples.
+    """
+    values, weights, alpha, _, _, span = samples
+    n, _, w = values.shape
+    buf = np.zeros((n, SEGMENT + 16), np.float32)
+    for y in range(y0, y1):
+        precision[y] = 0.0
+        count[y] = 0
+        for x0 in range(0, w, SEGMENT):
+            x1 = min(x0 + SEGMENT, w)
+            n_here = count[y, x0:x1]
+            precision_here = precision[y, x0:x1]
+            m = 0
+            for i in range(n):
+                if span[i, y, 1] <= x0 or span[i, y, 0] >= x1:
+                    continue
+                weight = weights[i, y, x0:x1]
+                got = _gather(values[i, y, x0:x1], weight, buf[m])
+                if got > 0:
+                    m += 1
+                    _count(weight, n_here)
+                    _add_precision(weight, alpha[i, y, x0:x1], precision_here)
+            sort_columns(buf, m, x1 - x0)
+            pick_middle(buf, n_here, x1 - x0, table, low[y, x0:x1], high[y, x0:x1], spread[y, x0:x1])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def median_rows(low, high, precision, y0, y1, median, variance):
+    """The median template and its variance, from what `template_rows` found.
+
+    Parameters
+    ----------
+    low, high, precision : ndarray, float32, shape (h, w)
+        From `template_rows`.
+    y0, y1 : int
+        Rows to do.
+    median : ndarray, float32, shape (h, w)
+        Written: mean of the two middle values.
+    variance : ndarray, float32, shape (h, w)
+        Written: ``(pi / 2) / precision``, infinite where there is no sample.
+    """
+    half = np.float32(0.5)
+    half_pi = np.float32(np.pi / 2)
+    for y in range(y0, y1):
+        for x in range(low.shape[1]):
+            median[y, x] = half * low[y, x] + half * high[y, x]
+            variance[y, x] = half_pi / precision[y, x]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _steeper(here, here_variance, there, there_variance, scale, noise, best):
+    for j in range(here.size):
+        change = there[j] - here[j]
+        square = scale * change * change - noise * (here_variance[j] + there_variance[j])
+        best[j] = square if square > best[j] else best[j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def steepness_rows(median, variance, y0, y1, radius, n_sigma, factor, guard):
+    """`factor` times the largest change of the template within `radius` of a pixel, less its noise.
+
+    A neighbour up to half a pixel beyond the radius takes part with its change scaled by radius over
+    distance, so that the result follows the radius smoothly. The noise is taken out in squares,
+    ``sqrt(change^2 - n_sigma^2 variance)``: blank sky gives 0, a steep star nearly all of its change.
+
+    Parameters
+    ----------
+    median, variance : ndarray, float32, shape (h, w)
+        From `median_rows`; neighbours of infinite variance do not count.
+    y0, y1 : int
+        Rows to do.
+    radius, n_sigma, factor : float
+        Reach in pixels; sigmas of noise taken out; factor on the result.
+    guard : ndarray, float32, shape (h, w)
+        Written.
+    """
+    h, w = median.shape
+    reach = int(radius + 0.5)
+    noise = np.float32(n_sigma * n_sigma)
+    for y in range(y0, y1):
+        best = guard[y]
+        best[:] = 0.0
+        for dy in range(max(-reach, -y), min(reach, h - 1 - y) + 1):
+            for dx in range(-reach, reach + 1):
+                distance = np.sqrt(np.float64(dy * dy + dx * dx))
+                if distance == 0 or distance > radius + 0.5 or abs(dx) >= w:
+                    continue
+                scale = np.float32(min(1.0, radius / distance) ** 2)
+                a = max(-dx, 0)
+                b = w - max(dx, 0)
+                _steeper(
+                    median[y, a:b],
+                    variance[y, a:b],
+                    median[y + dy, a + dx : b + dx],
+                    variance[y + dy, a + dx : b + dx],
+                    scale,
+                    noise,
+                    best[a:b],
+                )
+        for x in range(w):
+            best[x] = np.float32(factor) * np.sqrt(best[x])

@@ -1,0 +1,1 @@
+"""Loops of blending: pyramids, distances to an edge."""

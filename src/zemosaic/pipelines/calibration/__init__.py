@@ -1,0 +1,1 @@
+"""Darks, flats and biases: masters made, chosen and applied."""

@@ -1,0 +1,1 @@
+"""The gain and surface of every frame."""

@@ -1,0 +1,157 @@
+"""Tonight's frames into yesterday's mosaic: what a project remembers of its inputs, its frozen grid and corrections."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from zemosaic.engine.store import make_key
+from zemosaic.engine.values import digest_of
+from zemosaic.errors import NothingToDo
+from zemosaic.model.photo_scale import PhotoScale
+from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.pipelines.corrections.correcting import Corrections
+from zemosaic.pipelines.frames.pipeline import PlacedFrame
+from zemosaic.pipelines.outputs.report import write_text
+from zemosaic.pipelines.patches.plan import stellar_width_px
+from zemosaic.pipelines.run.context import WORK_FOLDER, Run
+from zemosaic.settings import Settings
+from zemosaic.stages.gauge.frozen import correction_change, freeze_gauge
+
+__all__ = ["frozen_grid", "inputs_so_far", "keep_steady", "record_inputs"]
+
+_RECORD = "inputs.json"
+
+_FLUX_UNIT = 0.01
+_PLACE_UNIT_PX = 0.1
+"""What a tolerance of 1 means for a star's flux and for a place."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Applied:
+    """What a frame went into the mosaic with: the cards of its WCS, and its correction."""
+
+    cards: Sequence[tuple[str, Any]]
+    scale: PhotoScale
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Steady:
+    """What later runs may keep of one filter's mosaic.
+
+    Attributes
+    ----------
+    anchor : mapping
+        FrameId -> correction in the first run, whose gauge stays.
+    applied : mapping
+        FrameId -> what the frame went into the mosaic with.
+    fwhm_px : float
+        Width of stars that patches were stacked with.
+    """
+
+    anchor: Mapping[str, PhotoScale]
+    applied: Mapping[str, _Applied]
+    fwhm_px: float
+
+
+def record_inputs(out: Path, inputs: Sequence[Path]) -> None:
+    """Note the files and folders that an output folder's mosaic was made of."""
+    write_text(out / WORK_FOLDER / _RECORD, json.dumps([str(path.absolute()) for path in inputs], indent=1) + "\n")
+
+
+def inputs_so_far(out: Path) -> list[Path]:
+    """The files and folders that the mosaic in an output folder was made of.
+
+    Raises
+    ------
+    NothingToDo
+        When no run of mode direct has ended there.
+    """
+    try:
+        return [Path(text) for text in json.loads((out / WORK_FOLDER / _RECORD).read_text(encoding="utf-8"))]
+    except (OSError, ValueError) as problem:
+        raise NothingToDo(
+            f"there is no direct mosaic in {out} that frames could be added to; build one without --add first"
+        ) from problem
+
+
+def frozen_grid(out: Path) -> Path:
+    """The mosaic whose grid stays as it is, but for new rows and columns at its edges.
+
+    Raises
+    ------
+    NothingToDo
+        When there is none.
+    """
+    found = sorted(out.glob("mosaic*.fits"))
+    if not found:
+        raise NothingToDo(f"there is no mosaic in {out}; build one without --add first")
+    return found[0]
+
+
+def keep_steady(
+    frames: Sequence[PlacedFrame], corrections: Corrections, grid: SkyGrid, settings: Settings, run: Run
+) -> tuple[Corrections, Sequence[PlacedFrame]]:
+    """Corrections and places of one filter's frames, those of the last run where they are within the tolerance.
+
+    With a tolerance T the gauge is that of the first run, and a frame that the mosaic holds already stays as it is
+    when a pixel of its sky would change by less than T sigma of its noise, a star by less than T per cent, and its
+    place by less than T tenths of a pixel. Without one nothing is kept. What is applied is noted for the next run.
+    """
+    if run.store is None or not frames:
+        return corrections, frames
+    tolerance = run.options.tolerance
+    key = make_key("applied", frames[0].frame.filter, frames[0].frame.n_channels)
+    noted: _Steady | None = run.store.get(key, (_Steady, _Applied, PhotoScale))
+    last = noted if tolerance else None
+    scales, fwhm_px = dict(corrections.scales), stellar_width_px(frames, grid)
+    anchor: Mapping[str, PhotoScale] = {item.frame.id: scales[item.frame.id] for item in frames}
+    chosen = list(frames)
+    if last is not None:
+        anchor, fwhm_px = last.anchor, last.fwhm_px
+        ids = [item.frame.id for item in frames]
+        moved = freeze_gauge(
+            [scales[i] for i in ids],
+            [anchor.get(i) for i in ids],
+            [item.wcs for item in frames],
+            grid,
+            settings.match.surface_order,
+        )
+        scales.update(zip(ids, moved, strict=True))
+        kept = 0
+        for k, item in enumerate(frames):
+            before = last.applied.get(item.frame.id)
+            if before is not None and (still := _unless_moved(item, scales[ids[k]], before, grid, tolerance)):
+                chosen[k], scales[ids[k]] = still, before.scale
+                kept += 1
+        n_before = sum(i in last.applied for i in ids)
+        run.notice(f"{kept} of {n_before} frames stay as they are, within a tolerance of {tolerance:g}")
+    elif tolerance:
+        run.notice("nothing tells how frames went into the mosaic before; all of it is made anew")
+    applied = {str(i.frame.id): _Applied(tuple(i.place.header.items()), scales[i.frame.id]) for i in chosen}
+    steady = _Steady(anchor, applied, fwhm_px)
+    if digest_of(steady) != digest_of(noted):
+        run.store.put(key, steady)
+    return replace(corrections, scales=scales, fwhm_px=fwhm_px), chosen
+
+
+def _unless_moved(
+    item: PlacedFrame, scale: PhotoScale, before: _Applied, grid: SkyGrid, tolerance: float
+) -> PlacedFrame | None:
+    """The frame at its earlier place, or None where place or correction have changed by more than the tolerance."""
+    header, shape = fits.Header(list(before.cards)), item.frame.shape
+    wcs = CelestialWcs.from_header(header, shape)
+    (_, new), (_, old) = item.wcs.identity, wcs.identity
+    apart_arcsec = 3600 * np.hypot((new[0] - old[0]) * np.cos(np.deg2rad(old[1])), new[1] - old[1]).max()
+    measured = item.measured
+    area = wcs.pixel_area_deg2() / grid.area_ref_deg2
+    sky, flux = correction_change(scale, before.scale, shape, measured.sky, measured.noise, area)
+    change = max(sky, flux / _FLUX_UNIT, apart_arcsec / wcs.pixel_scale_arcsec() / _PLACE_UNIT_PX)
+    return replace(item, place=replace(item.place, header=header, wcs=wcs)) if change <= tolerance else None

@@ -1,0 +1,164 @@
+"""The correction of every frame: from the one-sky solve, from a table, or from headers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zemosaic.engine.store import make_key, remember
+from zemosaic.model.frame import Frame
+from zemosaic.model.photo_scale import PhotoScale
+from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.pipelines.frames.pipeline import PlacedFrame
+from zemosaic.pipelines.run.context import Run
+from zemosaic.settings import Settings
+
+if TYPE_CHECKING:
+    from zemosaic.stages.match.reference import ReferenceSky
+    from zemosaic.stages.match.seams import SeamFigure
+
+__all__ = ["Corrections", "correct_frames", "gain_priors", "given_corrections", "header_corrections"]
+
+N_WORST = 10
+"""Worst seams that the report names."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Corrections:
+    """The correction of every frame, and where it comes from.
+
+    Attributes
+    ----------
+    scales : mapping
+        FrameId -> PhotoScale.
+    method : str
+        One line for headers and the report.
+    facts : mapping
+        Figures for the report.
+    fwhm_px : float or None
+        Width of stars in mosaic pixels to stack with; None takes that of the frames.
+    """
+
+    scales: Mapping[str, PhotoScale]
+    method: str
+    facts: Mapping[str, Any]
+    fwhm_px: float | None = None
+
+
+def gain_priors(frames: Sequence[Frame]) -> np.ndarray:
+    """Gains expected from headers, with median 1; 1 for frames whose keyword the others do not share."""
+    keys = [frame.gain_prior_key for frame in frames]
+    common = max(sorted(set(keys)), key=keys.count)
+    known = np.array([key == common != "" for key in keys])
+    priors = np.where(known, [frame.gain_prior for frame in frames], 1.0)
+    return np.where(known, priors / np.median(priors[known]), 1.0) if known.any() else priors
+
+
+def header_corrections(frames: Sequence[PlacedFrame]) -> Corrections:
+    """What headers tell: gains, no surfaces."""
+    plain = [item.frame for item in frames]
+    scales = {
+        str(frame.id): replace(
+            PhotoScale.neutral(frame.n_channels, "header only"), gain=np.full(frame.n_channels, prior)
+        )
+        for frame, prior in zip(plain, gain_priors(plain), strict=True)
+    }
+    return Corrections(scales, "none (gains from headers)", {})
+
+
+def given_corrections(
+    frames: Sequence[PlacedFrame], given: Mapping[str, PhotoScale], name: str, run: Run
+) -> Corrections:
+    """Corrections read from the table `name`; frames that it does not hold keep the header's gain."""
+    ids = [str(item.frame.id) for item in frames]
+    known = {frame_id: given[frame_id] for frame_id in ids if frame_id in given}
+    run.notice(f"{len(known)} of {len(frames)} frames are corrected as {name} says")
+    return Corrections({**header_corrections(frames).scales, **known}, f"given in {name}", {})
+
+
+def correct_frames(
+    frames: Sequence[PlacedFrame],
+    grid: SkyGrid,
+    settings: Settings,
+    run: Run,
+    reference: ReferenceSky | None = None,
+) -> Corrections:
+    """Gains and surfaces of all frames: from the one-sky solve, or from headers alone."""
+    if settings.match.method == "none":
+        return header_corrections(frames)
+    # Here, so that runs that match nothing do not wait for what matches.
+    from zemosaic.stages.match.match import MatchSolution, channel_bytes, match
+    from zemosaic.stages.match.seams import SeamFigure
+    from zemosaic.stages.match.sky_nodes import SkyNodes
+
+    plain = [item.frame for item in frames]
+    priors = gain_priors(plain)
+    run.clock.start("match")
+    measured, places = [item.measured for item in frames], [item.wcs for item in frames]
+    # A flat has taken the sensor's response out; what would be solved for is noise.
+    cameras = None if all(frame.is_flattened for frame in plain) else [frame.camera for frame in plain]
+    # Where the reference lies does not matter: its pixels are part of the key.
+    wanted = settings.match.model_copy(update={"reference": ""})
+    key = make_key("match", measured, places, grid, wanted, cameras, priors, settings.input.pixel_values, reference)
+    found = remember(
+        run.store,
+        key,
+        lambda: match(
+            measured,
+            places,
+            grid,
+            settings.match,
+            cameras=cameras,
+            gain_priors=priors,
+            pixel_values=settings.input.pixel_values,
+            reference=reference,
+            each=run.executor_within(channel_bytes(measured)).map,
+        ),
+        (MatchSolution, PhotoScale, SeamFigure, SkyNodes),
+    )
+    for notice in found.notices:
+        run.notice(notice)
+    n_groups = len({scale.component for scale in found.scales})
+    apart = f", {n_groups} groups that share no sky" if n_groups > 1 else ""
+    run.clock.end("match", f"{found.n_ties} shared stars{apart}")
+    facts = {
+        "n_shared_stars": found.n_ties,
+        "n_components": n_groups,
+        "slow_rms": found.slow_rms,
+        "prior_sd": found.prior_sd,
+        "seams": [
+            {"before": _seam_facts(before), "after": _seam_facts(after) | {"worst": _worst_seams(after, plain)}}
+            for before, after in zip(found.seams_before, found.seams_after, strict=True)
+        ],
+    }
+    return Corrections(dict(zip((f.id for f in plain), found.scales, strict=True)), "one sky, solved once", facts)
+
+
+def _seam_facts(figure: SeamFigure) -> dict[str, float]:
+    """Size and distribution of the steps at the frames' borders, mosaic units."""
+    if len(figure.step) == 0:
+        return {"n_border_cells": 0}
+    shares = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "largest": 1.0}
+    return {
+        "n_border_cells": len(figure.step),
+        "rms": figure.rms,
+        **{name: figure.quantile(share) for name, share in shares.items()},
+    }
+
+
+def _worst_seams(figure: SeamFigure, frames: Sequence[Frame]) -> list[dict[str, Any]]:
+    """The largest steps: whose border, against whom, where in the frame (-1 to 1)."""
+    return [
+        {
+            "frame": frames[figure.image[k]].name,
+            "other": frames[figure.other[k]].name,
+            "u": figure.u[k],
+            "v": figure.v[k],
+            "step": figure.step[k],
+            "error": figure.error[k],
+        }
+        for k in figure.worst(N_WORST)
+    ]

@@ -1,0 +1,49 @@
+"""The picture that fixes a mosaic's slow background, read from its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zemosaic.errors import FrameRejected, NothingToDo, SettingError
+from zemosaic.io.headers.facts import frame_wcs
+from zemosaic.io.read.frame_reader import FrameReader
+from zemosaic.io.read.scan import scan
+from zemosaic.model.box import Box
+from zemosaic.settings import InputSettings, MatchSettings
+
+if TYPE_CHECKING:
+    from zemosaic.stages.match.reference import ReferenceSky
+
+__all__ = ["read_reference"]
+
+TRUSTED_PX = 3.0
+"""Where nothing else is known, details of this many pixels of the reference are trusted."""
+
+
+def read_reference(settings: MatchSettings) -> ReferenceSky | None:
+    """The reference that the settings name; None when they name none.
+
+    Raises
+    ------
+    SettingError
+        When the file holds no picture with a WCS.
+    """
+    if not settings.reference:
+        return None
+    from zemosaic.stages.match.reference import ReferenceSky
+
+    path = Path(settings.reference)
+    try:
+        found = scan([path], InputSettings())
+        if not found.frames:
+            raise FrameRejected(found.rejected[0].reason if found.rejected else "there is no FITS image in it")
+        frame = min(found.frames, key=lambda frame: frame.hdu)
+        wcs = frame_wcs(frame)
+        data, weight = FrameReader(0).read_window(frame, Box.of_shape(frame.shape))
+    except (FrameRejected, NothingToDo) as problem:
+        raise SettingError(f"cannot take match.reference from {path}: {problem}") from problem
+    resolution = settings.reference_arcsec or TRUSTED_PX * wcs.pixel_scale_arcsec()
+    return ReferenceSky(np.where(weight > 0, data, np.nan).astype(float), wcs, resolution)

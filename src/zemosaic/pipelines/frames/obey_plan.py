@@ -1,0 +1,83 @@
+"""What a survey's own plan says of its frames is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from zemosaic.errors import NothingToDo
+from zemosaic.io.tables.stack_plan import PLAN_NAME, PlanRow, StackPlan, read_stack_plan
+from zemosaic.model.frame import Frame
+from zemosaic.pipelines.run.context import Run
+
+__all__ = ["obey_plans"]
+
+
+def obey_plans(frames: Sequence[Frame], inputs: Sequence[Path], run: Run) -> list[Frame]:
+    """Frames as the plans in the input folders have them.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+    inputs : sequence of Path
+        Files and folders; a folder may hold a ``stack_plan.csv``, which speaks for the frames below it.
+    run : Run
+
+    Returns
+    -------
+    list of Frame
+        Without those below a folder with a plan that does not list them; exposure, filter and mount of the others
+        as planned. Results depend on no order, so order and batch are only read, as is the Bortle class: the sky is
+        measured.
+
+    Raises
+    ------
+    NothingToDo
+        When no frame is left.
+    SettingError
+        When a plan cannot be read.
+    """
+    kept = list(frames)
+    for folder in inputs:
+        path = folder / PLAN_NAME
+        if path.is_file():
+            kept = _obey(read_stack_plan(path), kept, folder.absolute(), run)
+    if frames and not kept:
+        raise NothingToDo(f"no frame is listed in {PLAN_NAME}: check its paths, or take the file out of the folder")
+    return kept
+
+
+def _obey(plan: StackPlan, frames: Sequence[Frame], folder: Path, run: Run) -> list[Frame]:
+    for name in plan.ignored:
+        run.notice(f"{plan.path.name}: column '{name}' is not known and ignored")
+    if plan.unreadable:
+        run.notice(f"{plan.path.name}: {len(plan.unreadable)} values are not understood: {plan.unreadable[0]} ...")
+    below = [frame.path for frame in frames if Path(frame.path).is_relative_to(folder)]
+    rows = plan.find(list(dict.fromkeys(below)))
+    spoken_for = set(below)
+    kept = []
+    for frame in frames:
+        if frame.path in rows:
+            kept.append(_as_planned(frame, rows[frame.path]))
+        elif frame.path in spoken_for:
+            run.leave_out(frame, f"not listed in {plan.path.name}")
+        else:
+            kept.append(frame)
+    batches = {row.batch for row in plan.rows if row.batch}
+    in_batches = f" in {len(batches)} batches" if batches else ""
+    run.notice(
+        f"{plan.path.name} lists {len(plan.rows)} frames{in_batches}; {len(rows)} of them are here, "
+        f"{len(spoken_for) - len(rows)} files here are not listed"
+    )
+    return kept
+
+
+def _as_planned(frame: Frame, row: PlanRow) -> Frame:
+    planned = replace(frame, filter=row.filter or frame.filter, mount=row.mount or frame.mount)
+    if row.exposure_s is None:
+        return planned
+    if frame.gain_prior_key in {"", "EXPTIME"}:
+        # Nothing better than the exposure is known of the gain.
+        planned = replace(planned, gain_prior=row.exposure_s, gain_prior_key="EXPTIME")
+    return replace(planned, exposure_s=row.exposure_s)

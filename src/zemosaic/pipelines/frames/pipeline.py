@@ -1,0 +1,201 @@
+"""From paths to frames that have a place on the sky, sorted by filter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zemosaic.engine.events import LeftOut
+from zemosaic.errors import NothingToDo
+from zemosaic.io.read.frame_reader import FrameReader
+from zemosaic.io.read.scan import ScanResult, scan
+from zemosaic.model.frame import Frame
+from zemosaic.model.measurements import Measurements
+from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.calibration.calibrating import calibrate_frames
+from zemosaic.pipelines.frames.grading import grade_measured, obey_table
+from zemosaic.pipelines.frames.obey_plan import obey_plans
+from zemosaic.pipelines.measuring.clean_source import CleanSource
+from zemosaic.pipelines.measuring.defects import DefectWatch
+from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame, measure_frames
+from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.solving.places import Place, trust_headers
+from zemosaic.settings import InputSettings, Settings
+from zemosaic.stages.grid.plan import find_strays
+
+__all__ = ["PlacedFrame", "measure_and_place", "open_inputs", "place_frames", "scan_inputs", "split_by_filter"]
+
+
+_WAYS_OUT = {
+    "auto": "; what a header lacks may stand in a file NAME.head beside it, an installed astrometry.net does without, "
+    "and --register-only stacks frames without a place on the sky",
+    "header": "; zemosaic build --mode direct solves frames by their stars",
+    "register": "",
+}
+"""What else can be done when no frame has a place, by where places were looked for."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlacedFrame:
+    """A frame, what was measured on it, and where it is on the sky."""
+
+    frame: Frame
+    measured: Measurements
+    place: Place
+
+    @property
+    def wcs(self) -> CelestialWcs:
+        """Of the frame's pixels."""
+        return self.place.wcs
+
+
+def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> tuple[list[Frame], ImageSource]:
+    """The frames in files and folders, and where to read their pixels, calibrated where darks or flats are at hand.
+
+    Raises
+    ------
+    NothingToDo
+        When no usable image is found.
+    SettingError
+        When the table of frames, or calibration frames that were given, cannot be used.
+    """
+    frames, beside = scan_inputs(inputs, settings.input, run)
+    reader = FrameReader(run.cap_bytes // 8)
+    run.reader = reader
+    return calibrate_frames(frames, beside, reader, settings.calibrate, run)
+
+
+def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> tuple[list[Frame], list[Frame]]:
+    """Read all headers; bad files, and frames that a table of frames rules out, are announced and left out.
+
+    Returns
+    -------
+    (list of Frame, list of Frame)
+        Pictures of the sky; calibration frames.
+
+    Raises
+    ------
+    NothingToDo
+        When no usable image is found.
+    SettingError
+        When the table of frames, or a ``stack_plan.csv``, cannot be read.
+    """
+    advance = run.clock.start("scan")
+    found = scan(inputs, settings, on_progress=advance, check=run.cancel.check)
+    for rejected in found.rejected:
+        run.emit(LeftOut(rejected.path, rejected.reason, rejected.path))
+    for notice in found.notices:
+        run.notice(notice)
+    n_beside = f", {len(found.calibration)} calibration frames" if found.calibration else ""
+    run.clock.end("scan", f"{len(found.frames)} frames{n_beside}, {len(found.rejected)} files left out")
+    if not found.frames:
+        where = ", ".join(str(path) for path in inputs)
+        raise NothingToDo(f"no usable image in {where}{_why_nothing(found, settings)}", n_rejected=len(found.rejected))
+    planned = obey_plans(found.frames, inputs, run)
+    frames = obey_table(planned, Path(settings.frames), run) if settings.frames else planned
+    return frames, list(found.calibration)
+
+
+def _why_nothing(found: ScanResult, settings: InputSettings) -> str:
+    """Why a scan found no picture of the sky."""
+    reasons = {rejected.reason for rejected in found.rejected}
+    if reasons:
+        return f": {reasons.pop()}" if len(reasons) == 1 else ": see the reasons above"
+    if found.calibration:
+        return f", but {len(found.calibration)} calibration frames: name the frames of the sky too"
+    if settings.include or settings.exclude:
+        return f": no file is left by input.include = '{settings.include}' and input.exclude = '{settings.exclude}'"
+    return ": no file has the name of a FITS (.fit .fits .fts .fz .gz), TIFF or camera raw file"
+
+
+def measure_and_place(
+    frames: Sequence[Frame], reader: ImageSource, settings: Settings, run: Run, *, sky_only: bool = False
+) -> tuple[list[PlacedFrame], CleanSource]:
+    """Measure all frames, leave out poor ones, find where they are, and say how pixels are read from now on.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+    reader : ImageSource
+        Pixels as stored.
+    settings : Settings
+    run : Run
+    sky_only : bool
+        Only weigh the frames (no stars, no blocks); quality is then not judged, header WCSs are taken as they are.
+        Without effect where frames are registered to each other: that needs stars.
+
+    Returns
+    -------
+    (list of PlacedFrame, CleanSource)
+        Frames with a place, and a source that gives raw frames' defective pixels weight 0.
+    """
+    sky_only = sky_only and settings.solve.method != "register"
+    watch = DefectWatch(frames, settings, run)
+    measured = measure_frames(frames, reader, settings, run, watch=watch, sky_only=sky_only)
+    known = watch.maps()
+    if not sky_only:
+        measured = grade_measured(measured, settings, run)
+    noise = {item.frame.id: item.measured for item in measured}
+    source = CleanSource(reader, noise, settings.input.defect_sigma, known)
+    return place_frames(measured, source, settings, run, by_stars=not sky_only), source
+
+
+def _find_places(
+    method: str, frames: Sequence[MeasuredFrame], source: ImageSource, settings: Settings, run: Run
+) -> list[Place | None]:
+    """Places by a method of ``solve.method``; imports here, so that runs that solve nothing do not wait for them."""
+    if method == "header":
+        return trust_headers(frames, settings, run)
+    if method == "register":
+        from zemosaic.pipelines.solving.register_frames import register_to_each_other
+
+        return register_to_each_other(frames, source, settings, run)
+    from zemosaic.pipelines.solving.solve_frames import solve_frames
+
+    return solve_frames(frames, settings, run)
+
+
+def place_frames(
+    frames: Sequence[MeasuredFrame], source: ImageSource, settings: Settings, run: Run, *, by_stars: bool = True
+) -> list[PlacedFrame]:
+    """Give every frame its WCS; frames that cannot be placed, or lie far from all others, are left out.
+
+    Raises
+    ------
+    NothingToDo
+        When no frame is left.
+    """
+    n_before = len(run.left_out)
+    found = _find_places(settings.solve.method if by_stars else "header", frames, source, settings, run)
+    placed = [PlacedFrame(m.frame, m.measured, w) for m, w in zip(frames, found, strict=True) if w is not None]
+    if not placed:
+        ((reason, n_frames),) = Counter(item.reason for item in run.left_out[n_before:]).most_common(1)
+        way_out = _WAYS_OUT[settings.solve.method if by_stars else "header"]
+        raise NothingToDo(f"no frame has a place on the sky; {n_frames} of {len(frames)}: {reason}{way_out}")
+    strays = find_strays([p.wcs for p in placed])
+    for index, distance_deg in strays.items():
+        reason = f"its WCS lies {distance_deg:.1f} deg from the other frames: a wrong header?"
+        run.leave_out(placed[index].frame, reason)
+    return [p for i, p in enumerate(placed) if i not in strays]
+
+
+def split_by_filter(placed: Sequence[PlacedFrame], run: Run) -> dict[str, list[PlacedFrame]]:
+    """Frames by filter and colour, each group one mosaic. Keys are safe in file names."""
+    kinds = sorted({(p.frame.filter, p.frame.n_channels) for p in placed})
+    mixed = len({name for name, _ in kinds}) < len(kinds)
+    groups: dict[str, list[PlacedFrame]] = {}
+    for name, n_channels in kinds:
+        label = "".join(ch if ch.isalnum() or ch in "-+_" else "_" for ch in name)
+        if mixed:
+            label = f"{label}_{'mono' if n_channels == 1 else 'colour'}".lstrip("_")
+        # Two names may differ in what a file name cannot hold, or in case, which some file systems ignore.
+        while label.casefold() in (taken.casefold() for taken in groups):
+            label += "_"
+        groups[label] = [p for p in placed if (p.frame.filter, p.frame.n_channels) == (name, n_channels)]
+    if len(groups) > 1:
+        parts = ", ".join(f"{label or 'no filter'}: {len(group)}" for label, group in sorted(groups.items()))
+        run.notice(f"the frames are of {len(groups)} kinds, each gets its own mosaic on one grid ({parts})")
+    return dict(sorted(groups.items()))

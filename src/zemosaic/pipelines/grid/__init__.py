@@ -1,1 +1,0 @@
-"""The survey grid: geometric tiles, stacked, matched and blended."""

@@ -1,0 +1,1 @@
+"""Every frame measured once."""

@@ -1,0 +1,79 @@
+"""Pixels as the patches want them: raw planes without their defective pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.errors import EnvironmentProblem, FrameRejected
+from zemosaic.model.box import Box
+from zemosaic.model.frame import Frame, FrameId
+from zemosaic.model.measurements import Measurements
+from zemosaic.model.source import ImageSource
+from zemosaic.stages.measure.hot_pixels import drop_pixels
+
+__all__ = ["CleanSource"]
+
+F4 = npt.NDArray[np.float32]
+
+
+class CleanSource:
+    """An `ImageSource` that gives hot and cold pixels of raw frames weight 0.
+
+    They are those that stood out in the frame itself when it was measured, and those that its camera is known for.
+
+    Parameters
+    ----------
+    source : ImageSource
+        The pixels as stored; their arrays are changed.
+    measured : mapping
+        FrameId -> Measurements: whose defects are left out.
+    defect_sigma : float
+        Threshold they were found with.
+    known : mapping
+        Camera -> defects of its sensor, bool, shape of a frame.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        measured: Mapping[FrameId, Measurements],
+        defect_sigma: float,
+        known: Mapping[str, npt.NDArray[np.bool_]],
+    ) -> None:
+        self._source = source
+        self._sigma = defect_sigma
+        self._defects = {frame_id: item.defects for frame_id, item in measured.items()}
+        self._known = {camera: np.flatnonzero(map_).astype(np.int32) for camera, map_ in known.items()}
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What decides which pixels get no weight, beside the frames themselves."""
+        return self._sigma, dict(sorted(self._known.items()))
+
+    def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
+        """See `ImageSource.read_window`. A pixel's weight is the same in any window that holds it.
+
+        Raises
+        ------
+        EnvironmentProblem
+            When a frame that has been measured cannot be read any more.
+        """
+        data, weight = self._read(frame, box)
+        if frame.bayer is not None:
+            for pixels in (self._defects[frame.id], self._known.get(frame.camera)):
+                if pixels is not None:
+                    drop_pixels(weight[0], pixels, box, frame.shape[1])
+        return data, weight
+
+    def _read(self, frame: Frame, box: Box) -> tuple[F4, F4]:
+        try:
+            return self._source.read_window(frame, box)
+        except FrameRejected as problem:
+            raise EnvironmentProblem(
+                f"{frame.path} was measured, but now {problem}; bring it back, or run the same command again to go on "
+                "without it",
+                path=frame.path,
+            ) from problem

@@ -1,0 +1,97 @@
+"""Hot and cold pixels that all raw frames of a camera have in common, found while the frames are measured."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.engine.store import make_key
+from zemosaic.model.box import Box
+from zemosaic.model.frame import Frame, FrameId
+from zemosaic.model.measurements import Measurements
+from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.keys import frame_identity
+from zemosaic.settings import Settings
+from zemosaic.stages.measure.hot_pixels import DefectCounter
+from zemosaic.stages.measure.raw import phase_noise
+
+__all__ = ["DefectWatch"]
+
+Map = npt.NDArray[np.bool_]
+
+LEAST_FRAMES = 5
+"""Fewer frames tell no more than each of them does."""
+
+MOST_FRAMES = 100
+"""More frames of a camera find no fainter defect that matters: these, evenly spread, show 0.7 sigma of a frame."""
+
+
+class DefectWatch:
+    """Defect maps of all cameras: from the store, or counted as raw frames pass by in any order.
+
+    Holds four bytes a pixel for each camera whose map is not stored. Safe to feed from several workers.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        All frames of the run.
+    settings : Settings
+    run : Run
+    """
+
+    def __init__(self, frames: Sequence[Frame], settings: Settings, run: Run) -> None:
+        self._store = run.store
+        self._sigma = settings.input.defect_sigma
+        self._lock = threading.Lock()
+        self._maps: dict[str, Map] = {}
+        self._keys: dict[str, str] = {}
+        self._last: dict[str, str] = {}
+        self._counters: dict[str, DefectCounter] = {}
+        self._asked: set[FrameId] = set()
+        raw = [frame for frame in frames if frame.bayer is not None and self._sigma > 0]
+        for camera in sorted({frame.camera for frame in raw}):
+            group = [frame for frame in raw if frame.camera == camera]
+            if len(group) < LEAST_FRAMES:
+                continue
+            asked = sorted(group, key=lambda frame: frame.id)[:: -(-len(group) // MOST_FRAMES)]
+            identities = [frame_identity(frame) for frame in asked]
+            key = make_key("defects", identities, self._sigma, settings.measure)
+            self._last[camera] = make_key("defects", camera, group[0].shape, self._sigma, settings.measure)
+            stored = None
+            if run.store is not None:
+                # Where frames are added that shall leave others as they are, the sensor is what it was.
+                kept = run.store.get(self._last[camera]) if run.options.tolerance else None
+                stored = run.store.get(key) if kept is None else kept
+            if stored is not None:
+                self._maps[camera] = stored
+            else:
+                self._keys[camera], self._counters[camera] = key, DefectCounter(group[0].shape)
+                self._asked |= {frame.id for frame in asked}
+
+    def add(self, frame: Frame, source: ImageSource, measured: Measurements) -> None:
+        """Take a measured frame into account, where its camera's map is still wanted."""
+        counter = self._counters.get(frame.camera)
+        if counter is None or frame.bayer is None or frame.id not in self._asked:
+            return
+        data, weight = source.read_window(frame, Box.of_shape(frame.shape))
+        noise = phase_noise(measured.noise, frame.bayer)
+        with self._lock:
+            counter.add(data[0], weight[0], noise)
+
+    def maps(self) -> Mapping[str, Map]:
+        """Defects by camera, each the shape of its sensor; what was counted is stored."""
+        for camera, counter in self._counters.items():
+            self._maps[camera] = counter.defects(self._sigma)
+            if self._store is not None:
+                self._store.put(self._keys[camera], self._maps[camera])
+        self._counters.clear()
+        if self._store is not None:
+            for camera, key in self._last.items():
+                noted = self._store.get(key)
+                if noted is None or not np.array_equal(noted, self._maps[camera]):
+                    self._store.put(key, self._maps[camera])
+        return self._maps

@@ -1,0 +1,1 @@
+"""One module a mode, and the choice between them."""

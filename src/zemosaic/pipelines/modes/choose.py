@@ -1,0 +1,90 @@
+"""Which pipeline makes the mosaic: the one asked for, or the one that the inputs call for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from zemosaic.errors import NothingToDo, SettingError
+from zemosaic.io.read.find_files import find_files
+from zemosaic.io.read.scan import scan
+from zemosaic.pipelines.modes.direct import build_direct
+from zemosaic.pipelines.modes.mosaics import check_grid
+from zemosaic.pipelines.run.context import Run
+from zemosaic.settings import InputSettings, Settings
+
+__all__ = ["MODES", "build_mosaic"]
+
+MODES = ("auto", "direct", "master-tiles", "grid", "existing-tiles")
+
+LOOKED_AT = 25
+"""Files, evenly among all, whose headers tell what the inputs are."""
+
+PLAN = "stack_plan.csv"
+"""Marks a folder of frames as a survey."""
+
+
+def build_mosaic(
+    inputs: Sequence[Path], out: Path, settings: Settings, run: Run, mode: str = "auto", solution: Path | None = None
+) -> dict[str, Path]:
+    """Make a mosaic in a mode; parameters, result and errors are otherwise those of `build_direct`.
+
+    Parameters
+    ----------
+    mode : str
+        Of `MODES`. "auto" takes existing-tiles where most inputs are stacks, grid where a folder holds a
+        stack_plan.csv, else direct, and says which and why.
+
+    Raises
+    ------
+    SettingError
+        For an unknown mode, a solution that the mode has no use for, or a grid that cannot be.
+    """
+    if mode not in MODES:
+        raise SettingError(f"mode '{mode}' is not one of {', '.join(MODES)}")
+    check_grid(settings.grid)
+    if mode == "auto":
+        mode = _choose(inputs, settings.input, run)
+    if mode == "direct":
+        return build_direct(inputs, out, settings, run, solution)
+    # Each where it is called for: a run of one mode does not wait for the others to load.
+    if mode == "existing-tiles":
+        from zemosaic.pipelines.modes.existing_tiles import build_existing_tiles
+
+        return build_existing_tiles(inputs, out, settings, run, solution)
+    if mode == "grid":
+        from zemosaic.pipelines.modes.survey import build_grid
+
+        return build_grid(inputs, out, settings, run, solution)
+    from zemosaic.pipelines.modes.master_tiles import build_master_tiles
+
+    if solution is not None:
+        raise SettingError("a solution is of frames that go straight onto the mosaic; mode master-tiles cannot use it")
+    return build_master_tiles(inputs, out, settings, run)
+
+
+def _choose(inputs: Sequence[Path], settings: InputSettings, run: Run) -> str:
+    """The mode that the inputs call for; what is wrong with them is told when they are read in earnest."""
+    paths = [Path(file.path) for file in find_files(inputs, settings).files]
+    some = paths[:: max(-(-len(paths) // LOOKED_AT), 1)]
+    try:
+        frames = scan(some, settings, check=run.cancel.check).frames if some else ()
+    except NothingToDo:
+        frames = ()
+    if not frames:
+        return "direct"  # where it is said that there is nothing
+    n_stacks = sum(frame.n_stacked > 1 for frame in frames)
+    if 2 * n_stacks > len(frames):
+        run.notice(
+            f"mode existing-tiles: {n_stacks} of {len(frames)} headers looked at are of stacks (NCOMBINE, STACKCNT)"
+        )
+        return "existing-tiles"
+    plan = next((path / PLAN for path in inputs if (path / PLAN).is_file()), None)
+    if plan is not None:
+        run.notice(f"mode grid: {plan} plans a survey; alt-az masks, a matter of master tiles, do not act")
+        return "grid"
+    run.notice(
+        "mode direct: the inputs are single frames, which go straight onto the mosaic; alt-az masks, a matter of "
+        "master tiles, do not act"
+    )
+    return "direct"

@@ -1,0 +1,220 @@
+"""Mosaics of tiles: stacks that have a place already, brought by the user or made by `master_tiles`.
+
+A tile is an image like any other to measuring, matching, warping and combining. What is different stands here: its WCS
+is trusted, an absurd one is left out by name, its weight map is believed as far as it agrees with its noise, and the
+mosaic counts the frames in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.errors import FrameRejected, NothingToDo
+from zemosaic.io.read.frame_reader import FrameReader
+from zemosaic.io.tables.solution import read_solution
+from zemosaic.io.write.mosaic_file import MosaicFile
+from zemosaic.model.box import Box
+from zemosaic.model.frame import Frame
+from zemosaic.model.photo_scale import PhotoScale
+from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.corrections.correcting import Corrections, correct_frames, given_corrections
+from zemosaic.pipelines.corrections.reference import read_reference
+from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_filter
+from zemosaic.pipelines.modes.mosaics import MadeMosaics, grid_facts, plan_sky, write_mosaics, write_tables
+from zemosaic.pipelines.outputs.report import write_report, write_settings
+from zemosaic.pipelines.patches.ledger import forget_the_old
+from zemosaic.pipelines.patches.tasks import PatchInput
+from zemosaic.pipelines.run.context import WORK_FOLDER, Run, output_folder
+from zemosaic.pipelines.tiles.blended import blend_tiles
+from zemosaic.pipelines.tiles.depth import write_depth
+from zemosaic.pipelines.tiles.two_pass import second_pass
+from zemosaic.settings import Settings
+
+__all__ = ["build_existing_tiles", "mosaic_of_tiles", "settings_for_tiles"]
+
+F4 = npt.NDArray[np.float32]
+F8 = npt.NDArray[np.float64]
+
+ABSURD = 1e4
+"""A tile whose sky is this many times farther from the others' than they are from zero, or each other, is wrong."""
+
+MENTIONED = 0.005
+"""Share of the sky without data from which it is told."""
+
+NOISE_RANGE = 0.75, 1.6
+"""Noise that a weight map may state, in units of what neighbouring pixels show: resampled pixels hide up to 40 %."""
+
+
+ZERO_IS_EMPTY = "zero is empty"
+"""As `Frame.calibration`: the tile has no map of its weight, so pixels that are 0 in all channels hold nothing."""
+
+
+class TileSource:
+    """An `ImageSource` of stacks: what registering has left black round a tile without a weight map gets weight 0.
+
+    Parameters
+    ----------
+    source : ImageSource
+        The pixels as stored; their weights are changed.
+    """
+
+    def __init__(self, source: ImageSource) -> None:
+        self._source = source
+
+    def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
+        """See `ImageSource.read_window`."""
+        data, weight = self._source.read_window(frame, box)
+        if frame.calibration == ZERO_IS_EMPTY:
+            weight *= data.any(axis=0)
+        return data, weight
+
+
+def build_existing_tiles(
+    inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solution: Path | None = None
+) -> dict[str, Path]:
+    """Make a mosaic of stacked, solved tiles; parameters, result and errors are those of `build_direct`."""
+    with output_folder(out, run):
+        frames, reader = open_inputs(inputs, settings, run)
+        if not isinstance(reader, FrameReader):
+            raise NothingToDo("tiles are stacks of calibrated frames; leave darks and flats out of the inputs")
+        run.notice("the tiles' own weights count; no alt-az mask is made of them")
+        made, grid = mosaic_of_tiles(frames, reader, out, settings_for_tiles(settings), run, solution=solution)
+        paths = made.paths | write_tables(out, made.groups, run)
+        write_settings(out / "settings.toml", settings)
+        facts = {"mode": "existing-tiles", "grid": grid_facts(grid), **made.facts}
+        write_report(out / "report.json", facts, settings, run)
+        forget_the_old(run, frames)
+        return paths | {"report": out / "report.json"}
+
+
+def settings_for_tiles(settings: Settings) -> Settings:
+    """Settings as tiles want them: solved already, and from no one camera whose response could be found."""
+    return settings.model_copy(
+        update={
+            "solve": settings.solve.model_copy(update={"method": "header"}),
+            "match": settings.match.model_copy(update={"response_order": 0}),
+        }
+    )
+
+
+def mosaic_of_tiles(
+    frames: Sequence[Frame],
+    reader: FrameReader,
+    out: Path,
+    settings: Settings,
+    run: Run,
+    *,
+    grid: SkyGrid | None = None,
+    solution: Path | None = None,
+    matched: str = "",
+) -> tuple[MadeMosaics, SkyGrid]:
+    """Match tiles and coadd them.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        The tiles.
+    reader : FrameReader
+    out : Path
+    settings : Settings
+        From `settings_for_tiles`.
+    run : Run
+    grid : SkyGrid, optional
+        Default: planned from the tiles.
+    solution : Path, optional
+        Corrections to apply instead of matching.
+    matched : str
+        How the tiles were matched before, in words; they are not matched then. "" for tiles as they come.
+
+    Returns
+    -------
+    (MadeMosaics, SkyGrid)
+    """
+    given = read_solution(solution, frames) if solution else None
+    reference = read_reference(settings.match)
+    sky_only = settings.match.method == "none" or given is not None or matched != ""
+    # Told by the frame, so that what is stored of the same file as a plain frame is not taken for a tile's.
+    told = [frame if frame.weight or frame.alpha else replace(frame, calibration=ZERO_IS_EMPTY) for frame in frames]
+    tiles = TileSource(reader)
+    placed, source = measure_and_place(told, tiles, settings, run, sky_only=sky_only)
+    placed = [_believe_weights(item, reader) for item in _without_absurd(placed, run)]
+    grid = grid or plan_sky(placed, settings, run)
+
+    def correct(group: Sequence[PlacedFrame]) -> tuple[Corrections, Sequence[PlacedFrame]]:
+        if matched:
+            neutral = {str(item.frame.id): PhotoScale.neutral(item.frame.n_channels, matched) for item in group}
+            return Corrections(neutral, matched, {}), group
+        if solution and given is not None:
+            return given_corrections(group, given, solution.name, run), group
+        return correct_frames(group, grid, settings, run, reference), group
+
+    def finish(file: MosaicFile, inputs: Sequence[PatchInput]) -> None:
+        bare = write_depth(file, inputs, grid, tiles, settings, run)
+        if matched and bare > MENTIONED:
+            run.notice(
+                f"alt-az clean-up leaves {100 * bare:.0f} % of the sky that frames reach without data, as too few "
+                "reach it; tiles.cleanup = off keeps it, or tiles of one angle each (tiles.group = 0.25,angle)"
+            )
+        if settings.tiles.two_pass:
+            second_pass(file, inputs, grid, source, out, settings, run)
+
+    def blend(
+        group: Sequence[PlacedFrame],
+        inputs: Sequence[PatchInput],
+        fwhm_px: float,
+        file: MosaicFile,
+        names: Sequence[str],
+    ) -> dict[str, Any]:
+        return blend_tiles(inputs, grid, settings, source, file, names, out / WORK_FOLDER / "warped", run)
+
+    stack = blend if settings.tiles.blend == "pyramid" else None
+    return write_mosaics(split_by_filter(placed, run), correct, grid, source, out, settings, run, finish, stack), grid
+
+
+def _without_absurd(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFrame]:
+    """Tiles whose sky has something to do with the others'; of fewer than three none can be told."""
+    kept = list(placed)
+    for n_channels in sorted({p.frame.n_channels for p in placed}):
+        group = [p for p in placed if p.frame.n_channels == n_channels]
+        if len(group) < 3:
+            continue
+        sky = np.array([p.measured.sky for p in group])
+        noise = np.median([p.measured.noise for p in group], axis=0)
+        middle = np.median(sky, axis=0)
+        usual = np.maximum.reduce([np.abs(middle), np.median(np.abs(sky - middle), axis=0), noise])
+        for item, off in zip(group, (np.abs(sky - middle) / usual).max(axis=1), strict=True):
+            if off > ABSURD:
+                run.leave_out(
+                    item.frame,
+                    f"its sky of {item.measured.sky.max():.4g} has nothing to do with the other tiles' "
+                    f"{middle.max():.4g}: {off:.3g} times as far from them as they are from zero",
+                )
+                kept.remove(item)
+    if not kept:
+        raise NothingToDo("no tile is left", n_tiles=len(placed))
+    return kept
+
+
+def _believe_weights(item: PlacedFrame, reader: FrameReader) -> PlacedFrame:
+    """The tile with the noise that its weight map states, where the map's unit is that of an inverse variance.
+
+    Pixels of a stack have been resampled: neighbours share noise, and differences between them show less than there is.
+    """
+    try:
+        typical = reader.typical_weight(item.frame)
+    except FrameRejected:
+        return item
+    if typical is None:
+        return item
+    stated = np.broadcast_to(1 / np.sqrt(typical.astype(float)), item.measured.noise.shape)
+    ratio = stated / item.measured.noise
+    if not np.all((NOISE_RANGE[0] < ratio) & (ratio < NOISE_RANGE[1])):
+        return item
+    return replace(item, measured=replace(item.measured, noise=np.array(stated)))

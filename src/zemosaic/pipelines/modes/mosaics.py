@@ -1,0 +1,262 @@
+"""One mosaic a filter from placed frames: what all modes do once they know how frames are corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from zemosaic.errors import NothingToDo, SettingError
+from zemosaic.io.headers.grid_header import read_grid_header
+from zemosaic.io.tables.solution import write_solution
+from zemosaic.io.write.mosaic_file import MosaicFile
+from zemosaic.model.box import Box
+from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.pipelines.corrections.correcting import Corrections
+from zemosaic.pipelines.frames.grading import grade_matched
+from zemosaic.pipelines.frames.pipeline import PlacedFrame
+from zemosaic.pipelines.measuring.clean_source import CleanSource
+from zemosaic.pipelines.outputs.report import write_frames_table
+from zemosaic.pipelines.patches.ledger import open_ledger
+from zemosaic.pipelines.patches.output import file_planes, mosaic_cards, write_preview
+from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
+from zemosaic.pipelines.patches.stacking import stack_onto_grid
+from zemosaic.pipelines.patches.tasks import PatchInput
+from zemosaic.pipelines.patches.warps import keep_warps
+from zemosaic.pipelines.run.context import WORK_FOLDER, Run
+from zemosaic.settings import GridSettings, Settings
+from zemosaic.stages.grid.plan import check_grid_settings, grow_grid, plan_grid
+
+__all__ = [
+    "Correct",
+    "Finish",
+    "MadeMosaics",
+    "MosaicGroup",
+    "Stack",
+    "check_grid",
+    "clear_frames",
+    "grid_facts",
+    "plan_sky",
+    "write_mosaics",
+    "write_tables",
+]
+
+Correct = Callable[[Sequence[PlacedFrame]], tuple[Corrections, Sequence[PlacedFrame]]]
+"""Gives the corrections of one filter's frames, and those frames that the mosaic shall hold."""
+
+Finish = Callable[[MosaicFile, Sequence[PatchInput]], None]
+"""Changes planes of a mosaic that has been stacked, before its preview is made and it gets its name."""
+
+Stack = Callable[
+    [Sequence[PlacedFrame], Sequence[PatchInput], float, MosaicFile, Sequence[str]],
+    dict[str, Any],
+]
+"""Fills the named planes of a mosaic in another way than `stack_onto_grid`: frames, the same as the patch task needs
+them, and the width of their stars come in, figures for the report go out."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MosaicGroup:
+    """The frames of one filter, their corrections, and which of them the mosaic holds."""
+
+    frames: Sequence[PlacedFrame]
+    corrections: Corrections
+    used: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MadeMosaics:
+    """What has been made.
+
+    Attributes
+    ----------
+    groups : list of MosaicGroup
+        One a mosaic.
+    paths : dict
+        Output files by name.
+    facts : dict
+        Figures of each mosaic, for the report.
+    """
+
+    groups: list[MosaicGroup]
+    paths: dict[str, Path]
+    facts: dict[str, Any]
+
+
+def write_mosaics(
+    frames_by_filter: Mapping[str, Sequence[PlacedFrame]],
+    correct: Correct,
+    grid: SkyGrid,
+    source: CleanSource,
+    out: Path,
+    settings: Settings,
+    run: Run,
+    finish: Finish | None = None,
+    stack: Stack | None = None,
+) -> MadeMosaics:
+    """Correct and stack the frames of each filter onto one grid.
+
+    Parameters
+    ----------
+    frames_by_filter : mapping
+        From `split_by_filter`.
+    correct : callable
+        See `Correct`.
+    grid, source, out, settings, run
+        Where to, from where, with what.
+    finish : callable, optional
+        See `Finish`.
+    stack : callable, optional
+        See `Stack`.
+
+    Raises
+    ------
+    NothingToDo
+        When no filter's frames make a mosaic.
+    """
+    made = MadeMosaics([], {}, {})
+    for label, group in frames_by_filter.items():
+        tag = f"_{label}" if len(frames_by_filter) > 1 else ""
+        if tag:
+            run.notice(f"mosaic of {label or 'the frames without a filter'}:")
+        try:
+            corrections, chosen = correct(group)
+            files, used, figures = _write_mosaic(
+                out, tag, chosen, corrections, grid, settings, source, run, finish, stack
+            )
+        except NothingToDo as problem:
+            if len(frames_by_filter) == 1:
+                raise
+            run.notice(f"no mosaic of {label or 'the frames without a filter'}: {problem}", "warning")
+            continue
+        made.groups.append(MosaicGroup(group, corrections, used))
+        made.paths.update({f"{name}{tag}": path for name, path in files.items()})
+        made.facts[f"mosaic{tag}"] = {"match": corrections.method, **corrections.facts, **figures}
+    if not made.groups:
+        raise NothingToDo("no filter's frames make a mosaic; see the reasons above")
+    return made
+
+
+def clear_frames(
+    group: Sequence[PlacedFrame], corrections: Corrections, settings: Settings, run: Run
+) -> list[PlacedFrame]:
+    """The frames that gains and places do not rule out."""
+    frames, measured, places = zip(*((p.frame, p.measured, p.wcs) for p in group), strict=True)
+    bad = grade_matched(frames, measured, places, corrections.scales, settings, run)
+    return [item for item in group if item.frame.id not in bad]
+
+
+def write_tables(out: Path, groups: Sequence[MosaicGroup], run: Run) -> dict[str, Path]:
+    """One table of frames and one of corrections for all filters, in the order of the files' names."""
+    placed = [item for group in groups for item in group.frames]
+    placed.sort(key=lambda item: (item.frame.path, item.frame.hdu))
+    scales = {frame_id: scale for group in groups for frame_id, scale in group.corrections.scales.items()}
+    frames = [item.frame for item in placed]
+    paths = {"match": out / "match.ecsv", "frames": out / "frames.ecsv"}
+    write_solution(paths["match"], frames, [scales[frame.id] for frame in frames])
+    write_frames_table(paths["frames"], placed, scales, {i for group in groups for i in group.used}, run)
+    return paths
+
+
+def grid_facts(grid: SkyGrid) -> dict[str, Any]:
+    """Size, scale and centre, for the report."""
+    ra, dec = grid.wcs.pixel_to_sky((grid.shape[1] - 1) / 2, (grid.shape[0] - 1) / 2)
+    return {
+        "height": grid.shape[0],
+        "width": grid.shape[1],
+        "scale_arcsec": grid.scale_arcsec,
+        "center_deg": [float(ra), float(dec)],
+    }
+
+
+def _write_mosaic(
+    out: Path,
+    tag: str,
+    frames: Sequence[PlacedFrame],
+    corrections: Corrections,
+    grid: SkyGrid,
+    settings: Settings,
+    source: CleanSource,
+    run: Run,
+    finish: Finish | None,
+    stack: Stack | None,
+) -> tuple[dict[str, Path], frozenset[str], dict[str, Any]]:
+    """One filter's mosaic with its picture; which frames it holds; its figures."""
+    inputs = plan_inputs(frames, corrections.scales, grid, settings, run)
+    if not inputs:
+        raise NothingToDo("no frame reaches the output grid")
+    if run.options.keep_warps:
+        keep_warps(inputs, grid, settings, source, run.options.keep_warps, run)
+    planes = file_planes(settings.output, inputs[0].frame)
+    cards, history = mosaic_cards(inputs, grid, settings, corrections.method)
+    paths = {"mosaic": out / f"mosaic{tag}.fits"}
+    fwhm_px = corrections.fwhm_px or stellar_width_px(frames, grid)
+    partial = out / WORK_FOLDER / f"mosaic{tag}.fits.partial"
+    with MosaicFile(paths["mosaic"], grid.wcs, planes, cards, history, partial=partial, resume=True) as file:
+        names = [plane.name for plane in planes]
+        if stack is not None:
+            figures = stack(frames, inputs, fwhm_px, file, names)
+        else:
+            ledger = open_ledger(file, planes, inputs, fwhm_px, settings, source, run)
+            figures = stack_onto_grid(inputs, fwhm_px, grid, settings, source, file, names, run, ledger)
+        if finish is not None:
+            finish(file, inputs)
+        if settings.output.preview:
+            paths["preview"] = out / f"preview{tag}.png"
+            _write_preview(paths["preview"], file, grid, settings, run)
+        file.finish()
+    return paths, frozenset(item.frame.id for item in inputs), {"n_frames": len(inputs), **figures}
+
+
+def _write_preview(path: Path, file: MosaicFile, grid: SkyGrid, settings: Settings, run: Run) -> None:
+    advance = run.clock.start("preview", grid.shape[0])
+
+    def read_rows(y0: int, y1: int) -> npt.NDArray[Any]:
+        run.cancel.check()
+        advance(y1)
+        return file.read("DATA", Box(y0, y1, 0, grid.shape[1]))
+
+    write_preview(path, read_rows, grid.shape, settings.output.preview_max_px)
+    run.clock.end("preview", path.name)
+
+
+def check_grid(settings: GridSettings) -> None:
+    """Read what fixes the output grid before the frames are measured: a slip there is told at once.
+
+    Raises
+    ------
+    SettingError
+        For a header file or a value that cannot be read.
+    """
+    check_grid_settings(settings)
+    if settings.header:
+        read_grid_header(Path(settings.header))
+
+
+def plan_sky(placed: Sequence[PlacedFrame], settings: Settings, run: Run) -> SkyGrid:
+    """The output grid; a very large one needs a yes.
+
+    Raises
+    ------
+    SettingError
+        When the grid is larger than ``grid.max_mpix`` and nobody said yes.
+    """
+    given = read_grid_header(Path(settings.grid.header)) if settings.grid.header else None
+    places = [p.wcs for p in placed]
+    if run.options.onto is None:
+        grid = plan_grid(places, settings.grid, given)
+    else:
+        grid = grow_grid(SkyGrid(read_grid_header(run.options.onto)), places)
+    height, width = grid.shape
+    run.notice(f"output grid {width} x {height} pixels of {grid.scale_arcsec:.3f} arcsec")
+    mpix = height * width / 1e6
+    if mpix > settings.grid.max_mpix and not run.options.yes:
+        raise SettingError(
+            f"the output grid has {mpix:.0f} Mpix, some {mpix * 24e-3:.0f} GB a channel on disk; say --yes, or choose "
+            "grid.scale_arcsec, grid.size_px or grid.crop",
+            mpix=mpix,
+        )
+    return grid

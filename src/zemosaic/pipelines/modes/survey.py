@@ -1,0 +1,145 @@
+"""The survey grid: geometric tiles, stacked, matched over their overlaps, blended into one mosaic (SPEC R-33)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zemosaic.engine.store import make_key
+from zemosaic.engine.values import digest_of
+from zemosaic.io.tables.solution import read_solution
+from zemosaic.io.write.mosaic_file import MosaicFile
+from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.pipelines.corrections.correcting import Corrections, correct_frames, given_corrections
+from zemosaic.pipelines.corrections.reference import read_reference
+from zemosaic.pipelines.frames.grading import leave_out_stacks
+from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_filter
+from zemosaic.pipelines.modes.mosaics import clear_frames, grid_facts, plan_sky, write_mosaics, write_tables
+from zemosaic.pipelines.outputs.report import write_report, write_settings
+from zemosaic.pipelines.patches.ledger import PatchLedger, forget_the_old
+from zemosaic.pipelines.patches.output import file_planes
+from zemosaic.pipelines.patches.tasks import PatchInput
+from zemosaic.pipelines.run.context import WORK_FOLDER, Run, output_folder
+from zemosaic.pipelines.survey.assembly import assemble_tiles
+from zemosaic.pipelines.survey.blending import blend_patches, say
+from zemosaic.pipelines.survey.tiles import TileRecipe, make_tiles
+from zemosaic.settings import Settings
+from zemosaic.stages.survey.cut import cut_tiles
+
+__all__ = ["build_grid", "stack_by_tiles"]
+
+
+def build_grid(
+    inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solution: Path | None = None
+) -> dict[str, Path]:
+    """Make a mosaic by way of overlapping tiles, one per filter.
+
+    Parameters and errors are those of `build_direct`. With ``match.method = none`` (and no solution) frames are matched
+    only among those of their tile; then all agreement between tiles is found in the tiles' overlaps.
+
+    Returns
+    -------
+    dict
+        Output files by name.
+    """
+    with output_folder(out, run):
+        return _build(inputs, out, settings, run, solution)
+
+
+def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solution: Path | None) -> dict[str, Path]:
+    frames, reader = open_inputs(inputs, settings, run)
+    frames = leave_out_stacks(frames, run)
+    given = read_solution(solution, frames) if solution else None
+    reference = read_reference(settings.match)
+    matched = settings.match.method != "none" or given is not None
+    placed, source = measure_and_place(frames, reader, settings, run)
+    grid = plan_sky(placed, settings, run)
+
+    def correct(group: Sequence[PlacedFrame]) -> tuple[Corrections, Sequence[PlacedFrame]]:
+        if solution and given is not None:
+            return given_corrections(group, given, solution.name, run), group
+        corrections = correct_frames(group, grid, settings, run, reference)
+        return corrections, clear_frames(group, corrections, settings, run) if matched else group
+
+    def stack(
+        group: Sequence[PlacedFrame],
+        inputs: Sequence[PatchInput],
+        fwhm_px: float,
+        file: MosaicFile,
+        names: Sequence[str],
+    ) -> dict[str, Any]:
+        cut = cut_tiles(grid.shape, _field_px(group, grid), settings.survey.tile_fields, settings.survey.overlap)
+        recipe = TileRecipe(cut, group, inputs, fwhm_px, grid, settings, source, matched)
+        return stack_by_tiles(recipe, file, names, out / WORK_FOLDER / "tiles", run)
+
+    made = write_mosaics(split_by_filter(placed, run), correct, grid, source, out, settings, run, stack=stack)
+    paths = made.paths | write_tables(out, made.groups, run)
+    write_settings(out / "settings.toml", settings)
+    write_report(out / "report.json", {"mode": "grid", "grid": grid_facts(grid), **made.facts}, settings, run)
+    forget_the_old(run, frames)
+    return paths | {"report": out / "report.json"}
+
+
+def stack_by_tiles(
+    recipe: TileRecipe, file: MosaicFile, names: Sequence[str], folder: Path, run: Run
+) -> dict[str, Any]:
+    """Make a mosaic by way of tiles and write its planes; takes the place of `stack_onto_grid`.
+
+    Parameters
+    ----------
+    recipe : TileRecipe
+    file : MosaicFile
+    names : sequence of str
+        Planes of the mosaic.
+    folder : Path
+        For the tiles while they are needed. A run that is stopped leaves them for the next one.
+    run : Run
+
+    Returns
+    -------
+    dict
+        Figures for the report.
+    """
+    cut = recipe.cut
+    whole = digest_of([key for _, _, key in recipe.wanted], recipe.settings.survey, recipe.settings.match)
+    ledger = _open_ledger(recipe, file, whole, run)
+    figures_key = make_key("survey", whole)
+    figures: dict[str, Any] | None = run.store.get(figures_key) if run.store else None
+    if figures is not None and ledger and all(map(ledger.recall, blend_patches(recipe.grid, recipe.levels))):
+        return figures
+    say(
+        run,
+        f"[GRID] {len(recipe.wanted)} tiles of {cut.boxes[0].width} x {cut.boxes[0].height} px, "
+        f"{cut.overlap_px} px shared",
+    )
+    tiles = make_tiles(recipe, folder, run)
+    figures = {
+        "n_samples": sum(tile.n_samples for tile in tiles),
+        "n_rejected": sum(tile.n_rejected for tile in tiles),
+        "n_tiles": len(tiles),
+        **assemble_tiles(tiles, recipe, ledger or file, names, run),
+    }
+    if run.store:
+        run.store.put(figures_key, figures)
+    shutil.rmtree(folder, ignore_errors=True)
+    return figures
+
+
+def _open_ledger(recipe: TileRecipe, file: MosaicFile, whole: str, run: Run) -> PatchLedger | None:
+    """What of the blended mosaic is finished; every pixel of it depends on all tiles, through their solve."""
+    if run.store is None:
+        return None
+    planes = file_planes(recipe.settings.output, recipe.inputs[0].frame)
+    return PatchLedger(
+        file, planes, run.store, file.path, recipe.inputs, recipe.fwhm_px, recipe.settings, whole
+    )  # fmt: skip
+
+
+def _field_px(frames: Sequence[PlacedFrame], grid: SkyGrid) -> float:
+    """Side of a square as large as a typical frame, mosaic pixels."""
+    sides = [np.sqrt(f.wcs.shape[0] * f.wcs.shape[1]) * f.wcs.pixel_scale_arcsec() for f in frames]
+    return float(np.median(sides)) / grid.scale_arcsec

@@ -1,0 +1,116 @@
+"""What a run leaves beside the mosaic: the frames table, the report, the settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+from astropy.table import MaskedColumn, Table
+
+from zemosaic.model.frame import Frame
+from zemosaic.model.measurements import Measurements
+from zemosaic.model.photo_scale import PhotoScale
+from zemosaic.pipelines.frames.pipeline import PlacedFrame
+from zemosaic.pipelines.run.context import Run
+from zemosaic.settings import Settings
+
+__all__ = ["write_frames_table", "write_report", "write_settings", "write_text"]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, all or nothing."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def write_settings(path: Path, settings: Settings) -> None:
+    """The settings of the run as TOML; ``--config`` with this file reruns the same."""
+    write_text(path, tomli_w.dumps(settings.model_dump()))
+
+
+def write_frames_table(
+    path: Path, frames: Sequence[PlacedFrame], scales: Mapping[str, PhotoScale], used: set[str], run: Run
+) -> None:
+    """One row a frame, used or not, with the reason; ECSV and, beside it, CSV, each all or nothing."""
+    reasons = {(item.name, item.path): item for item in run.left_out}
+    rows: list[dict[str, Any]] = []
+    for item in frames:
+        frame = item.frame
+        left_out = reasons.pop((frame.name, frame.path), None)
+        scale = scales[frame.id]
+        ra, dec = item.wcs.pixel_to_sky((frame.shape[1] - 1) / 2, (frame.shape[0] - 1) / 2)
+        row: dict[str, Any] = {
+            "name": frame.name, "use": frame.id in used, "reason": left_out.reason if left_out else "",
+            "path": frame.path, **_measured_columns(frame, item.measured),
+            "ra_deg": float(ra), "dec_deg": float(dec), "place": item.place.how, "place_stars": item.place.n_stars,
+            "place_rms_px": item.place.rms_px, "component": scale.component, "note": scale.note,
+        }  # fmt: skip
+        for c, tag in enumerate(_channel_tags(item.measured)):
+            row |= {f"gain{tag}": scale.gain[c], f"gain_error{tag}": scale.gain_error[c],
+                    f"level_error{tag}": scale.level_error[c]}  # fmt: skip
+            row |= {f"b{k}{tag}": value for k, value in enumerate(scale.surface[c])}
+        rows.append(row)
+    known = {(frame.name, frame.path): (frame, measured) for frame, measured in run.measured.values()}
+    for key, gone in reasons.items():
+        columns = _measured_columns(*known[key]) if key in known else {}
+        rows.append({"name": Path(gone.name).name, "use": False, "reason": gone.reason, "path": gone.path, **columns})
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table([_column(name, [row.get(name) for row in rows]) for name in names], names=names)
+    for target, kind in ((path, "ascii.ecsv"), (path.with_suffix(".csv"), "ascii.csv")):
+        partial = target.with_name(f".{target.name}.partial")
+        table.write(partial, format=kind, overwrite=True)
+        partial.replace(target)
+
+
+def _measured_columns(frame: Frame, measured: Measurements) -> dict[str, Any]:
+    """What is known of a frame before it has a place or a gain."""
+    columns: dict[str, Any] = {
+        "id": str(frame.id), "filter": frame.filter, "exposure_s": frame.exposure_s, "date_obs": frame.date_obs,
+        "fwhm_px": measured.fwhm_px, "ellipticity": measured.ellipticity, "n_stars": len(measured.stars),
+    }  # fmt: skip
+    for c, tag in enumerate(_channel_tags(measured)):
+        columns |= {f"sky{tag}": measured.sky[c], f"noise{tag}": measured.noise[c]}
+    return columns
+
+
+def _channel_tags(measured: Measurements) -> list[str]:
+    """What tells the columns of the channels apart."""
+    return [""] if measured.n_channels == 1 else ["_r", "_g", "_b"]
+
+
+def _column(name: str, values: list[Any]) -> MaskedColumn:
+    absent = [value is None for value in values]
+    present = next((value for value in values if value is not None), "")
+    fill: Any = "" if isinstance(present, str) else type(present)(0)
+    return MaskedColumn(
+        [fill if gone else value for gone, value in zip(absent, values, strict=True)], name, mask=absent
+    )
+
+
+def write_report(path: Path, facts: Mapping[str, Any], settings: Settings, run: Run) -> None:
+    """The figures of a run as JSON: what was used, what was decided, how long it took."""
+    report = {
+        "software": f"zemosaic {version('zemosaic')}",
+        **facts,
+        "reading": run.reads.figures(),
+        "left_out": [asdict(item) for item in run.left_out],
+        "notices": run.notices,
+        "seconds": {stage: round(seconds, 3) for stage, seconds in run.clock.seconds.items()},
+        "settings": settings.model_dump(),
+    }
+    write_text(path, json.dumps(report, indent=1, default=_plain) + "\n")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)

@@ -1,0 +1,1 @@
+"""Patches of the output: planned, made, kept."""

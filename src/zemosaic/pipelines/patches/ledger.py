@@ -1,0 +1,214 @@
+"""Patches that an earlier run finished: found where they lie in its mosaic, checked, and not made again.
+
+A finished patch is an entry of the store that holds only its counts and the checksums of its planes; its pixels are
+in the mosaic itself, under its temporary name or, from a run that ended, under its final one. So nothing is written
+twice, and what is not on the disk as it was written is noticed and made again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.engine.store import Store, make_key
+from zemosaic.engine.values import digest_of
+from zemosaic.io.write.finished_mosaic import FinishedMosaic
+from zemosaic.io.write.mosaic_file import MosaicFile, Plane
+from zemosaic.model.box import Box
+from zemosaic.model.frame import Frame
+from zemosaic.model.sky.grid import Patch
+from zemosaic.pipelines.measuring.clean_source import CleanSource
+from zemosaic.pipelines.patches.tasks import PatchInput
+from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.keys import frame_identity
+from zemosaic.settings import Settings
+
+__all__ = ["PatchCounts", "PatchLedger", "PatchPlanes", "forget_the_old", "open_ledger"]
+
+STORE_SHARE = 5
+"""Results of earlier runs may take a fifth of the input's bytes, those of this run included."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchCounts:
+    """What the report wants to know of a patch."""
+
+    n_samples: int
+    n_rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """A finished patch: its counts, and a CRC-32 of each plane's values in native byte order."""
+
+    counts: PatchCounts
+    checksums: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PatchPlanes:
+    """A patch that another process made: in the store until it is written into the mosaic."""
+
+    counts: PatchCounts
+    planes: dict[str, npt.NDArray[Any]]
+
+
+class PatchLedger:
+    """Where patches are written, and which of them need not be made. Safe to use from several threads.
+
+    Parameters
+    ----------
+    file : MosaicFile
+        Takes the planes; may hold those of a run that was stopped.
+    planes : sequence of Plane
+        What is written of a patch.
+    store : Store
+    before : Path
+        The mosaic of an earlier run that ended, if there is one.
+    inputs : sequence of PatchInput
+        Sorted by FrameId.
+    fwhm_px : float
+        See `make_patch`.
+    settings : Settings
+    pixels : str
+        Digest of whatever else decides the pixels that are read (defect maps).
+    steady : bool
+        Whether many inputs are what they were in an earlier run of fewer.
+    """
+
+    def __init__(
+        self,
+        file: MosaicFile,
+        planes: Sequence[Plane],
+        store: Store,
+        before: Path,
+        inputs: Sequence[PatchInput],
+        fwhm_px: float,
+        settings: Settings,
+        pixels: str,
+        *,
+        steady: bool = False,
+    ) -> None:
+        self._file, self._store, self._steady = file, store, steady
+        self._dtypes = {plane.name: np.dtype(plane.dtype) for plane in planes}
+        self._before = None if store.fresh else FinishedMosaic.open(before)
+        self._identities = [digest_of(replace(item, frame=frame_identity(item.frame))) for item in inputs]
+        boxes = [item.plan.lattice.box for item in inputs]
+        self._boxes = np.array([[b.y0, b.y1, b.x0, b.x1] for b in boxes]).reshape(-1, 4)
+        self._common = digest_of(fwhm_px, settings.warp, settings.stack, pixels)
+        self._checksums: dict[Box, dict[str, int]] = {}
+        self._lock = threading.Lock()
+
+    def fitting_sizes(self, sizes: Sequence[int]) -> list[int]:
+        """The sizes of patches to choose from: none above that of an earlier run, whose patches can then be taken."""
+        keys = self._size_keys() if self._steady else self._size_keys()[:1]
+        before: int = next(filter(None, map(self._store.get, keys)), max(sizes))
+        return [size for size in sizes if size <= before] or [sizes[-1]]
+
+    def record_size(self, size: int) -> None:
+        """Note the size of the patches that are going to be made."""
+        for key in self._size_keys():
+            if self._store.get(key) != size:
+                self._store.put(key, size)
+
+    def _size_keys(self) -> list[str]:
+        """Of a run of the same inputs, and of one of any inputs that was stacked in the same way."""
+        return [make_key("cut", self._common, self._identities), make_key("cut", self._common)]
+
+    def write(self, name: str, box: Box, values: npt.NDArray[Any]) -> None:
+        """Write a plane of a patch's inner box; see `PlaneSink.write`."""
+        values = np.ascontiguousarray(values, self._dtypes[name])
+        self._file.write(name, box, values)
+        with self._lock:
+            self._checksums.setdefault(box, {})[name] = zlib.crc32(values.data)
+
+    def record(self, patch: Patch, counts: PatchCounts) -> None:
+        """Note that all planes of a patch have been written."""
+        with self._lock:
+            checksums = self._checksums.pop(patch.inner)
+        self._store.put(self._key(patch), _Finished(counts, checksums))
+
+    def recall(self, patch: Patch) -> PatchCounts | None:
+        """The counts of a patch that is in the mosaic already, or could be copied into it; None when it is to be made.
+
+        Only patches of the same box count: another memory cap may cut the sky otherwise.
+        """
+        found: _Finished | None = self._store.get(self._key(patch), (_Finished, PatchCounts))
+        if found is None or not self._dtypes.keys() <= found.checksums.keys():
+            return None
+        if not all(self._take(name, patch.inner, found.checksums[name]) for name in self._dtypes):
+            return None
+        return found.counts
+
+    def planes_key(self, patch: Patch) -> str:
+        """Key under which another process stores a patch."""
+        return make_key("planes", self._key(patch))
+
+    def adopt(self, patch: Patch) -> bool:
+        """Write a patch that another process stored, if it did."""
+        key = self.planes_key(patch)
+        found: PatchPlanes | None = self._store.get(key, (PatchPlanes, PatchCounts))
+        if found is None or found.planes.keys() != self._dtypes.keys():
+            return False
+        for name, values in found.planes.items():
+            self.write(name, patch.inner, values)
+        self.record(patch, found.counts)
+        self._store.discard(key)
+        return True
+
+    @property
+    def dtypes(self) -> dict[str, str]:
+        """Numpy types of the planes by name."""
+        return {name: dtype.str for name, dtype in self._dtypes.items()}
+
+    def _take(self, name: str, box: Box, checksum: int) -> bool:
+        """Whether a plane has the values that were finished; those of the earlier mosaic are copied."""
+        if zlib.crc32(self._file.read(name, box).data) == checksum:
+            return True
+        values = self._before.read(name, box) if self._before is not None else None
+        if values is None or zlib.crc32(values.data) != checksum:
+            return False
+        self._file.write(name, box, values)
+        return True
+
+    def _key(self, patch: Patch) -> str:
+        outer = patch.outer
+        y0, y1, x0, x1 = self._boxes.T
+        meets = (y0 < outer.y1) & (y1 > outer.y0) & (x0 < outer.x1) & (x1 > outer.x0)
+        identities = [self._identities[k] for k in np.flatnonzero(meets)]
+        return make_key("patch", self._common, patch, identities)
+
+
+def open_ledger(
+    file: MosaicFile,
+    planes: Sequence[Plane],
+    inputs: Sequence[PatchInput],
+    fwhm_px: float,
+    settings: Settings,
+    source: CleanSource,
+    run: Run,
+) -> PatchLedger | None:
+    """The ledger of a run's mosaic; None for a run that stores nothing."""
+    if run.store is None:
+        return None
+    steady = run.options.tolerance > 0
+    pixels = digest_of(source)
+    return PatchLedger(file, planes, run.store, file.path, inputs, fwhm_px, settings, pixels, steady=steady)
+
+
+def forget_the_old(run: Run, frames: Sequence[Frame]) -> None:
+    """After a run that ended well: remove stored results that it had no use for, beyond their share of the disk."""
+    if run.store is None:
+        return
+    for left_behind in run.store.root.parent.glob("*.partial"):
+        left_behind.unlink(missing_ok=True)
+    n_input = sum(os.path.getsize(path) for path in {frame.path for frame in frames} if os.path.exists(path))
+    run.store.evict(n_input // STORE_SHARE)

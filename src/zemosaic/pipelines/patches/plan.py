@@ -1,0 +1,96 @@
+"""Between measuring and patches: noise, corrections and coordinates of every frame, as one list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.errors import FrameRejected
+from zemosaic.model.photo_scale import PhotoScale
+from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.pipelines.frames.pipeline import PlacedFrame
+from zemosaic.pipelines.patches.tasks import PatchInput
+from zemosaic.pipelines.run.context import Run
+from zemosaic.settings import Settings
+from zemosaic.stages.warp.lattice import Lattice, plan_lattice
+from zemosaic.stages.warp.warp import WarpPlan
+
+__all__ = ["plan_input", "plan_inputs", "stellar_width_px"]
+
+Array = npt.NDArray[np.float64]
+
+SIGMA_RANGE = 1e-16, 1e16
+"""Noise whose inverse variance, summed over many frames, single precision holds."""
+
+
+def stellar_width_px(frames: Sequence[PlacedFrame], grid: SkyGrid) -> float:
+    """Median FWHM of the frames in mosaic pixels; 3 where no frame shows a star."""
+    widths = [f.measured.fwhm_px * f.wcs.pixel_scale_arcsec() / grid.scale_arcsec for f in frames]
+    widths = [w for w in widths if np.isfinite(w)]
+    return float(np.median(widths)) if widths else 3.0
+
+
+def plan_inputs(
+    frames: Sequence[PlacedFrame],
+    scales: Mapping[str, PhotoScale],
+    grid: SkyGrid,
+    settings: Settings,
+    run: Run,
+) -> list[PatchInput]:
+    """Coordinates, corrections and noise of every frame that reaches the grid, sorted by FrameId.
+
+    A frame whose coordinates cannot be interpolated to the asked precision, or that has no
+    noise to weigh it by, is left out.
+    """
+    advance = run.clock.start("plan", len(frames))
+    planned, worst_px = [], 0.0
+    for done, item in enumerate(sorted(frames, key=lambda f: f.frame.id), 1):
+        run.cancel.check()
+        frame, wcs = item.frame, item.wcs
+        try:
+            lattice = plan_lattice(wcs, grid, settings.warp.coordinate_error_px)
+        except FrameRejected as problem:
+            run.leave_out(frame, problem)
+            continue
+        if lattice.box.is_empty:
+            run.leave_out(frame, "it does not reach the output grid")
+            continue
+        sigma = float(np.max(_to_mosaic(item, scales[frame.id], grid) * item.measured.noise))
+        if not SIGMA_RANGE[0] < sigma < SIGMA_RANGE[1]:
+            run.leave_out(frame, f"its noise of {sigma:.3g} has no weight in single precision; multiply the values")
+            continue
+        worst_px = max(worst_px, lattice.error_px)
+        planned.append(plan_input(item, lattice, scales[frame.id], grid, settings))
+        advance(done)
+    run.clock.end("plan", f"{len(planned)} frames on the grid, coordinates interpolated to {worst_px:.1g} px")
+    return planned
+
+
+def _to_mosaic(item: PlacedFrame, scale: PhotoScale, grid: SkyGrid) -> Array:
+    """Mosaic units per input unit at the frame's centre, per channel."""
+    return np.asarray(grid.area_ref_deg2 / (scale.gain * item.wcs.pixel_area_deg2()))
+
+
+def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: SkyGrid, settings: Settings) -> PatchInput:
+    """A frame as the patch task needs it: its lattice, correction and noise in one value."""
+    frame, wcs, measured = item.frame, item.wcs, item.measured
+    plan = WarpPlan(
+        lattice=lattice,
+        wcs=wcs,
+        scale=scale,
+        sigma=measured.noise,
+        valid_box=measured.valid_box,
+        saturation_adu=frame.saturation_adu,
+        area_ref_deg2=grid.area_ref_deg2,
+        pixel_values=settings.input.pixel_values,
+        bayer=frame.bayer,
+    )
+    to_mosaic = _to_mosaic(item, scale, grid)
+    return PatchInput(
+        frame,
+        plan,
+        sky=(to_mosaic * measured.sky - scale.surface[:, 0]).astype(np.float32),
+        poisson=np.zeros(len(scale.gain), np.float32),
+    )

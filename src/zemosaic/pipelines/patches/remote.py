@@ -1,0 +1,133 @@
+"""Measuring and stacking in other processes: their results are in the store before this one asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.engine.memory import plan_workers, resident_bytes
+from zemosaic.engine.store import Store
+from zemosaic.errors import FrameRejected
+from zemosaic.model.box import Box
+from zemosaic.model.frame import Frame
+from zemosaic.model.sky.grid import Patch
+from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.patches.ledger import PatchCounts, PatchLedger, PatchPlanes
+from zemosaic.pipelines.patches.output import write_patch
+from zemosaic.pipelines.patches.tasks import PatchInput, make_patch, measure
+from zemosaic.pipelines.run.context import Run
+from zemosaic.settings import Settings
+from zemosaic.stages.stack.stack import StackedPatch
+
+__all__ = ["measure_remotely", "stack_remotely"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Measure:
+    """Measures a frame into the store; gives the keys of what it put."""
+
+    source: ImageSource
+    settings: Settings
+    store: Store
+    sky_only: bool
+
+    def __call__(self, frame: Frame) -> list[str]:
+        # A frame that is rejected is asked again, and its reason told, where the results are gathered.
+        with suppress(FrameRejected):
+            measure(frame, self.source, self.settings, self.store, sky_only=self.sky_only)
+        return self.store.take_used()
+
+
+def measure_remotely(
+    frames: Sequence[Frame],
+    source: ImageSource,
+    settings: Settings,
+    run: Run,
+    advance: Callable[[int], None],
+    task_bytes: int,
+    *,
+    sky_only: bool,
+) -> None:
+    """Measure frames into the store, where the run has an executor for it; `task_bytes` is what one frame needs."""
+    if run.remote is None or run.store is None:
+        return
+    run.remote.check_shared([run.store.root, Path(frames[0].path)])
+    if run.remote.is_here:
+        n_workers = plan_workers(run.cap_bytes, run.remote.workers, resident_bytes(), task_bytes + run.beside_bytes)
+        run.remote.workers = n_workers
+    task = _Measure(source, settings, run.store, sky_only)
+    for count, (_, keys) in enumerate(run.remote.run(task, frames), 1):
+        run.store.adopt(keys)
+        advance(count)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stack:
+    """Makes a patch into the store under the key it comes with."""
+
+    inputs: Sequence[PatchInput]
+    source: ImageSource
+    settings: Settings
+    fwhm_px: float
+    dtypes: dict[str, str]
+    store: Store
+
+    def __call__(self, task: tuple[Patch, str]) -> str:
+        patch, key = task
+        n_channels = self.inputs[0].frame.n_channels
+        made = make_patch(patch, self.inputs, self.source, self.settings, self.fwhm_px, n_channels, _never)
+        made = made or StackedPatch.empty((n_channels, *patch.inner.shape))
+        planes = _Planes(self.dtypes)
+        write_patch(planes, patch.inner, made, list(self.dtypes))
+        counts = PatchCounts(int(made.coverage.sum()), int(made.rejected.sum()))
+        self.store.put(key, PatchPlanes(counts, planes.values))
+        return key
+
+
+class _Planes:
+    """The planes of one patch as they are written."""
+
+    def __init__(self, dtypes: dict[str, str]) -> None:
+        self._dtypes = dtypes
+        self.values: dict[str, npt.NDArray[Any]] = {}
+
+    def write(self, name: str, box: Box, values: npt.NDArray[Any]) -> None:
+        """See `PlaneSink.write`."""
+        self.values[name] = np.ascontiguousarray(values, self._dtypes[name])
+
+
+def stack_remotely(
+    patches: Sequence[Patch],
+    inputs: Sequence[PatchInput],
+    source: ImageSource,
+    settings: Settings,
+    fwhm_px: float,
+    ledger: PatchLedger,
+    run: Run,
+    advance: Callable[[int], None],
+) -> None:
+    """Make the patches that are not finished, where the run has an executor for it, and write them into the mosaic."""
+    if run.remote is None or run.store is None:
+        return
+    tasks = []
+    for patch in patches:
+        run.cancel.check()
+        if not (ledger.recall(patch) or ledger.adopt(patch)):
+            tasks.append((patch, ledger.planes_key(patch)))
+    if run.remote.is_here:
+        run.remote.workers = min(run.remote.workers, run.executor.workers)
+    task = _Stack(inputs, source, settings, fwhm_px, ledger.dtypes, run.store)
+    for count, ((patch, _), key) in enumerate(run.remote.run(task, tasks), 1):
+        run.store.adopt([key])
+        ledger.adopt(patch)
+        advance(count + len(patches) - len(tasks))
+
+
+def _never() -> None:
+    """A task in another process is ended with it."""

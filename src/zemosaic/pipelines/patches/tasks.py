@@ -1,0 +1,249 @@
+"""The top-level task functions: measure a frame, make a patch. All modes share them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.engine.memory import ReusedMemory
+from zemosaic.engine.store import Store, make_key, remember
+from zemosaic.model.box import Box
+from zemosaic.model.each import Each
+from zemosaic.model.frame import Frame
+from zemosaic.model.measurements import Blocks, Measurements, Stars
+from zemosaic.model.sky.grid import Patch
+from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.run.keys import frame_identity
+from zemosaic.settings import Settings, WarpSettings
+from zemosaic.stages.measure.frame import measure_frame, measure_sky
+from zemosaic.stages.measure.raw import measure_raw
+from zemosaic.stages.stack.stack import METHODS, MeanStack, StackedPatch, bytes_per_sample, stack_cube
+from zemosaic.stages.warp.maps import weigh_by_alpha
+from zemosaic.stages.warp.warp import WarpPlan, pixel_variance_ratio, warp_window
+
+__all__ = ["PatchInput", "make_patch", "measure", "warp_box"]
+
+F4 = npt.NDArray[np.float32]
+U1 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PatchInput:
+    """One frame as the patch task needs it.
+
+    Attributes
+    ----------
+    frame : Frame
+    plan : WarpPlan
+        Coordinates, correction, noise.
+    sky : ndarray, shape (c,)
+        Sky level of the frame in mosaic units, for the noise model.
+    poisson : ndarray, shape (c,)
+        Variance per mosaic unit of signal; 0 where unknown.
+    """
+
+    frame: Frame
+    plan: WarpPlan
+    sky: F4
+    poisson: F4
+
+
+def measure(
+    frame: Frame,
+    source: ImageSource,
+    settings: Settings,
+    store: Store | None,
+    *,
+    sky_only: bool = False,
+) -> Measurements:
+    """Measurements of a frame, from the store when they are there.
+
+    With `sky_only` neither stars nor blocks are measured: enough to weigh a frame, not to match it. Raw frames are
+    always measured whole: their noise is known only when stars and defects are.
+    """
+    whole = frame.bayer is not None or not sky_only
+    defects = settings.input.defect_sigma if frame.bayer else None
+    key = make_key("measure", frame_identity(frame), settings.measure if whole else None, defects)
+    return remember(store, key, lambda: _measure(frame, source, settings, whole), (Measurements, Stars, Blocks, Box))
+
+
+def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool) -> Measurements:
+    data, weight = source.read_window(frame, Box.of_shape(frame.shape))
+    saturation = frame.saturation_adu
+    if frame.bayer:
+        defects = settings.input.defect_sigma
+        return measure_raw(data, weight, frame.bayer, settings.measure, saturation_adu=saturation, defect_sigma=defects)
+    if not whole:
+        return measure_sky(data, weight)
+    return measure_frame(data, weight, settings.measure, saturation_adu=saturation)
+
+
+def make_patch(
+    patch: Patch,
+    inputs: Sequence[PatchInput],
+    source: ImageSource,
+    settings: Settings,
+    fwhm_px: float,
+    n_channels: int,
+    check: Callable[[], None],
+    memory: ReusedMemory | None = None,
+    each: Each = map,
+) -> StackedPatch | None:
+    """Warp every frame that reaches a patch and stack them.
+
+    Parameters
+    ----------
+    patch : Patch
+    inputs : sequence of PatchInput
+        Sorted by FrameId; those that do not reach the patch are skipped.
+    source : ImageSource
+        Reads windows of frames.
+    settings : Settings
+    fwhm_px : float
+        Typical FWHM of a star in mosaic pixels.
+    n_channels : int
+    check : callable
+        Asked between slices of work; raises to stop.
+    memory : ReusedMemory, optional
+        Where the samples lie meanwhile.
+    each : callable
+        Frames may be warped at once, and channels stacked.
+
+    Returns
+    -------
+    StackedPatch or None
+        Planes of ``patch.inner``; None when no frame reaches the patch.
+    """
+    cube = METHODS[settings.stack.method].guarded
+    box = patch.outer if cube else patch.inner
+    reaching = [item for item in inputs if not item.plan.lattice.part(box).is_empty]
+    if not reaching:
+        return None
+    if cube:
+        with (memory or ReusedMemory()).block(_cube_bytes(patch, len(reaching), n_channels)) as block:
+            return _stack_patch(patch, reaching, source, settings, fwhm_px, n_channels, check, block, each)
+    return _mean_patch(patch, reaching, source, settings, n_channels, check)
+
+
+def _cube_bytes(patch: Patch, n_frames: int, n_channels: int) -> int:
+    return patch.outer.n_pixels * n_frames * bytes_per_sample(n_channels)
+
+
+def _stack_patch(
+    patch: Patch,
+    inputs: Sequence[PatchInput],
+    source: ImageSource,
+    settings: Settings,
+    fwhm_px: float,
+    n_channels: int,
+    check: Callable[[], None],
+    block: U1,
+    each: Each,
+) -> StackedPatch:
+    n, (h, w) = len(inputs), patch.outer.shape
+    samples, rest = np.split(block, [8 * n_channels * n * h * w])
+    values, weights = samples.view(np.float32).reshape(2, n_channels, n, h, w)
+    alpha = rest.reshape(n, h, w)
+
+    def warp(k: int) -> None:
+        check()
+        item = inputs[k]
+        part = item.plan.lattice.part(patch.outer)
+        place = part.relative_to(patch.outer)
+        into = values[:, k, *place.slices], weights[:, k, *place.slices], alpha[k, *place.slices]
+        if _warp(item, part, source, settings.warp, *into) is None:
+            place = Box(0, 0, 0, 0)
+        for planes in (values[:, k], weights[:, k], alpha[k]):
+            _clear_beyond(planes, place)
+
+    list(each(warp, range(n)))
+    return stack_cube(
+        values,
+        weights,
+        alpha,
+        sky=np.stack([item.sky for item in inputs], axis=1),
+        poisson=np.stack([item.poisson for item in inputs], axis=1),
+        exposure=_exposures(inputs),
+        fwhm_px=fwhm_px,
+        settings=settings.stack,
+        inner=patch.inner.relative_to(patch.outer),
+        check=check,
+        pixel_share=_pixel_share(inputs, settings.warp),
+        each=each,
+    )
+
+
+def _clear_beyond(planes: npt.NDArray[Any], box: Box) -> None:
+    """Set to 0 what of the last two axes lies outside of a box."""
+    planes[..., : box.y0, :] = 0
+    planes[..., box.y1 :, :] = 0
+    planes[..., box.y0 : box.y1, : box.x0] = 0
+    planes[..., box.y0 : box.y1, box.x1 :] = 0
+
+
+def _pixel_share(inputs: Sequence[PatchInput], settings: WarpSettings) -> F4 | None:
+    """How much of the variance that a raw frame's weight states a single sample shows, per colour; None for others."""
+    # A drizzled frame has gaps between its samples; those there are have the noise that is stated.
+    if inputs[0].frame.bayer is None or settings.kernel == "drizzle":
+        return None
+    return np.array([pixel_variance_ratio(settings, channel) for channel in range(3)], np.float32)
+
+
+def _mean_patch(
+    patch: Patch,
+    inputs: Sequence[PatchInput],
+    source: ImageSource,
+    settings: Settings,
+    n_channels: int,
+    check: Callable[[], None],
+) -> StackedPatch:
+    # One set of arrays for all frames: fresh pages for each would cost as much as the sums.
+    n_pixels = patch.inner.n_pixels
+    values, weights = np.empty((2, n_channels * n_pixels), np.float32)
+    alpha = np.empty(n_pixels, np.uint8)
+    mean = MeanStack((n_channels, *patch.inner.shape), sides=settings.output.planes == "all")
+    for item, exposure in zip(inputs, _exposures(inputs), strict=True):
+        check()
+        part = item.plan.lattice.part(patch.inner)
+        shape, n = (n_channels, *part.shape), n_channels * part.n_pixels
+        samples = values[:n].reshape(shape), weights[:n].reshape(shape), alpha[: part.n_pixels].reshape(part.shape)
+        if _warp(item, part, source, settings.warp, *samples) is not None:
+            place = part.relative_to(patch.inner)
+            mean.add(*samples, float(exposure), place.y0, place.x0)
+    return mean.finish()
+
+
+def warp_box(item: PatchInput, box: Box, source: ImageSource, settings: WarpSettings) -> tuple[F4, F4, U1]:
+    """One frame on a box of the grid: values and weights ``(c, h, w)``, alpha ``(h, w)``."""
+    n_channels = item.frame.n_channels
+    values = np.zeros((n_channels, *box.shape), np.float32)
+    weights = np.zeros((n_channels, *box.shape), np.float32)
+    alpha = np.zeros(box.shape, np.uint8)
+    _warp(item, box, source, settings, values, weights, alpha)
+    return values, weights, alpha
+
+
+def _warp(
+    item: PatchInput, box: Box, source: ImageSource, settings: WarpSettings, values: F4, weights: F4, alpha: U1
+) -> Box | None:
+    """`warp_window`, and the weights lowered by the image's own alpha where it has one."""
+    filled = warp_window(item.plan, box, _reader(source, item.frame), settings, values, weights, alpha)
+    if filled is None or item.frame.alpha is None:
+        return filled
+    path, hdu, full = item.frame.alpha
+    plane = replace(item.frame, path=path, hdu=hdu, layout="mono", bayer=None, weight=None, alpha=None)
+    part = filled.relative_to(box).slices
+    weigh_by_alpha(item.plan, filled, _reader(source, plane), full, weights[:, *part], alpha[part])
+    return filled
+
+
+def _reader(source: ImageSource, frame: Frame) -> Callable[[Box], tuple[F4, F4]]:
+    return lambda box: source.read_window(frame, box)
+
+
+def _exposures(inputs: Sequence[PatchInput]) -> F4:
+    return np.array([item.frame.exposure_s or 0.0 for item in inputs], np.float32)

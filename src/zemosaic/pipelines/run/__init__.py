@@ -1,0 +1,1 @@
+"""What every pipeline is handed, and the keys of stored results."""

@@ -1,0 +1,1 @@
+"""Where every frame points."""

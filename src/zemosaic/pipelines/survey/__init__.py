@@ -1,0 +1,1 @@
+"""The survey: geometric tiles, stacked, matched and blended."""

@@ -1,0 +1,327 @@
+"""Make the tiles of a survey: stack the frames that touch each, keep its planes on the disk until all are blended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.engine.executor import make_executor
+from zemosaic.engine.memory import PATCH_SIZES
+from zemosaic.engine.store import Store, make_key
+from zemosaic.engine.values import digest_of
+from zemosaic.io.write.tile_planes import TilePlanes
+from zemosaic.model.box import Box
+from zemosaic.model.photo_scale import PhotoScale
+from zemosaic.model.sky.grid import Patch, SkyGrid
+from zemosaic.pipelines.corrections.correcting import gain_priors
+from zemosaic.pipelines.frames.pipeline import PlacedFrame
+from zemosaic.pipelines.measuring.clean_source import CleanSource
+from zemosaic.pipelines.patches.plan import plan_input
+from zemosaic.pipelines.patches.reading import Reach, frames_kept
+from zemosaic.pipelines.patches.stacking import plan_patches
+from zemosaic.pipelines.patches.tasks import PatchInput, make_patch
+from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.keys import frame_identity
+from zemosaic.pipelines.survey.blending import BORDER, BlendTile, stored_planes, write_planes
+from zemosaic.settings import Settings
+from zemosaic.stages.match.match import match
+from zemosaic.stages.stack.stack import StackedPatch
+from zemosaic.stages.survey.cut import TileGrid
+from zemosaic.stages.survey.photometry import equalize_rgb_medians_inplace
+from zemosaic.stages.tiles.blend import border_weights, levels_for_overlap
+
+__all__ = ["GridTile", "TileRecipe", "make_tiles"]
+
+F4 = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+
+LARGEST_PIECE_PX = 1536
+"""A tile as large as this is stacked in one piece, where memory allows it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GridTile(BlendTile):
+    """A tile of the survey, its pixels on the disk.
+
+    Attributes
+    ----------
+    number : int
+        Place in the grid, row by row.
+    key : str
+        Made of all that its pixels follow from.
+    n_samples, n_rejected : int
+    """
+
+    number: int
+    key: str
+    n_samples: int
+    n_rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """What the store keeps of a tile whose planes lie on the disk."""
+
+    n_samples: int
+    n_rejected: int
+    checksums: dict[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class TileRecipe:
+    """What all tiles of a survey share.
+
+    Attributes
+    ----------
+    cut : TileGrid
+    frames : sequence of PlacedFrame
+        What `inputs` were made of.
+    inputs : sequence of PatchInput
+        Sorted by FrameId.
+    fwhm_px : float
+        Typical FWHM of a star in mosaic pixels.
+    grid : SkyGrid
+    settings : Settings
+    source : CleanSource
+    matched : bool
+        Whether the frames' corrections come from one solve; otherwise the frames of each tile are matched among
+        themselves.
+    """
+
+    cut: TileGrid
+    frames: Sequence[PlacedFrame]
+    inputs: Sequence[PatchInput]
+    fwhm_px: float
+    grid: SkyGrid
+    settings: Settings
+    source: CleanSource
+    matched: bool
+
+    @property
+    def n_channels(self) -> int:
+        """Of the mosaic."""
+        return self.inputs[0].frame.n_channels
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """The planes of a tile that the mosaic's are made of."""
+        return stored_planes(self.settings.output)
+
+    @property
+    def levels(self) -> int:
+        """Octaves of the pyramid that the tiles are blended by; 0 feathers."""
+        return levels_for_overlap(self.cut.overlap_px) if self.settings.survey.blend == "pyramid" else 0
+
+    @cached_property
+    def wanted(self) -> list[tuple[int, Box, str]]:
+        """Number, box and key of the tiles that any frame reaches, row by row."""
+        return [(number, box, self.key(box)) for number, box in enumerate(self.cut.boxes) if self.reaching(box)]
+
+    def reaching(self, box: Box) -> list[PatchInput]:
+        """The frames that touch a tile."""
+        return [item for item in self.inputs if item.plan.lattice.box.overlaps(box)]
+
+    def key(self, box: Box) -> str:
+        """Key of a tile: all that its pixels follow from, never how the work was cut into patches."""
+        ids = [item.frame.id for item in self.reaching(box)]
+        content = [self._contents[i] for i in ids]
+        among = None if self.matched else [digest_of(self._placed[i].measured, self._placed[i].wcs) for i in ids]
+        settings = self.settings
+        own_match = None if self.matched else (settings.match, settings.input.pixel_values)
+        return make_key(
+            "tile", content, among, own_match, box, self.grid, self.fwhm_px, settings.warp, settings.stack,
+            settings.survey.equalize_rgb, self.source, self.planes,
+        )  # fmt: skip
+
+    def matched_inputs(self, box: Box) -> list[PatchInput]:
+        """The frames that touch a tile with corrections that make them agree, whatever other tiles hold."""
+        inputs = self.reaching(box)
+        if self.matched:
+            return inputs
+        placed = [self._placed[item.frame.id] for item in inputs]
+        plain = [item.frame for item in placed]
+        if len(placed) == 1:
+            scales: Sequence[PhotoScale] = [inputs[0].plan.scale]
+        else:
+            scales = match(
+                [item.measured for item in placed],
+                [item.wcs for item in placed],
+                self.grid,
+                self.settings.match,
+                cameras=[frame.camera for frame in plain],
+                gain_priors=gain_priors(plain),
+                pixel_values=self.settings.input.pixel_values,
+            ).scales
+        return [
+            plan_input(item, old.plan.lattice, scale, self.grid, self.settings)
+            for item, old, scale in zip(placed, inputs, scales, strict=True)
+        ]
+
+    @cached_property
+    def _placed(self) -> dict[str, PlacedFrame]:
+        return {item.frame.id: item for item in self.frames}
+
+    @cached_property
+    def _contents(self) -> dict[str, str]:
+        """A digest of each frame as the patch task needs it."""
+        return {item.frame.id: digest_of(replace(item, frame=frame_identity(item.frame))) for item in self.inputs}
+
+
+def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> list[GridTile]:
+    """Stack all tiles; those that an earlier run left finished in the folder are not made again.
+
+    Parameters
+    ----------
+    recipe : TileRecipe
+    folder : Path
+        For the tiles' planes.
+    run : Run
+
+    Returns
+    -------
+    list of GridTile
+        Those that any frame reaches, row by row.
+    """
+    largest = max(box.n_pixels for box in recipe.cut.boxes)
+    # All planes of the stack, and the masks and distances made of them.
+    tile_bytes = largest * (21 * recipe.n_channels + 16)
+    plan, border = plan_patches(
+        recipe.inputs, recipe.fwhm_px, recipe.grid, recipe.settings, run, _piece_sizes(recipe.cut),
+        beside_bytes=tile_bytes + run.beside_bytes,
+    )  # fmt: skip
+    task = _MakeTile(recipe, folder.absolute(), plan.patch_px, border, plan.threads, run.store, run.cancel.check)
+    advance = run.clock.start("stack tiles", len(recipe.wanted))
+    _make_remotely(task, run, advance)
+    tiles, reach = [], Reach(recipe.inputs)
+    # A frame counts once for each piece: also where only one tile wants it, it is read once.
+    reaching = {
+        wanted: [item for patch in task.pieces(wanted[1]) for item in reach(patch.outer)] for wanted in recipe.wanted
+    }
+
+    def band_of(wanted: tuple[int, Box, str]) -> Box:
+        y0, y1 = wanted[1].y0 - border, wanted[1].y1 + border
+        return Box(y0, y1, 0, recipe.grid.shape[1]).intersect(recipe.grid.box)
+
+    with frames_kept(run, reaching, band_of, recipe.settings.warp, plan.spare_bytes) as (release, reads):
+        for done, (wanted, tile) in enumerate(run.executor.run(task, recipe.wanted), 1):
+            release(wanted)
+            tiles.append(tile)
+            advance(done)
+    tiles.sort(key=lambda tile: tile.number)
+    n_samples, n_rejected = sum(t.n_samples for t in tiles), sum(t.n_rejected for t in tiles)
+    samples = f"{n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped"
+    run.clock.end("stack tiles", ", ".join([f"{len(tiles)} tiles", samples, *reads.words()]))
+    return tiles
+
+
+def _make_remotely(task: _MakeTile, run: Run, advance: Callable[[int], None]) -> None:
+    """Make the tiles in other processes, where the run has an executor for it: they are found made afterwards.
+
+    Matching stays in this process: a grid's WCS that was made, not read, loses its last digits on the way to another.
+    """
+    if run.remote is None or run.store is None or not task.recipe.matched:
+        return
+    if run.remote.is_here:
+        run.remote.workers = min(run.remote.workers, run.executor.workers)
+    for done, (_, tile) in enumerate(run.remote.run(replace(task, check=_never, threads=1), task.recipe.wanted), 1):
+        run.store.adopt([tile.key])
+        advance(done)
+
+
+def _never() -> None:
+    """A task in another process is ended with it."""
+
+
+def _piece_sizes(cut: TileGrid) -> list[int]:
+    """Sides of the pieces that a tile may be stacked in, largest first: parts of its own side, so none is a sliver."""
+    side = max(max(box.shape) for box in cut.boxes)
+    return sorted({-(-side // -(-side // size)) for size in (LARGEST_PIECE_PX, *PATCH_SIZES)}, reverse=True)
+
+
+def _cut_evenly(box: Box, size: int) -> list[Box]:
+    """Pieces of a box, at most so long and wide, of nearly one size."""
+    rows, columns = (
+        np.linspace(low, high, -(-(high - low) // size) + 1).round().astype(int).tolist()
+        for low, high in ((box.y0, box.y1), (box.x0, box.x1))
+    )
+    return [Box(*y, *x) for y in pairwise(rows) for x in pairwise(columns)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _MakeTile:
+    """The task that makes a tile, unless it finds it made."""
+
+    recipe: TileRecipe
+    folder: Path
+    patch_px: int
+    border_px: int
+    threads: int
+    store: Store | None
+    check: Callable[[], None]
+
+    def __call__(self, wanted: tuple[int, Box, str]) -> GridTile:
+        number, box, key = wanted
+        planes = TilePlanes(self.folder / key.rpartition("/")[2])
+        found: _Finished | None = self.store.get(key, (_Finished,)) if self.store else None
+        if found is None or not planes.is_whole(found.checksums):
+            found = self._make(box, planes)
+            if self.store:
+                self.store.put(key, found)
+        return GridTile(box, planes, number, key, found.n_samples, found.n_rejected)
+
+    def pieces(self, box: Box) -> list[Patch]:
+        """What of a tile is stacked at a time."""
+        whole = self.recipe.grid.box
+        inner = _cut_evenly(box.intersect(whole), self.patch_px)
+        return [Patch(part, part.expand(self.border_px).intersect(whole)) for part in inner]
+
+    def _make(self, box: Box, planes: TilePlanes) -> _Finished:
+        """Stack a tile and write its planes."""
+        stack = self._stack(box)
+        valid = stack.weight.min(axis=0) > 0
+        self._equalise(stack, valid)
+        checksums = write_planes(planes, stack, self.recipe.planes)
+        checksums[BORDER] = planes.write(BORDER, self._border(box, valid, stack))
+        return _Finished(int(stack.coverage.sum()), int(stack.rejected.sum()), checksums)
+
+    def _stack(self, box: Box) -> StackedPatch:
+        """All planes of a tile; what lies beyond the mosaic is empty."""
+        recipe = self.recipe
+        inputs = recipe.matched_inputs(box)
+        out = StackedPatch.empty((recipe.n_channels, *box.shape))
+        each = make_executor(self.threads).map
+        for patch in self.pieces(box):
+            made = make_patch(
+                patch, inputs, recipe.source, recipe.settings, recipe.fwhm_px, recipe.n_channels, self.check, each=each
+            )  # fmt: skip
+            if made is not None:
+                place = patch.inner.relative_to(box).slices
+                for name in {"coverage", "rejected", *recipe.planes}:
+                    getattr(out, name)[:, *place] = getattr(made, name)
+        return out
+
+    def _equalise(self, stack: StackedPatch, valid: Flags) -> None:
+        method = self.recipe.settings.survey.equalize_rgb
+        if method == "off":
+            return
+        change = equalize_rgb_medians_inplace(stack.data, valid, method=method)
+        if method == "gain":
+            square = np.square(change)[:, None, None].astype(np.float32)
+            stack.variance[:] *= square
+            stack.weight[:] /= square
+
+    def _border(self, box: Box, valid: Flags, stack: StackedPatch) -> F4:
+        """Distance to the nearest pixel that other tiles may have and this one has not.
+
+        Where no frame reaches, no tile has anything: neither the rim of the mosaic nor a gap in it is a border.
+        """
+        height, width = self.recipe.grid.shape
+        sides = (box.y0 > 0, box.y1 < height, box.x0 > 0, box.x1 < width)
+        nowhere = stack.coverage.max(axis=0) == 0
+        return np.where(valid, border_weights(valid | nowhere, sides=sides), 0).astype(np.float32)

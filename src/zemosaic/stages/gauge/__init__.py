@@ -1,0 +1,1 @@
+"""What fixes the constants that differences between frames cannot know."""

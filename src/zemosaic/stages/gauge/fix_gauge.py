@@ -1,0 +1,157 @@
+"""Apply the gauge to a channel's surfaces, and tell what is left open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.model.photo_scale import n_terms
+from zemosaic.stages.gauge.slow_modes import (
+    SlowModes,
+    dark_sky_trend,
+    find_slow_modes,
+    null_amplitudes,
+    take_out,
+    weigh,
+)
+from zemosaic.stages.match.reference import fit_reference
+from zemosaic.stages.match.sky_nodes import BlockTable
+from zemosaic.stages.match.surfaces import SurfaceSolution
+
+__all__ = ["GaugedSurfaces", "fix_gauge"]
+
+F4 = npt.NDArray[np.float32]
+F8 = npt.NDArray[np.float64]
+
+_FROM_PRIOR = 0.5
+"""Share of a coefficient's prior variance left after the solve from which it rests on the prior."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GaugedSurfaces:
+    """Sky and surfaces of one channel with every component's gauge fixed.
+
+    Attributes
+    ----------
+    sky, depth : ndarray, shape (ny, nx)
+    surfaces : ndarray, shape (n, k)
+    level_error : ndarray, shape (n,)
+        Error of each surface's mean over its image, gauge modes left out.
+    determined_order : ndarray, shape (n,), int64
+        Highest order of each surface that its overlaps determine; what lies above rests on the prior. -1 where not
+        even the level is.
+    slow_rms : list of float
+        Expected rms of slow modes of degree 2 and more, by component.
+    rules : list of str
+        How each component's gauge was chosen.
+    prior_sd : ndarray, shape (order + 1,)
+    residual : ndarray, shape (blocks,), float32
+    """
+
+    sky: F8
+    depth: F8
+    surfaces: F8
+    level_error: F8
+    determined_order: npt.NDArray[np.int64]
+    slow_rms: list[float]
+    rules: list[str]
+    prior_sd: F8
+    residual: F4
+
+
+def fix_gauge(
+    table: BlockTable,
+    found: SurfaceSolution,
+    order: int,
+    component: npt.NDArray[np.int32],
+    reference: F8 | None,
+    resolution_nodes: float,
+) -> GaugedSurfaces:
+    """Choose the slow modes of every component.
+
+    With a reference they follow it; else the dark sky's flatness is weighed against the priors.
+
+    Parameters
+    ----------
+    table : BlockTable
+    found : SurfaceSolution
+    order : int
+    component : ndarray, shape (n,)
+    reference : ndarray, shape (ny, nx), or None
+        External reference at the nodes.
+    resolution_nodes : float
+        Its resolution in node spacings.
+    """
+    degree = np.repeat(np.arange(order + 1), np.arange(1, order + 2))
+    prior = np.tile(1 / found.prior_sd[degree] ** 2, (table.n_images, 1))
+    sky, surfaces = found.sky, found.surfaces
+    means = _mean_of_terms(order)
+    squares = np.zeros(table.n_images)
+    slow: list[float] = []
+    rules: list[str] = []
+    for number in range(int(component.max()) + 1 if len(component) else 0):
+        members = np.flatnonzero(component == number)
+        if len(members) == 1:
+            # Nothing to agree with: its background stays its own, in the sky.
+            surfaces = surfaces.copy()
+            surfaces[members] = 0.0
+            continue
+        modes = find_slow_modes(table, found.weight, found.depth, prior, order, members)
+        if not modes.covered.any():
+            continue
+        amplitudes, added, rule = _outside_knowledge(sky, found.depth, modes, order, reference, resolution_nodes)
+        sky, surfaces = take_out(modes, amplitudes, sky, surfaces)
+        slow.append(modes.expected_rms(added))
+        rules.append(rule)
+        squares[members] = _level_variance(found, modes, means)
+    return GaugedSurfaces(
+        sky, found.depth, surfaces, np.sqrt(squares), _determined_order(found, degree), slow, rules, found.prior_sd,
+        found.residual,
+    )  # fmt: skip
+
+
+def _outside_knowledge(
+    sky: F8, depth: F8, modes: SlowModes, order: int, reference: F8 | None, resolution_nodes: float
+) -> tuple[F8, F8, str]:
+    """Amplitudes to take out of the sky, the precision gained, and the rule in words."""
+    missed = ""
+    if reference is not None:
+        fit = fit_reference(sky, depth, reference, modes, resolution_nodes)
+        if fit is not None:
+            rule = f"external reference (scale {fit.scale:.4g}, its scatter {100 * fit.scatter:.1f} %)"
+            return fit.amplitudes, fit.precision, rule
+        missed = " (the external reference covers too little of it)"
+    dark = dark_sky_trend(sky, modes, order)
+    nothing = np.zeros(len(modes.precision)), np.zeros_like(modes.precision)
+    if dark is None:
+        return *nothing, f"mean of the priors: the dark sky does not span the mosaic{missed}"
+    return weigh(modes, *dark), dark[1], f"flat dark sky, weighed against the priors{missed}"
+
+
+def _determined_order(found: SurfaceSolution, degree: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    variance = np.mean([surfaces**2 for _, surfaces in found.draws], axis=0)
+    out = np.full(len(found.surfaces), -1)
+    for d, sd in enumerate(found.prior_sd):
+        known = variance[:, degree == d].mean(axis=1) < _FROM_PRIOR * sd**2
+        out = np.where((out == d - 1) & known, d, out)
+    return out
+
+
+def _level_variance(found: SurfaceSolution, modes: SlowModes, means: F8) -> F8:
+    """Variance of the members' mean levels over the draws, gauge modes taken out of each draw."""
+    levels = []
+    for sky, surfaces in found.draws:
+        _, rest = take_out(modes, null_amplitudes(modes, sky, found.depth), sky, surfaces)
+        levels.append(rest[modes.members] @ means)
+    each = np.mean(np.square(levels), axis=0)
+    # A few draws tell one image's variance badly and the mean of all well: halfway between.
+    return np.asarray((each + each.mean()) / 2)
+
+
+def _mean_of_terms(order: int) -> F8:
+    """Mean over the image of every term u^a v^b: 1 / ((a + 1) (b + 1)) for even powers, else 0."""
+    powers = [(degree - j, j) for degree in range(order + 1) for j in range(degree + 1)]
+    means = np.array([0.0 if a % 2 or b % 2 else 1 / ((a + 1) * (b + 1)) for a, b in powers])
+    return means[: n_terms(order)]

@@ -1,0 +1,234 @@
+"""What differences between images cannot tell: written out, given a size, and fixed by a stated rule (SPEC R-17).
+
+For surfaces of order p every polynomial of degree <= p over the mosaic can move from the sky into the surfaces without
+any difference changing, and slower trends of higher degree nearly so. Such *slow modes* are polynomials q_k on the
+sky together with the answer of every surface to them. Their precision (what data and priors know of each) is found
+mode by mode; outside knowledge (dark sky, an external reference) is then weighed against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.model.photo_scale import n_terms, surface_basis
+from zemosaic.stages.match.sky_nodes import BlockTable
+
+__all__ = ["SlowModes", "dark_sky_trend", "find_slow_modes", "null_amplitudes", "take_out", "weigh"]
+
+F4 = npt.NDArray[np.float32]
+F8 = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+_EXTRA_DEGREES = 2
+"""Degrees above the surfaces' order whose size is told too."""
+
+_RIM = 0.1
+"""Share of the median depth below which a node does not count as covered."""
+
+_TILES = 8
+_TILE_QUANTILE = 0.15
+_LEAST_TILES = 0.5
+"""Share of the tiles that must count as dark for the rule to act."""
+
+_CORRELATION = 4.0
+"""Neighbouring dark tiles err together: their number counts divided by this."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SlowModes:
+    """Slow modes of one component and channel.
+
+    Attributes
+    ----------
+    on_nodes : ndarray, shape (m, ny, nx)
+        Polynomials at the nodes, by degree; the first is the constant.
+    response : ndarray, shape (images, k, m)
+        Change of every member's surface when a mode enters the sky (about minus the polynomial itself).
+    precision : ndarray, shape (m, m)
+        Inverse covariance of the modes' amplitudes by data and priors.
+    members : ndarray, shape (images,), int64
+        Images of the component.
+    covered : ndarray, shape (ny, nx), bool
+        Nodes the component's blocks reach.
+    n_null : int
+        Modes that differences cannot tell at all.
+    """
+
+    on_nodes: F8
+    response: F8
+    precision: F8
+    members: Ints
+    covered: Flags
+    n_null: int
+
+    def expected_rms(self, extra_precision: F8 | None = None) -> float:
+        """Expected rms over the covered nodes of all modes of degree 2 and more, planes taken out."""
+        q = self.on_nodes[:, self.covered].T
+        plane = q[:, :3]
+        rest = q[:, 3:] - plane @ np.linalg.lstsq(plane, q[:, 3:], rcond=None)[0]
+        precision = self.precision if extra_precision is None else self.precision + extra_precision
+        covariance = np.linalg.pinv(precision, hermitian=True)[3:, 3:]
+        return float(np.sqrt(max(np.trace(covariance @ (rest.T @ rest)) / max(len(rest), 1), 0.0)))
+
+
+def find_slow_modes(table: BlockTable, weight: F4, depth: F8, prior: F8, order: int, members: Ints) -> SlowModes:
+    """Modes up to two degrees above the surfaces' order, and what data and priors know of them.
+
+    Parameters
+    ----------
+    table : BlockTable
+    weight : ndarray, shape (blocks,), float32
+        Inverse variances of the solve.
+    depth : ndarray, shape (ny, nx)
+        Their sum round each node.
+    prior : ndarray, shape (images, k)
+        Precision of each surface coefficient's prior.
+    order : int
+    members : ndarray, shape (m,), int64
+        Images of one component.
+    """
+    covered = np.zeros(table.nodes.n, bool)
+    nx = table.nodes.shape[1]
+    for i in members:
+        cells = table.cell[table.start[i] : table.start[i + 1]]
+        for corner in (0, 1, nx, nx + 1):
+            covered[cells + corner] = True
+    typical = float(np.median(depth[depth > 0])) if (depth > 0).any() else 0.0
+    # Nodes at the very rim hang on a few pixels: they would only stretch the extent.
+    covered = covered.reshape(table.nodes.shape) & (depth > _RIM * typical)
+    frame = _Extent.of(covered)
+    degree = order + _EXTRA_DEGREES
+    m, k = n_terms(degree), n_terms(order)
+    precision = np.zeros((m, m))
+    response = np.zeros((len(members), k, m))
+    for row, i in enumerate(members):
+        part = slice(table.start[i], table.start[i + 1])
+        q = frame.terms(table.cell[part] % nx + table.fx[part], table.cell[part] // nx + table.fy[part], degree)
+        b = surface_basis(table.u[part] + 0.5, table.v[part] + 0.5, (2, 2), order)
+        w = weight[part].astype(float)
+        own = (b * w) @ b.T + np.diag(prior[i, :k])
+        cross = (b * w) @ q.T
+        response[row] = -np.linalg.solve(own, cross)
+        precision += (q * w) @ q.T + cross.T @ response[row]
+    y, x = np.mgrid[: table.nodes.shape[0], :nx]
+    return SlowModes(frame.terms(x, y, degree), response, precision, members, covered, k)
+
+
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """Box of nodes scaled to -1..1, so that polynomials over it are tame."""
+
+    centre_x: float
+    centre_y: float
+    half: float
+
+    @classmethod
+    def of(cls, covered: Flags) -> _Extent:
+        y, x = np.nonzero(covered)
+        if len(x) == 0:
+            return cls(0.0, 0.0, 1.0)
+        half = max(int(np.ptp(x)), int(np.ptp(y)), 1) / 2
+        return cls(float(x.min() + x.max()) / 2, float(y.min() + y.max()) / 2, float(half))
+
+    def terms(self, x: npt.ArrayLike, y: npt.ArrayLike, degree: int) -> F8:
+        """Monomials by degree at node coordinates, one scale for both axes."""
+        u, v = (np.asarray(x, float) - self.centre_x) / self.half, (np.asarray(y, float) - self.centre_y) / self.half
+        return np.stack([u ** (d - j) * v**j for d in range(degree + 1) for j in range(d + 1)])
+
+
+def dark_sky_trend(sky: F8, modes: SlowModes, order: int) -> tuple[F8, F8] | None:
+    """Trend of the darkest sky and how well it is known.
+
+    The mosaic is cut into tiles; each tile's dark level is a low quantile of its nodes. A polynomial of degree
+    1..order is fitted to them, tiles above it (nebulosity) falling away. What scatter is left tells how far the
+    dark sky can be trusted to be flat.
+
+    Parameters
+    ----------
+    sky : ndarray, shape (ny, nx)
+    modes : SlowModes
+    order : int
+
+    Returns
+    -------
+    amplitudes : ndarray, shape (m,)
+        Trend to be taken out of the sky, in the modes' polynomials; constant and higher modes 0.
+    precision : ndarray, shape (m, m)
+        Its inverse covariance.
+    None
+        When the dark tiles do not span the trend.
+    """
+    terms = n_terms(order)
+    if order == 0:
+        return None
+    level, at = _dark_tiles(sky, modes)
+    if len(level) < 3 * terms:
+        return None
+    design = modes.on_nodes[:terms].reshape(terms, -1)[:, at].T
+    keep = np.ones(len(level), bool)
+    scatter = 0.0
+    for _ in range(20):
+        fit = np.linalg.lstsq(design[keep], level[keep], rcond=None)[0]
+        residual = level - design @ fit
+        low = residual[keep]
+        scatter = 1.4826 * float(np.median(np.abs(low - np.median(low)))) + 1e-12
+        again = residual < np.median(low) + 2.5 * scatter
+        if np.array_equal(again, keep):
+            break
+        keep = again
+        if np.count_nonzero(keep) < max(_LEAST_TILES * len(level), 2 * terms):
+            return None
+    m = len(modes.precision)
+    amplitudes, precision = np.zeros(m), np.zeros((m, m))
+    amplitudes[1:terms] = fit[1:]
+    normal = design[keep].T @ design[keep] / (_CORRELATION * scatter**2)
+    # The constant is free: take it out of the precision of the others.
+    rest = normal[1:, 1:] - np.outer(normal[1:, 0], normal[0, 1:]) / normal[0, 0]
+    precision[1:terms, 1:terms] = rest
+    return amplitudes, precision
+
+
+def _dark_tiles(sky: F8, modes: SlowModes) -> tuple[F8, Ints]:
+    """Dark level of every well covered tile, and the flat index of the node that shows it."""
+    y, x = np.nonzero(modes.covered)
+    if len(x) == 0:
+        return np.zeros(0), np.zeros(0, np.int64)
+    size = max(np.ptp(x) + 1, np.ptp(y) + 1) / _TILES
+    tile = ((y - y.min()) // size).astype(np.int64) * _TILES + ((x - x.min()) // size).astype(np.int64)
+    values, flat = sky[y, x], y * sky.shape[1] + x
+    levels, at = [], []
+    for t in np.unique(tile):
+        inside = np.flatnonzero(tile == t)
+        if len(inside) < 0.4 * size * size:
+            continue
+        order = inside[np.argsort(values[inside], kind="stable")]
+        dark = order[int(_TILE_QUANTILE * len(order))]
+        levels.append(values[dark])
+        at.append(flat[dark])
+    return np.array(levels), np.array(at, np.int64)
+
+
+def weigh(modes: SlowModes, amplitudes: F8, precision: F8) -> F8:
+    """Mode amplitudes to take out of the sky: outside knowledge against what data and priors know."""
+    total = modes.precision + precision
+    return np.asarray(np.linalg.pinv(total, hermitian=True) @ (precision @ amplitudes))
+
+
+def take_out(modes: SlowModes, amplitudes: F8, sky: F8, surfaces: F8) -> tuple[F8, F8]:
+    """Sky and surfaces with the given amounts of the slow modes moved from the sky into the surfaces."""
+    moved = surfaces.copy()
+    moved[modes.members] -= modes.response @ amplitudes
+    return sky - np.where(modes.covered, np.tensordot(amplitudes, modes.on_nodes, 1), 0), moved
+
+
+def null_amplitudes(modes: SlowModes, sky: F8, depth: F8) -> F8:
+    """Amplitudes of the modes that differences cannot tell, in a sky (least squares, nodes weighted by depth)."""
+    root = np.sqrt(depth[modes.covered])
+    design = modes.on_nodes[: modes.n_null, modes.covered].T * root[:, None]
+    out = np.zeros(len(modes.precision))
+    out[: modes.n_null] = np.linalg.lstsq(design, sky[modes.covered] * root, rcond=None)[0]
+    return out

@@ -1,0 +1,319 @@
+"""The output grid: where the frames are, and what map shows them best (R-22)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+from astropy.wcs import WCS
+
+from zemosaic.errors import NothingToDo, SettingError
+from zemosaic.model.box import Box
+from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
+from zemosaic.model.sky.grid import SkyGrid, footprint_box
+from zemosaic.settings import GridSettings
+
+__all__ = [
+    "check_grid_settings",
+    "crop_grid",
+    "cut_grid",
+    "find_strays",
+    "grow_grid",
+    "make_wcs",
+    "plan_grid",
+    "sparse_coverage",
+]
+
+Array = npt.NDArray[np.float64]
+
+STRAY_DEG = 15.0
+"""A frame nearer than this to the middle of all frames is never called a stray."""
+
+
+def make_wcs(
+    center_deg: tuple[float, float],
+    scale_arcsec: float,
+    shape: tuple[int, int],
+    projection: str = "TAN",
+    rotation_deg: float = 0.0,
+) -> CelestialWcs:
+    """A WCS with its reference point in the middle of the image; east is left.
+
+    Parameters
+    ----------
+    center_deg : (ra, dec)
+        ICRS position of the middle of the image.
+    scale_arcsec : float
+        Pixel scale there.
+    shape : (height, width)
+        Image shape.
+    projection : str
+        Projection code; cylindrical ones get their reference on the equator, as the standard asks.
+    rotation_deg : float
+        Position angle of the image's y axis, degrees east of north.
+
+    Raises
+    ------
+    SettingError
+        For a projection that is not known.
+    """
+    height, width = shape
+    s, angle = scale_arcsec / 3600, np.deg2rad(rotation_deg)
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = [f"RA---{projection}", f"DEC--{projection}"]
+    wcs.wcs.cunit = ["deg", "deg"]
+    wcs.wcs.crval = list(center_deg)
+    wcs.wcs.crpix = [(width + 1) / 2, (height + 1) / 2]
+    wcs.wcs.cd = [
+        [-s * np.cos(angle), s * np.sin(angle)],
+        [s * np.sin(angle), s * np.cos(angle)],
+    ]
+    wcs.wcs.radesys = "ICRS"
+    wcs.array_shape = shape
+    try:
+        if projection in {"CAR", "CEA", "MER", "SFL", "AIT", "MOL", "PAR"}:
+            # Their native latitude 0 must stay the equator, or the map is oblique (FITS WCS paper II, 5.2).
+            wcs.wcs.crval = [center_deg[0], 0.0]
+            _, y = wcs.wcs_world2pix(*center_deg, 1)
+            wcs.wcs.crpix = [(width + 1) / 2, (height + 1) / 2 - (float(y) - (height + 1) / 2)]
+        wcs.wcs.set()
+    except ValueError as problem:
+        raise SettingError(f"projection '{projection}' is not a known code: try TAN, SIN, ZEA, STG or CAR") from problem
+    return CelestialWcs(wcs, shape)
+
+
+def find_strays(images: Sequence[CelestialWcs]) -> dict[int, float]:
+    """Indices of images that lie absurdly far from all others, with their distance in degrees.
+
+    One frame with a wrong header on the other side of the sky must not blow up the grid. An image
+    is a stray when its centre is farther from the medial centre than 15 degrees *and* five
+    times the median distance; wide surveys therefore have none.
+    """
+    if len(images) < 3:
+        return {}
+    centers = np.array([
+        unit_vectors(*image.pixel_to_sky((image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2)) for image in images
+    ])
+    middle = np.median(centers, axis=0)
+    middle /= np.linalg.norm(middle)
+    # The medoid is a real pointing; a component-wise median may fall between two far groups.
+    middle = centers[np.argmax(centers @ middle)]
+    distance = np.rad2deg(2 * np.arcsin(np.clip(np.linalg.norm(centers - middle, axis=1) / 2, 0, 1)))
+    limit = max(STRAY_DEG, 5 * float(np.median(distance)))
+    return {int(i): float(distance[i]) for i in np.nonzero(distance > limit)[0]}
+
+
+def check_grid_settings(settings: GridSettings) -> None:
+    """Tell what cannot be read in the settings of a grid, before any frame is looked at.
+
+    Raises
+    ------
+    SettingError
+        Named after the key, with the forms that it may have.
+    """
+    _parse_center(settings.center)
+    _parse_size(settings.size_px)
+    _parse_angle(settings.rotation)
+    make_wcs((0.0, 0.0), 1.0, (1, 1), settings.projection)
+    if settings.crop != "none":
+        _parse_crop(settings.crop)
+
+
+def plan_grid(images: Sequence[CelestialWcs], settings: GridSettings, given: CelestialWcs | None = None) -> SkyGrid:
+    """The grid that holds all images, or the one that the settings fix.
+
+    Parameters
+    ----------
+    images : sequence of CelestialWcs
+        Where the frames are.
+    settings : GridSettings
+        Projection, scale, centre, size, rotation, crop.
+    given : CelestialWcs, optional
+        A grid read from a header file; wins over everything but the crop.
+
+    Raises
+    ------
+    NothingToDo
+        Without images.
+    SettingError
+        For values that cannot be read, or an empty crop.
+    """
+    if not images:
+        raise NothingToDo("no frame with a position on the sky is left; nothing to put on a grid")
+    if given is None:
+        given = _grid_around(images, settings)
+    grid = SkyGrid(given)
+    return grid if settings.crop == "none" else crop_grid(grid, images, settings.crop)
+
+
+def _grid_around(images: Sequence[CelestialWcs], settings: GridSettings) -> CelestialWcs:
+    scale = settings.scale_arcsec or float(np.median([image.pixel_scale_arcsec() for image in images]))
+    outlines = [image.outline(8) for image in images]
+    ra, dec = (np.concatenate([outline[k] for outline in outlines]) for k in (0, 1))
+    center = _parse_center(settings.center) or _middle(ra, dec)
+    rotation = _rotation_deg(settings.rotation, ra, dec, center)
+    for _ in range(0 if settings.center else 2):
+        # Recentre on the bounding box: the mean of the outlines is off for uneven coverage.
+        wcs = make_wcs(center, scale, (1, 1), settings.projection, rotation)
+        x, y = _seen_on(wcs, ra, dec)
+        mid_ra, mid_dec = wcs.pixel_to_sky((x.min() + x.max()) / 2, (y.min() + y.max()) / 2)
+        if np.isfinite(mid_ra) and np.isfinite(mid_dec):
+            center = (float(mid_ra), float(mid_dec))
+    x, y = _seen_on(make_wcs(center, scale, (1, 1), settings.projection, rotation), ra, dec)
+    size = _parse_size(settings.size_px)
+    if size:
+        width, height = size
+    else:
+        half_x, half_y = np.abs(x).max() + 1, np.abs(y).max() + 1
+        width, height = int(np.ceil(2 * half_x)), int(np.ceil(2 * half_y))
+    return make_wcs(center, scale, (height, width), settings.projection, rotation)
+
+
+def _seen_on(wcs: CelestialWcs, ra: Array, dec: Array) -> tuple[Array, Array]:
+    x, y = wcs.sky_to_pixel(ra, dec)
+    seen = np.isfinite(x) & np.isfinite(y)
+    if not seen.any():
+        raise SettingError(f"a grid with its centre at {wcs.wcs.wcs.crval} deg shows none of the frames")
+    return x[seen], y[seen]
+
+
+def _middle(ra: Array, dec: Array) -> tuple[float, float]:
+    v = unit_vectors(ra, dec).mean(axis=0)
+    if np.linalg.norm(v) < 1e-6:
+        raise SettingError("the frames cover the whole sky evenly; give grid.center")
+    return float(np.rad2deg(np.arctan2(v[1], v[0]))) % 360, float(np.rad2deg(np.arctan2(v[2], np.hypot(v[0], v[1]))))
+
+
+def _rotation_deg(text: str, ra: Array, dec: Array, center: tuple[float, float]) -> float:
+    angle = _parse_angle(text)
+    if angle is not None:
+        return angle
+    x, y = make_wcs(center, 1.0, (1, 1)).sky_to_pixel(ra, dec)
+    points = np.stack([x, y], axis=1)[np.isfinite(x) & np.isfinite(y)]
+    try:
+        hull = points[scipy.spatial.ConvexHull(points).vertices]
+    except scipy.spatial.QhullError:
+        return 0.0
+    # The smallest box has a side along an edge of the hull (Freeman & Shapira 1975).
+    edges = np.diff(hull, axis=0, append=hull[:1])
+    angles = np.unique(np.round(np.arctan2(edges[:, 1], edges[:, 0]) % (np.pi / 2), 9))
+    c, s = np.cos(angles)[:, None], np.sin(angles)[:, None]
+    along, across = c * hull[:, 0] + s * hull[:, 1], -s * hull[:, 0] + c * hull[:, 1]
+    best = float(angles[np.argmin(np.ptp(along, axis=1) * np.ptp(across, axis=1))])
+    # Turning the grid by `a` in pixel space (x right = west) is a position angle of +a; keep it within +-45 deg.
+    return float(np.rad2deg(best if best <= np.pi / 4 else best - np.pi / 2))
+
+
+def _parse_angle(text: str) -> float | None:
+    """Degrees, None for min-area."""
+    if text in {"north", "min-area"}:
+        return 0.0 if text == "north" else None
+    try:
+        return float(text)
+    except ValueError:
+        raise SettingError(f"grid.rotation = '{text}' is neither north, min-area nor a number of degrees") from None
+
+
+def _parse_crop(text: str) -> float | Box:
+    """A share of the greatest coverage, or a box."""
+    kind, _, value = text.partition(":")
+    try:
+        if kind == "coverage":
+            share = float(value)
+            if not 0 <= share <= 1:
+                raise SettingError(f"grid.crop = '{text}': the share of the greatest coverage is between 0 and 1")
+            return share
+        x0, y0, x1, y1 = (int(part) for part in text.split(","))
+        return Box(y0, y1, x0, x1)
+    except ValueError:
+        raise SettingError(f"grid.crop = '{text}' is not none, coverage:FRACTION or X0,Y0,X1,Y1") from None
+
+
+def _parse_center(text: str) -> tuple[float, float] | None:
+    """RA and Dec in degrees, None where nothing is set."""
+    if not text:
+        return None
+    try:
+        ra, dec = (float(part) for part in text.split(","))
+    except ValueError:
+        raise SettingError(f"grid.center = '{text}' is not RA,DEC in degrees, as 83.6,22.0") from None
+    if not (np.isfinite(ra) and -90 <= dec <= 90):
+        raise SettingError(f"grid.center = '{text}': there is no such place; RA,DEC in degrees, Dec from -90 to 90")
+    return ra, dec
+
+
+def _parse_size(text: str) -> tuple[int, int] | None:
+    """Width and height in pixels, None where nothing is set."""
+    if not text:
+        return None
+    try:
+        width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        raise SettingError(f"grid.size_px = '{text}' is not WIDTH,HEIGHT in whole pixels, as 4000,3000") from None
+    if width < 1 or height < 1:
+        raise SettingError(f"grid.size_px gives an empty grid of {width} x {height} pixels")
+    return width, height
+
+
+def sparse_coverage(images: Sequence[CelestialWcs], grid: SkyGrid, step: int = 16) -> npt.NDArray[np.int32]:
+    """Number of footprints over every `step`-th grid pixel, from outlines alone (no pixel is read)."""
+    height, width = grid.shape
+    count = np.zeros(((height + step - 1) // step, (width + step - 1) // step), np.int32)
+    for image in images:
+        box = footprint_box(image, grid)
+        if box.is_empty:
+            continue
+        ys = np.arange(-(-box.y0 // step), (box.y1 - 1) // step + 1)
+        xs = np.arange(-(-box.x0 // step), (box.x1 - 1) // step + 1)
+        gx, gy = np.meshgrid(xs * step, ys * step)
+        px, py = image.sky_to_pixel(*grid.wcs.pixel_to_sky(gx, gy))
+        with np.errstate(invalid="ignore"):
+            inside = (px > -0.5) & (py > -0.5) & (px < image.shape[1] - 0.5) & (py < image.shape[0] - 0.5)
+        count[np.ix_(ys, xs)] += inside
+    return count
+
+
+def crop_grid(grid: SkyGrid, images: Sequence[CelestialWcs], crop: str) -> SkyGrid:
+    """The part of a grid that a crop setting asks for."""
+    wanted = _parse_crop(crop)
+    if isinstance(wanted, Box):
+        box = wanted.intersect(grid.box)
+    else:
+        step = 16
+        count = sparse_coverage(images, grid, step)
+        ys, xs = np.nonzero(count >= max(wanted * count.max(), 1))
+        box = Box(0, 0, 0, 0)
+        if len(ys):
+            box = Box(int(ys.min()) * step, int(ys.max() + 1) * step, int(xs.min()) * step, int(xs.max() + 1) * step)
+        box = box.intersect(grid.box)
+    if box.is_empty:
+        raise SettingError(f"grid.crop = '{crop}' leaves no pixel of the {grid.shape[1]} x {grid.shape[0]} grid")
+    return cut_grid(grid, box)
+
+
+def grow_grid(grid: SkyGrid, images: Sequence[CelestialWcs]) -> SkyGrid:
+    """A grid with whole rows and columns added so that it holds all images too; its pixels stay where they are.
+
+    Raises
+    ------
+    SettingError
+        When its projection cannot show the images.
+    """
+    height, width = grid.shape
+    x, y = np.array([0.0, width - 1]), np.array([0.0, height - 1])
+    for image in images:
+        image_x, image_y = _seen_on(grid.wcs, *image.outline(8))
+        x, y = np.append(x, image_x), np.append(y, image_y)
+    low, high = (np.floor(np.min([y, x], axis=1) + 0.5), np.ceil(np.max([y, x], axis=1) - 0.5))
+    box = Box(int(low[0]), int(high[0]) + 1, int(low[1]), int(high[1]) + 1)
+    wcs = grid.wcs.wcs.deepcopy()
+    wcs.wcs.crpix = [wcs.wcs.crpix[0] - box.x0, wcs.wcs.crpix[1] - box.y0]
+    wcs.array_shape = box.shape
+    return SkyGrid(CelestialWcs(wcs, box.shape))
+
+
+def cut_grid(grid: SkyGrid, box: Box) -> SkyGrid:
+    """The grid of a box of a grid's pixels: the same sky at the same pixels, counted from another corner."""
+    return SkyGrid(grid.wcs.cut(box))

@@ -1,0 +1,1 @@
+"""One sky: gains from shared stars, surfaces from shared sky, solved once."""

@@ -1,0 +1,299 @@
+"""One sky: gains and background surfaces of all images, solved together (SPEC section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.model.each import Each
+from zemosaic.model.measurements import Measurements
+from zemosaic.model.photo_scale import N_TERMS, PhotoScale, n_terms, surface_basis
+from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.settings import MatchSettings
+from zemosaic.stages.gauge.fix_gauge import GaugedSurfaces, fix_gauge
+from zemosaic.stages.match.gains import GainSolution, solve_gains
+from zemosaic.stages.match.notes import image_note, solve_notices
+from zemosaic.stages.match.reference import ReferenceSky, reference_on_nodes
+from zemosaic.stages.match.seams import SeamFigure, measure_seams
+from zemosaic.stages.match.sky_nodes import BlockTable, SkyNodes, make_block_table
+from zemosaic.stages.match.star_ties import find_star_ties
+from zemosaic.stages.match.surfaces import SurfaceSolution, fit_surfaces
+
+__all__ = ["MatchSolution", "channel_bytes", "match"]
+
+F4 = npt.NDArray[np.float32]
+F8 = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_IMAGE_BYTES, _BLOCK_BYTES = 200_000, 60
+"""Each image's coarse nodes with each other while the coarse matrix is made, and its cross block; each block's weights
+and residuals with their temporary copies."""
+
+_CROSS_BYTES = 300e6
+"""Most memory for what couples images to sky nodes; more images than that get wider nodes."""
+
+_GAIN_SPREAD = 0.4
+"""Spread of gains about their priors where stars say nothing."""
+
+
+NODES_ACROSS = 20
+"""Sky nodes along a typical image's shorter side, at least."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MatchSolution:
+    """What the match found, image by image in the order given.
+
+    Attributes
+    ----------
+    scales : tuple of PhotoScale
+    n_stars : ndarray, shape (n,), int64
+        Shared stars that counted for the image's gain.
+    residual : ndarray, shape (n, c)
+        Robust rms of the image's block residuals, mosaic units; NaN without blocks.
+    n_ties : int
+        Stars seen by two images or more.
+    nodes : SkyNodes
+        Where the sky nodes lie.
+    sky : ndarray, shape (c, ny, nx)
+        The matched sky at the nodes, mosaic units; NaN where no block reaches.
+    prior_sd : ndarray, shape (c, order + 1)
+        Scatter of level, slope, curvature between images.
+    slow_rms : ndarray, shape (c,)
+        Expected rms over the mosaic of what differences between images cannot tell (trends of degree 2 and more).
+    notices : tuple of str
+        What a reader must know of the whole solve.
+    seams_before, seams_after : tuple of SeamFigure
+        Steps at the images' borders, channel by channel: with the gains expected from headers alone, and matched.
+    """
+
+    scales: tuple[PhotoScale, ...]
+    n_stars: Ints
+    residual: F8
+    n_ties: int
+    nodes: SkyNodes
+    sky: F8
+    prior_sd: F8
+    slow_rms: F8
+    notices: tuple[str, ...]
+    seams_before: tuple[SeamFigure, ...]
+    seams_after: tuple[SeamFigure, ...]
+
+
+def match(
+    measurements: Sequence[Measurements],
+    wcs: Sequence[CelestialWcs],
+    grid: SkyGrid,
+    settings: MatchSettings,
+    *,
+    cameras: Sequence[str] | None = None,
+    gain_priors: npt.ArrayLike | None = None,
+    pixel_values: str = "counts",
+    reference: ReferenceSky | None = None,
+    each: Each = map,
+) -> MatchSolution:
+    """Solve gains, responses, backgrounds and gauge of all images of one filter.
+
+    Parameters
+    ----------
+    measurements, wcs : sequences of length n
+        Of frames or tiles alike, with one number of channels.
+    grid : SkyGrid
+        The output grid; its centre pixel's area is A_ref.
+    settings : MatchSettings
+    cameras : sequence of str, optional
+        Images of one camera share a response. None: every image's response is 1.
+    gain_priors : array_like, shape (n,), optional
+        Gains expected from headers; 1 where unknown.
+    pixel_values : {"counts", "surface"}
+        How values follow a pixel's area inside an image.
+    reference : ReferenceSky, optional
+        Picture of the same sky that fixes the slow trends.
+    each : callable
+        Channels may be solved at once: nothing that they share is changed.
+
+    Returns
+    -------
+    MatchSolution
+        An image that nothing ties to others keeps its prior gain and surface 0, and its note says so.
+
+    Raises
+    ------
+    ValueError
+        When the sequences differ in length or the images in their number of channels.
+    """
+    n = len(measurements)
+    if n == 0 or len(wcs) != n or len({m.n_channels for m in measurements}) != 1:
+        raise ValueError(f"{n} measurements and {len(wcs)} WCS must belong to the same images of one kind")
+    log_prior = np.zeros(n) if gain_priors is None else np.log(np.asarray(gain_priors, float))
+    camera = _camera_numbers(cameras, n)
+    order = settings.response_order if cameras is not None and settings.solve_gain else 0
+    node_px = _affordable_spacing(measurements, wcs, grid, settings)
+    table = make_block_table(measurements, wcs, grid, node_px, pixel_values)
+    ties = find_star_ties(measurements, wcs, grid, camera)
+    component = table.components()
+
+    def solve(c: int) -> tuple[GainSolution, GaugedSurfaces]:
+        gain = solve_gains(ties, c, camera, log_prior, order)
+        if not settings.solve_gain:
+            gain = replace(gain, log_gain=log_prior, log_gain_error=np.zeros(n))
+        found = _solve_channel(table, c, gain, _response_at_blocks(table, gain, camera, order), settings, component)
+        at_nodes, resolution = None, 0.0
+        if reference is not None:
+            at_nodes = reference_on_nodes(reference, grid, table.nodes, c)
+            resolution = reference.resolution_arcsec / grid.scale_arcsec / node_px
+        gauged = fix_gauge(table, found, settings.surface_order, component, at_nodes, resolution)
+        return _with_structure(gain, found), gauged
+
+    channels = range(measurements[0].n_channels)
+    gains, surfaces = (list(part) for part in zip(*each(solve, channels), strict=True))
+    scales = _make_scales(table, component, gains, surfaces, camera, order)
+    before = [PhotoScale(np.full(len(gains), g), np.zeros((len(gains), N_TERMS))) for g in np.exp(log_prior)]
+    noise = _noise_in_mosaic(measurements, wcs, grid, scales)
+
+    def see(c: int) -> tuple[SeamFigure, SeamFigure]:
+        sky = surfaces[c].sky
+        return measure_seams(table, c, sky, before, noise[c]), measure_seams(table, c, sky, scales, noise[c])
+
+    seams_before, seams_after = zip(*each(see, channels), strict=True)
+    return MatchSolution(
+        scales=scales,
+        n_stars=gains[0].n_stars,
+        residual=_block_scatter(table, surfaces),
+        n_ties=ties.n_stars,
+        nodes=table.nodes,
+        sky=np.stack([np.where(s.depth > 0, s.sky, np.nan) for s in surfaces]),
+        prior_sd=np.stack([s.prior_sd for s in surfaces]),
+        slow_rms=np.array([max(s.slow_rms, default=0.0) for s in surfaces]),
+        notices=tuple(solve_notices(component, gains, surfaces, order, node_px, settings)),
+        seams_before=seams_before,
+        seams_after=seams_after,
+    )
+
+
+def channel_bytes(measurements: Sequence[Measurements]) -> int:
+    """About what solving one channel takes beside what channels share."""
+    return _IMAGE_BYTES * len(measurements) + _BLOCK_BYTES * sum(len(m.blocks) for m in measurements)
+
+
+def _solve_channel(
+    table: BlockTable,
+    channel: int,
+    gain: GainSolution,
+    response: F8,
+    settings: MatchSettings,
+    component: npt.NDArray[np.int32],
+) -> SurfaceSolution:
+    """Surfaces of one channel, gains free within what the stars leave open."""
+    factor = (np.exp(-gain.log_gain).astype(np.float32)[table.image] / response).astype(np.float32)
+    value, error = table.mean[channel] * factor, table.error[channel] * factor
+    free = np.minimum(gain.log_gain_error, _GAIN_SPREAD)
+    # Groups that no star ties to the largest of their component: their common factor is open, not only each gain.
+    for number in range(int(component.max()) + 1):
+        members = np.flatnonzero(component == number)
+        if len(members) == 1:
+            free[members] = 0
+            continue
+        groups = np.bincount(gain.component[members])
+        apart = members[gain.component[members] != np.argmax(groups)]
+        free[apart] = np.where(free[apart] > 0, _GAIN_SPREAD, 0)
+    return fit_surfaces(table, value, error, settings.surface_order, free)
+
+
+def _with_structure(gain: GainSolution, found: SurfaceSolution) -> GainSolution:
+    """Gains with what the sky's structure added."""
+    error = np.where(found.from_structure, found.log_gain_error, gain.log_gain_error)
+    return replace(gain, log_gain=gain.log_gain + found.log_gain, log_gain_error=error)
+
+
+def _affordable_spacing(
+    measurements: Sequence[Measurements], wcs: Sequence[CelestialWcs], grid: SkyGrid, settings: MatchSettings
+) -> int:
+    """The spacing asked for, widened where the images' cross blocks would take more memory than they may."""
+    area_px = sum(m.shape[0] * m.shape[1] * w.pixel_area_deg2() for m, w in zip(measurements, wcs, strict=True))
+    area_px /= grid.area_ref_deg2
+    columns = n_terms(settings.surface_order) + 1
+    least = np.sqrt(8 * columns * 1.15 * area_px / _CROSS_BYTES)
+    across = float(np.median([min(w.shape) * w.pixel_scale_arcsec() for w in wcs])) / grid.scale_arcsec
+    wanted = min(settings.node_px, max(across // NODES_ACROSS, 16))
+    return int(max(wanted, np.ceil(least)))
+
+
+def _camera_numbers(cameras: Sequence[str] | None, n: int) -> Ints:
+    if cameras is None:
+        return np.zeros(n, np.int64)
+    return np.unique(np.asarray(cameras, dtype=str), return_inverse=True)[1].astype(np.int64)
+
+
+def _response_at_blocks(table: BlockTable, gain: GainSolution, camera: Ints, order: int) -> F8:
+    """F at every block; one 1 for all where there is no response."""
+    if order == 0 or not gain.response.any():
+        return np.ones(1, np.float32)
+    # surface_basis wants pixels of an image; u and v of the blocks are pixels of an image of size 2, shifted.
+    basis = surface_basis(table.u + 0.5, table.v + 0.5, (2, 2), order)[1:]
+    return np.asarray(np.exp(np.sum(basis * gain.response[camera[table.image]].T, axis=0)))
+
+
+def _total_errors(table: BlockTable, gains: list[GainSolution], surfaces: list[GaugedSurfaces]) -> F8:
+    """Errors of the surfaces' levels, shape (c, n): of the solve, and of the gain that scales the whole background."""
+    out = []
+    for c, (gain, surface) in enumerate(zip(gains, surfaces, strict=True)):
+        parts = np.split(table.mean[c], table.start[1:-1])
+        level = np.array([np.median(part) if len(part) else 0.0 for part in parts]) * np.exp(-gain.log_gain)
+        out.append(np.hypot(surface.level_error, gain.log_gain_error * level))
+    return np.array(out)
+
+
+def _make_scales(
+    table: BlockTable,
+    component: npt.NDArray[np.int32],
+    gains: list[GainSolution],
+    surfaces: list[GaugedSurfaces],
+    camera: Ints,
+    response_order: int,
+) -> tuple[PhotoScale, ...]:
+    """One PhotoScale an image."""
+    total = _total_errors(table, gains, surfaces)
+    scales = []
+    for i in range(table.n_images):
+        surface = np.zeros((len(gains), N_TERMS))
+        for c, s in enumerate(surfaces):
+            surface[c, : s.surfaces.shape[1]] = s.surfaces[i]
+        response = np.stack([g.response[camera[i]] for g in gains]) if response_order else None
+        if response is not None and not response.any():
+            response = None
+        scales.append(
+            PhotoScale(
+                gain=np.exp([g.log_gain[i] for g in gains]),
+                surface=surface,
+                response=response,
+                gain_error=np.array([g.log_gain_error[i] for g in gains]),
+                level_error=total[:, i],
+                component=int(component[i]),
+                note=image_note(i, component, gains, surfaces),
+            )
+        )
+    return tuple(scales)
+
+
+def _noise_in_mosaic(
+    measurements: Sequence[Measurements], wcs: Sequence[CelestialWcs], grid: SkyGrid, scales: Sequence[PhotoScale]
+) -> F8:
+    """Noise of a pixel of each image in mosaic units, shape (c, n)."""
+    area = np.array([grid.area_ref_deg2 / w.pixel_area_deg2() for w in wcs])
+    noise = np.stack([m.noise / scale.gain for m, scale in zip(measurements, scales, strict=True)], axis=1)
+    return np.asarray(np.maximum(noise * area, 1e-30))
+
+
+def _block_scatter(table: BlockTable, surfaces: list[GaugedSurfaces]) -> F8:
+    """Robust rms of each image's block residuals, shape (n, c); NaN without blocks."""
+    out = np.full((table.n_images, len(surfaces)), np.nan)
+    for c, s in enumerate(surfaces):
+        for i, part in enumerate(np.split(s.residual, table.start[1:-1])):
+            if len(part):
+                out[i, c] = 1.4826 * np.median(np.abs(part))
+    return out

@@ -1,0 +1,71 @@
+"""What a reader must know of a match: per image and of the whole, in words."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.settings import MatchSettings
+from zemosaic.stages.gauge.fix_gauge import GaugedSurfaces
+from zemosaic.stages.match.gains import GainSolution
+
+__all__ = ["image_note", "solve_notices"]
+
+_WEAK_GAIN = 0.02
+"""Error of ln gain from which a reader is told."""
+
+
+def image_note(
+    i: int, component: npt.NDArray[np.int32], gains: list[GainSolution], surfaces: list[GaugedSurfaces]
+) -> str:
+    """Note of image `i`: what of its correction its overlaps or stars did not determine; empty when all was."""
+    if np.count_nonzero(component == component[i]) == 1:
+        return "overlaps no other image: prior gain, no surface"
+    parts = []
+    n_stars = int(gains[0].n_stars[i])
+    worst = max(float(g.log_gain_error[i]) for g in gains)
+    if worst == np.inf:
+        parts.append("no shared star and no structure: gain is its prior")
+    elif worst > _WEAK_GAIN:
+        parts.append(f"gain uncertain by {100 * worst:.1f} % ({n_stars} shared stars)")
+    elif n_stars == 0 and worst > 0:
+        parts.append("no shared star: gain from the sky's structure")
+    order = min(int(s.determined_order[i]) for s in surfaces)
+    wanted = len(surfaces[0].prior_sd) - 1
+    if order < wanted:
+        parts.append(
+            "surface rests on its prior" if order < 0 else f"surface of order {order}: overlaps determine no more"
+        )
+    return "; ".join(parts)
+
+
+def solve_notices(
+    component: npt.NDArray[np.int32],
+    gains: list[GainSolution],
+    surfaces: list[GaugedSurfaces],
+    response_order: int,
+    node_px: int,
+    settings: MatchSettings,
+) -> list[str]:
+    """Facts of the whole solve that a reader must know."""
+    out = []
+    n_groups = int(component.max()) + 1
+    if n_groups > 1:
+        sizes = ", ".join(str(np.count_nonzero(component == g)) for g in range(n_groups))
+        out.append(
+            f"the images fall into {n_groups} groups that share no sky ({sizes} images): each has a gauge of its own, "
+            "levels and gains of different groups cannot be compared"
+        )
+    if node_px > settings.node_px:
+        out.append(f"sky nodes {node_px} px apart instead of {settings.node_px}, to stay within memory")
+    if response_order:
+        flat = [c for c in range(len(gains[0].response)) if not any(g.response[c].any() for g in gains)]
+        if flat:
+            cameras = f"{len(flat)} of {len(gains[0].response)} camera(s)"
+            out.append(f"no vignetting or other response was found in {cameras}: taken as flat")
+    unknown = int(np.count_nonzero(np.max([g.log_gain_error for g in gains], axis=0) == np.inf))
+    if unknown and len(component) > 1:
+        out.append(f"{unknown} image(s) share no star and no structure with others: their gains are the priors")
+    rules = dict.fromkeys(rule for s in surfaces for rule in s.rules)
+    out.extend(f"slow trends of the background: {rule}" for rule in rules)
+    return out

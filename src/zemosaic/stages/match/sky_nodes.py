@@ -1,0 +1,207 @@
+"""Blocks of all images on one grid of sky nodes: the geometry of the background solve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from zemosaic.kernels.match import background as kernel
+from zemosaic.model.measurements import Measurements
+from zemosaic.model.photo_scale import surface_basis
+from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.model.sky.grid import SkyGrid
+
+__all__ = ["BlockTable", "SkyNodes", "make_block_table"]
+
+F4 = npt.NDArray[np.float32]
+F8 = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Int4 = npt.NDArray[np.int32]
+
+_MOST_BLOCKS = 6_000_000
+"""Blocks used in all: of more, every image gives an even selection, so that memory stays bounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class SkyNodes:
+    """A square lattice of points on the output grid, anchored to multiples of its spacing.
+
+    Attributes
+    ----------
+    x0, y0 : float
+        Grid pixel of the first node.
+    spacing_px : float
+    shape : tuple of int
+        ``(ny, nx)`` nodes.
+    """
+
+    x0: float
+    y0: float
+    spacing_px: float
+    shape: tuple[int, int]
+
+    @property
+    def n(self) -> int:
+        """Number of nodes."""
+        return self.shape[0] * self.shape[1]
+
+    def positions(self) -> tuple[F8, F8]:
+        """Grid x and y of all nodes, each of `shape`."""
+        y, x = np.mgrid[: self.shape[0], : self.shape[1]].astype(float)
+        return self.x0 + x * self.spacing_px, self.y0 + y * self.spacing_px
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BlockTable:
+    """Blocks of all images, image after image, placed between sky nodes.
+
+    Attributes
+    ----------
+    nodes : SkyNodes
+    start : ndarray, shape (images + 1,), int64
+        Blocks of image i are ``start[i]:start[i + 1]``.
+    cell : ndarray, shape (blocks,), int32
+        Flat index of the node at the lower left.
+    fx, fy : ndarray, shape (blocks,), float32
+        Place between that node and the next, 0 to 1.
+    u, v : ndarray, shape (blocks,), float32
+        Place in the image, -1 to 1.
+    mean, error : ndarray, shape (c, blocks), float32
+        Block means times A_ref over the pixel's area: gain x response x (sky + surface); error 0 marks a channel
+        without a value.
+    """
+
+    nodes: SkyNodes
+    start: Ints
+    cell: Int4
+    fx: F4
+    fy: F4
+    u: F4
+    v: F4
+    mean: F4
+    error: F4
+
+    @property
+    def n_images(self) -> int:
+        """Number of images."""
+        return len(self.start) - 1
+
+    @property
+    def image(self) -> Int4:
+        """Index of the image of every block."""
+        return np.repeat(np.arange(self.n_images, dtype=np.int32), np.diff(self.start))
+
+    def components(self) -> Int4:
+        """Number of the connected group of every image: images that share a node with a value are tied.
+
+        Groups are numbered by their first image.
+        """
+        n, nx = self.n_images, self.nodes.shape[1]
+        image, cell = self.image, self.cell.astype(np.int64)
+        rows = np.tile(image, 4)
+        cols = n + np.concatenate([cell, cell + 1, cell + nx, cell + nx + 1])
+        size = n + self.nodes.n
+        graph = scipy.sparse.coo_array((np.ones(len(rows), np.int8), (rows, cols)), shape=(size, size))
+        label = scipy.sparse.csgraph.connected_components(graph, directed=False)[1][:n]
+        _, first = np.unique(label, return_index=True)
+        rank = np.empty(label.max() + 1, np.int32)
+        rank[label[np.sort(first)]] = np.arange(len(first))
+        return rank[label]
+
+    def local_nodes(self) -> tuple[Ints, Int4]:
+        """Start of each image's list of touched nodes, and the lists."""
+        local_start = np.zeros(self.n_images + 1, np.int64)
+        nx, n = self.nodes.shape[1], self.nodes.n
+        total = kernel.list_local_nodes(self.start, self.cell, nx, n, local_start, np.empty(0, np.int32))
+        listed = np.empty(total, np.int32)
+        kernel.list_local_nodes(self.start, self.cell, nx, n, local_start, listed)
+        return local_start, listed
+
+
+def make_block_table(
+    measurements: Sequence[Measurements],
+    wcs: Sequence[CelestialWcs],
+    grid: SkyGrid,
+    node_px: float,
+    pixel_values: str = "counts",
+) -> BlockTable:
+    """Place the blocks of all images on sky nodes that cover them.
+
+    Parameters
+    ----------
+    measurements, wcs : sequences of one length
+    grid : SkyGrid
+    node_px : float
+        Spacing of the nodes in grid pixels.
+    pixel_values : {"counts", "surface"}
+        Whether a pixel's value follows its own area or the image's area at its centre.
+    """
+    nodes = _nodes_over(wcs, grid, node_px)
+    step = max(-(-sum(len(m.blocks) for m in measurements) // _MOST_BLOCKS), 1)
+    parts = [
+        _place_blocks(m, w, grid, nodes, pixel_values, slice(k % step, None, step))
+        for k, (m, w) in enumerate(zip(measurements, wcs, strict=True))
+    ]
+    start = np.concatenate([[0], np.cumsum([len(p[0]) for p in parts])]).astype(np.int64)
+    columns = []
+    for q in range(len(parts[0])):
+        # Column by column, each part dropped when copied: no second copy of the whole table.
+        columns.append(np.concatenate([p[q] for p in parts], axis=-1))
+        for p in parts:
+            p[q] = p[q][..., :0]
+    cell, fx, fy, u, v, mean, error = columns
+    return BlockTable(nodes, start, cell, fx, fy, u, v, mean, error)
+
+
+def _nodes_over(wcs: Sequence[CelestialWcs], grid: SkyGrid, node_px: float) -> SkyNodes:
+    """Nodes that cover all images, anchored to multiples of their spacing on the grid."""
+    outlines = [grid.wcs.sky_to_pixel(*w.outline(4)) for w in wcs]
+    low_high = []
+    for axis in (0, 1):
+        at = np.concatenate([o[axis] for o in outlines])
+        at = at[np.isfinite(at)]
+        low, high = (at.min(), at.max()) if len(at) else (0.0, 1.0)
+        # One node to spare for what the outline's straight segments cut off.
+        low_high.append((int(np.floor(low / node_px)) - 1, int(np.floor(high / node_px)) + 1))
+    (ix0, ix1), (iy0, iy1) = low_high
+    return SkyNodes(ix0 * node_px, iy0 * node_px, node_px, (iy1 - iy0 + 2, ix1 - ix0 + 2))
+
+
+def _place_blocks(
+    measured: Measurements, wcs: CelestialWcs, grid: SkyGrid, nodes: SkyNodes, pixel_values: str, which: slice
+) -> list[npt.NDArray[Any]]:
+    """Columns of the table for one image: cell, fx, fy, u, v, mean, error."""
+    blocks = measured.blocks
+    x, y = blocks.x[which], blocks.y[which]
+    gx, gy = grid.wcs.sky_to_pixel(*wcs.pixel_to_sky(x, y))
+    sx, sy = (gx - nodes.x0) / nodes.spacing_px, (gy - nodes.y0) / nodes.spacing_px
+    good = (sx >= 0) & (sy >= 0) & (sx < nodes.shape[1] - 1) & (sy < nodes.shape[0] - 1)
+    x, y, sx, sy = x[good], y[good], sx[good], sy[good]
+    ix, iy = np.floor(sx), np.floor(sy)
+    factor = (grid.area_ref_deg2 / _areas(wcs, x, y, pixel_values)).astype(np.float32)
+    height, width = measured.shape
+    error = blocks.error[:, which][:, good]
+    return [
+        (iy * nodes.shape[1] + ix).astype(np.int32),
+        (sx - ix).astype(np.float32),
+        (sy - iy).astype(np.float32),
+        ((2 * x + 1) / width - 1).astype(np.float32),
+        ((2 * y + 1) / height - 1).astype(np.float32),
+        blocks.mean[:, which][:, good] * factor,
+        np.where(np.isfinite(error), error, 0).astype(np.float32) * factor,
+    ]
+
+
+def _areas(wcs: CelestialWcs, x: F4, y: F4, pixel_values: str) -> F8:
+    """Pixel areas at blocks: smooth, so a quadratic through a 5 x 5 lattice serves (exact to < 1e-5)."""
+    if pixel_values == "surface":
+        return np.full(len(x), wcs.pixel_area_deg2())
+    height, width = wcs.shape
+    lx, ly = (q.ravel() for q in np.meshgrid(np.linspace(0, width - 1, 5), np.linspace(0, height - 1, 5)))
+    terms = np.linalg.lstsq(surface_basis(lx, ly, wcs.shape).T, wcs.pixel_area_deg2(lx, ly), rcond=None)[0]
+    return np.asarray(terms @ surface_basis(x, y, wcs.shape))

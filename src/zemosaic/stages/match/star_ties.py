@@ -1,0 +1,148 @@
+"""Which detections of many images are one star: found on the sky, never image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.kernels.solve.cluster import group_detections
+from zemosaic.model.measurements import Measurements
+from zemosaic.model.photo_scale import surface_basis
+from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.stages.match.growth import Growth, fit_growth
+
+__all__ = ["StarTies", "find_star_ties"]
+
+F8 = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_LEAST_SNR = 20.0
+_MOST_STARS = 250
+"""Brightest stars of an image that are used."""
+
+_RADIUS_FWHM = 0.75
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StarTies:
+    """Detections of stars that at least two images share, sorted by image.
+
+    Attributes
+    ----------
+    image, star : ndarray, shape (n,), int64
+        Index of the image and of the star.
+    u, v : ndarray, shape (n,)
+        Position in the image, -1 to 1 over its width and height.
+    flux, flux_error : ndarray, shape (c, n)
+        Input units; non-positive fluxes are possible in single channels.
+    n_stars : int
+    growth : Growth
+        What the fluxes were brought to totals with.
+    """
+
+    image: Ints
+    star: Ints
+    u: F8
+    v: F8
+    flux: F8
+    flux_error: F8
+    n_stars: int
+    growth: Growth
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+
+def find_star_ties(
+    measurements: Sequence[Measurements], wcs: Sequence[CelestialWcs], grid: SkyGrid, camera: Ints
+) -> StarTies:
+    """Match clean stars of all images by their place on the sky.
+
+    Saturated and blended stars are left out. Detections within 0.75 of the median FWHM of the best measured
+    one are one star; a star with two detections in one image is ambiguous there and loses both.
+
+    Parameters
+    ----------
+    measurements, wcs : sequences of one length
+    grid : SkyGrid
+        Gives the plane on which positions are compared.
+    camera : ndarray, shape (images,), int64
+        Images of one camera share the shape of their growth curve.
+    """
+    placed = [_usable_stars(m, w, grid) for m, w in zip(measurements, wcs, strict=True)]
+    counts = [len(p[0]) for p in placed]
+    image = np.repeat(np.arange(len(placed)), counts)
+    x, y, snr = (np.concatenate([p[q] for p in placed]) for q in (1, 2, 3))
+    star = np.empty(len(image), np.int64)
+    radius = _RADIUS_FWHM * _typical_fwhm(measurements, wcs, grid)
+    n_stars = group_detections(x, y, np.argsort(-snr, kind="stable"), radius, star)
+    growth = fit_growth(measurements, camera, _numbers(measurements, [p[0] for p in placed], star))
+    key = star * np.int64(len(placed)) + image
+    _, where, count = np.unique(key, return_inverse=True, return_counts=True)
+    keep = count[where] == 1
+    shared = np.bincount(star[keep], minlength=n_stars) >= 2
+    keep &= shared[star]
+    number = np.cumsum(shared) - 1
+    totals = [
+        _total_fluxes(m, p[0], g) for m, p, g in zip(measurements, placed, growth.coefficients, strict=True)
+    ]  # fmt: skip
+    u, v, flux, error = (np.concatenate([t[q] for t in totals], axis=-1) for q in range(4))
+    return StarTies(
+        image[keep], number[star[keep]], u[keep], v[keep], flux[:, keep], error[:, keep], int(shared.sum()),
+        growth,
+    )  # fmt: skip
+
+
+def _clean_stars(measured: Measurements) -> npt.NDArray[np.bool_]:
+    """Stars fit for photometry: neither saturated nor blended nor of another shape than the image's stars."""
+    stars = measured.stars
+    good = ~(stars.saturated | stars.blended)
+    if np.isfinite(measured.fwhm_px):
+        # Cosmic hits are too sharp, galaxies and pairs too wide.
+        good &= np.abs(stars.fwhm_px / measured.fwhm_px - 1) < 0.35
+    return good
+
+
+def _usable_stars(measured: Measurements, wcs: CelestialWcs, grid: SkyGrid) -> tuple[Ints, F8, F8, F8]:
+    """Which stars of an image are used, their grid x and y, and their signal to noise."""
+    stars = measured.stars
+    good = _clean_stars(measured) & (stars.flux > _LEAST_SNR * stars.flux_error).any(axis=0)
+    good &= np.cumsum(good) <= _MOST_STARS
+    used = np.flatnonzero(good)
+    x, y = grid.wcs.sky_to_pixel(*wcs.pixel_to_sky(stars.x[used], stars.y[used]))
+    seen = np.isfinite(x) & np.isfinite(y)
+    used = used[seen]
+    return used, x[seen], y[seen], (stars.flux[:, used] / stars.flux_error[:, used]).max(axis=0).astype(float)
+
+
+def _numbers(measurements: Sequence[Measurements], used: list[Ints], star: Ints) -> list[Ints]:
+    """The star of every detection of every image, -1 for those that are not used."""
+    out = [np.full(len(m.stars), -1, np.int64) for m in measurements]
+    ends = np.cumsum([len(index) for index in used])[:-1]
+    for number, index, own in zip(out, used, np.split(star, ends), strict=True):
+        number[index] = own
+    return out
+
+
+def _total_fluxes(measured: Measurements, used: Ints, growth: F8) -> tuple[F8, F8, F8, F8]:
+    """Image u and v, total flux and its error of an image's used stars."""
+    stars = measured.stars
+    x, y = stars.x[used], stars.y[used]
+    height, width = measured.shape
+    total = np.exp(growth @ surface_basis(x, y, measured.shape))
+    flux, error = stars.flux[:, used].astype(float) * total, stars.flux_error[:, used].astype(float) * total
+    return 2 * (x + 0.5) / width - 1, 2 * (y + 0.5) / height - 1, flux, error
+
+
+def _typical_fwhm(measurements: Sequence[Measurements], wcs: Sequence[CelestialWcs], grid: SkyGrid) -> float:
+    """Median FWHM of the images in pixels of the grid."""
+    widths = [
+        m.fwhm_px * w.pixel_scale_arcsec() / grid.scale_arcsec
+        for m, w in zip(measurements, wcs, strict=True)
+        if np.isfinite(m.fwhm_px)
+    ]
+    return float(np.median(widths)) if widths else 3.0

@@ -1,0 +1,1 @@
+"""What one frame tells of itself: sky, noise, stars, defects, quality."""

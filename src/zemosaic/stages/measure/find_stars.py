@@ -1,0 +1,220 @@
+"""Find the stars of an image and measure their fluxes; mask their light."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from zemosaic.kernels.measure import mesh
+from zemosaic.kernels.measure.apertures import aperture_fluxes, weighted_moments
+from zemosaic.kernels.measure.peaks import SMOOTHED_NOISE, find_peaks, mark_objects, smooth
+from zemosaic.model.measurements import Stars
+from zemosaic.stages.measure.block_means import ChannelSky, block_edges, sky_of_blocks
+
+__all__ = ["APERTURES_FWHM", "find_stars", "star_mask"]
+
+F4 = npt.NDArray[np.float32]
+F8 = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.uint8]
+
+MESH_PX = 64
+_MAX_STARS = 3000
+_MAX_PEAKS = 100_000
+_FWHM_OF_SIGMA = 2.3548
+APERTURES_FWHM = (1.75, 3.0)
+"""Radii of the measuring and of the growth-curve aperture, in FWHM of the frame."""
+
+_RING_FWHM = (3.2, 5.0)
+_DEFAULT_FWHM_PX = 3.0
+_START_SIGMA_PX = 1.5
+_REACH_PX, _DROP = 5, 0.1
+_NEBULOUS = 0.3
+"""Share of a mesh block's pixels above the threshold from which they are nebulosity, not stars."""
+
+_PLATEAU_PIXELS = 4
+
+_BETA = 2.5
+_FAINT = 0.1
+_RIM_PX = 2
+
+
+def find_stars(
+    data: F4, bad: Mask, skies: list[ChannelSky], detect_sigma: float, saturation_adu: float | None
+) -> tuple[Stars, Mask, float]:
+    """Detect on the sum of all channels, measure on each.
+
+    Parameters
+    ----------
+    data : ndarray, shape (c, h, w), float32
+    bad : ndarray, shape (h, w), uint8
+        0 where a pixel counts.
+    skies : list of ChannelSky
+        One for each channel.
+    detect_sigma : float
+        Threshold of a peak in sigma of the smoothed image.
+    saturation_adu : float or None
+        See `measure_frame`.
+
+    Returns
+    -------
+    stars : Stars
+    objects : ndarray, shape (h, w), uint8
+        1 on pixels above the threshold, nebulosity left out.
+    fwhm_px : float
+        Median width of clean stars; NaN without any.
+    """
+    light, sky = _detection_image(data, bad, skies)
+    x, y, snr, objects = _detect(light, bad, sky, detect_sigma)
+    x, y, fwhm, ellipticity = _shapes(light, x, y)
+    limit = [_plateau(channel, bad) if saturation_adu is None else saturation_adu for channel in data]
+    width = _typical_width(fwhm, snr)
+    scale = width if np.isfinite(width) else _DEFAULT_FWHM_PX
+    flux, error, wide, peak, saturated = _photometry(data, bad, objects, skies, x, y, scale, limit)
+    brightness = flux.sum(axis=0)
+    order = np.argsort(-brightness, kind="stable")
+    stars = Stars(
+        x=x[order],
+        y=y[order],
+        flux=flux[:, order].astype(np.float32),
+        flux_error=error[:, order].astype(np.float32),
+        flux_wide=wide[:, order].astype(np.float32),
+        peak=peak[order].astype(np.float32),
+        fwhm_px=fwhm[order].astype(np.float32),
+        ellipticity=ellipticity[order].astype(np.float32),
+        saturated=saturated[order],
+        blended=_blended(x, y, brightness, scale)[order],
+    )
+    return stars, objects, width
+
+
+def star_mask(bad: Mask, objects: Mask, stars: Stars, noise: F8, fwhm_px: float) -> Mask:
+    """Pixels that hold starlight or nothing.
+
+    A disc round each star reaches out to where a profile with wings (Moffat, beta 2.5) of the star's flux has
+    fallen to `_FAINT` of the sky noise; detected pixels themselves are masked with a rim.
+
+    Parameters
+    ----------
+    bad : ndarray, shape (h, w), uint8
+    objects : ndarray, shape (h, w), uint8
+    stars : Stars
+    noise : ndarray, shape (c,)
+    fwhm_px : float
+        Width of the image's stars; NaN takes a common one.
+
+    Returns
+    -------
+    ndarray, shape (h, w), uint8
+        1 where a pixel must not enter a block mean.
+    """
+    mask = bad.copy()
+    mesh.grow_mask(objects, _RIM_PX, mask)
+    if len(stars):
+        width = fwhm_px if np.isfinite(fwhm_px) else _DEFAULT_FWHM_PX
+        core = width / (2 * np.sqrt(2 ** (1 / _BETA) - 1))
+        brightest = np.max(stars.flux / noise[:, None], axis=0).astype(float)
+        centre = np.maximum(brightest, 1e-3) * (_BETA - 1) / (np.pi * core**2)
+        radius = core * np.sqrt(np.maximum((centre / _FAINT) ** (1 / _BETA) - 1, 0.0))
+        mesh.paint_discs(mask, stars.x, stars.y, np.clip(radius, 1.5 * width, 60 * width))
+    return mask
+
+
+def _detection_image(data: F4, bad: Mask, skies: list[ChannelSky]) -> tuple[F4, ChannelSky]:
+    """Background-free sum of all channels, each divided by its noise squared, and what tells its noise."""
+    total = np.empty(data.shape[1:], np.float32)
+    sky = skies[0]
+    if len(skies) == 1:
+        mesh.subtract_mesh(data[0], bad, sky.mesh, sky.y_centres, sky.x_centres, total)
+        return total, sky
+    part = np.empty_like(total)
+    total[:] = 0
+    for channel, sky in zip(data, skies, strict=True):
+        mesh.subtract_mesh(channel, bad, sky.mesh, sky.y_centres, sky.x_centres, part)
+        part *= np.float32(1 / sky.noise**2)
+        total += part
+    return total, sky_of_blocks(total, bad, MESH_PX, row_step=8)
+
+
+def _detect(light: F4, bad: Mask, sky: ChannelSky, detect_sigma: float) -> tuple[F8, F8, F8, Mask]:
+    """Positions and signal to noise of peaks, highest first, and the pixels above the threshold."""
+    smoothed, objects = np.empty_like(light), np.empty(light.shape, np.uint8)
+    smooth(light, smoothed)
+    some = smoothed[::5, ::3][bad[::5, ::3] == 0]
+    # Demosaicing correlates the noise of neighbours: the smoothed image's own scatter is the safer one.
+    scatter = 1.4826 * float(np.median(np.abs(some - np.median(some))))
+    sigma = np.maximum(SMOOTHED_NOISE * sky.noise_mesh, scatter).astype(np.float32)
+    edges = block_edges(light.shape[0], MESH_PX), block_edges(light.shape[1], MESH_PX)
+    xs, ys = np.empty(_MAX_PEAKS, np.int64), np.empty(_MAX_PEAKS, np.int64)
+    heights = np.empty(_MAX_PEAKS, np.float32)
+    n = find_peaks(smoothed, detect_sigma * sigma, *edges, _REACH_PX, _DROP, xs, ys, heights)
+    mark_objects(smoothed, detect_sigma * sigma, *edges, _NEBULOUS, objects)
+    best = np.argsort(-heights[:n], kind="stable")[:_MAX_STARS]
+    xs, ys = xs[:n][best], ys[:n][best]
+    at = np.searchsorted(edges[0], ys, side="right") - 1, np.searchsorted(edges[1], xs, side="right") - 1
+    return xs.astype(float), ys.astype(float), heights[:n][best] / sigma[at], objects
+
+
+def _shapes(light: F4, x: F8, y: F8) -> tuple[F8, F8, F8, F8]:
+    """Centroids, FWHM and ellipticities from weighted moments; the peak's place where they fail."""
+    moments = np.empty((len(x), 5))
+    weighted_moments(light, x, y, _START_SIGMA_PX, moments)
+    fine = np.isfinite(moments[:, 0])
+    x, y = np.where(fine, moments[:, 0], x), np.where(fine, moments[:, 1], y)
+    xx, xy, yy = moments[:, 2:].T
+    half_trace, root = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    major, minor = np.sqrt(half_trace + root), np.sqrt(np.maximum(half_trace - root, 0))
+    return x, y, _FWHM_OF_SIGMA * np.sqrt(major * minor), 1 - minor / major
+
+
+def _typical_width(fwhm: F8, snr: F8) -> float:
+    """Median width of well measured detections, those far from it (cosmic hits, galaxies) left out."""
+    good = np.isfinite(fwhm) & (snr > 10)
+    if not good.any():
+        good = np.isfinite(fwhm)
+    if not good.any():
+        return float("nan")
+    width = float(np.median(fwhm[good]))
+    near = good & (np.abs(fwhm - width) < 0.35 * width)
+    return float(np.median(fwhm[near])) if near.any() else width
+
+
+def _plateau(data: F4, bad: Mask) -> float:
+    """The highest value where several pixels share it exactly (saturation), else inf."""
+    top = float(data.max())
+    n = np.count_nonzero((data == top) & (bad == 0))
+    return top if n >= _PLATEAU_PIXELS else float("inf")
+
+
+def _photometry(
+    data: F4, bad: Mask, objects: Mask, skies: list[ChannelSky], x: F8, y: F8, width: float, limits: list[float]
+) -> tuple[F8, F8, F8, F8, npt.NDArray[np.bool_]]:
+    """Fluxes, errors and wide fluxes (c, n), peaks over the sky and saturation flags (n,)."""
+    n, radii = len(x), np.array(APERTURES_FWHM) * width
+    flux, error, wide = (np.zeros((len(data), n)) for _ in range(3))
+    peak, saturated = np.zeros(n), np.zeros(n, bool)
+    raw, area = np.empty((n, 2)), np.empty((n, 2))
+    ring_n, top, n_bad = np.empty(n), np.empty(n), np.empty(n, np.int64)
+    for c, (channel, sky, limit) in enumerate(zip(data, skies, limits, strict=True)):
+        aperture_fluxes(
+            channel, bad, objects, x, y, radii, _RING_FWHM[0] * width, _RING_FWHM[1] * width,
+            raw, area, ring_n, top, n_bad,
+        )  # fmt: skip
+        error[c] = sky.noise * np.sqrt(area[:, 0] + area[:, 0] ** 2 / np.maximum(ring_n, 1))
+        saturated |= (n_bad > 0) | (top >= limit) | (ring_n < 8)
+        flux[c], wide[c] = raw.T
+        peak = np.maximum(peak, top - sky.level)
+    return flux, error, wide, peak, saturated
+
+
+def _blended(x: F8, y: F8, brightness: F8, width: float) -> npt.NDArray[np.bool_]:
+    """Stars whose aperture a neighbour's light reaches: 1 % of it close by, brighter ones farther out."""
+    blended = np.zeros(len(x), bool)
+    if len(x) < 2:
+        return blended
+    pairs = scipy.spatial.cKDTree(np.column_stack([x, y])).query_pairs(4.5 * width, output_type="ndarray")
+    a, b = np.concatenate([pairs, pairs[:, ::-1]]).T
+    near = np.hypot(x[a] - x[b], y[a] - y[b]) < 2.5 * width
+    spill = np.where(near, 1.0, 0.01) * brightness[b]
+    blended[a[spill > 0.01 * np.maximum(brightness[a], 0)]] = True
+    return blended

@@ -1,0 +1,121 @@
+"""Measure one image: sky, noise, stars and star-free block means (SPEC R-10)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.errors import FrameRejected
+from zemosaic.kernels.measure import mesh
+from zemosaic.model.box import Box
+from zemosaic.model.measurements import Blocks, Measurements, Stars
+from zemosaic.settings import MeasureSettings
+from zemosaic.stages.measure.block_means import measure_blocks, sky_and_noise, sky_of_blocks
+from zemosaic.stages.measure.find_stars import MESH_PX, find_stars, star_mask
+
+__all__ = ["measure_frame", "measure_sky"]
+
+BLOCKS_ACROSS = 32
+"""Blocks along an image\'s shorter side, at least."""
+
+WEIGHING_ROW_STEP = 16
+"""Rows between rows that a frame is weighed by.
+
+On 49 simulated frames of 2 Mpix the noise lies within 0.5 % rms (2 % at most) of what all rows give, by every eighth
+within 0.4 %: a mean weighted so is as deep as it can be to 1 part in 10,000.
+"""
+
+F4 = npt.NDArray[np.float32]
+
+
+def measure_sky(data: F4, weight: F4) -> Measurements:
+    """Only what it takes to weigh an image: sky, noise and valid box; no stars, no blocks.
+
+    Parameters
+    ----------
+    data : ndarray, shape (c, h, w), float32
+        Finite everywhere.
+    weight : ndarray, shape (1 or c, h, w), float32
+        0 where there is no data.
+
+    Returns
+    -------
+    Measurements
+        Sky and noise are medians over blocks of the block's median and of its noise from neighbouring samples of every
+        `WEIGHING_ROW_STEP`-th row, so stars, gradients and nebulosity hardly enter. Samples must be raw: resampling or
+        demosaicing correlates neighbours and hides noise. The noise of an image that was made, not observed, may be 0.
+
+    Raises
+    ------
+    FrameRejected
+        When no pixel has weight.
+    """
+    bad, box = _bad_pixels(data, weight)
+    sky, noise = np.array([sky_and_noise(channel, bad, MESH_PX, WEIGHING_ROW_STEP) for channel in data]).T
+    return Measurements(
+        shape=(data.shape[1], data.shape[2]),
+        sky=sky,
+        noise=noise,
+        valid_box=box,
+        fwhm_px=float("nan"),
+        ellipticity=float("nan"),
+        stars=Stars.empty(len(data)),
+        blocks=Blocks.empty(len(data)),
+    )
+
+
+def measure_frame(
+    data: F4, weight: F4, settings: MeasureSettings, *, saturation_adu: float | None = None
+) -> Measurements:
+    """Everything later stages need to know of an image, from one look at its pixels.
+
+    Parameters
+    ----------
+    data : ndarray, shape (c, h, w), float32
+        Finite everywhere; every channel filled at every pixel that has weight.
+    weight : ndarray, shape (1 or c, h, w), float32
+        0 where there is no data; otherwise only its being positive is used.
+    settings : MeasureSettings
+    saturation_adu : float, optional
+        Level from which pixels count as saturated. A plateau of equal highest pixels is found without it.
+
+    Returns
+    -------
+    Measurements
+
+    Raises
+    ------
+    FrameRejected
+        When no pixel has weight, or all have one and the same value.
+    """
+    bad, box = _bad_pixels(data, weight)
+    skies = [sky_of_blocks(channel, bad, MESH_PX, row_step=8) for channel in data]
+    noise = np.array([sky.noise for sky in skies])
+    if not np.all(noise > 0):
+        raise FrameRejected(f"no noise: the pixels with weight hold one value ({skies[0].level:g})", sky=skies[0].level)
+    stars, objects, width = find_stars(data, bad, skies, settings.detect_sigma, saturation_adu)
+    mask = star_mask(bad, objects, stars, noise, width)
+    # Small images overlap by small strips: blocks must fit into them.
+    block_px = min(settings.block_px, max(min(data.shape[1:]) // BLOCKS_ACROSS, 8))
+    blocks = measure_blocks(data, mask, block_px, skies)
+    clean = ~(stars.saturated | stars.blended) & np.isfinite(stars.fwhm_px)
+    return Measurements(
+        shape=(data.shape[1], data.shape[2]),
+        sky=np.array([sky.level for sky in skies]),
+        noise=noise,
+        valid_box=box,
+        fwhm_px=width,
+        ellipticity=float(np.median(stars.ellipticity[clean])) if clean.any() else float("nan"),
+        stars=stars,
+        blocks=blocks,
+    )
+
+
+def _bad_pixels(data: F4, weight: F4) -> tuple[npt.NDArray[np.uint8], Box]:
+    if weight.ndim != 3 or data.ndim != 3 or weight.shape[1:] != data.shape[1:]:
+        raise ValueError(f"data {data.shape} and weight {weight.shape} must be (c, h, w) of one image")
+    bad = np.empty(data.shape[1:], np.uint8)
+    y0, y1, x0, x1 = mesh.valid_bounds(weight, bad)
+    if y1 <= y0:
+        raise FrameRejected("no pixel has weight", n_pixels=bad.size)
+    return bad, Box(y0, y1, x0, x1)

@@ -1,0 +1,141 @@
+"""Defective pixels: found on each raw frame, and by what all frames of a camera have in common (SPEC R-04)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.kernels.measure.hot_pixels import RESIDUAL_UNIT, add_residuals, find_defects
+from zemosaic.model.box import Box
+
+__all__ = ["DefectCounter", "drop_pixels", "mask_defects"]
+
+F4 = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.uint8]
+
+N_SIGMA = 6.0
+"""How far a pixel stands out of its neighbours to be judged, in sigma of the sky."""
+
+_LEAST_FRAMES = 5
+_LEAST_MEAN_SIGMA = 0.5
+_RESIDUAL_SIGMA = 1.1
+"""Scatter of a residual against the median of eight neighbours, in sigma."""
+
+_STAR_SHARE = 0.15
+"""A mean excess whose four neighbours show this share of it is a star that never moved."""
+
+
+def mask_defects(raw: F4, weight: F4, noise: F4, *, n_sigma: float = N_SIGMA) -> tuple[F4, Codes]:
+    """Give weight 0 to single hot and cold pixels of a raw frame.
+
+    Parameters
+    ----------
+    raw, weight : ndarray, float32, shape (h, w)
+        A whole raw plane, Bayer or mono.
+    noise : ndarray, float32, shape (2, 2)
+        Noise of a sample by the parity of its row and column (`zemosaic.stages.raw.cfa.noise_by_phase`).
+    n_sigma : float
+        Threshold in sigma of the sky.
+
+    Returns
+    -------
+    weight : ndarray, float32, shape (h, w)
+        A copy, 0 at defects. The data are not touched.
+    codes : ndarray, uint8, shape (h, w)
+        1 hot, 2 cold, 0 for the rest.
+    """
+    weight = weight.copy()
+    codes = np.empty(raw.shape, np.uint8)
+    find_defects(raw, weight, noise, n_sigma, codes)
+    weight[codes > 0] = 0
+    return weight, codes
+
+
+def drop_pixels(weight: F4, pixels: npt.NDArray[np.int32], box: Box, width: int) -> None:
+    """Give weight 0 to listed pixels of a frame in a window of it.
+
+    Parameters
+    ----------
+    weight : ndarray, float32, shape of the box
+        Changed.
+    pixels : ndarray, int32
+        Indices into the flat frame, ascending.
+    box : Box
+        Where the window lies in the frame.
+    width : int
+        Columns of the frame.
+    """
+    first, last = np.searchsorted(pixels, (box.y0 * width, box.y1 * width))
+    y, x = np.divmod(pixels[first:last], width)
+    inside = (x >= box.x0) & (x < box.x1)
+    weight[y[inside] - box.y0, x[inside] - box.x0] = 0
+
+
+class DefectCounter:
+    """What is hot or cold in all frames of one camera, however faintly.
+
+    Each frame adds how far every pixel stands from the median of its neighbours, cut at 8 sigma and kept as whole
+    numbers, so the sum does not depend on the order of frames and takes four bytes a pixel for any number of them.
+    The sky moves from frame to frame and averages out; a defect stays. Where the sky does not move (no dither, a
+    perfect mount) a star stays too, and is told by its neighbours as in a single frame.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (height, width) of the sensor.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.n_frames = 0
+        self.total = np.zeros(shape, np.int32)
+
+    def add(self, raw: F4, weight: F4, noise: F4) -> None:
+        """Take a whole raw frame into account.
+
+        Parameters
+        ----------
+        raw, weight : ndarray, float32, shape (height, width)
+        noise : ndarray, float32, shape (2, 2)
+            See `mask_defects`.
+
+        Raises
+        ------
+        ValueError
+            When the frame has another shape than the sensor.
+        """
+        if raw.shape != self.total.shape or weight.shape != raw.shape:
+            raise ValueError(f"the counter is for frames of {self.total.shape} pixels, got {raw.shape}")
+        add_residuals(raw, weight, noise, self.total)
+        self.n_frames += 1
+
+    def merge(self, other: DefectCounter) -> None:
+        """Add the frames that another counter of the same sensor has seen."""
+        if other.total.shape != self.total.shape:
+            raise ValueError(f"cannot merge counters of {self.total.shape} and {other.total.shape} pixels")
+        self.total += other.total
+        self.n_frames += other.n_frames
+
+    def defects(self, n_sigma: float = N_SIGMA) -> npt.NDArray[np.bool_]:
+        """Pixels whose mean residual stands out.
+
+        Parameters
+        ----------
+        n_sigma : float
+            Threshold in the noise of the mean; 0.5 sigma of a single frame at least, since less does no harm.
+
+        Returns
+        -------
+        ndarray, bool, shape (height, width)
+            All False with fewer than 5 frames. Missing pixels count as ordinary.
+        """
+        if self.n_frames < _LEAST_FRAMES:
+            return np.zeros(self.total.shape, bool)
+        mean = (self.total / np.float32(RESIDUAL_UNIT * self.n_frames)).astype(np.float32)
+        error = _RESIDUAL_SIGMA / math.sqrt(self.n_frames)
+        limit = max(n_sigma * error, _LEAST_MEAN_SIGMA)
+        padded = np.pad(mean, 1, mode="reflect")
+        beside = (padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]) / np.float32(4)
+        star = np.sign(mean) * beside > _STAR_SHARE * np.abs(mean) + error
+        return np.asarray((np.abs(mean) > limit) & ~star)

@@ -1,0 +1,1 @@
+"""Numbers into a picture for people."""

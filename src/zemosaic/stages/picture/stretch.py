@@ -1,0 +1,182 @@
+"""A picture of a mosaic for people: sky dark grey, highlights kept, no colour cast (R-72).
+
+Nothing here touches science data; the stretch is measured on a reduced copy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from zemosaic.kernels.pixels.blocks import sum_blocks
+
+__all__ = ["reduce_blocks", "star_white", "stretch_rgba"]
+
+F4 = npt.NDArray[np.float32]
+F8 = npt.NDArray[np.float64]
+
+SKY_GREY = 0.2
+"""Where the sky lands between black (0) and white (1)."""
+
+MAX_SAMPLES = 500_000
+"""Pixels that the levels are measured on; a few times more or less is the same picture."""
+
+BLOCK_SAMPLES = 8
+"""Side of a block, in samples, whose median tells the sky without stars and with little noise."""
+
+DARK_SHARE = 0.25
+"""Share of the blocks, the darkest, that are sky: where nebulae fill most of a picture its median is not."""
+
+STAR_REACH_PX = 5
+"""Half the side of the window that a star is looked at in; its light is taken within half of that."""
+
+STAR_SIGNAL = 10.0
+"""A star tells its colour where each channel shows so many sigma of it."""
+
+LEAST_STARS = 20
+"""Fewer tell no typical colour."""
+
+MOST_PEAKS = 4000
+"""Highest peaks that are looked at for stars."""
+
+WHITE_RANGE = 4.0
+"""A channel is raised or lowered by this factor at most, whatever the stars say."""
+
+STRIP_ROWS = 64
+"""Rows that are stretched at a time, so that a large preview needs little beside itself."""
+
+
+def reduce_blocks(data: F4, factor: int) -> tuple[F4, npt.NDArray[np.bool_]]:
+    """Mean of ``factor x factor`` blocks over pixels that hold data.
+
+    Parameters
+    ----------
+    data : ndarray, shape (c, h, w)
+        NaN where there are no data.
+    factor : int
+        Side of a block; the last blocks may be partial.
+
+    Returns
+    -------
+    (ndarray (c, H, W), ndarray (H, W) bool)
+        Means, 0 where there are no data, and where every channel has data.
+    """
+    c, h, w = data.shape
+    shape = c, -(-h // factor), -(-w // factor)
+    total, count = np.empty(shape), np.empty(shape, np.int32)
+    sum_blocks(data, factor, total, count)
+    return (total / np.maximum(count, 1)).astype(np.float32), np.asarray((count > 0).all(axis=0))
+
+
+def star_white(data: F4, covered: npt.NDArray[np.bool_]) -> F8:
+    """Factors for the channels that make the typical star of a picture white.
+
+    A sensor's colours are its own: stars of all kinds together come out green on most. Each peak's light within a
+    small circle, over the median of what surrounds it, is compared between the channels, so that nebulae, which are
+    wider, have no say; the median star counts.
+
+    Parameters
+    ----------
+    data : ndarray, shape (c, h, w)
+    covered : ndarray of bool, shape (h, w)
+
+    Returns
+    -------
+    ndarray, shape (c,)
+        With product 1; all 1 for one channel, and where fewer than 20 stars tell.
+    """
+    neutral = np.ones(len(data))
+    if len(data) == 1:
+        return neutral
+    total = data.sum(axis=0)
+    contrast = total - scipy.ndimage.uniform_filter(total, 2 * STAR_REACH_PX + 1)
+    inside = scipy.ndimage.minimum_filter(covered, 2 * STAR_REACH_PX + 1, mode="constant", cval=False)
+    ys, xs = np.nonzero((total == scipy.ndimage.maximum_filter(total, STAR_REACH_PX)) & inside)
+    order = np.argsort(-contrast[ys, xs], kind="stable")[:MOST_PEAKS]
+    step = np.arange(-STAR_REACH_PX, STAR_REACH_PX + 1)
+    window = data[:, (ys[order, None] + step)[:, :, None], (xs[order, None] + step)[:, None, :]].astype(np.float64)
+    radius = np.hypot(*np.meshgrid(step, step))
+    light, ring = window[..., radius <= STAR_REACH_PX / 2], window[..., radius >= STAR_REACH_PX - 1]
+    sky = np.median(ring, axis=-1)
+    sigma = 1.4826 * np.median(np.abs(ring - sky[..., None]), axis=-1)
+    flux = (light - sky[..., None]).sum(axis=-1)
+    told = (flux > STAR_SIGNAL * np.sqrt(light.shape[-1]) * sigma).all(axis=0) & (flux > 0).all(axis=0)
+    if np.count_nonzero(told) < LEAST_STARS:
+        return neutral
+    colour = np.log(flux[:, told])
+    wanted = np.median(colour.mean(axis=0) - colour, axis=1)
+    return np.asarray(np.exp(np.clip(wanted - wanted.mean(), -np.log(WHITE_RANGE), np.log(WHITE_RANGE))))
+
+
+def stretch_rgba(
+    data: npt.NDArray[np.float32], covered: npt.NDArray[np.bool_], white: F8 | None = None
+) -> npt.NDArray[np.uint8]:
+    """Stretch a (reduced) mosaic to 8 bits.
+
+    The darkest sky of each channel is put at the same grey by an offset, never by a gain, so colours of stars and
+    nebulae stay but for `white`; one black point, one white point and one midtones curve serve all channels.
+    The curve is the rational "midtones transfer function" common in the field.
+
+    Parameters
+    ----------
+    data : ndarray, shape (1 or 3, h, w)
+    covered : ndarray of bool, shape (h, w)
+    white : ndarray, shape (1 or 3,), optional
+        Factor of each channel, as from `star_white`.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 4)
+        Red, green, blue and opacity (0 where nothing is covered).
+    """
+    rgba = np.zeros((*covered.shape, 4), np.uint8)
+    if not covered.any():
+        return rgba
+    factor = (np.ones(len(data)) if white is None else white)[:, None, None]
+    sky, black, top = _levels(data, covered, factor[..., 0])
+    x_sky = -black / (top - black)
+    midtone = x_sky * (1 - SKY_GREY) / (x_sky * (1 - 2 * SKY_GREY) + SKY_GREY)
+    for y0 in range(0, covered.shape[0], STRIP_ROWS):
+        rows = slice(y0, y0 + STRIP_ROWS)
+        x = np.clip((factor * (data[:, rows] - sky[:, None, None]) - black) / (top - black), 0, 1)
+        y = (midtone - 1) * x / ((2 * midtone - 1) * x - midtone)
+        rgba[rows, :, :3] = np.moveaxis(np.round(255 * y), 0, -1) * covered[rows, :, None]
+    rgba[..., 3] = np.where(covered, 255, 0)
+    return rgba
+
+
+def _levels(data: npt.NDArray[np.float32], covered: npt.NDArray[np.bool_], factor: F8) -> tuple[F8, float, float]:
+    """Sky of each channel; black and white point above it, after the factors of the channels (c, 1).
+
+    From an even sample of the covered pixels.
+    """
+    step = max(int(np.sqrt(np.count_nonzero(covered) / MAX_SAMPLES)), 1)
+    if not covered[::step, ::step].any():  # fewer than a step across
+        step = 1
+    thin, seen = data[:, ::step, ::step], covered[::step, ::step]
+    samples = thin[:, seen].astype(np.float64)
+    sky = _dark_sky(thin, seen)
+    level = factor * (samples - np.median(samples, axis=1)[:, None])
+    below = level[level < 0]
+    # The spread of the darker half is noise and dark structure; stars and nebula only widen the upper half.
+    sigma = float(np.sqrt(np.mean(np.square(below)))) if below.size else 0.0
+    white = float(np.percentile((factor * (samples - sky[:, None])).max(axis=0), 99.8))
+    sigma = sigma or max(abs(white), 1.0) * 1e-3
+    return sky, -2.8 * sigma, max(white, 10 * sigma)
+
+
+def _dark_sky(data: npt.NDArray[np.float32], covered: npt.NDArray[np.bool_]) -> F8:
+    """Level of each channel in the darkest blocks; of all covered pixels where no block is covered whole.
+
+    Blocks are chosen by all channels together, so that the same sky is neutral in all of them.
+    """
+    rows, columns = (n // BLOCK_SAMPLES for n in covered.shape)
+    cut = np.s_[..., : rows * BLOCK_SAMPLES, : columns * BLOCK_SAMPLES]
+    cells = rows, BLOCK_SAMPLES, columns, BLOCK_SAMPLES
+    whole = covered[cut].reshape(cells).all(axis=(1, 3))
+    if not whole.any():
+        return np.asarray(np.median(data[:, covered].astype(np.float64), axis=1))
+    blocks = np.median(data[cut].reshape(len(data), *cells), axis=(2, 4))[:, whole].astype(np.float64)
+    brightness = blocks.sum(axis=0)
+    return np.asarray(np.median(blocks[:, brightness <= np.quantile(brightness, DARK_SHARE)], axis=1))

@@ -1,0 +1,1 @@
+"""Raw frames: calibration, the colour filter array."""

@@ -1,0 +1,1 @@
+"""Where a frame points: by patterns of stars, by ties to other frames, by pixels."""

@@ -1,0 +1,285 @@
+"""Where a frame points: a plate from its stars, a hint and a star catalogue (R-12, R-14).
+
+Method: two stars of the frame laid on two stars of the catalogue give a complete
+hypothesis (shift, rotation, scale; both parities). All catalogue pairs of fitting
+length within the hint's reach are tried for one pair of the frame after another;
+each hypothesis is tested by how many of the frame's other stars fall on catalogue stars
+(`solve_patterns`). What survives is fitted on the tangent plane and kept when its match by
+chance, all hypotheses counted, is less likely than a stated bound (`solve_verify`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.errors import FrameRejected
+from zemosaic.model.frame import PointingHint
+from zemosaic.model.sky.catalogue import Catalogue
+from zemosaic.model.sky.celestial import unit_vectors
+from zemosaic.model.sky.tan_sip import TanSip, plane_to_sky, sky_to_plane
+from zemosaic.settings import SolveSettings
+from zemosaic.stages.solve.patterns import Search, find_plates, prepare_search
+from zemosaic.stages.solve.verify import PlateFit, SkyPlane, fit_plate
+
+__all__ = ["Equinox", "Solution", "offsets_from", "precess_to_j2000", "read_hint", "solve_field"]
+
+Array = npt.NDArray[np.float64]
+Equinox = Literal["J2000", "of date", "stated"]
+"""How a header's RA and Dec were read: "stated" where the header itself gives the equinox."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Solution:
+    """A frame's place on the sky.
+
+    Attributes
+    ----------
+    plate : TanSip
+        The WCS; reference pixel at the frame's centre, no distortion.
+    star : ndarray of int, shape (n_matched,)
+        Rows of the star list that matched.
+    ra_deg, dec_deg : ndarray, shape (n_matched,)
+        Catalogue positions of those stars.
+    log_chance : float
+        Log10 of the chance that a wrong pointing matches as many stars.
+    rms_arcsec : float
+        Root mean square distance of matched stars.
+    hint_used : {"J2000", "of date", "stated"} or None
+        Reading of the header position that lies nearest to the truth; None without a header position.
+    offset_deg : dict
+        Distance from the true centre for each reading.
+    """
+
+    plate: TanSip
+    star: npt.NDArray[np.intp]
+    ra_deg: Array
+    dec_deg: Array
+    log_chance: float
+    rms_arcsec: float
+    hint_used: Equinox | None
+    offset_deg: dict[Equinox, float]
+
+    @property
+    def n_matched(self) -> int:
+        """Number of matched stars."""
+        return len(self.star)
+
+    @property
+    def parity(self) -> int:
+        """-1 for the sky as seen, +1 mirrored, in array order."""
+        return self.plate.parity
+
+
+def precess_to_j2000(ra_deg: float, dec_deg: float, year: float) -> tuple[float, float]:
+    """Mean position of the equinox of Julian `year` -> J2000, in degrees.
+
+    Precession angles of IAU 1976 (Lieske et al. 1977, A&A 58, 1) without nutation and
+    aberration: within half an arcminute of the apparent place, which is ample for a hint.
+    """
+    t = (year - 2000) / 100
+    zeta = np.deg2rad((2306.2181 + (0.30188 + 0.017998 * t) * t) * t / 3600)
+    z = np.deg2rad((2306.2181 + (1.09468 + 0.018203 * t) * t) * t / 3600)
+    theta = np.deg2rad((2004.3109 - (0.42665 + 0.041833 * t) * t) * t / 3600)
+    to_date = _turn_z(-z) @ _turn_y(theta) @ _turn_z(-zeta)
+    x, y, up = unit_vectors(ra_deg, dec_deg) @ to_date
+    return float(np.rad2deg(np.arctan2(y, x)) % 360), float(np.rad2deg(np.arctan2(up, np.hypot(x, y))))
+
+
+def _turn_z(angle: float) -> Array:
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
+
+
+def _turn_y(angle: float) -> Array:
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
+
+
+def read_hint(hint: PointingHint, epoch_year: float | None) -> dict[Equinox, tuple[float, float]]:
+    """Every J2000 position that a header's RA and Dec may mean.
+
+    Parameters
+    ----------
+    hint : PointingHint
+        With an equinox there is one reading, precessed from it.
+    epoch_year : float or None
+        Julian year of the exposure; without it "of date" cannot be read.
+    """
+    if hint.equinox is not None:
+        return {"stated": precess_to_j2000(hint.ra_deg, hint.dec_deg, hint.equinox)}
+    readings: dict[Equinox, tuple[float, float]] = {"J2000": (hint.ra_deg % 360, hint.dec_deg)}
+    if epoch_year is not None:
+        readings["of date"] = precess_to_j2000(hint.ra_deg, hint.dec_deg, epoch_year)
+    return readings
+
+
+def solve_field(
+    stars_xy: npt.ArrayLike,
+    flux: npt.ArrayLike,
+    shape: tuple[int, int],
+    hint: PointingHint | None,
+    catalogue: Catalogue,
+    settings: SolveSettings,
+    *,
+    epoch_year: float | None = None,
+) -> Solution:
+    """Find a frame's place on the sky near a hint.
+
+    Parameters
+    ----------
+    stars_xy : array_like, shape (n, 2)
+        Star positions ``(x, y)``, zero-based pixels.
+    flux : array_like, shape (n,)
+        Only its order matters.
+    shape : tuple of int
+        ``(height, width)`` of the frame.
+    hint : PointingHint or None
+        Header position and nominal scale. Without an equinox both readings are searched.
+    catalogue : Catalogue
+        Reference stars.
+    settings : SolveSettings
+        Limits of the search and of acceptance.
+    epoch_year : float, optional
+        Julian year of the exposure, for positions of date.
+
+    Returns
+    -------
+    Solution
+        A tangent-plane plate without distortion: `refine` adds that.
+
+    Raises
+    ------
+    FrameRejected
+        With the reason and the numbers: no hint, no scale, too few stars, a field too small for
+        the catalogue, or no match.
+
+    Notes
+    -----
+    Deterministic. Rotation is free, both parities are tried, and the cost is bounded by a fixed
+    number of hypotheses. Fields from about 0.2 to 15 degrees suit the packaged catalogue.
+    """
+    if hint is None:
+        raise FrameRejected("no position in the header, no RA and DEC")
+    if hint.scale_arcsec is None:
+        raise FrameRejected("no pixel scale: the header has no focal length and pixel size")
+    stars, flux = np.asarray(stars_xy, float).reshape(-1, 2), np.asarray(flux, float)
+    if len(stars) < settings.min_matches:
+        raise FrameRejected(f"{len(stars)} stars found, {settings.min_matches} needed to solve", n_stars=len(stars))
+    order = np.argsort(-flux, kind="stable")
+    centred = stars[order] - _centre(shape)
+    readings = read_hint(hint, epoch_year)
+    search = _search_near(readings, hint.scale_arcsec, shape, catalogue, settings)
+    n_tested, best = 0, 0.0
+    for fit, n_tested in find_plates(centred, search):
+        # As many chances to be fooled as hypotheses were tested.
+        log_chance = fit.log_chance + float(np.log10(n_tested))
+        best = min(best, log_chance)
+        if log_chance <= settings.max_log_chance and _plausible(fit, hint.scale_arcsec, settings):
+            return _finish(fit, log_chance, centred, order, search, readings)
+    raise FrameRejected(
+        f"no match of {len(stars)} stars with {catalogue.name} within {search.reach_deg:.2f} deg of the header "
+        f"position at {hint.scale_arcsec:.3g} arcsec a pixel +-{100 * settings.scale_tolerance:g} % "
+        f"(best chance 1e{best:.1f}, needed 1e{settings.max_log_chance:g})",
+        n_stars=len(stars),
+        n_expected=search.n_expected,
+        best_log_chance=best,
+    )
+
+
+def _centre(shape: tuple[int, int]) -> Array:
+    return np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2])
+
+
+def _search_near(
+    readings: dict[Equinox, tuple[float, float]],
+    scale_arcsec: float,
+    shape: tuple[int, int],
+    catalogue: Catalogue,
+    settings: SolveSettings,
+) -> Search:
+    """One cone that holds the frame wherever each reading of the hint allows it."""
+    vectors = unit_vectors(*np.array(list(readings.values())).T)
+    middle = vectors.mean(axis=0)
+    middle /= np.linalg.norm(middle)
+    spread = float(np.rad2deg(np.linalg.norm(vectors - middle, axis=1).max()))
+    ra0 = float(np.rad2deg(np.arctan2(middle[1], middle[0])) % 360)
+    dec0 = float(np.rad2deg(np.arcsin(np.clip(middle[2], -1, 1))))
+    diagonal_deg = float(np.hypot(*shape)) * scale_arcsec / 3600
+    reach = settings.radius_deg + spread
+    radius = reach + 0.5 * diagonal_deg * (1 + settings.scale_tolerance)
+    if radius > 45:
+        raise FrameRejected(f"a field of {diagonal_deg:.0f} deg is too large for one tangent plane")
+    plane = SkyPlane(catalogue.cone(ra0, dec0, radius), ra0, dec0)
+    search = prepare_search(plane, shape, scale_arcsec, settings.scale_tolerance, reach, radius)
+    if search.n_expected < settings.min_matches / 3:
+        raise FrameRejected(
+            f"a field of {shape[1] * scale_arcsec / 60:.1f} x {shape[0] * scale_arcsec / 60:.1f} arcmin holds "
+            f"{search.n_expected:.1f} stars of {catalogue.name} on average, {settings.min_matches} are needed",
+            n_expected=search.n_expected,
+        )
+    return search
+
+
+def _plausible(fit: PlateFit, scale_arcsec: float, settings: SolveSettings) -> bool:
+    if len(fit.star) < settings.min_matches:
+        return False
+    low, high = np.sort(np.linalg.svd(fit.linear[:, :2], compute_uv=False)) / scale_arcsec
+    bound = 1 + settings.scale_tolerance
+    # No telescope squeezes its field by 2 %; a fit to false matches may.
+    return bool(1 / bound <= low and high <= bound and high / low < 1.02)
+
+
+def _finish(
+    fit: PlateFit,
+    log_chance: float,
+    centred: Array,
+    order: npt.NDArray[np.intp],
+    search: Search,
+    readings: dict[Equinox, tuple[float, float]],
+) -> Solution:
+    """Fit again with all stars, on the plane that touches the sky at the frame's centre."""
+    middle = _centre(search.shape)
+    corners = np.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [0.0, 0.0]]) * middle
+    stars = search.plane.stars
+    last = fit
+    ra0, dec0 = search.plane.ra_deg, search.plane.dec_deg
+    for _ in range(2):
+        ra, dec = plane_to_sky(last.apply(corners) / 3600, ra0, dec0)
+        ra0, dec0 = float(ra[-1]), float(dec[-1])
+        goal = sky_to_plane(ra, dec, ra0, dec0) * 3600
+        start = np.asarray(np.linalg.lstsq(np.column_stack([corners, np.ones(5)]), goal)[0].T, np.float64)
+        radius = max(3 * fit.rms_arcsec, search.cell_arcsec)
+        again = fit_plate(centred, start, SkyPlane(stars, ra0, dec0), search.shape, radius)
+        if again is None or len(again.star) < len(fit.star) // 2:
+            raise FrameRejected(
+                f"a match of {len(fit.star)} stars did not hold when all stars were fitted", n_matched=len(fit.star)
+            )
+        last = again
+    # What is left of the shift goes into the tangent point: far less than the plane's curvature feels.
+    ra, dec = plane_to_sky(last.linear[None, :, 2] / 3600, ra0, dec0)
+    crpix = (float(middle[0]), float(middle[1]))
+    plate = TanSip(float(ra[0]), float(dec[0]), crpix, last.linear[:, :2] / 3600)
+    offsets = offsets_from(plate, readings)
+    return Solution(
+        plate=plate,
+        star=order[last.star],
+        ra_deg=stars.ra_deg[last.ref],
+        dec_deg=stars.dec_deg[last.ref],
+        log_chance=log_chance,
+        rms_arcsec=last.rms_arcsec,
+        hint_used=min(offsets.items(), key=lambda item: item[1])[0],
+        offset_deg=offsets,
+    )
+
+
+def offsets_from(plate: TanSip, readings: dict[Equinox, tuple[float, float]]) -> dict[Equinox, float]:
+    """Distance (degrees) of a plate's reference point from each reading of the header position."""
+    here = unit_vectors(plate.ra_deg, plate.dec_deg)
+    return {
+        name: float(np.rad2deg(2 * np.arcsin(min(float(np.linalg.norm(here - unit_vectors(*where))) / 2, 1.0))))
+        for name, where in readings.items()
+    }

@@ -1,0 +1,1 @@
+"""Warped samples into one image, with rejection."""

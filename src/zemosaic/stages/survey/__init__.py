@@ -1,0 +1,1 @@
+"""Survey tiles: cut, photometry, overlaps, solve."""

@@ -1,0 +1,1 @@
+"""Master tiles: groups of frames, their rims, their blending."""

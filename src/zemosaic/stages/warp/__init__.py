@@ -1,0 +1,1 @@
+"""A frame's pixels onto the output grid."""

@@ -1,0 +1,72 @@
+"""Maps that lie beside an image's data, brought to the output grid: alpha, coverage, exposure time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.kernels.resample.lattice import ALPHA_FULL, FLAG_SATURATED
+from zemosaic.model.box import Box
+from zemosaic.model.photo_scale import PhotoScale
+from zemosaic.settings import WarpSettings
+from zemosaic.stages.warp.warp import WarpPlan, WindowReader, warp_window
+
+__all__ = ["plan_maps", "weigh_by_alpha"]
+
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+
+SMOOTH = WarpSettings(kernel="bilinear", taper_px=0)
+
+
+def plan_maps(plan: WarpPlan, n_maps: int) -> WarpPlan:
+    """The plan by which maps of an image reach the grid: the same place, their values as they are.
+
+    Parameters
+    ----------
+    plan : WarpPlan
+        Of the image.
+    n_maps : int
+        Channels of the maps.
+    """
+    # Values of a map do not change with the area of pixels: the gain takes it out.
+    area_share = plan.area_ref_deg2 / float(plan.wcs.pixel_area_deg2())
+    return replace(
+        plan,
+        scale=replace(PhotoScale.neutral(n_maps), gain=np.full(n_maps, area_share)),
+        sigma=np.ones(n_maps),
+        valid_box=Box.of_shape(plan.wcs.shape),
+        saturation_adu=None,
+        pixel_values="surface",
+        bayer=None,
+    )
+
+
+def weigh_by_alpha(plan: WarpPlan, box: Box, read: WindowReader, full: float, weights: Floats, alpha: Bytes) -> None:
+    """Lower the weights of a warped image by its own alpha.
+
+    Parameters
+    ----------
+    plan : WarpPlan
+        Of the image.
+    box : Box
+        Output pixels of `weights`; inside the image's reach.
+    read : WindowReader
+        Gives the alpha map, one channel.
+    full : float
+        Its value where the image is trusted fully.
+    weights : ndarray, float32, shape (c, *box.shape)
+        Changed in place.
+    alpha : ndarray, uint8, shape box.shape
+        Taper code and saturation bit as `warp_window` fills it; changed in place by the same factor as `weights`, so
+        that ``alpha / 127 / weight`` stays the variance of a value.
+    """
+    trust, ones = np.zeros((2, 1, *box.shape), np.float32)
+    warp_window(plan_maps(plan, 1), box, read, SMOOTH, trust, ones, np.zeros(box.shape, np.uint8))
+    share = np.clip(trust[0] / np.float32(full), 0, 1)
+    code = alpha & ALPHA_FULL
+    lowered = np.where((share > 0) & (code > 0), np.maximum(np.rint(code * share), 1), 0).astype(np.uint8)
+    weights *= lowered / np.maximum(code, 1).astype(np.float32)
+    alpha[...] = np.where(lowered > 0, lowered | (alpha & FLAG_SATURATED), 0)

@@ -1,0 +1,432 @@
+"""Header cards, the facts drawn from them, and the WCS in one form."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS, FITSFixedWarning
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zemosaic.errors import FrameRejected
+from zemosaic.io.headers.cards import Cards, Hdu
+from zemosaic.io.headers.facts import effective_bayer, frame_from_cards, frame_wcs, image_layout, parse_angle
+from zemosaic.io.headers.wcs_cards import cards_of_wcs, normalise_wcs, put_wcs_over
+from zemosaic.model.frame import Frame, FrameId
+
+
+def cards_of(values: dict[str, object]) -> Cards:
+    header = fits.Header()
+    for key, value in values.items():
+        header[key] = value
+    return Cards.parse(header.tostring().encode("ascii"))
+
+
+def frame_of(values: dict[str, object], bayer: str = "auto", **pixels: object) -> Frame:
+    """A frame of a 20 x 30 16-bit image with these header values."""
+    own = cards_of({"BITPIX": 16, "NAXIS": 2, "NAXIS1": 30, "NAXIS2": 20, **pixels, **values})
+    return frame_from_cards(Hdu(0, own, b"", 0, 1200), own, "/a/b.fits", FrameId("x"), bayer_setting=bayer)
+
+
+TAN = {
+    "CTYPE1": "RA---TAN",
+    "CTYPE2": "DEC--TAN",
+    "CRVAL1": 83.5,
+    "CRVAL2": -5.25,
+    "CRPIX1": 15.5,
+    "CRPIX2": 10.5,
+    "CD1_1": -2.5e-4,
+    "CD1_2": 1e-5,
+    "CD2_1": 1.5e-5,
+    "CD2_2": 2.5e-4,
+}
+
+
+def sky_by_astropy(values: dict[str, object], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    header = fits.Header()
+    for key, value in values.items():
+        header[key] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        return np.array(WCS(header, naxis=2).all_pix2world(x, y, 0))
+
+
+def assert_same_sky(values: dict[str, object]) -> None:
+    """Our form of the header gives the positions that astropy finds in the original."""
+    x, y = np.array([0.0, 29.0, 3.0, 14.5]), np.array([0.0, 2.0, 19.0, 9.5])
+    ours = np.array(frame_wcs(frame_of(values)).wcs.all_pix2world(x, y, 0))
+    np.testing.assert_allclose(ours, sky_by_astropy(values, x, y), rtol=0, atol=1e-11)
+
+
+# --- cards ---------------------------------------------------------------------------------------
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"X[A-Z0-9]{0,7}", fullmatch=True),
+        st.one_of(
+            st.booleans(),
+            st.integers(-(10**15), 10**15),
+            st.floats(allow_nan=False, allow_infinity=False, width=32),
+            st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=150),
+        ),
+        max_size=8,
+    )
+)
+def test_values_read_as_astropy_wrote_them(values: dict[str, object]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        header = fits.Header(values)
+        block = header.tostring().encode("ascii")
+        back = fits.Header.fromstring(block.decode())
+    cards = Cards.parse(block)
+    for key in values:
+        found = cards.value(key)
+        if isinstance(values[key], str):
+            # What was written, not what astropy reads back: it loses "'/" at the start of a string.
+            assert found == str(values[key]).rstrip()
+        else:
+            expected = back[key]
+            assert found == expected
+            assert isinstance(found, bool) == isinstance(expected, bool)
+
+
+def test_exotic_cards() -> None:
+    lines = [
+        "A       = 1.5D3 / Fortran",
+        "B       = '  quoted ''text'' '  / with a / slash",
+        "C       =                    T",
+        "D       = NaN",
+        "E       = 1E999",
+        "F       = 3.",
+        "G       =",
+        "A       = 7",
+        "H       = 'long &'",
+        "CONTINUE  'text' / the rest",
+        "COMMENT = 'no value'",
+        "END",
+        "Z       = 1",
+    ]
+    cards = Cards.from_lines(lines)
+    assert cards.value("A") == 1500.0
+    assert cards.value("B") == "  quoted 'text'"
+    assert cards.comment("B") == "with a / slash"
+    assert cards.value("C") is True
+    assert cards.value("D") is None
+    assert cards.number("E") is None
+    assert cards.integer("F") == 3
+    assert cards.value("G") is None
+    assert cards.value("H") == "long text"
+    assert cards.number("C") is None
+    assert "Z" not in cards
+
+
+# --- shapes and colours --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("axes", "layout", "shape"),
+    [
+        ((20, 30), "mono", (20, 30)),
+        ((1, 20, 30), "mono", (20, 30)),
+        ((1, 20, 1, 30, 1), "mono", (20, 30)),
+        ((3, 20, 30), "chw", (20, 30)),
+        ((20, 30, 3), "hwc", (20, 30)),
+        ((3, 20, 3), "chw", (20, 3)),
+        ((1, 3, 20, 30), "chw", (20, 30)),
+    ],
+)
+def test_layout_follows_from_the_axes(axes: tuple[int, ...], layout: str, shape: tuple[int, int]) -> None:
+    assert image_layout(axes) == (layout, shape)
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ((30,), r"1 axis longer than 1 \(30\)"),
+        ((1, 1), r"0 axes longer than 1 \(1 x 1\)"),
+        ((), "no axes"),
+        ((4, 20, 30), r"no axis of length 3 \(30 x 20 x 4\)"),
+        ((2, 3, 20, 30), r"4 axes longer than 1 \(30 x 20 x 3 x 2\)"),
+        ((0, 30), r"no pixels \(30 x 0\)"),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_its_numbers(axes: tuple[int, ...], message: str) -> None:
+    with pytest.raises(FrameRejected, match=message):
+        image_layout(axes)
+
+
+def colours_of(pattern: str, height: int, width: int) -> np.ndarray:
+    return np.array([[pattern[2 * (y % 2) + x % 2] for x in range(width)] for y in range(height)])
+
+
+@given(
+    st.sampled_from(["RGGB", "BGGR", "GRBG", "GBRG"]),
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.booleans(),
+    st.integers(4, 7),
+)
+def test_bayer_pattern_of_a_cut_and_flipped_sensor(
+    pattern: str, dx: int, dy: int, bottom_up: bool, height: int
+) -> None:
+    """Cut a window out of a big mosaic, perhaps store it upside down: the pattern must name its pixels."""
+    picture = colours_of(pattern, 20, 20)[dy : dy + height, dx : dx + 6]
+    array = picture[::-1] if bottom_up else picture
+    header = {"BAYERPAT": pattern, "XBAYROFF": dx, "YBAYROFF": dy}
+    header["ROWORDER"] = "BOTTOM-UP" if bottom_up else "TOP-DOWN"
+    found = effective_bayer(cards_of(header), height, "auto")
+    assert found is not None
+    assert np.array_equal(colours_of(found, height, 6), array)
+
+
+def test_a_frame_is_bayer_only_when_something_says_so() -> None:
+    assert frame_of({}).layout == "mono"
+    assert frame_of({"BAYERPAT": "GRBG"}).bayer == "GRBG"
+    assert frame_of({"COLORTYP": "BGGR"}).bayer == "BGGR"
+    assert frame_of({"COLORTYP": "MONO"}).layout == "mono"
+    assert frame_of({}, bayer="RGGB").layout == "bayer"
+    assert frame_of({"BAYERPAT": "GRBG"}, bayer="none").layout == "mono"
+    assert frame_of({"BAYERPAT": "GRBG"}, bayer="RGGB").bayer == "RGGB"
+    colour = frame_of({"BAYERPAT": "GRBG"}, NAXIS=3, NAXIS3=3)
+    assert (colour.layout, colour.bayer, colour.n_channels) == ("chw", None, 3)
+    with pytest.raises(FrameRejected, match="BAYERPAT = 'XTRANS' is not one of RGGB"):
+        frame_of({"BAYERPAT": "XTRANS"})
+
+
+# --- facts ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "in_hours", "degrees"),
+    [
+        ("192.995835", True, 192.995835),
+        ("18:15:29", True, 273.870833333),
+        (" 18 15 29.0 ", True, 273.870833333),
+        ("18h15m29s", True, 273.870833333),
+        ("273:52:15", True, 273.870833333),
+        ("-25:17:06", False, -25.285),
+        ("-00 30 00", False, -0.5),
+        ("+41d16'09\"", False, 41.269166667),
+        ("12:61:00", False, None),
+        ("north", False, None),
+        ("nan", False, None),
+        ("", True, None),
+    ],
+)
+def test_angles(text: str, in_hours: bool, degrees: float | None) -> None:
+    assert parse_angle(text, in_hours=in_hours) == (None if degrees is None else pytest.approx(degrees, abs=1e-8))
+
+
+def test_pointing_hint() -> None:
+    hint = frame_of({"RA": 192.9, "DEC": 40.9, "FOCALLEN": 250, "XPIXSZ": 2.9}).hint
+    assert hint is not None
+    assert (hint.ra_deg, hint.dec_deg, hint.equinox) == (192.9, 40.9, None)
+    assert hint.scale_arcsec == pytest.approx(math.degrees(2.9e-3 / 250) * 3600, rel=1e-6)
+    hint = frame_of({"OBJCTRA": "12 50 00", "OBJCTDEC": "-41 30 00", "EQUINOX": "J2000"}).hint
+    assert hint is not None
+    assert (hint.ra_deg, hint.dec_deg, hint.equinox) == (pytest.approx(192.5), -41.5, 2000.0)
+    header = fits.Header([("RA", 12.5, "[h] right ascension"), ("DEC", -41.5)])
+    cards = Cards.parse(header.tostring().encode())
+    pixels = cards_of({"BITPIX": 16, "NAXIS": 2, "NAXIS1": 30, "NAXIS2": 20})
+    hint = frame_from_cards(Hdu(0, pixels, b"", 0, 0), cards, "", FrameId("")).hint
+    assert hint is not None
+    assert hint.ra_deg == pytest.approx(187.5)
+    assert frame_of({"RA": 10.0, "DEC": 95.0}).hint is None
+    assert frame_of({"RA": "somewhere", "DEC": 5.0}).hint is None
+
+
+def test_gain_priors_say_where_they_come_from() -> None:
+    assert frame_of({}).gain_prior_key == ""
+    frame = frame_of({"FLXSCALE": 0.5, "MAGZP": 21.0, "EXPTIME": 10.0})
+    assert (frame.gain_prior, frame.gain_prior_key) == (2.0, "FLXSCALE")
+    one, two = frame_of({"MAGZP": 20.0}), frame_of({"MAGZP": 21.0})
+    assert two.gain_prior / one.gain_prior == pytest.approx(10**0.4)  # the deeper zero point responds more
+    assert frame_of({"EXPTIME": 10.0}).gain_prior == 10.0
+    assert frame_of({"EXPTIME": 10.0, "BUNIT": "electron/s"}).gain_prior_key == ""
+    assert frame_of({"EXPTIME": 10.0, "NCOMBINE": 5}).gain_prior_key == ""
+    assert frame_of({"FLXSCALE": 0.0}).gain_prior == 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "level"),
+    [
+        ({"SATURATE": 60000.0}, 60000.0),
+        ({"BZERO": 32768}, 65520.0),
+        ({}, 32767.0),
+        ({"BITPIX": 8}, 255.0),
+        ({"BITPIX": -32}, None),
+        ({"BITPIX": 32}, None),
+        ({"BSCALE": 2.0, "BZERO": 10.0}, 65544.0),
+    ],
+)
+def test_saturation(values: dict[str, object], level: float | None) -> None:
+    assert frame_of(values).saturation_adu == level
+
+
+def test_plain_facts() -> None:
+    frame = frame_of({
+        "FILTER": " Ha ",
+        "EXPOSURE": 30.0,
+        "DATE-OBS": "2025-04-09",
+        "TIME-OBS": "20:56:48.4",
+        "INSTRUME": "Cam",
+        "NCOMBINE": 7,
+        "BUNIT": "adu",
+    })
+    assert (frame.filter, frame.exposure_s, frame.instrument) == ("Ha", 30.0, "Cam")
+    assert (frame.date_obs, frame.n_stacked, frame.unit) == ("2025-04-09T20:56:48.4", 7, "adu")
+    assert frame.camera == frame_of({"INSTRUME": "Cam", "EXPTIME": 1.0}).camera
+    assert frame.camera != frame_of({"INSTRUME": "Cam", "XBINNING": 2}).camera
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "is_master"),
+    [
+        ("Light Frame", "light", False),
+        ("", "light", False),
+        ("Dark Frame", "dark", False),
+        ("flatdark", "dark", False),
+        ("Bias", "bias", False),
+        ("zero", "bias", False),
+        ("OFFSET", "bias", False),
+        ("Master Flat", "flat", True),
+        ("sky flat", "flat", False),
+    ],
+)
+def test_the_image_type_tells_what_was_exposed(text: str, kind: str, is_master: bool) -> None:
+    frame = frame_of({"IMAGETYP": text, "GAIN": 80, "CCD-TEMP": -9.5, "ROTATANG": 91.0})
+    assert (frame.kind, frame.is_master) == (kind, is_master)
+    assert (frame.gain_setting, frame.temperature_c, frame.rotation_deg) == (80, -9.5, 91)
+
+
+def test_a_bias_may_have_no_exposure_and_a_stack_is_a_master() -> None:
+    assert frame_of({"IMAGETYP": "Bias Frame", "EXPTIME": 0.0}).exposure_s is None
+    assert frame_of({"IMAGETYP": "Dark", "STACKCNT": 20}).is_master
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"EXPTIME": 0.0}, "EXPTIME = 0 s: nothing was exposed"),
+        ({"EXPOSURE": -1.0}, "EXPOSURE = -1 s"),
+        ({"BITPIX": 12}, "BITPIX = 12"),
+    ],
+)
+def test_what_is_no_sky_frame_is_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(FrameRejected, match=message):
+        frame_of(values)
+
+
+# --- WCS -----------------------------------------------------------------------------------------
+
+ROTATED = {**{k: v for k, v in TAN.items() if not k.startswith("CD")}, "CDELT1": -2e-4, "CDELT2": 3e-4}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        TAN,
+        {**ROTATED, "CROTA2": 31.0, "CTYPE1": "RA---SIN", "CTYPE2": "DEC--SIN"},
+        {**ROTATED, "PC1_1": 0.8, "PC1_2": -0.6, "PC2_1": 0.6, "PC2_2": 0.8},
+        {**ROTATED, "PC1_2": -0.1},
+        {**ROTATED, "PC001001": 0.8, "PC001002": -0.6, "PC002001": 0.6, "PC002002": 0.8},
+        {**TAN, "RADECSYS": "FK4", "EQUINOX": 1950.0},
+        {**TAN, "CTYPE1": "GLON-CAR", "CTYPE2": "GLAT-CAR"},
+        {**TAN, "CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV", "PV1_0": 0.0, "PV1_1": 1.01, "PV2_1": 0.99, "PV2_4": 0.1},
+        {**TAN, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "PV1_1": 1.0, "PV1_5": 0.3, "PV2_1": 1.0, "PV2_5": 0.1},
+        {
+            **TAN,
+            "CTYPE1": "RA---TAN-SIP",
+            "CTYPE2": "DEC--TAN-SIP",
+            "A_ORDER": 2,
+            "B_ORDER": 2,
+            "A_2_0": 1e-5,
+            "B_1_1": -2e-5,
+        },
+        {**TAN, "CUNIT1": "arcsec", "CUNIT2": "arcsec", "CRVAL1": 300600.0, "CRVAL2": -18900.0,
+         "CD1_1": -1.0, "CD1_2": 0.1, "CD2_1": 0.2, "CD2_2": 1.0},
+        {**TAN, "CTYPE1": "RA---ZEA", "CTYPE2": "DEC--ZEA", "LONPOLE": 170.0},
+    ],
+)  # fmt: skip
+def test_every_form_means_the_same_sky(values: dict[str, object]) -> None:
+    assert_same_sky(values)
+
+
+def test_latitude_first_is_put_in_order() -> None:
+    swapped = {k: v for k, v in TAN.items() if not k.startswith("CD")}
+    swapped |= {
+        "CTYPE1": "DEC--TAN",
+        "CTYPE2": "RA---TAN",
+        "CRVAL1": -5.25,
+        "CRVAL2": 83.5,
+        "CDELT1": 2e-4,
+        "CDELT2": 3e-4,
+    }
+    x, y = np.array([0.0, 29.0]), np.array([0.0, 5.0])
+    dec, ra = sky_by_astropy(swapped, x, y)
+    np.testing.assert_allclose(frame_wcs(frame_of(swapped)).pixel_to_sky(x, y), [ra, dec], atol=1e-11)
+
+
+def test_colour_axis_first_leaves_the_sky_axes_alone() -> None:
+    moved = {"CTYPE1": "RGB", "CTYPE2": "RA---TAN", "CTYPE3": "DEC--TAN", "CRVAL2": 83.5, "CRVAL3": -5.25}
+    moved |= {"CRPIX2": 15.5, "CRPIX3": 10.5, "CD2_2": -2.5e-4, "CD2_3": 1e-5, "CD3_2": 1.5e-5, "CD3_3": 2.5e-4}
+    assert normalise_wcs(cards_of(moved)) == normalise_wcs(cards_of(TAN))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"CTYPE1": "", "CTYPE2": ""}, "no WCS in the header"),
+        ({"CTYPE1": "WAVE", "CTYPE2": "LINEAR"}, "no sky coordinates: CTYPE = WAVE, LINEAR"),
+        ({"CTYPE2": "DEC--SIN"}, "projections TAN and SIN"),
+        ({"CRVAL1": "NaN"}, "CRVAL1 = NaN"),
+        ({"CRPIX1": True}, "CRPIX1"),
+        ({"CD1_1": 0.0, "CD1_2": 0.0}, r"zero pixel scale \(CD = 0, 0,"),
+        ({"CD1_1": 1.5e-5, "CD1_2": 2.5e-4}, "singular matrix"),
+        ({"CD1_1": -1e5}, "a pixel of 100000 degrees"),
+        ({"CPDIS1": "LOOKUP"}, "needs a distortion table"),
+        ({"CUNIT1": "m"}, "CUNIT1 = 'm' is not an angle"),
+        ({"A_ORDER": 1000000, "B_ORDER": 2}, "A_ORDER = 1000000"),
+    ],
+)
+def test_absurd_wcs_is_named(change: dict[str, object], message: str) -> None:
+    frame = frame_of({**TAN, **change})
+    assert frame.wcs_cards is None
+    with pytest.raises(FrameRejected, match=message):
+        frame_wcs(frame)
+
+
+@pytest.mark.parametrize("change", [{"CTYPE1": "RA---XYZ", "CTYPE2": "DEC--XYZ"}, {"CRVAL2": 120.0}])
+def test_wcs_that_only_the_library_can_refuse(change: dict[str, object]) -> None:
+    with pytest.raises(FrameRejected, match="header WCS is unusable"):
+        frame_wcs(frame_of({**TAN, **change}))
+
+
+def test_a_whole_wcs_above_replaces_the_one_below() -> None:
+    lower = cards_of({**TAN, "A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-5, "FILTER": "R", "EQUINOX": 1950.0})
+    upper = cards_of({**ROTATED, "MAGZP": 20.0})
+    both = put_wcs_over(upper, lower)
+    assert "CD1_1" not in both
+    assert "A_ORDER" not in both
+    assert both.text("FILTER") == "R"
+    assert both.number("EQUINOX") == 1950.0
+    nudged = put_wcs_over(cards_of({"CRVAL1": 84.0}), lower)
+    assert nudged.number("CRVAL1") == 84.0
+    assert nudged.number("CD1_1") == TAN["CD1_1"]
+
+
+def test_cards_of_an_astropy_wcs_keep_full_precision() -> None:
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN-SIP", "DEC--TAN-SIP"]
+    wcs.wcs.crval, wcs.wcs.crpix = [1 / 3, -2 / 3], [1000 / 7, 500 / 7]
+    wcs.wcs.cd = [[-1e-4 / 3, 1e-5 / 7], [1e-5 / 9, 1e-4 / 3]]
+    header = fits.Header.fromstring(cards_of_wcs(wcs))
+    assert header["CRVAL1"] == 1 / 3
+    assert header["CD1_2"] == pytest.approx(1e-5 / 7, rel=1e-14)
+    x, y = np.array([0.0, 400.0]), np.array([10.0, 0.0])
+    np.testing.assert_allclose(WCS(header).all_pix2world(x, y, 0), wcs.all_pix2world(x, y, 0), rtol=0, atol=1e-12)

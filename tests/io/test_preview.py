@@ -1,0 +1,165 @@
+"""The picture for people: reduced, stretched, written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from zemosaic.io.write.picture_file import write_picture
+from zemosaic.pipelines.patches import output
+from zemosaic.pipelines.patches.output import write_preview
+from zemosaic.stages.picture import stretch
+from zemosaic.stages.picture.stretch import reduce_blocks, star_white, stretch_rgba
+
+
+def picture(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
+    """A noisy sky of unlike levels in its channels, with some bright stars of one colour."""
+    rng = np.random.default_rng(seed)
+    data = rng.normal(0, 5, shape) + 1000 * (1 + np.arange(shape[0]))[:, None, None]
+    for y, x in rng.integers(5, min(shape[1:]) - 5, (60, 2)):
+        data[:, y - 2 : y + 3, x - 2 : x + 3] += np.linspace(900, 300, shape[0])[:, None, None]
+    return data.astype(np.float32)
+
+
+@settings(deadline=None, max_examples=40)
+@given(factor=st.integers(1, 7), height=st.integers(1, 20), width=st.integers(1, 20), seed=st.integers(0, 99))
+def test_blocks_are_means_of_what_is_there(factor: int, height: int, width: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    data = rng.normal(100, 10, (2, height, width)).astype(np.float32)
+    weight = (rng.random((2, height, width)) > 0.4).astype(np.float32)
+    mean, covered = reduce_blocks(np.where(weight > 0, data, np.float32(np.nan)), factor)
+    for j in range(mean.shape[1]):
+        for i in range(mean.shape[2]):
+            block = np.s_[:, j * factor : (j + 1) * factor, i * factor : (i + 1) * factor]
+            counts = [int((w > 0).sum()) for w in weight[block]]
+            assert covered[j, i] == (min(counts) > 0)
+            for c, n in enumerate(counts):
+                expected = data[c][block[1:]][weight[c][block[1:]] > 0].mean() if n else 0
+                assert mean[c, j, i] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_sky_is_dark_grey_without_a_cast() -> None:
+    covered = np.ones((300, 400), bool)
+    covered[:40] = False
+    rgba = stretch_rgba(picture((3, 300, 400)), covered)
+    sky = np.median(rgba[covered][:, :3], axis=0) / 255
+    assert np.all((sky > 0.15) & (sky < 0.25))
+    assert np.ptp(sky) < 0.02
+    assert np.all(rgba[:40] == 0)
+    assert np.all(rgba[40:, :, 3] == 255)
+
+
+def test_a_nebula_that_fills_most_of_the_picture_leaves_the_dark_sky_neutral() -> None:
+    data = picture((3, 300, 400))
+    # Red, three times as bright in the first channel as in the last, over all but the right-hand third.
+    nebula = np.clip(np.linspace(300, -150, 400), 0, None)
+    data += (nebula[None, None, :] * np.array([3, 1.5, 1])[:, None, None]).astype(np.float32)
+    rgba = stretch_rgba(data, np.ones((300, 400), bool))
+    sky = np.median(rgba[:, 300:, :3], axis=(0, 1)) / 255
+    assert np.all((sky > 0.15) & (sky < 0.25))
+    assert np.ptp(sky) < 0.02
+    red, _, blue = np.median(rgba[:, :100, :3], axis=(0, 1)) / 255
+    assert red > blue + 0.1
+    assert red < 0.9
+
+
+def test_stars_keep_their_colour_and_are_not_all_white() -> None:
+    rgba = stretch_rgba(picture((3, 300, 400)), np.ones((300, 400), bool))
+    bright = rgba[rgba[..., 0] > 200]
+    assert len(bright) > 200
+    # Redder than blue, in a picture whose channels had levels of 1000, 2000 and 3000.
+    assert np.median(bright[:, 0].astype(int) - bright[:, 2]) > 10
+
+
+def star_field(n_stars: int, response: tuple[float, float, float], seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Stars of all colours, the first the bluest, the middle one white, seen by a sensor, before a wide red nebula."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:300, :400]
+    sensor = np.array(response)[:, None, None]
+    wide = np.exp(-((y - 150) ** 2 + (x - 200) ** 2) / (2 * 80**2))
+    data = rng.normal(1000, 5, (3, 300, 400)) + np.array([2000, 300, 200])[:, None, None] * sensor * wide
+    places = rng.integers(8, [292, 392], (n_stars, 2))
+    for k, (y0, x0) in enumerate(places):
+        colour = np.exp(0.4 * (2 * k / (n_stars - 1) - 1) * np.array([1, 0, -1]))[:, None, None]
+        star = np.exp(-((y - y0) ** 2 + (x - x0) ** 2) / (2 * 1.2**2))
+        data += rng.uniform(300, 5000) * colour * sensor * star
+    return data.astype(np.float32), places
+
+
+def test_the_typical_star_is_white_whatever_the_sensor_and_the_nebula() -> None:
+    covered = np.ones((300, 400), bool)
+    response = (0.8, 1.0, 0.5)
+    data, places = star_field(81, response)
+    white = star_white(data, covered)
+    expected = np.mean(np.log(response)) - np.log(response)
+    assert np.all(np.abs(np.log(white) - expected) < 0.08)
+    assert np.prod(white) == pytest.approx(1)
+    rgba = stretch_rgba(data, covered, white)
+    sky = np.median(rgba[:, :60, :3], axis=(0, 1)) / 255
+    assert np.ptp(sky) < 0.02
+    blue, red = (np.array([rgba[y, x, :3].astype(int) for y, x in some]) for some in (places[:20], places[-20:]))
+    assert np.mean(red[:, 0] - red[:, 2]) > 10
+    assert np.mean(blue[:, 2] - blue[:, 0]) > 10
+
+
+def test_a_grey_sensor_and_few_stars_change_no_colour() -> None:
+    covered = np.ones((300, 400), bool)
+    assert np.all(np.abs(np.log(star_white(star_field(81, (1, 1, 1))[0], covered))) < 0.08)
+    assert np.array_equal(star_white(star_field(12, (0.8, 1, 0.5))[0], covered), np.ones(3))
+    assert np.array_equal(star_white(star_field(80, (1, 1, 1))[0][:1], covered), np.ones(1))
+    assert np.array_equal(star_white(np.zeros((3, 30, 40), np.float32), np.zeros((30, 40), bool)), np.ones(3))
+
+
+def test_mono_is_grey() -> None:
+    rgba = stretch_rgba(picture((1, 200, 200)), np.ones((200, 200), bool))
+    assert np.array_equal(rgba[..., 0], rgba[..., 1])
+    assert np.array_equal(rgba[..., 0], rgba[..., 2])
+
+
+@pytest.mark.parametrize("value", [0.0, -3.5, 1e6])
+def test_a_flat_picture_is_grey(value: float) -> None:
+    rgba = stretch_rgba(np.full((1, 30, 40), value, np.float32), np.ones((30, 40), bool))
+    assert np.all(np.abs(rgba[..., 0] / 255 - 0.2) < 0.05)
+
+
+def test_nothing_covered_is_transparent() -> None:
+    assert not stretch_rgba(np.zeros((1, 30, 40), np.float32), np.zeros((30, 40), bool)).any()
+
+
+def test_a_sliver_of_coverage_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stretch, "MAX_SAMPLES", 3)
+    covered = np.zeros((300, 300), bool)
+    covered[7, 1::2] = True
+    rgba = stretch_rgba(picture((1, 300, 300)), covered)
+    assert np.count_nonzero(rgba[..., 3]) == 150
+    assert np.median(rgba[covered][:, 0]) / 255 == pytest.approx(0.2, abs=0.05)
+
+
+def test_strips_leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = picture((3, 301, 257))
+    data[:, :20, :50] = np.nan
+
+    def read_rows(y0: int, y1: int) -> np.ndarray:
+        return data[:, y0:y1]
+
+    for name, strip_px, strip_rows in (("a", 10**9, 10**9), ("b", 1000, 7)):
+        monkeypatch.setattr(output, "STRIP_PX", strip_px)
+        monkeypatch.setattr(stretch, "STRIP_ROWS", strip_rows)
+        write_preview(tmp_path / f"{name}.png", read_rows, (301, 257), 120)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (86, 101)
+        # The first row of a mosaic is at the bottom of its picture.
+        assert image.getpixel((1, 100))[3] == 0
+        assert image.getpixel((1, 1))[3] == 255
+
+
+def test_a_picture_is_whole_or_absent(tmp_path: Path) -> None:
+    with pytest.raises(KeyError):
+        write_picture(tmp_path / "x.unknown", np.zeros((3, 3, 4), np.uint8))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,215 @@
+"""Tiles that are there already: stacks of any depth, pedestal and gain, put together by their own weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from scipy.ndimage import gaussian_filter
+
+from mosaic_cases import noise, run_cli, tan_wcs
+from zemosaic.errors import SettingError
+from zemosaic.pipelines.modes.choose import build_mosaic
+from zemosaic.pipelines.run.context import Run
+from zemosaic.settings import Settings
+
+Capture = pytest.CaptureFixture[str]
+F4 = npt.NDArray[np.float32]
+SHAPE = 220, 260
+BOXES = {"a": (0, 160, 0, 180), "b": (0, 160, 80, 260), "c": (60, 220, 0, 180), "d": (60, 220, 80, 260)}
+
+
+def true_sky() -> F4:
+    rng = np.random.default_rng(7)
+    stars = np.zeros(SHAPE)
+    stars[rng.integers(5, 215, 40), rng.integers(5, 255, 40)] = rng.uniform(2e4, 2e5, 40)
+    return (gaussian_filter(stars, 1.3) + 60 * gaussian_filter(rng.normal(0, 20, SHAPE), 15)).astype(np.float32)
+
+
+def write_tiles(folder: Path, sigma: float = 5.0, **more: object) -> Path:
+    """Four overlapping stacks with pedestals and gains of their own."""
+    folder.mkdir(parents=True)
+    sky, grid = true_sky(), tan_wcs(SHAPE)
+    for k, (name, (y0, y1, x0, x1)) in enumerate(BOXES.items()):
+        wcs = grid.deepcopy()
+        wcs.wcs.crpix = [grid.wcs.crpix[0] - x0, grid.wcs.crpix[1] - y0]
+        image = (1 + 0.05 * k) * (sky[y0:y1, x0:x1] + noise((y1 - y0, x1 - x0), k, sigma, 0.0)) + 300 * (k + 1)
+        header = wcs.to_header()
+        header["NCOMBINE"], header["EXPTIME"] = 10 * (k + 1), 100.0 * (k + 1)
+        header.update(more)
+        fits.writeto(folder / f"{name}.fits", image.astype(np.float32), header)
+    return folder
+
+
+def grid_header() -> str:
+    header = tan_wcs(SHAPE).to_header()
+    header["NAXIS"], header["NAXIS1"], header["NAXIS2"] = 2, SHAPE[1], SHAPE[0]
+    return str(header.tostring(sep="\n"))
+
+
+def report_of(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "report.json").read_text())
+    return found
+
+
+def test_auto_knows_stacks_and_joins_them(capfd: Capture, tmp_path: Path) -> None:
+    tiles = write_tiles(tmp_path / "tiles")
+    (tmp_path / "grid.head").write_text(grid_header(), encoding="ascii")
+    ran = run_cli(capfd, "build", tiles, "-o", tmp_path / "out", "--header", tmp_path / "grid.head")
+    assert ran.code == 0, ran.err
+    assert "mode existing-tiles: 4 of 4 headers" in ran.err
+    assert ran.err.count("no alt-az mask") == 1
+    assert report_of(tmp_path / "out")["mode"] == "existing-tiles"
+    with fits.open(tmp_path / "out/mosaic.fits") as hdus:
+        data, coverage, exposure = hdus[0].data, hdus["COV"].data, hdus["EXPT"].data
+        assert hdus[0].header["NCOMBINE"] == 100
+        assert hdus[0].header["EXPTIME"] == 1000
+    assert data.shape == SHAPE
+    # Depth comes from the headers: 10 to 40 frames a tile, all of them where the four overlap.
+    assert coverage.max() == 100
+    assert exposure.max() == pytest.approx(1000)
+    assert set(np.unique(coverage)) <= {0, 10, 20, 30, 40, 50, 60, 70, 100}
+    inner, truth = data[5:-5, 5:-5], true_sky()[5:-5, 5:-5]
+    left = inner - np.polyval(np.polyfit(truth.ravel(), inner.ravel(), 1), truth)
+    assert np.median(np.abs(left)) < 5
+    table = Table.read(tmp_path / "out/frames.ecsv")
+    gains = np.array(table["gain"])[np.argsort(table["name"])]
+    assert gains / gains[0] == pytest.approx([1, 1.05, 1.1, 1.15], abs=0.02)
+
+
+def test_absurd_and_empty_tiles_are_left_out_by_name(capfd: Capture, tmp_path: Path) -> None:
+    tiles = write_tiles(tmp_path / "tiles")
+    with fits.open(tiles / "a.fits") as hdus:
+        header = hdus[0].header
+        fits.writeto(tiles / "absurd.fits", (hdus[0].data + 1e8).astype(np.float32), header)
+        fits.writeto(tiles / "scaled.fits", (hdus[0].data * 1e6).astype(np.float32), header)
+        fits.writeto(tiles / "empty.fits", np.full_like(hdus[0].data, np.nan), header)
+        fits.writeto(tiles / "zeros.fits", np.zeros_like(hdus[0].data), header)
+    ran = run_cli(capfd, "build", tiles, "-o", tmp_path / "out", "--mode", "existing-tiles")
+    assert ran.code == 0, ran.err
+    reasons = {item["name"]: item["reason"] for item in report_of(tmp_path / "out")["left_out"]}
+    assert reasons.keys() == {"absurd.fits", "scaled.fits", "empty.fits", "zeros.fits"}
+    assert "its sky of 1e+08" in reasons["absurd.fits"]
+    assert "times as far" in reasons["scaled.fits"]
+    assert "no pixel has weight" in reasons["empty.fits"]
+    assert "no pixel has weight" in reasons["zeros.fits"]
+    clean = run_cli(capfd, "build", write_tiles(tmp_path / "clean"), "-o", tmp_path / "alone")
+    assert clean.code == 0
+    one, two = (fits.getdata(tmp_path / name / "mosaic.fits") for name in ("out", "alone"))
+    assert np.array_equal(one, two, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["WHT", "ALPHA", "", "16 bits"])
+def test_a_tiles_own_map_is_its_weight(capfd: Capture, tmp_path: Path, name: str) -> None:
+    """Garbage that the map excludes leaves no trace; half an alpha weighs half. Without a map zero is empty."""
+    tiles = write_tiles(tmp_path / "tiles")
+    reach = np.zeros(SHAPE, bool)
+    for tile, (y0, y1, x0, x1) in BOXES.items():
+        with fits.open(tiles / f"{tile}.fits") as hdus:
+            data, header = hdus[0].data, hdus[0].header
+        mask = np.full(data.shape, 255 if name == "ALPHA" else 1, np.uint8)
+        mask[:9] = mask[:, :9] = mask[-9:] = mask[:, -9:] = 0
+        data[mask == 0] = 0
+        reach[y0:y1, x0:x1] |= mask > 0
+        plane = mask if name == "ALPHA" else mask.astype(np.float32)
+        data = data.round().astype(np.uint16) if name == "16 bits" else data
+        parts = [fits.PrimaryHDU(data, header)]
+        if name in {"WHT", "ALPHA"}:
+            parts.append(fits.ImageHDU(plane, name=name))
+        fits.HDUList(parts).writeto(tiles / f"{tile}.fits", overwrite=True)
+    ran = run_cli(capfd, "build", tiles, "-o", tmp_path / "out", "--set", "warp.kernel=bilinear")
+    assert ran.code == 0, ran.err
+    data = fits.getdata(tmp_path / "out/mosaic.fits")
+    assert np.isfinite(data).sum() == pytest.approx(reach.sum(), rel=0.03)
+    assert np.nanmin(data) > np.nanmedian(data) - 400  # no zero is left: the pedestals are 300 and more
+
+
+def test_a_map_in_units_of_inverse_variance_sets_the_noise(capfd: Capture, tmp_path: Path) -> None:
+    """Smoothed pixels show a quarter less noise than they have; their weight map knows it."""
+    tiles = write_tiles(tmp_path / "tiles", sigma=0.0)
+    rng = np.random.default_rng(3)
+    for k, tile in enumerate(BOXES):
+        path = tiles / f"{tile}.fits"
+        with fits.open(path) as hdus:
+            data, header = hdus[0].data, hdus[0].header
+        smooth = gaussian_filter(rng.normal(0, 9 * (1 + 0.05 * k), data.shape), 0.35)
+        weight = np.full(data.shape, 1 / (9 * (1 + 0.05 * k)) ** 2, np.float32)
+        fits.HDUList([
+            fits.PrimaryHDU((data + smooth).astype(np.float32), header),
+            fits.ImageHDU(weight, name="WHT"),
+        ]).writeto(path, overwrite=True)
+    ran = run_cli(capfd, "build", tiles, "-o", tmp_path / "out", "--set", "stack.method=mean")
+    assert ran.code == 0, ran.err
+    with fits.open(tmp_path / "out/mosaic.fits") as hdus:
+        variance, coverage = hdus["VAR"].data, hdus["COV"].data
+    alone = np.median(np.sqrt(variance[coverage == 10]))
+    gain = Table.read(tmp_path / "out/frames.ecsv")["gain"][0]
+    assert alone * gain == pytest.approx(9, rel=0.03)
+
+
+def test_each_filter_has_a_delta_map_of_its_own(capfd: Capture, tmp_path: Path) -> None:
+    write_tiles(tmp_path / "set/r", FILTER="R")
+    write_tiles(tmp_path / "set/b", sigma=8.0, FILTER="B")
+    assign = ["tiles.two_pass=true", "tiles.two_pass_debug_delta_map=true", "output.preview=false"]
+    options = [part for text in assign for part in ("--set", text)]
+    ran = run_cli(capfd, "build", tmp_path / "set", "-o", tmp_path / "out", "--mode", "existing-tiles", *options)
+    assert ran.code == 0, ran.err
+    deltas = [np.load(tmp_path / f"out/twopass_delta_map_{name}.npy") for name in "BR"]
+    assert np.nanmedian(deltas[0]) > 1.2 * np.nanmedian(deltas[1])
+
+
+def test_alpha_weighs_once_and_leaves_the_variance_alone(capfd: Capture, tmp_path: Path) -> None:
+    """Two stacks of one place, levels 300 and 600, noise 5; the first is trusted by a quarter in its left half."""
+    sky, grid = true_sky(), tan_wcs(SHAPE)
+    folder = tmp_path / "tiles"
+    folder.mkdir()
+    for k, level in enumerate((300, 600)):
+        image = (sky + noise(SHAPE, k, 5.0, level)).astype(np.float32)
+        parts = [fits.PrimaryHDU(image, grid.to_header()), fits.ImageHDU(np.full(SHAPE, 0.04, np.float32), name="WHT")]
+        if k == 0:
+            alpha = np.full(SHAPE, 255, np.uint8)
+            alpha[:, :130], alpha[:40] = 64, 0
+            parts.append(fits.ImageHDU(alpha, name="ALPHA"))
+        fits.HDUList(parts).writeto(folder / f"t{k}.fits")
+    (tmp_path / "grid.head").write_text(grid_header(), encoding="ascii")
+    assign = ["match.method=none", "stack.method=mean", "warp.taper_px=0", "grid.header=" + str(tmp_path / "grid.head")]
+    options = [part for text in assign for part in ("--set", text)]
+    ran = run_cli(capfd, "build", folder, "-o", tmp_path / "out", "--mode", "existing-tiles", *options)
+    assert ran.code == 0, ran.err
+    with fits.open(tmp_path / "out/mosaic.fits") as hdus:
+        data, weight, variance = hdus[0].data - sky, hdus["WHT"].data, hdus["VAR"].data
+    share = np.rint(127 * 64 / 255) / 127
+    for part, a in ((np.s_[50:, :120], share), (np.s_[50:, 140:], 1.0), (np.s_[5:35, 5:], 0.0)):
+        assert np.median(data[part]) == pytest.approx((a * 300 + 600) / (a + 1), abs=1)
+        assert np.median(weight[part]) == pytest.approx(0.04 * (a + 1), rel=0.02)
+        assert np.median(variance[part]) == pytest.approx(25 * (a * a + 1) / (a + 1) ** 2, rel=0.02)
+
+
+def test_an_unknown_mode_and_a_solution_without_use(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="mode 'tiles' is not one of auto, direct, master-tiles, grid, existing"):
+        build_mosaic([tmp_path], tmp_path / "out", Settings(), Run(), "tiles")
+    with pytest.raises(SettingError, match="cannot use it"):
+        build_mosaic([tmp_path], tmp_path / "out", Settings(), Run(), "master-tiles", tmp_path / "match.ecsv")
+
+
+def test_auto_takes_single_frames_straight_and_a_planned_survey_as_a_grid(
+    capfd: Capture, small_set: Path, tmp_path: Path
+) -> None:
+    ran = run_cli(capfd, "build", small_set, "-o", tmp_path / "out", "--set", "output.preview=false")
+    assert ran.code == 0
+    assert "mode direct: the inputs are single frames" in ran.err
+    survey = tmp_path / "survey"
+    survey.mkdir()
+    for path in small_set.glob("*.fits"):
+        (survey / path.name).symlink_to(path)
+    rows = ["file_path", *(str(path) for path in sorted(survey.glob("*.fits")))]
+    (survey / "stack_plan.csv").write_text("\n".join(rows), encoding="utf-8")
+    ran = run_cli(capfd, "build", survey, "-o", tmp_path / "planned", "--set", "output.preview=false")
+    assert f"mode grid: {survey / 'stack_plan.csv'}" in ran.err
+    assert ran.code == 0

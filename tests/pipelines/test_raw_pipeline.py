@@ -1,0 +1,106 @@
+"""Raw frames through the pipeline: what all frames of a camera tell about its pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zemosaic.engine.store import Store
+from zemosaic.io.astrometry.catalogue import tycho2
+from zemosaic.io.read.frame_reader import FrameReader
+from zemosaic.model.box import Box
+from zemosaic.model.frame import Frame
+from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.frames.pipeline import scan_inputs
+from zemosaic.pipelines.measuring.clean_source import CleanSource
+from zemosaic.pipelines.measuring.defects import DefectWatch
+from zemosaic.pipelines.measuring.measure_frames import measure_frames
+from zemosaic.pipelines.run.context import Run, RunOptions
+from zemosaic.settings import Settings, load_settings
+from zemosaic.simulate import RawRecipe, SimulatedSky, simulate_raws
+from zemosaic.simulate.raws import camera_defects
+
+RECIPE = RawRecipe(shape=(400, 500), panels=(1, 1), cloud_fraction=0, soft_fraction=0)
+SEED = 5
+
+
+@pytest.fixture(scope="module")
+def eight_raws(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("eight_raws")
+    known = tycho2().cone(83.8, 22.0, 1.0)
+    sky = SimulatedSky(SEED, 83.8, 22.0, 0.6, (known.ra_deg, known.dec_deg, known.mag))
+    simulate_raws(folder, sky, 8, RECIPE)
+    return folder
+
+
+def watched(
+    folder: Path, settings: Settings, workers: int = 1, store: Store | None = None, n: int = 8
+) -> tuple[dict[str, np.ndarray], list[Frame], CleanSource]:
+    run = Run(RunOptions(workers=workers), store=store)
+    frames = sorted(scan_inputs([folder], settings.input, run)[0], key=lambda frame: frame.path)[:n]
+    reader = FrameReader(1 << 26)
+    watch = DefectWatch(frames, settings, run)
+    measured = measure_frames(frames, reader, settings, run, watch=watch)
+    known = dict(watch.maps())
+    noise = {item.frame.id: item.measured for item in measured}
+    return known, frames, CleanSource(reader, noise, settings.input.defect_sigma, known)
+
+
+def test_planted_hot_pixels_are_known_and_get_no_weight(eight_raws: Path) -> None:
+    known, frames, clean = watched(eight_raws, Settings())
+    (defects,) = known.values()
+    hot = camera_defects(SEED, RECIPE) > 0
+    assert (defects & hot).sum() > 0.99 * hot.sum()
+    assert (defects & ~hot).mean() < 1e-4
+    box = Box(101, 350, 50, 433)
+    for frame in frames[:2]:
+        _, weight = clean.read_window(frame, box)
+        assert not weight[0][defects[box.slices]].any()
+        assert (weight[0][hot[box.slices]] > 0).mean() < 0.01
+        assert (weight[0] > 0).mean() > 0.98
+
+
+def test_many_frames_of_a_camera_are_not_all_counted(eight_raws: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zemosaic.pipelines.measuring.defects.MOST_FRAMES", 4)
+    run, settings = Run(RunOptions(workers=1)), Settings()
+    frames = scan_inputs([eight_raws], settings.input, run)[0]
+    reader, seen = FrameReader(1 << 26), []
+    measured = measure_frames(frames, reader, settings, run, watch=DefectWatch([], settings, run))
+
+    class Spy:
+        def read_window(self, frame: Frame, box: Box) -> tuple[np.ndarray, np.ndarray]:
+            seen.append(frame.id)
+            return reader.read_window(frame, box)
+
+    watch = DefectWatch(frames, settings, run)
+    for item in measured:
+        watch.add(item.frame, Spy(), item.measured)
+    assert sorted(seen) == sorted(frame.id for frame in frames)[::2]
+
+
+def test_the_map_does_not_depend_on_the_order(eight_raws: Path) -> None:
+    one, two = (watched(eight_raws, Settings(), workers)[0] for workers in (1, 3))
+    assert one.keys() == two.keys()
+    assert all(np.array_equal(one[camera], two[camera]) for camera in one)
+
+
+def test_a_stored_map_is_taken_without_reading_a_frame(
+    eight_raws: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    first = watched(eight_raws, Settings(), store=store)[0]
+
+    def refuse(self: ImageSource, frame: Frame, box: Box) -> None:
+        raise AssertionError(f"{frame.name} is read again")
+
+    monkeypatch.setattr(FrameReader, "read_window", refuse)
+    second = watched(eight_raws, Settings(), store=store)[0]
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[camera], second[camera]) for camera in first)
+
+
+def test_few_frames_and_no_wish_make_no_map(eight_raws: Path) -> None:
+    assert watched(eight_raws, Settings(), n=4)[0] == {}
+    assert watched(eight_raws, load_settings(assignments=["input.defect_sigma=0"]))[0] == {}

@@ -1,0 +1,208 @@
+"""Measuring a frame whose sky, noise and stars are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zemosaic.engine.values import decode, encode
+from zemosaic.errors import FrameRejected
+from zemosaic.kernels.measure.mesh import block_means, select
+from zemosaic.kernels.solve.cluster import group_detections
+from zemosaic.model.box import Box
+from zemosaic.model.measurements import Blocks, Measurements, Stars
+from zemosaic.settings import MeasureSettings
+from zemosaic.stages.measure.frame import measure_frame, measure_sky
+
+SHAPE = (400, 512)
+
+
+def star_field(seed=0, n=60, fwhm=2.8, sky=1000.0, noise=12.0, nebula=0.0, flux_range=(3e3, 6e4)):
+    """A frame with Gaussian stars on a sky with optional structure; returns data and the truth."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(float)
+    image = np.full(SHAPE, sky)
+    image += nebula * np.sin(x / 60) * np.cos(y / 45)
+    sigma = fwhm / 2.3548
+    sx, sy = rng.uniform(20, SHAPE[1] - 20, n), rng.uniform(20, SHAPE[0] - 20, n)
+    flux = np.exp(rng.uniform(*np.log(flux_range), n))
+    for a, b, f in zip(sx, sy, flux, strict=True):
+        image += f / (2 * np.pi * sigma**2) * np.exp(-0.5 * ((x - a) ** 2 + (y - b) ** 2) / sigma**2)
+    image += rng.normal(0, noise, SHAPE)
+    return image.astype(np.float32)[None], (sx, sy, flux)
+
+
+def ones(data):
+    return np.ones((1, *data.shape[1:]), np.float32)
+
+
+@pytest.mark.parametrize("nebula", [0.0, 150.0])
+def test_noise_is_within_two_percent_on_stars_and_nebula(nebula):
+    data, _ = star_field(n=150, nebula=nebula)
+    weighed = measure_sky(data, ones(data))
+    level, noise = weighed.sky, weighed.noise
+    assert noise[0] == pytest.approx(12.0, rel=0.02)
+    assert level[0] == pytest.approx(1000.0, abs=0.1 * max(nebula, 20))
+    assert measure_frame(data, ones(data), MeasureSettings()).noise[0] == pytest.approx(12.0, rel=0.02)
+
+
+def test_noise_of_coarsely_quantised_counts():
+    data, _ = star_field(n=0, sky=100.0, noise=0.8)
+    counts = np.round(data)
+    noise = measure_sky(counts.astype(np.float32), ones(data)).noise
+    assert noise[0] == pytest.approx(np.hypot(0.8, 12**-0.5), rel=0.05)
+
+
+@pytest.mark.parametrize("sky", [3.0, 8.0])
+def test_sky_clipped_at_zero_keeps_its_level_and_noise(sky):
+    data, _ = star_field(n=20, sky=sky, noise=8.0)
+    clipped = np.maximum(data, 0)
+    measured = measure_frame(clipped, ones(data), MeasureSettings())
+    assert measured.sky[0] == pytest.approx(sky, abs=0.5)
+    assert measured.noise[0] == pytest.approx(8.0, rel=0.05)
+    # The plain mean of the clipped pixels would be off by 0.4 to 1.8.
+    assert np.median(measured.blocks.mean) == pytest.approx(sky, abs=0.25)
+
+
+def test_stars_are_found_with_their_flux_and_width():
+    data, (sx, sy, flux) = star_field(n=40, nebula=60.0)
+    measured = measure_frame(data, ones(data), MeasureSettings())
+    stars = measured.stars
+    assert measured.fwhm_px == pytest.approx(2.8, rel=0.06)
+    assert measured.ellipticity < 0.08
+    found = 0
+    for x, y, f in zip(sx, sy, flux, strict=True):
+        near = np.hypot(stars.x - x, stars.y - y)
+        i = int(np.argmin(near))
+        if near[i] < 1 and not stars.blended[i]:
+            found += 1
+            assert near[i] < 0.2
+            assert stars.flux[0, i] == pytest.approx(f, abs=5 * stars.flux_error[0, i] + 0.02 * f)
+    assert found >= 30
+    assert np.all(np.diff(stars.flux.sum(axis=0)) <= 0)
+
+
+def test_no_stars_in_noise():
+    data, _ = star_field(n=0, nebula=80.0)
+    measured = measure_frame(data, ones(data), MeasureSettings())
+    assert len(measured.stars) <= 2
+    assert np.isnan(measured.fwhm_px) or len(measured.stars) > 0
+
+
+def test_saturated_and_blended_stars_are_flagged():
+    data, _ = star_field(n=0, noise=10.0)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(float)
+
+    def add(a, b, flux):
+        data[0] += (flux / 8.9 * np.exp(-0.5 * ((x - a) ** 2 + (y - b) ** 2) / 1.42)).astype(np.float32)
+
+    add(100, 100, 2e6)
+    add(300, 100, 4e4)
+    add(307, 100, 2e4)
+    add(200, 300, 4e4)
+    np.minimum(data, 60000, out=data)
+    stars = measure_frame(data, ones(data), MeasureSettings()).stars
+
+    def flags(a, b):
+        i = int(np.argmin(np.hypot(stars.x - a, stars.y - b)))
+        return bool(stars.saturated[i]), bool(stars.blended[i])
+
+    assert flags(100, 100)[0]
+    assert flags(300, 100) == (False, True)
+    assert flags(200, 300) == (False, False)
+
+
+def test_block_means_see_the_sky_and_not_the_stars():
+    data, _ = star_field(n=120, nebula=0.0)
+    blocks = measure_frame(data, ones(data), MeasureSettings()).blocks
+    pull = (blocks.mean[0] - 1000.0) / blocks.error[0]
+    assert len(blocks) > 0.9 * (SHAPE[0] // 32) * (SHAPE[1] // 32)
+    assert abs(np.mean(blocks.mean[0]) - 1000.0) < 0.1
+    assert 0.8 < np.std(pull) < 1.25
+
+
+def test_pixels_without_weight_enter_nothing():
+    data, _ = star_field(n=30)
+    weight = ones(data)
+    weight[0, :, :100] = 0
+    weight[0, 200:210] = 0
+    data[weight == 0] = 0
+    measured = measure_frame(data, weight, MeasureSettings())
+    assert measured.valid_box.x0 == 100
+    assert measured.valid_box.y1 == SHAPE[0]
+    assert np.all(measured.blocks.x >= 100)
+    assert measured.sky[0] == pytest.approx(1000, abs=2)
+    assert abs(np.mean(measured.blocks.mean) - 1000) < 0.3
+
+
+def test_measuring_leaves_its_inputs_alone_and_repeats():
+    data, _ = star_field()
+    weight = ones(data)
+    before = data.copy(), weight.copy()
+    one, two = (measure_frame(data, weight, MeasureSettings()) for _ in range(2))
+    np.testing.assert_array_equal(data, before[0])
+    np.testing.assert_array_equal(weight, before[1])
+    assert encode(one) == encode(two)
+
+
+def test_three_channels_share_stars_and_keep_their_own_sky():
+    data, _ = star_field(n=40)
+    colour = np.concatenate([data, 2 * data, 0.5 * data])
+    measured = measure_frame(colour, ones(data), MeasureSettings())
+    assert measured.sky == pytest.approx([1000, 2000, 500], rel=0.01)
+    assert measured.noise == pytest.approx([12, 24, 6], rel=0.03)
+    good = ~measured.stars.saturated
+    ratio = measured.stars.flux[1, good] / measured.stars.flux[0, good]
+    assert np.median(ratio) == pytest.approx(2, rel=1e-3)
+
+
+def test_measurements_survive_in_a_store():
+    data, _ = star_field()
+    measured = measure_frame(data, ones(data), MeasureSettings())
+    again = decode(encode(measured), (Measurements, Stars, Blocks, Box))
+    assert again.shape == measured.shape
+    assert again.valid_box == measured.valid_box
+    assert encode(again) == encode(measured)
+
+
+def test_empty_and_flat_frames_are_rejected():
+    data = np.zeros((1, 64, 64), np.float32)
+    with pytest.raises(FrameRejected, match="no pixel has weight"):
+        measure_frame(data, np.zeros_like(data), MeasureSettings())
+    with pytest.raises(FrameRejected, match="hold one value"):
+        measure_frame(data + 7, np.ones_like(data), MeasureSettings())
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=80), st.data())
+def test_select_agrees_with_sorting(values, data):
+    k = data.draw(st.integers(0, len(values) - 1))
+    assert select(np.array(values, np.float32), len(values), k) == np.sort(np.array(values, np.float32))[k]
+
+
+def test_clipped_mean_withstands_a_trail():
+    rng = np.random.default_rng(5)
+    data = rng.normal(100, 3, (32, 32)).astype(np.float32)
+    data[10:13] += 500
+    out = [np.empty((1, 1), np.float32) for _ in range(4)]
+    edges = np.array([0, 32])
+    block_means(data, np.zeros((32, 32), np.uint8), edges, edges, 3.0, 0.0, 0.0, 0.0, 100, *out)
+    assert out[0][0, 0] == pytest.approx(100, abs=5 * 3 / 30)
+    assert out[1][0, 0] == pytest.approx(3 / np.sqrt(29 * 32), rel=0.15)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000))
+def test_grouping_finds_the_planted_stars(seed):
+    rng = np.random.default_rng(seed)
+    n_stars, n_seen = 40, 5
+    cell = rng.permutation(400)[:n_stars]
+    x0, y0 = 10.0 * (cell % 20) - 70, 10.0 * (cell // 20) - 50
+    star = np.repeat(np.arange(n_stars), n_seen)
+    x = x0[star] + rng.uniform(-0.5, 0.5, len(star))
+    y = y0[star] + rng.uniform(-0.5, 0.5, len(star))
+    group = np.empty(len(star), np.int64)
+    assert group_detections(x, y, rng.permutation(len(star)), 2.0, group) == n_stars
+    assert all(len(set(group[star == s])) == 1 for s in range(n_stars))
