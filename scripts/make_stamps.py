@@ -3,7 +3,7 @@
     python scripts/make_stamps.py
 
 Two raw frames of an alt-az smart telescope (16-bit Bayer, no WCS, Rice-compressed) lie beside two calibrated frames of
-a camera on an equatorial mount (float32 with a WCS, gzip). Each pair has its truth beside it, as the simulator writes it.
+a camera on an equatorial mount (float32 with a WCS, gzip). Each pair has its truth beside it.
 The tests read them where the real frames of the developers are not at hand.
 """
 

@@ -36,7 +36,9 @@ def test_raw_stamps_are_solved_where_they_are(capfd: Capture, tmp_path: Path) ->
         true = truth[f"{path.stem}.fit"]
         height, width = true.shape
         points = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1], [width / 2, height / 2]])
-        found = CelestialWcs.from_header(fits.Header.fromfile(path, endcard=True, padding=False), true.shape)
+        header = fits.Header.fromfile(path, endcard=True, padding=False)
+        del header["NAXIS"]
+        found = CelestialWcs.from_header(header, true.shape)
         x, y = true.celestial.sky_to_pixel(*found.pixel_to_sky(*points.T))
         assert np.hypot(x - points[:, 0], y - points[:, 1]).max() < 1.0
 
