@@ -17,6 +17,7 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.kernels.match import background as kernel
+from zemosaic.kernels.match.values import CoarseNodes, Coupling, ImageNodes, NormalParts, PlacedBlocks
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.conjugate import solve_conjugate
 
@@ -41,7 +42,7 @@ class Layout:
     table : BlockTable
     order : int
         Order of the surfaces.
-    local : kernels.match.background.ImageNodes
+    local : ImageNodes
     factor : int
         Fine nodes to a coarse one.
     bending : sparse array, shape (nodes, nodes)
@@ -50,23 +51,23 @@ class Layout:
 
     table: BlockTable
     order: int
-    local: kernel.ImageNodes
+    local: ImageNodes
     factor: int
     bending: scipy.sparse.csr_array
 
     @classmethod
     def of(cls, table: BlockTable, order: int) -> Layout:
         """The layout of a table for surfaces of an order."""
-        local = kernel.ImageNodes(*table.local_nodes())
+        local = ImageNodes(*table.local_nodes())
         # About a third of an image, so that coarse skies hold what surfaces can mimic.
         typical = float(np.median(np.sqrt(np.diff(local.start)))) if table.n_images else 1.0
         return cls(table, order, local, max(round(typical / 3), 2), _bending_matrix(table.nodes.shape))
 
-    def blocks(self, extra: F4 | None) -> kernel.PlacedBlocks:
+    def blocks(self, extra: F4 | None) -> PlacedBlocks:
         """The blocks as kernels take them, with one more column for each image, shape (blocks,), or None."""
         t = self.table
         column = np.empty(0, np.float32) if extra is None else extra
-        return kernel.PlacedBlocks(t.start, t.cell, t.fx, t.fy, t.u, t.v, column, self.order, t.nodes.shape[1])
+        return PlacedBlocks(t.start, t.cell, t.fx, t.fy, t.u, t.v, column, self.order, t.nodes.shape[1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +104,7 @@ class Normals:
     ----------
     nx : int
         Nodes in a row.
-    coupling : kernels.match.background.Coupling
+    coupling : Coupling
     stencil, rhs_own, rhs_sky : ndarray
         As in `NormalParts`, priors included.
     bending : sparse array, shape (nodes, nodes)
@@ -111,7 +112,7 @@ class Normals:
     """
 
     nx: int
-    coupling: kernel.Coupling
+    coupling: Coupling
     stencil: F8
     rhs_own: F8
     rhs_sky: F8
@@ -121,7 +122,7 @@ class Normals:
     def of(cls, layout: Layout, data: WeightedBlocks) -> Normals:
         """Sum up the blocks of all images."""
         (n, k), n_nodes = data.prior.shape, layout.table.nodes.n
-        parts = kernel.NormalParts(
+        parts = NormalParts(
             cross=np.empty((len(layout.local.nodes), k)),
             own=np.empty((n, k, k)),
             rhs_own=np.empty((n, k)),
@@ -130,7 +131,7 @@ class Normals:
         )
         kernel.build_normals(layout.blocks(data.extra), data.value, data.weight, layout.local, parts)
         parts.own[:, np.arange(k), np.arange(k)] += data.prior
-        coupling = kernel.Coupling(layout.local, parts.cross, np.asarray(np.linalg.inv(parts.own), float))
+        coupling = Coupling(layout.local, parts.cross, np.asarray(np.linalg.inv(parts.own), float))
         bending = scipy.sparse.csr_array(layout.bending / data.bend_sd**2)
         rhs_own = parts.rhs_own + data.prior * data.centre
         return cls(layout.table.nodes.shape[1], coupling, parts.stencil, rhs_own, parts.rhs_sky, bending)
@@ -202,7 +203,7 @@ def _factorise_coarse(factor: int, normals: Normals) -> tuple[scipy.sparse.linal
         scipy.sparse.kron(_splines_1d(ny, factor, spline), _splines_1d(nx, factor, spline))
     )
     size = splines.shape[1]
-    coarse = kernel.CoarseNodes(factor, nx, (nx - 1) // factor + 3, size, spline)
+    coarse = CoarseNodes(factor, nx, (nx - 1) // factor + 3, size, spline)
     none = np.empty(0, np.int32)
     n = kernel.coarse_surfaces(coarse, normals.coupling, none, none, np.empty(0))
     rows, cols, values = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n)
