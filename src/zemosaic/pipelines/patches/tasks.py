@@ -21,8 +21,8 @@ from zemosaic.pipelines.run.keys import frame_identity
 from zemosaic.settings import Settings, WarpSettings
 from zemosaic.stages.measure.frame import measure_frame, measure_sky
 from zemosaic.stages.measure.raw import measure_raw
+from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.stack import (
-    METHODS,
     Cube,
     FrameNoise,
     MeanStack,
