@@ -292,7 +292,7 @@ def test_trail_leaves_nothing(method, n, amplitude):
     core, wings, elsewhere = trail_residual(method, n, amplitude, seed=n)
     assert abs(core) < 0.05
     assert abs(wings) < 0.05
-    # Without the samples' own scatter in the threshold: from the median of five, one of them scatters by more than sigma.
+    # Without their own scatter in the threshold: from the median of five, a sample scatters by more than its sigma.
     assert elsewhere < (0.006 if method == "ccdclip" else 0.004)
 
 
