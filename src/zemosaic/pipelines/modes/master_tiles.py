@@ -40,7 +40,7 @@ from zemosaic.pipelines.run.context import Run, output_folder
 from zemosaic.pipelines.run.keys import frame_identity
 from zemosaic.settings import GridSettings, InputSettings, Settings
 from zemosaic.stages.grid.plan import plan_grid
-from zemosaic.stages.tiles.group import TileGroup, describe_plan, group_frames, parse_group_key
+from zemosaic.stages.tiles.group import TileGroup, describe_plan, group_frames
 from zemosaic.stages.tiles.rim import clean_tile
 
 __all__ = ["build_master_tiles"]
@@ -64,7 +64,6 @@ def build_master_tiles(inputs: Sequence[Path], out: Path, settings: Settings, ru
     Parameters, result and errors are those of `zemosaic.pipelines.modes.direct.build_direct`. The tiles stay in the
     folder ``tiles`` of the output folder, where `build_existing_tiles` can take them from.
     """
-    parse_group_key(settings.tiles.group)  # a wrong one is told before the work
     with output_folder(out, run):
         return _build(inputs, out, settings, run)
 
@@ -142,7 +141,7 @@ def _make_tiles(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise EnvironmentProblem(f"cannot write tiles to {folder}: {problem.strerror}") from problem
-    groups = group_frames([p.frame for p in placed], [p.wcs for p in placed], parse_group_key(settings.tiles.group))
+    groups = group_frames([p.frame for p in placed], [p.wcs for p in placed], settings.tiles.group)
     for line in describe_plan(groups):
         run.notice(line)
     files, used, facts = [], set(), []

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.model.box import Box
+from zemosaic.stages.numeric.robust import cauchy_weight, mad_sigma
 from zemosaic.stages.survey.photometry import TilePhotometryInfo, erode
 from zemosaic.stages.survey.regression import Relation, regress
 
@@ -206,8 +207,8 @@ def _solve_differences(n: int, ends: Ints, difference: F8, error: F8) -> tuple[F
         ).solve(design.T @ (weight * difference))
         pull = (difference - design @ value) / error
         # Errors of overlaps that share their noise are too small: what all edges scatter by is their true size.
-        excess = max(1.4826 * float(np.median(np.abs(pull))), 1.0)
-        robust = 1 / (1 + (pull / (_CAUCHY * excess)) ** 2)
+        excess = max(mad_sigma(pull, 0), 1.0)
+        robust = cauchy_weight((pull / excess) ** 2, _CAUCHY)
     label = _groups(n, ends)
     return np.asarray(value - (np.bincount(label, value) / np.bincount(label))[label]), excess
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.model.photo_scale import n_terms, surface_basis
+from zemosaic.model.photo_scale import n_terms, surface_terms
+from zemosaic.stages.numeric.robust import mad_sigma
 
 __all__ = ["Relation", "regress"]
 
@@ -83,8 +84,7 @@ def regress(x: AnyArray, y: AnyArray, mask: Flags) -> Relation | None:
         return None
     if np.ptp(vx) == 0 or np.ptp(vy) == 0:
         return None
-    # The planes live on -1..1 over the overlap; surface_basis wants pixels of an image of size 2.
-    basis = surface_basis(u - 0.5, v - 0.5, (2, 2), _SURFACE_ORDER).T
+    basis = surface_terms(u - 1, v - 1, _SURFACE_ORDER).T
     noise = _noise(x, mask), _noise(y, mask)
     weight = _near_median(vx) * _near_median(vy)
     rx, ry = _without_surface(vx, basis, weight), _without_surface(vy, basis, weight)
@@ -95,7 +95,7 @@ def regress(x: AnyArray, y: AnyArray, mask: Flags) -> Relation | None:
             rx, ry = _without_surface(vx, basis, weight), _without_surface(vy, basis, weight)
             slope, error, known = _deming(rx, ry, weight, noise)
         left = ry - slope * rx
-        scatter = 1.4826 * float(np.median(np.abs(left - np.median(left)))) + 1e-9 * float(np.abs(vy).max())
+        scatter = mad_sigma(left) + 1e-9 * float(np.abs(vy).max())
         weight = 1 / (1 + (left / (_CAUCHY * scatter)) ** 2)
         if turn > 0 and abs(slope - before) < 1e-7:
             break
@@ -103,7 +103,7 @@ def regress(x: AnyArray, y: AnyArray, mask: Flags) -> Relation | None:
         slope, error = 1.0, np.inf
     level = vy - slope * vx
     middle = float(np.median(level)) if not known else float(np.average(level, weights=weight))
-    spread = 1.4826 * float(np.median(np.abs(level - middle)))
+    spread = mad_sigma(level, middle)
     return Relation(slope, error, middle, spread / len(vx) ** 0.5, n_samples, scatter)
 
 
@@ -156,7 +156,7 @@ def _noise(image: AnyArray, mask: Flags) -> float:
     rows = slice(None, None, max(mask.shape[0] // _NOISE_ROWS, 1))
     both = mask[rows, 1:] & mask[rows, :-1]
     steps = np.diff(np.asarray(image[rows], float), axis=1)[both]
-    return float(1.4826 * np.median(np.abs(steps)) / np.sqrt(2)) if len(steps) else 0.0
+    return float(mad_sigma(steps, 0) / np.sqrt(2)) if len(steps) else 0.0
 
 
 def _deming(rx: F8, ry: F8, weight: F8, noise: tuple[float, float]) -> tuple[float, float, bool]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.model.box import Box
+from zemosaic.stages.numeric.robust import mad_sigma
 
 __all__ = ["CoarseTile", "gains_of_tiles", "slope_with_error"]
 
@@ -179,7 +180,7 @@ def slope_with_error(x: F8, y: F8, noise_ratio: float, groups: npt.NDArray[np.in
     for _ in range(3):
         slope = _deming(x[kept], y[kept], noise_ratio)
         residual = (y - y[kept].mean()) - slope * (x - x[kept].mean())
-        sigma = 1.4826 * float(np.median(np.abs(residual[kept])))
+        sigma = mad_sigma(residual[kept], 0)
         if not np.isfinite(slope) or sigma == 0:
             break
         kept = np.abs(residual) <= CLIP_SIGMA * sigma
