@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
 from zemosaic.model.sky.star_field import StarField
-from zemosaic.model.sky.tan_sip import TanSip, sky_to_plane
+from zemosaic.model.sky.tan_sip import TanSip, plane_to_sky, sky_to_plane
 from zemosaic.settings import RefineSettings
 from zemosaic.stages.refine.refine import refine
 
@@ -75,7 +75,7 @@ def align_headers(
     Returns
     -------
     list of HeaderMove
-        One a frame. The mean of all places stays where it was.
+        One a frame. Most frames stay where they were: a common shift, turn and scale is not what stars can tell.
 
     Notes
     -----
@@ -93,10 +93,45 @@ def align_headers(
         None,
         settings.model_copy(update={"distortion_order": 0}),
     )
+    plates = _without_drift([plate for _, plate in planes], refined.plates)
     for row, k in enumerate(able):
         n_ties, rms_px = int(refined.n_ties[row]), float(refined.rms_px[row])
-        moves[k] = _move_of(places[k], planes[row][1], refined.plates[row], n_ties, rms_px)
+        moves[k] = _move_of(places[k], planes[row][1], plates[row], n_ties, rms_px)
     return moves
+
+
+def _without_drift(before: Sequence[TanSip], after: Sequence[TanSip]) -> list[TanSip]:
+    """Plates of which most are where they were: what one bad header pulls the whole along is taken back.
+
+    Stars that frames share say nothing of a common shift, turn and scale. The least absolute sum of moves fixes them
+    (by weights of 1 over the distance, again and again).
+    """
+    vectors = np.array([unit_vectors(plate.ra_deg, plate.dec_deg) for plate in before])
+    x, y, z = vectors.mean(axis=0)
+    ra, dec = float(np.rad2deg(np.arctan2(y, x)) % 360), float(np.rad2deg(np.arctan2(z, np.hypot(x, y))))
+    old = np.array([sky_to_plane(plate.ra_deg, plate.dec_deg, ra, dec) for plate in before])
+    new = np.array([sky_to_plane(plate.ra_deg, plate.dec_deg, ra, dec) for plate in after])
+    extent = max(float(np.abs(old).max()), before[0].scale_arcsec / 3600)
+    least = _LEAST_MOVE_PX * before[0].scale_arcsec / 3600 / 10
+    nothing, one = np.zeros(len(old)), np.ones(len(old))
+    east = np.stack([one, nothing, old[:, 0] / extent, -old[:, 1] / extent], axis=1)
+    north = np.stack([nothing, one, old[:, 1] / extent, old[:, 0] / extent], axis=1)
+    drift = np.zeros(4)
+    for _ in range(30):
+        left = new - old - np.stack([east @ drift, north @ drift], axis=1)
+        weight = 1 / np.maximum(np.hypot(*left.T), least)
+        weighed = np.concatenate([east * weight[:, None], north * weight[:, None]])
+        # A turn and a scale need frames apart from each other: without them they stay 0.
+        normal = np.concatenate([east, north]).T @ weighed + np.diag([0, 0, 1e-6, 1e-6]) * weight.sum()
+        drift = np.linalg.solve(normal, weighed.T @ np.concatenate(new.T - old.T))
+    moved = new - np.stack([east @ drift, north @ drift], axis=1)
+    scale, turn = drift[2:] / extent
+    undo = np.linalg.inv(np.array([[1 + scale, -turn], [turn, 1 + scale]]))
+    ra_deg, dec_deg = plane_to_sky(moved, ra, dec)
+    return [
+        replace(plate, ra_deg=float(ra_k), dec_deg=float(dec_k), cd=undo @ plate.cd)
+        for plate, ra_k, dec_k in zip(after, ra_deg, dec_deg, strict=True)
+    ]
 
 
 def _middle(place: CelestialWcs) -> Array:
