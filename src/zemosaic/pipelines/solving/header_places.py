@@ -49,7 +49,8 @@ def judge_unconfirmed(candidates: Sequence[Candidate], catalogue: Catalogue, run
     if n_confirmed:
         run.notice(
             f"{catalogue.name} shows none of these stars: the WCS of {n_confirmed} headers is taken as it is, since "
-            "the frames' own stars coincide in their overlaps"
+            "the frames' own stars coincide in their overlaps; where the mosaic lies on the sky, nothing confirms",
+            "warning",
         )
     if n_alone:
         run.notice(

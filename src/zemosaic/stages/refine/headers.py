@@ -31,6 +31,10 @@ _LEAST_MOVE_PX = 0.05
 _SIGNIFICANT = 4.0
 """A move is taken where it is this many times its error."""
 
+_ERROR_OF_RMS = 2.0
+"""A star that two frames share lies midway between them, and each frame's own numbers take up some of what is left:
+the error of a place is so many times what the scatter about common places over the root of their number says."""
+
 _MATRIX_TIES = 20
 """Shared stars from which the matrix is moved, too; fewer tell a shift alone."""
 
@@ -168,7 +172,7 @@ def _move_of(place: CelestialWcs, start: TanSip, plate: TanSip, n_ties: int, rms
         matrix = np.eye(2) + np.linalg.lstsq(centred, offset - shift)[0].T
     corners = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]]) * middle
     largest = float(np.hypot(*(corners @ (matrix - np.eye(2)).T + shift).T).max())
-    error = rms_px / np.sqrt(n_ties) * (2.0 if n_ties >= _MATRIX_TIES else 1.0)
+    error = _ERROR_OF_RMS * rms_px / np.sqrt(n_ties) * (2.0 if n_ties >= _MATRIX_TIES else 1.0)
     if largest < max(_LEAST_MOVE_PX, _SIGNIFICANT * error):
         return stay
     return HeaderMove(matrix, shift, largest, n_ties, rms_px)

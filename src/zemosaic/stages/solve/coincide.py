@@ -40,6 +40,9 @@ _FEWEST = 4
 _FEWEST_TO_DOUBT = 12
 """Stars that both must have before it means something that none coincide."""
 
+_SHIFTED_SHARE = 0.35
+"""Share of the stars that must coincide after a shift: a frame that is merely shifted shows nearly all, chance few."""
+
 _SURE_LOG_CHANCE = -4.0
 """Log10 of the chance below which a coincidence is believed, all shifts that were tried counted."""
 
@@ -154,7 +157,8 @@ def _compare(
     ):
         found, _, distance = match_nearest(other + shift, tree, TOLERANCE_PX)
         log_chance = log_chance_of(distance, len(other), len(one), area, 0.5, n_used) + float(np.log10(trials))
-        if len(found) >= 3 and log_chance <= _SURE_LOG_CHANCE:
+        n_needed = 3 if verdict == "together" else max(4, _SHIFTED_SHARE * n_stars)
+        if len(found) >= n_needed and log_chance <= _SURE_LOG_CHANCE:
             return Meeting(i, j, verdict, n_stars, len(found), (float(shift[0]), float(shift[1])))  # type: ignore[arg-type]
     n_here = len(match_nearest(other, tree, TOLERANCE_PX)[0])
     is_apart = n_stars >= _FEWEST_TO_DOUBT and n_here < n_stars / 6
