@@ -27,7 +27,7 @@ from zemosaic.kernels.resample.window import Output, Window
 from zemosaic.settings import StackSettings
 from zemosaic.stages.measure.hot_pixels import mask_defects
 from zemosaic.stages.raw.cfa import channel_map, noise_by_phase, pixel_variance
-from zemosaic.stages.stack.stack import StackedPatch, stack_cube
+from zemosaic.stages.stack.stack import Cube, FrameNoise, StackedPatch, stack_cube
 
 SHAPE = (384, 512)
 STEP = 32
@@ -133,16 +133,13 @@ def stack(exposures: list[Exposure], method: str, combine: str = "kappa_sigma") 
     alpha = np.zeros((3, n, *SHAPE), np.uint8)
     for k, exposure in enumerate(exposures):
         values[:, k], weights[:, k], alpha[:, k] = warp(exposure, method)
-    poisson = np.full((3, n), ADU_PER_ELECTRON, np.float32)
-    sky = np.repeat(SKY[:, None], n, 1).astype(np.float32)
     how, kernel = method.split()
-    share = None
+    share = np.ones(3)
     if how == "cfa" and kernel != "drizzle":
-        share = np.array([pixel_variance(kernel, channel) for channel in range(3)], np.float32)
-    return stack_cube(
-        values, weights, alpha, sky, poisson, np.ones(n, np.float32), 2.8, StackSettings(method=combine),
-        pixel_share=share,
-    )  # fmt: skip
+        share = np.array([pixel_variance(kernel, channel) for channel in range(3)])
+    noise = [np.repeat(a[:, None], n, 1).astype(np.float32) for a in (share, SKY, ADU_PER_ELECTRON / SKY_VARIANCE)]
+    cube = Cube(values, weights, alpha, FrameNoise(*noise), np.ones(n, np.float32))
+    return stack_cube(cube, 2.8, StackSettings(method=combine))
 
 
 def fit_width(cut: np.ndarray, x: float, y: float) -> float:

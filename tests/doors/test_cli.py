@@ -88,7 +88,7 @@ def test_build_writes_what_it_names(built: Path) -> None:
         ".zemosaic",
     }  # fmt: skip
     with fits.open(built / "mosaic.fits") as hdus:
-        assert [hdu.name for hdu in hdus] == ["DATA", "WHT", "VAR", "COV", "REJ", "EXPT"]
+        assert [hdu.name for hdu in hdus] == ["DATA", "WHT", "VAR", "COV", "REJ", "EXPT", "SAT"]
         assert hdus[0].header["NCOMBINE"] == 8
         assert hdus["COV"].data.dtype.kind == "i"
         assert np.array_equal(np.isnan(hdus[0].data), hdus["WHT"].data == 0)
@@ -294,7 +294,7 @@ def test_doctor_tells_versions(capfd: Capture) -> None:
         (["--config", "absent.toml"], "cannot read settings file absent.toml"),
         (["--header", "absent.hdr"], "absent.hdr"),
         (["--set", "grid.center=M31"], "grid.center = 'M31' is not RA,DEC in degrees"),
-        (["--set", "grid.projection=GNOMONIC"], "projection 'GNOMONIC' is not a known code"),
+        (["--set", "grid.projection=GNOMONIC"], "grid.projection = 'GNOMONIC': input should be 'TAN'"),
         (["--solution", "absent.ecsv"], "absent.ecsv"),
         (["--workers", "-1"], "--workers"),
         (["--sett", "a.b=1"], "No such option"),

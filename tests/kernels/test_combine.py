@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from zemosaic.kernels.stack import clip, combine, grow, order, template, trim
 from zemosaic.kernels.stack import normal_tables as normal
+from zemosaic.kernels.stack.samples import FrameNoise, Maps, Planes, Samples
 
 KAPPA = (3.0, 2.5)
 
@@ -31,14 +34,13 @@ def make_samples(seed: int, n: int, h: int = 5, w: int = 70, kind: str = "noise"
     values = np.where(gone & (rng.random((n, h, w)) < 0.5), 1e30, values)
     weights[gone] = 0
     saturated = np.where(rng.random((n, h, w)) < 0.05, 128, 0)
-    return (
-        values.astype(np.float32),
-        weights.astype(np.float32),
-        (alpha + saturated).astype(np.uint8),
+    noise = FrameNoise(
+        rng.choice(np.array([0.5, 1], np.float32), n),
         np.full(n, 90, np.float32),
-        rng.uniform(0, 0.5, n).astype(np.float32),
-        spans(weights),
+        rng.choice([0, 1], n).astype(np.float32) * rng.uniform(0, 2e-3, n).astype(np.float32),
     )
+    weights = weights.astype(np.float32)
+    return Samples(values.astype(np.float32), weights, (alpha + saturated).astype(np.uint8), noise, spans(weights))
 
 
 def spans(weights):
@@ -53,14 +55,22 @@ CASES += [(7, 24, "noise"), (8, 24, "equal"), (9, 9, "huge"), (10, 61, "noise")]
 
 
 def run_template(samples, factor=0.0, radius=1.3):
-    n, h, w = samples[0].shape
+    n, h, w = samples.values.shape
     low, high, spread, precision, median, variance, guard = np.full((7, h, w), np.nan, np.float32)
-    count = np.full((h, w), -1, np.int32)
-    table = normal.spread_table(n)
-    template.template_rows(samples, 0, h, table, low, high, spread, precision, count)
-    template.median_rows(low, high, precision, 0, h, median, variance)
-    template.steepness_rows(median, variance, 0, h, radius, 5.0, factor, guard)
-    return (low, high, spread, guard, count), median, variance
+    maps = Maps(low, high, spread, guard, np.full((h, w), -1, np.int32))
+    template.template_rows(samples, maps, 0, h, normal.spread_table(n), precision)
+    template.median_rows(maps, precision, 0, h, median, variance)
+    template.steepness_rows((median, variance), (0, h), radius, 5.0, factor, guard)
+    return maps, median, variance
+
+
+def variance_of(samples, i, centre):
+    """Variances of single samples of frames `i` where the stack's level is `centre`; inf without weight."""
+    weight = np.abs(samples.weights[i].astype(np.float64))
+    share, sky, slope = (a[i].astype(np.float64).reshape(-1, *[1] * (weight.ndim - 1)) for a in samples.noise)
+    with np.errstate(divide="ignore"):
+        plain = (samples.alpha[i] & 127) / 127 / weight
+    return share * plain * (1 + slope * np.maximum(centre - sky, 0))
 
 
 # ---- plain versions -------------------------------------------------------------------------------------------------
@@ -92,7 +102,7 @@ def plain_line(x):
     return slope, 1.2533 * np.abs(inner - middle - slope * rank).mean()
 
 
-def plain_clip(method, v, variance, sky, poisson, guard, rounds):
+def plain_clip(method, v, variance_at, guard, rounds):
     """Which samples of one pixel survive, and the middle values of the last round."""
     kept = np.ones(len(v), bool)
     low = high = 0.0
@@ -105,7 +115,7 @@ def plain_clip(method, v, variance, sky, poisson, guard, rounds):
             slope, spread = plain_line(v[kept])
             rank = np.minimum(np.searchsorted(np.sort(v[kept]), v), kept.sum() - 1)
             rise = slope * np.abs(rank - (kept.sum() - 1) / 2)
-        noise = np.sqrt(variance + poisson * np.maximum((low + high) / 2 - sky, 0))
+        noise = np.sqrt(variance_at((low + high) / 2))
         limit = np.maximum(spread, noise)
         bad = (v - high > KAPPA[1] * limit + guard + rise) | (low - v > KAPPA[0] * limit + guard + rise)
         if not (bad & kept).any():
@@ -114,12 +124,12 @@ def plain_clip(method, v, variance, sky, poisson, guard, rounds):
     return kept, low, high
 
 
-def plain_esd(v, variance, sky, poisson, guard, share, critical):
+def plain_esd(v, variance_at, guard, share, critical):
     """Rosner's test as written: remove the farthest value again and again, keep the last significant count."""
     low, high, _ = plain_middle(v)
     centre = (low + high) / 2
     z = np.sign(v - centre) * np.maximum(np.abs(v - centre) - guard, 0)
-    z /= np.sqrt(variance + poisson * np.maximum(centre - sky, 0))
+    z /= np.sqrt(variance_at(centre))
     left = list(range(len(v)))
     out = 0
     order_out = []
@@ -138,13 +148,12 @@ def plain_esd(v, variance, sky, poisson, guard, share, critical):
 
 
 def columns(samples):
-    """Every pixel's samples: position, frames, values, variances."""
-    values, weights, alpha, _, _, _ = samples
-    for y, x in np.ndindex(values.shape[1:]):
-        frames = np.flatnonzero(weights[:, y, x] > 0)
-        v = values[frames, y, x].astype(np.float64)
-        variance = (alpha[frames, y, x] & 127) / 127 / weights[frames, y, x].astype(np.float64)
-        yield (y, x), frames, v, variance
+    """Every pixel's samples: position, frames, values, and a function that gives their variances at a level."""
+    for where in np.ndindex(samples.values.shape[1:]):
+        frames = np.flatnonzero(samples.weights[:, *where] > 0)
+        v = samples.values[(frames, *where)].astype(np.float64)
+        here = samples._replace(weights=samples.weights[:, *where], alpha=samples.alpha[:, *where])
+        yield where, frames, v, partial(variance_of, here, frames)
 
 
 # ---- order and template ---------------------------------------------------------------------------------------------
@@ -172,13 +181,15 @@ def test_spans_hold_all_samples():
 @pytest.mark.parametrize(("seed", "n", "kind"), CASES)
 def test_template_is_median_scatter_and_count(seed, n, kind):
     samples = make_samples(seed, n, kind=kind)
-    (low, high, spread, _, count), median, variance = run_template(samples)
-    for where, frames, v, var in columns(samples):
+    maps, median, variance = run_template(samples)
+    for where, frames, v, variance_at in columns(samples):
         want = plain_middle(v)
-        np.testing.assert_allclose((low[where], high[where], spread[where]), want, rtol=1e-5, atol=1e-5)
-        assert count[where] == len(frames)
+        np.testing.assert_allclose((maps.low[where], maps.high[where], maps.spread[where]), want, rtol=1e-5, atol=1e-5)
+        assert maps.kept[where] == len(frames)
         np.testing.assert_allclose(median[where], np.median(v) if len(v) else 0, rtol=1e-6)
-        np.testing.assert_allclose(variance[where], np.pi / 2 / np.sum(1 / var) if len(v) else np.inf, rtol=1e-5)
+        np.testing.assert_allclose(
+            variance[where], np.pi / 2 / np.sum(1 / variance_at(-np.inf)) if len(v) else np.inf, rtol=1e-5
+        )
 
 
 def test_spread_table_is_unbiased():
@@ -195,7 +206,7 @@ def test_steepness_is_the_largest_change_nearby(radius):
     variance = rng.uniform(0, 1, median.shape).astype(np.float32)
     variance[rng.random(median.shape) < 0.2] = np.inf
     guard = np.empty_like(median)
-    template.steepness_rows(median, variance, 0, 9, radius, 2.0, 1.2, guard)
+    template.steepness_rows((median, variance), (0, 9), radius, 2.0, 1.2, guard)
     reach = int(radius + 0.5)
     for y, x in np.ndindex(median.shape):
         best = 0.0
@@ -211,38 +222,40 @@ def test_steepness_is_the_largest_change_nearby(radius):
 # ---- clipping -------------------------------------------------------------------------------------------------------
 
 
+def rule_of(method, rounds=5):
+    return clip.ClipRule(method, np.float32(KAPPA[0]), np.float32(KAPPA[1]), rounds)
+
+
 @pytest.mark.parametrize("rounds", [1, 5])
 @pytest.mark.parametrize("method", [clip.KAPPA_SIGMA, clip.WINSORIZED, clip.LINEAR_FIT])
 @pytest.mark.parametrize(("seed", "n", "kind"), CASES)
 def test_clipping_matches_plain_version(seed, n, kind, method, rounds):
     samples = make_samples(seed, n, kind=kind)
     maps, _, _ = run_template(samples)
-    maps[3][:] = np.random.default_rng(seed).uniform(0, 10, maps[3].shape) * (np.arange(70) % 3 == 0)
-    before = samples[1].copy()
-    kappa = np.array(KAPPA, np.float32)
-    clip.clip_rows(method, samples, maps, 0, 5, kappa, rounds, normal.spread_table(n))
-    np.testing.assert_array_equal(np.abs(samples[1]), before)
-    for where, frames, v, var in columns((samples[0], before, *samples[2:])):
-        sky, poisson = samples[3][frames], samples[4][frames]
-        kept, low, high = plain_clip(method, v, var, sky, poisson, maps[3][where], rounds)
-        np.testing.assert_array_equal(samples[1][(frames, *where)] > 0, kept)
-        np.testing.assert_allclose((maps[0][where], maps[1][where]), (low, high), rtol=1e-6)
-        assert maps[4][where] == kept.sum()
+    maps.guard[:] = np.random.default_rng(seed).uniform(0, 10, maps.guard.shape) * (np.arange(70) % 3 == 0)
+    before = samples.weights.copy()
+    clip.clip_rows(rule_of(method, rounds), samples, maps, 0, 5, normal.spread_table(n))
+    np.testing.assert_array_equal(np.abs(samples.weights), before)
+    for where, frames, v, variance_at in columns(samples._replace(weights=before)):
+        kept, low, high = plain_clip(method, v, variance_at, maps.guard[where], rounds)
+        np.testing.assert_array_equal(samples.weights[(frames, *where)] > 0, kept)
+        np.testing.assert_allclose((maps.low[where], maps.high[where]), (low, high), rtol=1e-6)
+        assert maps.kept[where] == kept.sum()
 
 
 @pytest.mark.parametrize(("seed", "n", "kind"), CASES)
 def test_esd_matches_plain_version(seed, n, kind):
     samples = make_samples(seed, n, kind=kind)
     maps, _, _ = run_template(samples)
-    maps[3][:, ::3] = 5.0
-    before = samples[1].copy()
+    maps.guard[:, ::3] = 5.0
+    before = samples.weights.copy()
     critical = normal.esd_critical(n, 0.05)
     trim.trim_esd_rows(samples, maps, 0, 5, 0.3, critical, normal.spread_table(n))
-    for where, frames, v, var in columns((samples[0], before, *samples[2:])):
-        kept = plain_esd(v, var, samples[3][frames], samples[4][frames], maps[3][where], 0.3, critical)
-        np.testing.assert_array_equal(samples[1][(frames, *where)] > 0, kept)
+    for where, frames, v, variance_at in columns(samples._replace(weights=before)):
+        kept = plain_esd(v, variance_at, maps.guard[where], 0.3, critical)
+        np.testing.assert_array_equal(samples.weights[(frames, *where)] > 0, kept)
         low, high, _ = plain_middle(v[kept])
-        np.testing.assert_allclose((maps[0][where], maps[1][where]), (low, high), rtol=1e-6)
+        np.testing.assert_allclose((maps.low[where], maps.high[where]), (low, high), rtol=1e-6)
 
 
 def test_esd_critical_values_are_those_published():
@@ -255,24 +268,24 @@ def test_esd_critical_values_are_those_published():
 def test_minmax_drops_the_extremes(seed, n, kind):
     samples = make_samples(seed, n, kind=kind)
     maps, _, _ = run_template(samples)
-    maps[3][:, ::3] = 5.0
-    before = samples[1].copy()
+    maps.guard[:, ::3] = 5.0
+    before = samples.weights.copy()
     trim.trim_minmax_rows(samples, maps, 0, 5, 1, 2)
-    for where, frames, v, _ in columns((samples[0], before, *samples[2:])):
+    for where, frames, v, _ in columns(samples._replace(weights=before)):
         first, last = -np.inf, np.inf
         if len(v) > 3:
             first, last = np.sort(v)[[1, len(v) - 3]]
-            if maps[3][where] > 0:
+            if maps.guard[where] > 0:
                 low, high, _ = plain_middle(v)
                 first, last = min(first, low - 5), max(last, high + 5)
-        np.testing.assert_array_equal(samples[1][(frames, *where)] > 0, (v >= first) & (v <= last))
+        np.testing.assert_array_equal(samples.weights[(frames, *where)] > 0, (v >= first) & (v <= last))
 
 
 def plain_grow(samples, maps, threshold, passes):
     """Regions grown frame by frame with whole-image masks."""
-    values, weights, _, sky, poisson = (a.astype(np.float64) for a in samples[:5])
-    centre = (maps[0].astype(np.float64) + maps[1]) / 2
-    kept = maps[4].copy()
+    values, weights = (a.astype(np.float64) for a in (samples.values, samples.weights))
+    centre = (maps.low.astype(np.float64) + maps.high) / 2
+    kept = maps.kept.copy()
     shifts = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 
     def around(a):
@@ -282,10 +295,9 @@ def plain_grow(samples, maps, threshold, passes):
 
     for i in range(len(values)):
         there = weights[i] != 0
-        noise = np.where(there, (samples[2][i] & 127) / 127 / np.abs(np.where(there, weights[i], 1)), 1)
-        noise = np.sqrt(noise + poisson[i] * np.maximum(centre - sky[i], 0))
+        noise = np.where(there, np.sqrt(variance_of(samples, np.array([i]), centre)[0]), 1)
         d = values[i] - centre
-        z = np.sign(d) * np.minimum(np.maximum(np.abs(d) - maps[3], 0) / noise, 4)
+        z = np.sign(d) * np.minimum(np.maximum(np.abs(d) - maps.guard, 0) / noise, 4)
         mean = around(np.where(there, z, 0)).sum(0) / np.maximum(around(there.astype(float)).sum(0), 1)
         for sign in (1, -1):
             marked = (weights[i] < 0) & ((d > 0) == (sign > 0))
@@ -302,17 +314,23 @@ def plain_grow(samples, maps, threshold, passes):
 def test_growing_matches_plain_version(passes):
     samples = make_samples(11, 9, h=40, w=60)
     yy, xx = np.mgrid[:40, :60]
-    samples[0][4] += 90 * np.exp(-(((yy - 0.6 * xx) / 3) ** 2)).astype(np.float32)
-    samples[0][2] -= 60 * np.exp(-(((yy + 0.4 * xx - 30) / 2) ** 2)).astype(np.float32)
+    samples.values[4] += 90 * np.exp(-(((yy - 0.6 * xx) / 3) ** 2)).astype(np.float32)
+    samples.values[2] -= 60 * np.exp(-(((yy + 0.4 * xx - 30) / 2) ** 2)).astype(np.float32)
     maps, _, _ = run_template(samples)
-    kappa = np.array(KAPPA, np.float32)
-    clip.clip_rows(clip.KAPPA_SIGMA, samples, maps, 0, 40, kappa, 5, normal.spread_table(9))
+    clip.clip_rows(rule_of(clip.KAPPA_SIGMA), samples, maps, 0, 40, normal.spread_table(9))
     want = plain_grow(samples, maps, 1.0, passes)
-    n_before = (samples[1] < 0).sum()
+    n_before = (samples.weights < 0).sum()
     grow.grow_frames(samples, maps, 0, 9, np.float32(1.0), passes)
-    np.testing.assert_array_equal(samples[1] < 0, want < 0)
-    assert (samples[1] < 0).sum() > n_before + 100
-    np.testing.assert_array_equal(maps[4], (samples[1] > 0).sum(0))
+    np.testing.assert_array_equal(samples.weights < 0, want < 0)
+    assert (samples.weights < 0).sum() > n_before + 100
+    np.testing.assert_array_equal(maps.kept, (samples.weights > 0).sum(0))
+
+
+def make_planes(shape):
+    """Planes full of what no kernel may leave."""
+    data, weight, variance, exposure = np.full((4, *shape), np.nan, np.float32)
+    coverage, rejected, saturated = np.full((3, *shape), -1, np.int16)
+    return Planes(data, weight, variance, coverage, rejected, exposure, saturated)
 
 
 # ---- sums -----------------------------------------------------------------------------------------------------------
@@ -324,43 +342,45 @@ def test_mean_matches_plain_version(seed, n, kind):
     values, weights, alpha = samples[:3]
     weights[np.random.default_rng(seed).random(weights.shape) < 0.1] *= -1
     exposures = np.arange(1, n + 1, dtype=np.float32)
-    data, weight, variance, exposure = np.full((4, 4, 60), np.nan, np.float32)
-    coverage, rejected = np.full((2, 4, 60), -1, np.int16)
-    saturated = np.full((4, 60), 9, np.uint8)
-    out = (data, weight, variance, coverage, rejected, exposure, saturated)
-    combine.combine_rows(samples, exposures, 0, 4, 1, 8, *out)
+    planes = make_planes((4, 60))
+    combine.combine_rows(samples, exposures, 0, 4, (1, 8), planes)
     v, w, a = (c[:, 1:5, 8:68] for c in (values, weights, alpha))
     keep = w > 0
     kept = np.where(keep, w, 0).astype(np.float64)
     total = kept.sum(0)
     safe = np.where(total > 0, total, 1)
-    np.testing.assert_allclose(data, (kept * np.where(keep, v, 0)).sum(0) / safe, rtol=1e-6)
-    np.testing.assert_allclose(weight, total, rtol=1e-6)
-    np.testing.assert_allclose(variance, (kept * (a & 127) / 127).sum(0) / safe**2, rtol=1e-6)
-    np.testing.assert_array_equal(coverage, (w != 0).sum(0))
-    np.testing.assert_array_equal(rejected, (w < 0).sum(0))
-    np.testing.assert_array_equal(exposure, (keep * exposures[:, None, None]).sum(0))
-    np.testing.assert_array_equal(saturated, (keep & (a > 127)).any(0))
+    mean = (kept * np.where(keep, v, 0)).sum(0) / safe
+    np.testing.assert_allclose(planes.data, mean, rtol=1e-6)
+    np.testing.assert_allclose(planes.weight, total, rtol=1e-6)
+    # The light's noise is that of the mean's level over the sky of all samples together.
+    _, sky, slope = (part[:, None, None].astype(np.float64) for part in samples.noise)
+    plain = (kept * (a & 127) / 127).sum(0)
+    light = (kept * (a & 127) / 127 * slope * (mean - sky)).sum(0)
+    np.testing.assert_allclose(planes.variance, (plain + np.maximum(light, 0)) / safe**2, rtol=2e-6)
+    np.testing.assert_array_equal(planes.coverage, (w != 0).sum(0))
+    np.testing.assert_array_equal(planes.rejected, (w < 0).sum(0))
+    np.testing.assert_array_equal(planes.exposure, (keep * exposures[:, None, None]).sum(0))
+    np.testing.assert_array_equal(planes.saturated, (keep & (a > 127)).sum(0))
 
 
 @pytest.mark.parametrize(("seed", "n", "kind"), CASES)
 def test_median_matches_plain_version(seed, n, kind):
     samples = make_samples(seed, n, kind=kind)
     maps, _, _ = run_template(samples)
-    maps[3][:, ::3] = 5.0
-    maps[3][:, ::7] = np.inf
-    h, w = maps[0].shape
-    data, variance = np.full((2, h, w), np.nan, np.float32)
-    coverage = maps[4].astype(np.int16)
-    weight = samples[1].sum(0, dtype=np.float64).astype(np.float32)
-    combine.finish_median(samples, maps, 0, h, 0, 0, coverage, weight, data, variance)
+    maps.guard[:, ::3] = 5.0
+    maps.guard[:, ::7] = np.inf
+    h, w = maps.low.shape
+    planes = make_planes((h, w))
+    planes.coverage[:], planes.weight[:] = maps.kept, samples.weights.sum(0, dtype=np.float64)
+    combine.finish_median(samples, maps, 0, h, (0, 0), planes)
+    data, variance = planes.data, planes.variance
     for where, frames, v, _ in columns(samples):
         if len(v) == 0:
             assert data[where] == 0
             assert variance[where] == 0
             continue
-        pulled = np.clip(v - np.median(v), -maps[3][where], maps[3][where])
-        want = np.median(v) + np.average(pulled, weights=samples[1][(frames, *where)])
+        pulled = np.clip(v - np.median(v), -maps.guard[where], maps.guard[where])
+        want = np.median(v) + np.average(pulled, weights=samples.weights[(frames, *where)])
         np.testing.assert_allclose(data[where], want, rtol=2e-6, atol=np.abs(v).max() * 1e-6)
 
 
@@ -371,11 +391,12 @@ def test_variances_are_those_of_simulated_noise(n):
     values = rng.normal(size=(n, 100, 300)).astype(np.float32)
     weights = np.ones_like(values)
     alpha = np.full(values.shape, 127, np.uint8)
-    samples = (values, weights, alpha, *np.zeros((2, n), np.float32), spans(weights))
+    samples = Samples(values, weights, alpha, FrameNoise.of_sky((n,)), spans(weights))
     maps, _, _ = run_template(samples)
-    data, variance = np.empty((2, 100, 300), np.float32)
-    weight = np.full((100, 300), n, np.float32)
-    combine.finish_median(samples, maps, 0, 100, 0, 0, maps[4].astype(np.int16), weight, data, variance)
+    planes = make_planes((100, 300))
+    planes.coverage[:], planes.weight[:] = n, n
+    combine.finish_median(samples, maps, 0, 100, (0, 0), planes)
+    data, variance = planes.data, planes.variance
     np.testing.assert_allclose(variance[0, 0], data.var(), rtol=0.04)
     if n > 2:
         trimmed = np.sort(values, axis=0)[1:-1].mean(0).var()

@@ -209,7 +209,7 @@ def test_threads_share_one_reading(tmp_path: Path) -> None:
 @pytest.fixture
 def small_patches(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Cuts the sky finely; to be called with what the plan shall say that is left of the memory cap."""
-    for place in ("stacking", "grid.tiles"):
+    for place in ("patches.stacking", "survey.tiles"):
         monkeypatch.setattr(f"zemosaic.pipelines.{place}.PATCH_SIZES", (96,))
     monkeypatch.setattr("zemosaic.pipelines.survey.tiles.LARGEST_PIECE_PX", 96)
 
@@ -218,7 +218,7 @@ def small_patches(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
             found, border = plan_patches(*args, **options)
             return replace(found, spare_bytes=spare_bytes), border
 
-        for place in ("stacking", "grid.tiles"):
+        for place in ("patches.stacking", "survey.tiles"):
             monkeypatch.setattr(f"zemosaic.pipelines.{place}.plan_patches", plan)
 
     return leave

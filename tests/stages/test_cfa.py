@@ -22,7 +22,7 @@ from zemosaic.stages.raw.cfa import (
     pixel_variance,
     superpixels,
 )
-from zemosaic.stages.stack.stack import stack_cube
+from zemosaic.stages.stack.stack import Cube, FrameNoise, stack_cube
 
 STEP = 16
 RNG = np.random.default_rng(1)
@@ -160,15 +160,14 @@ def test_a_weak_trail_is_judged_by_the_noise_of_a_sample():
             where={"angle_deg": 10.0 * (k - 4)},
         )  # fmt: skip
         values[:, k], weights[:, k], alpha[k] = out
-    zero = np.zeros((3, n), np.float32)
+    plain = FrameNoise.of_sky((3, n))
     along = lattice(shape, angle_deg=0.0, frame=y.shape)[1]
     on = np.abs(along[1] - 128 - 0.3 * (along[0] - 128)) < 1.5
     left = {}
-    for name, known in (("own", share), ("area", None)):
-        stack = stack_cube(
-            values.copy(), weights.copy(), alpha, zero, zero, np.ones(n, np.float32), 2.7, StackSettings(),
-            pixel_share=known,
-        )  # fmt: skip
+    own = plain._replace(share=np.repeat(np.asarray(share, np.float32)[:, None], n, 1))
+    for name, noise in (("own", own), ("area", plain)):
+        cube = Cube(values.copy(), weights.copy(), alpha, noise, np.ones(n, np.float32))
+        stack = stack_cube(cube, 2.7, StackSettings())
         left[name] = [(stack.data[c][on].mean() - stack.data[c][~on].mean()) / 10 for c in range(3)]
         np.testing.assert_allclose(np.median(stack.weight, axis=(1, 2)), n * 0.01 * np.array(SAMPLE_DENSITY), rtol=1e-3)
     assert np.abs(left["own"]).max() < 0.05

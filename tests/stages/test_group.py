@@ -8,16 +8,14 @@ import numpy as np
 import pytest
 
 from mosaic_cases import tan_wcs
-from zemosaic.errors import SettingError
 from zemosaic.io.headers.cards import Cards, Hdu
 from zemosaic.io.headers.facts import frame_from_cards
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.settings import GroupKey
 from zemosaic.stages.tiles.group import (
-    GroupKey,
     describe_plan,
     group_frames,
-    parse_group_key,
     position_angle_deg,
     turn_deg,
 )
@@ -54,7 +52,7 @@ def two_panels(ra0: float, dec0: float, n: int = 12) -> list[tuple[float, float]
 @pytest.mark.parametrize(("ra", "dec"), [(150.0, 30.0), (0.0, 0.0), (359.999, -45.0), (40.0, 89.95), (200.0, -90.0)])
 def test_panels_become_groups_anywhere_on_the_sky(ra: float, dec: float) -> None:
     positions = two_panels(ra, dec)
-    groups = group_frames([frame(k) for k in range(12)], places(positions), GroupKey())
+    groups = group_frames([frame(k) for k in range(12)], places(positions), GroupKey(0.5))
     assert {frozenset(g.members) for g in groups} == {frozenset(range(0, 12, 2)), frozenset(range(1, 12, 2))}
     assert [g.number for g in groups] == [1, 2]
 
@@ -76,7 +74,7 @@ def test_every_frame_is_in_one_group_whatever_the_order() -> None:
 
 def test_a_lonely_frame_far_from_all_others_stays_alone() -> None:
     positions = [*two_panels(150, 30), (151.5, 30.0)]
-    groups = group_frames([frame(k) for k in range(13)], places(positions), GroupKey())
+    groups = group_frames([frame(k) for k in range(13)], places(positions), GroupKey(0.5))
     assert sorted(len(g.members) for g in groups) == [1, 6, 6]
 
 
@@ -120,16 +118,6 @@ def test_angles() -> None:
         assert position_angle_deg(wcs) == pytest.approx(turn, abs=1e-3)
     assert turn_deg([350, 355, 10]) == pytest.approx(20)
     assert turn_deg([42]) == 0
-
-
-@pytest.mark.parametrize("text", ["", "big", "0", "0.5,nights", "-1", "0.5,"])
-def test_a_bad_key_is_refused_with_what_is_known(text: str) -> None:
-    with pytest.raises(SettingError, match="night, filter, mount, angle"):
-        parse_group_key(text)
-
-
-def test_a_key_in_words() -> None:
-    assert parse_group_key(" 0.4, night ,angle") == GroupKey(0.4, frozenset({"night", "angle"}))
 
 
 @pytest.mark.parametrize(("value", "mount"), [(None, ""), ("0", "altaz"), ("1", "equatorial")])

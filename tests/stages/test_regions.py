@@ -45,18 +45,16 @@ def test_correlated_noise_is_judged_by_what_areas_scatter_by():
     rng = np.random.default_rng(6)
     coarse = rng.normal(0, SIGMA, (30, 150, 150))
     values = SKY + coarse.repeat(2, axis=1).repeat(2, axis=2)
-    cube = cube_of(values, np.full(values.shape, 0.25 / SIGMA**2, np.float32))
     lost = {}
-    for share in (0.25, None):
-        given = None if share is None else np.array([share], np.float32)
-        fresh = [part.copy() for part in cube]
-        if share is None:
-            fresh[1] *= 4
-        out = stack_cube(*fresh, FWHM, StackSettings(region_sigma=5, grow_px=0), pixel_share=given)
-        plain = stack_cube(*[p.copy() for p in fresh], FWHM, StackSettings(grow_px=0), pixel_share=given)
-        lost[share] = (int(out.rejected.sum()) - int(plain.rejected.sum())) / values.size
+    for share in (0.25, 1.0):
+        weights = np.full(values.shape, share / SIGMA**2, np.float32)
+        found = [
+            stack_cube(cube_of(values, weights, share=share), FWHM, StackSettings(region_sigma=sigma, grow_px=0))
+            for sigma in (5, 0)
+        ]
+        lost[share] = (int(found[0].rejected.sum()) - int(found[1].rejected.sum())) / values.size
     assert lost[0.25] < 1e-4
-    assert lost[None] > 10 * lost[0.25]
+    assert lost[1.0] > 10 * lost[0.25]
 
 
 @pytest.mark.parametrize("beta", [0, 2.5])

@@ -21,7 +21,7 @@ from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.model.frame import Frame
 from zemosaic.pipelines.corrections.adding import frozen_grid, inputs_so_far
 from zemosaic.pipelines.run.context import Run, RunOptions
-from zemosaic.settings import Settings, load_settings
+from zemosaic.settings import Settings, list_keys, load_settings
 
 DEMO_FIELD = 314.7, 44.3
 """ICRS centre of the demo in degrees: the North America nebula, rich in stars that the packaged list knows."""
@@ -65,31 +65,23 @@ def _watched(options: RunOptions, as_json: bool, people: People) -> Iterator[Run
         signal.signal(signal.SIGINT, before)
 
 
-_PATHS = {
-    "grid": ("header",),
-    "match": ("reference",),
-    "input": ("frames",),
-    "calibrate": ("darks", "flats", "biases", "bad_pixels"),
+_OPTIONS = {
+    "header": "grid",
+    "frames": "input",
+    "darks": "calibrate",
+    "flats": "calibrate",
+    "biases": "calibrate",
 }
-"""Settings that are paths, unless they are empty or "none"."""
+"""Options of the command line that stand for a setting of the same name, and its stage."""
 
 
 def _load(config: Path | None, assign: list[str], **options: Path | None) -> Settings:
-    """Settings whose paths are absolute, so that settings.toml means the same wherever it is used.
-
-    `options` are command line options that stand for a setting of `_PATHS` by its last name.
-    """
-    given: dict[str, dict[str, Any]] = {
-        stage: {key: str(options[key]) for key in keys if options.get(key) is not None}
-        for stage, keys in _PATHS.items()
-    }
-    settings = load_settings(config, assign, {stage: values for stage, values in given.items() if values})
-    update: dict[str, Any] = {}
-    for stage, keys in _PATHS.items():
-        model = getattr(settings, stage)
-        paths = {key: str(Path(path).absolute()) for key in keys if (path := getattr(model, key)) not in {"", "none"}}
-        update[stage] = model.model_copy(update=paths)
-    return settings.model_copy(update=update)
+    """Settings of a file, assignments and options."""
+    given: dict[str, dict[str, Any]] = {}
+    for name, path in options.items():
+        if path is not None:
+            given.setdefault(_OPTIONS[name], {})[name] = str(path)
+    return load_settings(config, assign, given)
 
 
 def build(
@@ -300,15 +292,11 @@ def _open(picture: Path | None) -> None:
 
 def show_config() -> None:
     """Print the settings file."""
-    for stage, stage_field in Settings.model_fields.items():
-        model: Any = stage_field.annotation
-        print(f"# {' '.join((model.__doc__ or '').split())}\n[{stage}]")
-        for name, field in model.model_fields.items():
-            extra = field.json_schema_extra
-            expert = "For experts. " if isinstance(extra, dict) and extra.get("expert") else ""
-            print(f"# {expert}{field.description}")
-            default = field.default
-            print(f"{name} = {json.dumps(default)}\n")
+    for stage, (about, keys) in list_keys().items():
+        print(f"# {about}\n[{stage}]")
+        for key in keys:
+            expert = "For experts. " if key.expert else ""
+            print(f"# {expert}{key.prose}\n{key.name} = {key.default}\n")
 
 
 def doctor() -> None:

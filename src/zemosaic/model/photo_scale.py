@@ -1,6 +1,6 @@
 """What matching knows of an image: its gain, response and background surface.
 
-The model of every image (SPEC section 4), per channel:
+The model of every image, per channel:
 
     d = g F(p) (A(p) / A_ref) (S + B(p)) + noise
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["N_TERMS", "PhotoScale", "n_terms", "surface_basis"]
+__all__ = ["N_TERMS", "PhotoScale", "n_terms", "surface_basis", "surface_terms"]
 
 Array = npt.NDArray[np.float64]
 
@@ -33,8 +33,7 @@ def surface_basis(x: npt.ArrayLike, y: npt.ArrayLike, shape: tuple[int, int], or
     """Polynomial terms at pixel positions of an image of `shape`.
 
     ``u = 2 (x + 0.5) / width - 1`` and ``v`` likewise, so both run from -1 to 1
-    over the image whatever its size. Terms are ordered by degree, then by the
-    power of v: 1, u, v, u^2, uv, v^2, ...
+    over the image whatever its size; the terms are those of `surface_terms`.
 
     Returns
     -------
@@ -42,6 +41,19 @@ def surface_basis(x: npt.ArrayLike, y: npt.ArrayLike, shape: tuple[int, int], or
     """
     u = 2 * (np.asarray(x, float) + 0.5) / shape[1] - 1
     v = 2 * (np.asarray(y, float) + 0.5) / shape[0] - 1
+    return surface_terms(u, v, order)
+
+
+def surface_terms(u: npt.ArrayLike, v: npt.ArrayLike, order: int = 2) -> Array:
+    """Polynomial terms at places of an image, -1 to 1 over its width and height.
+
+    Ordered by degree, then by the power of v: 1, u, v, u^2, uv, v^2, ...
+
+    Returns
+    -------
+    ndarray, shape (n_terms, *u.shape), float64
+    """
+    u, v = np.asarray(u, float), np.asarray(v, float)
     terms = np.ones((n_terms(order), *u.shape))
     for degree in range(1, order + 1):
         first, below = n_terms(degree - 1), n_terms(degree - 2)
@@ -103,14 +115,27 @@ class PhotoScale:
 
     def response_at(self, x: npt.ArrayLike, y: npt.ArrayLike, shape: tuple[int, int]) -> Array:
         """F at pixel positions of the image, shape ``(c, *x.shape)``."""
-        x = np.asarray(x, float)
+        return self._response_of(surface_basis(x, y, shape, self._response_order))
+
+    def response_in(self, u: npt.ArrayLike, v: npt.ArrayLike) -> Array:
+        """F at places of the image, -1 to 1, shape ``(c, *u.shape)``."""
+        return self._response_of(surface_terms(u, v, self._response_order))
+
+    @property
+    def _response_order(self) -> int:
+        n_own = 0 if self.response is None else self.response.shape[1]
+        return next(p for p in range(9) if n_terms(p) - 1 >= n_own)
+
+    def _response_of(self, terms: Array) -> Array:
+        """F from polynomial terms, whose constant it does not use."""
         if self.response is None:
-            return np.ones((len(self.gain), *x.shape))
-        k = self.response.shape[1]
-        order = next(p for p in range(1, 9) if n_terms(p) - 1 >= k)
-        basis = surface_basis(x, y, shape, order)[1 : k + 1]
-        return np.asarray(np.exp(np.tensordot(self.response, basis, 1)))
+            return np.ones((len(self.gain), *terms.shape[1:]))
+        return np.asarray(np.exp(np.tensordot(self.response, terms[1 : self.response.shape[1] + 1], 1)))
 
     def surface_at(self, x: npt.ArrayLike, y: npt.ArrayLike, shape: tuple[int, int]) -> Array:
         """B at pixel positions of the image, shape ``(c, *x.shape)``, mosaic units."""
         return np.asarray(np.tensordot(self.surface, surface_basis(x, y, shape), 1))
+
+    def surface_in(self, u: npt.ArrayLike, v: npt.ArrayLike) -> Array:
+        """B at places of the image, -1 to 1, shape ``(c, *u.shape)``, mosaic units."""
+        return np.asarray(np.tensordot(self.surface, surface_terms(u, v), 1))

@@ -53,6 +53,8 @@ class CoaddResult:
         Number of clipped samples.
     exposure : ndarray, float32, shape (h, w)
         Seconds.
+    saturated : ndarray, float32, shape (h, w)
+        Share of the samples kept that are saturated, of the channel where it is largest.
     wcs : astropy.wcs.WCS
         Of the grid.
     left_out : tuple of (name, reason)
@@ -65,6 +67,7 @@ class CoaddResult:
     coverage: AnyArray
     rejected: AnyArray
     exposure: AnyArray
+    saturated: AnyArray
     wcs: WCS
     left_out: tuple[tuple[str, str], ...]
 
@@ -137,7 +140,7 @@ def coadd(
     stack_onto_grid(planned, stellar_width_px(placed, grid), grid, settings, source, sink, names, run)
     one = {name: plane[0] if len(plane) == 1 else plane for name, plane in sink.planes.items()}
     return CoaddResult(
-        one["DATA"], one["WHT"], one["VAR"], one["COV"], one["REJ"], one["EXPT"],
+        one["DATA"], one["WHT"], one["VAR"], one["COV"], one["REJ"], one["EXPT"], one["SAT"],
         grid.wcs.wcs, tuple((item.name, item.reason) for item in run.left_out),
     )  # fmt: skip
 

@@ -1,8 +1,7 @@
 """Operators of the background solve: sky nodes and per-image surfaces. Serial, nogil; never the whole matrix.
 
 A block's model is the bilinear interpolation of four sky nodes plus its image's columns: the polynomial terms of
-degree 0..order at (u, v) and, where given, one extra column. `cell` is the flat index of the node at the block's
-lower left corner on a grid of `nx` nodes a row; blocks of image i are ``start[i]:start[i + 1]``.
+degree 0..order at (u, v) and, where given, one extra column. What travels together is named in `values`.
 """
 
 from __future__ import annotations
@@ -64,19 +63,19 @@ def list_local_nodes(start, cell, nx, n_nodes, local_start, local_nodes):
 
 
 @njit(nogil=True, cache=True)
-def build_normals(
-    start, cell, fx, fy, u, v, extra, value, weight, order, nx, local_start, local_nodes, cross, own, rhs_own, stencil,
-    rhs_sky,
-):  # fmt: skip
+def build_normals(blocks, value, weight, local, parts):
     """Normal equations: each image's own block, its cross block with the sky, and the sky's 9-point stencil.
 
     Parameters
     ----------
-    fx, fy, u, v : float32 (blocks,); extra : float32 (blocks,) or (0,)
+    blocks : PlacedBlocks
     value, weight : float32 (blocks,)
-    cross : float64 (locals, k), own : float64 (n, k, k), rhs_own : float64 (n, k), output
-    stencil : float64 (nodes, 9), rhs_sky : float64 (nodes,), output
+    local : ImageNodes
+    parts : NormalParts, output
     """
+    start, cell, fx, fy, u, v, extra, order, nx = blocks
+    cross, own, rhs_own, stencil, rhs_sky = parts
+    local_start, local_nodes = local
     k = own.shape[1]
     columns = np.empty(k)
     local_of = np.empty(len(rhs_sky), np.int32)
@@ -119,8 +118,9 @@ def build_normals(
 
 
 @njit(nogil=True, cache=True)
-def apply_schur(x, stencil, nx, local_start, local_nodes, cross, own_inverse, out):
+def apply_schur(x, stencil, nx, coupling, out):
     """Sky normal matrix with all surfaces eliminated, times x: ``N x - sum_i C_i P_i^-1 C_i^T x``."""
+    (local_start, local_nodes), cross, own_inverse = coupling
     n = len(x)
     for node in range(n):
         total = 0.0
@@ -149,8 +149,9 @@ def apply_schur(x, stencil, nx, local_start, local_nodes, cross, own_inverse, ou
 
 
 @njit(nogil=True, cache=True)
-def recover_surfaces(sky, local_start, local_nodes, cross, own_inverse, rhs_own, out):
+def recover_surfaces(sky, coupling, rhs_own, out):
     """Each image's coefficients given the sky: ``P_i^-1 (r_i - C_i^T sky)``, into ``out`` (n, k)."""
+    (local_start, local_nodes), cross, own_inverse = coupling
     k = cross.shape[1]
     t = np.empty(k)
     for i in range(len(local_start) - 1):
@@ -167,8 +168,9 @@ def recover_surfaces(sky, local_start, local_nodes, cross, own_inverse, rhs_own,
 
 
 @njit(nogil=True, cache=True)
-def reduced_rhs(rhs_sky, rhs_own, local_start, local_nodes, cross, own_inverse, out):
+def reduced_rhs(rhs_sky, rhs_own, coupling, out):
     """Right-hand side of the Schur system: ``r_sky - sum_i C_i P_i^-1 r_i``."""
+    (local_start, local_nodes), cross, own_inverse = coupling
     out[:] = rhs_sky
     k = cross.shape[1]
     y = np.empty(k)
@@ -185,10 +187,9 @@ def reduced_rhs(rhs_sky, rhs_own, local_start, local_nodes, cross, own_inverse, 
 
 
 @njit(nogil=True, cache=True)
-def block_residuals(
-    start, cell, fx, fy, u, v, extra, value, order, nx, sky, surfaces, residual
-):  # fmt: skip
+def block_residuals(blocks, value, sky, surfaces, residual):
     """``residual = value - bilinear(sky) - columns . surface`` of every block; float32 (blocks,)."""
+    start, cell, fx, fy, u, v, extra, order, nx = blocks
     k = surfaces.shape[1]
     columns = np.empty(k)
     has_extra = len(extra) > 0
@@ -205,7 +206,7 @@ def block_residuals(
 
 
 @njit(nogil=True, cache=True)
-def perturb(seed, start, cell, fx, fy, u, v, extra, weight, order, nx, prior, rhs_own, rhs_sky):
+def perturb(seed, blocks, weight, prior, rhs_own, rhs_sky):
     """Right-hand sides of one random draw: what unit noise in data and priors would add.
 
     Solving with them gives a draw from the solution's error distribution (perturb and solve).
@@ -213,9 +214,12 @@ def perturb(seed, start, cell, fx, fy, u, v, extra, weight, order, nx, prior, rh
     Parameters
     ----------
     seed : int
+    blocks : PlacedBlocks
+    weight : float32 (blocks,)
     prior : float64 (n, k), precision of each coefficient
     rhs_own : float64 (n, k), rhs_sky : float64 (nodes,), output
     """
+    start, cell, fx, fy, u, v, extra, order, nx = blocks
     np.random.seed(seed)
     k = prior.shape[1]
     columns = np.empty(k)
@@ -239,7 +243,7 @@ def perturb(seed, start, cell, fx, fy, u, v, extra, weight, order, nx, prior, rh
 
 
 @njit(nogil=True, cache=True)
-def clustered_variance(start, u, v, extra, weight, residual, order, own_inverse, n_side, out):
+def clustered_variance(blocks, weight, residual, own_inverse, n_side, out):
     """How much larger the variance of each image's extra coefficient is than its blocks' weights say.
 
     Residuals that go together over parts of an image, and not only block by block, make it so: their influence on
@@ -248,9 +252,12 @@ def clustered_variance(start, u, v, extra, weight, residual, order, own_inverse,
 
     Parameters
     ----------
+    blocks : PlacedBlocks, with an extra column
+    weight, residual : float32 (blocks,)
     own_inverse : float64 (n, k, k), inverse of each image's normal matrix, the extra column last
     out : float64 (n,), output; NaN where fewer than 2 k parts hold blocks
     """
+    start, _, _, _, u, v, extra, order, _ = blocks
     k = own_inverse.shape[1]
     columns = np.empty(k)
     sums, filled = np.empty(n_side * n_side), np.empty(n_side * n_side, np.int64)
@@ -280,18 +287,19 @@ def clustered_variance(start, u, v, extra, weight, residual, order, own_inverse,
 
 
 @njit(nogil=True, cache=True)
-def coarse_surfaces(
-    nx, factor, coarse_nx, n_coarse, spline, local_start, local_nodes, cross, own_inverse, rows, cols, values
-):  # fmt: skip
+def coarse_surfaces(coarse, coupling, rows, cols, values):
     """What eliminating the surfaces takes from the coarse sky matrix, ``(R^T C_i) P_i^-1 (R^T C_i)^T``, as triplets.
 
-    R takes coarse to fine nodes: quadratic B-splines, `factor` fine nodes apart. Returns the number of triplets;
-    empty `rows` only counts. Duplicates add up.
+    R takes coarse to fine nodes. Returns the number of triplets; empty `rows` only counts. Duplicates add up.
 
     Parameters
     ----------
-    spline : float64 (factor, 3), weights of the three coarse nodes at each fine node of a cell
+    coarse : CoarseNodes
+    coupling : Coupling
+    rows, cols : int32 (triplets,), values : float64 (triplets,), output
     """
+    factor, nx, coarse_nx, n_coarse, spline = coarse
+    (local_start, local_nodes), cross, own_inverse = coupling
     k = cross.shape[1]
     place = np.full(n_coarse, -1, np.int32)
     listed = np.empty(n_coarse, np.int32)
@@ -357,8 +365,9 @@ def cell_excess(cell, residual, error, before, floor, count, excess):
 
 
 @njit(nogil=True, cache=True)
-def node_depth(cell, fx, fy, weight, nx, out):
+def node_depth(blocks, weight, out):
     """Summed weight of the blocks round each node, shared out bilinearly; float64 (nodes,)."""
+    _, cell, fx, fy, _, _, _, _, nx = blocks
     out[:] = 0.0
     for b in range(len(cell)):
         w, c = float(weight[b]), cell[b]

@@ -2,10 +2,44 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
-__all__ = ["apply_normal", "gain_curvature", "log_model", "project_to_unknowns"]
+__all__ = [
+    "Detections",
+    "apply_normal",
+    "gain_curvature",
+    "inverse_diagonal",
+    "log_model",
+    "project_to_unknowns",
+    "remove_star_means",
+]
+
+
+class Detections(NamedTuple):
+    """Detections of shared stars, and what they see: the gain of an image, the response of its camera.
+
+    Attributes
+    ----------
+    image, camera, star : ndarray, shape (n,), int64
+    u, v : ndarray, shape (n,), float64
+        Place in the image, -1 to 1.
+    order : int
+        Of ln response; 0 for none.
+    n_images : int
+        Unknowns are so many log gains, then each camera's coefficients of degree 1..order.
+    """
+
+    image: npt.NDArray[np.int64]
+    camera: npt.NDArray[np.int64]
+    star: npt.NDArray[np.int64]
+    u: npt.NDArray[np.float64]
+    v: npt.NDArray[np.float64]
+    order: int
+    n_images: int
 
 
 @njit(nogil=True, cache=True)
@@ -16,16 +50,17 @@ def _powers(x, out):
 
 
 @njit(nogil=True, cache=True)
-def log_model(theta, image, camera, u, v, order, n_images, out):
+def log_model(theta, detections, out):
     """Log gain plus log response of every detection.
 
     Parameters
     ----------
     theta : float64 (n_images + n_cameras * k,)
-        Log gains, then each camera's coefficients of degree 1..order.
-    image, camera : int64 (n,); u, v : float64 (n,)
+        The unknowns, ordered as `Detections` says.
+    detections : Detections
     out : float64 (n,), output
     """
+    image, camera, _, u, v, order, n_images = detections
     k = (order + 1) * (order + 2) // 2 - 1
     pu, pv = np.ones(order + 1), np.ones(order + 1)
     for d in range(len(image)):
@@ -41,8 +76,9 @@ def log_model(theta, image, camera, u, v, order, n_images, out):
 
 
 @njit(nogil=True, cache=True)
-def project_to_unknowns(values, image, camera, u, v, order, n_images, out):
+def project_to_unknowns(values, detections, out):
     """Transpose of `log_model`: sums `values` (n,) into `out` (as theta), which is overwritten."""
+    image, camera, _, u, v, order, n_images = detections
     k = (order + 1) * (order + 2) // 2 - 1
     pu, pv = np.ones(order + 1), np.ones(order + 1)
     out[:] = 0.0
@@ -69,13 +105,13 @@ def remove_star_means(values, weight, star, sums, totals):
 
 
 @njit(nogil=True, cache=True)
-def apply_normal(theta, image, camera, star, u, v, weight, totals, order, n_images, work, sums, out):
+def apply_normal(theta, detections, weight, totals, work, sums, out):
     """Normal matrix, stars eliminated, times `theta`; `work` (n,) and `sums` (stars,) are scratch."""
-    log_model(theta, image, camera, u, v, order, n_images, work)
-    remove_star_means(work, weight, star, sums, totals)
-    for d in range(len(image)):
+    log_model(theta, detections, work)
+    remove_star_means(work, weight, detections.star, sums, totals)
+    for d in range(len(work)):
         work[d] *= weight[d]
-    project_to_unknowns(work, image, camera, u, v, order, n_images, out)
+    project_to_unknowns(work, detections, out)
 
 
 @njit(nogil=True, cache=True)
@@ -99,3 +135,36 @@ def gain_curvature(image, start, weight, totals, members, out):
             for b in range(start[s], start[s + 1]):
                 j = members[b]
                 out[image[i], image[j]] -= weight[i] * weight[j] / totals[s]
+
+
+@njit(nogil=True, cache=True)
+def inverse_diagonal(matrix, out):
+    """Diagonal of the inverse of a symmetric positive definite matrix, which is overwritten; float64 (n, n), (n,).
+
+    By Cholesky factors L^T L, row by row in one fixed order: LAPACK's last bits depend on the threads of its BLAS.
+    """
+    n = len(matrix)
+    # The upper triangle becomes U with U^T U = matrix.
+    for k in range(n):
+        matrix[k, k:] /= np.sqrt(matrix[k, k])
+        for i in range(k + 1, n):
+            factor = matrix[k, i]
+            if factor != 0.0:
+                for j in range(i, n):
+                    matrix[i, j] -= factor * matrix[k, j]
+    # Row i of U^-1, from the last up; the diagonal of (U^T U)^-1 is the sum of its squares.
+    row = np.empty(n)
+    inverse = np.zeros((n, n))
+    for i in range(n - 1, -1, -1):
+        row[i:] = 0.0
+        row[i] = 1.0
+        for k in range(i + 1, n):
+            factor = matrix[i, k]
+            if factor != 0.0:
+                for j in range(k, n):
+                    row[j] -= factor * inverse[k, j]
+        total = 0.0
+        for j in range(i, n):
+            inverse[i, j] = row[j] / matrix[i, i]
+            total += inverse[i, j] * inverse[i, j]
+        out[i] = total

@@ -2,21 +2,21 @@
 
 One noise model serves all methods. A sample v is clipped when it lies beyond the stack's middle values by more than
 
-    kappa * max(s_stack, sqrt(sample variance + poisson * max(c - sky, 0))) + guard
+    kappa * max(s_stack, sqrt(variance of the sample)) + guard
 
-with c the mean of the two middle values, s_stack the method's scatter of the samples not yet clipped (0 below
-`MIN_SPREAD_COUNT` values) and guard a multiple of the template's steepness. A middle value is never clipped, so
-two samples that disagree both stay: nothing tells which is right.
+with s_stack the method's scatter of the samples not yet clipped (0 below `MIN_SPREAD_COUNT` values), the variance that
+of `FrameNoise` for c the mean of the two middle values, and guard a multiple of the template's steepness. A middle
+value is never clipped, so two samples that disagree both stay: nothing tells which is right.
 
-The kernels take ``samples = (values, weights, alpha, sky, poisson, span)``, of types and shapes float32 (n, h, w)
-twice, uint8 (n, h, w), float32 (n,) twice, int32 (n, h, 2) as `find_spans` makes it, and ``maps = (low, high,
-spread, guard, kept)`` of shape (h, w): the middle values, scatter and guard of every pixel, float32, and the number
-of its samples not clipped, int32. A clipped sample's weight is made negative, in place.
+A clipped sample's weight is made negative, in place.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from zemosaic.kernels.stack.normal_tables import MIN_SPREAD_COUNT
@@ -24,101 +24,136 @@ from zemosaic.kernels.stack.order import (
     SEGMENT,
     fill_columns,
     gather_pixels,
+    make_columns,
     pick_middle,
     sort_columns,
 )
+from zemosaic.kernels.stack.samples import noise_of, weighted_variance
 
-__all__ = ["KAPPA_SIGMA", "LINEAR_FIT", "WINSORIZED", "clip_rows"]
+__all__ = ["KAPPA_SIGMA", "LINEAR_FIT", "WINSORIZED", "ClipRule", "clip_rows"]
+
+F4 = npt.NDArray[np.float32]
 
 KAPPA_SIGMA, WINSORIZED, LINEAR_FIT = range(3)
-
-_LOW, _HIGH, _SPREAD, _GUARD, _SLOPE, _BELOW, _ABOVE, _OWN, _CENTRE = range(9)
 
 WINSOR_ROUNDS = 4
 """Rounds of winsorising: the start is robust already, so few are needed."""
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _is_outside(value, weight, alpha, below, above, own, centre, sky, poisson, squares):
-    """Whether a sample is clipped: everything squared and times the weight takes no root and no division.
+class ClipRule(NamedTuple):
+    """How to clip.
 
-    `below` and `above` are the middle values less and plus the guard, `own` the square of s_stack, `squares` those
-    of the two kappas. A sample without weight gives False whatever its value.
+    Attributes
+    ----------
+    scatter : {KAPPA_SIGMA, WINSORIZED, LINEAR_FIT}
+        Where s_stack comes from: the range of the inner values; the winsorised values; the distances from a
+        line fitted to the sorted values (a sample is then also judged against the line at its own rank).
+    low, high : float32
+        Kappa below and above.
+    rounds : int
+        Rounds of clipping at most.
     """
+
+    scatter: int
+    low: np.float32
+    high: np.float32
+    rounds: int
+
+
+class _Limits(NamedTuple):
+    """Where samples of each pixel of a row are clipped, as `_is_outside` wants it; float32, shape (w,).
+
+    `below` and `above` are the middle values less and plus the guard, `own` the square of s_stack, `centre` the mean of
+    the middle values.
+    """
+
+    below: F4
+    above: F4
+    own: F4
+    centre: F4
+
+
+class _Line(NamedTuple):
+    """Figures of the samples left in each column, float32, shape (SEGMENT,): `Maps` in short, and the fitted slope."""
+
+    low: F4
+    high: F4
+    spread: F4
+    guard: F4
+    slope: F4
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _is_outside(sample, limit, noise, rule):
+    """Whether a sample (value, weight, alpha) is clipped: squared and times the weight it takes no root or division.
+
+    `limit` holds what `_Limits` has for its pixel, `noise` what `noise_of` gives. A sample without weight gives False
+    whatever its value.
+    """
+    value, weight, alpha = sample
+    below, above, own, centre = limit
     zero = np.float32(0)
     up = value - above
     down = below - value
-    square = squares[1] if up > down else squares[0]
+    kappa = rule.high if up > down else rule.low
     d = up if up > down else down
     d = d if d > zero else zero
-    signal = centre - sky
-    noise = np.float32(1 / 127) * np.float32(alpha & 127) + weight * (poisson * (signal if signal > zero else zero))
+    variance = weighted_variance(alpha, centre, noise)
     own *= weight
-    return weight * d * d > square * (noise if noise > own else own)
+    return weight * d * d > kappa * kappa * (variance if variance > own else own)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _flag_row(value, weight, alpha, below, above, own, centre, sky, poisson, kappa, flag):
+def _flag_row(row, limits, noise, rule, flag):
     """Flag the samples of one frame that lie outside; returns how many (for 0 `flag` is not written)."""
     # Most rows have none, and a count without a store takes half the time of both together.
-    squares = (kappa[0] * kappa[0], kappa[1] * kappa[1])
+    value, weight, alpha = row
+    below, above, own, centre = limits
     n = 0
     for j in range(value.size):
-        n += np.int32(
-            _is_outside(value[j], weight[j], alpha[j], below[j], above[j], own[j], centre[j], sky, poisson, squares)
-        )
+        limit = (below[j], above[j], own[j], centre[j])
+        n += np.int32(_is_outside((value[j], weight[j], alpha[j]), limit, noise, rule))
     if n > 0:
         for j in range(value.size):
-            flag[j] = _is_outside(
-                value[j], weight[j], alpha[j], below[j], above[j], own[j], centre[j], sky, poisson, squares
-            )
+            limit = (below[j], above[j], own[j], centre[j])
+            flag[j] = _is_outside((value[j], weight[j], alpha[j]), limit, noise, rule)
     return n
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _set_limits(low, high, spread, guard, below, above, own, centre):
-    """What `_is_outside` wants, from middle values, scatter and guard."""
+def _set_limits(middle, spread, guard, limits):
+    """Fill `_Limits` from the two middle values, scatter and guard."""
     half = np.float32(0.5)
-    for j in range(low.size):
-        below[j] = low[j] - guard[j]
-        above[j] = high[j] + guard[j]
-        own[j] = spread[j] * spread[j]
-        centre[j] = half * low[j] + half * high[j]
+    low, high = middle
+    for j in range(spread.size):
+        limits.below[j] = low[j] - guard[j]
+        limits.above[j] = high[j] + guard[j]
+        limits.own[j] = spread[j] * spread[j]
+        limits.centre[j] = half * low[j] + half * high[j]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _first_round(samples, maps, y, kappa, row, touched):
+def _first_round(samples, maps, y, rule, touched):
     """Clip a row of pixels against the centre and scatter of all samples; lists the pixels that lost one."""
-    values, weights, alpha, sky, poisson, span = samples
-    low, high, spread, guard, kept = maps
-    below, above, own, centre, flag, lost = row
-    _set_limits(low[y], high[y], spread[y], guard[y], below, above, own, centre)
-    lost[:] = False
-    for i in range(values.shape[0]):
-        a = span[i, y, 0]
-        b = span[i, y, 1]
-        weight = weights[i, y, a:b]
-        n_bad = _flag_row(
-            values[i, y, a:b],
-            weight,
-            alpha[i, y, a:b],
-            below[a:b],
-            above[a:b],
-            own[a:b],
-            centre[a:b],
-            sky[i],
-            poisson[i],
-            kappa,
-            flag,
-        )
-        if n_bad > 0:
+    width = touched.size
+    rows = np.empty((4, width), np.float32)
+    limits = _Limits(rows[0], rows[1], rows[2], rows[3])
+    flag, lost = np.empty(width, np.bool_), np.zeros(width, np.bool_)
+    _set_limits((maps.low[y], maps.high[y]), maps.spread[y], maps.guard[y], limits)
+    for i in range(samples.values.shape[0]):
+        a = samples.span[i, y, 0]
+        b = samples.span[i, y, 1]
+        weight = samples.weights[i, y, a:b]
+        row = (samples.values[i, y, a:b], weight, samples.alpha[i, y, a:b])
+        here = (limits.below[a:b], limits.above[a:b], limits.own[a:b], limits.centre[a:b])
+        if _flag_row(row, here, noise_of(samples.noise, i), rule, flag) > 0:
             for j in range(b - a):
                 if flag[j]:
                     weight[j] = -weight[j]
-                    kept[y, a + j] -= 1
+                    maps.kept[y, a + j] -= 1
                     lost[a + j] = True
     n_touched = 0
-    for x in range(lost.size):
+    for x in range(width):
         if lost[x]:
             touched[n_touched] = x
             n_touched += 1
@@ -138,27 +173,30 @@ def _winsor_moment(value, weight, low, high, scatter, total):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _winsorize(v, w, m, width, count, column):
+def _winsorize(columns, m, width, line):
     """Scatter of the values pulled in to 1.5 sigma of the centre, times 1.134 (Huber's proposal 2)."""
     total = np.empty(SEGMENT, np.float32)
     for _ in range(WINSOR_ROUNDS):
         total[:] = 0
         for i in range(m):
-            _winsor_moment(v[i, :width], w[i, :width], column[_LOW], column[_HIGH], column[_SPREAD], total)
+            _winsor_moment(
+                columns.values[i, :width], columns.weights[i, :width], line.low, line.high, line.spread, total
+            )
         for j in range(width):
-            if count[j] >= MIN_SPREAD_COUNT:
-                column[_SPREAD, j] = np.float32(1.134) * np.sqrt(total[j] / np.float32(count[j] - 1))
+            if columns.count[j] >= MIN_SPREAD_COUNT:
+                line.spread[j] = np.float32(1.134) * np.sqrt(total[j] / np.float32(columns.count[j] - 1))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _fit_line(buf, count, width, column):
+def _fit_line(columns, width, line):
     """Least-squares line through the inner three fifths of the sorted values against rank.
 
     Writes its slope, and as scatter 1.2533 times the mean absolute distance of those values from it.
     """
+    buf = columns.ordered
     for j in range(width):
-        k = count[j]
-        column[_SLOPE, j] = 0.0
+        k = columns.count[j]
+        line.slope[j] = 0.0
         if k < MIN_SPREAD_COUNT:
             continue
         t = k // 5
@@ -176,161 +214,128 @@ def _fit_line(buf, count, width, column):
         distance = np.float32(0)
         for r in range(t, k - t):
             distance += abs(buf[r, j] - mean - slope * (np.float32(r) - middle))
-        column[_SLOPE, j] = slope
-        column[_SPREAD, j] = np.float32(1.2533) * distance / np.float32(k - 2 * t)
+        line.slope[j] = slope
+        line.spread[j] = np.float32(1.2533) * distance / np.float32(k - 2 * t)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _confirm_row(value, weight, alpha, column, buf, count, sky, poisson, kappa, flag):
+def _estimate(rule, columns, m, width, line, table):
+    """Centre and scatter of the samples left in each column."""
+    columns.count[:] = 0
+    for i in range(m):
+        fill_columns(columns.values[i, :width], columns.weights[i, :width], columns.ordered[i], columns.count)
+    sort_columns(columns.ordered, m, width)
+    pick_middle(columns.ordered, columns.count, width, table, (line.low, line.high, line.spread))
+    if rule.scatter == WINSORIZED:
+        _winsorize(columns, m, width, line)
+    elif rule.scatter == LINEAR_FIT:
+        _fit_line(columns, width, line)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _confirm_row(row, limits, noise, rule, flag, columns, slope):
     """Of the flagged samples keep those that are also far from the fitted line at their own rank."""
-    squares = (kappa[0] * kappa[0], kappa[1] * kappa[1])
+    value, weight, alpha = row
+    count, buf = columns.count, columns.ordered
     for j in range(value.size):
         if flag[j]:
             r = 0
             while r < count[j] - 1 and buf[r, j] < value[j]:
                 r += 1
-            rise = column[_SLOPE, j] * abs(np.float32(r) - np.float32(0.5) * np.float32(count[j] - 1))
-            flag[j] = _is_outside(
-                value[j],
-                weight[j],
-                alpha[j],
-                column[_BELOW, j] - rise,
-                column[_ABOVE, j] + rise,
-                column[_OWN, j],
-                column[_CENTRE, j],
-                sky,
-                poisson,
-                squares,
-            )
+            rise = slope[j] * abs(np.float32(r) - np.float32(0.5) * np.float32(count[j] - 1))
+            limit = (limits.below[j] - rise, limits.above[j] + rise, limits.own[j], limits.centre[j])
+            flag[j] = _is_outside((value[j], weight[j], alpha[j]), limit, noise, rule)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _make_scratch(n):
-    """Columns of values, weights, alpha and sorted values; their frames; counts, flags, and figures of a column."""
-    return (
-        np.zeros((n, SEGMENT), np.float32),
-        np.zeros((n, SEGMENT), np.float32),
-        np.zeros((n, SEGMENT), np.uint8),
-        np.zeros((n, SEGMENT + 16), np.float32),
-        np.zeros(n, np.int64),
-        np.zeros(SEGMENT, np.int32),
-        np.zeros(SEGMENT, np.bool_),
-        np.zeros((9, SEGMENT), np.float32),
-    )
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _estimate(method, m, width, table, scratch):
-    """Centre and scatter of the samples left in each column."""
-    v, w, _, buf, _, count, _, column = scratch
-    count[:] = 0
+def _mark_round(rule, samples, kept, y, pixels, columns, m, line, limits):
+    """Clip what lies outside; returns for each column whether it lost a sample."""
+    width = pixels.size
+    lost, flag = np.zeros(width, np.bool_), np.empty(width, np.bool_)
     for i in range(m):
-        fill_columns(v[i, :width], w[i, :width], buf[i], count)
-    sort_columns(buf, m, width)
-    pick_middle(buf, count, width, table, column[_LOW], column[_HIGH], column[_SPREAD])
-    if method == WINSORIZED:
-        _winsorize(v, w, m, width, count, column)
-    elif method == LINEAR_FIT:
-        _fit_line(buf, count, width, column)
-    _set_limits(
-        column[_LOW],
-        column[_HIGH],
-        column[_SPREAD],
-        column[_GUARD],
-        column[_BELOW],
-        column[_ABOVE],
-        column[_OWN],
-        column[_CENTRE],
-    )
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _mark_round(method, samples, left, y, m, pixels, width, kappa, scratch):
-    """Clip what lies outside, and move the columns that lost a sample to the front; returns how many."""
-    _, weights, _, sky, poisson, _ = samples
-    v, w, a, buf, frame, count, flag, column = scratch
-    below, above, own, centre = column[_BELOW], column[_ABOVE], column[_OWN], column[_CENTRE]
-    lost = np.zeros(SEGMENT, np.bool_)
-    for i in range(m):
-        f = frame[i]
-        vi, wi, ai = v[i, :width], w[i, :width], a[i, :width]
-        if _flag_row(vi, wi, ai, below, above, own, centre, sky[f], poisson[f], kappa, flag) == 0:
+        f = columns.frame[i]
+        weight = columns.weights[i, :width]
+        row = (columns.values[i, :width], weight, columns.alpha[i, :width])
+        noise = noise_of(samples.noise, f)
+        if _flag_row(row, (limits.below, limits.above, limits.own, limits.centre), noise, rule, flag) == 0:
             continue
-        if method == LINEAR_FIT:
-            _confirm_row(vi, wi, ai, column, buf, count, sky[f], poisson[f], kappa, flag)
+        if rule.scatter == LINEAR_FIT:
+            _confirm_row(row, limits, noise, rule, flag, columns, line.slope)
         for j in range(width):
             if flag[j]:
-                weights[f, y, pixels[j]] = -w[i, j]
-                left[y, pixels[j]] -= 1
-                w[i, j] = 0.0
+                samples.weights[f, y, pixels[j]] = -weight[j]
+                kept[y, pixels[j]] -= 1
+                weight[j] = 0.0
                 lost[j] = True
-    kept = 0
-    for j in range(width):
-        if lost[j]:
-            pixels[kept] = pixels[j]
-            column[_GUARD, kept] = column[_GUARD, j]
-            for i in range(m):
-                v[i, kept] = v[i, j]
-                w[i, kept] = w[i, j]
-                a[i, kept] = a[i, j]
-            kept += 1
-    return kept
+    return lost
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _clip_batch(method, samples, maps, y, pixels, rounds, kappa, table, scratch):
+def _move_to_front(columns, m, guard, pixels, lost):
+    """Move the columns that lost a sample to the front; returns how many."""
+    n = 0
+    for j in range(lost.size):
+        if lost[j]:
+            pixels[n] = pixels[j]
+            guard[n] = guard[j]
+            for i in range(m):
+                columns.values[i, n] = columns.values[i, j]
+                columns.weights[i, n] = columns.weights[i, j]
+                columns.alpha[i, n] = columns.alpha[i, j]
+            n += 1
+    return n
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _clip_batch(rule, rounds, samples, maps, y, pixels, columns, table):
     """Rounds of clipping for at most `SEGMENT` pixels of row `y`, each until it loses no more."""
-    low, high, _, guard, left = maps
-    v, w, a, _, frame, _, _, column = scratch
-    m = gather_pixels(samples, y, pixels, v, w, a, frame)
+    rows = np.empty((9, SEGMENT), np.float32)
+    line = _Line(rows[0], rows[1], rows[2], rows[3], rows[4])
+    limits = _Limits(rows[5], rows[6], rows[7], rows[8])
+    m = gather_pixels(samples, y, pixels, columns)
     width = pixels.size
     for j in range(width):
-        column[_GUARD, j] = guard[y, pixels[j]]
+        line.guard[j] = maps.guard[y, pixels[j]]
     for _ in range(rounds):
-        _estimate(method, m, width, table, scratch)
+        _estimate(rule, columns, m, width, line, table)
+        _set_limits((line.low, line.high), line.spread, line.guard, limits)
         for j in range(width):
-            low[y, pixels[j]] = column[_LOW, j]
-            high[y, pixels[j]] = column[_HIGH, j]
-        width = _mark_round(method, samples, left, y, m, pixels, width, kappa, scratch)
+            maps.low[y, pixels[j]] = line.low[j]
+            maps.high[y, pixels[j]] = line.high[j]
+        lost = _mark_round(rule, samples, maps.kept, y, pixels[:width], columns, m, line, limits)
+        width = _move_to_front(columns, m, line.guard, pixels, lost)
         if width == 0:
             break
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def clip_rows(method, samples, maps, y0, y1, kappa, rounds, table):
+def clip_rows(rule, samples, maps, y0, y1, table):
     """Clip the samples of rows `y0` to `y1`.
 
     Parameters
     ----------
-    method : {KAPPA_SIGMA, WINSORIZED, LINEAR_FIT}
-        Where s_stack comes from: the range of the inner values; the winsorised values; the distances from a
-        line fitted to the sorted values (a sample is then also judged against the line at its own rank).
-    samples, maps : tuples of ndarray
-        See the module. Middle values become those of the last round.
+    rule : ClipRule
+    samples : Samples
+    maps : Maps
+        Middle values become those of the last round.
     y0, y1 : int
         Rows to do.
-    kappa : ndarray, float32, shape (2,)
-        Thresholds below and above.
-    rounds : int
-        Rounds of clipping at most.
     table : ndarray, float32
         `spread_table` for n.
     """
-    n, _, w = samples[0].shape
-    scratch = _make_scratch(n)
+    n, _, w = samples.values.shape
+    columns = make_columns(n)
     pixels = np.empty(w, np.int32)
-    limits = np.empty((4, w), np.float32)
-    row = (limits[0], limits[1], limits[2], limits[3], np.empty(w, np.bool_), np.empty(w, np.bool_))
     for y in range(y0, y1):
-        if method == KAPPA_SIGMA:
+        if rule.scatter == KAPPA_SIGMA:
             # The first round needs no sorting: the template's pass already found centre and scatter.
-            n_pixels = _first_round(samples, maps, y, kappa, row, pixels)
-            left = rounds - 1
+            n_pixels = _first_round(samples, maps, y, rule, pixels)
+            left = rule.rounds - 1
         else:
             n_pixels = w
             for x in range(w):
                 pixels[x] = x
-            left = rounds
+            left = rule.rounds
         for p0 in range(0, n_pixels, SEGMENT):
             batch = pixels[p0 : min(p0 + SEGMENT, n_pixels)]
-            _clip_batch(method, samples, maps, y, batch, left, kappa, table, scratch)
+            _clip_batch(rule, left, samples, maps, y, batch, columns, table)

@@ -2,17 +2,77 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
+from zemosaic.kernels.stack.samples import noise_of
+
 __all__ = [
-    "accumulate_frame",
-    "accumulate_sides",
+    "MeanSums",
+    "PhotonSums",
+    "SideSums",
+    "add_frame",
+    "add_photons",
+    "add_sides",
     "combine_rows",
     "finish_mean",
     "finish_median",
     "finish_sides",
 ]
+
+F8 = npt.NDArray[np.float64]
+I2 = npt.NDArray[np.int16]
+
+
+class MeanSums(NamedTuple):
+    """What a mean is made of; shape (H, W), or (W,) for a row.
+
+    Attributes
+    ----------
+    products, weight : ndarray, float64
+        Sums of weight x value and of weight.
+    coverage : ndarray, int16
+        Samples that have weight, clipped ones too.
+    """
+
+    products: F8
+    weight: F8
+    coverage: I2
+
+
+class SideSums(NamedTuple):
+    """What variance, exposure time and saturation are made of; shape (H, W), or (W,) for a row.
+
+    Attributes
+    ----------
+    alpha, exposure : ndarray, float64
+        Sums of weight x alpha (0..127) and of exposure times.
+    saturated : ndarray, int16
+        Saturated samples.
+    """
+
+    alpha: F8
+    exposure: F8
+    saturated: I2
+
+
+class PhotonSums(NamedTuple):
+    """What the noise of the light above the sky is made of; shape (H, W), or (W,) for a row.
+
+    With ``t = weight x alpha x slope`` of each sample the variance of a mean of value c grows as by an alpha larger by
+    ``slope (c - sky)``: by ``c sum(t) - sum(t sky)``.
+
+    Attributes
+    ----------
+    slope, offset : ndarray, float64
+        Sums of t and of t x sky.
+    """
+
+    slope: F8
+    offset: F8
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -52,183 +112,220 @@ def _add_covered(weight, covered):
 @njit(nogil=True, cache=True, error_model="numpy")
 def _add_clipped(weight, clipped):
     for j in range(weight.size):
-        clipped[j] += np.int32(weight[j] < 0)
+        clipped[j] += np.int16(weight[j] < 0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _flag_saturated(weight, alpha, saturated):
+def _count_saturated(weight, alpha, saturated):
     for j in range(weight.size):
-        saturated[j] |= np.uint8((alpha[j] > 127) & (weight[j] > 0))
+        saturated[j] += np.int16((alpha[j] > 127) & (weight[j] > 0))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_row(value, weight, products, weight_sum):
-    _add_products(value, weight, products)
-    _add_weights(weight, weight_sum)
+def _add_photons(weight, alpha, noise, sums):
+    _, sky, slope = noise
+    zero = np.float64(0)
+    for j in range(weight.size):
+        t = np.float64(weight[j]) * np.float64(alpha[j] & 127) * np.float64(slope)
+        t = t if weight[j] > 0 else zero
+        sums.slope[j] += t
+        sums.offset[j] += t * np.float64(sky)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_side_row(weight, alpha, exposure, alpha_sum, exposure_sum, saturated):
-    _add_alphas(weight, alpha, alpha_sum)
-    _add_exposure(weight, exposure, exposure_sum)
-    _flag_saturated(weight, alpha, saturated)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _finish_row(products, weight_sum, data, weight):
+def _finish_row(sums, data, weight):
     for j in range(data.size):
-        total = weight_sum[j]
+        total = sums.weight[j]
         ok = total > 0
         safe = total if ok else np.float64(1)
-        data[j] = np.float32(products[j] / safe) if ok else np.float32(0)
+        data[j] = np.float32(sums.products[j] / safe) if ok else np.float32(0)
         weight[j] = np.float32(total)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _finish_side_row(weight_sum, alpha_sum, exposure_sum, variance, exposure):
+def _finish_side_row(weight_sum, sides, variance, exposure):
     for j in range(variance.size):
         total = weight_sum[j]
         ok = total > 0
         safe = total if ok else np.float64(1)
-        variance[j] = np.float32(alpha_sum[j] / 127 / safe / safe) if ok else np.float32(0)
-        exposure[j] = np.float32(exposure_sum[j])
+        variance[j] = np.float32(sides.alpha[j] / 127 / safe / safe) if ok else np.float32(0)
+        exposure[j] = np.float32(sides.exposure[j])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def accumulate_frame(values, weights, y0, x0, products, weight_sum, coverage):
+def _raise_alpha(alpha, photons, sums):
+    """Raise the sums of weight x alpha by what the light above the sky adds to the variance."""
+    for j in range(alpha.size):
+        total = sums.weight[j]
+        centre = sums.products[j] / total if total > 0 else np.float64(0)
+        more = centre * photons.slope[j] - photons.offset[j]
+        alpha[j] += more if more > 0 else np.float64(0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def add_frame(values, weights, corner, sums):
     """Add one frame's samples to running sums; frames must come in one fixed order for equal bytes.
 
     Parameters
     ----------
     values, weights : ndarray, float32, shape (h, w)
         Samples; those of weight 0 are not there.
-    y0, x0 : int
-        Where the frame's first pixel lies in the sums.
-    products, weight_sum : ndarray, float64, shape (H, W)
-        Sums of weight x value and of weight.
-    coverage : ndarray, int16, shape (H, W)
-        Frames that have weight.
+    corner : (int, int)
+        (y, x) of the frame's first pixel in the sums.
+    sums : MeanSums
     """
     h, w = values.shape
+    y0, x0 = corner
     for y in range(h):
-        _add_row(values[y], weights[y], products[y0 + y, x0 : x0 + w], weight_sum[y0 + y, x0 : x0 + w])
-        _add_covered(weights[y], coverage[y0 + y, x0 : x0 + w])
+        _add_products(values[y], weights[y], sums.products[y0 + y, x0 : x0 + w])
+        _add_weights(weights[y], sums.weight[y0 + y, x0 : x0 + w])
+        _add_covered(weights[y], sums.coverage[y0 + y, x0 : x0 + w])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def accumulate_sides(weights, alpha, exposure, y0, x0, alpha_sum, exposure_sum, saturated):
-    """Add to the sums that variance, exposure time and saturation are made of; as `accumulate_frame`.
+def add_sides(weights, alpha, exposure, corner, sides):
+    """Add one frame to `SideSums`; as `add_frame`.
 
     Parameters
     ----------
     weights : ndarray, float32, shape (h, w)
     alpha : ndarray, uint8, shape (h, w)
-        Low 7 bits 1..127 for alpha 0..1; bit 128 marks saturated samples.
+        As in `Samples`.
     exposure : float
         The frame's exposure time.
-    y0, x0 : int
-        Where the frame's first pixel lies in the sums.
-    alpha_sum, exposure_sum : ndarray, float64, shape (H, W)
-        Sums of weight x alpha (0..127) and exposure.
-    saturated : ndarray, uint8, shape (H, W)
-        1 where a sample was saturated.
+    corner : (int, int)
+        (y, x) of the frame's first pixel in the sums.
+    sides : SideSums
     """
     h, w = weights.shape
+    y0, x0 = corner
     for y in range(h):
-        _add_side_row(
-            weights[y],
-            alpha[y],
-            exposure,
-            alpha_sum[y0 + y, x0 : x0 + w],
-            exposure_sum[y0 + y, x0 : x0 + w],
-            saturated[y0 + y, x0 : x0 + w],
-        )
+        _add_alphas(weights[y], alpha[y], sides.alpha[y0 + y, x0 : x0 + w])
+        _add_exposure(weights[y], exposure, sides.exposure[y0 + y, x0 : x0 + w])
+        _count_saturated(weights[y], alpha[y], sides.saturated[y0 + y, x0 : x0 + w])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def finish_mean(products, weight_sum, data, weight):
-    """Turn the sums of `accumulate_frame` into the mean and its weight (float32)."""
-    for y in range(products.shape[0]):
-        _finish_row(products[y], weight_sum[y], data[y], weight[y])
+def add_photons(weights, alpha, noise, corner, photons):
+    """Add one frame to `PhotonSums`; as `add_sides`, with its noise as `noise_of` gives it."""
+    h, w = weights.shape
+    y0, x0 = corner
+    for y in range(h):
+        row = PhotonSums(photons.slope[y0 + y, x0 : x0 + w], photons.offset[y0 + y, x0 : x0 + w])
+        _add_photons(weights[y], alpha[y], noise, row)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def finish_sides(weight_sum, alpha_sum, exposure_sum, variance, exposure):
-    """Turn the sums of `accumulate_sides` into variance and exposure time (float32)."""
-    for y in range(weight_sum.shape[0]):
-        _finish_side_row(weight_sum[y], alpha_sum[y], exposure_sum[y], variance[y], exposure[y])
+def finish_mean(sums, data, weight):
+    """Turn `MeanSums` into the mean and its weight (float32)."""
+    for y in range(data.shape[0]):
+        _finish_row(MeanSums(sums.products[y], sums.weight[y], sums.coverage[y]), data[y], weight[y])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def combine_rows(samples, exposures, y0, y1, oy, ox, data, weight, variance, coverage, rejected, exposure, saturated):
-    """Weighted mean of the samples that were not clipped.
+def finish_sides(sums, sides, photons, variance, exposure):
+    """Turn `SideSums` into variance and exposure time (float32).
 
     Parameters
     ----------
-    samples : tuple of ndarray
-        As `clip_rows` takes them; weight 0: not there, negative: clipped. Bit 128 of alpha marks saturated samples.
-    exposures : ndarray, float32, shape (n,)
-        Exposure time of each frame.
-    y0, y1 : int
-        Rows of the output to do.
-    oy, ox : int
-        Where the output's first pixel lies in the cube.
-    data, weight, variance, exposure : ndarray, float32, shape (H, W)
-        Written: mean, sum of weights, ``sum(w^2 v) / (sum w)^2``, sum of exposures of the samples kept.
-    coverage, rejected : ndarray, int16, shape (H, W)
-        Written: number of samples before clipping, number clipped.
-    saturated : ndarray, uint8, shape (H, W)
-        Written: 1 where a sample kept was saturated.
+    sums : MeanSums
+    sides : SideSums
+        Its sums of alpha are used up.
+    photons : PhotonSums
+        Of shape (0, 0) where no noise grows with the signal.
+    variance, exposure : ndarray, float32, shape (H, W)
+        Written.
     """
-    values, weights, alpha, _, _, span = samples
-    width = data.shape[1]
-    products = np.empty(width, np.float64)
-    weight_sum = np.empty(width, np.float64)
-    alpha_sum = np.empty(width, np.float64)
-    exposure_sum = np.empty(width, np.float64)
-    covered = np.empty(width, np.int16)
-    clipped = np.empty(width, np.int32)
-    flagged = np.empty(width, np.uint8)
-    for y in range(y0, y1):
-        for total in (products, weight_sum, alpha_sum, exposure_sum):
-            total[:] = 0.0
-        covered[:] = 0
-        clipped[:] = 0
-        flagged[:] = 0
-        for i in range(values.shape[0]):
-            x0 = max(span[i, oy + y, 0], ox)
-            x1 = min(span[i, oy + y, 1], ox + width)
-            if x0 >= x1:
-                continue
-            v = values[i, oy + y, x0:x1]
-            w = weights[i, oy + y, x0:x1]
-            a = alpha[i, oy + y, x0:x1]
-            j0 = x0 - ox
-            j1 = x1 - ox
-            _add_row(v, w, products[j0:j1], weight_sum[j0:j1])
-            _add_side_row(w, a, exposures[i], alpha_sum[j0:j1], exposure_sum[j0:j1], flagged[j0:j1])
-            _add_covered(w, covered[j0:j1])
-            _add_clipped(w, clipped[j0:j1])
-        _finish_row(products, weight_sum, data[y], weight[y])
-        _finish_side_row(weight_sum, alpha_sum, exposure_sum, variance[y], exposure[y])
-        for j in range(width):
-            coverage[y, j] = covered[j]
-            rejected[y, j] = clipped[j]
-            saturated[y, j] = flagged[j]
+    for y in range(variance.shape[0]):
+        mean = MeanSums(sums.products[y], sums.weight[y], sums.coverage[y])
+        side = SideSums(sides.alpha[y], sides.exposure[y], sides.saturated[y])
+        if photons.slope.size > 0:
+            _raise_alpha(side.alpha, PhotonSums(photons.slope[y], photons.offset[y]), mean)
+        _finish_side_row(mean.weight, side, variance[y], exposure[y])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_sharpness(weight, alpha, total):
-    zero = np.float32(0)
+def _sum_row(samples, exposures, y, x0, mean, sides, photons, clipped):
+    """Sums over all frames of one row of the cube, from column `x0` on; returns whether `photons` holds any."""
+    width = clipped.size
+    any_photons = False
+    for i in range(samples.values.shape[0]):
+        a = max(samples.span[i, y, 0], x0)
+        b = min(samples.span[i, y, 1], x0 + width)
+        if a >= b:
+            continue
+        value, weight, alpha = samples.values[i, y, a:b], samples.weights[i, y, a:b], samples.alpha[i, y, a:b]
+        to = slice(a - x0, b - x0)
+        _add_products(value, weight, mean.products[to])
+        _add_weights(weight, mean.weight[to])
+        _add_alphas(weight, alpha, sides.alpha[to])
+        _add_exposure(weight, exposures[i], sides.exposure[to])
+        _count_saturated(weight, alpha, sides.saturated[to])
+        _add_covered(weight, mean.coverage[to])
+        _add_clipped(weight, clipped[to])
+        noise = noise_of(samples.noise, i)
+        if noise[2] > 0:
+            any_photons = True
+            _add_photons(weight, alpha, noise, PhotonSums(photons.slope[to], photons.offset[to]))
+    return any_photons
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def combine_rows(samples, exposures, y0, y1, corner, planes):
+    """Weighted mean of the samples that were not clipped.
+
+    Its variance is ``sum(w^2 v) / (sum w)^2``, v the variance of `FrameNoise` without its share, at the level of the
+    mean itself.
+
+    Parameters
+    ----------
+    samples : Samples
+    exposures : ndarray, float32, shape (n,)
+        Exposure time of each frame.
+    y0, y1 : int
+        Rows of the planes to do.
+    corner : (int, int)
+        (y, x) of the planes' first pixel in the cube.
+    planes : Planes
+        Written.
+    """
+    width = planes.data.shape[1]
+    doubles = np.empty((6, width), np.float64)
+    counts = np.empty((3, width), np.int16)
+    mean = MeanSums(doubles[0], doubles[1], counts[0])
+    sides = SideSums(doubles[2], doubles[3], counts[1])
+    photons = PhotonSums(doubles[4], doubles[5])
+    for y in range(y0, y1):
+        doubles[:] = 0.0
+        counts[:] = 0
+        if _sum_row(samples, exposures, corner[0] + y, corner[1], mean, sides, photons, counts[2]):
+            _raise_alpha(sides.alpha, photons, mean)
+        _finish_row(mean, planes.data[y], planes.weight[y])
+        _finish_side_row(mean.weight, sides, planes.variance[y], planes.exposure[y])
+        for j in range(width):
+            planes.coverage[y, j] = counts[0, j]
+            planes.saturated[y, j] = counts[1, j]
+            planes.rejected[y, j] = counts[2, j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_sharpness(weight, alpha, middle, noise, total):
+    """Add 1/sigma of each sample as means over large areas scatter, at the level of the middle values."""
+    low, high = middle
+    zero, half = np.float32(0), np.float32(0.5)
+    _, sky, slope = noise
     full = np.float32(127)
     for j in range(weight.size):
-        root = np.sqrt(full * weight[j] / np.float32(alpha[j] & 127))
+        signal = half * low[j] + half * high[j] - sky
+        light = np.float32(1) + slope * (signal if signal > zero else zero)
+        root = np.sqrt(full * weight[j] / (np.float32(alpha[j] & 127) * light))
         total[j] += np.float64(root if weight[j] > 0 else zero)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_pulled(value, weight, low, high, guard, total):
+def _add_pulled(value, weight, middle, guard, total):
     """Add weight times deviation from the median, the deviation held within +-guard."""
+    low, high = middle
     half = np.float32(0.5)
     zero = np.float64(0)
     for j in range(value.size):
@@ -239,7 +336,7 @@ def _add_pulled(value, weight, low, high, guard, total):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def finish_median(samples, maps, y0, y1, oy, ox, coverage, weight, data, variance):
+def finish_median(samples, maps, y0, y1, corner, planes):
     """The guarded median of each pixel and its variance.
 
     Data are the plain median plus the weighted mean of the deviations from it held within +-guard. On sky the
@@ -252,39 +349,40 @@ def finish_median(samples, maps, y0, y1, oy, ox, coverage, weight, data, varianc
 
     Parameters
     ----------
-    samples, maps : tuples of ndarray
-        As `clip_rows` takes them; nothing is clipped.
-    y0, y1, oy, ox : int
-        Rows of the output to do; where the output's first pixel lies in the cube.
-    coverage : ndarray, int16, shape (H, W)
-        Number of samples, from `combine_rows`.
-    weight : ndarray, float32, shape (H, W)
-        Sum of weights, from `combine_rows`.
-    data, variance : ndarray, float32, shape (H, W)
-        Written.
+    samples : Samples
+        Nothing is clipped.
+    maps : Maps
+    y0, y1 : int
+        Rows of the planes to do.
+    corner : (int, int)
+        (y, x) of the planes' first pixel in the cube.
+    planes : Planes
+        Coverage and weight as `combine_rows` wrote them. Written: data and variance.
     """
-    values, weights, alpha, _, _, span = samples
-    low, high, _, guard, _ = maps
-    width = data.shape[1]
+    width = planes.data.shape[1]
     half = np.float32(0.5)
+    x0, x1 = corner[1], corner[1] + width
     total = np.empty((2, width), np.float64)
     for y in range(y0, y1):
         total[:] = 0.0
-        inner = (oy + y, slice(ox, ox + width))
-        for i in range(values.shape[0]):
-            if span[i, oy + y, 1] <= ox or span[i, oy + y, 0] >= ox + width:
+        yy = corner[0] + y
+        low, high, guard = maps.low[yy, x0:x1], maps.high[yy, x0:x1], maps.guard[yy, x0:x1]
+        for i in range(samples.values.shape[0]):
+            if samples.span[i, yy, 1] <= x0 or samples.span[i, yy, 0] >= x1:
                 continue
-            w = weights[i, oy + y, ox : ox + width]
-            _add_pulled(values[i, oy + y, ox : ox + width], w, low[inner], high[inner], guard[inner], total[0])
-            _add_sharpness(w, alpha[i, oy + y, ox : ox + width], total[1])
+            weight = samples.weights[i, yy, x0:x1]
+            _add_pulled(samples.values[i, yy, x0:x1], weight, (low, high), guard, total[0])
+            noise = noise_of(samples.noise, i)
+            _add_sharpness(weight, samples.alpha[i, yy, x0:x1], (low, high), noise, total[1])
         for j in range(width):
-            k = np.float64(coverage[y, j])
-            if k == 0:
-                data[y, j] = 0.0
-                variance[y, j] = 0.0
+            n = planes.coverage[y, j]
+            k = np.float64(n)
+            if n == 0:
+                planes.data[y, j] = 0.0
+                planes.variance[y, j] = 0.0
                 continue
-            middle = np.float64(half * low[oy + y, ox + j] + half * high[oy + y, ox + j])
+            middle = np.float64(half * low[j] + half * high[j])
             # The sum also turns a negative zero, whose place among zeros is a matter of chance, into 0.
-            data[y, j] = np.float32(middle + total[0, j] / np.float64(weight[y, j]) + 0.0)
-            lag = np.pi / 2 - 1 if coverage[y, j] % 2 else np.pi - 2
-            variance[y, j] = np.float32(np.pi / 2 * k / (k + lag) * k / total[1, j] / total[1, j])
+            planes.data[y, j] = np.float32(middle + total[0, j] / np.float64(planes.weight[y, j]) + 0.0)
+            lag = np.pi / 2 - 1 if n % 2 else np.pi - 2
+            planes.variance[y, j] = np.float32(np.pi / 2 * k / (k + lag) * k / total[1, j] / total[1, j])

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from zemosaic.kernels.stack.samples import noise_of, weighted_variance
+
 __all__ = ["grow_frames"]
 
 SEED_COUNT = 3
@@ -24,33 +26,31 @@ DEVIATION_CAP = np.float32(4.0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _deviation(value, weight, alpha, centre, guard, sky, poisson):
-    """Deviation from the centre beyond the guard, in sigma of the noise model, capped."""
+def _deviation(sample, centre, guard, noise):
+    """Deviation of a sample (value, weight, alpha) from the centre beyond the guard, in its sigma, capped."""
+    value, weight, alpha = sample
     zero = np.float32(0)
     d = value - centre
     size = abs(d) - guard
     if not size > zero:
         return zero
-    signal = centre - sky
-    variance = np.float32(alpha & 127) / (np.float32(127) * abs(weight))
-    variance += poisson * (signal if signal > zero else zero)
-    size /= np.sqrt(variance)
+    size /= np.sqrt(weighted_variance(alpha, centre, noise) / abs(weight))
     size = size if size < DEVIATION_CAP else DEVIATION_CAP
     return size if d > zero else -size
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _local_mean(value, weight, alpha, centre, guard, sky, poisson, y, x):
-    """Mean deviation over the samples of one frame in 3 x 3, clipped ones with them."""
+def _local_mean(plane, centre, guard, noise, y, x):
+    """Mean deviation over the samples of one frame (values, weights, alpha) in 3 x 3, clipped ones with them."""
+    value, weight, alpha = plane
     h, w = value.shape
     total = np.float32(0)
     n = 0
     for yy in range(max(y - 1, 0), min(y + 2, h)):
         for xx in range(max(x - 1, 0), min(x + 2, w)):
             if weight[yy, xx] != 0:
-                total += _deviation(
-                    value[yy, xx], weight[yy, xx], alpha[yy, xx], centre[yy, xx], guard[yy, xx], sky, poisson
-                )
+                sample = (value[yy, xx], weight[yy, xx], alpha[yy, xx])
+                total += _deviation(sample, centre[yy, xx], guard[yy, xx], noise)
                 n += 1
     return total / np.float32(n)
 
@@ -93,14 +93,43 @@ def _find_seeds(value, weight, span, centre, active, front):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _spread_front(plane, noise, centre, maps, threshold, region, listed):
+    """Let a region (its map, and the list of its pixels) grow by one pixel from those `listed`, from and to.
+
+    Returns the new end of the list.
+    """
+    value, weight, _ = plane
+    active, front = region
+    begin, end = listed
+    stop = end
+    h, w = value.shape
+    for f in range(begin, end):
+        y = front[f] // w
+        x = front[f] - y * w
+        for yy in range(max(y - 1, 0), min(y + 2, h)):
+            for xx in range(max(x - 1, 0), min(x + 2, w)):
+                if active[yy, xx] != 0 or weight[yy, xx] == 0:
+                    continue
+                mean = _local_mean(plane, centre, maps.guard, noise, yy, xx)
+                if mean * np.float32(active[y, x]) > threshold:
+                    active[yy, xx] = active[y, x]
+                    front[stop] = yy * w + xx
+                    stop += 1
+                    if weight[yy, xx] > 0 and maps.kept[yy, xx] > 1:
+                        weight[yy, xx] = -weight[yy, xx]
+                        maps.kept[yy, xx] -= 1
+    return stop
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def grow_frames(samples, maps, i0, i1, threshold, passes):
     """Grow the clipped regions of frames `i0` to `i1`.
 
     Parameters
     ----------
-    samples, maps : tuples of ndarray
-        As `clip_rows` takes them; weights of samples that join a region become negative. The last sample of a
-        pixel is never taken.
+    samples : Samples
+        Weights of samples that join a region become negative. The last sample of a pixel is never taken.
+    maps : Maps
     i0, i1 : int
         Frames to do.
     threshold : float
@@ -108,38 +137,21 @@ def grow_frames(samples, maps, i0, i1, threshold, passes):
     passes : int
         Pixels a region may grow.
     """
-    values, weights, alpha, sky, poisson, span = samples
-    low, high, _, guard, kept = maps
-    _, h, w = values.shape
+    _, h, w = samples.values.shape
     centre = np.empty((h, w), np.float32)
     for y in range(h):
         for x in range(w):
-            centre[y, x] = np.float32(0.5) * low[y, x] + np.float32(0.5) * high[y, x]
+            centre[y, x] = np.float32(0.5) * maps.low[y, x] + np.float32(0.5) * maps.high[y, x]
     active = np.zeros((h, w), np.int8)
     front = np.empty(h * w, np.int32)
     for i in range(i0, i1):
-        value = values[i]
-        weight = weights[i]
-        alpha_i = alpha[i]
-        end = _find_seeds(value, weight, span[i], centre, active, front)
+        plane = (samples.values[i], samples.weights[i], samples.alpha[i])
+        noise = noise_of(samples.noise, i)
+        end = _find_seeds(plane[0], plane[1], samples.span[i], centre, active, front)
         begin = 0
         for _ in range(passes):
             stop = end
-            for f in range(begin, stop):
-                y = front[f] // w
-                x = front[f] - y * w
-                for yy in range(max(y - 1, 0), min(y + 2, h)):
-                    for xx in range(max(x - 1, 0), min(x + 2, w)):
-                        if active[yy, xx] != 0 or weight[yy, xx] == 0:
-                            continue
-                        mean = _local_mean(value, weight, alpha_i, centre, guard, sky[i], poisson[i], yy, xx)
-                        if mean * np.float32(active[y, x]) > threshold:
-                            active[yy, xx] = active[y, x]
-                            front[end] = yy * w + xx
-                            end += 1
-                            if weight[yy, xx] > 0 and kept[yy, xx] > 1:
-                                weight[yy, xx] = -weight[yy, xx]
-                                kept[yy, xx] -= 1
+            end = _spread_front(plane, noise, centre, maps, threshold, (active, front), (begin, stop))
             begin = stop
         for f in range(end):
             active[front[f] // w, front[f] % w] = 0

@@ -7,15 +7,20 @@ compiler turns each comparison into vector instructions over neighbouring pixels
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 __all__ = [
     "BLOCK",
     "SEGMENT",
+    "Columns",
     "fill_columns",
     "find_spans",
     "gather_pixels",
+    "make_columns",
     "pick_middle",
     "sort_columns",
 ]
@@ -25,6 +30,43 @@ BLOCK = 64
 
 SEGMENT = 256
 """Pixels of one row whose samples are gathered together; 128 and 512 were no faster."""
+
+
+class Columns(NamedTuple):
+    """Samples of at most `SEGMENT` pixels of one row, one pixel a column; scratch for up to n frames.
+
+    Attributes
+    ----------
+    values, weights : ndarray, float32, shape (n, SEGMENT)
+        Weight 0: no sample.
+    alpha : ndarray, uint8, shape (n, SEGMENT)
+    ordered : ndarray, float32, shape (n, SEGMENT + 16)
+        What is sorted; 16 more so that rows do not fall on the same lines of the cache.
+    frame : ndarray, int64, shape (n,)
+        The frame of each row.
+    count : ndarray, int32, shape (SEGMENT,)
+        Samples in each column.
+    """
+
+    values: npt.NDArray[np.float32]
+    weights: npt.NDArray[np.float32]
+    alpha: npt.NDArray[np.uint8]
+    ordered: npt.NDArray[np.float32]
+    frame: npt.NDArray[np.int64]
+    count: npt.NDArray[np.int32]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def make_columns(n):
+    """`Columns` for n frames, all 0."""
+    return Columns(
+        np.zeros((n, SEGMENT), np.float32),
+        np.zeros((n, SEGMENT), np.float32),
+        np.zeros((n, SEGMENT), np.uint8),
+        np.zeros((n, SEGMENT + 16), np.float32),
+        np.zeros(n, np.int64),
+        np.zeros(SEGMENT, np.int32),
+    )
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -69,7 +111,7 @@ def sort_columns(buf, m, width):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def pick_middle(buf, count, width, table, low, high, spread):
+def pick_middle(buf, count, width, table, middle):
     """The middle values and the robust scatter of sorted columns.
 
     Parameters
@@ -82,9 +124,10 @@ def pick_middle(buf, count, width, table, low, high, spread):
         Columns in use.
     table : ndarray, float32
         `spread_table`.
-    low, high, spread : ndarray, float32, shape (>= width,)
+    middle : three ndarray, float32, shape (>= width,)
         Written: lower and upper middle value (equal for an odd count; 0 for none), scatter.
     """
+    low, high, spread = middle
     for j in range(width):
         k = count[j]
         if k == 0:
@@ -126,45 +169,43 @@ def find_spans(weights, y0, y1, span):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def gather_pixels(samples, y, pixels, v, w, a, frame):
+def gather_pixels(samples, y, pixels, columns):
     """Samples of a list of pixels of one row as columns; frames without any are left out.
 
     Parameters
     ----------
-    samples : tuple of ndarray
-        As `clip_rows` takes them; those of weight <= 0 are not there.
+    samples : Samples
+        Those of weight <= 0 are not there.
     y : int
         Row.
     pixels : ndarray, int, shape (k,)
-        Columns of the image, ascending.
-    v, w, a : ndarray, shape (n, >= k)
-        Written: values, weights (0 where there is no sample) and alpha.
-    frame : ndarray, int64, shape (n,)
-        Written: the frame of each row.
+        Columns of the image, ascending; at most `SEGMENT`.
+    columns : Columns
+        Written: values, weights, alpha and frames.
 
     Returns
     -------
     int
         Rows used.
     """
-    values, weights, alpha, _, _, span = samples
     zero = np.float32(0)
     m = 0
-    for i in range(values.shape[0]):
-        if span[i, y, 1] <= pixels[0] or span[i, y, 0] > pixels[-1]:
+    for i in range(samples.values.shape[0]):
+        if samples.span[i, y, 1] <= pixels[0] or samples.span[i, y, 0] > pixels[-1]:
             continue
-        value = values[i, y]
-        weight = weights[i, y]
-        alpha_row = alpha[i, y]
+        value = samples.values[i, y]
+        weight = samples.weights[i, y]
+        alpha = samples.alpha[i, y]
+        v, w, a = columns.values[m], columns.weights[m], columns.alpha[m]
         n = 0
         for j in range(pixels.size):
             x = pixels[j]
-            v[m, j] = value[x]
-            a[m, j] = alpha_row[x]
-            w[m, j] = weight[x] if weight[x] > 0 else zero
+            v[j] = value[x]
+            a[j] = alpha[x]
+            w[j] = weight[x] if weight[x] > 0 else zero
             n += np.int32(weight[x] > 0)
         if n > 0:
-            frame[m] = i
+            columns.frame[m] = i
             m += 1
     return m
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from zemosaic.kernels.stack.samples import noise_of, weighted_variance
+
 __all__ = ["REACH_PX", "mark_regions"]
 
 HALF = 4
@@ -36,19 +38,19 @@ LOOK_SIGMA = np.float32(3.0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _deviate_row(value, weight, alpha, low, high, guard, sky, poisson, out, there):
+def _deviate_row(row, middle, guard, noise, out, there):
     """Deviations of a row from the middle values beyond the guard, in sigma of a sample, capped; 0 for none."""
-    zero, half, full = np.float32(0), np.float32(0.5), np.float32(127)
+    value, weight, alpha = row
+    low, high = middle
+    zero, half = np.float32(0), np.float32(0.5)
     for x in range(value.size):
         there[x] = weight[x] != zero
     for x in range(value.size):
         centre = half * low[x] + half * high[x]
         d = value[x] - centre
         size = abs(d) - guard[x]
-        signal = centre - sky
-        w = abs(weight[x])
-        noise = np.float32(alpha[x] & 127) / full + w * poisson * (signal if signal > zero else zero)
-        q = w * size * size / (noise if noise > zero else np.float32(1))
+        variance = weighted_variance(alpha[x], centre, noise)
+        q = abs(weight[x]) * size * size / (variance if variance > zero else np.float32(1))
         q = np.sqrt(q if q < CAP * CAP else CAP * CAP)
         q = q if size > zero else zero
         out[x] = q if d > zero else -q
@@ -82,7 +84,7 @@ def _sum_boxes(z, there, total, number):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _stands_out(total, number, y, x, inflation, threshold, around):
+def _stands_out(total, number, y, x, share, threshold, around):
     """Whether a box and two of its eight neighbours deviate, the same way, from the calmer half of those."""
     h, w = total.shape
     sign = np.float32(1) if total[y, x] > 0 else np.float32(-1)
@@ -101,7 +103,7 @@ def _stands_out(total, number, y, x, inflation, threshold, around):
     for k in range(n // 2):
         calm += near[k]
     calm /= np.float32(n // 2)
-    error = np.sqrt(inflation / np.float32(number[y, x]))
+    error = np.sqrt(np.float32(1) / (share * np.float32(number[y, x])))
     own = sign * total[y, x] / np.float32(number[y, x])
     return own - calm > threshold * error and near[n - 2] - calm > (threshold - np.float32(1)) * error
 
@@ -117,49 +119,52 @@ def _reject_round(weight, kept, y, x):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def mark_regions(samples, maps, i0, i1, inflation, threshold):
+def _reject_frame(weight, kept, total, number, share, threshold):
+    """Reject the regions of one frame, from the sums over boxes."""
+    h, w = total.shape
+    around = np.empty(8, np.float32)
+    look = LOOK_SIGMA * LOOK_SIGMA / share
+    for y in range(h):
+        out, n = total[y], number[y]
+        n_found = 0
+        for x in range(w):
+            n_found += np.int32(out[x] * out[x] > look * np.float32(n[x]))
+        if n_found == 0:
+            continue
+        for x in range(w):
+            seen = out[x] * out[x] > look * np.float32(n[x]) and n[x] >= LEAST_PIXELS
+            if seen and _stands_out(total, number, y, x, share, threshold, around):
+                _reject_round(weight, kept, y, x)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def mark_regions(samples, maps, i0, i1, threshold):
     """Reject the deviating regions of frames `i0` to `i1`.
 
     Parameters
     ----------
-    samples, maps : tuples of ndarray
-        As `clip_rows` takes them; weights of samples in a region become negative.
+    samples : Samples
+        Weights of samples in a region become negative.
+    maps : Maps
     i0, i1 : int
         Frames to do.
-    inflation : float
-        Variance of means over large areas, times their pixels, over the variance of a single sample.
     threshold : float
         In sigma of a box's mean.
     """
-    values, weights, alpha, sky, poisson, span = samples
-    low, high, _, guard, kept = maps
-    _, h, w = values.shape
+    _, h, w = samples.values.shape
     z, total = np.zeros((h, w), np.float32), np.empty((h, w), np.float32)
     there, number = np.zeros((h, w), np.uint8), np.empty((h, w), np.uint8)
-    around = np.empty(8, np.float32)
-    look = LOOK_SIGMA * LOOK_SIGMA * inflation
     for i in range(i0, i1):
         n_there = 0
+        noise = noise_of(samples.noise, i)
         for y in range(h):
             z[y], there[y] = 0, 0
-            a, b = span[i, y, 0], span[i, y, 1]
+            a, b = samples.span[i, y, 0], samples.span[i, y, 1]
             if b > a:
-                _deviate_row(
-                    values[i, y, a:b], weights[i, y, a:b], alpha[i, y, a:b], low[y, a:b], high[y, a:b], guard[y, a:b],
-                    sky[i], poisson[i], z[y, a:b], there[y, a:b],
-                )  # fmt: skip
+                row = (samples.values[i, y, a:b], samples.weights[i, y, a:b], samples.alpha[i, y, a:b])
+                middle = (maps.low[y, a:b], maps.high[y, a:b])
+                _deviate_row(row, middle, maps.guard[y, a:b], noise, z[y, a:b], there[y, a:b])
                 n_there += b - a
-        if n_there == 0:
-            continue
-        _sum_boxes(z, there, total, number)
-        for y in range(h):
-            out, n = total[y], number[y]
-            n_found = 0
-            for x in range(w):
-                n_found += np.int32(out[x] * out[x] > look * np.float32(n[x]))
-            if n_found == 0:
-                continue
-            for x in range(w):
-                seen = out[x] * out[x] > look * np.float32(n[x]) and n[x] >= LEAST_PIXELS
-                if seen and _stands_out(total, number, y, x, inflation, threshold, around):
-                    _reject_round(weights[i], kept, y, x)
+        if n_there > 0:
+            _sum_boxes(z, there, total, number)
+            _reject_frame(samples.weights[i], maps.kept, total, number, samples.noise.share[i], threshold)

@@ -30,67 +30,64 @@ def _count(weight, count):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_precision(weight, alpha, precision):
-    """Add 1/variance of each sample, ``127 weight / alpha``."""
+def _add_precision(weight, alpha, share, precision):
+    """Add 1/variance of each sample at the sky's level, ``127 weight / (alpha share)``."""
     full = np.float32(127)
     zero = np.float32(0)
     for j in range(weight.size):
-        a = np.float32(alpha[j] & 127)
+        a = share * np.float32(alpha[j] & 127)
         precision[j] += full * weight[j] / a if weight[j] > 0 else zero
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def template_rows(samples, y0, y1, table, low, high, spread, precision, count):
+def template_rows(samples, maps, y0, y1, table, precision):
     """Median, scatter and precision of all samples of each pixel, rows `y0` to `y1`.
 
     Parameters
     ----------
-    samples : tuple of ndarray
-        As `clip_rows` takes them; those of weight <= 0 are not there. A sample's variance is ``alpha / weight``.
+    samples : Samples
+        Nothing is clipped yet.
+    maps : Maps
+        Written: all but the guard.
     y0, y1 : int
         Rows to do.
     table : ndarray, float32
         `spread_table` for n.
-    low, high : ndarray, float32, shape (h, w)
-        Written: the middle two values (equal for an odd number); 0 where there is no sample.
-    spread : ndarray, float32, shape (h, w)
-        Written: robust scatter, 0 below 5 values.
     precision : ndarray, float32, shape (h, w)
-        Written: sum of 1/variance.
-    count : ndarray, int32, shape (h, w)
-        Written: number of samples.
+        Written: sum of 1/variance of the samples, at the sky's level.
     """
-    values, weights, alpha, _, _, span = samples
-    n, _, w = values.shape
+    n, _, w = samples.values.shape
     buf = np.zeros((n, SEGMENT + 16), np.float32)
     for y in range(y0, y1):
         precision[y] = 0.0
-        count[y] = 0
+        maps.kept[y] = 0
         for x0 in range(0, w, SEGMENT):
             x1 = min(x0 + SEGMENT, w)
-            n_here = count[y, x0:x1]
+            n_here = maps.kept[y, x0:x1]
             precision_here = precision[y, x0:x1]
             m = 0
             for i in range(n):
-                if span[i, y, 1] <= x0 or span[i, y, 0] >= x1:
+                if samples.span[i, y, 1] <= x0 or samples.span[i, y, 0] >= x1:
                     continue
-                weight = weights[i, y, x0:x1]
-                got = _gather(values[i, y, x0:x1], weight, buf[m])
+                weight = samples.weights[i, y, x0:x1]
+                got = _gather(samples.values[i, y, x0:x1], weight, buf[m])
                 if got > 0:
                     m += 1
                     _count(weight, n_here)
-                    _add_precision(weight, alpha[i, y, x0:x1], precision_here)
+                    _add_precision(weight, samples.alpha[i, y, x0:x1], samples.noise.share[i], precision_here)
             sort_columns(buf, m, x1 - x0)
-            pick_middle(buf, n_here, x1 - x0, table, low[y, x0:x1], high[y, x0:x1], spread[y, x0:x1])
+            middle = (maps.low[y, x0:x1], maps.high[y, x0:x1], maps.spread[y, x0:x1])
+            pick_middle(buf, n_here, x1 - x0, table, middle)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def median_rows(low, high, precision, y0, y1, median, variance):
+def median_rows(maps, precision, y0, y1, median, variance):
     """The median template and its variance, from what `template_rows` found.
 
     Parameters
     ----------
-    low, high, precision : ndarray, float32, shape (h, w)
+    maps : Maps
+    precision : ndarray, float32, shape (h, w)
         From `template_rows`.
     y0, y1 : int
         Rows to do.
@@ -102,21 +99,24 @@ def median_rows(low, high, precision, y0, y1, median, variance):
     half = np.float32(0.5)
     half_pi = np.float32(np.pi / 2)
     for y in range(y0, y1):
-        for x in range(low.shape[1]):
-            median[y, x] = half * low[y, x] + half * high[y, x]
+        for x in range(median.shape[1]):
+            median[y, x] = half * maps.low[y, x] + half * maps.high[y, x]
             variance[y, x] = half_pi / precision[y, x]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _steeper(here, here_variance, there, there_variance, scale, noise, best):
-    for j in range(here.size):
-        change = there[j] - here[j]
-        square = scale * change * change - noise * (here_variance[j] + there_variance[j])
+def _steeper(here, there, scale, noise, best):
+    """Raise `best` to the squared change from one (median, variance) to the other, where it is larger."""
+    value, variance = here
+    other, other_variance = there
+    for j in range(value.size):
+        change = other[j] - value[j]
+        square = scale * change * change - noise * (variance[j] + other_variance[j])
         best[j] = square if square > best[j] else best[j]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def steepness_rows(median, variance, y0, y1, radius, n_sigma, factor, guard):
+def steepness_rows(template, rows, radius, n_sigma, factor, guard):
     """`factor` times the largest change of the template within `radius` of a pixel, less its noise.
 
     A neighbour up to half a pixel beyond the radius takes part with its change scaled by radius over
@@ -125,19 +125,20 @@ def steepness_rows(median, variance, y0, y1, radius, n_sigma, factor, guard):
 
     Parameters
     ----------
-    median, variance : ndarray, float32, shape (h, w)
-        From `median_rows`; neighbours of infinite variance do not count.
-    y0, y1 : int
-        Rows to do.
+    template : two ndarray, float32, shape (h, w)
+        Median and variance from `median_rows`; neighbours of infinite variance do not count.
+    rows : (int, int)
+        From and to.
     radius, n_sigma, factor : float
         Reach in pixels; sigmas of noise taken out; factor on the result.
     guard : ndarray, float32, shape (h, w)
         Written.
     """
+    median, variance = template
     h, w = median.shape
     reach = int(radius + 0.5)
     noise = np.float32(n_sigma * n_sigma)
-    for y in range(y0, y1):
+    for y in range(rows[0], rows[1]):
         best = guard[y]
         best[:] = 0.0
         for dy in range(max(-reach, -y), min(reach, h - 1 - y) + 1):
@@ -148,14 +149,8 @@ def steepness_rows(median, variance, y0, y1, radius, n_sigma, factor, guard):
                 scale = np.float32(min(1.0, radius / distance) ** 2)
                 a = max(-dx, 0)
                 b = w - max(dx, 0)
-                _steeper(
-                    median[y, a:b],
-                    variance[y, a:b],
-                    median[y + dy, a + dx : b + dx],
-                    variance[y + dy, a + dx : b + dx],
-                    scale,
-                    noise,
-                    best[a:b],
-                )
+                here = (median[y, a:b], variance[y, a:b])
+                there = (median[y + dy, a + dx : b + dx], variance[y + dy, a + dx : b + dx])
+                _steeper(here, there, scale, noise, best[a:b])
         for x in range(w):
             best[x] = np.float32(factor) * np.sqrt(best[x])

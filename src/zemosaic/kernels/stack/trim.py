@@ -13,9 +13,11 @@ from zemosaic.kernels.stack.order import (
     SEGMENT,
     fill_columns,
     gather_pixels,
+    make_columns,
     pick_middle,
     sort_columns,
 )
+from zemosaic.kernels.stack.samples import noise_of, weighted_variance
 
 Z_CAP = np.float32(1e6)
 """Deviations are cut at this many sigma: sums of squares then keep their digits whatever the samples hold."""
@@ -24,15 +26,14 @@ __all__ = ["trim_esd_rows", "trim_minmax_rows"]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _standardize(value, weight, alpha, centre, guard, sky, poisson, z):
-    """Deviations from the centre, less the guard, in sigma of the noise model."""
+def _standardize(row, centre, guard, noise, z):
+    """Deviations from the centre, less the guard, in sigma of the samples (value, weight, alpha) of a row."""
+    value, weight, alpha = row
     zero = np.float32(0)
-    unit = np.float32(1 / 127)
     for j in range(value.size):
         d = value[j] - centre[j]
         size = abs(d) - guard[j]
-        signal = centre[j] - sky
-        variance = unit * np.float32(alpha[j] & 127) / weight[j] + poisson * (signal if signal > zero else zero)
+        variance = weighted_variance(alpha[j], centre[j], noise) / weight[j]
         size = (size if size > zero else zero) / np.sqrt(variance)
         size = size if size < Z_CAP else Z_CAP
         z[j] = size if d > zero else -size
@@ -73,14 +74,26 @@ def _esd_interval(buf, j, k, share, critical):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _mark(z, w, m, frame, y, x0, width, first, last, weights, kept):
-    """Mark the samples outside of their column's interval."""
+def _sort(columns, what, m, width):
+    """Sort those of `what`, one array for each row of `columns`, that have weight."""
+    columns.count[:] = 0
     for i in range(m):
-        for j in range(width):
-            if w[i, j] > 0 and not first[j] <= z[i, j] <= last[j]:
-                weights[frame[i], y, x0 + j] = -w[i, j]
-                kept[y, x0 + j] -= 1
-                w[i, j] = 0.0
+        fill_columns(what[i, :width], columns.weights[i, :width], columns.ordered[i], columns.count)
+    sort_columns(columns.ordered, m, width)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _keep_inside(samples, maps, corner, columns, m, what, interval):
+    """Mark the samples whose `what` lies outside of their column's interval; `corner` is (y, x) of the first column."""
+    y, x0 = corner
+    first, last = interval
+    for i in range(m):
+        weight = columns.weights[i]
+        for j in range(first.size):
+            if weight[j] > 0 and not first[j] <= what[i, j] <= last[j]:
+                samples.weights[columns.frame[i], y, x0 + j] = -weight[j]
+                maps.kept[y, x0 + j] -= 1
+                weight[j] = 0.0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -93,8 +106,9 @@ def trim_esd_rows(samples, maps, y0, y1, share, critical, table):
 
     Parameters
     ----------
-    samples, maps : tuples of ndarray
-        As `clip_rows` takes them. Middle values become those of the samples kept.
+    samples : Samples
+    maps : Maps
+        Middle values become those of the samples kept.
     y0, y1 : int
         Rows to do.
     share : float
@@ -104,39 +118,30 @@ def trim_esd_rows(samples, maps, y0, y1, share, critical, table):
     table : ndarray, float32
         `spread_table` for n.
     """
-    values, weights, _, sky, poisson, _ = samples
-    low, high, _, guard, kept = maps
-    n, _, image_width = values.shape
-    cube = np.zeros((4, n, SEGMENT), np.float32)
-    v, w, z, buf = cube[0], cube[1], cube[2], cube[3]
-    a = np.zeros((n, SEGMENT), np.uint8)
-    frame = np.zeros(n, np.int64)
+    n, _, image_width = samples.values.shape
+    columns = make_columns(n)
+    z = np.zeros((n, SEGMENT), np.float32)
     pixels = np.arange(image_width)
-    count = np.zeros(SEGMENT, np.int32)
-    first = np.zeros(SEGMENT, np.float32)
-    last = np.zeros(SEGMENT, np.float32)
+    interval = np.zeros((2, SEGMENT), np.float32)
     unused = np.zeros(SEGMENT, np.float32)
     half = np.float32(0.5)
     for y in range(y0, y1):
-        centre = half * low[y] + half * high[y]
+        centre = half * maps.low[y] + half * maps.high[y]
         for x0 in range(0, image_width, SEGMENT):
             x1 = min(x0 + SEGMENT, image_width)
             width = x1 - x0
-            m = gather_pixels(samples, y, pixels[x0:x1], v, w, a, frame)
-            count[:] = 0
+            m = gather_pixels(samples, y, pixels[x0:x1], columns)
             for i in range(m):
-                f = frame[i]
-                _standardize(v[i, :width], w[i, :width], a[i], centre[x0:x1], guard[y, x0:x1], sky[f], poisson[f], z[i])
-                fill_columns(z[i, :width], w[i, :width], buf[i], count)
-            sort_columns(buf, m, width)
+                row = (columns.values[i, :width], columns.weights[i, :width], columns.alpha[i, :width])
+                noise = noise_of(samples.noise, columns.frame[i])
+                _standardize(row, centre[x0:x1], maps.guard[y, x0:x1], noise, z[i])
+            _sort(columns, z, m, width)
             for j in range(width):
-                first[j], last[j] = _esd_interval(buf, j, count[j], share, critical)
-            _mark(z, w, m, frame, y, x0, width, first, last, weights, kept)
-            count[:] = 0
-            for i in range(m):
-                fill_columns(v[i, :width], w[i, :width], buf[i], count)
-            sort_columns(buf, m, width)
-            pick_middle(buf, count, width, table, low[y, x0:x1], high[y, x0:x1], unused)
+                interval[0, j], interval[1, j] = _esd_interval(columns.ordered, j, columns.count[j], share, critical)
+            _keep_inside(samples, maps, (y, x0), columns, m, z, (interval[0, :width], interval[1, :width]))
+            _sort(columns, columns.values, m, width)
+            middle = (maps.low[y, x0:x1], maps.high[y, x0:x1], unused)
+            pick_middle(columns.ordered, columns.count, width, table, middle)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -147,41 +152,34 @@ def trim_minmax_rows(samples, maps, y0, y1, n_low, n_high):
 
     Parameters
     ----------
-    samples, maps : tuples of ndarray
-        As `clip_rows` takes them. Values equal to the last kept one are kept.
+    samples : Samples
+        Values equal to the last kept one are kept.
+    maps : Maps
     y0, y1 : int
         Rows to do.
     n_low, n_high : int
         How many to drop.
     """
-    values, weights, _, _, _, _ = samples
-    low, high, _, guard, kept = maps
-    n, _, image_width = values.shape
-    cube = np.zeros((3, n, SEGMENT), np.float32)
-    v, w, buf = cube[0], cube[1], cube[2]
-    a = np.zeros((n, SEGMENT), np.uint8)
-    frame = np.zeros(n, np.int64)
+    n, _, image_width = samples.values.shape
+    columns = make_columns(n)
     pixels = np.arange(image_width)
-    count = np.zeros(SEGMENT, np.int32)
-    first = np.zeros(SEGMENT, np.float32)
-    last = np.zeros(SEGMENT, np.float32)
+    interval = np.zeros((2, SEGMENT), np.float32)
     for y in range(y0, y1):
         for x0 in range(0, image_width, SEGMENT):
             x1 = min(x0 + SEGMENT, image_width)
             width = x1 - x0
-            m = gather_pixels(samples, y, pixels[x0:x1], v, w, a, frame)
-            count[:] = 0
-            for i in range(m):
-                fill_columns(v[i, :width], w[i, :width], buf[i], count)
-            sort_columns(buf, m, width)
+            m = gather_pixels(samples, y, pixels[x0:x1], columns)
+            _sort(columns, columns.values, m, width)
             for j in range(width):
-                first[j] = -np.inf
-                last[j] = np.inf
-                if count[j] > n_low + n_high:
-                    rim = guard[y, x0 + j]
-                    first[j] = buf[n_low, j]
-                    last[j] = buf[count[j] - 1 - n_high, j]
+                first, last = -np.float32(np.inf), np.float32(np.inf)
+                k = columns.count[j]
+                if k > n_low + n_high:
+                    rim = maps.guard[y, x0 + j]
+                    first = columns.ordered[n_low, j]
+                    last = columns.ordered[k - 1 - n_high, j]
                     if rim > 0:
-                        first[j] = min(first[j], low[y, x0 + j] - rim)
-                        last[j] = max(last[j], high[y, x0 + j] + rim)
-            _mark(v, w, m, frame, y, x0, width, first, last, weights, kept)
+                        first = min(first, maps.low[y, x0 + j] - rim)
+                        last = max(last, maps.high[y, x0 + j] + rim)
+                interval[0, j], interval[1, j] = first, last
+            inside = (interval[0, :width], interval[1, :width])
+            _keep_inside(samples, maps, (y, x0), columns, m, columns.values, inside)

@@ -17,7 +17,7 @@ from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
 
 if TYPE_CHECKING:
-    from zemosaic.stages.match.reference import ReferenceSky
+    from zemosaic.stages.gauge.reference import ReferenceSky
     from zemosaic.stages.match.seams import SeamFigure
 
 __all__ = ["Corrections", "correct_frames", "gain_priors", "given_corrections", "header_corrections"]

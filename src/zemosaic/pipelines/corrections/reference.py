@@ -15,7 +15,7 @@ from zemosaic.model.box import Box
 from zemosaic.settings import InputSettings, MatchSettings
 
 if TYPE_CHECKING:
-    from zemosaic.stages.match.reference import ReferenceSky
+    from zemosaic.stages.gauge.reference import ReferenceSky
 
 __all__ = ["read_reference"]
 
@@ -33,7 +33,7 @@ def read_reference(settings: MatchSettings) -> ReferenceSky | None:
     """
     if not settings.reference:
         return None
-    from zemosaic.stages.match.reference import ReferenceSky
+    from zemosaic.stages.gauge.reference import ReferenceSky
 
     path = Path(settings.reference)
     try:

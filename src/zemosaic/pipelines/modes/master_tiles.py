@@ -40,7 +40,7 @@ from zemosaic.pipelines.run.context import Run, output_folder
 from zemosaic.pipelines.run.keys import frame_identity
 from zemosaic.settings import GridSettings, InputSettings, Settings
 from zemosaic.stages.grid.plan import plan_grid
-from zemosaic.stages.tiles.group import TileGroup, describe_plan, group_frames, parse_group_key
+from zemosaic.stages.tiles.group import TileGroup, describe_plan, group_frames
 from zemosaic.stages.tiles.rim import clean_tile
 
 __all__ = ["build_master_tiles"]
@@ -51,7 +51,7 @@ TILES = "tiles"
 TURN_DEG = 2.0
 """Frames of a tile that turn by more than this were taken on an alt-az mount, where no header tells."""
 
-BYTES_PER_PIXEL = 60
+BYTES_PER_PIXEL = 64
 """A tile in memory: its planes, its mask and the distances that make it, the copies while it is written ..."""
 
 BYTES_PER_VALUE = 24
@@ -64,7 +64,6 @@ def build_master_tiles(inputs: Sequence[Path], out: Path, settings: Settings, ru
     Parameters, result and errors are those of `zemosaic.pipelines.modes.direct.build_direct`. The tiles stay in the
     folder ``tiles`` of the output folder, where `build_existing_tiles` can take them from.
     """
-    parse_group_key(settings.tiles.group)  # a wrong one is told before the work
     with output_folder(out, run):
         return _build(inputs, out, settings, run)
 
@@ -142,7 +141,7 @@ def _make_tiles(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise EnvironmentProblem(f"cannot write tiles to {folder}: {problem.strerror}") from problem
-    groups = group_frames([p.frame for p in placed], [p.wcs for p in placed], parse_group_key(settings.tiles.group))
+    groups = group_frames([p.frame for p in placed], [p.wcs for p in placed], settings.tiles.group)
     for line in describe_plan(groups):
         run.notice(line)
     files, used, facts = [], set(), []
@@ -205,7 +204,13 @@ def _stack(
     n_channels = inputs[0].frame.n_channels
     need = grid.box.n_pixels * (BYTES_PER_PIXEL + BYTES_PER_VALUE * n_channels)
     run.executor_for(need)  # refuses what the memory cap does not hold
-    planes = [Plane("DATA", "f4", n_channels), Plane("WHT", "f4", n_channels), Plane("COV", "i2"), Plane("EXPT", "f4")]
+    planes = [
+        Plane("DATA", "f4", n_channels),
+        Plane("WHT", "f4", n_channels),
+        Plane("COV", "i2"),
+        Plane("EXPT", "f4"),
+        Plane("SAT", "f4"),
+    ]
     sink = ArrayPlanes(planes, grid.shape)
     stack_onto_grid(inputs, fwhm_px, grid, settings, source, sink, [plane.name for plane in planes], run)
     made = sink.planes
@@ -215,6 +220,7 @@ def _stack(
         weight=made["WHT"],
         coverage=made["COV"][0],
         exposure=made["EXPT"][0],
+        saturated=made["SAT"][0],
         alpha=np.ones(grid.shape, np.float32),
         frames=tuple(item.frame.id for item in inputs),
     )

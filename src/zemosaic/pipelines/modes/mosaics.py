@@ -28,7 +28,7 @@ from zemosaic.pipelines.patches.tasks import PatchInput
 from zemosaic.pipelines.patches.warps import keep_warps
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run
 from zemosaic.settings import GridSettings, Settings
-from zemosaic.stages.grid.plan import check_grid_settings, grow_grid, plan_grid
+from zemosaic.stages.grid.plan import grow_grid, plan_grid
 
 __all__ = [
     "Correct",
@@ -224,14 +224,13 @@ def _write_preview(path: Path, file: MosaicFile, grid: SkyGrid, settings: Settin
 
 
 def check_grid(settings: GridSettings) -> None:
-    """Read what fixes the output grid before the frames are measured: a slip there is told at once.
+    """Read the header file that fixes the output grid before the frames are measured: a slip there is told at once.
 
     Raises
     ------
     SettingError
-        For a header file or a value that cannot be read.
+        For a header file that cannot be read.
     """
-    check_grid_settings(settings)
     if settings.header:
         read_grid_header(Path(settings.header))
 

@@ -21,7 +21,15 @@ from zemosaic.pipelines.run.keys import frame_identity
 from zemosaic.settings import Settings, WarpSettings
 from zemosaic.stages.measure.frame import measure_frame, measure_sky
 from zemosaic.stages.measure.raw import measure_raw
-from zemosaic.stages.stack.stack import METHODS, MeanStack, StackedPatch, bytes_per_sample, stack_cube
+from zemosaic.stages.stack.methods import METHODS
+from zemosaic.stages.stack.stack import (
+    Cube,
+    FrameNoise,
+    MeanStack,
+    StackedPatch,
+    bytes_per_sample,
+    stack_cube,
+)
 from zemosaic.stages.warp.maps import weigh_by_alpha
 from zemosaic.stages.warp.warp import WarpPlan, pixel_variance_ratio, warp_window
 
@@ -42,14 +50,14 @@ class PatchInput:
         Coordinates, correction, noise.
     sky : ndarray, shape (c,)
         Sky level of the frame in mosaic units, for the noise model.
-    poisson : ndarray, shape (c,)
-        Variance per mosaic unit of signal; 0 where unknown.
+    light : ndarray, shape (c,)
+        By how much of itself the noise's variance grows per mosaic unit above the sky; 0 where unknown.
     """
 
     frame: Frame
     plan: WarpPlan
     sky: F4
-    poisson: F4
+    light: F4
 
 
 def measure(
@@ -161,20 +169,9 @@ def _stack_patch(
             _clear_beyond(planes, place)
 
     list(each(warp, range(n)))
-    return stack_cube(
-        values,
-        weights,
-        alpha,
-        sky=np.stack([item.sky for item in inputs], axis=1),
-        poisson=np.stack([item.poisson for item in inputs], axis=1),
-        exposure=_exposures(inputs),
-        fwhm_px=fwhm_px,
-        settings=settings.stack,
-        inner=patch.inner.relative_to(patch.outer),
-        check=check,
-        pixel_share=_pixel_share(inputs, settings.warp),
-        each=each,
-    )
+    cube = Cube(values, weights, alpha, _noise_of(inputs, settings.warp), _exposures(inputs))
+    inner = patch.inner.relative_to(patch.outer)
+    return stack_cube(cube, fwhm_px, settings.stack, inner, check, each)
 
 
 def _clear_beyond(planes: npt.NDArray[Any], box: Box) -> None:
@@ -185,11 +182,18 @@ def _clear_beyond(planes: npt.NDArray[Any], box: Box) -> None:
     planes[..., box.y0 : box.y1, box.x1 :] = 0
 
 
-def _pixel_share(inputs: Sequence[PatchInput], settings: WarpSettings) -> F4 | None:
-    """How much of the variance that a raw frame's weight states a single sample shows, per colour; None for others."""
+def _noise_of(inputs: Sequence[PatchInput], settings: WarpSettings) -> FrameNoise:
+    """How the samples of each frame scatter; arrays of shape (c, n)."""
+    share = np.stack([_own_share(item.frame, settings) for item in inputs], axis=1)
+    sky = np.stack([item.sky for item in inputs], axis=1)
+    return FrameNoise(share, sky, np.stack([item.light for item in inputs], axis=1))
+
+
+def _own_share(frame: Frame, settings: WarpSettings) -> F4:
+    """How much of the variance that a frame's weight states a single sample shows, for each channel."""
     # A drizzled frame has gaps between its samples; those there are have the noise that is stated.
-    if inputs[0].frame.bayer is None or settings.kernel == "drizzle":
-        return None
+    if frame.bayer is None or settings.kernel == "drizzle":
+        return np.ones(frame.n_channels, np.float32)
     return np.array([pixel_variance_ratio(settings, channel) for channel in range(3)], np.float32)
 
 
@@ -213,7 +217,8 @@ def _mean_patch(
         samples = values[:n].reshape(shape), weights[:n].reshape(shape), alpha[: part.n_pixels].reshape(part.shape)
         if _warp(item, part, source, settings.warp, *samples) is not None:
             place = part.relative_to(patch.inner)
-            mean.add(*samples, float(exposure), place.y0, place.x0)
+            noise = FrameNoise(np.ones_like(item.sky), item.sky, item.light)
+            mean.add(*samples, float(exposure), place.y0, place.x0, noise)
     return mean.finish()
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.model.photo_scale import n_terms
+from zemosaic.stages.gauge.reference import fit_reference
 from zemosaic.stages.gauge.slow_modes import (
     SlowModes,
     dark_sky_trend,
@@ -16,13 +17,12 @@ from zemosaic.stages.gauge.slow_modes import (
     take_out,
     weigh,
 )
-from zemosaic.stages.match.reference import fit_reference
 from zemosaic.stages.match.sky_nodes import BlockTable
+from zemosaic.stages.match.surface_priors import degrees
 from zemosaic.stages.match.surfaces import SurfaceSolution
 
 __all__ = ["GaugedSurfaces", "fix_gauge"]
 
-F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
 
 _FROM_PRIOR = 0.5
@@ -47,7 +47,6 @@ class GaugedSurfaces:
     rules : list of str
         How each component's gauge was chosen.
     prior_sd : ndarray, shape (order + 1,)
-    residual : ndarray, shape (blocks,), float32
     """
 
     sky: F8
@@ -58,7 +57,6 @@ class GaugedSurfaces:
     slow_rms: list[float]
     rules: list[str]
     prior_sd: F8
-    residual: F4
 
 
 def fix_gauge(
@@ -84,7 +82,7 @@ def fix_gauge(
     resolution_nodes : float
         Its resolution in node spacings.
     """
-    degree = np.repeat(np.arange(order + 1), np.arange(1, order + 2))
+    degree = degrees(order)
     prior = np.tile(1 / found.prior_sd[degree] ** 2, (table.n_images, 1))
     sky, surfaces = found.sky, found.surfaces
     means = _mean_of_terms(order)
@@ -107,9 +105,8 @@ def fix_gauge(
         rules.append(rule)
         squares[members] = _level_variance(found, modes, means)
     return GaugedSurfaces(
-        sky, found.depth, surfaces, np.sqrt(squares), _determined_order(found, degree), slow, rules, found.prior_sd,
-        found.residual,
-    )  # fmt: skip
+        sky, found.depth, surfaces, np.sqrt(squares), _determined_order(found, degree), slow, rules, found.prior_sd
+    )
 
 
 def _outside_knowledge(

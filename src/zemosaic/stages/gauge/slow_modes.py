@@ -1,4 +1,4 @@
-"""What differences between images cannot tell: written out, given a size, and fixed by a stated rule (SPEC R-17).
+"""What differences between images cannot tell: written out, given a size, and fixed by a stated rule.
 
 For surfaces of order p every polynomial of degree <= p over the mosaic can move from the sky into the surfaces without
 any difference changing, and slower trends of higher degree nearly so. Such *slow modes* are polynomials q_k on the
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.model.photo_scale import n_terms, surface_basis
+from zemosaic.model.photo_scale import n_terms, surface_terms
 from zemosaic.stages.match.sky_nodes import BlockTable
+from zemosaic.stages.numeric.robust import mad_sigma
 
 __all__ = ["SlowModes", "dark_sky_trend", "find_slow_modes", "null_amplitudes", "take_out", "weigh"]
 
@@ -30,7 +31,11 @@ _RIM = 0.1
 """Share of the median depth below which a node does not count as covered."""
 
 _TILES = 8
+"""Tiles along the mosaic's longer side: enough to find dark sky between nebulae, each still of many nodes."""
+
 _TILE_QUANTILE = 0.15
+"""Share of a tile's nodes that lie below its dark level: low, so that stars and wisps do not count, but no minimum,
+which would be noise."""
 _LEAST_TILES = 0.5
 """Share of the tiles that must count as dark for the rule to act."""
 
@@ -108,7 +113,7 @@ def find_slow_modes(table: BlockTable, weight: F4, depth: F8, prior: F8, order: 
     for row, i in enumerate(members):
         part = slice(table.start[i], table.start[i + 1])
         q = frame.terms(table.cell[part] % nx + table.fx[part], table.cell[part] // nx + table.fy[part], degree)
-        b = surface_basis(table.u[part] + 0.5, table.v[part] + 0.5, (2, 2), order)
+        b = surface_terms(table.u[part], table.v[part], order)
         w = weight[part].astype(float)
         own = (b * w) @ b.T + np.diag(prior[i, :k])
         cross = (b * w) @ q.T
@@ -175,7 +180,7 @@ def dark_sky_trend(sky: F8, modes: SlowModes, order: int) -> tuple[F8, F8] | Non
         fit = np.linalg.lstsq(design[keep], level[keep], rcond=None)[0]
         residual = level - design @ fit
         low = residual[keep]
-        scatter = 1.4826 * float(np.median(np.abs(low - np.median(low)))) + 1e-12
+        scatter = mad_sigma(low) + 1e-12
         again = residual < np.median(low) + 2.5 * scatter
         if np.array_equal(again, keep):
             break

@@ -13,10 +13,9 @@ from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.model.box import Box
 from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
 from zemosaic.model.sky.grid import SkyGrid, footprint_box
-from zemosaic.settings import GridSettings
+from zemosaic.settings import Angle, BoxCrop, Crop, GridSettings
 
 __all__ = [
-    "check_grid_settings",
     "crop_grid",
     "cut_grid",
     "find_strays",
@@ -105,22 +104,6 @@ def find_strays(images: Sequence[CelestialWcs]) -> dict[int, float]:
     return {int(i): float(distance[i]) for i in np.nonzero(distance > limit)[0]}
 
 
-def check_grid_settings(settings: GridSettings) -> None:
-    """Tell what cannot be read in the settings of a grid, before any frame is looked at.
-
-    Raises
-    ------
-    SettingError
-        Named after the key, with the forms that it may have.
-    """
-    _parse_center(settings.center)
-    _parse_size(settings.size_px)
-    _parse_angle(settings.rotation)
-    make_wcs((0.0, 0.0), 1.0, (1, 1), settings.projection)
-    if settings.crop != "none":
-        _parse_crop(settings.crop)
-
-
 def plan_grid(images: Sequence[CelestialWcs], settings: GridSettings, given: CelestialWcs | None = None) -> SkyGrid:
     """The grid that holds all images, or the one that the settings fix.
 
@@ -145,16 +128,17 @@ def plan_grid(images: Sequence[CelestialWcs], settings: GridSettings, given: Cel
     if given is None:
         given = _grid_around(images, settings)
     grid = SkyGrid(given)
-    return grid if settings.crop == "none" else crop_grid(grid, images, settings.crop)
+    return grid if settings.crop is None else crop_grid(grid, images, settings.crop)
 
 
 def _grid_around(images: Sequence[CelestialWcs], settings: GridSettings) -> CelestialWcs:
     scale = settings.scale_arcsec or float(np.median([image.pixel_scale_arcsec() for image in images]))
     outlines = [image.outline(8) for image in images]
     ra, dec = (np.concatenate([outline[k] for outline in outlines]) for k in (0, 1))
-    center = _parse_center(settings.center) or _middle(ra, dec)
+    wanted = settings.center
+    center = _middle(ra, dec) if wanted is None else (wanted.ra_deg, wanted.dec_deg)
     rotation = _rotation_deg(settings.rotation, ra, dec, center)
-    for _ in range(0 if settings.center else 2):
+    for _ in range(2 if wanted is None else 0):
         # Recentre on the bounding box: the mean of the outlines is off for uneven coverage.
         wcs = make_wcs(center, scale, (1, 1), settings.projection, rotation)
         x, y = _seen_on(wcs, ra, dec)
@@ -162,9 +146,8 @@ def _grid_around(images: Sequence[CelestialWcs], settings: GridSettings) -> Cele
         if np.isfinite(mid_ra) and np.isfinite(mid_dec):
             center = (float(mid_ra), float(mid_dec))
     x, y = _seen_on(make_wcs(center, scale, (1, 1), settings.projection, rotation), ra, dec)
-    size = _parse_size(settings.size_px)
-    if size:
-        width, height = size
+    if settings.size_px is not None:
+        width, height = settings.size_px.width, settings.size_px.height
     else:
         half_x, half_y = np.abs(x).max() + 1, np.abs(y).max() + 1
         width, height = int(np.ceil(2 * half_x)), int(np.ceil(2 * half_y))
@@ -186,10 +169,9 @@ def _middle(ra: Array, dec: Array) -> tuple[float, float]:
     return float(np.rad2deg(np.arctan2(v[1], v[0]))) % 360, float(np.rad2deg(np.arctan2(v[2], np.hypot(v[0], v[1]))))
 
 
-def _rotation_deg(text: str, ra: Array, dec: Array, center: tuple[float, float]) -> float:
-    angle = _parse_angle(text)
-    if angle is not None:
-        return angle
+def _rotation_deg(wanted: Angle, ra: Array, dec: Array, center: tuple[float, float]) -> float:
+    if wanted != "min-area":
+        return wanted
     x, y = make_wcs(center, 1.0, (1, 1)).sky_to_pixel(ra, dec)
     points = np.stack([x, y], axis=1)[np.isfinite(x) & np.isfinite(y)]
     try:
@@ -204,57 +186,6 @@ def _rotation_deg(text: str, ra: Array, dec: Array, center: tuple[float, float])
     best = float(angles[np.argmin(np.ptp(along, axis=1) * np.ptp(across, axis=1))])
     # Turning the grid by `a` in pixel space (x right = west) is a position angle of +a; keep it within +-45 deg.
     return float(np.rad2deg(best if best <= np.pi / 4 else best - np.pi / 2))
-
-
-def _parse_angle(text: str) -> float | None:
-    """Degrees, None for min-area."""
-    if text in {"north", "min-area"}:
-        return 0.0 if text == "north" else None
-    try:
-        return float(text)
-    except ValueError:
-        raise SettingError(f"grid.rotation = '{text}' is neither north, min-area nor a number of degrees") from None
-
-
-def _parse_crop(text: str) -> float | Box:
-    """A share of the greatest coverage, or a box."""
-    kind, _, value = text.partition(":")
-    try:
-        if kind == "coverage":
-            share = float(value)
-            if not 0 <= share <= 1:
-                raise SettingError(f"grid.crop = '{text}': the share of the greatest coverage is between 0 and 1")
-            return share
-        x0, y0, x1, y1 = (int(part) for part in text.split(","))
-        return Box(y0, y1, x0, x1)
-    except ValueError:
-        raise SettingError(f"grid.crop = '{text}' is not none, coverage:FRACTION or X0,Y0,X1,Y1") from None
-
-
-def _parse_center(text: str) -> tuple[float, float] | None:
-    """RA and Dec in degrees, None where nothing is set."""
-    if not text:
-        return None
-    try:
-        ra, dec = (float(part) for part in text.split(","))
-    except ValueError:
-        raise SettingError(f"grid.center = '{text}' is not RA,DEC in degrees, as 83.6,22.0") from None
-    if not (np.isfinite(ra) and -90 <= dec <= 90):
-        raise SettingError(f"grid.center = '{text}': there is no such place; RA,DEC in degrees, Dec from -90 to 90")
-    return ra, dec
-
-
-def _parse_size(text: str) -> tuple[int, int] | None:
-    """Width and height in pixels, None where nothing is set."""
-    if not text:
-        return None
-    try:
-        width, height = (int(part) for part in text.split(","))
-    except ValueError:
-        raise SettingError(f"grid.size_px = '{text}' is not WIDTH,HEIGHT in whole pixels, as 4000,3000") from None
-    if width < 1 or height < 1:
-        raise SettingError(f"grid.size_px gives an empty grid of {width} x {height} pixels")
-    return width, height
 
 
 def sparse_coverage(images: Sequence[CelestialWcs], grid: SkyGrid, step: int = 16) -> npt.NDArray[np.int32]:
@@ -275,15 +206,20 @@ def sparse_coverage(images: Sequence[CelestialWcs], grid: SkyGrid, step: int = 1
     return count
 
 
-def crop_grid(grid: SkyGrid, images: Sequence[CelestialWcs], crop: str) -> SkyGrid:
-    """The part of a grid that a crop setting asks for."""
-    wanted = _parse_crop(crop)
-    if isinstance(wanted, Box):
-        box = wanted.intersect(grid.box)
+def crop_grid(grid: SkyGrid, images: Sequence[CelestialWcs], crop: Crop) -> SkyGrid:
+    """The part of a grid that a crop asks for.
+
+    Raises
+    ------
+    SettingError
+        When no pixel is left.
+    """
+    if isinstance(crop, BoxCrop):
+        box = Box(crop.y0, crop.y1, crop.x0, crop.x1).intersect(grid.box)
     else:
         step = 16
         count = sparse_coverage(images, grid, step)
-        ys, xs = np.nonzero(count >= max(wanted * count.max(), 1))
+        ys, xs = np.nonzero(count >= max(crop.share * count.max(), 1))
         box = Box(0, 0, 0, 0)
         if len(ys):
             box = Box(int(ys.min()) * step, int(ys.max() + 1) * step, int(xs.min()) * step, int(xs.max() + 1) * step)

@@ -17,83 +17,145 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.kernels.match import background as kernel
-from zemosaic.model.photo_scale import n_terms
+from zemosaic.kernels.match.values import CoarseNodes, Coupling, ImageNodes, NormalParts, PlacedBlocks
 from zemosaic.stages.match.sky_nodes import BlockTable
+from zemosaic.stages.numeric.conjugate import solve_conjugate
 
-__all__ = ["BackgroundSystem", "Normals"]
+__all__ = ["BackgroundSystem", "Layout", "Preconditioner", "WeightedBlocks"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Int4 = npt.NDArray[np.int32]
 
 _MAX_ITERATIONS = 300
+"""Thirty times what the preconditioner needs: more only where nodes hang on nothing but round-off."""
 
 _CHI2_LEFT = 1e-5
 """Conjugate gradients end when less than this is left to gain in chi squared: 0.1 % of an error bar in any mode."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """What does not change from round to round: where blocks lie, which nodes images touch, the coarse nodes.
+
+    Attributes
+    ----------
+    table : BlockTable
+    order : int
+        Order of the surfaces.
+    local : ImageNodes
+    factor : int
+        Fine nodes to a coarse one.
+    bending : sparse array, shape (nodes, nodes)
+        Sum of squared second differences of the sky, as a quadratic form.
+    """
+
+    table: BlockTable
+    order: int
+    local: ImageNodes
+    factor: int
+    bending: scipy.sparse.csr_array
+
+    @classmethod
+    def of(cls, table: BlockTable, order: int) -> Layout:
+        """The layout of a table for surfaces of an order."""
+        local = ImageNodes(*table.local_nodes())
+        # About a third of an image, so that coarse skies hold what surfaces can mimic.
+        typical = float(np.median(np.sqrt(np.diff(local.start)))) if table.n_images else 1.0
+        return cls(table, order, local, max(round(typical / 3), 2), _bending_matrix(table.nodes.shape))
+
+    def blocks(self, extra: F4 | None) -> PlacedBlocks:
+        """The blocks as kernels take them, with one more column for each image, shape (blocks,), or None."""
+        t = self.table
+        column = np.empty(0, np.float32) if extra is None else extra
+        return PlacedBlocks(t.start, t.cell, t.fx, t.fy, t.u, t.v, column, self.order, t.nodes.shape[1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightedBlocks:
+    """Data of one round.
+
+    Attributes
+    ----------
+    value, error, weight : ndarray, shape (blocks,), float32
+        Block means over gain and response, their errors, and the weights they get; weight 0 leaves a block out.
+    extra : ndarray, shape (blocks,), float32, or None
+        One more column for each image.
+    prior, centre : ndarray, shape (images, k)
+        Precision and centre of every coefficient's prior, that of the extra column last.
+    bend_sd : float
+        Prior on the sky itself: the spread of its second differences from node to node. So wide that it decides
+        only nodes which the blocks leave open.
+    """
+
+    value: F4
+    error: F4
+    weight: F4
+    extra: F4 | None
+    prior: F8
+    centre: F8
+    bend_sd: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Normals:
-    """Normal equations of one table of blocks, surfaces to be eliminated."""
+    """Normal equations of one round's data, surfaces to be eliminated.
+
+    Attributes
+    ----------
+    nx : int
+        Nodes in a row.
+    coupling : Coupling
+    stencil, rhs_own, rhs_sky : ndarray
+        As in `NormalParts`, priors included.
+    bending : sparse array, shape (nodes, nodes)
+        The prior on the sky itself.
+    """
 
     nx: int
-    local_start: Ints
-    local_nodes: Int4
-    cross: F8
-    own_inverse: F8
-    rhs_own: F8
+    coupling: Coupling
     stencil: F8
+    rhs_own: F8
     rhs_sky: F8
     bending: scipy.sparse.csr_array
+
+    @classmethod
+    def of(cls, layout: Layout, data: WeightedBlocks) -> Normals:
+        """Sum up the blocks of all images."""
+        (n, k), n_nodes = data.prior.shape, layout.table.nodes.n
+        parts = NormalParts(
+            cross=np.empty((len(layout.local.nodes), k)),
+            own=np.empty((n, k, k)),
+            rhs_own=np.empty((n, k)),
+            stencil=np.empty((n_nodes, 9)),
+            rhs_sky=np.empty(n_nodes),
+        )
+        kernel.build_normals(layout.blocks(data.extra), data.value, data.weight, layout.local, parts)
+        parts.own[:, np.arange(k), np.arange(k)] += data.prior
+        coupling = Coupling(layout.local, parts.cross, np.asarray(np.linalg.inv(parts.own), float))
+        bending = scipy.sparse.csr_array(layout.bending / data.bend_sd**2)
+        rhs_own = parts.rhs_own + data.prior * data.centre
+        return cls(layout.table.nodes.shape[1], coupling, parts.stencil, rhs_own, parts.rhs_sky, bending)
 
     def apply(self, x: F8) -> F8:
         """Schur matrix times x."""
         out = np.empty_like(x)
-        kernel.apply_schur(
-            x, self.stencil, self.nx, self.local_start, self.local_nodes, self.cross, self.own_inverse, out
-        )
+        kernel.apply_schur(x, self.stencil, self.nx, self.coupling, out)
         return np.asarray(out + self.bending @ x)
 
     def reduced(self, rhs_sky: F8, rhs_own: F8) -> F8:
         """Right-hand side with the surfaces eliminated."""
         out = np.empty_like(rhs_sky)
-        kernel.reduced_rhs(rhs_sky, rhs_own, self.local_start, self.local_nodes, self.cross, self.own_inverse, out)
+        kernel.reduced_rhs(rhs_sky, rhs_own, self.coupling, out)
         return out
 
     def surfaces(self, sky: F8, rhs_own: F8) -> F8:
         """Surface coefficients (images, k) that go with a sky."""
         out = np.empty_like(rhs_own)
-        kernel.recover_surfaces(sky, self.local_start, self.local_nodes, self.cross, self.own_inverse, rhs_own, out)
+        kernel.recover_surfaces(sky, self.coupling, rhs_own, out)
         return out
 
-    def coarse(self, factor: int) -> tuple[scipy.sparse.linalg.SuperLU, scipy.sparse.csr_array]:
-        """Factorised Schur matrix on coarse nodes, and the splines that lead from them to the fine ones."""
-        ny, nx = len(self.rhs_sky) // self.nx, self.nx
-        spline = _spline_weights(factor)
-        splines = scipy.sparse.csr_array(
-            scipy.sparse.kron(_splines_1d(ny, factor, spline), _splines_1d(nx, factor, spline))
-        )
-        coarse_nx, size = (nx - 1) // factor + 3, splines.shape[1]
-        args = (nx, factor, coarse_nx, size, spline, self.local_start, self.local_nodes, self.cross, self.own_inverse)
-        none = np.empty(0, np.int32)
-        n = kernel.coarse_surfaces(*args, none, none, np.empty(0))
-        rows, cols, values = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n)
-        kernel.coarse_surfaces(*args, rows, cols, values)
-        surfaces = scipy.sparse.csr_array(scipy.sparse.coo_array((values, (rows, cols)), shape=(size, size)))
-        # The triplets are the largest arrays of a large match: they go before anything else comes.
-        del rows, cols, values
-        sky = splines.T @ self._sky_matrix() @ splines
-        diagonal = sky.diagonal()
-        # A hair on the diagonal: coarse nodes without blocks, and modes that only round-off would decide.
-        lift = np.where(diagonal > 0, 1e-12 * diagonal, 1.0)
-        return _factorise(sky - surfaces + scipy.sparse.diags_array(lift)), splines
-
-    def sky_alone(self) -> scipy.sparse.linalg.SuperLU:
-        """Factorised sky matrix with all surfaces held: the same answer but for what surfaces can mimic."""
-        return _factorise(self._sky_matrix())
-
-    def _sky_matrix(self) -> scipy.sparse.csr_array:
+    def sky_matrix(self) -> scipy.sparse.csr_array:
+        """The sky's own matrix, all surfaces held."""
         size, nx = len(self.rhs_sky), self.nx
         offsets = [(s % 3 - 1) + (s // 3 - 1) * nx for s in range(9)]
         # diags_array wants column j of diagonal `offset` at position j; the stencil stores it at its row.
@@ -102,143 +164,126 @@ class Normals:
         return scipy.sparse.csr_array(stencil + self.bending)
 
 
-class BackgroundSystem:
-    """The solve of one channel: weights and priors in, sky and surfaces out.
+@dataclass(frozen=True, slots=True, eq=False)
+class Preconditioner:
+    """About the inverse of a Schur matrix: the sky's own matrix, surfaces held, plus a coarse sky that surfaces follow.
 
-    Parameters
+    It serves the normal equations of other weights as well, for a few more steps.
+
+    Attributes
     ----------
-    table : BlockTable
-    order : int
-        Order of the surfaces.
-    extra : ndarray, shape (blocks,) or (0,), float32
-        One more column for each image, or none.
+    sky_alone, coarse : SuperLU
+        Factors of the sky's matrix on fine nodes, and of the Schur matrix on coarse ones.
+    splines, transpose : sparse arrays
+        From coarse nodes to fine ones, and back.
     """
 
-    def __init__(self, table: BlockTable, order: int, extra: F4 | None = None) -> None:
-        self.table = table
-        self.order = order
-        self.extra = np.empty(0, np.float32) if extra is None else extra
-        self.k = n_terms(order) + (0 if extra is None else 1)
-        self._local = table.local_nodes()
-        self._factor = _coarse_factor(table)
-        self._bending = _bending_matrix(table.nodes.shape)
-        self._coarse: tuple[scipy.sparse.linalg.SuperLU, scipy.sparse.csr_array, scipy.sparse.csr_array] | None = None
-        self._normals: Normals | None = None
-        self._sky_alone: scipy.sparse.linalg.SuperLU | None = None
+    sky_alone: scipy.sparse.linalg.SuperLU
+    coarse: scipy.sparse.linalg.SuperLU
+    splines: scipy.sparse.csr_array
+    transpose: scipy.sparse.csr_array
 
-    def load(self, value: F4, weight: F4, prior: F8, centre: F8, bend_sd: float, *, renew: bool = True) -> None:
-        """Set the data, and precision and centre of every coefficient's prior, shape (images, k).
+    @classmethod
+    def of(cls, layout: Layout, normals: Normals) -> Preconditioner:
+        """Factorise."""
+        # The coarse matrix needs most room while it is made: it comes before the other factors.
+        coarse, splines = _factorise_coarse(layout.factor, normals)
+        return cls(_factorise(normals.sky_matrix()), coarse, splines, scipy.sparse.csr_array(splines.T))
 
-        `bend_sd` is the prior on the sky itself: the spread of its second differences from node to node. It is
-        kept so wide that it only decides nodes which the blocks leave open. ``renew=False`` keeps the
-        preconditioner of earlier weights, which costs a few more steps and saves its making.
-        """
-        # What came before goes first: two sets of these at once would be the peak of memory.
-        self._normals = None
-        renew = renew or self._sky_alone is None
-        if renew:
-            self._sky_alone = self._coarse = None
-        self._normals = _build(
-            self.table,
-            self._local,
-            self.order,
-            self.extra,
-            value,
-            weight,
-            prior,
-            scipy.sparse.csr_array(self._bending / bend_sd**2),
-        )
-        self._normals.rhs_own += prior * centre
-        if renew:
-            # The coarse matrix needs most room while it is made: it comes before the other factors.
-            factor, splines = self._normals.coarse(self._factor)
-            self._coarse = factor, splines, scipy.sparse.csr_array(splines.T)
-            self._sky_alone = self._normals.sky_alone()
+    def __call__(self, r: F8) -> F8:
+        """Residual to correction of the sky."""
+        return np.asarray(self.sky_alone.solve(r) + self.splines @ self.coarse.solve(self.transpose @ r))
 
-    def solve(self, start: F8) -> tuple[F8, F8]:
-        """Sky at the nodes (flat) and surfaces (images, k) for the loaded data, from a first guess of the sky."""
-        normals = self._loaded()
-        return self._solve(normals.rhs_sky, normals.rhs_own, start)
 
-    def draw(self, seed: int, weight: F4, prior: F8) -> tuple[F8, F8]:
+def _factorise_coarse(factor: int, normals: Normals) -> tuple[scipy.sparse.linalg.SuperLU, scipy.sparse.csr_array]:
+    """Factorised Schur matrix on coarse nodes, and the splines that lead from them to the fine ones."""
+    ny, nx = len(normals.rhs_sky) // normals.nx, normals.nx
+    spline = _spline_weights(factor)
+    splines = scipy.sparse.csr_array(
+        scipy.sparse.kron(_splines_1d(ny, factor, spline), _splines_1d(nx, factor, spline))
+    )
+    size = splines.shape[1]
+    coarse = CoarseNodes(factor, nx, (nx - 1) // factor + 3, size, spline)
+    none = np.empty(0, np.int32)
+    n = kernel.coarse_surfaces(coarse, normals.coupling, none, none, np.empty(0))
+    rows, cols, values = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n)
+    kernel.coarse_surfaces(coarse, normals.coupling, rows, cols, values)
+    surfaces = scipy.sparse.csr_array(scipy.sparse.coo_array((values, (rows, cols)), shape=(size, size)))
+    # The triplets are the largest arrays of a large match: they go before anything else comes.
+    del rows, cols, values
+    sky = splines.T @ normals.sky_matrix() @ splines
+    diagonal = sky.diagonal()
+    # A hair on the diagonal: coarse nodes without blocks, and modes that only round-off would decide.
+    lift = np.where(diagonal > 0, 1e-12 * diagonal, 1.0)
+    return _factorise(sky - surfaces + scipy.sparse.diags_array(lift)), splines
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BackgroundSystem:
+    """The solve of one channel and round: data in, sky and surfaces out.
+
+    Attributes
+    ----------
+    layout : Layout
+    data : WeightedBlocks
+    normals : Normals
+    preconditioner : Preconditioner
+    """
+
+    layout: Layout
+    data: WeightedBlocks
+    normals: Normals
+    preconditioner: Preconditioner
+
+    @classmethod
+    def of(cls, layout: Layout, data: WeightedBlocks, preconditioner: Preconditioner | None = None) -> BackgroundSystem:
+        """Sum up the data; a preconditioner of earlier weights saves its making."""
+        normals = Normals.of(layout, data)
+        return cls(layout, data, normals, preconditioner or Preconditioner.of(layout, normals))
+
+    def solve(self, start: F8 | None = None) -> tuple[F8, F8]:
+        """Sky at the nodes (flat) and surfaces (images, k), from a first guess of the sky."""
+        return self._solve(self.normals.rhs_sky, self.normals.rhs_own, start)
+
+    def draw(self, seed: int) -> tuple[F8, F8]:
         """One draw from the error distribution of sky and surfaces."""
-        normals, t = self._loaded(), self.table
-        rhs_own, rhs_sky = np.empty_like(normals.rhs_own), np.empty_like(normals.rhs_sky)
-        kernel.perturb(
-            seed, t.start, t.cell, t.fx, t.fy, t.u, t.v, self.extra, weight, self.order, normals.nx, prior,
-            rhs_own, rhs_sky,
-        )  # fmt: skip
-        return self._solve(rhs_sky, rhs_own, np.zeros_like(rhs_sky))
+        rhs_own, rhs_sky = np.empty_like(self.normals.rhs_own), np.empty_like(self.normals.rhs_sky)
+        blocks = self.layout.blocks(self.data.extra)
+        kernel.perturb(seed, blocks, self.data.weight, self.data.prior, rhs_own, rhs_sky)
+        return self._solve(rhs_sky, rhs_own, None)
 
-    def residuals(self, value: F4, sky: F8, surfaces: F8) -> F4:
+    def residuals(self, sky: F8, surfaces: F8) -> F4:
         """Value minus model of every block."""
-        t, out = self.table, np.empty(len(self.table.cell), np.float32)
-        kernel.block_residuals(
-            t.start, t.cell, t.fx, t.fy, t.u, t.v, self.extra, value, self.order, t.nodes.shape[1], sky, surfaces, out
-        )
+        out = np.empty_like(self.data.value)
+        kernel.block_residuals(self.layout.blocks(self.data.extra), self.data.value, sky, surfaces, out)
         return out
 
-    def clustered_variance(self, residual: F4, weight: F4, n_side: int) -> F8:
+    def sky_at_blocks(self, sky: F8) -> F4:
+        """The sky at every block."""
+        nothing, out = np.zeros_like(self.data.value), np.empty_like(self.data.value)
+        flat = np.zeros_like(self.normals.rhs_own)
+        kernel.block_residuals(self.layout.blocks(self.data.extra), nothing, sky, flat, out)
+        return np.asarray(-out)
+
+    def clustered_variance(self, residual: F4, n_side: int) -> F8:
         """Variance of each image's extra coefficient over what independent blocks would give it; NaN if unknown."""
-        t, out = self.table, np.empty(self.table.n_images)
-        inverse = self._loaded().own_inverse
-        kernel.clustered_variance(t.start, t.u, t.v, self.extra, weight, residual, self.order, inverse, n_side, out)
+        out = np.empty(self.layout.table.n_images)
+        blocks, inverse = self.layout.blocks(self.data.extra), self.normals.coupling.own_inverse
+        kernel.clustered_variance(blocks, self.data.weight, residual, inverse, n_side, out)
         return out
 
-    def _loaded(self) -> Normals:
-        if self._normals is None:
-            raise RuntimeError("no data loaded: call load first")
-        return self._normals
+    def depth(self) -> F8:
+        """Summed weight of the blocks round each node, shape of the nodes."""
+        out = np.empty(self.layout.table.nodes.n)
+        kernel.node_depth(self.layout.blocks(None), self.data.weight, out)
+        return out.reshape(self.layout.table.nodes.shape)
 
-    def _solve(self, rhs_sky: F8, rhs_own: F8, start: F8) -> tuple[F8, F8]:
-        normals = self._loaded()
-        rhs = normals.reduced(rhs_sky, rhs_own)
-        sky = start.copy()
-        residual = rhs - normals.apply(sky)
-        z = self._precondition(residual)
-        direction, rz = z, _dot(residual, z)
-        for _ in range(_MAX_ITERATIONS):
-            if rz < _CHI2_LEFT:
-                break
-            product = normals.apply(direction)
-            step = rz / _dot(direction, product)
-            sky += step * direction
-            residual = residual - step * product
-            z = self._precondition(residual)
-            rz, previous = _dot(residual, z), rz
-            direction = z + rz / previous * direction
-        return sky, normals.surfaces(sky, rhs_own)
-
-    def _precondition(self, r: F8) -> F8:
-        if self._coarse is None or self._sky_alone is None:
-            raise RuntimeError("no data loaded: call load first")
-        factor, splines, transpose = self._coarse
-        return np.asarray(self._sky_alone.solve(r) + splines @ factor.solve(transpose @ r))
-
-
-def _build(
-    table: BlockTable, local: tuple[Ints, Int4], order: int, extra: F4, value: F4, weight: F4, prior: F8,
-    bending: scipy.sparse.csr_array,
-) -> Normals:  # fmt: skip
-    n, k = prior.shape
-    local_start, local_nodes = local
-    nx, n_nodes = table.nodes.shape[1], table.nodes.n
-    cross, own, rhs_own = np.empty((len(local_nodes), k)), np.empty((n, k, k)), np.empty((n, k))
-    stencil, rhs_sky = np.empty((n_nodes, 9)), np.empty(n_nodes)
-    kernel.build_normals(
-        table.start, table.cell, table.fx, table.fy, table.u, table.v, extra, value, weight, order, nx,
-        local_start, local_nodes, cross, own, rhs_own, stencil, rhs_sky,
-    )  # fmt: skip
-    own[:, np.arange(k), np.arange(k)] += prior
-    inverse = np.asarray(np.linalg.inv(own), float)
-    return Normals(nx, local_start, local_nodes, cross, inverse, rhs_own, stencil, rhs_sky, bending)
-
-
-def _coarse_factor(table: BlockTable) -> int:
-    """Fine nodes to a coarse one: about a third of an image, so that coarse skies hold what surfaces can mimic."""
-    local_start, _ = table.local_nodes()
-    typical = float(np.median(np.sqrt(np.diff(local_start)))) if table.n_images else 1.0
-    return max(round(typical / 3), 2)
+    def _solve(self, rhs_sky: F8, rhs_own: F8, start: F8 | None) -> tuple[F8, F8]:
+        rhs = self.normals.reduced(rhs_sky, rhs_own)
+        sky = solve_conjugate(
+            self.normals.apply, self.preconditioner, rhs, start, enough=_CHI2_LEFT, most_steps=_MAX_ITERATIONS
+        )
+        return sky, self.normals.surfaces(sky, rhs_own)
 
 
 def _bending_matrix(shape: tuple[int, int]) -> scipy.sparse.csr_array:
@@ -276,8 +321,3 @@ def _factorise(matrix: scipy.sparse.csr_array) -> scipy.sparse.linalg.SuperLU:
         diag_pivot_thresh=0.0,
         options={"SymmetricMode": True},
     )
-
-
-def _dot(a: F8, b: F8) -> float:
-    """Inner product without BLAS, whose threads would make it slow here and its last bits depend on them."""
-    return float(np.sum(a * b))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.model.photo_scale import surface_basis
+from zemosaic.model.photo_scale import surface_terms
 
 __all__ = ["real_parts"]
 
@@ -45,9 +45,8 @@ def real_parts(
     ndarray, shape (k,), bool
         True for the terms of parts whose rms over the field exceeds `least` and so many times its error.
     """
-    at = np.linspace(-0.5, 1.5, 9)
-    x, y = np.meshgrid(at, at)
-    basis = surface_basis(x.ravel(), y.ravel(), (2, 2), order)[1:]
+    u, v = np.meshgrid(*[np.linspace(-1, 1, 9)] * 2)
+    basis = surface_terms(u.ravel(), v.ravel(), order)[1:]
     basis -= basis.mean(axis=1, keepdims=True)
     product = basis @ basis.T / basis.shape[1]
     odd = _odd_terms(order)

@@ -1,42 +1,43 @@
-"""Gains of all images and the responses of their cameras, from the stars that images share (SPEC R-15)."""
+"""Gains of all images and the responses of their cameras, from the stars that images share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
-from zemosaic.kernels.match import gains as kernel
-from zemosaic.model.photo_scale import n_terms, surface_basis
 from zemosaic.stages.match.camera_field import real_parts
+from zemosaic.stages.match.gain_equations import GainEquations, GainNormals
 from zemosaic.stages.match.star_ties import StarTies
+from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight
 
 __all__ = ["GainSolution", "solve_gains"]
 
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 _ROUNDS = 6
-_CHI2_LEFT = 1e-6
-"""Conjugate gradients end when less than this is left to gain in chi squared: 0.1 % of an error bar."""
+"""Reweighted solves: weights of outliers have settled to a percent by then."""
+
+_FLOOR_START = 0.01
+"""Intrinsic scatter of a star to start from, ln units: flat fields are seldom worse."""
 
 _FLOOR_RANGE = 5e-4, 0.1
 """Bounds of a star's intrinsic scatter: flat fields and pixel response leave at least the lower."""
+
+_LEAST_DETECTIONS = 10
+"""Fewer do not tell their own scatter."""
+
+_LEAST_SHARE = 0.1
+"""A detection that is nearly all of its star's weight has nearly no residual: its pull is not blown up by more."""
 
 _SYSTEMATIC = 3e-4
 """What apertures on sampled, changing profiles leave of an image's scale beyond all errors that average out."""
 
 _PRIOR_SD = 0.5
 """Spread of ln gain about its prior; only images without ties feel it."""
-
-_LEAST_IMAGES = 8
-_LEAST_PRIOR_SD = 1e-6
-_PRIOR_GAP = 5e-3
-_USELESS_PRIOR = 10.0
-"""A prior wider than so many errors of a star gain changes nothing."""
 
 _RESPONSE_SD = 0.1
 """Spread of each coefficient of ln response."""
@@ -45,11 +46,25 @@ _LEAST_RESPONSE = 0.003
 """Rms of ln F over the field below which a camera counts as flat: flat fields leave as much."""
 
 _HELD = 1e10
-_CAUCHY = 2.0
-_DENSE_IMAGES = 2000
-"""Up to here errors come from the exact inverse; beyond it their common inflation is probed."""
+"""Precision that holds a response's term at 0: a thousand times what 10 000 images tell of it."""
 
-_PROBES = 6
+_CAUCHY = 2.0
+"""Errors at which a detection's weight is halved: variable stars and blends are common."""
+
+_LEAST_IMAGES = 8
+"""Fewer gains do not tell how far headers can be trusted."""
+
+_LEAST_PRIOR_SD = 1e-6
+"""Headers are never taken as better than this."""
+
+_PRIOR_GAP = 5e-3
+"""Expected gains of one calibration differ from one to the next by less: air mass and gain steps are far larger."""
+
+_USELESS_PRIOR = 10.0
+"""A prior wider than so many errors of a star gain changes nothing."""
+
+_STANDS_OUT = 4.0
+"""Sigma from its header's gain at which an image is left to its stars: a cloud, not noise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +93,74 @@ class GainSolution:
     floor: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class GainPriors:
+    """What is known of the unknowns before any star.
+
+    Attributes
+    ----------
+    centre, precision : ndarray, shape (unknowns,)
+    flat : ndarray, shape (cameras, k), bool
+        Terms of the responses held at 0.
+    by_header : ndarray, shape (n,), bool
+        Images whose gain is held to its header's as closely as the scatter of all images allows.
+    offset_sd : ndarray, shape (n,)
+        Error of the offset that such an image shares with its group; 0 for others.
+    """
+
+    centre: F8
+    precision: F8
+    flat: Flags
+    by_header: Flags
+    offset_sd: F8
+
+    @classmethod
+    def wide(cls, equations: GainEquations, log_gain: F8) -> GainPriors:
+        """Priors that only images without ties feel, about the gains expected."""
+        n, rest = equations.n_images, equations.n_unknowns - equations.n_images
+        return cls(
+            centre=np.concatenate([log_gain, np.zeros(rest)]),
+            precision=np.concatenate([np.full(n, 1 / _PRIOR_SD**2), np.full(rest, 1 / _RESPONSE_SD**2)]),
+            flat=np.zeros((equations.n_cameras, equations.n_response), bool),
+            by_header=np.zeros(n, bool),
+            offset_sd=np.zeros(n),
+        )
+
+    def with_flat(self, flat: Flags) -> GainPriors:
+        """The same with the given terms of the responses held at 0."""
+        precision = self.precision.copy()
+        precision[len(self.by_header) :] = np.where(flat, _HELD, 1 / _RESPONSE_SD**2).ravel()
+        return replace(self, precision=precision, flat=flat)
+
+    def errors(self, by_stars: F8) -> F8:
+        """Errors of the gains, given those by stars alone, with what the headers add."""
+        own = 1 / self.precision[: len(by_stars)]
+        # Finite also where no star counts: there the prior is all that is known.
+        stars = np.minimum(by_stars, 1e3) ** 2
+        return np.where(self.by_header, np.sqrt(stars * own / (stars + own) + self.offset_sd**2), by_stars)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GainState:
+    """Where the reweighting stands.
+
+    Attributes
+    ----------
+    unknowns : ndarray, shape (unknowns,)
+    weight : ndarray, shape (detections,)
+        With which they were found.
+    robust : ndarray, shape (detections,)
+        Factors of the next weights.
+    floor : float
+        Intrinsic scatter of a star, ln units.
+    """
+
+    unknowns: F8
+    weight: F8
+    robust: F8
+    floor: float
+
+
 def solve_gains(ties: StarTies, channel: int, camera: Ints, prior: F8, response_order: int) -> GainSolution:
     """Robust least squares of ``ln flux = ln g + ln F + ln star``, stars eliminated.
 
@@ -92,19 +175,117 @@ def solve_gains(ties: StarTies, channel: int, camera: Ints, prior: F8, response_
     response_order : int
         Order of ln F; 0 for none.
     """
-    solver = _Solver(ties, channel, camera, prior, response_order)
-    theta, weight = solver.iterate()
-    if solver.k and len(solver.image):
-        held = ~solver.real_response(theta, weight, ties.growth.field_doubt[:, channel])
-        if held.any():
-            solver.hold_response(held)
-            theta, weight = solver.iterate()
+    equations = GainEquations.of(ties, channel, camera, response_order)
+    priors = GainPriors.wide(equations, prior)
+    state = _settle(equations, priors)
+    if equations.n_response and len(equations.log_flux):
+        flat = ~_real_response(equations, priors, state, ties.growth.field_doubt[:, channel])
+        if flat.any():
+            priors = priors.with_flat(flat)
+            state = _settle(equations, priors)
     growth = ties.growth.field_covariance[:, channel], ties.growth.error[:, channel]
-    found = solver.conclude(theta, weight, *growth)
-    if solver.trust_priors(found):
-        theta, weight = solver.iterate()
-        found = solver.conclude(theta, weight, *growth)
-    return replace(found, log_gain_error=solver.with_priors(found.log_gain_error))
+    found = _conclude(equations, priors, state, prior, *growth)
+    trusted = _trust_headers(priors, found, prior)
+    if trusted is not None:
+        priors = trusted
+        found = _conclude(equations, priors, _settle(equations, priors), prior, *growth)
+    return replace(found, log_gain_error=priors.errors(found.log_gain_error))
+
+
+def _settle(equations: GainEquations, priors: GainPriors) -> GainState:
+    """Reweighted solves from equal weights on."""
+    ones = np.ones(len(equations.log_flux))
+    state = GainState(priors.centre, ones, ones, _FLOOR_START)
+    for _ in range(_ROUNDS):
+        state = step(equations, priors, state)
+    return state
+
+
+def step(equations: GainEquations, priors: GainPriors, state: GainState) -> GainState:
+    """One solve with the weights so far; from its residuals the intrinsic scatter and the next weights."""
+    variance = equations.error**2 + state.floor**2
+    normals = GainNormals.of(equations, state.robust / variance, priors.precision)
+    rhs = normals.project(equations.log_flux) + priors.precision * priors.centre
+    unknowns = normals.solve(rhs, state.unknowns)
+    residual = normals.residual(unknowns)
+    # A residual about its own star's mean is smaller than the error by the star's other detections.
+    share = np.maximum(normals.share_left(), _LEAST_SHARE)
+    pull = residual / np.sqrt(variance * share)
+    floor = _intrinsic_scatter(equations.error, residual**2 / share, state.floor)
+    return GainState(unknowns, normals.weight, cauchy_weight(pull**2, _CAUCHY), floor)
+
+
+def _intrinsic_scatter(error: F8, squares: F8, before: float) -> float:
+    """Scatter beyond the sky noise that makes the pulls of the brighter stars unit-wide."""
+    if len(squares) < _LEAST_DETECTIONS:
+        return before
+    # A third of the detections, but no fewer than fifty: their median is then good to a fifth.
+    rank = min(max(len(squares) // 3, 50), len(squares) - 1)
+    bright = error <= np.partition(error, rank)[rank]
+    return _excess_scatter(squares[bright], error[bright], *_FLOOR_RANGE, MEDIAN_CHI2_1, n_halvings=12)
+
+
+def _excess_scatter(squares: F8, error: F8, low: float, high: float, limit: float, n_halvings: int) -> float:
+    """The s between `low` and `high` at which the median of ``squares / (error^2 + s^2)`` is `limit`."""
+    for _ in range(n_halvings):
+        middle = np.sqrt(low * high)
+        wide = float(np.median(squares / (error**2 + middle**2))) > limit
+        low, high = (middle, high) if wide else (low, middle)
+    return float(np.sqrt(low * high))
+
+
+def _real_response(equations: GainEquations, priors: GainPriors, state: GainState, doubt: F8) -> Flags:
+    """Terms of each camera's response that are real, shape (cameras, k); `doubt` is that of its growth field."""
+    normals = GainNormals.of(equations, state.weight, priors.precision)
+    found, k = equations.response(state.unknowns), equations.n_response
+    out = np.zeros(found.shape, bool)
+    for c in range(equations.n_cameras):
+        own = np.arange(c * k, (c + 1) * k)
+        covariance = normals.response_columns(own)[:, equations.n_images + own]
+        # What a growth field misses or invents, stars show as response, term by term.
+        shared = min(k, doubt.shape[1])
+        covariance[:shared, :shared] += doubt[c, :shared, :shared]
+        out[c] = real_parts(found[c], covariance, equations.detections.order, _LEAST_RESPONSE)
+    return out
+
+
+def _trust_headers(priors: GainPriors, found: GainSolution, expected: F8) -> GainPriors | None:
+    """Priors that hold gains to their headers as closely as the scatter of all images about them allows.
+
+    Images whose headers state nearly the same gain were calibrated together: they share an offset, which their
+    stars tell together, and differ by little more. Where the stars' gains scatter about that by hardly more
+    than their own errors, it is better than an image's few stars. An image that stands out by more than
+    four sigma is left to its stars.
+
+    Returns
+    -------
+    GainPriors or None
+        None where headers tell nothing that the stars do not.
+    """
+    error = found.log_gain_error
+    known = np.isfinite(error)
+    if known.sum() < _LEAST_IMAGES:
+        return None
+    group = _groups(expected)
+    weight = np.where(known, 1 / np.maximum(error, 1e-6) ** 2, 0)
+    away = np.where(known, found.log_gain - expected, 0)
+    offset = np.bincount(group, weight * away) / np.maximum(np.bincount(group, weight), 1e-300)
+    away = away - offset[group]
+    several = known & (np.bincount(group, known)[group] > 1)
+    if several.sum() < _LEAST_IMAGES:
+        return None
+    noise = float(np.median(error[several]))
+    own = _own_scatter(away[several], error[several])
+    if own > _USELESS_PRIOR * noise:
+        return None
+    held = several & (np.abs(away) < _STANDS_OUT * np.hypot(own, error))
+    precision, centre, n = priors.precision.copy(), priors.centre.copy(), len(expected)
+    precision[:n][held] = 1 / own**2
+    centre[:n][held] = (expected + offset[group])[held]
+    # Of an offset that all share nothing is seen: it is the gauge of the gains.
+    own_weight = np.maximum(np.bincount(group, weight)[group], 1e-300)
+    offset_sd = np.where(held, np.sqrt(np.maximum(1 / own_weight - 1 / weight.sum(), 0)), 0)
+    return replace(priors, centre=centre, precision=precision, by_header=held, offset_sd=offset_sd)
 
 
 def _groups(prior: F8) -> Ints:
@@ -118,292 +299,58 @@ def _groups(prior: F8) -> Ints:
 def _own_scatter(away: F8, error: F8) -> float:
     """Scatter of gains about their headers beyond their errors: the least that the data bear.
 
-    Half of all squared deviations over ``own^2 + error^2`` lie below 0.455, give or take what their number leaves open:
-    headers are doubted only where the deviations say so.
+    Half of all squared deviations over ``own^2 + error^2`` lie below `MEDIAN_CHI2_1`, give or take what their number
+    leaves open: headers are doubted only where the deviations say so.
     """
-    low, high = _LEAST_PRIOR_SD, 1.0
-    limit = 0.455 * (1 + 2 / np.sqrt(len(away)))
-    for _ in range(30):
-        middle = np.sqrt(low * high)
-        wide = float(np.median(away**2 / (error**2 + middle**2))) > limit
-        low, high = (middle, high) if wide else (low, middle)
-    return float(np.sqrt(low * high))
+    limit = MEDIAN_CHI2_1 * (1 + 2 / np.sqrt(len(away)))
+    return _excess_scatter(away**2, error, _LEAST_PRIOR_SD, 1.0, limit, n_halvings=30)
 
 
-class _Solver:
-    def __init__(self, ties: StarTies, channel: int, camera: Ints, prior: F8, order: int) -> None:
-        flux, error = ties.flux[channel], ties.flux_error[channel]
-        good = (flux > 5 * error) & (error > 0)
-        self.image, self.star = ties.image[good], ties.star[good]
-        self.u, self.v = ties.u[good], ties.v[good]
-        self.n, self.n_stars, self.order, self.prior = len(camera), ties.n_stars, order, prior
-        self.camera = camera[self.image]
-        self.log_flux, self.error = np.log(flux[good]), error[good] / flux[good]
-        self.n_cameras = int(camera.max()) + 1 if len(camera) else 0
-        self.k = n_terms(order) - 1
-        size = self.n + self.n_cameras * self.k
-        self.ridge = np.concatenate([
-            np.full(self.n, 1 / _PRIOR_SD**2), np.full(size - self.n, 1 / _RESPONSE_SD**2)
-        ])  # fmt: skip
-        self.held = np.zeros((self.n_cameras, self.k), bool)
-        self.prior_held = np.zeros(self.n, bool)
-        self.group_sd = np.zeros(self.n)
-        self.centre = np.concatenate([prior, np.zeros(size - self.n)])
+def _conclude(
+    equations: GainEquations, priors: GainPriors, state: GainState, expected: F8, growth_field: F8, growth_error: F8
+) -> GainSolution:
+    """Gauge, errors by the stars alone, counts; growth curves as in `Growth`, of one channel."""
+    n, component = equations.n_images, equations.components()
+    normals = GainNormals.of(equations, state.weight, priors.precision)
+    gain = state.unknowns[:n].copy()
+    for c in range(int(component.max()) + 1 if n else 0):
+        members = component == c
+        gain[members] -= np.mean(gain[members] - expected[members])
+    counted = np.bincount(equations.detections.image, minlength=n)
+    shared = _shared_variance(normals, priors.flat, growth_field, component)
+    error = np.sqrt(normals.gain_errors(component) ** 2 + shared + growth_error**2 + _SYSTEMATIC**2)
+    error[counted == 0] = np.inf
+    response = np.where(priors.flat, 0.0, equations.response(state.unknowns))
+    return GainSolution(gain, error, response, component, counted, state.floor)
 
-    def real_response(self, theta: F8, weight: F8, doubt: F8) -> npt.NDArray[np.bool_]:
-        """Terms of each camera's response that are real, shape (cameras, k); `doubt` is that of its growth field."""
-        found = theta[self.n :].reshape(self.n_cameras, self.k)
-        out = np.zeros(found.shape, bool)
-        for c in range(self.n_cameras):
-            rows = self._response_columns(np.flatnonzero(np.arange(self.n_cameras * self.k) // self.k == c), weight)
-            covariance = rows[:, self.n + c * self.k : self.n + (c + 1) * self.k]
-            # What a growth field misses or invents, stars show as response, term by term.
-            shared = min(self.k, doubt.shape[1])
-            covariance[:shared, :shared] += doubt[c, :shared, :shared]
-            out[c] = real_parts(found[c], covariance, self.order, _LEAST_RESPONSE)
+
+def _shared_variance(normals: GainNormals, flat: Flags, growth: F8, component: Ints) -> F8:
+    """Variance that each gain has from fields which images of a camera share: response and growth curve.
+
+    Parameters
+    ----------
+    normals : GainNormals
+    flat : ndarray, shape (cameras, k), bool
+        Terms of the responses that are held at 0.
+    growth : ndarray, shape (cameras, 5, 5)
+        Covariance of each camera's growth field.
+    component : ndarray, shape (images,)
+    """
+    n = normals.equations.n_images
+    out = np.zeros(n)
+    if len(normals.weight) == 0:
         return out
-
-    def hold_response(self, held: npt.NDArray[np.bool_]) -> None:
-        """Keep the given terms of the cameras' responses, shape (cameras, k), at 0."""
-        self.held = held
-        self.ridge[self.n :] = np.where(held, _HELD, 1 / _RESPONSE_SD**2).ravel()
-
-    def trust_priors(self, found: GainSolution) -> bool:
-        """Hold gains to their priors as closely as the scatter of all images about them allows.
-
-        Images whose headers state nearly the same gain were calibrated together: they share an offset, which their
-        stars tell together, and differ by little more. Where the stars' gains scatter about that by hardly more
-        than their own errors, it is better than an image's few stars. An image that stands out by more than
-        four sigma is left to its stars.
-
-        Returns
-        -------
-        bool
-            Whether anything was changed, so that the solve must be repeated.
-        """
-        error = found.log_gain_error
-        known = np.isfinite(error)
-        if known.sum() < _LEAST_IMAGES:
-            return False
-        group = _groups(self.prior)
-        weight = np.where(known, 1 / np.maximum(error, 1e-6) ** 2, 0)
-        away = np.where(known, found.log_gain - self.prior, 0)
-        offset = np.bincount(group, weight * away) / np.maximum(np.bincount(group, weight), 1e-300)
-        away = away - offset[group]
-        several = known & (np.bincount(group, known)[group] > 1)
-        if several.sum() < _LEAST_IMAGES:
-            return False
-        noise = float(np.median(error[several]))
-        own = _own_scatter(away[several], error[several])
-        if own > _USELESS_PRIOR * noise:
-            return False
-        held = several & (np.abs(away) < 4 * np.hypot(own, error))
-        self.ridge[: self.n][held] = 1 / own**2
-        self.centre[: self.n][held] = (self.prior + offset[group])[held]
-        # Of an offset that all share nothing is seen: it is the gauge of the gains.
-        own_weight = np.maximum(np.bincount(group, weight)[group], 1e-300)
-        self.group_sd = np.where(held, np.sqrt(np.maximum(1 / own_weight - 1 / weight.sum(), 0)), 0)
-        self.prior_held = held
-        return True
-
-    def with_priors(self, error: F8) -> F8:
-        """Errors of the gains with what the headers add."""
-        own = 1 / self.ridge[: self.n]
-        # Finite also where no star counts: there the prior is all that is known.
-        stars = np.minimum(error, 1e3) ** 2
-        return np.where(self.prior_held, np.sqrt(stars * own / (stars + own) + self.group_sd**2), error)
-
-    def iterate(self) -> tuple[F8, F8]:
-        """Reweighted solves; the intrinsic floor is found on the way."""
-        floor, robust = 0.01, np.ones(len(self.image))
-        theta = self.centre.copy()
-        weight = robust
-        for _ in range(_ROUNDS):
-            variance = self.error**2 + floor**2
-            weight = robust / variance
-            totals = self._totals(weight)
-            theta = self._solve(weight, totals, theta)
-            residual = self.residual(theta, weight, totals)
-            # A residual about its own star's mean is smaller than the error by the star's other detections.
-            share = 1 - weight / np.maximum(totals[self.star], 1e-300)
-            pull = residual / np.sqrt(variance * np.maximum(share, 0.1))
-            floor = self._floor(residual**2 / np.maximum(share, 0.1), floor)
-            robust = 1 / (1 + (pull / _CAUCHY) ** 2)
-        self.floor = floor
-        return theta, weight
-
-    def _floor(self, squares: F8, floor: float) -> float:
-        """Scatter beyond the sky noise that makes the pulls of the brighter stars unit-wide."""
-        if len(squares) < 10:
-            return floor
-        rank = min(max(len(squares) // 3, 50), len(squares) - 1)
-        bright = self.error <= np.partition(self.error, rank)[rank]
-        low, high = _FLOOR_RANGE
-        for _ in range(12):
-            middle = np.sqrt(low * high)
-            wide = float(np.median(squares[bright] / (self.error[bright] ** 2 + middle**2))) > 0.455
-            low, high = (middle, high) if wide else (low, middle)
-        return float(np.sqrt(low * high))
-
-    def residual(self, theta: F8, weight: F8, totals: F8) -> F8:
-        """ln flux minus model, stars at their weighted means."""
-        model, sums = np.empty_like(self.log_flux), np.empty(self.n_stars)
-        kernel.log_model(theta, self.image, self.camera, self.u, self.v, self.order, self.n, model)
-        out: F8 = self.log_flux - model
-        kernel.remove_star_means(out, weight, self.star, sums, totals)
-        return out
-
-    def _totals(self, weight: F8) -> F8:
-        """Summed weight of every star."""
-        return np.asarray(np.bincount(self.star, weight, self.n_stars), float)
-
-    def _solve(self, weight: F8, totals: F8, start: F8) -> F8:
-        """Conjugate gradients on the normal equations, diagonal preconditioner."""
-        values, sums = self.log_flux.copy(), np.empty(self.n_stars)
-        kernel.remove_star_means(values, weight, self.star, sums, totals)
-        rhs = np.empty_like(start)
-        kernel.project_to_unknowns(weight * values, self.image, self.camera, self.u, self.v, self.order, self.n, rhs)
-        return self._conjugate(rhs + self.ridge * self.centre, weight, totals, start)
-
-    def _conjugate(self, rhs: F8, weight: F8, totals: F8, start: F8, enough: float = _CHI2_LEFT) -> F8:
-        """Solve to within `enough` of the least chi squared."""
-        apply = self._operator(weight, totals)
-        diagonal = self._diagonal(weight, totals)
-        x = start.copy()
-        r = rhs - apply(x)
-        z = r / diagonal
-        p, rz = z.copy(), float(r @ z)
-        for _ in range(2000):
-            if rz < enough:
-                break
-            q = apply(p)
-            step = rz / float(p @ q)
-            x += step * p
-            r -= step * q
-            z = r / diagonal
-            rz, previous = float(r @ z), rz
-            p = z + rz / previous * p
-        return x
-
-    def _operator(self, weight: F8, totals: F8) -> Callable[[F8], F8]:
-        work, sums, out = np.empty_like(self.log_flux), np.empty(self.n_stars), np.empty(len(self.ridge))
-
-        def apply(x: F8) -> F8:
-            kernel.apply_normal(
-                x, self.image, self.camera, self.star, self.u, self.v, weight, totals, self.order, self.n,
-                work, sums, out,
-            )  # fmt: skip
-            return np.asarray(out + self.ridge * x)
-
-        return apply
-
-    def _diagonal(self, weight: F8, totals: F8) -> F8:
-        own = weight * (1 - weight / np.maximum(totals[self.star], 1e-300))
-        squares = np.empty(len(self.ridge))
-        kernel.project_to_unknowns(own, self.image, self.camera, self.u**2, self.v**2, self.order, self.n, squares)
-        return np.asarray(squares + self.ridge)
-
-    def conclude(self, theta: F8, weight: F8, growth_field: F8, growth_error: F8) -> GainSolution:
-        """Gauge, errors by the stars alone, counts; growth curves as in `Growth`, of one channel."""
-        component = self._components()
-        gain = theta[: self.n].copy()
-        for c in range(int(component.max()) + 1 if self.n else 0):
-            members = component == c
-            gain[members] -= np.mean(gain[members] - self.prior[members])
-        counted = np.bincount(self.image, minlength=self.n)
-        shared = self.shared_variance(weight, growth_field, component)
-        error = np.sqrt(self._gain_errors(weight, component) ** 2 + shared + growth_error**2 + _SYSTEMATIC**2)
-        error[counted == 0] = np.inf
-        response = np.where(self.held, 0.0, theta[self.n :].reshape(self.n_cameras, self.k))
-        return GainSolution(gain, error, response, component, counted, self.floor)
-
-    def _components(self) -> Ints:
-        graph = scipy.sparse.coo_array(
-            (np.ones(len(self.image), np.int8), (self.image, self.n + self.star)), shape=(self.n + self.n_stars,) * 2
-        )
-        label = scipy.sparse.csgraph.connected_components(graph, directed=False)[1][: self.n]
-        return np.unique(label, return_inverse=True)[1].astype(np.int64)
-
-    def _gain_errors(self, weight: F8, component: Ints) -> F8:
-        """From the normal matrix, each component's mean held fixed."""
-        totals = self._totals(weight)
-        diagonal = self._diagonal(weight, totals)[: self.n]
-        if self.n > _DENSE_IMAGES:
-            return self._probed_errors(weight, totals, diagonal)
-        order = np.argsort(self.star, kind="stable")
-        start = np.searchsorted(self.star[order], np.arange(self.n_stars + 1))
-        matrix = np.empty((self.n, self.n))
-        kernel.gain_curvature(self.image, start, weight, totals, order, matrix)
-        same = component[:, None] == component[None]
-        size = np.bincount(component)[component]
-        # Adding the projector on a component's mean makes the matrix regular and leaves the rest alone.
-        held = np.where(same, diagonal.mean() / size[:, None], 0) + np.diag(1e-3 * self.ridge[: self.n])
-        inverse = np.linalg.inv(matrix + held)
-        centred = np.diag(inverse) - 1 / diagonal.mean() / size
-        return np.asarray(np.sqrt(np.maximum(centred, 0)))
-
-    def _probed_errors(self, weight: F8, totals: F8, diagonal: F8) -> F8:
-        """1 / sqrt(diagonal) times a common inflation, found from random right-hand sides."""
-        rng = np.random.default_rng(20)
-        ratios = []
-        for _ in range(_PROBES):
-            z = np.zeros(len(self.ridge))
-            z[: self.n] = rng.choice([-1.0, 1.0], self.n) * np.sqrt(diagonal)
-            z[: self.n] -= diagonal * (z[: self.n].sum() / diagonal.sum())
-            x = self._conjugate(z, weight, totals, np.zeros_like(z), enough=1e-3 * self.n)
-            ratios.append(float(z @ x) / self.n)
-        return np.asarray(np.sqrt(np.mean(ratios) / diagonal))
-
-    def shared_variance(self, weight: F8, growth: F8, component: Ints) -> F8:
-        """Variance that each gain has from fields which images of a camera share: response and growth curve.
-
-        Parameters
-        ----------
-        weight : ndarray, shape (detections,)
-        growth : ndarray, shape (cameras, 5, 5)
-            Covariance of each camera's growth field.
-        component : ndarray, shape (images,)
-        """
-        out = np.zeros(self.n)
-        if len(self.image) == 0:
-            return out
-        free = np.flatnonzero(~self.held.ravel())
-        if len(free):
-            rows = self._response_columns(free, weight)
-            out += _variance_through(
-                _centred(rows[:, : self.n], component), np.asarray(np.linalg.inv(rows[:, self.n + free]), float)
-            )
-        for c, covariance in enumerate(growth):
-            terms = np.flatnonzero(np.diag(covariance) > 1 / _HELD)
-            if len(terms):
-                rows = self._answers_to_growth(c, terms, weight)
-                out += _variance_through(_centred(rows, component), covariance[np.ix_(terms, terms)])
-        return out
-
-    def _response_columns(self, terms: Ints, weight: F8) -> F8:
-        """Rows of the covariance of all unknowns that belong to the given terms of the responses."""
-        totals = self._totals(weight)
-        # Larger than one, so that the solver's absolute stop comes late enough.
-        unit = np.zeros((len(terms), len(self.ridge)))
-        unit[np.arange(len(terms)), self.n + terms] = 1e3
-        return np.stack([self._conjugate(row, weight, totals, 0 * row) / 1e3 for row in unit])
-
-    def _answers_to_growth(self, camera: int, terms: Ints, weight: F8) -> F8:
-        """Change of every gain when a term of a camera's growth field changes, shape (terms, images)."""
-        totals, sums = self._totals(weight), np.empty(self.n_stars)
-        basis = surface_basis(self.u + 0.5, self.v + 0.5, (2, 2))[1:]
-        out = []
-        for q in terms:
-            # Again larger than one for the sake of the stop.
-            values = np.where(self.camera == camera, 1e3 * basis[q], 0.0)
-            kernel.remove_star_means(values, weight, self.star, sums, totals)
-            rhs = np.empty(len(self.ridge))
-            kernel.project_to_unknowns(
-                weight * values, self.image, self.camera, self.u, self.v, self.order, self.n, rhs
-            )
-            # 1e3 in the right-hand side is 1e6 in chi squared.
-            out.append(self._conjugate(rhs, weight, totals, 0 * rhs, enough=1.0)[: self.n] / 1e3)
-        return np.stack(out)
+    free = np.flatnonzero(~flat.ravel())
+    if len(free):
+        rows = normals.response_columns(free)
+        inverse = np.asarray(np.linalg.inv(rows[:, n + free]), float)
+        out += _variance_through(_centred(rows[:, :n], component), inverse)
+    for c, covariance in enumerate(growth):
+        terms = np.flatnonzero(np.diag(covariance) > 1 / _HELD)
+        if len(terms):
+            rows = normals.answers_to_growth(c, terms)
+            out += _variance_through(_centred(rows, component), covariance[np.ix_(terms, terms)])
+    return out
 
 
 def _centred(rows: F8, component: Ints) -> F8:

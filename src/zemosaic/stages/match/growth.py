@@ -17,6 +17,7 @@ import numpy.typing as npt
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import surface_basis
 from zemosaic.stages.match.camera_field import real_parts
+from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight
 
 __all__ = ["Growth", "fit_growth"]
 
@@ -24,18 +25,33 @@ F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _LEAST_SNR = 40.0
+"""A star's signal to noise from which its wide aperture tells more than noise (1.8 / 40 is 4.5 %)."""
+
 _WIDE_NOISE = 1.8
 """Noise of the wide aperture over that of the measuring one (ratio of radii, a little more for the ring)."""
 
 _FLOOR = 0.003
+"""Scatter of ln(wide / measured) that no star is better than: rings of sky differ by as much."""
+
 _FIELD_SD = 0.02
+"""Width of the prior on each term of the field: a PSF wider by a tenth in the corners moves it by as much."""
+
 _HELD = 1e12
+"""Precision that holds a term at 0: far above that of any number of stars."""
+
 _LEAST_CURVATURE = 0.2
+"""Least mean curvature of the Cauchy loss over its weight; with most residuals far out it could turn negative."""
+
+_CAUCHY = 2.0
+"""Errors at which a star's weight is halved; narrow, since neighbours lie on one side alone."""
+
 _REAL_CURVE = 3.0
 """Errors by which the even part must stand out. It looks like no trend of the gains, and where one of two cameras lost
 it, their gains would be a few thousandths apart."""
 
 _ROUNDS = 6
+"""Reweighted solves; the last but one decides which parts are real. More change nothing above the errors."""
+
 _DOUBT = 0.03
 """Share of the correction itself that seeing and focus change without the measured width showing it."""
 
@@ -115,7 +131,7 @@ def _fit_camera(measurements: list[Measurements], stars: list[Ints], channel: in
             # Parts that are not real are held at 0, and the rest found once more without them.
             held, doubt = ~real_parts(field, covariance, 2, even_errors=_REAL_CURVE), covariance
             ridge[held] = _HELD
-        robust = 1 / (1 + (residual * np.sqrt(weight) / 2) ** 2)
+        robust = cauchy_weight((residual * np.sqrt(weight)) ** 2, _CAUCHY)
     known = np.where(held | held[:, None], 0.0, covariance)
     return own, np.hypot(own_error, _DOUBT * own), field, known, doubt
 
@@ -168,6 +184,6 @@ def _shrink(own: F8, precision: F8) -> tuple[F8, F8]:
     mean = float(np.sum(own[known] * precision[known]) / np.sum(precision[known]))
     squares = (own[known] - mean) ** 2
     # Excess of the scatter over the errors, from medians: one wild image must not free all others.
-    scatter2 = max(float(np.median(squares) / 0.455 - np.median(1 / precision[known])), 0.0)
+    scatter2 = max(float(np.median(squares) / MEDIAN_CHI2_1 - np.median(1 / precision[known])), 0.0)
     trust = scatter2 / (scatter2 + 1 / precision)
     return mean + (own - mean) * trust, np.sqrt(trust / precision)

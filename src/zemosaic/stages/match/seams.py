@@ -1,4 +1,4 @@
-"""The seam figure: how well corrected images agree at their borders, without any truth (SPEC R-20b).
+"""The seam figure: how well corrected images agree at their borders, without any truth.
 
 For an image i in a cell of its border: step = (w_i / sum w) x robust mean of (image i - mean of the others) within a
 band along the border: what the eye sees where the image begins or ends. Taken from the block means of the match, so
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.stages.match.sky_nodes import BlockTable
+from zemosaic.stages.numeric.robust import MAD_TO_SIGMA
 
 __all__ = ["SeamFigure", "measure_seams"]
 
@@ -25,6 +26,7 @@ _BORDER = 0.9
 """Distance from the image's centre, in half widths, where its border begins."""
 
 _LEAST_SQUARES = 3
+"""Squares of a border cell from which their median is a figure and not one block's noise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,11 +146,10 @@ def _corrected(table: BlockTable, channel: int, scales: Sequence[PhotoScale], sk
     flat, nx = sky.ravel(), table.nodes.shape[1]
     for i, scale in enumerate(scales):
         part = slice(table.start[i], table.start[i + 1])
-        # u and v of the blocks are pixels of an image of size 2, shifted.
-        x, y, c, fx, fy = table.u[part] + 0.5, table.v[part] + 0.5, table.cell[part], table.fx[part], table.fy[part]
+        u, v, c, fx, fy = table.u[part], table.v[part], table.cell[part], table.fx[part], table.fy[part]
         low, high = flat[c] * (1 - fx) + flat[c + 1] * fx, flat[c + nx] * (1 - fx) + flat[c + nx + 1] * fx
-        value = table.mean[channel, part] / (scale.gain[channel] * scale.response_at(x, y, (2, 2))[channel])
-        out[part] = value - scale.surface_at(x, y, (2, 2))[channel] - (low * (1 - fy) + high * fy)
+        value = table.mean[channel, part] / (scale.gain[channel] * scale.response_in(u, v)[channel])
+        out[part] = value - scale.surface_in(u, v)[channel] - (low * (1 - fy) + high * fy)
     return out
 
 
@@ -165,7 +166,7 @@ def _border_cells(image: Ints, other: Ints, u: F8, v: F8, step: F8, n_cells: int
         return SeamFigure(none, none, nothing, nothing, nothing, nothing)
     other, step = other[enough], step[enough]
     middle = _medians(step, cell, count)
-    spread = 1.4826 * _medians(np.abs(step - middle[cell]), cell, count)
+    spread = MAD_TO_SIGMA * _medians(np.abs(step - middle[cell]), cell, count)
     mean_u, mean_v = (np.bincount(cell, q[enough]) / count for q in (u, v))
     against = _most_frequent(other, cell, len(cells))
     return SeamFigure(cells // (4 * n_cells), against, mean_u, mean_v, middle, 1.2533 * spread / np.sqrt(count))

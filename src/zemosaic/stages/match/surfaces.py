@@ -1,54 +1,77 @@
-"""The robust loop round the background solve: weights, sub-node structure, priors from the data's own scatter."""
+"""The robust loop round the background solve: weights, sub-node structure, priors and gains from the data."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
 from zemosaic.kernels.match import background as kernel
-from zemosaic.model.photo_scale import n_terms, surface_basis
-from zemosaic.stages.match.background import BackgroundSystem
+from zemosaic.model.photo_scale import n_terms, surface_terms
+from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
 from zemosaic.stages.match.sky_nodes import BlockTable
+from zemosaic.stages.match.surface_priors import degrees, first_widths, typical_error, update_widths, weigh_priors
+from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight
 
 __all__ = ["SurfaceSolution", "fit_surfaces"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 _ROUNDS = 5
+"""Rounds at least: priors and robust weights of ordinary sets have settled by then."""
+
 _MOST_ROUNDS = 14
-_RENEWALS = (0, 1, 3, 7)
-"""Rounds that make the preconditioner anew; weights change little between the others."""
+"""Rounds at most: gains that structure alone tells come nearer by a fixed share a round."""
+
+_RENEWALS = (1, 3, 7)
+"""Rounds that make the preconditioner of the first anew; weights change little between the others."""
 
 _GAIN_SETTLED = 2e-4
+"""Change of ln gain in a round below which gains are taken as found: less than any stated error."""
+
 _PRIOR_SETTLED = 0.2
 """Change of ln sd of the priors from one round to the next below which they are taken as found."""
 
-_FAR = 2.0
-"""Sigma of its prior from which an image pulls no harder, however far off: a cloud's level, another night's slopes."""
-
 _HELD_SD = 1e-7
+"""Spread of ln gain that holds a gain: far below what any structure tells."""
+
 _STRUCTURE_ROUNDS = 3
+"""Rounds that decide which images see structure; later changes of mind would keep the loop from settling."""
+
 _STRUCTURE = 6.0
 """Variance of the sky's structure over that of a block from which a gain may be found in it."""
 
+_MOST_GAIN_STEP = 0.3
+"""Change of ln gain in one round, at most: the column is the sky as it was, right for small changes only."""
+
 _CAUCHY = 2.5
+"""Errors at which a block's weight is halved: trails and ghosts fall away, noise hardly does."""
+
 _BEND = 30.0
+"""Width of the prior on the sky's second differences over what well covered nodes show: it must not smooth nebulae,
+whose knots bend far more than their bulk."""
+
+_BEND_START = 10.0
+"""The same before any sky is known, over the first width of the levels."""
+
 _CORRELATED = 3.0
 """Neighbouring blocks share the sky's structure below a node: as witnesses of a gain, at least so many count as one."""
 
 _PARTS = 4
 """Parts along an image's side whose residuals tell how many count as one."""
 
-_SEEN = 3.0
-"""Sigma by which some degree's coefficients must scatter more than those of equal images would."""
+_CORRELATION_ROUNDS = range(1, 5)
+"""Rounds that tell it: of the first residuals most is the start's; later ones would keep the loop from settling."""
 
-_STARLIGHT = 0.15
-"""Of a block's error (a two-hundredth of a pixel's noise): what masks leave of the stars' wings differs by less."""
+_STRUCTURE_SAMPLE = 400
+"""Blocks of an image that tell whether its sky has structure: a median of so many is good to 6 %."""
+
+_FLOOR_SAMPLE = 100_000
+"""Blocks whose median error is taken for that of all."""
 
 _MANY_IMAGES = 500
 """From so many images on, fewer draws from the error distribution tell as much."""
@@ -73,7 +96,6 @@ class SurfaceSolution:
         Images whose gain was found so.
     prior_sd : ndarray, shape (order + 1,)
         Scatter of the coefficients of each degree, found from the data.
-    residual : ndarray, shape (blocks,), float32
     weight : ndarray, shape (blocks,), float32
         Final weights: inverse variance times the robust factor.
     draws : list of (ndarray (ny, nx), ndarray (n, k))
@@ -85,11 +107,104 @@ class SurfaceSolution:
     surfaces: F8
     log_gain: F8
     log_gain_error: F8
-    from_structure: npt.NDArray[np.bool_]
+    from_structure: Flags
     prior_sd: F8
-    residual: F4
     weight: F4
     draws: list[tuple[F8, F8]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Problem:
+    """What is given.
+
+    Attributes
+    ----------
+    layout : Layout
+    value, error : ndarray, shape (blocks,), float32
+        Block means over gain and response, and their errors; error 0 leaves a block out.
+    log_gain_sd : ndarray, shape (n,)
+        How far ln gain may still move; 0 holds it.
+    level : float32
+        Taken off all values, so that float32 holds what is left.
+    """
+
+    layout: Layout
+    value: F4
+    error: F4
+    log_gain_sd: F8
+    level: np.float32
+
+    @property
+    def table(self) -> BlockTable:
+        """The blocks."""
+        return self.layout.table
+
+    @property
+    def n_terms(self) -> int:
+        """Coefficients of a surface."""
+        return n_terms(self.layout.order)
+
+    @property
+    def free(self) -> Flags:
+        """Images whose gain may move."""
+        return self.log_gain_sd > 0
+
+    def n_draws(self, few_images: int, many_images: int) -> int:
+        """How many draws tell enough."""
+        return few_images if self.table.n_images < _MANY_IMAGES else many_images
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _State:
+    """Where the loop stands after a number of rounds.
+
+    Attributes
+    ----------
+    turn : int
+        Rounds done.
+    sky, surfaces : ndarray, shapes (nodes,), (n, k)
+        As found in the last one; an extra column's coefficient last.
+    residual : ndarray, shape (blocks,), float32
+    robust : ndarray, shape (blocks,), float32
+        Factors of the next weights.
+    structure : ndarray, shape of the nodes
+        Variance of the sky below a node's reach.
+    bend_sd : float
+        Prior on the sky's second differences.
+    widths : ndarray, shape (order + 1,)
+        Priors of the surfaces.
+    differ, has_priors : bool
+        Whether the images differ at all, and whether the widths are found.
+    log_gain : ndarray, shape (n,)
+        Change so far; `moved` is the largest change of the last round.
+    structured : ndarray, shape (n,), bool
+        Images whose gain the sky's structure tells.
+    correlated : ndarray, shape (n,)
+        How many blocks count as one witness of a gain.
+    extra : ndarray, shape (blocks,), float32, or None
+        The next column: the sky's structure; None where no gain is free.
+    """
+
+    turn: int
+    sky: F8
+    surfaces: F8
+    residual: F4
+    robust: F4
+    structure: F8
+    bend_sd: float
+    widths: F8
+    differ: bool
+    has_priors: bool
+    log_gain: F8
+    moved: float
+    structured: Flags
+    correlated: F8
+    extra: F4 | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether another round would change nothing that counts."""
+        return self.turn >= _ROUNDS and self.moved < _GAIN_SETTLED and self.has_priors
 
 
 def fit_surfaces(table: BlockTable, value: F4, error: F4, order: int, log_gain_sd: F8) -> SurfaceSolution:
@@ -107,220 +222,184 @@ def fit_surfaces(table: BlockTable, value: F4, error: F4, order: int, log_gain_s
         surface can mimic, all images at once and with the sky itself free: a regression with errors in both
         variables. Images that see no structure clear of the noise keep their gain.
     """
-    loop = _Loop(table, value, error, order, log_gain_sd)
-    for turn in range(_MOST_ROUNDS):
-        moved = loop.step(turn)
-        if turn + 1 >= _ROUNDS and moved < _GAIN_SETTLED and loop.has_priors:
-            break
-    return loop.finish()
+    level = np.float32(np.median(value[error > 0])) if (error > 0).any() else np.float32(0)
+    problem = _Problem(Layout.of(table, order), value, error, log_gain_sd, level)
+    state, preconditioner = _start(problem), None
+    while True:
+        system = BackgroundSystem.of(problem.layout, _weigh(problem, state), preconditioner)
+        state = step(problem, state, system)
+        if state.settled or state.turn >= _MOST_ROUNDS:
+            return _conclude(problem, state, system)
+        preconditioner = None if state.turn in _RENEWALS else system.preconditioner
+        # It goes before the next comes: two sets of normal equations at once would be the peak of memory.
+        del system
 
 
-class _Loop:
-    """State of the robust loop: weights, priors, sky; one `step` a round."""
+def _start(problem: _Problem) -> _State:
+    """Wide priors, equal weights, no sky."""
+    n, table = len(problem.value), problem.table
+    widths = first_widths(table, problem.value, problem.error, problem.layout.order)
+    return _State(
+        turn=0,
+        sky=np.zeros(table.nodes.n),
+        surfaces=np.zeros((table.n_images, problem.n_terms)),
+        residual=np.zeros(n, np.float32),
+        robust=np.ones(n, np.float32),
+        structure=np.zeros(table.nodes.shape),
+        bend_sd=float(_BEND_START * widths[0]),
+        widths=widths,
+        differ=True,
+        has_priors=False,
+        log_gain=np.zeros(table.n_images),
+        moved=0.0,
+        structured=np.zeros(table.n_images, bool),
+        correlated=np.full(table.n_images, _CORRELATED),
+        extra=np.zeros(n, np.float32) if problem.free.any() else None,
+    )
 
-    def __init__(self, table: BlockTable, value: F4, error: F4, order: int, log_gain_sd: F8) -> None:
-        self.table, self.value, self.error, self.order = table, value, error, order
-        self.k = n_terms(order)
-        self.degree = np.repeat(np.arange(order + 1), np.arange(1, order + 2))
-        self.free = log_gain_sd > 0
-        self.log_gain_sd = log_gain_sd
-        self.correlated = np.full(table.n_images, _CORRELATED)
-        self.log_gain = np.zeros(table.n_images)
-        self.structured = np.zeros(table.n_images, bool)
-        self.extra = np.zeros(len(value), np.float32) if self.free.any() else None
-        self.system = BackgroundSystem(table, order, self.extra)
-        self.level = np.float32(np.median(value[error > 0])) if (error > 0).any() else np.float32(0)
-        self.sd = _first_guess(table, value, error, order)
-        self.surfaces = np.zeros((table.n_images, self.k))
-        self.has_priors, self.differ = False, True
-        self.structure = np.zeros(table.nodes.shape)
-        self.robust = np.ones(len(value), np.float32)
-        self.bend_sd = float(10 * self.sd[0])
-        self.sky = np.zeros(table.nodes.n)
 
-    def step(self, turn: int) -> float:
-        """One reweighted solve; returns the largest change of a free gain."""
-        scale = np.exp(-self.log_gain)[self.table.image].astype(np.float32)
-        value, error = self.value * scale - self.level, self.error * scale
-        self.weight = np.where(error > 0, self.robust / _variance(self.table, error, self.structure), 0)
-        self.weight = self.weight.astype(np.float32)
-        self.prior, centre = self._prior()
-        self.system.load(value, self.weight, self.prior, centre, self.bend_sd, renew=turn in _RENEWALS)
-        self.sky, self.surfaces = self.system.solve(self.sky)
-        residual = self.residual = self.system.residuals(value, self.sky, self.surfaces)
-        if turn >= 1 and not self.has_priors:
-            seeds = range(97 * turn, 97 * turn + self._draws(2, 1))
-            draws = np.stack([self.system.draw(seed, self.weight, self.prior)[1] for seed in seeds])
-            least = _STARLIGHT * float(np.median(error[error > 0])) if (error > 0).any() else 0.0
-            before = self.sd
-            self.sd, self.differ = _scatter(
-                self.surfaces[:, : self.k], draws[:, :, : self.k], self.degree, before, least
-            )
-            change = float(np.max(np.abs(np.log(self.sd / before))))
-            self.has_priors = turn + 1 >= _ROUNDS and (change < _PRIOR_SETTLED or not self.differ)
-        self.structure = _structure(self.table, residual, error, self.structure)
-        pull2 = residual**2 / _variance(self.table, error, self.structure)
-        self.robust = (1 / (1 + pull2 / _CAUCHY**2)).astype(np.float32)
-        self.bend_sd = _bend_spread(self.sky.reshape(self.table.nodes.shape), _depth(self.table, self.weight))
-        if self.extra is None:
-            return 0.0
-        if 1 <= turn <= 4:
-            self.correlated = self._correlation(error)
-        return self._move_gains(value, turn)
+def _weigh(problem: _Problem, state: _State) -> WeightedBlocks:
+    """The data of a round."""
+    table = problem.table
+    scale = np.exp(-state.log_gain)[table.image].astype(np.float32)
+    value, error = problem.value * scale - problem.level, problem.error * scale
+    weight = np.where(error > 0, state.robust / _variance(table, error, state.structure), 0).astype(np.float32)
+    prior = np.tile(1 / state.widths[degrees(problem.layout.order)] ** 2, (table.n_images, 1))
+    # Equal images have no tails.
+    if state.differ:
+        prior = prior * weigh_priors(state.surfaces[:, : problem.n_terms], state.widths)
+    centre = np.zeros_like(prior)
+    if state.extra is not None:
+        # Instead of weighing the blocks down for their correlation, what stars know is weighed up by as much.
+        gain_sd = np.where(problem.free, problem.log_gain_sd / np.sqrt(state.correlated), _HELD_SD)
+        prior = np.column_stack([prior, 1 / gain_sd**2])
+        # The whole change of ln gain has its prior at 0, not only this round's.
+        centre = np.column_stack([centre, np.where(problem.free, -state.log_gain, 0)])
+    return WeightedBlocks(value, error, weight, state.extra, prior, centre, state.bend_sd)
 
-    def _correlation(self, error: F4) -> F8:
-        """How many blocks of each image count as one witness of its gain."""
-        found = self.system.clustered_variance(self.residual, self.weight, _PARTS)
-        known = self.structured & np.isfinite(found)
-        if not known.any():
-            return self.correlated
-        # A few parts tell it badly: what is typical of all images is the least that is taken.
-        least = max(float(np.median(found[known])), _CORRELATED)
-        out = np.maximum(np.where(known, found, least), least)
-        # What the nodes cannot follow is wrong in the same places block after block: it does not average out.
-        variance = _variance(self.table, error, self.structure)
-        for i in np.flatnonzero(self.structured):
-            part = slice(self.table.start[i], self.table.start[i + 1])
-            noise2 = error[part] ** 2
-            used = noise2 > 0
-            out[i] = max(out[i], _CORRELATED * float(np.median(variance[part][used] / noise2[used])))
-        return out
 
-    def _draws(self, few_images: int, many_images: int) -> int:
-        return few_images if self.table.n_images < _MANY_IMAGES else many_images
+def step(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
+    """One round: sky and surfaces, then what they tell of priors, weights and gains."""
+    sky, surfaces = system.solve(state.sky)
+    residual = system.residuals(sky, surfaces)
+    solved = replace(state, sky=sky, surfaces=surfaces, residual=residual)
+    weighed = _find_weights(problem, _find_priors(problem, solved, system), system)
+    return replace(_find_gains(problem, weighed, system), turn=state.turn + 1)
 
-    def _prior(self) -> tuple[F8, F8]:
-        n = self.table.n_images
-        prior, centre = 1 / self.sd[self.degree] ** 2 * self._trust(), np.zeros((n, self.k))
-        if self.extra is not None:
-            # Instead of weighing the blocks down for their correlation, what stars know is weighed up by as much.
-            gain_sd = np.where(self.free, self.log_gain_sd / np.sqrt(self.correlated), _HELD_SD)
-            prior = np.column_stack([prior, 1 / gain_sd**2])
-            # The whole change of ln gain has its prior at 0, not only this round's.
-            centre = np.column_stack([centre, np.where(self.free, -self.log_gain, 0)])
-        return prior, centre
 
-    def _trust(self) -> F8:
-        """How much of its prior each coefficient feels, shape (images, k): less than 1 where its degree lies far out.
+def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
+    """Widths of the priors, until they have settled; in the first round surfaces are still those of the start."""
+    if state.turn == 0 or state.has_priors:
+        return state
+    k, first = problem.n_terms, 97 * state.turn
+    # 97 seeds apart: no round draws what another has drawn.
+    draws = np.stack([system.draw(first + seed)[1] for seed in range(problem.n_draws(2, 1))])
+    widths, differ = update_widths(state.surfaces[:, :k], draws[:, :, :k], state.widths, system.data.error)
+    change = float(np.max(np.abs(np.log(widths / state.widths))))
+    has_priors = state.turn + 1 >= _ROUNDS and (change < _PRIOR_SETTLED or not differ)
+    return replace(state, widths=widths, differ=differ, has_priors=has_priors)
 
-        Surfaces of real images have longer tails than a Gaussian. Slow trends of the sky, which differences cannot
-        tell, go where the priors of all images together want them: one with a level a hundred sigma off would decide
-        them alone. Equal images have no tails.
-        """
-        if not self.differ:
-            return np.ones((self.table.n_images, len(self.degree)))
-        pull2 = (self.surfaces[:, : self.k] / self.sd[self.degree]) ** 2
-        each = np.stack([pull2[:, self.degree == d].mean(axis=1) for d in range(self.order + 1)], axis=1)
-        # After a large step of the prior all are beyond it.
-        far = each / (_FAR**2 * np.maximum(np.median(each, axis=0), 1))
-        return np.asarray(1 / np.maximum(far, 1)[:, self.degree])
 
-    def _move_gains(self, value: F4, turn: int) -> float:
-        """Take this round's gain changes over, and set the next round's column: the sky's structure."""
-        change = np.where(self.structured, np.clip(self.surfaces[:, self.k], -0.3, 0.3), 0)
-        self.log_gain += change
-        sky = -self.system.residuals(np.zeros_like(value), self.sky, np.zeros_like(self.surfaces))
-        self.extra = np.zeros_like(value)
-        for i in np.flatnonzero(self.free):
-            part = slice(self.table.start[i], self.table.start[i + 1])
-            if turn < _STRUCTURE_ROUNDS:
-                self.structured[i] = _has_structure(self.table, part, sky[part], self.weight[part], self.order)
-            if self.structured[i]:
-                self.extra[part] = sky[part]
-        self.system.extra = self.extra
-        return float(np.max(np.abs(change), initial=0.0)) if self.structured.any() else 0.0
+def _find_weights(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
+    """Structure below the nodes, robust factors and the sky's own prior, from the residuals."""
+    error, table = system.data.error, problem.table
+    structure = _structure(table, state.residual, error, state.structure)
+    pull2 = state.residual**2 / _variance(table, error, structure)
+    bend_sd = _bend_spread(state.sky.reshape(table.nodes.shape), system.depth())
+    robust = cauchy_weight(pull2, _CAUCHY)
+    return replace(state, structure=structure, robust=robust, bend_sd=bend_sd)
 
-    def _excess_variance(self, drawn: F8) -> F8:
-        """Variance of each gain over that of its draws, whose star prior is weighed up by `correlated`.
 
-        Blocks are weighed with caution; how much their witness really scatters, their residuals tell. Both parts of
-        a weighted mean have their own variance: stars `correlated` times the drawn, blocks what their clusters show.
-        """
-        found = self.system.clustered_variance(self.residual, self.weight, _PARTS)
-        blocks = np.minimum(np.fmax(found, 1.0), self.correlated)
-        stars = np.clip(drawn * self.correlated / np.where(self.free, self.log_gain_sd, np.inf) ** 2, 0, 1)
-        return np.asarray(blocks + (self.correlated - blocks) * stars)
+def _find_gains(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
+    """Take this round's gain changes over, and make the next round's column: the sky's structure."""
+    if state.extra is None:
+        return state
+    table, order = problem.table, problem.layout.order
+    correlated = _correlation(problem, state, system) if state.turn in _CORRELATION_ROUNDS else state.correlated
+    step_size = np.clip(state.surfaces[:, problem.n_terms], -_MOST_GAIN_STEP, _MOST_GAIN_STEP)
+    change = np.where(state.structured, step_size, 0)
+    sky = system.sky_at_blocks(state.sky)
+    extra, structured = np.zeros_like(sky), state.structured.copy()
+    for i in np.flatnonzero(problem.free):
+        part = slice(table.start[i], table.start[i + 1])
+        if state.turn < _STRUCTURE_ROUNDS:
+            structured[i] = _has_structure(table, part, sky[part], system.data.weight[part], order)
+        if structured[i]:
+            extra[part] = sky[part]
+    moved = float(np.max(np.abs(change), initial=0.0)) if structured.any() else 0.0
+    return replace(
+        state, log_gain=state.log_gain + change, moved=moved, structured=structured, correlated=correlated, extra=extra
+    )
 
-    def finish(self) -> SurfaceSolution:
-        """The solution, with draws from its error distribution."""
-        draws = [self.system.draw(1000 + s, self.weight, self.prior) for s in range(self._draws(6, 3))]
-        shape = self.table.nodes.shape
-        gain_error = np.where(self.free, self.log_gain_sd, 0)
-        if self.structured.any():
-            drawn = np.array([b[:, self.k] for _, b in draws])
-            # What all images share is the gauge of the gains, not an error of one.
-            drawn -= drawn[:, self.structured].mean(axis=1, keepdims=True)
-            each = np.mean(drawn**2, axis=0)
-            each *= self._excess_variance(each)
-            spread = np.sqrt((each + each[self.structured].mean()) / 2)
-            gain_error = np.where(self.structured, spread, gain_error)
-        return SurfaceSolution(
-            sky=self.sky.reshape(shape) + self.level,
-            depth=_depth(self.table, self.weight),
-            surfaces=self.surfaces[:, : self.k],
-            log_gain=self.log_gain,
-            log_gain_error=gain_error,
-            from_structure=self.structured,
-            prior_sd=self.sd,
-            residual=self.residual,
-            weight=self.weight,
-            draws=[(sky.reshape(shape), b[:, : self.k]) for sky, b in draws],
-        )
+
+def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> F8:
+    """How many blocks of each image count as one witness of its gain."""
+    table, error = problem.table, system.data.error
+    found = system.clustered_variance(state.residual, _PARTS)
+    known = state.structured & np.isfinite(found)
+    if not known.any():
+        return state.correlated
+    # A few parts tell it badly: what is typical of all images is the least that is taken.
+    least = max(float(np.median(found[known])), _CORRELATED)
+    out = np.maximum(np.where(known, found, least), least)
+    # What the nodes cannot follow is wrong in the same places block after block: it does not average out.
+    variance = _variance(table, error, state.structure)
+    for i in np.flatnonzero(state.structured):
+        part = slice(table.start[i], table.start[i + 1])
+        noise2 = error[part] ** 2
+        used = noise2 > 0
+        out[i] = max(out[i], _CORRELATED * float(np.median(variance[part][used] / noise2[used])))
+    return out
+
+
+def _conclude(problem: _Problem, state: _State, system: BackgroundSystem) -> SurfaceSolution:
+    """The solution, with draws from its error distribution."""
+    draws, k = [system.draw(1000 + s) for s in range(problem.n_draws(6, 3))], problem.n_terms
+    shape = problem.table.nodes.shape
+    gain_error = problem.log_gain_sd
+    if state.structured.any():
+        drawn = np.array([surfaces[:, k] for _, surfaces in draws])
+        gain_error = np.where(state.structured, _structure_gain_errors(problem, state, system, drawn), gain_error)
+    return SurfaceSolution(
+        sky=state.sky.reshape(shape) + problem.level,
+        depth=system.depth(),
+        surfaces=state.surfaces[:, :k],
+        log_gain=state.log_gain,
+        log_gain_error=gain_error,
+        from_structure=state.structured,
+        prior_sd=state.widths,
+        weight=system.data.weight,
+        draws=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in draws],
+    )
+
+
+def _structure_gain_errors(problem: _Problem, state: _State, system: BackgroundSystem, drawn: F8) -> F8:
+    """Errors of the gains found in the sky's structure, from their draws, shape (draws, n).
+
+    Blocks are weighed with caution; how much their witness really scatters, their residuals tell. Both parts of
+    a weighted mean have their own variance: stars `correlated` times the drawn, since their prior is weighed up by as
+    much, blocks what their clusters show.
+    """
+    # What all images share is the gauge of the gains, not an error of one.
+    centred = drawn - drawn[:, state.structured].mean(axis=1, keepdims=True)
+    each = np.mean(centred**2, axis=0)
+    found = system.clustered_variance(state.residual, _PARTS)
+    blocks = np.minimum(np.fmax(found, 1.0), state.correlated)
+    stars = np.clip(each * state.correlated / np.where(problem.free, problem.log_gain_sd, np.inf) ** 2, 0, 1)
+    each = each * (blocks + (state.correlated - blocks) * stars)
+    # A few draws tell one image's variance badly and the mean of all well: halfway between.
+    return np.asarray(np.sqrt((each + each[state.structured].mean()) / 2))
 
 
 def _has_structure(table: BlockTable, part: slice, sky: F4, weight: F4, order: int) -> bool:
     """Whether an image's sky varies, beyond any surface, well above the noise of its blocks."""
-    used = np.flatnonzero(weight > 0)[:: max(len(weight) // 400, 1)]
+    used = np.flatnonzero(weight > 0)[:: max(len(weight) // _STRUCTURE_SAMPLE, 1)]
     if len(used) < 4 * n_terms(order):
         return False
-    basis = surface_basis(table.u[part][used] + 0.5, table.v[part][used] + 0.5, (2, 2), order).T
+    basis = surface_terms(table.u[part][used], table.v[part][used], order).T
     # Normal equations: six tame terms on thousands of blocks, for every image and round.
     rest = sky[used] - basis @ np.linalg.solve(basis.T @ basis, basis.T @ sky[used])
-    return float(np.median(rest**2)) > _STRUCTURE * 0.455 * float(np.median(1 / weight[used]))
-
-
-def _first_guess(table: BlockTable, value: F4, error: F4, order: int) -> F8:
-    """Wide priors to start from: the scatter of the images' levels, the same for slopes, half for the rest."""
-    levels = np.array([
-        np.median(v[e > 0]) if (e > 0).any() else np.nan
-        for v, e in zip(np.split(value, table.start[1:-1]), np.split(error, table.start[1:-1]), strict=True)
-    ])  # fmt: skip
-    noise = float(np.median(error[error > 0])) if (error > 0).any() else 1.0
-    off2 = np.square(levels - np.nanmedian(levels))[np.isfinite(levels)]
-    spread = np.sqrt(_mean_of_tame(off2)) if len(off2) else 0.0
-    sd = max(spread, 10 * noise)
-    return np.array([3 * sd, sd, sd / 2, sd / 4][: order + 1])
-
-
-def _mean_of_tame(squares: F8) -> float:
-    """Mean of squares, robust against a few wild ones: they are cut at 9 times the median."""
-    return float(np.mean(np.minimum(squares, 9 * np.median(squares) / 0.455)))
-
-
-def _scatter(surfaces: F8, draws: F8, degree: Ints, sd: F8, least: float) -> tuple[F8, bool]:
-    """Prior widths that the solution itself implies (MacKay's fixed point), one a degree; whether anything scatters.
-
-    Where no degree scatters more than equal images would, all go to 0: equal images stay equal.
-
-    Parameters
-    ----------
-    least : float
-        Scatter that images which are equal on the sky may show beyond their noise.
-    """
-    out = sd.copy()
-    variance = np.mean(draws**2, axis=0)
-    seen = False
-    for d in range(len(sd)):
-        c, v = surfaces[:, degree == d], variance[:, degree == d]
-        trust = np.clip(1 - v / sd[d] ** 2, 0, 1)
-        determined = float(np.sum(trust))
-        # Were all images equal, a coefficient would scatter by trust x its variance.
-        equal = np.sum(trust * v) + c.size * least**2
-        seen |= bool(np.sum(c**2) > (1 + _SEEN * np.sqrt(2 / c.size)) * equal)
-        if determined > 3:
-            out[d] = np.sqrt(_mean_of_tame(c**2) * c.size / determined)
-            out[d] = np.clip(out[d], sd[d] / 30, sd[d] * 5)
-    return (out, True) if seen else (sd / 30, False)
+    return float(np.median(rest**2)) > _STRUCTURE * MEDIAN_CHI2_1 * float(np.median(1 / weight[used]))
 
 
 def _variance(table: BlockTable, error: F4, structure: F8) -> F4:
@@ -330,15 +409,11 @@ def _variance(table: BlockTable, error: F4, structure: F8) -> F4:
 def _structure(table: BlockTable, residual: F4, error: F4, before: F8) -> F8:
     """Variance of the sky below a node's reach, from local residuals, smoothed over 3 x 3 cells."""
     count, excess = np.empty(table.nodes.n), np.empty(table.nodes.n)
-    some = error[:: max(len(error) // 100_000, 1)]
-    floor = float(np.median(some[some > 0])) ** 2 if (some > 0).any() else 0.0
+    floor = typical_error(error[:: max(len(error) // _FLOOR_SAMPLE, 1)]) ** 2
     kernel.cell_excess(table.cell, residual, error, before.ravel(), floor, count, excess)
-    count, excess = count.reshape(table.nodes.shape), excess.reshape(table.nodes.shape)
-    count, excess = (
-        scipy.ndimage.uniform_filter(count, 3, mode="constant"),
-        scipy.ndimage.uniform_filter(excess, 3, mode="constant"),
-    )
-    return np.where(count > 0, np.maximum(excess, 0) / np.maximum(count, 1e-9), 0)
+    shape = table.nodes.shape
+    near, over = (scipy.ndimage.uniform_filter(q.reshape(shape), 3, mode="constant") for q in (count, excess))
+    return np.where(near > 0, np.maximum(over, 0) / np.maximum(near, 1e-9), 0)
 
 
 def _bend_spread(sky: F8, depth: F8) -> float:
@@ -348,9 +423,3 @@ def _bend_spread(sky: F8, depth: F8) -> float:
     bends = np.abs(sky[:, :-2] - 2 * sky[:, 1:-1] + sky[:, 2:])[inner]
     noise = 1 / np.sqrt(np.median(depth[known]))
     return float(_BEND * np.hypot(np.sqrt(np.mean(bends**2)) if len(bends) else 0.0, noise))
-
-
-def _depth(table: BlockTable, weight: F4) -> F8:
-    out = np.empty(table.nodes.n)
-    kernel.node_depth(table.cell, table.fx, table.fy, weight, table.nodes.shape[1], out)
-    return out.reshape(table.nodes.shape)

@@ -11,6 +11,7 @@ from zemosaic.kernels.measure.apertures import aperture_fluxes, weighted_moments
 from zemosaic.kernels.measure.peaks import SMOOTHED_NOISE, find_peaks, mark_objects, smooth
 from zemosaic.model.measurements import Stars
 from zemosaic.stages.measure.block_means import ChannelSky, block_edges, sky_of_blocks
+from zemosaic.stages.numeric.robust import mad_sigma
 
 __all__ = ["APERTURES_FWHM", "find_stars", "star_mask"]
 
@@ -142,7 +143,7 @@ def _detect(light: F4, bad: Mask, sky: ChannelSky, detect_sigma: float) -> tuple
     smooth(light, smoothed)
     some = smoothed[::5, ::3][bad[::5, ::3] == 0]
     # Demosaicing correlates the noise of neighbours: the smoothed image's own scatter is the safer one.
-    scatter = 1.4826 * float(np.median(np.abs(some - np.median(some))))
+    scatter = mad_sigma(some)
     sigma = np.maximum(SMOOTHED_NOISE * sky.noise_mesh, scatter).astype(np.float32)
     edges = block_edges(light.shape[0], MESH_PX), block_edges(light.shape[1], MESH_PX)
     xs, ys = np.empty(_MAX_PEAKS, np.int64), np.empty(_MAX_PEAKS, np.int64)

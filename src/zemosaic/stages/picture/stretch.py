@@ -10,6 +10,7 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.kernels.pixels.blocks import sum_blocks
+from zemosaic.stages.numeric.robust import MAD_TO_SIGMA
 
 __all__ = ["reduce_blocks", "star_white", "stretch_rgba"]
 
@@ -99,7 +100,7 @@ def star_white(data: F4, covered: npt.NDArray[np.bool_]) -> F8:
     radius = np.hypot(*np.meshgrid(step, step))
     light, ring = window[..., radius <= STAR_REACH_PX / 2], window[..., radius >= STAR_REACH_PX - 1]
     sky = np.median(ring, axis=-1)
-    sigma = 1.4826 * np.median(np.abs(ring - sky[..., None]), axis=-1)
+    sigma = MAD_TO_SIGMA * np.median(np.abs(ring - sky[..., None]), axis=-1)
     flux = (light - sky[..., None]).sum(axis=-1)
     told = (flux > STAR_SIGNAL * np.sqrt(light.shape[-1]) * sigma).all(axis=0) & (flux > 0).all(axis=0)
     if np.count_nonzero(told) < LEAST_STARS:

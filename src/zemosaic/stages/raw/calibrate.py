@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.model.frame import Frame, FrameKind
+from zemosaic.stages.numeric.robust import MAD_TO_SIGMA
 
 __all__ = [
     "EXPOSURE_TOLERANCE",
@@ -95,7 +96,7 @@ def combine_frames(frames: F4) -> F4:
         return np.asarray(median, np.float32)
     deviation = np.abs(frames - median)
     ordered = np.sort(deviation, axis=0)
-    sigma = 1.4826 * np.median(ordered, axis=0)
+    sigma = MAD_TO_SIGMA * np.median(ordered, axis=0)
     inner = ordered[: len(frames) * 4 // 5]
     sigma = np.maximum(sigma, 1.51 * np.sqrt(np.mean(inner * inner, axis=0)))
     keep = deviation <= CLIP_SIGMA * sigma

@@ -20,6 +20,7 @@ from zemosaic.model.sky.celestial import unit_vectors
 from zemosaic.model.sky.star_field import StarField
 from zemosaic.model.sky.tan_sip import TanSip
 from zemosaic.settings import RefineSettings
+from zemosaic.stages.numeric.robust import mad_sigma
 from zemosaic.stages.refine.equations import Equations, solve_equations
 from zemosaic.stages.refine.state import ARCSEC, AstrometricState, Noise, leftovers, local_axes, start_state
 from zemosaic.stages.solve.sky_stars import group_on_sky
@@ -30,10 +31,15 @@ __all__ = ["Refined", "refine"]
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
-# (radius of a star, radius of a catalogue match: pixels; rounds of robust weights)
 _ROUNDS = ((3.0, 10.0, 2), (3.0, 4.0, 1), (2.0, 2.5, 2), (1.5, 2.0, 3))
+"""(radius of a star, radius of a catalogue match, both in pixels; rounds of robust weights): headers may be 10 pixels
+off, and what is left shrinks from match to match."""
+
 _SHEAR_SIGMA = 5e-4
+"""How far a frame's shear may be from its camera's: refraction and flexure change it by a few 1e-4."""
+
 _MATRIX_SIGMA = 3e-3
+"""How far a frame's matrix may be from its start: focus changes a scale by less than 0.3 %."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -223,5 +229,5 @@ def _report(state: AstrometricState, frame: Index, noise: Noise, left: Array, kn
     with np.errstate(invalid="ignore", divide="ignore"):
         rms = np.sqrt(square / n_ties) / state.frame_scale_arcsec()
     # Robust: stars of large proper motion are no error of the plates.
-    known_rms = 1.4826 * float(np.median(np.abs(known_left))) if len(known_left) else float("nan")
+    known_rms = mad_sigma(known_left, 0) if len(known_left) else float("nan")
     return Refined(state.plates(), rms, n_ties, known_rms, len(known_left))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from zemosaic.model.sky.celestial import unit_vectors
 from zemosaic.model.sky.star_field import StarField
 from zemosaic.model.sky.tan_sip import TanSip, fit_tan_sip, plane_to_sky, powers_of_degrees, sky_to_plane
+from zemosaic.stages.numeric.robust import mad_sigma
 from zemosaic.stages.refine.equations import Change, Equations
 
 __all__ = ["ARCSEC", "AstrometricState", "Noise", "leftovers", "local_axes", "start_state"]
@@ -22,6 +23,7 @@ ARCSEC = 3600 * 180 / np.pi
 """Arcseconds in a radian."""
 
 _CAUCHY = 2.4
+"""Errors at which a star's weight is halved: keeps 95 % of what Gaussian residuals tell."""
 
 
 def local_axes(place: Array) -> tuple[Array, Array]:
@@ -242,7 +244,7 @@ class Noise:
         n_bins = int(np.clip(len(left) // 50, 1, 8))
         parts = np.array_split(np.argsort(brightness, kind="stable"), n_bins)
         centre = np.array([np.median(np.log(brightness[part])) for part in parts])
-        sigma = np.array([1.4826 * np.median(np.abs(left[part])) for part in parts])
+        sigma = np.array([mad_sigma(left[part], 0) for part in parts])
         floor = max(0.15 * float(np.median(np.abs(left))), 1e-4)
         plain = np.maximum(np.interp(np.log(brightness), centre, sigma), floor)
         distance = np.hypot(*left.T) / plain

@@ -16,6 +16,7 @@ from scipy.ndimage import median_filter, rank_filter, uniform_filter
 from scipy.special import log_ndtr
 
 from zemosaic.model.box import Box
+from zemosaic.stages.numeric.robust import mad_sigma
 
 __all__ = ["FftShift", "find_shift", "shift_overlap"]
 
@@ -122,7 +123,7 @@ def _prepared(image: AnyArray) -> F8:
     level -= np.median(level, axis=0)
     level -= np.median(level, axis=1)[:, None]
     # Compressed: else two saturated stars, alike in shape, outdo all the others when one falls on the other.
-    noise = 1.4826 * float(np.median(np.abs(level[finite])))
+    noise = mad_sigma(level[finite], 0)
     return np.where(finite, np.arcsinh(level / (SOFT_SIGMA * noise)) if noise > 0 else level, 0.0)
 
 
@@ -134,7 +135,7 @@ def _chance_sigma(surface: F8, y: int, x: int) -> float:
     reach = math.ceil(4 * SMOOTH_PX)
     elsewhere = np.roll(surface, (reach - y, reach - x), axis=(0, 1))
     elsewhere[: 2 * reach + 1, : 2 * reach + 1] = 0
-    bulk = 1.4826 * float(np.median(np.abs(surface)))
+    bulk = mad_sigma(surface, 0)
     return max(bulk, float(elsewhere.max()) / math.sqrt(2 * math.log(surface.size)))
 
 

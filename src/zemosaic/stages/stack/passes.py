@@ -1,4 +1,4 @@
-"""The passes of a stack over one channel's samples that decide which are kept.
+"""The passes of a stack over one channel's samples that are the same whatever the method.
 
 `zemosaic.stages.stack.stack` tells what they do and calls them in order. Each marks samples in place, in slices of work
 between which it calls `check`.
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.stack import clip, grow, order, regions, template, trim
-from zemosaic.kernels.stack.normal_tables import esd_critical, spread_table
+from zemosaic.kernels.stack import grow, order, regions, template
+from zemosaic.kernels.stack.normal_tables import spread_table
+from zemosaic.kernels.stack.samples import FrameNoise, Maps, Samples
 from zemosaic.model.each import Each
 from zemosaic.settings import StackSettings
 
-__all__ = ["Channel", "clip_outliers", "find_spans", "grow_regions", "make_template", "mark_regions"]
+__all__ = ["Channel", "find_spans", "grow_regions", "make_template", "mark_regions"]
 
 F4 = npt.NDArray[np.float32]
-I4 = npt.NDArray[np.int32]
 U1 = npt.NDArray[np.uint8]
 Check = Callable[[], None]
 
@@ -35,36 +35,38 @@ GROW_SIGMA = 1.0
 """A sample beside a clipped region joins it when its 3 x 3 mean deviates by this much: 3 sigma of such a mean."""
 
 
-CLIP_RULES = {
-    "kappa_sigma": clip.KAPPA_SIGMA,
-    "winsorized": clip.WINSORIZED,
-    "linear_fit": clip.LINEAR_FIT,
-}
-
-
-RANK_SIGMA = np.float32(3.0)
-"""Median and minmax: a sample on a star this far inside the scatter of its pixel is explained by the seeing."""
+STAR_SIGMA = np.float32(3.0)
+"""Wide guard: a sample on a star this far inside the scatter of its pixel is explained by the seeing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Channel:
-    """One channel's samples and maps as the kernels take them."""
+    """One channel's samples and maps as the kernels take them.
 
-    samples: tuple[F4, F4, U1, F4, F4, I4]
-    maps: tuple[F4, F4, F4, F4, I4]
+    Attributes
+    ----------
+    samples : Samples
+    maps : Maps
+    table : ndarray, float32
+        `spread_table` for the number of frames.
+    """
+
+    samples: Samples
+    maps: Maps
     table: F4
 
     @classmethod
-    def of(cls, values: F4, weights: F4, alpha: U1, sky: F4, poisson: F4) -> Channel:
+    def of(cls, values: F4, weights: F4, alpha: U1, noise: FrameNoise) -> Channel:
+        """A channel whose spans and maps are yet to be found."""
         low, high, spread, guard = np.zeros((4, *values.shape[1:]), np.float32)
         kept = np.zeros(values.shape[1:], np.int32)
-        table = spread_table(len(values))
         span = np.zeros((*values.shape[:2], 2), np.int32)
-        return cls((values, weights, alpha, sky, poisson, span), (low, high, spread, guard, kept), table)
+        samples = Samples(values, weights, alpha, noise, span)
+        return cls(samples, Maps(low, high, spread, guard, kept), spread_table(len(values)))
 
     def by_rows(self, work: Callable[[int, int], None], n_rows: int, check: Check, each: Each) -> None:
         """Do ``work(y0, y1)`` for ranges of rows with about `SLICE_SAMPLES` samples each, which share nothing."""
-        n, _, w = self.samples[0].shape
+        n, _, w = self.samples.values.shape
 
         def one(rows: tuple[int, int]) -> None:
             check()
@@ -74,7 +76,7 @@ class Channel:
 
     def by_frames(self, work: Callable[[int, int], None], check: Check) -> None:
         """Do ``work(i0, i1)`` for ranges of frames, one after the other: they share the number of samples left."""
-        n, h, w = self.samples[0].shape
+        n, h, w = self.samples.values.shape
         # Each range begins with maps of its own: larger ones cost less.
         for i0, i1 in _ranges(n, max(4 * SLICE_SAMPLES // max(h * w, 1), 1)):
             check()
@@ -88,56 +90,35 @@ def _ranges(total: int, step: int) -> Iterator[tuple[int, int]]:
 
 def find_spans(channel: Channel, check: Check, each: Each) -> None:
     """Where each frame has samples: what lies outside is not looked at again."""
-    _, weights, _, _, _, span = channel.samples
+    weights, span = channel.samples.weights, channel.samples.span
     channel.by_rows(lambda y0, y1: order.find_spans(weights, y0, y1, span), weights.shape[1], check, each)
 
 
 def make_template(
-    channel: Channel, fwhm_px: float, settings: StackSettings, is_rank: bool, check: Check, each: Each
+    channel: Channel, fwhm_px: float, settings: StackSettings, wide: bool, check: Check, each: Each
 ) -> None:
-    """Passes 1 and 2: middle values, scatter, number and guard of every pixel; wider for methods of mere rank."""
-    low, high, spread, guard, kept = channel.maps
-    h = low.shape[0]
-    precision, median, variance = np.empty((3, *low.shape), np.float32)
+    """Passes 1 and 2: middle values, scatter, number and guard of every pixel; the guard wider on stars."""
+    samples, maps = channel.samples, channel.maps
+    h = maps.low.shape[0]
+    precision, median, variance = np.empty((3, *maps.low.shape), np.float32)
 
     def rows(y0: int, y1: int) -> None:
-        template.template_rows(channel.samples, y0, y1, channel.table, low, high, spread, precision, kept)
+        template.template_rows(samples, maps, y0, y1, channel.table, precision)
 
     channel.by_rows(rows, h, check, each)
     check()
-    template.median_rows(low, high, precision, 0, h, median, variance)
-    radius = fwhm_px / 2
-    template.steepness_rows(median, variance, 0, h, radius, TEMPLATE_SIGMA, settings.structure_guard, guard)
-    if is_rank:
-        # Rank methods have no scatter of their own in a threshold: on stars theirs widens the guard, up to 3 times.
-        guard += np.minimum(RANK_SIGMA * spread, 2 * guard)
+    template.median_rows(maps, precision, 0, h, median, variance)
+    factor = settings.structure_guard
+    template.steepness_rows((median, variance), (0, h), fwhm_px / 2, TEMPLATE_SIGMA, factor, maps.guard)
+    if wide:
+        # Where no scatter is in the threshold it widens the guard on stars, up to 3 times.
+        maps.guard[...] += np.minimum(STAR_SIGMA * maps.spread, 2 * maps.guard)
 
 
-def clip_outliers(channel: Channel, settings: StackSettings, check: Check, each: Each) -> None:
-    """Pass 3: mark outliers by the method's rule."""
-    samples, maps = channel.samples, channel.maps
-    n, h, _ = samples[0].shape
-    kappa = np.array([settings.kappa_low, settings.kappa_high], np.float32)
-    critical = esd_critical(n, settings.esd_significance) if settings.method == "esd" else None
-
-    def rows(y0: int, y1: int) -> None:
-        if settings.method == "minmax":
-            trim.trim_minmax_rows(samples, maps, y0, y1, settings.minmax_low, settings.minmax_high)
-        elif critical is not None:
-            trim.trim_esd_rows(samples, maps, y0, y1, settings.esd_fraction, critical, channel.table)
-        else:
-            rule = CLIP_RULES[settings.method]
-            clip.clip_rows(rule, samples, maps, y0, y1, kappa, settings.max_iterations, channel.table)
-
-    channel.by_rows(rows, h, check, each)
-
-
-def mark_regions(channel: Channel, inflation: float, settings: StackSettings, check: Check) -> None:
+def mark_regions(channel: Channel, settings: StackSettings, check: Check) -> None:
     """Pass 4: reject regions that deviate as a whole, some frames at a time."""
-    size, threshold = np.float32(inflation), np.float32(settings.region_sigma)
-    channel.by_frames(
-        lambda i0, i1: regions.mark_regions(channel.samples, channel.maps, i0, i1, size, threshold), check
-    )
+    threshold = np.float32(settings.region_sigma)
+    channel.by_frames(lambda i0, i1: regions.mark_regions(channel.samples, channel.maps, i0, i1, threshold), check)
 
 
 def grow_regions(channel: Channel, settings: StackSettings, check: Check) -> None:

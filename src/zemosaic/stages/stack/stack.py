@@ -5,10 +5,11 @@ A stack is made channel by channel in up to six passes over rows of the patch:
 1. the median of all samples of a pixel (the template), their scatter and their noise;
 2. the template's steepness within half a FWHM, less its noise: the guard that lets star cores and wings survive
    changing seeing;
-3. clipping (`Method`), with one noise model for all methods;
+3. clipping by the method (`zemosaic.stages.stack.methods`), with one noise model for all;
 4. rejecting regions of a frame that deviate as a whole, though no pixel does (`region_sigma`);
 5. growing clipped regions into their rims, frame by frame;
-6. the weighted mean of what is left, summed in double precision in the order of the frames.
+6. the weighted mean of what is left, summed in double precision in the order of the frames, and what the method
+   makes of it.
 
 Every result is a function of the samples within `border_px` of its pixel, so it does not depend on how the sky was
 cut into patches.
@@ -18,19 +19,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from zemosaic.kernels.stack import combine
-from zemosaic.kernels.stack.normal_tables import trimmed_variance
 from zemosaic.kernels.stack.regions import REACH_PX
+from zemosaic.kernels.stack.samples import FrameNoise, Planes, noise_of
 from zemosaic.model.box import Box
 from zemosaic.model.each import Each
 from zemosaic.settings import StackSettings
+from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.passes import (
     Channel,
-    clip_outliers,
     find_spans,
     grow_regions,
     make_template,
@@ -38,9 +41,9 @@ from zemosaic.stages.stack.passes import (
 )
 
 __all__ = [
-    "METHODS",
+    "Cube",
+    "FrameNoise",
     "MeanStack",
-    "Method",
     "StackedPatch",
     "border_px",
     "bytes_per_pixel",
@@ -49,46 +52,13 @@ __all__ = [
 ]
 
 F4 = npt.NDArray[np.float32]
-F8 = npt.NDArray[np.float64]
 I2 = npt.NDArray[np.int16]
-I4 = npt.NDArray[np.int32]
 U1 = npt.NDArray[np.uint8]
 Check = Callable[[], None]
+_Sums = TypeVar("_Sums", combine.MeanSums, combine.SideSums, combine.PhotonSums)
 
 MAX_FRAMES = 32767
 """Counts are 16-bit integers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """What a method of combining needs.
-
-    Attributes
-    ----------
-    guarded : bool
-        Whether it looks at the template first, so that all samples of a pixel and of its neighbours must be in
-        memory at once; otherwise frames can be added one by one (`MeanStack`).
-    rejects : bool
-        Whether samples are left out.
-    grows : bool
-        Whether clipped regions grow into their rims.
-    """
-
-    guarded: bool
-    rejects: bool
-    grows: bool
-
-
-METHODS: dict[str, Method] = {
-    "mean": Method(guarded=False, rejects=False, grows=False),
-    "median": Method(guarded=True, rejects=False, grows=False),
-    "minmax": Method(guarded=True, rejects=True, grows=False),
-    "kappa_sigma": Method(guarded=True, rejects=True, grows=True),
-    "winsorized": Method(guarded=True, rejects=True, grows=True),
-    "linear_fit": Method(guarded=True, rejects=True, grows=True),
-    "esd": Method(guarded=True, rejects=True, grows=True),
-}
-"""The methods of `StackSettings.method` by name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,8 +79,8 @@ class StackedPatch:
         Samples clipped.
     exposure : ndarray, float32
         Sum of the exposure times of the frames kept.
-    saturated : ndarray, uint8
-        1 where a sample that was kept is saturated.
+    saturated : ndarray, int16
+        Samples kept that are saturated.
     """
 
     data: F4
@@ -119,7 +89,7 @@ class StackedPatch:
     coverage: I2
     rejected: I2
     exposure: F4
-    saturated: U1
+    saturated: I2
 
     @classmethod
     def empty(cls, shape: tuple[int, int, int]) -> StackedPatch:
@@ -131,8 +101,15 @@ class StackedPatch:
             coverage=np.zeros(shape, np.int16),
             rejected=np.zeros(shape, np.int16),
             exposure=np.zeros(shape, np.float32),
-            saturated=np.zeros(shape, np.uint8),
+            saturated=np.zeros(shape, np.int16),
         )
+
+    def planes(self, c: int) -> Planes:
+        """One channel, as the kernels fill it."""
+        return Planes(
+            self.data[c], self.weight[c], self.variance[c], self.coverage[c], self.rejected[c], self.exposure[c],
+            self.saturated[c],
+        )  # fmt: skip
 
     @classmethod
     def without_sides(cls, shape: tuple[int, int, int]) -> StackedPatch:
@@ -142,8 +119,60 @@ class StackedPatch:
             cls.empty(shape),
             variance=np.zeros(none, np.float32),
             exposure=np.zeros(none, np.float32),
-            saturated=np.zeros(none, np.uint8),
+            saturated=np.zeros(none, np.int16),
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cube:
+    """The samples of a patch: those of n frames, in the order of their ids.
+
+    Attributes
+    ----------
+    values, weights : ndarray, float32, shape (c, n, h, w)
+        Those of weight 0 are not there, whatever their value.
+    alpha : ndarray, uint8, shape (c, n, h, w) or (n, h, w)
+        Low 7 bits 1..127 for alpha 0..1: ``alpha / 127 / weight`` is the variance that the weight states. Bit 128 marks
+        saturated samples. Channels may share one.
+    noise : FrameNoise
+        Of arrays of shape (c, n).
+    exposure : ndarray, float32, shape (n,)
+        Exposure time of each frame.
+
+    Raises
+    ------
+    ValueError
+        For shapes or types that do not fit together, or more than 32767 frames.
+    """
+
+    values: F4
+    weights: F4
+    alpha: U1
+    noise: FrameNoise
+    exposure: F4
+
+    def __post_init__(self) -> None:
+        shape = self.values.shape
+        if len(shape) != 4 or self.weights.shape != shape or self.alpha.shape not in {shape, shape[1:]}:
+            shapes = f"{shape}, {self.weights.shape}, {self.alpha.shape}"
+            raise ValueError(f"values, weights and alpha must share one shape (c, n, h, w), got {shapes}")
+        c, n = shape[:2]
+        if any(a.shape != (c, n) for a in self.noise) or self.exposure.shape != (n,):
+            shapes = f"{', '.join(str(a.shape) for a in self.noise)} and {self.exposure.shape}"
+            raise ValueError(f"noise must have shape {(c, n)} and exposure {(n,)}, got {shapes}")
+        arrays = (self.values, self.weights, *self.noise, self.exposure, self.alpha)
+        types = [a.dtype for a in arrays]
+        if types != [*[np.float32] * 6, np.uint8]:
+            raise ValueError(f"samples must be float32 and alpha uint8, got {', '.join(map(str, types))}")
+        if not all(a.flags.c_contiguous for a in arrays):
+            raise ValueError("arrays must be in C order")
+        if n > MAX_FRAMES:
+            raise ValueError(f"at most {MAX_FRAMES} frames can be stacked at once, got {n}")
+
+    def channel(self, c: int) -> Channel:
+        """One channel as the passes take it; its weights are this cube's own."""
+        alpha = self.alpha[c] if self.alpha.ndim == 4 else self.alpha
+        return Channel.of(self.values[c], self.weights[c], alpha, FrameNoise(*(a[c] for a in self.noise)))
 
 
 def border_px(settings: StackSettings, fwhm_px: float) -> int:
@@ -169,9 +198,9 @@ def border_px(settings: StackSettings, fwhm_px: float) -> int:
 
 def bytes_per_pixel(method: str) -> float:
     """Memory for each pixel and channel of a patch besides its samples: result and scratch."""
-    result = 4 * 4 + 2 * 2 + 1
+    result = 4 * 4 + 3 * 2
     if not METHODS[method].guarded:
-        return result + 4 * 8.0
+        return result + 6 * 8.0
     return result + 8 * 4.0 + 4 + 1
 
 
@@ -198,11 +227,20 @@ class MeanStack:
 
     def __init__(self, shape: tuple[int, int, int], *, sides: bool = True) -> None:
         self._out = StackedPatch.empty(shape) if sides else StackedPatch.without_sides(shape)
-        self._products: F8 = np.zeros(shape)
-        self._weight: F8 = np.zeros(shape)
-        self._side_sums: F8 | None = np.zeros((2, *shape)) if sides else None
+        self._mean = combine.MeanSums(np.zeros(shape), np.zeros(shape), self._out.coverage)
+        self._sides = combine.SideSums(np.zeros(shape), np.zeros(shape), self._out.saturated) if sides else None
+        self._photons: combine.PhotonSums | None = None
 
-    def add(self, values: F4, weights: F4, alpha: U1, exposure: float, y0: int = 0, x0: int = 0) -> None:
+    def add(
+        self,
+        values: F4,
+        weights: F4,
+        alpha: U1,
+        exposure: float,
+        y0: int = 0,
+        x0: int = 0,
+        noise: FrameNoise | None = None,
+    ) -> None:
         """Add one frame; frames must be added in the order of their ids for results equal to the byte.
 
         Parameters
@@ -215,58 +253,53 @@ class MeanStack:
             Exposure time.
         y0, x0 : int
             Where the frame's first pixel lies in the patch.
+        noise : FrameNoise, optional
+            Of arrays of shape (c,). Default: it does not grow with the signal.
         """
-        out, side_sums = self._out, self._side_sums
         for c in range(values.shape[0]):
-            combine.accumulate_frame(values[c], weights[c], y0, x0, self._products[c], self._weight[c], out.coverage[c])
-            if side_sums is not None:
-                one_alpha = alpha if alpha.ndim == 2 else alpha[c]
-                alpha_sum, exposure_sum = side_sums[:, c]
-                combine.accumulate_sides(
-                    weights[c], one_alpha, np.float32(exposure), y0, x0, alpha_sum, exposure_sum, out.saturated[c]
-                )
+            combine.add_frame(values[c], weights[c], (y0, x0), self._channel_of(self._mean, c))
+            if self._sides is None:
+                continue
+            one_alpha = alpha if alpha.ndim == 2 else alpha[c]
+            sides = self._channel_of(self._sides, c)
+            combine.add_sides(weights[c], one_alpha, np.float32(exposure), (y0, x0), sides)
+            if noise is not None and noise.slope[c] > 0:
+                if self._photons is None:
+                    self._photons = combine.PhotonSums(*np.zeros((2, *self._out.data.shape)))
+                photons = self._channel_of(self._photons, c)
+                combine.add_photons(weights[c], one_alpha, noise_of(noise, c), (y0, x0), photons)
 
     def finish(self) -> StackedPatch:
         """The mean of all frames added so far; nothing can be added any more."""
         out = self._out
+        photons = self._photons or combine.PhotonSums(*np.zeros((2, len(out.data), 0, 0)))
         for c in range(len(out.data)):
-            combine.finish_mean(self._products[c], self._weight[c], out.data[c], out.weight[c])
-            if self._side_sums is not None:
-                alpha_sum, exposure_sum = self._side_sums[:, c]
-                combine.finish_sides(self._weight[c], alpha_sum, exposure_sum, out.variance[c], out.exposure[c])
+            mean = self._channel_of(self._mean, c)
+            combine.finish_mean(mean, out.data[c], out.weight[c])
+            if self._sides is not None:
+                sides, light = self._channel_of(self._sides, c), self._channel_of(photons, c)
+                combine.finish_sides(mean, sides, light, out.variance[c], out.exposure[c])
         return out
+
+    @staticmethod
+    def _channel_of(sums: _Sums, c: int) -> _Sums:
+        return type(sums)(*(a[c] for a in sums))
 
 
 def stack_cube(
-    values: F4,
-    weights: F4,
-    alpha: U1,
-    sky: F4,
-    poisson: F4,
-    exposure: F4,
+    cube: Cube,
     fwhm_px: float,
     settings: StackSettings,
     inner: Box | None = None,
     check: Check = lambda: None,
-    pixel_share: F4 | None = None,
     each: Each = map,
 ) -> StackedPatch:
     """Stack the samples of a patch.
 
     Parameters
     ----------
-    values, weights : ndarray, float32, shape (c, n, h, w)
-        Samples of n frames sorted by id; those of weight 0 are not there, whatever their value. **The weights of
-        clipped samples are made negative in place.**
-    alpha : ndarray, uint8, shape (c, n, h, w) or (n, h, w)
-        Low 7 bits 1..127 for alpha 0..1, so that a sample's variance is ``alpha / weight``; bit 128 marks saturated
-        samples. Channels may share one.
-    sky : ndarray, float32, shape (c, n)
-        Sky level of each frame in units of `values`.
-    poisson : ndarray, float32, shape (c, n)
-        Variance for each unit of signal above the sky; 0 where it is not known.
-    exposure : ndarray, float32, shape (n,)
-        Exposure time of each frame.
+    cube : Cube
+        **The weights of clipped samples are made negative in place.**
     fwhm_px : float
         FWHM of stars on the output grid, one value for the whole run.
     settings : StackSettings
@@ -275,9 +308,6 @@ def stack_cube(
         What to return, in pixels of the cube; the rest is border (`border_px`). Default: all.
     check : callable
         Called between slices of work below half a second; it may raise to stop.
-    pixel_share : ndarray, float32, shape (c,), optional
-        Variance of a single sample over the variance of means over large areas that its weight states (default 1):
-        samples are judged by their own noise, and `StackedPatch` is in the terms of the weights given.
     each : callable
         Ranges of rows may be worked on at once.
 
@@ -285,98 +315,26 @@ def stack_cube(
     -------
     StackedPatch
         Of the shape of `inner`.
-
-    Raises
-    ------
-    ValueError
-        For shapes or types that do not fit together, or more than 32767 frames.
     """
-    _validate(values, weights, alpha, sky, poisson, exposure)
-    inner = Box.of_shape(values.shape[2:]) if inner is None else inner
-    method = METHODS[settings.method]
-    out = StackedPatch.empty((values.shape[0], *inner.shape))
-    for c in range(values.shape[0]):
-        if pixel_share is not None:
-            weights[c] /= pixel_share[c]
-        channel = Channel.of(values[c], weights[c], alpha[c] if alpha.ndim == 4 else alpha, sky[c], poisson[c])
+    inner = Box.of_shape(cube.values.shape[2:]) if inner is None else inner
+    method, corner = METHODS[settings.method], (inner.y0, inner.x0)
+    out = StackedPatch.empty((cube.values.shape[0], *inner.shape))
+    for c in range(cube.values.shape[0]):
+        channel, planes = cube.channel(c), out.planes(c)
         find_spans(channel, check, each)
         if method.guarded:
-            make_template(channel, fwhm_px, settings, not method.grows, check, each)
-        if method.rejects:
-            clip_outliers(channel, settings, check, each)
+            make_template(channel, fwhm_px, settings, method.wide_guard, check, each)
+        if (clip := method.clip) is not None:
+            channel.by_rows(partial(clip, channel, settings), channel.samples.values.shape[1], check, each)
         if method.grows and settings.region_sigma > 0:
-            mark_regions(channel, 1.0 if pixel_share is None else 1 / float(pixel_share[c]), settings, check)
+            mark_regions(channel, settings, check)
         if method.grows and settings.grow_px > 0:
             grow_regions(channel, settings, check)
-        _combine(channel, exposure, inner, out, c, check, each)
-        if settings.method == "median":
-            _take_median(channel, inner, out, c, check, each)
-        elif settings.method == "minmax":
-            factor = trimmed_variance(len(exposure), settings.minmax_low, settings.minmax_high)
-            dropped = out.rejected[c] == settings.minmax_low + settings.minmax_high
-            out.variance[c] *= np.where(dropped, factor[out.coverage[c]], np.float32(1))
-        if pixel_share is not None:
-            out.weight[c] *= pixel_share[c]
-            out.variance[c] /= pixel_share[c]
+
+        def finish(y0: int, y1: int, channel: Channel = channel, planes: Planes = planes) -> None:
+            combine.combine_rows(channel.samples, cube.exposure, y0, y1, corner, planes)
+            if method.finish is not None:
+                method.finish(channel, settings, y0, y1, corner, planes)
+
+        channel.by_rows(finish, inner.height, check, each)
     return out
-
-
-def _validate(values: F4, weights: F4, alpha: U1, sky: F4, poisson: F4, exposure: F4) -> None:
-    if values.ndim != 4 or weights.shape != values.shape or alpha.shape not in {values.shape, values.shape[1:]}:
-        shapes = f"{values.shape}, {weights.shape}, {alpha.shape}"
-        raise ValueError(f"values, weights and alpha must share one shape (c, n, h, w), got {shapes}")
-    c, n = values.shape[:2]
-    if sky.shape != (c, n) or poisson.shape != (c, n) or exposure.shape != (n,):
-        shapes = f"{sky.shape}, {poisson.shape}, {exposure.shape}"
-        raise ValueError(f"sky and poisson must have shape {(c, n)} and exposure {(n,)}, got {shapes}")
-    arrays = (values, weights, alpha, sky, poisson, exposure)
-    types = [a.dtype for a in arrays]
-    if types != [np.float32, np.float32, np.uint8, np.float32, np.float32, np.float32]:
-        raise ValueError(f"samples must be float32 and alpha uint8, got {', '.join(map(str, types))}")
-    if not all(a.flags.c_contiguous for a in arrays):
-        raise ValueError("arrays must be in C order")
-    if n > MAX_FRAMES:
-        raise ValueError(f"at most {MAX_FRAMES} frames can be stacked at once, got {n}")
-
-
-def _combine(channel: Channel, exposure: F4, inner: Box, out: StackedPatch, c: int, check: Check, each: Each) -> None:
-    """Pass 6: the weighted mean of what is left, and all counts."""
-
-    def rows(y0: int, y1: int) -> None:
-        combine.combine_rows(
-            channel.samples,
-            exposure,
-            y0,
-            y1,
-            inner.y0,
-            inner.x0,
-            out.data[c],
-            out.weight[c],
-            out.variance[c],
-            out.coverage[c],
-            out.rejected[c],
-            out.exposure[c],
-            out.saturated[c],
-        )
-
-    channel.by_rows(rows, inner.height, check, each)
-
-
-def _take_median(channel: Channel, inner: Box, out: StackedPatch, c: int, check: Check, each: Each) -> None:
-    """Replace the mean by the guarded median."""
-
-    def rows(y0: int, y1: int) -> None:
-        combine.finish_median(
-            channel.samples,
-            channel.maps,
-            y0,
-            y1,
-            inner.y0,
-            inner.x0,
-            out.coverage[c],
-            out.weight[c],
-            out.data[c],
-            out.variance[c],
-        )
-
-    channel.by_rows(rows, inner.height, check, each)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.model.box import Box
+from zemosaic.stages.numeric.robust import mad_sigma
 from zemosaic.stages.tiles.compare import Relation, relate_images
 
 __all__ = [
@@ -188,7 +189,7 @@ def _clipped_median(values: AnyArray) -> float:
         return float("nan")
     for _ in range(_CLIP_ROUNDS):
         middle = np.median(kept)
-        spread = 1.4826 * np.median(np.abs(kept - middle))
+        spread = mad_sigma(kept, middle)
         inside = np.abs(kept - middle) <= _CLIP_SIGMA * spread
         if spread == 0 or inside.all():
             break

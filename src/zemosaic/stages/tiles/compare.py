@@ -18,6 +18,7 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.model.photo_scale import surface_basis
+from zemosaic.stages.numeric.robust import mad_sigma
 
 __all__ = ["BIN_PX", "Relation", "relate_images"]
 
@@ -129,7 +130,7 @@ def relate_images(x: AnyArray, y: AnyArray, mask: Flags, bin_px: int = BIN_PX) -
         slope, error = 1.0, np.inf
     level = vy - slope * vx
     middle = float(np.median(level))
-    spread = 1.4826 * float(np.median(np.abs(level - middle)))
+    spread = mad_sigma(level, middle)
     return Relation(slope, error, middle, spread / len(vx) ** 0.5, n_samples)
 
 
@@ -168,7 +169,7 @@ def _is_common(bx: F8, by: F8, seen: Flags) -> bool:
 def _bright(values: F8) -> F8:
     """Deviations from the median, cut off far outside."""
     away = values - np.median(values)
-    most = _BRIGHT * 1.4826 * float(np.median(np.abs(away)))
+    most = _BRIGHT * mad_sigma(away, 0)
     return np.clip(away, -most, most) if most > 0 else away
 
 
@@ -187,7 +188,7 @@ def _without(values: F8, plane: F8, weight: F8) -> F8:
     terms = np.linalg.solve(
         _products(plane, plane, weight) + 1e-12 * np.eye(3), _products(plane, values[None], weight)[:, 0]
     )
-    return values - sum(t * p for t, p in zip(terms, plane, strict=True))
+    return np.asarray(values - sum(t * p for t, p in zip(terms, plane, strict=True)))
 
 
 def _gain(bx: F8, by: F8, seen: Flags, *, either_way: bool = True) -> tuple[float, float]:
@@ -225,7 +226,7 @@ def _gain(bx: F8, by: F8, seen: Flags, *, either_way: bool = True) -> tuple[floa
 
 def _in_both(x: F8, y: F8, seen: Flags) -> Flags:
     """False where one image alone shows something, as a trail; a star of other seeing is near one of its own."""
-    of_x, of_y = (1.4826 * float(np.median(np.abs(image[seen]))) for image in (x, y))
+    of_x, of_y = (mad_sigma(image[seen], 0) for image in (x, y))
     out = seen.copy()
     for one, other, noise, of_other in ((x, y, of_x, of_y), (y, x, of_y, of_x)):
         # The other would show it, too, whatever its gain.
@@ -237,7 +238,7 @@ def _in_both(x: F8, y: F8, seen: Flags) -> Flags:
 
 def _weights(left: F8, shape: F8, structure: F8) -> F8:
     """Inverse variances of residuals, mean 1; 0 for those that neither noise nor the shape of stars explains."""
-    noise = 1.4826 * float(np.median(np.abs(left - np.median(left))))
+    noise = mad_sigma(left)
     spread = np.hypot(noise + 1e-6 * float(np.std(structure)), shape)
     weight = np.where(np.abs(left) <= _CLIP * spread, 1 / spread**2, 0)
     return np.asarray(weight / max(float(weight.mean()), 1e-300))
@@ -265,7 +266,7 @@ class _Fit:
 
     def residual(self, solution: F8) -> F8:
         """What the solution leaves of y."""
-        return self.wanted - sum(s * d for s, d in zip(solution, self.design, strict=True))
+        return np.asarray(self.wanted - sum(s * d for s, d in zip(solution, self.design, strict=True)))
 
     def solve(self, weight: F8) -> tuple[F8, float, float]:
         """Kernel and plane, the variance of x's noise that the residuals show, and what holds the kernel narrow."""
@@ -364,7 +365,7 @@ def _noise_ratio(bx: F8, by: F8, seen: Flags) -> float:
 
 def _first_slope(vx: F8, vy: F8) -> float:
     """A slope near which the reweighting converges: most bins agree with it, whatever a trail in one image says."""
-    of_x, of_y = (1.4826 * float(np.median(np.abs(v))) for v in (vx, vy))
+    of_x, of_y = (mad_sigma(v, 0) for v in (vx, vy))
     scale = of_y / of_x if min(of_x, of_y) > 0 else 1.0
     floor = 1e-9 * float(np.abs(vy).max()) + 1e-300
     rx, ry = vx * scale / (of_y + floor), vy / (of_y + floor)

@@ -9,16 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from zemosaic.errors import SettingError
 from zemosaic.model.frame import Frame
 from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
+from zemosaic.settings import GroupKey
 
 __all__ = [
-    "GroupKey",
     "TileGroup",
     "describe_plan",
     "group_frames",
-    "parse_group_key",
     "position_angle_deg",
     "turn_deg",
 ]
@@ -34,24 +32,6 @@ NIGHT_GAP_S = 4 * 3600.0
 
 ANGLE_GAP_DEG = 10.0
 """Position angles that leave out this much belong to different groups."""
-
-SPLITS = ("night", "filter", "mount", "angle")
-
-
-@dataclass(frozen=True, slots=True)
-class GroupKey:
-    """How frames are grouped.
-
-    Attributes
-    ----------
-    radius : float
-        Reach of a group about its founder, in units of the shorter side of a field.
-    split : frozenset of str
-        Of "night", "filter", "mount", "angle".
-    """
-
-    radius: float = 0.5
-    split: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,27 +58,6 @@ class TileGroup:
     dec_deg: float
     turn_deg: float
     label: str = ""
-
-
-def parse_group_key(text: str) -> GroupKey:
-    """``"0.5"`` or ``"0.5,night,angle"``.
-
-    Raises
-    ------
-    SettingError
-        When it is not of this form.
-    """
-    first, *words = (part.strip() for part in text.split(","))
-    try:
-        radius = float(first)
-    except ValueError:
-        radius = 0.0
-    unknown = [word for word in words if word not in SPLITS]
-    if not 0 < radius <= 10 or unknown:
-        raise SettingError(
-            f"tiles.group = '{text}' is not a radius in fields (0 to 10), followed by any of {', '.join(SPLITS)}"
-        )
-    return GroupKey(radius, frozenset(words))
 
 
 def group_frames(frames: Sequence[Frame], places: Sequence[CelestialWcs], key: GroupKey) -> list[TileGroup]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.model.box import Box
+from zemosaic.stages.numeric.robust import cauchy_weight, mad_sigma
 
 __all__ = ["choose_pairs", "group_tiles", "solve_differences", "solve_gains"]
 
@@ -88,8 +89,8 @@ def solve_differences(n: int, ends: Ints, difference: F8, error: F8) -> tuple[F8
         value = factors.solve(design.T @ (weight * difference))
         pull = (difference - design @ value) / error
         # Errors of overlaps that share their noise are too small: what all edges scatter by is their true size.
-        excess = max(1.4826 * float(np.median(np.abs(pull))), 1.0)
-        robust = 1 / (1 + (pull / (_CAUCHY * excess)) ** 2)
+        excess = max(mad_sigma(pull, 0), 1.0)
+        robust = cauchy_weight((pull / excess) ** 2, _CAUCHY)
     label = group_tiles(n, ends)
     value = np.asarray(value - (np.bincount(label, value) / np.bincount(label))[label])
     return value, excess * np.sqrt(_variances(factors, label))

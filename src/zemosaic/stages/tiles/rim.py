@@ -17,6 +17,7 @@ import scipy
 from zemosaic.model.box import Box
 from zemosaic.model.tile import Tile
 from zemosaic.settings import TileSettings
+from zemosaic.stages.numeric.robust import mad_sigma
 
 __all__ = ["clean_tile", "mask_altaz_artifacts"]
 
@@ -250,7 +251,7 @@ def _low_border(luminance: npt.NDArray[np.float64], share: float) -> Mask | None
     if not middle.size:
         return None
     level = float(np.median(middle))
-    if level <= SIGNAL_SIGMA * 1.4826 * float(np.median(np.abs(middle - level))):
+    if level <= SIGNAL_SIGMA * mad_sigma(middle, level):
         return None
     empty = ~(luminance >= share * level)
     labels, _ = scipy.ndimage.label(empty)

@@ -19,6 +19,7 @@ from zemosaic.errors import Cancelled, EnvironmentProblem
 from zemosaic.model.box import Box
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.stages.numeric.robust import mad_sigma
 from zemosaic.stages.stack.stack import MeanStack
 from zemosaic.stages.two_pass.gains import TileGains, find_gains
 from zemosaic.stages.two_pass.tiles import (
@@ -272,7 +273,7 @@ def _background(values: F4) -> float:
     """Sigma-clipped median: stars and nebula on one side pull less."""
     for _ in range(5):
         middle = float(np.median(values))
-        sigma = 1.4826 * float(np.median(np.abs(values - middle)))
+        sigma = mad_sigma(values, middle)
         kept = values[np.abs(values - middle) <= 3 * sigma]
         if len(kept) in {0, len(values)}:
             break

@@ -1,21 +1,33 @@
-"""What a user may set: one frozen model a stage.
-
-The command line, the configuration file, the documentation and later the GUI
-are made from these models: a key's name carries its unit, its description is
-the prose people read, its bounds are what is checked.
-"""
+"""The models: what each key means, its default, its bounds."""
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from collections.abc import Iterable, Mapping
+import pkgutil
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from zemosaic.errors import SettingError
+from zemosaic.settings.grammar import (
+    FilePath,
+    Group,
+    GroupKey,
+    MaybeCrop,
+    MaybePosition,
+    MaybeSize,
+    Rotation,
+)
+from zemosaic.settings.slips import find_slip
 
 __all__ = [
     "CalibrateSettings",
@@ -32,24 +44,54 @@ __all__ = [
     "SurveySettings",
     "TileSettings",
     "WarpSettings",
-    "load_settings",
 ]
 
 
-class _Stage(BaseModel):
+class _Model(BaseModel):
+    """Frozen settings; a slip in them is a `SettingError` that names the key, wherever they are made."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, coerce_numbers_to_str=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _tell_slips(cls, values: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return make(values)
+        except ValidationError as problem:
+            stages = {field.annotation: name for name, field in Settings.model_fields.items()}
+            raise find_slip(problem, stages.get(cls, ""), cls.model_fields) from problem
 
 
 _EXPERT: dict[str, JsonValue] = {"expert": True}
 """Marks a key that hardly anyone needs: it counts as none of those that users face."""
 
 
-class InputSettings(_Stage):
+Projection = Literal[
+    "TAN", "SIN", "ZEA", "STG", "ARC", "AIR", "AZP", "SZP",
+    "CAR", "CEA", "MER", "CYP", "SFL", "PAR", "AIT", "MOL",
+    "TSC", "CSC", "QSC", "HPX", "XPH",
+]  # fmt: skip
+"""Projections that a code alone makes a grid in: those without parameters of their own (FITS WCS paper II)."""
+
+
+def _stack_methods() -> tuple[str, ...]:
+    """The ways to combine samples: the names of the modules in `zemosaic.stages.stack.methods`, none imported."""
+    room = Path(__file__).parents[1] / "stages" / "stack" / "methods"
+    return tuple(sorted(found.name for found in pkgutil.iter_modules([str(room)])))
+
+
+if TYPE_CHECKING:
+    StackMethod = str
+else:
+    StackMethod = Literal[_stack_methods()]
+
+
+class InputSettings(_Model):
     """Which files are frames, and what they hold."""
 
     include: str = Field("", description="Only file names that match this glob pattern; empty takes all.")
     exclude: str = Field("", description="Leave out file names that match this glob pattern.")
-    frames: str = Field(
+    frames: FilePath = Field(
         "", description="Table of frames of an earlier run, edited: those whose use is false are left out."
     )
     bayer: Literal["auto", "none", "RGGB", "BGGR", "GRBG", "GBRG"] = Field(
@@ -65,39 +107,39 @@ class InputSettings(_Stage):
     )
 
 
-class CalibrateSettings(_Stage):
+class CalibrateSettings(_Model):
     """Darks, biases and flats of raw frames."""
 
-    darks: str = Field(
+    darks: FilePath = Field(
         "",
         description="Folder or file of darks, raw or masters (flat-darks too); empty takes those among the inputs, "
         "none uses none.",
     )
-    flats: str = Field("", description="Folder or file of flats, raw or masters; empty and none as for darks.")
-    biases: str = Field("", description="Folder or file of biases, raw or masters; empty and none as for darks.")
-    bad_pixels: str = Field("", description="FITS image of the sensor that is not 0 at bad pixels.")
+    flats: FilePath = Field("", description="Folder or file of flats, raw or masters; empty and none as for darks.")
+    biases: FilePath = Field("", description="Folder or file of biases, raw or masters; empty and none as for darks.")
+    bad_pixels: FilePath = Field("", description="FITS image of the sensor that is not 0 at bad pixels.")
 
 
-class GridSettings(_Stage):
+class GridSettings(_Model):
     """The output grid."""
 
-    projection: str = Field("TAN", description="Projection code: TAN, SIN, ZEA, STG, CAR, ...")
+    projection: Projection = Field("TAN", description="Projection code of the FITS standard.")
     scale_arcsec: float = Field(0.0, ge=0, description="Pixel scale; 0 takes the median of the frames.")
-    center: str = Field("", description="RA and Dec of the centre in degrees, 'RA,DEC'; empty finds it.")
-    size_px: str = Field("", description="'WIDTH,HEIGHT' in pixels; empty takes what the frames cover.")
-    rotation: str = Field(
-        "north", description="'north' (up), 'min-area' (smallest box), or an angle in degrees east of north."
+    center: MaybePosition = Field(None, description="RA and Dec of the centre in degrees, 'RA,DEC'; empty finds it.")
+    size_px: MaybeSize = Field(None, description="'WIDTH,HEIGHT' in pixels; empty takes what the frames cover.")
+    rotation: Rotation = Field(
+        0.0, description="'north' (up), 'min-area' (smallest box), or an angle in degrees east of north."
     )
-    header: str = Field("", description="A FITS or text header file that fixes the whole grid.")
-    crop: str = Field(
-        "none",
+    header: FilePath = Field("", description="A FITS or text header file that fixes the whole grid.")
+    crop: MaybeCrop = Field(
+        None,
         description="none; 'coverage:F' keeps the box where at least the fraction F of the greatest coverage "
         "is reached; 'X0,Y0,X1,Y1' a box of output pixels.",
     )
     max_mpix: float = Field(2000.0, gt=0, description="Above this many output megapixels --yes is needed.")
 
 
-class WarpSettings(_Stage):
+class WarpSettings(_Model):
     """Resampling onto the output grid."""
 
     kernel: Literal["nearest", "bilinear", "lanczos2", "lanczos3", "lanczos4", "area", "drizzle"] = Field(
@@ -119,14 +161,14 @@ class WarpSettings(_Stage):
     )
 
 
-class MeasureSettings(_Stage):
+class MeasureSettings(_Model):
     """What is measured on each frame."""
 
     block_px: int = Field(32, ge=8, le=256, description="Side of a block whose star-free mean is taken.")
     detect_sigma: float = Field(5.0, gt=1, description="Detection threshold for stars, in sky sigma.")
 
 
-class QualitySettings(_Stage):
+class QualitySettings(_Model):
     """Which frames are too poor to use, by the stars measured on them."""
 
     triage: Literal["auto", "on", "off"] = Field(
@@ -141,7 +183,7 @@ class QualitySettings(_Stage):
     best_fraction: float = Field(1.0, gt=0, le=1, description="Keep this share of the frames, the best ones.")
 
 
-class SolveSettings(_Stage):
+class SolveSettings(_Model):
     """Plate solving."""
 
     method: Literal["auto", "header", "register"] = Field(
@@ -163,7 +205,7 @@ class SolveSettings(_Stage):
     min_matches: int = Field(6, ge=4, description="Fewest matched stars of a solution.", json_schema_extra=_EXPERT)
 
 
-class RefineSettings(_Stage):
+class RefineSettings(_Model):
     """Joint astrometric refinement."""
 
     distortion_order: int = Field(3, ge=0, le=5, description="Degree of a camera's distortion; 0 or 1 for none.")
@@ -172,7 +214,7 @@ class RefineSettings(_Stage):
     )
 
 
-class MatchSettings(_Stage):
+class MatchSettings(_Model):
     """Gains and background surfaces that make all frames agree."""
 
     method: Literal["one-sky", "none"] = Field(
@@ -186,7 +228,7 @@ class MatchSettings(_Stage):
         2, ge=0, le=4, description="Order of a camera's response over its field; 0 takes it as flat."
     )
     solve_gain: bool = Field(True, description="Whether gains are solved for; otherwise header priors are used.")
-    reference: str = Field(
+    reference: FilePath = Field(
         "", description="FITS image of the same sky, of any resolution, that fixes the slow background."
     )
     reference_arcsec: float = Field(
@@ -194,10 +236,10 @@ class MatchSettings(_Stage):
     )
 
 
-class StackSettings(_Stage):
+class StackSettings(_Model):
     """Combining the frames that reach a pixel."""
 
-    method: Literal["mean", "median", "kappa_sigma", "winsorized", "linear_fit", "esd", "minmax"] = Field(
+    method: StackMethod = Field(
         "kappa_sigma", description="mean and median reject nothing; the others clip outliers first."
     )
     kappa_low: float = Field(3.0, gt=0, description="Clip below centre minus this many sigma.")
@@ -224,11 +266,11 @@ class StackSettings(_Stage):
     )
 
 
-class TileSettings(_Stage):
+class TileSettings(_Model):
     """Master tiles: stacks of frames that point alike."""
 
-    group: str = Field(
-        "0.25",
+    group: Group = Field(
+        GroupKey(0.25),
         description="Frames within this share of a field (its shorter side) of one pointing make a tile; after commas "
         "what else splits groups: night, filter, mount, angle.",
     )
@@ -290,23 +332,25 @@ class TileSettings(_Stage):
         json_schema_extra=_EXPERT,
     )
 
-    @model_validator(mode="after")
-    def _one_way_to_combine(self) -> Self:
-        if self.two_pass and self.blend == "pyramid":
-            raise ValueError("two_pass makes the mosaic anew as a mean: it goes with blend = mean, not pyramid")
-        return self
+    @field_validator("two_pass")
+    @classmethod
+    def _one_way_to_combine(cls, two_pass: bool, others: ValidationInfo) -> bool:
+        if two_pass and others.data.get("blend") == "pyramid":
+            raise ValueError("it makes the mosaic anew as a mean, which goes with blend = mean, not pyramid")
+        return two_pass
 
-    @model_validator(mode="after")
-    def _thresholds_agree(self) -> Self:
-        if self.altaz_nanize_threshold < self.altaz_alpha_soft_threshold:
+    @field_validator("altaz_nanize_threshold")
+    @classmethod
+    def _thresholds_agree(cls, nanize: float, others: ValidationInfo) -> float:
+        soft = others.data.get("altaz_alpha_soft_threshold", 0.0)
+        if nanize < soft:
             raise ValueError(
-                f"altaz_nanize_threshold = {self.altaz_nanize_threshold:g} is below altaz_alpha_soft_threshold = "
-                f"{self.altaz_alpha_soft_threshold:g}: pixels between them would be kept without weight"
+                f"is below altaz_alpha_soft_threshold = {soft:g}: pixels between them would be kept without weight"
             )
-        return self
+        return nanize
 
 
-class SurveySettings(_Stage):
+class SurveySettings(_Model):
     """Mode grid: the mosaic is cut into tiles, which are stacked, matched and blended."""
 
     tile_fields: float = Field(1.0, ge=0.1, le=20, description="Side of a tile, in sides of a frame's field.")
@@ -321,17 +365,18 @@ class SurveySettings(_Stage):
     )
 
 
-class OutputSettings(_Stage):
+class OutputSettings(_Model):
     """What is written."""
 
     planes: Literal["all", "weight", "data"] = Field(
-        "all", description="all: data, weight, variance, coverage, rejected, exposure; weight: data and weight."
+        "all",
+        description="all: data, weight, variance, coverage, rejected, exposure, saturated; weight: data and weight.",
     )
     preview: bool = Field(True, description="Write preview.png.")
     preview_max_px: int = Field(2400, ge=100, description="Longest side of the preview.")
 
 
-class Settings(_Stage):
+class Settings(_Model):
     """All settings of a run."""
 
     input: InputSettings = InputSettings()
@@ -347,79 +392,3 @@ class Settings(_Stage):
     tiles: TileSettings = TileSettings()
     survey: SurveySettings = SurveySettings()
     output: OutputSettings = OutputSettings()
-
-
-def _known_keys() -> dict[str, list[str]]:
-    return {
-        stage: list(field.annotation.model_fields)  # type: ignore[union-attr]
-        for stage, field in Settings.model_fields.items()
-    }
-
-
-def _unknown(kind: str, name: str, known: Iterable[str]) -> SettingError:
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
-    return SettingError(f"unknown {kind} '{name}'; {hint}", name=name)
-
-
-def load_settings(
-    config: Path | None = None,
-    assignments: Iterable[str] = (),
-    overrides: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Settings:
-    """Settings from a TOML file, then ``stage.key=value`` assignments, then named overrides.
-
-    Parameters
-    ----------
-    config : Path, optional
-        TOML file with one table a stage.
-    assignments : iterable of str
-        ``"stack.method=median"``; values are parsed as TOML where they can be, else taken as text.
-    overrides : mapping of mappings, optional
-        Values from command line options, strongest of all.
-
-    Raises
-    ------
-    SettingError
-        For unknown stages or keys (with the nearest known name), values out of range, an
-        unreadable file.
-    """
-    tree: dict[str, dict[str, Any]] = {}
-    if config is not None:
-        try:
-            tree = tomllib.loads(Path(config).read_text(encoding="utf-8"))
-        except OSError as problem:
-            raise SettingError(f"cannot read settings file {config}: {problem.strerror}") from problem
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-            raise SettingError(f"settings file {config} is not valid TOML: {problem}") from problem
-    for text in assignments:
-        key, equals, value = text.partition("=")
-        stage, dot, name = key.strip().partition(".")
-        if not equals or not dot:
-            raise SettingError(f"'{text}' is not of the form stage.key=value, as in stack.method=median")
-        tree.setdefault(stage, {})[name] = _parse_value(value.strip())
-    for stage, values in (overrides or {}).items():
-        tree.setdefault(stage, {}).update(values)
-    known = _known_keys()
-    for stage, values in tree.items():
-        if stage not in known:
-            raise _unknown("settings stage", stage, known)
-        if not isinstance(values, Mapping):
-            raise SettingError(f"'{stage}' must be a table of keys, got {values!r}")
-        for name in values:
-            if name not in known[stage]:
-                raise _unknown(f"key in stage '{stage}'", name, known[stage])
-    try:
-        return Settings.model_validate(tree)
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingError(f"{where} = {first['input']!r}: {first['msg'].lower()}") from problem
-
-
-def _parse_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
-        return text

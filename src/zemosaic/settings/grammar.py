@@ -1,0 +1,208 @@
+"""Settings that are text with a grammar: text in files and on the command line, typed values in the program.
+
+Each type here reads its text when settings are made, and is written as the same text. A reader raises ValueError with
+the forms that the text may have; the models put the key's name before it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+
+__all__ = [
+    "GROUP_SPLITS",
+    "Angle",
+    "BoxCrop",
+    "CoverageCrop",
+    "Crop",
+    "FilePath",
+    "Group",
+    "GroupKey",
+    "MaybeCrop",
+    "MaybePosition",
+    "MaybeSize",
+    "Rotation",
+    "Size",
+    "SkyPosition",
+]
+
+GROUP_SPLITS = ("night", "filter", "mount", "angle")
+"""What may split a group of frames besides where they point."""
+
+MAX_GROUP_RADIUS = 10.0
+"""Fields: beyond this a "group" is a whole survey, and the number was surely meant in other units."""
+
+
+@dataclass(frozen=True, slots=True)
+class SkyPosition:
+    """A place on the sky: ICRS right ascension and declination in degrees."""
+
+    ra_deg: float
+    dec_deg: float
+
+    def __str__(self) -> str:
+        return f"{self.ra_deg!r},{self.dec_deg!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Width and height of an image in pixels."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width},{self.height}"
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageCrop:
+    """Keeps the box where at least this share, 0 to 1, of the greatest coverage is reached."""
+
+    share: float
+
+    def __str__(self) -> str:
+        return f"coverage:{self.share!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class BoxCrop:
+    """Keeps a box of pixels: ``x0 <= x < x1`` and ``y0 <= y < y1``, counted from 0."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    def __str__(self) -> str:
+        return f"{self.x0},{self.y0},{self.x1},{self.y1}"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupKey:
+    """How frames are grouped.
+
+    Attributes
+    ----------
+    radius : float
+        Reach of a group about its founder, in units of the shorter side of a field.
+    split : frozenset of str
+        Of `GROUP_SPLITS`.
+    """
+
+    radius: float
+    split: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return ",".join([repr(self.radius), *(word for word in GROUP_SPLITS if word in self.split)])
+
+
+Crop = CoverageCrop | BoxCrop
+Angle = float | Literal["min-area"]
+"""Degrees east of north, or the angle of the smallest box."""
+
+
+def _text(value: object, unset: str = "") -> str:
+    """The text of a value: a number stands for its digits, a typed value for its text, None for what is not set."""
+    return unset if value is None else str(value).strip()
+
+
+def _read_position(value: Any) -> SkyPosition | None:
+    text = _text(value)
+    if not text:
+        return None
+    try:
+        ra, dec = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError("is not RA,DEC in degrees, as 83.6,22.0") from None
+    if not (math.isfinite(ra) and -90 <= dec <= 90):
+        raise ValueError("there is no such place; RA,DEC in degrees, Dec from -90 to 90")
+    return SkyPosition(ra, dec)
+
+
+def _read_size(value: Any) -> Size | None:
+    text = _text(value)
+    if not text:
+        return None
+    try:
+        width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError("is not WIDTH,HEIGHT in whole pixels, as 4000,3000") from None
+    if width < 1 or height < 1:
+        raise ValueError(f"is an empty grid of {width} x {height} pixels")
+    return Size(width, height)
+
+
+def _read_angle(value: Any) -> Angle:
+    text = _text(value)
+    if text == "min-area":
+        return "min-area"
+    try:
+        angle = 0.0 if text == "north" else float(text)
+    except ValueError:
+        angle = math.nan
+    if not math.isfinite(angle):
+        raise ValueError("is neither north, min-area nor a number of degrees")
+    return angle
+
+
+def _write_angle(angle: Angle) -> str:
+    return "north" if angle == 0 else str(angle)
+
+
+def _read_crop(value: Any) -> Crop | None:
+    text = _text(value, "none")
+    kind, _, share_text = text.partition(":")
+    if text == "none":
+        return None
+    try:
+        crop = CoverageCrop(float(share_text)) if kind == "coverage" else BoxCrop(*map(int, text.split(",")))
+    except (ValueError, TypeError):
+        raise ValueError("is not none, coverage:FRACTION or X0,Y0,X1,Y1") from None
+    if isinstance(crop, CoverageCrop) and not 0 <= crop.share <= 1:
+        raise ValueError("the share of the greatest coverage is between 0 and 1")
+    if isinstance(crop, BoxCrop) and (crop.x0 >= crop.x1 or crop.y0 >= crop.y1):
+        raise ValueError("leaves no pixel; X0,Y0,X1,Y1 with X0 < X1 and Y0 < Y1")
+    return crop
+
+
+def _read_group(value: Any) -> GroupKey:
+    first, *words = (part.strip() for part in _text(value).split(","))
+    try:
+        radius = float(first)
+    except ValueError:
+        radius = math.nan
+    if not 0 < radius <= MAX_GROUP_RADIUS or not set(words) <= set(GROUP_SPLITS):
+        raise ValueError(
+            f"is not a radius in fields (0 to {MAX_GROUP_RADIUS:g}), followed by any of {', '.join(GROUP_SPLITS)}"
+        )
+    return GroupKey(radius, frozenset(words))
+
+
+def _absolute(text: str) -> str:
+    """A path that means the same wherever ``settings.toml`` is used; "" and "none" are no paths."""
+    return text if text in {"", "none"} else str(Path(text).absolute())
+
+
+def _or_empty(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _or_none(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
+_IS_TEXT = WithJsonSchema({"type": "string"})
+
+FilePath = Annotated[str, AfterValidator(_absolute)]
+MaybePosition = Annotated[
+    SkyPosition | None, BeforeValidator(_read_position), PlainSerializer(_or_empty, return_type=str), _IS_TEXT
+]
+MaybeSize = Annotated[Size | None, BeforeValidator(_read_size), PlainSerializer(_or_empty, return_type=str), _IS_TEXT]
+Rotation = Annotated[Angle, BeforeValidator(_read_angle), PlainSerializer(_write_angle, return_type=str), _IS_TEXT]
+MaybeCrop = Annotated[Crop | None, BeforeValidator(_read_crop), PlainSerializer(_or_none, return_type=str), _IS_TEXT]
+Group = Annotated[GroupKey, BeforeValidator(_read_group), PlainSerializer(str, return_type=str), _IS_TEXT]

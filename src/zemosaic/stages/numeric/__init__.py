@@ -1,0 +1,1 @@
+"""Numerical tools that several stages share: robust statistics and one conjugate-gradient loop."""

@@ -1,0 +1,106 @@
+"""Robust statistics and conjugate gradients; what the match finds whatever the threads of a BLAS."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zemosaic.kernels.match.gains import inverse_diagonal
+from zemosaic.stages.numeric.conjugate import solve_conjugate
+from zemosaic.stages.numeric.robust import MAD_TO_SIGMA, MEDIAN_CHI2_1, cauchy_weight, mad_sigma
+
+HERE = Path(__file__).parent
+
+THREADED = """
+import sys
+import numpy as np
+from simulated_measurements import Survey
+from zemosaic.engine.values import digest_of
+from zemosaic.settings import MatchSettings
+from zemosaic.stages.match.gains import solve_gains
+from zemosaic.stages.match.growth import Growth
+from zemosaic.stages.match.match import match
+from zemosaic.stages.match.star_ties import StarTies
+
+rng = np.random.default_rng(1)
+n = 20_000
+star = np.repeat(np.arange(4 * n), 2)
+near, far = rng.integers(0, 9, 4 * n), rng.integers(9, 99, 4 * n)
+image = (np.ravel([near, far], "F") + star // 4) % n
+noise = rng.normal(0, 0.01, (1, len(star)))
+flux = np.exp(rng.normal(0, 0.1, n)[image] + rng.normal(9, 1, 4 * n)[star] + noise)
+growth = Growth(np.zeros((n, 1, 6)), np.zeros((n, 1)), np.zeros((1, 1, 5, 5)), np.zeros((1, 1, 5, 5)))
+ties = StarTies(image, star, *rng.uniform(-1, 1, (2, len(star))), flux, 0.01 * flux, 4 * n, growth)
+gains = solve_gains(ties, 0, np.zeros(n, np.int64), np.zeros(n), 0)
+print(digest_of(gains.log_gain, gains.log_gain_error))
+survey = Survey(n_side=15, pitch_deg=0.14)
+found = match(survey.measurements, survey.wcs, survey.grid, MatchSettings())
+assert np.isfinite(found.sky).sum() > 4_000
+print(digest_of(found.scales, found.sky, found.prior_sd))
+"""
+
+
+def test_mad_sigma_is_sigma_whatever_a_few_values_do():
+    values = np.random.default_rng(1).normal(5, 2, 20_000)
+    values[:100] = 1e6
+    assert mad_sigma(values) == pytest.approx(2, rel=0.03)
+    assert mad_sigma(values, 5.0) == pytest.approx(2, rel=0.03)
+    assert mad_sigma([1, 2, 4], 0) == 2 * MAD_TO_SIGMA
+    assert mad_sigma([3, 3, 3, 9]) == 0
+
+
+def test_half_of_chi_squared_lies_below_its_median():
+    squares = np.random.default_rng(2).normal(0, 1, 100_000) ** 2
+    assert np.mean(squares < MEDIAN_CHI2_1) == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_value_far_out_pulls_less():
+    pull = np.array([0.0, 2.0, 20.0])
+    np.testing.assert_allclose(cauchy_weight(pull**2, 2.0), [1, 0.5, 1 / 101])
+    assert cauchy_weight(pull.astype(np.float32), 2.0).dtype == np.float32
+
+
+@pytest.mark.parametrize("start", [None, np.linspace(-3, 3, 40)])
+def test_conjugate_gradients_solve(start):
+    rng = np.random.default_rng(3)
+    root = rng.normal(size=(40, 40))
+    matrix, rhs = root @ root.T + np.eye(40), rng.normal(size=40)
+    before = None if start is None else start.copy()
+    x = solve_conjugate(lambda v: matrix @ v, lambda r: r / np.diag(matrix), rhs, start, enough=1e-20, most_steps=200)
+    np.testing.assert_allclose(matrix @ x, rhs, atol=1e-8)
+    if start is not None:
+        np.testing.assert_array_equal(start, before)
+    few = solve_conjugate(lambda v: matrix @ v, lambda r: r, rhs, start, enough=1e-20, most_steps=2)
+    assert np.abs(matrix @ few - rhs).max() > 1e-3
+
+
+def test_nothing_to_solve_for_gives_nothing():
+    x = solve_conjugate(lambda v: 2 * v, lambda r: r, np.zeros(5), enough=0.0, most_steps=10)
+    np.testing.assert_array_equal(x, 0)
+
+
+@pytest.mark.parametrize("n", [1, 7, 60])
+def test_the_diagonal_of_an_inverse(n):
+    root = np.random.default_rng(n).normal(size=(n, n))
+    matrix, out = root @ root.T + 0.1 * np.eye(n), np.empty(n)
+    expected = np.diag(np.linalg.inv(matrix))
+    inverse_diagonal(matrix, out)
+    np.testing.assert_allclose(out, expected, rtol=1e-9)
+
+
+def test_twenty_thousand_gains_and_a_match_are_the_same_with_one_and_two_blas_threads():
+    def digests(threads: int) -> str:
+        settings = {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        path = os.pathsep.join([str(HERE.parent / "cases"), *sys.path])
+        done = subprocess.run(
+            [sys.executable, "-c", THREADED], env={**os.environ, **settings, "PYTHONPATH": path},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout
+
+    assert digests(1) == digests(2) != ""
