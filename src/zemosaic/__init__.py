@@ -8,17 +8,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_HOMES = {
-    "CoaddResult": "zemosaic.pipelines.api",
-    "coadd": "zemosaic.pipelines.api",
-    "build": "zemosaic.pipelines.api",
-    "load_settings": "zemosaic.settings",
-    "Settings": "zemosaic.settings",
-    "ZeMosaicError": "zemosaic.errors",
-    "SettingError": "zemosaic.errors",
-    "NothingToDo": "zemosaic.errors",
-    "EnvironmentProblem": "zemosaic.errors",
+_NAMES = {
+    "zemosaic.pipelines.api": ("CoaddResult", "build", "coadd"),
+    "zemosaic.pipelines.modes.build": ("BuildOptions", "BuildResult"),
+    "zemosaic.settings": ("Settings", "load_settings"),
+    "zemosaic.engine.events": ("Event", "LeftOut", "Notice", "Progress", "StageEnded", "StageStarted"),
+    "zemosaic.errors": ("EnvironmentProblem", "NothingToDo", "SettingError", "ZeMosaicError"),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - a sorted list of the names above
 
