@@ -268,6 +268,24 @@ def test_saturation(values: dict[str, object], level: float | None) -> None:
     assert frame_of(values).saturation_adu == level
 
 
+@pytest.mark.parametrize(
+    ("values", "stated"),
+    [
+        ({"EGAIN": 0.98, "GAIN": 120}, 0.98),
+        ({"GAIN": 3.98}, 3.98),
+        ({"GAIN": 80}, None),
+        ({"GAIN": 120.0}, None),
+        ({"GAIN": 2}, None),
+        ({"EGAIN": 0.0}, None),
+        ({"EGAIN": 1.1, "STACKCNT": 30}, None),
+    ],
+)
+def test_electrons_per_adu_are_told_from_the_setting_of_a_camera(
+    values: dict[str, object], stated: float | None
+) -> None:
+    assert frame_of(values).electrons_per_adu == stated
+
+
 def test_plain_facts() -> None:
     frame = frame_of({
         "FILTER": " Ha ",

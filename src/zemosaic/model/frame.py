@@ -97,6 +97,8 @@ class Frame:
         Whether pixels are stored as whole numbers, as cameras write them.
     gain_setting, temperature_c, rotation_deg : float or None
         Gain (or ISO) setting, temperature of the sensor, angle of the rotator, where the header tells.
+    electrons_per_adu : float or None
+        As the header states it (EGAIN, or a GAIN that reads like one); not yet believed.
     calibration : str
         Names the masters its pixels are calibrated with; "" for none.
     is_flattened : bool
@@ -132,6 +134,7 @@ class Frame:
     gain_setting: float | None = None
     temperature_c: float | None = None
     rotation_deg: float | None = None
+    electrons_per_adu: float | None = None
     calibration: str = ""
     is_flattened: bool = False
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+import pkgutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -70,6 +72,18 @@ Projection = Literal[
     "TSC", "CSC", "QSC", "HPX", "XPH",
 ]  # fmt: skip
 """Projections that a code alone makes a grid in: those without parameters of their own (FITS WCS paper II)."""
+
+
+def _stack_methods() -> tuple[str, ...]:
+    """The ways to combine samples: the names of the modules in `zemosaic.stages.stack.methods`, none imported."""
+    room = Path(__file__).parents[1] / "stages" / "stack" / "methods"
+    return tuple(sorted(found.name for found in pkgutil.iter_modules([str(room)])))
+
+
+if TYPE_CHECKING:
+    StackMethod = str
+else:
+    StackMethod = Literal[_stack_methods()]
 
 
 class InputSettings(_Model):
@@ -225,7 +239,7 @@ class MatchSettings(_Model):
 class StackSettings(_Model):
     """Combining the frames that reach a pixel."""
 
-    method: Literal["mean", "median", "kappa_sigma", "winsorized", "linear_fit", "esd", "minmax"] = Field(
+    method: StackMethod = Field(
         "kappa_sigma", description="mean and median reject nothing; the others clip outliers first."
     )
     kappa_low: float = Field(3.0, gt=0, description="Clip below centre minus this many sigma.")

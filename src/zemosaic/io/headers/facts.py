@@ -43,6 +43,10 @@ _SEXAGESIMAL = re.compile(
 )
 TOP_OF_16_BITS = 65520.0
 """4095 x 16: what a saturated 12-bit converter gives when scaled to 16 bits."""
+_ELECTRONS_PER_ADU = 1e-3, 1e3
+"""What cameras have, from 16 bits of a sensitive one to 8 bits of a deep one, with room to spare."""
+_GAIN_SETTING = 20.0
+"""A GAIN from here on is the setting of a camera (80, 120 ...), not electrons per ADU."""
 _ARCSEC_OF_UM_PER_MM = 206.26480624709636
 
 
@@ -218,6 +222,17 @@ def _saturation(cards: Cards, hdu: Hdu) -> float | None:
     return 255 * scale + zero if hdu.bitpix == 8 else None
 
 
+def _electrons_per_adu(cards: Cards, n_stacked: int) -> float | None:
+    """What the header states; a GAIN only where it is no setting of the camera, which are whole or large numbers."""
+    # A stack's card may be of one exposure or of all.
+    if n_stacked > 1:
+        return None
+    stated, gain = cards.number("EGAIN"), cards.value("GAIN")
+    if stated is None and isinstance(gain, float) and gain < _GAIN_SETTING:
+        stated = gain
+    return stated if stated is not None and _ELECTRONS_PER_ADU[0] < stated < _ELECTRONS_PER_ADU[1] else None
+
+
 def _n_stacked(cards: Cards) -> int:
     stated = cards.first_number("NCOMBINE", "STACKCNT", "MT_NFRAMES")
     return max(round(stated), 1) if stated is not None and stated < 1e9 else 1
@@ -324,6 +339,7 @@ def frame_from_cards(
         gain_setting=cards.first_number("GAIN", "ISOSPEED"),
         temperature_c=cards.first_number("CCD-TEMP", "CCDTEMP", "SENSTEMP"),
         rotation_deg=cards.first_number("ROTATANG", "ROTATOR"),
+        electrons_per_adu=_electrons_per_adu(cards, n_stacked),
     )
 
 

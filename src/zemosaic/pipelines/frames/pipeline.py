@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from zemosaic.engine.events import LeftOut
 from zemosaic.errors import NothingToDo
@@ -25,6 +28,7 @@ from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.solving.places import Place, trust_headers
 from zemosaic.settings import InputSettings, Settings
 from zemosaic.stages.grid.plan import find_strays
+from zemosaic.stages.measure.photon_noise import SkyNoise, find_photon_noise
 
 __all__ = ["PlacedFrame", "measure_and_place", "open_inputs", "place_frames", "scan_inputs", "split_by_filter"]
 
@@ -40,11 +44,21 @@ _WAYS_OUT = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlacedFrame:
-    """A frame, what was measured on it, and where it is on the sky."""
+    """A frame, what was measured on it, and where it is on the sky.
+
+    Attributes
+    ----------
+    frame : Frame
+    measured : Measurements
+    place : Place
+    photon_slope : ndarray, shape (c,), optional
+        Variance that a unit of signal adds to that of the sky, input units squared per input unit; 0 or None: unknown.
+    """
 
     frame: Frame
     measured: Measurements
     place: Place
+    photon_slope: npt.NDArray[np.float64] | None = None
 
     @property
     def wcs(self) -> CelestialWcs:
@@ -140,7 +154,28 @@ def measure_and_place(
         measured = grade_measured(measured, settings, run)
     noise = {item.frame.id: item.measured for item in measured}
     source = CleanSource(reader, noise, settings.input.defect_sigma, known)
-    return place_frames(measured, source, settings, run, by_stars=not sky_only), source
+    placed = place_frames(measured, source, settings, run, by_stars=not sky_only)
+    return _know_photon_noise(placed, run), source
+
+
+def _know_photon_noise(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFrame]:
+    """Find by how much light above the sky adds to each frame's noise, and say where that comes from."""
+    told = [
+        SkyNoise(
+            # Stacks, and what other programs interpolated or scaled, follow no line of their own.
+            camera=(f.camera, f.gain_setting, f.n_channels, is_counted := f.is_integer and f.n_stacked == 1),
+            sky=item.measured.sky,
+            noise=item.measured.noise,
+            stated=f.electrons_per_adu if f.layout in {"mono", "bayer"} else None,
+            is_counted=is_counted,
+        )
+        for item in placed
+        for f in [item.frame]
+    ]
+    found = find_photon_noise(told)
+    more = f" | {len(found.notes) - 3} more cameras" if len(found.notes) > 3 else ""
+    run.notice(f"noise of light above the sky: {' | '.join(found.notes[:3])}{more}")
+    return [replace(item, photon_slope=slope) for item, slope in zip(placed, found.slopes, strict=True)]
 
 
 def _find_places(

@@ -17,7 +17,7 @@ from zemosaic.pipelines.patches.remote import measure_remotely
 from zemosaic.pipelines.patches.tasks import measure
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
-from zemosaic.stages.stack.stack import METHODS
+from zemosaic.stages.stack.methods import METHODS
 
 BYTES_PER_VALUE = 24
 """Measuring a frame: its data and weights, 8, what the steps hold beside them, up to 13, and the file's own bytes."""

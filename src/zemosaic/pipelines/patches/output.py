@@ -19,6 +19,7 @@ from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.patches.tasks import PatchInput
 from zemosaic.settings import OutputSettings, Settings
 from zemosaic.stages.picture.stretch import reduce_blocks, star_white, stretch_rgba
+from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.stack import StackedPatch
 from zemosaic.stages.warp.warp import pixel_variance_ratio
 
@@ -116,7 +117,7 @@ def mosaic_cards(
         f"places: {PLACES[settings.solve.method]}",
         f"match: {matched}",
         f"warp: {settings.warp.kernel}, taper {settings.warp.taper_px:g} px",
-        f"stack: {stack.method}, kappa {stack.kappa_low:g} {stack.kappa_high:g}",
+        "stack: " + ", ".join(filter(None, [stack.method, METHODS[stack.method].tell(stack)])),
     ]
     return cards, history
 

@@ -92,5 +92,13 @@ def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: Sky
         frame,
         plan,
         sky=(to_mosaic * measured.sky - scale.surface[:, 0]).astype(np.float32),
-        poisson=np.zeros(len(scale.gain), np.float32),
+        light=_light(item, to_mosaic).astype(np.float32),
     )
+
+
+def _light(item: PlacedFrame, to_mosaic: Array) -> Array:
+    """By how much of itself the noise's variance grows for a mosaic unit above the sky; 0 where that is not known."""
+    if item.photon_slope is None:
+        return np.zeros(len(to_mosaic))
+    light: Array = item.photon_slope / (np.square(item.measured.noise) * to_mosaic)
+    return light

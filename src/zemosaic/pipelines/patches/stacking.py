@@ -16,7 +16,8 @@ from zemosaic.pipelines.patches.remote import stack_remotely
 from zemosaic.pipelines.patches.tasks import PatchInput, make_patch
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
-from zemosaic.stages.stack.stack import METHODS, StackedPatch, border_px, bytes_per_pixel, bytes_per_sample
+from zemosaic.stages.stack.methods import METHODS
+from zemosaic.stages.stack.stack import StackedPatch, border_px, bytes_per_pixel, bytes_per_sample
 
 __all__ = ["plan_patches", "stack_onto_grid"]
 

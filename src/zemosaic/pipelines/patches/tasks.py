@@ -21,8 +21,8 @@ from zemosaic.pipelines.run.keys import frame_identity
 from zemosaic.settings import Settings, WarpSettings
 from zemosaic.stages.measure.frame import measure_frame, measure_sky
 from zemosaic.stages.measure.raw import measure_raw
+from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.stack import (
-    METHODS,
     Cube,
     FrameNoise,
     MeanStack,
@@ -50,14 +50,14 @@ class PatchInput:
         Coordinates, correction, noise.
     sky : ndarray, shape (c,)
         Sky level of the frame in mosaic units, for the noise model.
-    poisson : ndarray, shape (c,)
+    light : ndarray, shape (c,)
         By how much of itself the noise's variance grows per mosaic unit above the sky; 0 where unknown.
     """
 
     frame: Frame
     plan: WarpPlan
     sky: F4
-    poisson: F4
+    light: F4
 
 
 def measure(
@@ -186,7 +186,7 @@ def _noise_of(inputs: Sequence[PatchInput], settings: WarpSettings) -> FrameNois
     """How the samples of each frame scatter; arrays of shape (c, n)."""
     share = np.stack([_own_share(item.frame, settings) for item in inputs], axis=1)
     sky = np.stack([item.sky for item in inputs], axis=1)
-    return FrameNoise(share, sky, np.stack([item.poisson for item in inputs], axis=1))
+    return FrameNoise(share, sky, np.stack([item.light for item in inputs], axis=1))
 
 
 def _own_share(frame: Frame, settings: WarpSettings) -> F4:
@@ -217,7 +217,8 @@ def _mean_patch(
         samples = values[:n].reshape(shape), weights[:n].reshape(shape), alpha[: part.n_pixels].reshape(part.shape)
         if _warp(item, part, source, settings.warp, *samples) is not None:
             place = part.relative_to(patch.inner)
-            mean.add(*samples, float(exposure), place.y0, place.x0)
+            noise = FrameNoise(np.ones_like(item.sky), item.sky, item.light)
+            mean.add(*samples, float(exposure), place.y0, place.x0, noise)
     return mean.finish()
 
 

@@ -1,4 +1,4 @@
-"""The passes of a stack over one channel's samples that decide which are kept.
+"""The passes of a stack over one channel's samples that are the same whatever the method.
 
 `zemosaic.stages.stack.stack` tells what they do and calls them in order. Each marks samples in place, in slices of work
 between which it calls `check`.
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.stack import clip, grow, order, regions, template, trim
-from zemosaic.kernels.stack.normal_tables import esd_critical, spread_table
+from zemosaic.kernels.stack import grow, order, regions, template
+from zemosaic.kernels.stack.normal_tables import spread_table
 from zemosaic.kernels.stack.samples import FrameNoise, Maps, Samples
 from zemosaic.model.each import Each
 from zemosaic.settings import StackSettings
 
-__all__ = ["Channel", "clip_outliers", "find_spans", "grow_regions", "make_template", "mark_regions"]
+__all__ = ["Channel", "find_spans", "grow_regions", "make_template", "mark_regions"]
 
 F4 = npt.NDArray[np.float32]
 U1 = npt.NDArray[np.uint8]
@@ -35,15 +35,8 @@ GROW_SIGMA = 1.0
 """A sample beside a clipped region joins it when its 3 x 3 mean deviates by this much: 3 sigma of such a mean."""
 
 
-CLIP_RULES = {
-    "kappa_sigma": clip.KAPPA_SIGMA,
-    "winsorized": clip.WINSORIZED,
-    "linear_fit": clip.LINEAR_FIT,
-}
-
-
-RANK_SIGMA = np.float32(3.0)
-"""Median and minmax: a sample on a star this far inside the scatter of its pixel is explained by the seeing."""
+STAR_SIGMA = np.float32(3.0)
+"""Wide guard: a sample on a star this far inside the scatter of its pixel is explained by the seeing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,9 +95,9 @@ def find_spans(channel: Channel, check: Check, each: Each) -> None:
 
 
 def make_template(
-    channel: Channel, fwhm_px: float, settings: StackSettings, is_rank: bool, check: Check, each: Each
+    channel: Channel, fwhm_px: float, settings: StackSettings, wide: bool, check: Check, each: Each
 ) -> None:
-    """Passes 1 and 2: middle values, scatter, number and guard of every pixel; wider for methods of mere rank."""
+    """Passes 1 and 2: middle values, scatter, number and guard of every pixel; the guard wider on stars."""
     samples, maps = channel.samples, channel.maps
     h = maps.low.shape[0]
     precision, median, variance = np.empty((3, *maps.low.shape), np.float32)
@@ -117,28 +110,9 @@ def make_template(
     template.median_rows(maps, precision, 0, h, median, variance)
     factor = settings.structure_guard
     template.steepness_rows((median, variance), (0, h), fwhm_px / 2, TEMPLATE_SIGMA, factor, maps.guard)
-    if is_rank:
-        # Rank methods have no scatter of their own in a threshold: on stars theirs widens the guard, up to 3 times.
-        maps.guard[...] += np.minimum(RANK_SIGMA * maps.spread, 2 * maps.guard)
-
-
-def clip_outliers(channel: Channel, settings: StackSettings, check: Check, each: Each) -> None:
-    """Pass 3: mark outliers by the method's rule."""
-    samples, maps, table = channel.samples, channel.maps, channel.table
-    n, h, _ = samples.values.shape
-    critical = esd_critical(n, settings.esd_significance) if settings.method == "esd" else None
-
-    def rows(y0: int, y1: int) -> None:
-        if settings.method == "minmax":
-            trim.trim_minmax_rows(samples, maps, y0, y1, settings.minmax_low, settings.minmax_high)
-        elif critical is not None:
-            trim.trim_esd_rows(samples, maps, y0, y1, settings.esd_fraction, critical, table)
-        else:
-            kappa = np.float32(settings.kappa_low), np.float32(settings.kappa_high)
-            rule = clip.ClipRule(CLIP_RULES[settings.method], *kappa, settings.max_iterations)
-            clip.clip_rows(rule, samples, maps, y0, y1, table)
-
-    channel.by_rows(rows, h, check, each)
+    if wide:
+        # Where no scatter is in the threshold it widens the guard on stars, up to 3 times.
+        maps.guard[...] += np.minimum(STAR_SIGMA * maps.spread, 2 * maps.guard)
 
 
 def mark_regions(channel: Channel, settings: StackSettings, check: Check) -> None:

@@ -5,10 +5,11 @@ A stack is made channel by channel in up to six passes over rows of the patch:
 1. the median of all samples of a pixel (the template), their scatter and their noise;
 2. the template's steepness within half a FWHM, less its noise: the guard that lets star cores and wings survive
    changing seeing;
-3. clipping (`Method`), with one noise model for all methods;
+3. clipping by the method (`zemosaic.stages.stack.methods`), with one noise model for all;
 4. rejecting regions of a frame that deviate as a whole, though no pixel does (`region_sigma`);
 5. growing clipped regions into their rims, frame by frame;
-6. the weighted mean of what is left, summed in double precision in the order of the frames.
+6. the weighted mean of what is left, summed in double precision in the order of the frames, and what the method
+   makes of it.
 
 Every result is a function of the samples within `border_px` of its pixel, so it does not depend on how the sky was
 cut into patches.
@@ -18,21 +19,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from zemosaic.kernels.stack import combine
-from zemosaic.kernels.stack.normal_tables import trimmed_variance
 from zemosaic.kernels.stack.regions import REACH_PX
 from zemosaic.kernels.stack.samples import FrameNoise, Planes, noise_of
 from zemosaic.model.box import Box
 from zemosaic.model.each import Each
 from zemosaic.settings import StackSettings
+from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.passes import (
     Channel,
-    clip_outliers,
     find_spans,
     grow_regions,
     make_template,
@@ -40,11 +41,9 @@ from zemosaic.stages.stack.passes import (
 )
 
 __all__ = [
-    "METHODS",
     "Cube",
     "FrameNoise",
     "MeanStack",
-    "Method",
     "StackedPatch",
     "border_px",
     "bytes_per_pixel",
@@ -60,38 +59,6 @@ _Sums = TypeVar("_Sums", combine.MeanSums, combine.SideSums, combine.PhotonSums)
 
 MAX_FRAMES = 32767
 """Counts are 16-bit integers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """What a method of combining needs.
-
-    Attributes
-    ----------
-    guarded : bool
-        Whether it looks at the template first, so that all samples of a pixel and of its neighbours must be in
-        memory at once; otherwise frames can be added one by one (`MeanStack`).
-    rejects : bool
-        Whether samples are left out.
-    grows : bool
-        Whether clipped regions grow into their rims.
-    """
-
-    guarded: bool
-    rejects: bool
-    grows: bool
-
-
-METHODS: dict[str, Method] = {
-    "mean": Method(guarded=False, rejects=False, grows=False),
-    "median": Method(guarded=True, rejects=False, grows=False),
-    "minmax": Method(guarded=True, rejects=True, grows=False),
-    "kappa_sigma": Method(guarded=True, rejects=True, grows=True),
-    "winsorized": Method(guarded=True, rejects=True, grows=True),
-    "linear_fit": Method(guarded=True, rejects=True, grows=True),
-    "esd": Method(guarded=True, rejects=True, grows=True),
-}
-"""The methods of `StackSettings.method` by name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -350,44 +317,24 @@ def stack_cube(
         Of the shape of `inner`.
     """
     inner = Box.of_shape(cube.values.shape[2:]) if inner is None else inner
-    method = METHODS[settings.method]
+    method, corner = METHODS[settings.method], (inner.y0, inner.x0)
     out = StackedPatch.empty((cube.values.shape[0], *inner.shape))
     for c in range(cube.values.shape[0]):
         channel, planes = cube.channel(c), out.planes(c)
         find_spans(channel, check, each)
         if method.guarded:
-            make_template(channel, fwhm_px, settings, not method.grows, check, each)
-        if method.rejects:
-            clip_outliers(channel, settings, check, each)
+            make_template(channel, fwhm_px, settings, method.wide_guard, check, each)
+        if (clip := method.clip) is not None:
+            channel.by_rows(partial(clip, channel, settings), channel.samples.values.shape[1], check, each)
         if method.grows and settings.region_sigma > 0:
             mark_regions(channel, settings, check)
         if method.grows and settings.grow_px > 0:
             grow_regions(channel, settings, check)
-        _combine(channel, cube.exposure, inner, planes, check, each)
-        if settings.method == "median":
-            _take_median(channel, inner, planes, check, each)
-        elif settings.method == "minmax":
-            factor = trimmed_variance(len(cube.exposure), settings.minmax_low, settings.minmax_high)
-            dropped = planes.rejected == settings.minmax_low + settings.minmax_high
-            planes.variance[...] *= np.where(dropped, factor[planes.coverage], np.float32(1))
+
+        def finish(y0: int, y1: int, channel: Channel = channel, planes: Planes = planes) -> None:
+            combine.combine_rows(channel.samples, cube.exposure, y0, y1, corner, planes)
+            if method.finish is not None:
+                method.finish(channel, settings, y0, y1, corner, planes)
+
+        channel.by_rows(finish, inner.height, check, each)
     return out
-
-
-def _combine(channel: Channel, exposure: F4, inner: Box, planes: Planes, check: Check, each: Each) -> None:
-    """Pass 6: the weighted mean of what is left, and all counts."""
-    corner = inner.y0, inner.x0
-
-    def rows(y0: int, y1: int) -> None:
-        combine.combine_rows(channel.samples, exposure, y0, y1, corner, planes)
-
-    channel.by_rows(rows, inner.height, check, each)
-
-
-def _take_median(channel: Channel, inner: Box, planes: Planes, check: Check, each: Each) -> None:
-    """Replace the mean by the guarded median."""
-    corner = inner.y0, inner.x0
-
-    def rows(y0: int, y1: int) -> None:
-        combine.finish_median(channel.samples, channel.maps, y0, y1, corner, planes)
-
-    channel.by_rows(rows, inner.height, check, each)
