@@ -259,8 +259,8 @@ def test_a_result_is_written_as_the_command_writes_it(capfd: Capture, small_set:
 
 
 def test_events_are_public_values(small_set: Path) -> None:
-    seen: list[zemosaic.Event] = []
+    events, seen = zemosaic.events, []
     zemosaic.coadd(small_set, on_event=seen.append)
-    known = (zemosaic.StageStarted, zemosaic.Progress, zemosaic.StageEnded, zemosaic.Notice, zemosaic.LeftOut)
+    known = (events.StageStarted, events.Progress, events.StageEnded, events.Notice, events.LeftOut)
     assert seen
     assert all(isinstance(event, known) for event in seen)

@@ -147,7 +147,7 @@ def coadd(
     ram : str or int
         Memory cap, as ``"4G"`` or in bytes; "" takes half of what is free.
     on_event : callable, optional
-        Receives progress and notices: `StageStarted`, `Progress`, `StageEnded`, `LeftOut`, `Notice`.
+        Receives progress and notices: the types in ``zemosaic.events``.
 
     Returns
     -------
