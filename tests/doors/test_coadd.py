@@ -240,9 +240,9 @@ def test_planes_have_the_shapes_and_types_that_are_stated(planes: tuple[int, ...
     made = zemosaic.coadd([(noise((*planes, *SHAPE), k), GRID) for k in range(2)], GRID)
     for name in ("data", "weight", "variance", "rejected"):
         assert getattr(made, name).shape == (*planes, *SHAPE), name
-    for name in ("coverage", "exposure"):
+    for name in ("coverage", "exposure", "saturated"):
         assert getattr(made, name).shape == SHAPE, name
-    kinds = {name: getattr(made, name).dtype for name in ("data", "weight", "variance", "exposure")}
+    kinds = {name: getattr(made, name).dtype for name in ("data", "weight", "variance", "exposure", "saturated")}
     assert set(kinds.values()) == {np.dtype(np.float32)}
     assert made.coverage.dtype == made.rejected.dtype == np.int16
     assert np.array_equal(np.isnan(made.data), made.weight == 0)

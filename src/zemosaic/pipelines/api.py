@@ -36,7 +36,7 @@ __all__ = ["CoaddResult", "build", "coadd"]
 AnyArray = npt.NDArray[Any]
 
 _PLANES = {
-    "DATA": "data", "WHT": "weight", "VAR": "variance", "COV": "coverage", "REJ": "rejected", "EXPT": "exposure",
+    "DATA": "data", "WHT": "weight", "VAR": "variance", "COV": "coverage", "REJ": "rejected", "EXPT": "exposure", "SAT": "saturated",
 }  # fmt: skip
 """Planes of a mosaic's file, and the attribute of a result that holds each."""
 
@@ -64,6 +64,8 @@ class CoaddResult:
         Number of samples that were clipped.
     exposure : ndarray, float32, shape (h, w)
         Seconds of what was kept; 0 where no header tells the time.
+    saturated : ndarray, float32, shape (h, w)
+        Share of the samples kept that are saturated, 0 to 1, of the channel where it is largest.
     wcs : astropy.wcs.WCS
         Of the grid; its ``array_shape`` is ``(h, w)``.
     left_out : tuple of LeftOut
@@ -81,6 +83,7 @@ class CoaddResult:
     coverage: AnyArray
     rejected: AnyArray
     exposure: AnyArray
+    saturated: AnyArray
     wcs: WCS
     left_out: tuple[LeftOut, ...]
     cards: tuple[Card, ...] = field(default=(), repr=False)
