@@ -36,7 +36,8 @@ __all__ = ["CoaddResult", "build", "coadd"]
 AnyArray = npt.NDArray[Any]
 
 _PLANES = {
-    "DATA": "data", "WHT": "weight", "VAR": "variance", "COV": "coverage", "REJ": "rejected", "EXPT": "exposure", "SAT": "saturated",
+    "DATA": "data", "WHT": "weight", "VAR": "variance", "COV": "coverage", "REJ": "rejected", "EXPT": "exposure",
+    "SAT": "saturated",
 }  # fmt: skip
 """Planes of a mosaic's file, and the attribute of a result that holds each."""
 
