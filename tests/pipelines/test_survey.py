@@ -97,7 +97,7 @@ def test_tiles_of_matched_frames_give_the_direct_mosaic(direct, grid):
     assert facts(grid)["tile_match"] == "tiles agree already"
     for name in ("DATA", "WHT", "VAR"):
         np.testing.assert_allclose(other[name], one[name], rtol=1e-5, atol=1e-6, equal_nan=True)
-    for name in ("COV", "REJ", "EXPT"):
+    for name in ("COV", "REJ", "EXPT", "SAT"):
         np.testing.assert_array_equal(other[name], one[name])
 
 

@@ -216,7 +216,9 @@ def a_tile(coverage: np.ndarray | None = None) -> Tile:
     weight = np.where(coverage > 0, coverage / 100, 0).astype(np.float32) * np.ones((3, 1, 1), np.float32)
     exposure = (10.0 * coverage).astype(np.float32)
     wcs = CelestialWcs(tan_wcs(SHAPE, rotation_deg=20), SHAPE)
-    return Tile(wcs, data, weight, coverage, exposure, np.ones(SHAPE, np.float32), tuple(map(FrameId, "abc")))
+    return Tile(
+        wcs, data, weight, coverage, exposure, exposure / 9, np.ones(SHAPE, np.float32), tuple(map(FrameId, "abc"))
+    )
 
 
 def test_a_tile_is_masked_through_its_weight_only(caplog: pytest.LogCaptureFixture) -> None:
@@ -278,7 +280,7 @@ def test_a_crop_moves_the_origin_of_a_distortion() -> None:
 def test_a_tile_is_checked() -> None:
     tile = a_tile()
     with pytest.raises(ValueError, match="count, not float64"):
-        Tile(tile.wcs, tile.data, tile.weight, tile.coverage.astype(float), tile.exposure, tile.alpha)  # type: ignore[arg-type]
+        Tile(tile.wcs, tile.data, tile.weight, tile.coverage.astype(float), tile.exposure, tile.saturated, tile.alpha)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"0..1, got 0..2"):
         tile.masked(np.where(tile.coverage > 5, 2, 0).astype(np.float32))
     with pytest.raises(ValueError, match="must have that shape"):

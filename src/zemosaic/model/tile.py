@@ -32,6 +32,8 @@ class Tile:
         Frames that contribute to all channels of a pixel.
     exposure : ndarray, shape (h, w), float32
         Seconds.
+    saturated : ndarray, shape (h, w), float32
+        Share of the samples that are saturated, in the channel where it is largest.
     alpha : ndarray, shape (h, w), float32
         0..1: how far a pixel is trusted; weighs, never multiplies data.
     frames : tuple of FrameId
@@ -43,12 +45,13 @@ class Tile:
     weight: F4
     coverage: npt.NDArray[np.integer]
     exposure: F4
+    saturated: F4
     alpha: F4
     frames: tuple[FrameId, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.wcs.shape
-        planes = (self.coverage, self.exposure, self.alpha)
+        planes = (self.coverage, self.exposure, self.saturated, self.alpha)
         if self.data.shape != self.weight.shape or any(
             a.shape[-2:] != shape for a in (self.data, self.weight, *planes)
         ):
@@ -81,5 +84,6 @@ class Tile:
             weight=np.ascontiguousarray(self.weight[part]),
             coverage=np.ascontiguousarray(self.coverage[part]),
             exposure=np.ascontiguousarray(self.exposure[part]),
+            saturated=np.ascontiguousarray(self.saturated[part]),
             alpha=np.ascontiguousarray(self.alpha[part]),
         )

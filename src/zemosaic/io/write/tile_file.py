@@ -1,4 +1,4 @@
-"""Tiles as FITS files: a stack with its weight, coverage, exposure and alpha."""
+"""Tiles as FITS files: a stack with its weight, coverage, exposure, saturation and alpha."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def write_tile(path: Path, tile: Tile, key: str, cards: Sequence[Card] = (), his
     """Write a tile, all or nothing.
 
     The primary image is the data, NaN where the tile weighs nothing. Extensions: WHT (inverse variance, 0 where the
-    tile weighs nothing), COV (frames), EXPT (seconds), ALPHA (0..255; what a pixel weighs is alpha x WHT).
+    tile weighs nothing), COV (frames), EXPT (seconds), SAT (share of the samples that are saturated), ALPHA (0..255;
+    what a pixel weighs is alpha x WHT).
 
     Parameters
     ----------
@@ -48,6 +49,7 @@ def write_tile(path: Path, tile: Tile, key: str, cards: Sequence[Card] = (), his
         Plane("WHT", "f4", n_channels),
         Plane("COV", "i2"),
         Plane("EXPT", "f4"),
+        Plane("SAT", "f4"),
         Plane("ALPHA", "u1"),
     ]
     own: Card = (KEY_CARD, key, "digest of its making")
@@ -57,6 +59,7 @@ def write_tile(path: Path, tile: Tile, key: str, cards: Sequence[Card] = (), his
         file.write("WHT", whole, weight)
         file.write("COV", whole, tile.coverage)
         file.write("EXPT", whole, tile.exposure)
+        file.write("SAT", whole, tile.saturated)
         file.write("ALPHA", whole, np.where(trusted, np.maximum(np.rint(tile.alpha * 255), 1), 0))
         file.finish()
 

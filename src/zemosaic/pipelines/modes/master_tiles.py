@@ -51,7 +51,7 @@ TILES = "tiles"
 TURN_DEG = 2.0
 """Frames of a tile that turn by more than this were taken on an alt-az mount, where no header tells."""
 
-BYTES_PER_PIXEL = 60
+BYTES_PER_PIXEL = 64
 """A tile in memory: its planes, its mask and the distances that make it, the copies while it is written ..."""
 
 BYTES_PER_VALUE = 24
@@ -204,7 +204,13 @@ def _stack(
     n_channels = inputs[0].frame.n_channels
     need = grid.box.n_pixels * (BYTES_PER_PIXEL + BYTES_PER_VALUE * n_channels)
     run.executor_for(need)  # refuses what the memory cap does not hold
-    planes = [Plane("DATA", "f4", n_channels), Plane("WHT", "f4", n_channels), Plane("COV", "i2"), Plane("EXPT", "f4")]
+    planes = [
+        Plane("DATA", "f4", n_channels),
+        Plane("WHT", "f4", n_channels),
+        Plane("COV", "i2"),
+        Plane("EXPT", "f4"),
+        Plane("SAT", "f4"),
+    ]
     sink = ArrayPlanes(planes, grid.shape)
     stack_onto_grid(inputs, fwhm_px, grid, settings, source, sink, [plane.name for plane in planes], run)
     made = sink.planes
@@ -214,6 +220,7 @@ def _stack(
         weight=made["WHT"],
         coverage=made["COV"][0],
         exposure=made["EXPT"][0],
+        saturated=made["SAT"][0],
         alpha=np.ones(grid.shape, np.float32),
         frames=tuple(item.frame.id for item in inputs),
     )

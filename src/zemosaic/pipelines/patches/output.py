@@ -25,7 +25,7 @@ from zemosaic.stages.warp.warp import pixel_variance_ratio
 
 __all__ = ["ArrayPlanes", "PlaneSink", "file_planes", "mosaic_cards", "write_patch", "write_preview"]
 
-PLANES = {"all": ("DATA", "WHT", "VAR", "COV", "REJ", "EXPT"), "weight": ("DATA", "WHT"), "data": ("DATA",)}
+PLANES = {"all": ("DATA", "WHT", "VAR", "COV", "REJ", "EXPT", "SAT"), "weight": ("DATA", "WHT"), "data": ("DATA",)}
 PLACES = {
     "auto": "header WCS checked by the stars, or solved; refined together",
     "header": "as the headers say",
@@ -77,9 +77,16 @@ def write_patch(sink: PlaneSink, box: Box, patch: StackedPatch, names: Sequence[
         "COV": lambda: patch.coverage.min(axis=0, keepdims=True),
         "REJ": lambda: patch.rejected,
         "EXPT": lambda: patch.exposure.min(axis=0, keepdims=True),
+        "SAT": lambda: _saturated_share(patch),
     }
     for name in names:
         sink.write(name, box, make[name]())
+
+
+def _saturated_share(patch: StackedPatch) -> npt.NDArray[np.float32]:
+    """Saturated samples over samples kept, of the channel where it is largest; shape (1, h, w)."""
+    kept = np.maximum(patch.coverage - patch.rejected, 1)
+    return np.minimum(patch.saturated / kept, 1).max(axis=0, keepdims=True).astype(np.float32)
 
 
 def mosaic_cards(

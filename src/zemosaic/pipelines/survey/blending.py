@@ -49,7 +49,8 @@ BORDER = "border"
 """The plane that tells how far a pixel is from its tile's own border, in pixels; 0 where it is invalid."""
 
 _MADE_OF = {
-    "DATA": "data", "WHT": "weight", "VAR": "variance", "COV": "coverage", "REJ": "rejected", "EXPT": "exposure",
+    "DATA": ("data",), "WHT": ("weight",), "VAR": ("variance",), "COV": ("coverage",), "REJ": ("rejected",),
+    "EXPT": ("exposure",), "SAT": ("saturated", "coverage", "rejected"),
 }  # fmt: skip
 """Planes of a mosaic and the arrays of a `StackedPatch` that they are written from."""
 
@@ -72,7 +73,7 @@ class BlendTile:
 
 def stored_planes(output: OutputSettings) -> tuple[str, ...]:
     """The arrays of a `StackedPatch` that a tile keeps for a mosaic's planes."""
-    wanted = {"data", "weight", *(_MADE_OF[name] for name in PLANES[output.planes])}
+    wanted = {"data", "weight", *(made for name in PLANES[output.planes] for made in _MADE_OF[name])}
     return tuple(field.name for field in fields(StackedPatch) if field.name in wanted)
 
 
@@ -147,7 +148,7 @@ def blend_onto_grid(
 
     # The planes, weights and pyramids of all tiles that meet.
     n_deepest = max(len(meeting(patch)) for patch in patches)
-    task_bytes = (BLEND_PX + 2 * border) ** 2 * (n_deepest * (21 * n_channels + 40) + 30 * n_channels)
+    task_bytes = (BLEND_PX + 2 * border) ** 2 * (n_deepest * (23 * n_channels + 40) + 30 * n_channels)
     ledger = sink if isinstance(sink, PatchLedger) else None
     failed: list[str] = []
 
@@ -183,7 +184,7 @@ def blend_patch(
 
     A reason is put into `failed` when the pyramid could not be made and the box was feathered.
     """
-    kept = [_MADE_OF[name] for name in names]
+    kept = [made for name in names for made in _MADE_OF[name]]
     meeting = list(zip(tiles, scales, strict=True))
     empty = StackedPatch.empty((n_channels, *patch.inner.shape))
     if not meeting:
@@ -216,7 +217,7 @@ def _blend_weight(share: F4, weights: Sequence[F4], shared_frames: bool) -> F4:
 
 
 def _blend_counts(share: F4, parts: Sequence[Mapping[str, F4]], shared_frames: bool) -> dict[str, Any]:
-    """Variance, coverage, rejected samples and exposure of a weighted mean, as far as the parts tell them."""
+    """Variance, counts of samples and exposure of a weighted mean, as far as the parts tell them."""
     made: dict[str, Any] = {}
     for name, first in parts[0].items():
         planes = [part[name] for part in parts]
