@@ -130,7 +130,8 @@ def tie_frames(
     result = list(solutions)
     while True:
         placed = [k for k, solution in enumerate(result) if solution is not None]
-        if not placed or len(placed) == len(result):
+        # A frame whose place is from its header may have no stars: it ties nobody.
+        if not any(len(fields[k].xy) for k in placed) or len(placed) == len(result):
             return result
         known = [solution for solution in result if solution is not None]
         fields = _without_hot_pixels(fields, result)
