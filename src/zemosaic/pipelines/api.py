@@ -136,7 +136,7 @@ def coadd(
     Parameters
     ----------
     inputs : iterable
-        File or folder paths (a single one need not be in a list), HDUs or HDU lists, ``(array, WCS)`` or
+        File or folder paths (a single input need not be in a list), HDUs or HDU lists, ``(array, WCS)`` or
         ``(array, header)`` pairs, `~astropy.nddata.NDData` with a WCS. Arrays are ``(y, x)``, ``(3, y, x)`` or
         ``(y, x, 3)``, NaN or masked where there are no data.
     output_projection : astropy.wcs.WCS or astropy.io.fits.Header, optional
@@ -274,7 +274,10 @@ def build(
     """
     options, out = options or BuildOptions(), Path(out)
     whole = make_settings(settings, find_settings_file(out, options))
-    return run_build([Path(path) for path in list_inputs(inputs)], out, whole, options, on_event or ignore)
+    given = list_inputs(inputs)
+    if others := [item for item in given if not isinstance(item, str | Path)]:
+        raise SettingError(f"build takes paths, not inputs of type {type(others[0]).__name__}: see coadd")
+    return run_build([Path(path) for path in given], out, whole, options, on_event or ignore)
 
 
 def _given_grid(projection: WCS | fits.Header, shape_out: tuple[int, int] | None) -> SkyGrid:

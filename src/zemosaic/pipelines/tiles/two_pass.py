@@ -86,8 +86,7 @@ def second_pass(
         np.save(path, diagnostics.delta_map, allow_pickle=False)
         _log.debug("[TwoPass] delta map: %s", path)
         run.notice(f"difference between tiles and first pass: {path}")
-    gains = diagnostics.gains if diagnostics.gains is not None else np.ones(1)
-    run.clock.end("two-pass", f"{len(tiles)} tiles, gains {gains.min():.4f} to {gains.max():.4f}")
+    run.clock.end("two-pass", str(diagnostics.gains))
 
 
 def _bytes_needed(inputs: Sequence[PatchInput], grid: SkyGrid) -> int:

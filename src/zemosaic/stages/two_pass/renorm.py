@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from astropy.wcs import WCS
 
+from zemosaic.errors import Cancelled, EnvironmentProblem
 from zemosaic.model.box import Box
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.stages.numeric.robust import mad_sigma
 from zemosaic.stages.stack.stack import MeanStack
-from zemosaic.stages.two_pass.gains import gains_of_tiles
+from zemosaic.stages.two_pass.gains import TileGains, find_gains
 from zemosaic.stages.two_pass.tiles import (
     FINE,
     PreparedTile,
@@ -94,13 +95,14 @@ class TwoPassDiagnostics:
     ----------
     want_delta_map : bool
         Whether to make the map.
-    gains : ndarray, float32, shape (n,), or None
+    gains : TileGains or None
+        Of all tiles given; those that do not take part have gain 1 with error inf.
     delta_map : ndarray, float32, shape (H // 8, W // 8), or None
         Mean over tiles of ``|tile after gain - first pass|``, luminance; NaN where no tile reaches.
     """
 
     want_delta_map: bool = False
-    gains: F4 | None = None
+    gains: TileGains | None = None
     delta_map: F4 | None = None
 
 
@@ -164,27 +166,32 @@ def run_second_pass_coverage_renorm(
     try:
         prepared = prepare_tiles(tiles, tiles_wcs, tiles_coverage, log)
         grid = SkyGrid(as_celestial(final_wcs_p1, shape_out))
-    except ValueError as problem:
-        log.warning("[TwoPass] not possible, the first pass is kept: %s", problem)
+        usable = _usable(prepared, grid, log)
+        if not usable:
+            log.warning("[TwoPass] no tile of %d reaches the mosaic: the first pass is kept", len(tiles))
+            return None
+        gains = _gains(prepared, usable, grid, coverage_p1, sigma_px, gain_clip)
+        log.info("[TwoPass] %s", gains)
+        if telemetry_ctrl is not None:
+            telemetry_ctrl("two_pass", {"gains": gains.gain.tolist(), "n_used": len(usable)})
+        corrected = {
+            k: PreparedTile(_divided(tile, float(gains.gain[k])), tile.weight, tile.wcs) for k, tile in usable.items()
+        }
+        if log.isEnabledFor(logging.DEBUG):
+            for k, tile in usable.items():
+                _log_stats(log, "pre_gain", k, gains.gain[k], _tile_stats(tile))
+                _log_stats(log, "post_gain", k, gains.gain[k], _tile_stats(corrected[k]))
+        if debug_diag is not None:
+            debug_diag.gains = gains
+            if debug_diag.want_delta_map:
+                debug_diag.delta_map = _delta_map(list(usable.values()), list(corrected.values()), grid, mosaic_p1)
+        return _coadd(corrected, grid, coverage_p1, parallel_plan, log)
+    except (Cancelled, EnvironmentProblem, MemoryError):
+        raise
+    except Exception as problem:  # noqa: BLE001
+        # The pass only refines: whatever goes wrong in it, there is a mosaic.
+        log.warning("[TwoPass] not possible, the first pass is kept: %s: %s", type(problem).__name__, problem)
         return None
-    usable = _usable(prepared, grid, log)
-    if not usable:
-        log.warning("[TwoPass] no tile of %d reaches the mosaic: the first pass is kept", len(tiles))
-        return None
-    gains = _gains(prepared, usable, grid, coverage_p1, sigma_px, gain_clip, mosaic_p1)
-    log.debug("[TwoPass] %d tiles, gains %.4f to %.4f", len(usable), gains.min(), gains.max())
-    if telemetry_ctrl is not None:
-        telemetry_ctrl("two_pass", {"gains": gains.tolist(), "n_used": len(usable)})
-    corrected = {k: PreparedTile(_divided(tile, float(gains[k])), tile.weight, tile.wcs) for k, tile in usable.items()}
-    if log.isEnabledFor(logging.DEBUG):
-        for k, tile in usable.items():
-            _log_stats(log, "pre_gain", k, gains[k], _tile_stats(tile))
-            _log_stats(log, "post_gain", k, gains[k], _tile_stats(corrected[k]))
-    if debug_diag is not None:
-        debug_diag.gains = gains
-        if debug_diag.want_delta_map:
-            debug_diag.delta_map = _delta_map(list(usable.values()), list(corrected.values()), grid, mosaic_p1)
-    return _coadd(corrected, grid, coverage_p1, parallel_plan, log)
 
 
 def compute_per_tile_gains_from_coverage(
@@ -197,7 +204,6 @@ def compute_per_tile_gains_from_coverage(
     gain_clip: tuple[float, float],
     *,
     tiles_coverage: Sequence[AnyArray | None] | None = None,
-    mosaic_p1: AnyArray | None = None,
 ) -> F4:
     """Gain of each tile relative to the mean of all, from where others contribute too.
 
@@ -217,7 +223,7 @@ def compute_per_tile_gains_from_coverage(
     prepared = prepare_tiles(tiles, tiles_wcs, tiles_coverage, _log)
     grid = SkyGrid(as_celestial(final_wcs, shape_out))
     usable = _usable(prepared, grid, _log)
-    return _gains(prepared, usable, grid, coverage, sigma_px, gain_clip, mosaic_p1)
+    return _gains(prepared, usable, grid, coverage, sigma_px, gain_clip).gain
 
 
 def _usable(tiles: Sequence[PreparedTile], grid: SkyGrid, log: logging.Logger) -> dict[int, PreparedTile]:
@@ -237,18 +243,17 @@ def _gains(
     coverage: AnyArray,
     sigma_px: float,
     gain_clip: tuple[float, float],
-    mosaic_p1: AnyArray | None,
-) -> F4:
+) -> TileGains:
     coarse = coarse_grid(grid, COARSE_PX)
     cells = [on_cells(tile, coarse, grid.area_ref_deg2) for tile in usable.values()]
     seen = None
     if coverage.shape == grid.shape:
         seen = cell_means(coverage.astype(float), COARSE_PX) > 0
-    mean = None if mosaic_p1 is None else cell_means(mosaic_luminance(mosaic_p1), COARSE_PX)
-    gains = np.ones(len(tiles), np.float32)
-    found = gains_of_tiles(cells, coarse.shape, sigma_px / COARSE_PX, gain_clip, seen, mean)
-    gains[list(usable)] = found
-    return gains
+    found = find_gains(cells, coarse.shape, sigma_px / COARSE_PX, gain_clip, seen)
+    here = list(usable)
+    gain, measured, error = np.ones(len(tiles), np.float32), np.ones(len(tiles)), np.full(len(tiles), np.inf)
+    gain[here], measured[here], error[here] = found.gain, found.measured, found.error
+    return TileGains(gain, measured, error)
 
 
 def _divided(tile: PreparedTile, gain: float) -> F4:

@@ -75,7 +75,8 @@ def prepare_tiles(
     """Tiles channels first, with weight 0 where there is no data."""
     if not len(tiles) or len(tiles_wcs) != len(tiles):
         raise ValueError(f"{len(tiles)} tiles and {len(tiles_wcs)} WCS are not one set")
-    maps: Sequence[AnyArray | None] = tiles_coverage if tiles_coverage is not None else [None] * len(tiles)
+    given = tiles_coverage is not None and len(tiles_coverage) > 0
+    maps: Sequence[AnyArray | None] = tiles_coverage if tiles_coverage and given else [None] * len(tiles)
     if len(maps) != len(tiles):
         raise ValueError(f"{len(tiles)} tiles and {len(maps)} coverage maps are not one set")
     prepared = []
@@ -85,7 +86,7 @@ def prepare_tiles(
             raise ValueError(f"tile {k} has shape {tile.shape}, not (h, w) or (h, w, c)")
         finite = np.isfinite(planes)
         weight = finite.astype(np.float32)
-        binary = _binary_weight(k, cover, planes.shape[1:], tiles_coverage is not None, log)
+        binary = _binary_weight(k, cover, planes.shape[1:], given, log)
         if binary is not None:
             weight *= binary
         data = np.where(weight > 0, planes, 0).astype(np.float32)
