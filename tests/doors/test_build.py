@@ -125,6 +125,12 @@ def test_options_that_cannot_be_are_said(
         zemosaic.build(small_set, tmp_path / "out", zemosaic.BuildOptions(**options))
 
 
+@pytest.mark.parametrize("inputs", [3, [3], [np.zeros((5, 5))]])
+def test_inputs_that_are_no_paths_are_said(inputs: Any, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="build takes paths"):
+        zemosaic.build(inputs, tmp_path / "out")
+
+
 def test_frames_are_added_to_direct_mosaics_only(built: Path, small_set: Path) -> None:
     with pytest.raises(SettingError, match="not of mode grid"):
         zemosaic.build(small_set, built, zemosaic.BuildOptions(add=True, mode="grid"))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.nddata import CCDData, NDData, StdDevUncertainty
+from astropy.nddata import CCDData, NDData, StdDevUncertainty, UnknownUncertainty
 from astropy.wcs import WCS
 
 import zemosaic
@@ -124,6 +124,12 @@ def of_kind(kind: str) -> fits.Header:
     return fits.Header([("IMAGETYP", kind), *GRID.to_header().cards])
 
 
+def singular() -> WCS:
+    wcs = GRID.deepcopy()
+    wcs.wcs.cd = [[0.0, 0.0], [0.0, 0.0]]
+    return wcs
+
+
 BAD: dict[str, tuple[Any, str]] = {
     "complex": ((noise(SHAPE, 1).astype(complex), GRID), "an image must hold numbers, not complex128"),
     "truth values": ((noise(SHAPE, 1) > 0, GRID), "an image must hold numbers, not bool"),
@@ -135,6 +141,11 @@ BAD: dict[str, tuple[Any, str]] = {
     "given twice": ((noise(SHAPE, 0), GRID), "the same image was given before"),
     "a spectrum's WCS": ((noise(SHAPE, 1), WCS(naxis=1)), "the WCS has no celestial axes"),
     "no WCS": (NDData(noise(SHAPE, 1)), "it has no WCS"),
+    "a singular WCS": ((noise(SHAPE, 1), singular()), "its WCS cannot be used: "),
+    "an uncertainty of no kind": (
+        NDData(noise(SHAPE, 1), wcs=GRID, uncertainty=UnknownUncertainty(np.ones(SHAPE))),
+        "its uncertainty is of no known kind",
+    ),
     "a mask of another shape": (
         NDData(noise(SHAPE, 1), wcs=GRID, mask=np.zeros((3, 4), bool)),
         "the mask has shape (3, 4), the image (60, 80)",
@@ -169,6 +180,23 @@ def test_tables_beside_images_are_no_inputs() -> None:
     made = zemosaic.coadd([fits.HDUList([fits.PrimaryHDU(noise(SHAPE, 0), GRID.to_header()), table])], GRID)
     assert made.left_out == ()
     assert made.coverage.max() == 1
+
+
+def test_a_bad_image_of_several_is_named(tmp_path: Path) -> None:
+    images = [noise(SHAPE, 0), np.zeros((4, *SHAPE), np.float32), noise(SHAPE, 1)]
+    hdus = fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(image, GRID.to_header()) for image in images)])
+    made = zemosaic.coadd([hdus], GRID)
+    assert [item.name for item in made.left_out] == ["memory:0[2]"]
+    assert made.coverage.max() == 2
+
+
+def test_one_input_need_not_be_in_a_list() -> None:
+    image = noise(SHAPE, 0)
+    first = zemosaic.coadd([(image, GRID)], GRID)
+    for single in (NDData(image, wcs=GRID), fits.ImageHDU(image, GRID.to_header())):
+        assert np.allclose(zemosaic.coadd(single, GRID).data, first.data, rtol=3e-7, equal_nan=True)
+    with pytest.raises(SettingError, match="type int is not a path"):
+        zemosaic.coadd(5)
 
 
 def test_bad_files_beside_arrays_are_left_out(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def starry_frames(grid: WCS, scales: Sequence[float], turns: Sequence[float]) ->
 
 
 def test_a_star_keeps_its_flux_whatever_the_scale_of_its_frames() -> None:
-    """Half of the frames at 1.6 times the scale (R-23)."""
+    """Half of the frames at 1.6 times the scale."""
     grid = tan_wcs((220, 260), scale_arcsec=2.0)
     scales, turns = [2.0, 2.0, 2.0, 3.2, 3.2, 3.2], [0.0, 40.0, 100.0, 10.0, 65.0, 200.0]
     frames, x, y, flux = starry_frames(grid, scales, turns)

@@ -17,6 +17,7 @@ from zemosaic.engine.events import EventSink, LeftOut
 from zemosaic.errors import EnvironmentProblem, NothingToDo, SettingError
 from zemosaic.io.write.mosaic_file import Card, MosaicFile, Plane
 from zemosaic.model.box import Box
+from zemosaic.model.kind import Kind
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.corrections.correcting import correct_frames
@@ -135,7 +136,7 @@ def coadd(
     Parameters
     ----------
     inputs : iterable
-        File or folder paths (a single one need not be in a list), HDUs or HDU lists, ``(array, WCS)`` or
+        File or folder paths (a single input need not be in a list), HDUs or HDU lists, ``(array, WCS)`` or
         ``(array, header)`` pairs, `~astropy.nddata.NDData` with a WCS. Arrays are ``(y, x)``, ``(3, y, x)`` or
         ``(y, x, 3)``, NaN or masked where there are no data.
     output_projection : astropy.wcs.WCS or astropy.io.fits.Header, optional
@@ -211,6 +212,9 @@ def _check_one_kind(placed: Sequence[PlacedFrame]) -> None:
     if len(filters := {p.frame.filter for p in placed}) > 1:
         found = ", ".join(sorted(name or "none" for name in filters))
         raise SettingError(f"the images are of {len(filters)} filters ({found}); coadd them one filter at a time")
+    if len(units := {Kind.of(p.frame).unit for p in placed}) > 1:
+        found = ", ".join(sorted(units))
+        raise SettingError(f"the images are in {len(units)} units ({found}); coadd them one unit at a time")
 
 
 def _check_room(planes: Sequence[Plane], grid: SkyGrid, run: Run) -> None:
@@ -270,7 +274,10 @@ def build(
     """
     options, out = options or BuildOptions(), Path(out)
     whole = make_settings(settings, find_settings_file(out, options))
-    return run_build([Path(path) for path in list_inputs(inputs)], out, whole, options, on_event or ignore)
+    given = list_inputs(inputs)
+    if others := [item for item in given if not isinstance(item, str | Path)]:
+        raise SettingError(f"build takes paths, not inputs of type {type(others[0]).__name__}: see coadd")
+    return run_build([Path(path) for path in given], out, whole, options, on_event or ignore)
 
 
 def _given_grid(projection: WCS | fits.Header, shape_out: tuple[int, int] | None) -> SkyGrid:

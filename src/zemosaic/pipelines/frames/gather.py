@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 from astropy.nddata import NDData, VarianceUncertainty
-from astropy.wcs import WCS
+from astropy.wcs import WCS, WcsError
 
 from zemosaic.engine.events import LeftOut
 from zemosaic.errors import FrameRejected, NothingToDo, SettingError
@@ -29,6 +30,10 @@ AnyArray = npt.NDArray[Any]
 
 _IN_MEMORY = "memory:"
 """Begins the path of a frame that is no file; its place among the inputs, from 0, follows."""
+
+
+_N_TOLD = 3
+"""Reasons that an error names where nothing can be used: more is no line to read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,9 +58,9 @@ class _Sources:
         return source.read_window(frame, box)
 
 
-def list_inputs(inputs: Iterable[Any] | str | Path) -> list[Any]:
-    """A single path is one input, not a sequence of letters."""
-    return [inputs] if isinstance(inputs, str | Path) else list(inputs)
+def list_inputs(inputs: Any) -> list[Any]:
+    """A single path, HDU or NDData is one input; a text is no sequence of letters."""
+    return [inputs] if isinstance(inputs, str) or not isinstance(inputs, Iterable) else list(inputs)
 
 
 def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: Run) -> tuple[ImageSource, list[Frame]]:
@@ -82,17 +87,17 @@ def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: R
         raise NothingToDo("no inputs were given")
     arrays, paths = ArraySource(), [Path(item) for item in given if isinstance(item, str | Path)]
     frames, reasons = [], []
-    for number, item in enumerate(given):
-        if isinstance(item, str | Path):
-            continue
-        name = f"{_IN_MEMORY}{number}"
+    for name, make in _walk_images(given):
         try:
-            for image in _images_of(item):
-                frame = arrays.add(image.data, image.wcs, image.weight, image.header, settings.input.bayer)
-                frames.append(replace(frame, path=name))
+            image = make()
+            frame = arrays.add(image.data, image.wcs, image.weight, image.header, settings.input.bayer)
+            frames.append(replace(frame, path=name))
         except FrameRejected as problem:
-            run.emit(LeftOut(name, str(problem), name))
             reasons.append(str(problem))
+            run.emit(LeftOut(name, reasons[-1], name))
+        except WcsError as problem:
+            reasons.append(f"its WCS cannot be used: {str(problem).splitlines()[-1]}")
+            run.emit(LeftOut(name, reasons[-1], name))
     files: ImageSource = arrays
     if paths:
         try:
@@ -103,35 +108,47 @@ def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: R
                 raise
             run.notice(str(problem), "warning")
     if not frames:
-        raise NothingToDo(f"no input is a picture of the sky: {'; '.join(dict.fromkeys(reasons))}")
+        told = list(dict.fromkeys(reasons))
+        more = f" (and {len(told) - _N_TOLD} other reasons)" if len(told) > _N_TOLD else ""
+        raise NothingToDo(f"no input is a picture of the sky: {'; '.join(told[:_N_TOLD])}{more}")
     return _Sources(files, arrays), sorted(frames, key=lambda frame: frame.id)
 
 
-def _images_of(item: Any) -> Iterator[_Image]:
-    match item:
-        case fits.HDUList():
-            pictures = [hdu for hdu in item if hdu.is_image and hdu.data is not None]
+def _walk_images(given: Iterable[Any]) -> Iterator[tuple[str, Callable[[], _Image]]]:
+    """The name of each image that is no file, and what makes it an image or raises FrameRejected."""
+    for number, item in enumerate(given):
+        name = f"{_IN_MEMORY}{number}"
+        if isinstance(item, fits.HDUList):
+            pictures = [(k, hdu) for k, hdu in enumerate(item) if hdu.is_image and hdu.data is not None]
+            for k, hdu in pictures:
+                yield (f"{name}[{k}]" if len(pictures) > 1 else name), partial(_image_of, hdu)
             if not pictures:
-                raise FrameRejected("there is no image in it")
-            for hdu in pictures:
-                yield _Image(hdu.data, header=hdu.header)
+                yield name, partial(_image_of, fits.PrimaryHDU())
+        elif not isinstance(item, str | Path):
+            yield name, partial(_image_of, item)
+
+
+def _image_of(item: Any) -> _Image:
+    match item:
         case fits.PrimaryHDU() | fits.ImageHDU() | fits.CompImageHDU():
             if item.data is None:
                 raise FrameRejected("there is no image in it")
-            yield _Image(item.data, header=item.header)
+            return _Image(item.data, header=item.header)
         case NDData():
-            yield _of_nddata(item)
+            return _of_nddata(item)
         case (data, WCS() as wcs):
-            yield _Image(_numbers(data), _celestial(wcs))
+            return _Image(_numbers(data), _celestial(wcs))
         case (data, fits.Header() as header):
-            yield _Image(_numbers(data), header=header)
+            return _Image(_numbers(data), header=header)
         case _:
             raise SettingError(
                 f"an input of type {type(item).__name__} is not a path, HDU, (array, WCS or header) pair or NDData"
             )
 
 
-def _celestial(wcs: WCS) -> WCS:
+def _celestial(wcs: Any) -> WCS:
+    if not isinstance(wcs, WCS):
+        raise FrameRejected(f"its WCS is of type {type(wcs).__name__}, not astropy.wcs.WCS")
     if not wcs.has_celestial:
         raise FrameRejected("the WCS has no celestial axes")
     return wcs
@@ -166,7 +183,10 @@ def _of_nddata(image: NDData) -> _Image:
         data = _masked(data, np.asarray(image.mask))
     if image.uncertainty is None:
         return _Image(data, wcs)
-    variance = image.uncertainty.represent_as(VarianceUncertainty).array
+    try:
+        variance = image.uncertainty.represent_as(VarianceUncertainty).array
+    except TypeError as problem:
+        raise FrameRejected("its uncertainty is of no known kind: neither std, var nor ivar") from problem
     weight = np.where(variance > 0, 1 / np.where(variance > 0, variance, 1), 0)
     # Relative: the frame's own measured noise sets the scale, as for weight maps in files.
     seen = weight[weight > 0]

@@ -26,7 +26,7 @@ from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.corrections.correcting import Corrections, correct_frames, given_corrections
 from zemosaic.pipelines.corrections.reference import read_reference
-from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_filter
+from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_kind
 from zemosaic.pipelines.modes.mosaics import MadeMosaics, grid_facts, plan_sky, write_mosaics, write_tables
 from zemosaic.pipelines.outputs.report import write_report, write_settings
 from zemosaic.pipelines.patches.ledger import forget_the_old
@@ -175,7 +175,7 @@ def mosaic_of_tiles(
         return blend_tiles(inputs, grid, settings, source, file, names, out / WORK_FOLDER / "warped", run)
 
     stack = blend if settings.tiles.blend == "pyramid" else None
-    return write_mosaics(split_by_filter(placed, run), correct, grid, source, out, settings, run, finish, stack), grid
+    return write_mosaics(split_by_kind(placed, run), correct, grid, source, out, settings, run, finish, stack), grid
 
 
 def _without_absurd(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFrame]:
