@@ -160,7 +160,7 @@ def mosaic_of_tiles(
         if matched and bare > MENTIONED:
             run.notice(
                 f"alt-az clean-up leaves {100 * bare:.0f} % of the sky that frames reach without data, as too few "
-                "reach it; tiles.cleanup = off keeps it, or tiles of one angle each (tiles.group = 0.25,angle)"
+                "reach it; a lower tiles.altaz_nanize_threshold keeps it, or tiles.cleanup = off"
             )
         if settings.tiles.two_pass:
             second_pass(file, inputs, fwhm_px, grid, source, out, settings, run)
