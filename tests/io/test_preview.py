@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from zemosaic.io.write.picture_file import write_picture
+from zemosaic.pipelines.outputs.preview import write_preview
 from zemosaic.pipelines.patches import output
-from zemosaic.pipelines.patches.output import write_preview
 from zemosaic.stages.picture import stretch
 from zemosaic.stages.picture.stretch import reduce_blocks, star_white, stretch_rgba
 

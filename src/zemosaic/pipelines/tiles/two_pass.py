@@ -15,7 +15,7 @@ from zemosaic.model.box import Box
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.patches.tasks import PatchInput
+from zemosaic.pipelines.patches.jobs import PatchInput
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
 from zemosaic.stages.two_pass.renorm import TwoPassDiagnostics, run_second_pass_coverage_renorm
