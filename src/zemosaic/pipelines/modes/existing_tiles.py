@@ -155,7 +155,7 @@ def mosaic_of_tiles(
             return given_corrections(group, given, solution.name, run), group
         return correct_frames(group, grid, settings, run, reference), group
 
-    def finish(file: MosaicFile, inputs: Sequence[PatchInput]) -> None:
+    def finish(file: MosaicFile, inputs: Sequence[PatchInput], fwhm_px: float) -> None:
         bare = write_depth(file, inputs, grid, tiles, settings, run)
         if matched and bare > MENTIONED:
             run.notice(
@@ -163,7 +163,7 @@ def mosaic_of_tiles(
                 "reach it; tiles.cleanup = off keeps it, or tiles of one angle each (tiles.group = 0.25,angle)"
             )
         if settings.tiles.two_pass:
-            second_pass(file, inputs, grid, source, out, settings, run)
+            second_pass(file, inputs, fwhm_px, grid, source, out, settings, run)
 
     def blend(
         group: Sequence[PlacedFrame],

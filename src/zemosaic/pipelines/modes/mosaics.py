@@ -49,8 +49,9 @@ __all__ = [
 Correct = Callable[[Sequence[PlacedFrame]], tuple[Corrections, Sequence[PlacedFrame]]]
 """Gives the corrections of one filter's frames, and those frames that the mosaic shall hold."""
 
-Finish = Callable[[MosaicFile, Sequence[PatchInput]], None]
-"""Changes planes of a mosaic that has been stacked, before its preview is made and it gets its name."""
+Finish = Callable[[MosaicFile, Sequence[PatchInput], float], None]
+"""Changes planes of a mosaic that has been stacked, before its preview is made and it gets its name; the number is the
+FWHM of stars, mosaic pixels."""
 
 Stack = Callable[
     [Sequence[PlacedFrame], Sequence[PatchInput], float, MosaicFile, Sequence[str]],
@@ -205,7 +206,7 @@ def _write_mosaic(
             ledger = open_ledger(file, planes, inputs, fwhm_px, settings, source, run)
             figures = stack_onto_grid(inputs, fwhm_px, grid, settings, source, file, names, run, ledger)
         if finish is not None:
-            finish(file, inputs)
+            finish(file, inputs, fwhm_px)
         if settings.output.preview:
             paths["preview"] = out / f"preview{tag}.png"
             _write_preview(paths["preview"], file, grid, settings, run)
