@@ -14,20 +14,20 @@ from scipy.ndimage import gaussian_filter
 from mosaic_cases import tan_wcs
 from zemosaic.engine.executor import ThreadExecutor
 from zemosaic.errors import FrameRejected
-from zemosaic.stages.two_pass import renorm as coverage_renorm
-from zemosaic.stages.two_pass import tiles as coverage_tiles
-from zemosaic.stages.two_pass.renorm import (
+from zemosaic.stages.classic import two_pass as coverage_renorm
+from zemosaic.stages.classic.two_pass import (
     TwoPassDiagnostics,
     compute_per_tile_gains_from_coverage,
     run_second_pass_coverage_renorm,
 )
+from zemosaic.stages.two_pass import tiles as coverage_tiles
 
 F4 = npt.NDArray[np.float32]
 SHAPE = 300, 360
 BOXES = [(0, 180, 0, 220), (0, 180, 140, 360), (120, 300, 0, 220), (120, 300, 140, 360)]
 """Four tiles that overlap by a third; in the middle all four."""
 
-LOG = "zemosaic.stages.two_pass.renorm"
+LOG = "zemosaic.stages.classic.two_pass"
 CLIP = (0.5, 2.0)
 
 

@@ -17,6 +17,7 @@ from zemosaic.engine.events import EventSink, LeftOut
 from zemosaic.errors import EnvironmentProblem, NothingToDo, SettingError
 from zemosaic.io.write.mosaic_file import Card, MosaicFile, Plane
 from zemosaic.model.box import Box
+from zemosaic.model.kind import Kind
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.corrections.correcting import correct_frames
@@ -211,6 +212,9 @@ def _check_one_kind(placed: Sequence[PlacedFrame]) -> None:
     if len(filters := {p.frame.filter for p in placed}) > 1:
         found = ", ".join(sorted(name or "none" for name in filters))
         raise SettingError(f"the images are of {len(filters)} filters ({found}); coadd them one filter at a time")
+    if len(units := {Kind.of(p.frame).unit for p in placed}) > 1:
+        found = ", ".join(sorted(units))
+        raise SettingError(f"the images are in {len(units)} units ({found}); coadd them one unit at a time")
 
 
 def _check_room(planes: Sequence[Plane], grid: SkyGrid, run: Run) -> None:

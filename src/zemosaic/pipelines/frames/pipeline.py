@@ -1,4 +1,4 @@
-"""From paths to frames that have a place on the sky, sorted by filter."""
+"""From paths to frames that have a place on the sky, sorted by kind."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from zemosaic.errors import NothingToDo
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.scan import ScanResult, scan
 from zemosaic.model.frame import Frame
+from zemosaic.model.kind import Kind
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.source import ImageSource
@@ -30,7 +31,15 @@ from zemosaic.settings import InputSettings, Settings
 from zemosaic.stages.grid.plan import find_strays
 from zemosaic.stages.measure.photon_noise import SkyNoise, find_photon_noise
 
-__all__ = ["PlacedFrame", "measure_and_place", "open_inputs", "place_frames", "scan_inputs", "split_by_filter"]
+__all__ = [
+    "KindGroup",
+    "PlacedFrame",
+    "measure_and_place",
+    "open_inputs",
+    "place_frames",
+    "scan_inputs",
+    "split_by_kind",
+]
 
 
 _WAYS_OUT = {
@@ -64,6 +73,24 @@ class PlacedFrame:
     def wcs(self) -> CelestialWcs:
         """Of the frame's pixels."""
         return self.place.wcs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KindGroup:
+    """The frames of one mosaic.
+
+    Attributes
+    ----------
+    kind : Kind
+        What they have in common.
+    label : str
+        Tells the group from others, in file names; "" where frames without a filter need no more.
+    frames : tuple of PlacedFrame
+    """
+
+    kind: Kind
+    label: str
+    frames: tuple[PlacedFrame, ...]
 
 
 def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> tuple[list[Frame], ImageSource]:
@@ -217,20 +244,32 @@ def place_frames(
     return [p for i, p in enumerate(placed) if i not in strays]
 
 
-def split_by_filter(placed: Sequence[PlacedFrame], run: Run) -> dict[str, list[PlacedFrame]]:
-    """Frames by filter and colour, each group one mosaic. Keys are safe in file names."""
-    kinds = sorted({(p.frame.filter, p.frame.n_channels) for p in placed})
-    mixed = len({name for name, _ in kinds}) < len(kinds)
-    groups: dict[str, list[PlacedFrame]] = {}
-    for name, n_channels in kinds:
-        label = "".join(ch if ch.isalnum() or ch in "-+_" else "_" for ch in name)
-        if mixed:
-            label = f"{label}_{'mono' if n_channels == 1 else 'colour'}".lstrip("_")
+def split_by_kind(placed: Sequence[PlacedFrame], run: Run) -> list[KindGroup]:
+    """Frames by what those of one mosaic must have in common, in the order of the labels."""
+    members: dict[Kind, list[PlacedFrame]] = {}
+    for item in placed:
+        members.setdefault(Kind.of(item.frame), []).append(item)
+    labels = _label_kinds(sorted(members))
+    if len(members) > 1:
+        parts = ", ".join(
+            f"{labels[kind] or 'no filter'}: {len(members[kind])}"
+            for kind in sorted(members, key=lambda kind: labels[kind])
+        )
+        run.notice(f"the frames are of {len(members)} kinds, each gets its own mosaic on one grid ({parts})")
+    groups = [KindGroup(kind, labels[kind], tuple(frames)) for kind, frames in members.items()]
+    return sorted(groups, key=lambda group: group.label)
+
+
+def _label_kinds(kinds: Sequence[Kind]) -> dict[Kind, str]:
+    """A name safe in file names for each kind: the filter, with colour and unit where that leaves doubt."""
+    mixed_colours = len({kind.filter for kind in kinds}) < len({(kind.filter, kind.n_channels) for kind in kinds})
+    mixed_units = len({(kind.filter, kind.n_channels) for kind in kinds}) < len(kinds)
+    labels: dict[Kind, str] = {}
+    for kind in kinds:
+        parts = [kind.filter, kind.colour if mixed_colours else "", kind.unit if mixed_units else ""]
+        label = "_".join("".join(ch if ch.isalnum() or ch in "-+_" else "_" for ch in part) for part in parts if part)
         # Two names may differ in what a file name cannot hold, or in case, which some file systems ignore.
-        while label.casefold() in (taken.casefold() for taken in groups):
+        while label.casefold() in (taken.casefold() for taken in labels.values()):
             label += "_"
-        groups[label] = [p for p in placed if (p.frame.filter, p.frame.n_channels) == (name, n_channels)]
-    if len(groups) > 1:
-        parts = ", ".join(f"{label or 'no filter'}: {len(group)}" for label, group in sorted(groups.items()))
-        run.notice(f"the frames are of {len(groups)} kinds, each gets its own mosaic on one grid ({parts})")
-    return dict(sorted(groups.items()))
+        labels[kind] = label
+    return labels

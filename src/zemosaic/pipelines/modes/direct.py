@@ -10,7 +10,7 @@ from zemosaic.pipelines.corrections.adding import keep_steady, record_inputs
 from zemosaic.pipelines.corrections.correcting import Corrections, correct_frames, given_corrections
 from zemosaic.pipelines.corrections.reference import read_reference
 from zemosaic.pipelines.frames.grading import leave_out_stacks
-from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_filter
+from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_kind
 from zemosaic.pipelines.modes.mosaics import (
     MosaicGroup,
     check_grid,
@@ -75,7 +75,7 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solu
         chosen = group if sky_only else clear_frames(group, corrections, settings, run)
         return keep_steady(chosen, corrections, grid, settings, run)
 
-    made = write_mosaics(split_by_filter(placed, run), correct, grid, source, out, settings, run)
+    made = write_mosaics(split_by_kind(placed, run), correct, grid, source, out, settings, run)
     paths = made.paths | write_tables(out, made.groups, run)
     write_settings(out / "settings.toml", settings)
     write_report(out / "report.json", {"mode": "direct", "grid": grid_facts(grid), **made.facts}, settings, run)
@@ -97,7 +97,7 @@ def _match(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> d
     reference = read_reference(settings.match)
     placed, _ = measure_and_place(frames, reader, settings, run)
     grid = plan_sky(placed, settings, run)
-    groups = split_by_filter(placed, run).values()
+    groups = [group.frames for group in split_by_kind(placed, run)]
     made = [
         MosaicGroup(group, correct_frames(group, grid, settings, run, reference), frozenset(p.frame.id for p in group))
         for group in groups
