@@ -20,7 +20,7 @@ from zemosaic.engine.remote import check_executor
 from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.model.frame import Frame
 from zemosaic.pipelines.corrections.adding import frozen_grid, inputs_so_far
-from zemosaic.pipelines.run.context import Run, RunOptions
+from zemosaic.pipelines.run.context import Run, RunOptions, start_run
 from zemosaic.settings import Settings, list_keys, load_settings
 
 DEMO_FIELD = 314.7, 44.3
@@ -59,7 +59,7 @@ def _watched(options: RunOptions, as_json: bool, people: People) -> Iterator[Run
     before = signal.signal(signal.SIGINT, stop)
     try:
         with JsonLines() if as_json else people as show:
-            yield Run(options, show, cancel)
+            yield start_run(options, show, cancel)
     finally:
         hurry.cancel()
         signal.signal(signal.SIGINT, before)
@@ -232,19 +232,19 @@ def simulate(
     makers: dict[str, Callable[..., object]] = {"frames": simulate_frames, "raws": simulate_raws}
     if kind not in makers:
         raise SettingError(f"kind '{kind}' is not one of {', '.join(makers)}")
-    from zemosaic.engine.events import StageClock
     from zemosaic.io.astrometry.catalogue import tycho2
+    from zemosaic.pipelines.run.log import Log
 
     with People() as show:
-        clock = StageClock(show)
-        advance = clock.start("simulate", n_frames)
+        log = Log(show)
+        advance = log.start("simulate", n_frames)
         stars = None
         if kind == "raws":  # to be solved they need the stars that are really there
             known = tycho2().cone(*center_deg, size_deg)
             stars = known.ra_deg, known.dec_deg, known.mag
         sky = SimulatedSky(seed, *center_deg, size_deg, stars)
         makers[kind](out, sky, n_frames, on_progress=lambda done, total: advance(done))
-        clock.end("simulate", f"{n_frames} {kind} and their truth in {out}")
+        log.end("simulate", f"{n_frames} {kind} and their truth in {out}")
 
 
 def demo(out: Path, *, workers: int) -> None:

@@ -23,13 +23,14 @@ from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.corrections.correcting import correct_frames
 from zemosaic.pipelines.corrections.reference import read_reference
-from zemosaic.pipelines.frames.pipeline import measure_and_place, open_inputs
+from zemosaic.pipelines.frames.pipeline import Inputs, measure_and_place, open_inputs
 from zemosaic.pipelines.modes.choose import build_mosaic
 from zemosaic.pipelines.modes.mosaics import check_grid, clear_frames, plan_sky
 from zemosaic.pipelines.patches.output import ArrayPlanes, file_planes
 from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
-from zemosaic.pipelines.run.context import Run, RunOptions, ignore
+from zemosaic.pipelines.run.context import Run, RunOptions, start_run
+from zemosaic.pipelines.run.log import ignore
 from zemosaic.settings import Settings
 
 __all__ = ["CoaddResult", "build", "coadd"]
@@ -120,9 +121,9 @@ def coadd(
         update["match"] = settings.match.model_copy(update={"method": "none"})
     settings = settings.model_copy(update=update)
     check_grid(settings.grid)
-    run = Run(RunOptions(workers=workers, yes=True), on_event or ignore)
-    source, frames = _gather(inputs, settings, run)
-    placed, source = measure_and_place(frames, source, settings, run, sky_only=not match)
+    run = start_run(RunOptions(workers=workers, yes=True), on_event or ignore)
+    measured = measure_and_place(_gather(inputs, settings, run), settings, run, sky_only=not match)
+    placed, source = measured.frames, measured.source
     if len({p.frame.n_channels for p in placed}) > 1:
         raise SettingError("the images are mono and colour; coadd them one kind at a time")
     if len(filters := {p.frame.filter for p in placed}) > 1:
@@ -141,7 +142,7 @@ def coadd(
     one = {name: plane[0] if len(plane) == 1 else plane for name, plane in sink.planes.items()}
     return CoaddResult(
         one["DATA"], one["WHT"], one["VAR"], one["COV"], one["REJ"], one["EXPT"], one["SAT"],
-        grid.wcs.wcs, tuple((item.name, item.reason) for item in run.left_out),
+        grid.wcs.wcs, tuple((item.name, item.reason) for item in run.log.journal.left_out),
     )  # fmt: skip
 
 
@@ -171,7 +172,7 @@ def build(
     dict
         Output files by name: ``mosaic``, ``preview``, ``frames``, ``match``, ``report``.
     """
-    run = Run(RunOptions(workers=workers), on_event or ignore)
+    run = start_run(RunOptions(workers=workers), on_event or ignore)
     return build_mosaic([Path(p) for p in _listed(inputs)], Path(out), settings or Settings(), run, mode)
 
 
@@ -211,9 +212,10 @@ def _listed(inputs: Iterable[Any] | Path) -> Iterable[Any]:
     return [inputs] if isinstance(inputs, str | Path) else inputs
 
 
-def _gather(inputs: Iterable[Any] | Path, settings: Settings, run: Run) -> tuple[ImageSource, list[Frame]]:
+def _gather(inputs: Iterable[Any] | Path, settings: Settings, run: Run) -> Inputs:
     arrays, frames, paths = ArraySource(), [], []
     files: ImageSource = arrays
+    reader = None
     bayer = settings.input.bayer
     for item in _listed(inputs):
         match item:
@@ -234,11 +236,12 @@ def _gather(inputs: Iterable[Any] | Path, settings: Settings, run: Run) -> tuple
                     f"an input of type {type(item).__name__} is not a path, HDU, (array, WCS or header) pair or NDData"
                 )
     if paths:
-        found, files = open_inputs(paths, settings, run)
-        frames += found
+        found = open_inputs(paths, settings, run)
+        files, reader = found.source, found.files
+        frames += found.frames
     if not frames:
         raise NothingToDo("no inputs were given")
-    return _Sources(files, arrays), sorted(frames, key=lambda frame: frame.id)
+    return Inputs(sorted(frames, key=lambda frame: frame.id), _Sources(files, arrays), reader)
 
 
 def _of_nddata(image: NDData) -> tuple[AnyArray, WCS, AnyArray | None]:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.engine.memory import plan_workers, resident_bytes
 from zemosaic.engine.store import Store
 from zemosaic.errors import FrameRejected
 from zemosaic.model.box import Box
@@ -55,14 +54,12 @@ def measure_remotely(
     sky_only: bool,
 ) -> None:
     """Measure frames into the store, where the run has an executor for it; `task_bytes` is what one frame needs."""
-    if run.remote is None or run.store is None:
+    if run.machine.remote is None or run.store is None:
         return
-    run.remote.check_shared([run.store.root, Path(frames[0].path)])
-    if run.remote.is_here:
-        n_workers = plan_workers(run.cap_bytes, run.remote.workers, resident_bytes(), task_bytes + run.beside_bytes)
-        run.remote.workers = n_workers
+    run.machine.remote.check_shared([run.store.root, Path(frames[0].path)])
+    workers = run.machine.plan_remote(task_bytes)
     task = _Measure(source, settings, run.store, sky_only)
-    for count, (_, keys) in enumerate(run.remote.run(task, frames), 1):
+    for count, (_, keys) in enumerate(run.machine.remote.run(task, frames, workers), 1):
         run.store.adopt(keys)
         advance(count)
 
@@ -111,19 +108,22 @@ def stack_remotely(
     ledger: PatchLedger,
     run: Run,
     advance: Callable[[int], None],
+    workers: int,
 ) -> None:
-    """Make the patches that are not finished, where the run has an executor for it, and write them into the mosaic."""
-    if run.remote is None or run.store is None:
+    """Make the patches that are not finished, where the run has an executor for it, and write them into the mosaic.
+
+    At most `workers` at once where the other processes share this machine's memory.
+    """
+    if run.machine.remote is None or run.store is None:
         return
     tasks = []
     for patch in patches:
         run.cancel.check()
         if not (ledger.recall(patch) or ledger.adopt(patch)):
             tasks.append((patch, ledger.planes_key(patch)))
-    if run.remote.is_here:
-        run.remote.workers = min(run.remote.workers, run.executor.workers)
+    at_once = workers if run.machine.remote.is_here else None
     task = _Stack(inputs, source, settings, fwhm_px, ledger.dtypes, run.store)
-    for count, ((patch, _), key) in enumerate(run.remote.run(task, tasks), 1):
+    for count, ((patch, _), key) in enumerate(run.machine.remote.run(task, tasks, at_once), 1):
         run.store.adopt([key])
         ledger.adopt(patch)
         advance(count + len(patches) - len(tasks))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.engine.store import make_key, remember
 from zemosaic.errors import FrameRejected
 from zemosaic.io.astrometry.blind import installed_solvers
@@ -69,7 +70,7 @@ def describe_coincidence(refined: Refined) -> str:
     return f", stars coincide to {np.nanmedian(refined.rms_px):.2f} px"
 
 
-def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[Place | None]:
+def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[Place | LeftOut]:
     """A place for every frame that can have one; the others are announced with the reason.
 
     A header WCS is kept when the frame's stars agree with it, or are too few to tell. Frames without one, or with
@@ -77,7 +78,7 @@ def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) 
     all solved frames are refined together.
     """
     catalogue = tycho2()
-    advance = run.clock.start("solve", len(frames))
+    advance = run.log.start("solve", len(frames))
     candidates = [_check_header(item.frame, item.measured, catalogue) for item in frames]
     _trust_an_unknown_sky(candidates, catalogue, settings, run)
     for done, candidate in enumerate(candidates, 1):
@@ -87,15 +88,15 @@ def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) 
         advance(done)
     _tie(candidates, settings.solve)
     _solve_blind(candidates, catalogue, settings.solve, run)
-    for candidate in candidates:
-        if candidate.header is None and candidate.solution is None:
-            run.leave_out(candidate.frame, f"unsolved: {candidate.reason}")
     refined, summary = _refine(candidates, catalogue, settings, run)
     n_header = sum(c.header is not None for c in candidates)
     n_solved = sum(c.solution is not None for c in candidates)
-    run.clock.end("solve", f"{n_header} header WCS kept, {n_solved} frames solved of {len(frames)}{summary}")
+    run.log.end("solve", f"{n_header} header WCS kept, {n_solved} frames solved of {len(frames)}{summary}")
     _tell_readings(candidates, run)
-    return refined
+    return [
+        place or run.log.leave_out(candidate.frame, f"unsolved: {candidate.reason}")
+        for place, candidate in zip(refined, candidates, strict=True)
+    ]
 
 
 def _tell_readings(candidates: Sequence[_Candidate], run: Run) -> None:
@@ -107,7 +108,7 @@ def _tell_readings(candidates: Sequence[_Candidate], run: Run) -> None:
             readings[reading] += len(solutions)
     if readings:
         found = ", ".join(f"{name} ({n} frames)" for name, n in readings.items())
-        run.notice(f"RA and Dec in the headers fit the stars when read as {found}")
+        run.log.notice(f"RA and Dec in the headers fit the stars when read as {found}")
 
 
 def star_field(frame: Frame, found: Measurements, hint: PointingHint | None) -> StarField:
@@ -148,7 +149,7 @@ def _trust_an_unknown_sky(candidates: Sequence[_Candidate], catalogue: Catalogue
             return
     for candidate in wrong:
         candidate.verdict = "unknown"
-    run.notice(f"{catalogue.name} shows none of these stars: the WCS of {len(wrong)} headers is taken as it is")
+    run.log.notice(f"{catalogue.name} shows none of these stars: the WCS of {len(wrong)} headers is taken as it is")
 
 
 def _solve(candidate: _Candidate, catalogue: Catalogue, settings: SolveSettings, run: Run) -> None:
@@ -171,7 +172,7 @@ def _solve(candidate: _Candidate, catalogue: Catalogue, settings: SolveSettings,
         return
     candidate.solution = found
     if candidate.wcs is not None:
-        run.notice(f"{candidate.frame.name}: {candidate.reason}; it is solved again", "warning")
+        run.log.notice(f"{candidate.frame.name}: {candidate.reason}; it is solved again", "warning")
 
 
 def _tie(candidates: Sequence[_Candidate], settings: SolveSettings) -> None:

@@ -48,15 +48,15 @@ def second_pass(
     All tiles and the mosaic must fit into memory.
     """
     need = _bytes_needed(inputs, grid)
-    free = run.cap_bytes - resident_bytes()
+    free = run.machine.cap_bytes - resident_bytes()
     if need > free:
-        run.notice(
+        run.log.notice(
             f"no second pass: it needs {need / 2**30:.1f} GiB, {max(free, 0) / 2**30:.1f} GiB are left of the memory "
             "cap; the first pass is kept",
             "warning",
         )
         return
-    run.clock.start("two-pass")
+    run.log.start("two-pass")
     tiles, masks, places = zip(*(_corrected_tile(item, source, grid) for item in inputs), strict=True)
     first = file.read("DATA", grid.box)
     weight = file.read("WHT", grid.box).max(axis=0) if settings.output.planes != "data" else np.isfinite(first[0])
@@ -70,12 +70,12 @@ def second_pass(
         sigma_px=SIGMA_PX,
         gain_clip=GAIN_CLIP,
         tiles_coverage=masks,
-        parallel_plan=run.executor,
+        parallel_plan=run.machine.make_executor(),
         debug_diag=diagnostics,
         mosaic_p1=np.moveaxis(first, 0, -1),
     )
     if made is None:
-        run.clock.end("two-pass", "not possible; the first pass is kept")
+        run.log.end("two-pass", "not possible; the first pass is kept")
         return
     mosaic, coverage = made
     better = np.moveaxis(mosaic, -1, 0)
@@ -85,9 +85,9 @@ def second_pass(
         path = out / f"{DELTA_MAP}{file.path.stem.removeprefix('mosaic')}.npy"
         np.save(path, diagnostics.delta_map, allow_pickle=False)
         _log.debug("[TwoPass] delta map: %s", path)
-        run.notice(f"difference between tiles and first pass: {path}")
+        run.log.notice(f"difference between tiles and first pass: {path}")
     gains = diagnostics.gains if diagnostics.gains is not None else np.ones(1)
-    run.clock.end("two-pass", f"{len(tiles)} tiles, gains {gains.min():.4f} to {gains.max():.4f}")
+    run.log.end("two-pass", f"{len(tiles)} tiles, gains {gains.min():.4f} to {gains.max():.4f}")
 
 
 def _bytes_needed(inputs: Sequence[PatchInput], grid: SkyGrid) -> int:
