@@ -139,7 +139,7 @@ def _make_tiles(
     tag: str,
     run: Run,
 ) -> tuple[list[Path], frozenset[str], list[dict[str, Any]], ReadCounts]:
-    """The tiles of one filter: their files, the frames in them, what the report tells of each; what was read of files."""
+    """The tiles of one filter: their files, the frames in them, the report on each; what was read of files."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
