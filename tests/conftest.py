@@ -28,6 +28,16 @@ def small_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def built(small_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a plain build of the small set; not to be changed."""
+    from zemosaic.cli import main
+
+    out = tmp_path_factory.mktemp("built") / "out"
+    assert main(["build", str(small_set), "-o", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
 def raw_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four raw colour frames of 600 x 900 pixels of a field rich in catalogue stars; not to be changed."""
     from zemosaic.io.astrometry.catalogue import tycho2

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,12 @@ def digest_of(path: Path) -> str:
 def digests_of(folder: Path) -> dict[str, str]:
     """Of all files of a folder tree, by relative name."""
     return {str(p.relative_to(folder)): digest_of(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def report_of(out: Path) -> dict[str, Any]:
+    """What a run reports in an output folder."""
+    found: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    return found
 
 
 def partial_files(folder: Path) -> list[Path]:

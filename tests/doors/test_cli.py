@@ -26,16 +26,6 @@ Capture = pytest.CaptureFixture[str]
 COMMANDS = ("build", "coadd", "match", "solve", "scan", "simulate", "demo", "config", "store", "doctor")
 
 
-@pytest.fixture(scope="module")
-def built(small_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of a plain build."""
-    from zemosaic.cli import main
-
-    out = tmp_path_factory.mktemp("built") / "out"
-    assert main(["build", str(small_set), "-o", str(out)]) == 0
-    return out
-
-
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys\n"
@@ -64,6 +54,43 @@ def test_each_command_explains_itself(capfd: Capture, command: str) -> None:
     assert not re.search(r" --[a-z-]+ (<|TEXT|INTEGER|FLOAT)", ran.out)  # what to give, not a type
     if command in {"build", "coadd", "match", "simulate"}:
         assert "Example: zemosaic" in " ".join(ran.out.split())
+
+
+def test_commands_differ_only_where_there_is_a_reason(capfd: Capture) -> None:
+    """Each takes what the one before takes, and more."""
+    told = {name: set(re.findall(r" (--[a-z-]+)", run_cli(capfd, name, "--help").out)) for name in COMMANDS}
+    examples = {"--set", "--solution"}  # in the text
+    assert all("--debug" in options for options in told.values())
+    assert told["scan"] == {"--config", "--set", "--json", "--debug", "--help"}
+    assert told["solve"] - told["scan"] == {
+        "--frames", "--darks", "--flats", "--biases", "--ram", "--workers", "--write-wcs"
+    }  # fmt: skip
+    assert told["match"] - told["solve"] - examples == {
+        "--out", "--header", "--register-only", "--executor", "--fresh", "--yes"
+    }  # fmt: skip
+    assert told["coadd"] - told["match"] - examples == {"--keep-warps"}
+    assert told["build"] - told["coadd"] == {"--mode", "--add", "--tolerance"}
+    for less, more in (("scan", "match"), ("match", "coadd"), ("coadd", "build")):
+        assert told[less] <= told[more], less
+
+
+def test_options_that_coadd_and_match_share_with_build_act(
+    capfd: Capture, small_set: Path, built: Path, tmp_path: Path
+) -> None:
+    table = Table.read(built / "frames.csv")
+    table["use"] = [str(k > 1) for k in range(len(table))]
+    table.write(tmp_path / "some.csv")
+    ran = run_cli(capfd, "coadd", small_set, "-o", tmp_path / "c", "--frames", tmp_path / "some.csv")
+    assert fits.getheader(tmp_path / "c/mosaic.fits")["NCOMBINE"] == 6, ran.err
+    ran = run_cli(capfd, "coadd", small_set, "-o", tmp_path / "c", "--fresh", "--executor", "serial")
+    assert ran.code == 0
+    assert "taken from an earlier run" not in ran.err
+    ran = run_cli(capfd, "match", small_set, "-o", tmp_path / "m", "--executor", "processes", "--workers", 2)
+    assert ran.code == 0
+    assert (tmp_path / "m/match.ecsv").read_text() == (built / "match.ecsv").read_text()
+    ran = run_cli(capfd, "match", small_set, "-o", tmp_path / "r", "--register-only")
+    assert ran.code == 0
+    assert "\nregister  " in ran.err
 
 
 def test_version_is_told(capfd: Capture) -> None:

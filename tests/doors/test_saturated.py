@@ -53,9 +53,9 @@ def test_what_is_clipped_does_not_count(frames: Path) -> None:
 
 def test_tiles_hand_it_on(frames: Path, tmp_path: Path) -> None:
     settings = load_settings(assignments=[*SETTINGS, "grid.size_px=200,160"])
-    made = zemosaic.build(frames, tmp_path / "out", mode="master-tiles", settings=settings)
+    made = zemosaic.build(frames, tmp_path / "out", zemosaic.BuildOptions(mode="master-tiles"), settings=settings)
     (tile,) = sorted((tmp_path / "out").rglob("tile*.fits"))
-    for path in (tile, made["mosaic"]):
+    for path in (tile, made.mosaic):
         saturated = fits.getdata(path, "SAT")
         assert saturated.max() == pytest.approx(1 / 3)
         assert np.mean(saturated > 0.3) == pytest.approx(30 * 40 / saturated.size, rel=0.15)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zemosaic.errors import FrameRejected
-from zemosaic.io.headers.cards import Cards, Hdu
-from zemosaic.io.headers.facts import effective_bayer, frame_from_cards, frame_wcs, image_layout, parse_angle
+from zemosaic.io.headers.cards import Cards, Hdu, open_fits, walk_hdus
+from zemosaic.io.headers.facts import effective_bayer, frame_from_cards, frame_wcs, image_layout, stored_scaling
 from zemosaic.io.headers.wcs_cards import cards_of_wcs, normalise_wcs, put_wcs_over
 from zemosaic.model.frame import Frame, FrameId
 
@@ -194,50 +194,13 @@ def test_a_frame_is_bayer_only_when_something_says_so() -> None:
     assert frame_of({"BAYERPAT": "GRBG"}, bayer="RGGB").bayer == "RGGB"
     colour = frame_of({"BAYERPAT": "GRBG"}, NAXIS=3, NAXIS3=3)
     assert (colour.layout, colour.bayer, colour.n_channels) == ("chw", None, 3)
+    for spelling in ("'GRBG'", "grbg", "GR", "BAYER_GR", "Bayer GRBG"):
+        assert frame_of({"BAYERPAT": spelling}).bayer == "GRBG"
     with pytest.raises(FrameRejected, match="BAYERPAT = 'XTRANS' is not one of RGGB"):
         frame_of({"BAYERPAT": "XTRANS"})
 
 
 # --- facts ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "in_hours", "degrees"),
-    [
-        ("192.995835", True, 192.995835),
-        ("18:15:29", True, 273.870833333),
-        (" 18 15 29.0 ", True, 273.870833333),
-        ("18h15m29s", True, 273.870833333),
-        ("273:52:15", True, 273.870833333),
-        ("-25:17:06", False, -25.285),
-        ("-00 30 00", False, -0.5),
-        ("+41d16'09\"", False, 41.269166667),
-        ("12:61:00", False, None),
-        ("north", False, None),
-        ("nan", False, None),
-        ("", True, None),
-    ],
-)
-def test_angles(text: str, in_hours: bool, degrees: float | None) -> None:
-    assert parse_angle(text, in_hours=in_hours) == (None if degrees is None else pytest.approx(degrees, abs=1e-8))
-
-
-def test_pointing_hint() -> None:
-    hint = frame_of({"RA": 192.9, "DEC": 40.9, "FOCALLEN": 250, "XPIXSZ": 2.9}).hint
-    assert hint is not None
-    assert (hint.ra_deg, hint.dec_deg, hint.equinox) == (192.9, 40.9, None)
-    assert hint.scale_arcsec == pytest.approx(math.degrees(2.9e-3 / 250) * 3600, rel=1e-6)
-    hint = frame_of({"OBJCTRA": "12 50 00", "OBJCTDEC": "-41 30 00", "EQUINOX": "J2000"}).hint
-    assert hint is not None
-    assert (hint.ra_deg, hint.dec_deg, hint.equinox) == (pytest.approx(192.5), -41.5, 2000.0)
-    header = fits.Header([("RA", 12.5, "[h] right ascension"), ("DEC", -41.5)])
-    cards = Cards.parse(header.tostring().encode())
-    pixels = cards_of({"BITPIX": 16, "NAXIS": 2, "NAXIS1": 30, "NAXIS2": 20})
-    hint = frame_from_cards(Hdu(0, pixels, b"", 0, 0), cards, "", FrameId("")).hint
-    assert hint is not None
-    assert hint.ra_deg == pytest.approx(187.5)
-    assert frame_of({"RA": 10.0, "DEC": 95.0}).hint is None
-    assert frame_of({"RA": "somewhere", "DEC": 5.0}).hint is None
 
 
 def test_gain_priors_say_where_they_come_from() -> None:
@@ -373,6 +336,49 @@ ROTATED = {**{k: v for k, v in TAN.items() if not k.startswith("CD")}, "CDELT1":
 )  # fmt: skip
 def test_every_form_means_the_same_sky(values: dict[str, object]) -> None:
     assert_same_sky(values)
+
+
+def test_cd_of_zeros_falls_back_on_cdelt() -> None:
+    values = {**TAN, **dict.fromkeys(("CD1_1", "CD1_2", "CD2_1", "CD2_2"), 0.0), "CDELT1": -1e-3, "CDELT2": 2e-3}
+    header = fits.Header.fromstring(normalise_wcs(cards_of(values)))
+    assert (header["CD1_1"], header["CD1_2"], header["CD2_2"]) == (-1e-3, 0, 2e-3)
+
+
+def test_ctype_tells_which_distortion_counts_and_zeros_are_none() -> None:
+    sip = {"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-5, "B_0_2": 1e-5}
+    pv = {"PV1_1": 1.0, "PV2_1": 1.0, "PV2_0": 0.0}
+    for ctypes in (("RA---TAN-SIP", "DEC--TAN-SIP"), ("RA---TAN--SIP", "DEC--TAN--SIP")):
+        both = {**TAN, **sip, **pv, "CTYPE1": ctypes[0], "CTYPE2": ctypes[1]}
+        header = fits.Header.fromstring(normalise_wcs(cards_of(both)))
+        assert header["CTYPE1"] == "RA---TAN-SIP"
+        assert "PV2_1" not in header
+    header = fits.Header.fromstring(normalise_wcs(cards_of({**TAN, **pv})))
+    assert header["CTYPE1"] == "RA---TPV"
+    header = fits.Header.fromstring(normalise_wcs(cards_of({**TAN, "PV2_1": 0.0, "PV2_2": 0.0})))
+    assert header["CTYPE1"] == "RA---TAN"
+
+
+def test_numbers_with_a_decimal_comma_or_a_unit() -> None:
+    cards = cards_of({"FOCALLEN": "250,5 mm", "EXPTIME": "10.0 s", "CRVAL1": "83,8", "OBJECT": "M 31"})
+    assert [cards.number(key) for key in ("FOCALLEN", "EXPTIME", "CRVAL1", "OBJECT")] == [250.5, 10.0, 83.8, None]
+    raw = Cards.parse(b"BSCALE  =         2,0000E+00".ljust(80) + b"BZERO   =               32,768".ljust(80))
+    assert raw.number("BSCALE") == 2.0
+    axes = {"BITPIX": 16, "NAXIS": 2, "NAXIS1": 30, "NAXIS2": 20}
+    with pytest.raises(FrameRejected, match="BZERO = 32,768 is no FITS number, so what its pixels are worth is not"):
+        stored_scaling(Hdu(0, raw.over(cards_of(axes)), b"", 0, 0))
+
+
+@pytest.mark.parametrize("fill", [b"\0", b"\n", b"\r", b" "])
+def test_the_end_card_may_be_filled_with_anything(tmp_path: Path, fill: bytes) -> None:
+    image = fits.PrimaryHDU(np.arange(6, dtype=np.int16).reshape(2, 3)), fits.ImageHDU(np.ones((2, 3), np.float32))
+    fits.HDUList(list(image)).writeto(tmp_path / "a.fits")
+    content = bytearray((tmp_path / "a.fits").read_bytes())
+    for start in (0, 2 * 2880):
+        end = content.index(b"END     ", start)
+        content[end + 3 : start + 2880] = fill * (start + 2880 - end - 3)
+    (tmp_path / "a.fits").write_bytes(content)
+    with open_fits(str(tmp_path / "a.fits")) as stream:
+        assert [hdu.axes for hdu in walk_hdus(stream)] == [(2, 3), (2, 3)]
 
 
 def test_latitude_first_is_put_in_order() -> None:

@@ -115,7 +115,7 @@ def test_a_frozen_gauge_does_not_depend_on_how_many_nights_there_were(
 def test_a_tolerance_is_about_what_is_there(capfd: Capture, nights: list[Path], tmp_path: Path) -> None:
     ran = run_cli(capfd, "build", nights[0], "-o", tmp_path / "out", "--tolerance", 0.1)
     assert ran.code == 2
-    assert "--tolerance is about frames that a mosaic holds already; it needs --add" in ran.last_line
+    assert "a tolerance is about frames that a mosaic holds already; it needs --add" in ran.last_line
 
 
 def test_a_gauge_is_frozen_and_what_differences_tell_is_not() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from astropy.table import Table
 from scipy.ndimage import gaussian_filter
 
 from mosaic_cases import noise, run_cli, tan_wcs
-from zemosaic.errors import SettingError
+from zemosaic.errors import EnvironmentProblem, SettingError
 from zemosaic.pipelines.modes.choose import build_mosaic
 from zemosaic.pipelines.run.context import start_run
 from zemosaic.settings import Settings
@@ -151,6 +152,87 @@ def test_a_map_in_units_of_inverse_variance_sets_the_noise(capfd: Capture, tmp_p
     alone = np.median(np.sqrt(variance[coverage == 10]))
     gain = Table.read(tmp_path / "out/frames.ecsv")["gain"][0]
     assert alone * gain == pytest.approx(9, rel=0.03)
+
+
+DEPTHS = {"a": (1, 0, 0, 180, 1.06), "b": (4, 60, 40, 220, 1.0), "c": (25, 0, 80, 260, 0.97)}
+"""Depth, first row, first and last column, planted gain."""
+
+
+def write_unequal(folder: Path) -> Path:
+    """Three stacks of 160 x 180 px whose noise is 10 / sqrt(depth), with gains that the match does not know."""
+    folder.mkdir()
+    sky, grid = true_sky(), tan_wcs(SHAPE)
+    for k, (name, (depth, y0, x0, x1, gain)) in enumerate(DEPTHS.items()):
+        sigma, shape = 10 / depth**0.5, (160, x1 - x0)
+        wcs = grid.deepcopy()
+        wcs.wcs.crpix = [grid.wcs.crpix[0] - x0, grid.wcs.crpix[1] - y0]
+        image = gain * (sky[y0 : y0 + 160, x0:x1] + noise(shape, k, sigma, 0.0)) + 300
+        weight = np.full(shape, 1 / (gain * sigma) ** 2, np.float32)
+        parts = [fits.PrimaryHDU(image.astype(np.float32), wcs.to_header()), fits.ImageHDU(weight, name="WHT")]
+        fits.HDUList(parts).writeto(folder / f"{name}.fits")
+    (folder / "grid.head").write_text(grid_header(), encoding="ascii")
+    return folder
+
+
+def build_unequal(capfd: Capture, folder: Path, out: Path, *assign: str) -> dict[str, F4]:
+    own = [f"grid.header={folder / 'grid.head'}", "match.method=none", "stack.method=mean", "warp.taper_px=0"]
+    options = [part for text in (*own, "output.preview=false", *assign) for part in ("--set", text)]
+    ran = run_cli(
+        capfd, "build", *(folder / f"{n}.fits" for n in DEPTHS), "-o", out, "--mode", "existing-tiles", *options
+    )
+    assert ran.code == 0, ran.err
+    with fits.open(out / "mosaic.fits") as hdus:
+        return {"DATA": hdus[0].data, **{name: hdus[name].data for name in ("WHT", "VAR", "COV")}}
+
+
+def test_the_variance_after_a_second_pass_is_that_of_what_was_done(
+    capfd: Capture, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Tiles of depth 1, 4 and 25: weighed as in the first pass, with the gains of the second."""
+    folder = write_unequal(tmp_path / "tiles")
+    first = build_unequal(capfd, folder, tmp_path / "one")
+    caplog.set_level(logging.DEBUG)
+    made = build_unequal(capfd, folder, tmp_path / "two", "tiles.two_pass=true")
+    assert "[TwoPassTile] post_gain tile=" in caplog.text
+    assert "file=b.fits" in caplog.text
+    assert "cov1>0 & cov2==0 -> 0 pixels" in caplog.text
+    again = build_unequal(capfd, folder, tmp_path / "two", "tiles.two_pass=true")
+    sky = true_sky()
+    assert not np.array_equal(made["DATA"], first["DATA"], equal_nan=True)
+    weights = sum(
+        np.pad(np.full((160, x1 - x0), depth / 100), ((y0, 60 - y0), (x0, 260 - x1)))
+        for depth, y0, x0, x1, _ in DEPTHS.values()
+    )
+    depths = np.unique(np.round(weights, 3))
+    for name in made:
+        assert np.array_equal(made[name], again[name], equal_nan=True)
+    away = made["DATA"] - sky
+    for depth in depths[depths > 0]:
+        part = (np.abs(weights - depth) < 1e-6) & (sky < np.median(sky)) & np.isfinite(away)
+        if np.count_nonzero(part) > 2000:
+            steps = np.diff(away, axis=1)[part[:, 1:] & part[:, :-1]]
+            ratio = steps.var() / 2 / np.median(made["VAR"][part])
+            assert 0.9 < ratio < 1.1
+            assert np.median(made["WHT"][part]) == pytest.approx(depth, rel=0.1)
+
+
+@pytest.mark.parametrize("step", ["find_gains", "stack_onto_grid", "find_levels"])
+@pytest.mark.parametrize("error", [np.linalg.LinAlgError, EnvironmentProblem, MemoryError])
+def test_a_second_pass_that_fails_keeps_the_first_mosaic(
+    capfd: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: type[Exception]
+) -> None:
+    folder = write_unequal(tmp_path / "tiles")
+    first = build_unequal(capfd, folder, tmp_path / "one")
+
+    def fail(*_: object) -> None:
+        raise error("planted")
+
+    monkeypatch.setattr(f"zemosaic.pipelines.tiles.two_pass.{step}", fail)
+    made = build_unequal(capfd, folder, tmp_path / "two", "tiles.two_pass=true")
+    for name in first:
+        assert np.array_equal(made[name], first[name], equal_nan=True)
+    (notice,) = [text for text in report_of(tmp_path / "two")["notices"] if "second pass failed" in text]
+    assert "planted" in notice
 
 
 def test_each_filter_has_a_delta_map_of_its_own(capfd: Capture, tmp_path: Path) -> None:

@@ -340,7 +340,6 @@ CHANGES = {
     "altaz_alpha_soft_threshold": "0.5",
     "altaz_nanize_threshold": "0.6",
     "blend": "pyramid",
-    "two_pass": "true",
 }
 BESIDE = {
     "altaz_alpha_soft_threshold": ["tiles.altaz_nanize_threshold=0.6"],
@@ -349,7 +348,8 @@ BESIDE = {
 
 
 def test_every_key_of_tiles_is_changed() -> None:
-    assert TileSettings.model_fields.keys() == {*CHANGES, "two_pass_debug_delta_map"}  # which must change no byte
+    # The delta map must change no byte; the second pass has a test of its own, on tiles with gains to be found.
+    assert TileSettings.model_fields.keys() == {*CHANGES, "two_pass", "two_pass_debug_delta_map"}
 
 
 @pytest.fixture(scope="module")
@@ -375,6 +375,8 @@ def test_diagnostics_change_no_byte(panels: Path, tmp_path: Path, caplog: pytest
     assign = ["tiles.two_pass=true", "tiles.two_pass_debug_delta_map=true"]
     loud = build(panels, tmp_path / "loud", "master-tiles", *assign)
     assert digest_of(quiet / "mosaic.fits") == digest_of(loud / "mosaic.fits")
+    for name in ("0 file=tile_0001.fits", "1 file=tile_0002.fits"):
+        assert f"[TwoPassTile] pre_gain tile={name} gain=" in caplog.text
     assert caplog.text.count("[TwoPassTile] pre_gain") == caplog.text.count("[TwoPassTile] post_gain") == 2
     assert f"[TwoPass] delta map: {loud / 'twopass_delta_map.npy'}" in caplog.text
     assert "[TwoPass] channel 1 coverage mismatch: cov1>0 & cov2==0 -> 0 pixels" in caplog.text

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from zemosaic.engine.values import decode, encode
 from zemosaic.errors import FrameRejected
-from zemosaic.kernels.measure.mesh import block_means, select
+from zemosaic.kernels.measure.mesh import BlockEdges, MeanRule, Means, block_means, select
 from zemosaic.kernels.solve.cluster import group_detections
 from zemosaic.model.box import Box
 from zemosaic.model.measurements import Blocks, Measurements, Stars
@@ -187,8 +187,8 @@ def test_clipped_mean_withstands_a_trail():
     data = rng.normal(100, 3, (32, 32)).astype(np.float32)
     data[10:13] += 500
     out = [np.empty((1, 1), np.float32) for _ in range(4)]
-    edges = np.array([0, 32])
-    block_means(data, np.zeros((32, 32), np.uint8), edges, edges, 3.0, 0.0, 0.0, 0.0, 100, *out)
+    edges = BlockEdges(np.array([0, 32]), np.array([0, 32]))
+    block_means(data, np.zeros((32, 32), np.uint8), edges, MeanRule(3.0, 0.0, 0.0, 0.0, 100), Means(*out))
     assert out[0][0, 0] == pytest.approx(100, abs=5 * 3 / 30)
     assert out[1][0, 0] == pytest.approx(3 / np.sqrt(29 * 32), rel=0.15)
 

@@ -14,21 +14,20 @@ from scipy.ndimage import gaussian_filter
 from mosaic_cases import tan_wcs
 from zemosaic.engine.executor import ThreadExecutor
 from zemosaic.errors import FrameRejected
-from zemosaic.stages.two_pass import renorm as coverage_renorm
-from zemosaic.stages.two_pass import tiles as coverage_tiles
-from zemosaic.stages.two_pass.gains import slope_with_error
-from zemosaic.stages.two_pass.renorm import (
+from zemosaic.stages.classic import two_pass as coverage_renorm
+from zemosaic.stages.classic.two_pass import (
     TwoPassDiagnostics,
     compute_per_tile_gains_from_coverage,
     run_second_pass_coverage_renorm,
 )
+from zemosaic.stages.two_pass import tiles as coverage_tiles
 
 F4 = npt.NDArray[np.float32]
 SHAPE = 300, 360
 BOXES = [(0, 180, 0, 220), (0, 180, 140, 360), (120, 300, 0, 220), (120, 300, 140, 360)]
 """Four tiles that overlap by a third; in the middle all four."""
 
-LOG = "zemosaic.stages.two_pass.renorm"
+LOG = "zemosaic.stages.classic.two_pass"
 CLIP = (0.5, 2.0)
 
 
@@ -85,19 +84,6 @@ def test_equal_tiles_keep_gain_one(sigma_px: int, sigma: float) -> None:
     assert np.array_equal(gains, np.ones(4))
 
 
-def test_the_stated_error_is_the_scatter() -> None:
-    """Of 40 slopes between noisy copies of one sky; none is drawn to 0 by the noise of x."""
-    rng = np.random.default_rng(2)
-    truth = gaussian_filter(rng.normal(0, 1, (60, 60)), 3).ravel() * 60
-    groups = np.arange(3600) // 225
-    found = np.array([
-        slope_with_error(truth + rng.normal(0, 3, 3600), 1.3 * truth + rng.normal(0, 6, 3600), 4.0, groups)
-        for _ in range(40)
-    ])
-    assert found[:, 0].mean() == pytest.approx(1.3, abs=3 * found[:, 0].std() / np.sqrt(40))
-    assert 0.7 < found[:, 0].std() / np.median(found[:, 1]) < 1.3
-
-
 def test_noise_alone_tells_no_gain() -> None:
     tiles, places = cut_tiles(0)
     flat = [np.random.default_rng(k).normal(1000, 10, t.shape).astype(np.float32) for k, t in enumerate(tiles)]
@@ -116,7 +102,7 @@ def test_unlike_gains_are_brought_to_the_mean() -> None:
     again, _ = second_pass(tiles, places, sigma_px=20, debug_diag=diag)
     assert np.array_equal(mosaic, again)
     assert diag.gains is not None
-    assert np.array_equal(diag.gains, gains)
+    assert np.array_equal(diag.gains.gain, gains)
     clipped = compute_per_tile_gains_from_coverage(tiles, places, tan_wcs(SHAPE), counts(), SHAPE, 20, (0.99, 1.01))
     assert clipped.min() == pytest.approx(0.99)
     assert clipped.max() == pytest.approx(1.01)
@@ -133,14 +119,33 @@ def test_a_tile_without_overlap_keeps_its_gain() -> None:
         assert np.array_equal(gains, np.ones(len(pair)))
 
 
-def test_a_given_first_pass_saves_the_mean_and_changes_little() -> None:
-    tiles, places = cut_tiles(8.0, (1.1, 0.95, 1.0, 1.0))
-    first, _ = second_pass(tiles, places, gain_clip=(1.0, 1.0))
-    own = compute_per_tile_gains_from_coverage(tiles, places, tan_wcs(SHAPE), counts(), SHAPE, 20, CLIP)
-    given = compute_per_tile_gains_from_coverage(
-        tiles, places, tan_wcs(SHAPE), counts(), SHAPE, 20, CLIP, mosaic_p1=first
-    )
-    assert given == pytest.approx(own, abs=0.003)
+def star_tiles(sigmas: tuple[float, float], seed: int) -> list[F4]:
+    """Two tiles of 250 x 250 px that share 100 columns of one field of stars, each in its own seeing."""
+    rng = np.random.default_rng(seed)
+    x, y, flux = rng.uniform(0, 400, 150), rng.uniform(0, 250, 150), rng.uniform(500, 5000, 150)
+    yy, xx = np.mgrid[:250, :400]
+    tiles = []
+    for s, x0 in zip(sigmas, (0, 150), strict=True):
+        image = np.full((250, 400), 100.0)
+        for x1, y1, f in zip(x, y, flux, strict=True):
+            image += f / (2 * np.pi * s**2) * np.exp(-((xx - x1) ** 2 + (yy - y1) ** 2) / 2 / s**2)
+        tiles.append((image[:, x0 : x0 + 250] + rng.normal(0, 1, (250, 250))).astype(np.float32))
+    return tiles
+
+
+@pytest.mark.parametrize("soft", [1.7, 1.8, 2.0, 2.3, 2.55])
+def test_seeing_is_not_taken_for_a_gain(soft: float) -> None:
+    grid = tan_wcs((250, 400))
+    right = grid.deepcopy()
+    right.wcs.crpix = [grid.wcs.crpix[0] - 150, grid.wcs.crpix[1]]
+    diag = TwoPassDiagnostics()
+    run_second_pass_coverage_renorm(
+        star_tiles((1.7, soft), 1), [grid, right], grid, np.ones((250, 400)), (250, 400),
+        sigma_px=50, gain_clip=(0.85, 1.18), debug_diag=diag,
+    )  # fmt: skip
+    assert diag.gains is not None
+    assert np.isfinite(diag.gains.error).all()
+    assert (np.abs(diag.gains.measured - 1) < 0.002 + 2 * diag.gains.error).all()
 
 
 # --- the second coadd ---------------------------------------------------------------------------------------------
@@ -197,7 +202,7 @@ def test_a_map_that_does_not_fit_is_no_weight_for_that_tile(caplog: pytest.LogCa
     assert np.array_equal(found, same)
 
 
-@pytest.mark.parametrize("useless", [[None] * 4, [np.ones((3, 3))] * 4])
+@pytest.mark.parametrize("useless", [[], [None] * 4, [np.ones((3, 3))] * 4])
 def test_no_usable_map_is_no_map(useless: list[Any]) -> None:
     tiles, places, _ = bordered()
     without, cov_without = second_pass(tiles, places)
@@ -249,6 +254,22 @@ def test_a_pass_that_is_not_possible_keeps_the_first(caplog: pytest.LogCaptureFi
     assert run_second_pass_coverage_renorm(mixed, places[:2], *args, sigma_px=9, gain_clip=CLIP) is None
     with pytest.raises(ValueError, match="2 tiles and 1 WCS"):
         compute_per_tile_gains_from_coverage(tiles[:2], places[:1], *args, 9, CLIP)
+
+
+@pytest.mark.parametrize("step", ["find_gains", "MeanStack", "_divided", "prepare_tiles"])
+@pytest.mark.parametrize("error", [RuntimeError, np.linalg.LinAlgError, ZeroDivisionError])
+def test_whatever_fails_inside_keeps_the_first_pass(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, step: str, error: type[Exception]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error("planted")
+
+    monkeypatch.setattr(coverage_renorm, step, fail)
+    tiles, places = cut_tiles(8.0, (1.1, 1, 1, 1))
+    args = (tan_wcs(SHAPE), counts(), SHAPE)
+    assert run_second_pass_coverage_renorm(tiles, places, *args, sigma_px=9, gain_clip=CLIP) is None
+    (line,) = [r.message for r in caplog.records if r.levelno == logging.WARNING]
+    assert line == f"[TwoPass] not possible, the first pass is kept: {error.__name__}: planted"
 
 
 def test_a_wcs_that_does_not_converge_is_tried_without_distortion(
@@ -312,10 +333,10 @@ def test_two_lines_a_tile(caplog: pytest.LogCaptureFixture, n_channels: int) -> 
     assert f"median={wanted} valid_frac=0.900000" in line
     assert diag.gains is not None
     (after,) = [text for text in lines if text.startswith("[TwoPassTile] post_gain tile=0 ")]
-    assert f"gain={diag.gains[0]:.6f}" in after
+    assert f"gain={diag.gains.gain[0]:.6f}" in after
     assert after.split("mean=")[1] != lines[0].split("mean=")[1]
     assert events[0][0] == "two_pass"
-    assert events[0][1]["gains"] == pytest.approx(diag.gains.tolist())
+    assert events[0][1]["gains"] == pytest.approx(diag.gains.gain.tolist())
 
 
 def test_the_delta_map_by_hand() -> None:

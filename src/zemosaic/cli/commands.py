@@ -10,18 +10,20 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from zemosaic.cli.args import BuildArgs, CoaddArgs, MatchArgs, ScanArgs, SolveArgs
 from zemosaic.cli.show import JsonLines, People
-from zemosaic.engine.events import CancelToken
-from zemosaic.engine.memory import keep_freed_memory, parse_bytes
-from zemosaic.engine.remote import check_executor
-from zemosaic.errors import NothingToDo, SettingError
+from zemosaic.engine.events import CancelToken, EventSink
+from zemosaic.engine.memory import keep_freed_memory
+from zemosaic.errors import SettingError
 from zemosaic.model.frame import Frame
-from zemosaic.pipelines.corrections.adding import frozen_grid, inputs_so_far
-from zemosaic.pipelines.run.context import Run, RunOptions, start_run
 from zemosaic.settings import Settings, list_keys, load_settings
+
+if TYPE_CHECKING:
+    from zemosaic.pipelines.modes.build import BuildOptions
 
 DEMO_FIELD = 314.7, 44.3
 """ICRS centre of the demo in degrees: the North America nebula, rich in stars that the packaged list knows."""
@@ -42,8 +44,8 @@ def _loading() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(options: RunOptions, as_json: bool, people: People) -> Iterator[Run]:
-    """A run whose events are shown, to `people` unless as JSON, and which the first Ctrl-C stops in good order."""
+def _watched(as_json: bool, people: People) -> Iterator[tuple[EventSink, CancelToken]]:
+    """Where to send events, which are shown to `people` unless as JSON, and what the first Ctrl-C asks to stop."""
     keep_freed_memory()
     cancel = CancelToken()
     # Long solves do not look at the token: this is what a second Ctrl-C does.
@@ -59,114 +61,85 @@ def _watched(options: RunOptions, as_json: bool, people: People) -> Iterator[Run
     before = signal.signal(signal.SIGINT, stop)
     try:
         with JsonLines() if as_json else people as show:
-            yield start_run(options, show, cancel)
+            yield show, cancel
     finally:
         hurry.cancel()
         signal.signal(signal.SIGINT, before)
 
 
-_OPTIONS = {
+_SETTINGS = {
     "header": "grid",
     "frames": "input",
     "darks": "calibrate",
     "flats": "calibrate",
     "biases": "calibrate",
 }
-"""Options of the command line that stand for a setting of the same name, and its stage."""
+"""Options that stand for a setting of the same name, and its stage."""
 
 
-def _load(config: Path | None, assign: list[str], **options: Path | None) -> Settings:
-    """Settings of a file, assignments and options."""
+def _load(args: ScanArgs, *first: str, config: Path | None = None) -> Settings:
+    """Settings of a file (`config` where none is named), then assignments, `first` before those given, then options."""
+    register = ["solve.method=register"] if getattr(args, "register_only", False) else []
     given: dict[str, dict[str, Any]] = {}
-    for name, path in options.items():
-        if path is not None:
-            given.setdefault(_OPTIONS[name], {})[name] = str(path)
-    return load_settings(config, assign, given)
+    for name, stage in _SETTINGS.items():
+        if (path := getattr(args, name, None)) is not None:
+            given.setdefault(stage, {})[name] = str(path)
+    return load_settings(args.config or config, [*first, *(args.assign or ()), *register], given)
 
 
-def build(
-    inputs: list[Path],
-    out: Path,
-    *,
-    mode: str,
-    config: Path | None,
-    assign: list[str],
-    header: Path | None,
-    solution: Path | None,
-    frames: Path | None = None,
-    masters: Mapping[str, Path | None],
-    ram: str,
-    workers: int,
-    executor: str = "threads",
-    add: bool = False,
-    tolerance: float = 0.0,
-    keep_warps: Path | None,
-    fresh: bool,
-    yes: bool,
-    as_json: bool,
-) -> None:
+def _options(args: ScanArgs, **fixed: Any) -> BuildOptions:
+    """The options that a command takes, by their names; those that it has none for are as `fixed`, or by default."""
+    from zemosaic.pipelines.modes.build import BuildOptions
+
+    names = [field.name for field in fields(BuildOptions) if hasattr(args, field.name)]
+    return BuildOptions(**{name: getattr(args, name) for name in names}, **fixed)
+
+
+def build(args: BuildArgs) -> None:
     """Make a mosaic."""
-    if tolerance and not add:
-        raise SettingError("--tolerance is about frames that a mosaic holds already; it needs --add")
-    onto = None
-    if add:
-        onto, config, mode = frozen_grid(out), config or out / "settings.toml", "direct"
-        inputs = list(dict.fromkeys([*inputs_so_far(out), *(path.absolute() for path in inputs)]))
-    settings = _load(config, assign, header=header, frames=frames, **masters)
-    cap_bytes = parse_bytes(ram) if ram else 0
-    options = RunOptions(workers, cap_bytes, fresh, yes, keep_warps, check_executor(executor), onto, tolerance)
     with _loading():
-        from zemosaic.pipelines.modes.choose import build_mosaic
+        from zemosaic.pipelines.modes.build import find_settings_file
 
-    with _watched(options, as_json, People("frames.ecsv")) as run:
-        paths = build_mosaic(inputs, out, settings, run, mode, solution)
-    _tell(paths, as_json)
+    options = _options(args)
+    _build(args, options, _load(args, config=find_settings_file(args.out, options)))
 
 
-def match(
-    inputs: list[Path],
-    out: Path,
-    *,
-    config: Path | None,
-    assign: list[str],
-    header: Path | None,
-    masters: Mapping[str, Path | None],
-    ram: str,
-    workers: int,
-    fresh: bool,
-    yes: bool,
-    as_json: bool,
-) -> None:
+def coadd(args: CoaddArgs) -> None:
+    """Make a mosaic of frames as they are."""
+    with _loading():
+        options = _options(args, mode="direct")
+    _build(args, options, _load(args, "match.method=none"))
+
+
+def _build(args: CoaddArgs, options: BuildOptions, settings: Settings) -> None:
+    from zemosaic.pipelines.modes.build import run_build
+
+    with _watched(args.as_json, People("frames.ecsv")) as (show, cancel):
+        made = run_build(args.inputs, args.out, settings, options, show, cancel)
+    _tell(made.list_files(), args.as_json)
+
+
+def match(args: MatchArgs) -> None:
     """Solve gains and surfaces only."""
-    settings = _load(config, assign, header=header, **masters)
+    settings = _load(args)
+    from zemosaic.pipelines.modes.build import make_run
     from zemosaic.pipelines.modes.direct import match_only
 
-    options = RunOptions(workers, parse_bytes(ram) if ram else 0, fresh, yes)
-    with _watched(options, as_json, People("frames.ecsv")) as run:
-        paths = match_only(inputs, out, settings, run)
-    _tell(paths, as_json)
+    with _watched(args.as_json, People("frames.ecsv")) as (show, cancel):
+        paths = match_only(args.inputs, args.out, settings, make_run(_options(args), show, cancel))
+    _tell(paths, args.as_json)
 
 
-def solve(
-    inputs: list[Path],
-    folder: Path | None,
-    *,
-    config: Path | None,
-    assign: list[str],
-    masters: Mapping[str, Path | None],
-    ram: str,
-    workers: int,
-    as_json: bool,
-) -> None:
+def solve(args: SolveArgs) -> None:
     """Find where frames point."""
-    settings = _load(config, assign, **masters)
+    settings = _load(args)
+    from zemosaic.pipelines.modes.build import make_run
     from zemosaic.pipelines.solving.solve_command import solve_inputs
 
-    options = RunOptions(workers, parse_bytes(ram) if ram else 0)
-    with _watched(options, as_json, People("solve.ecsv" if folder else "")) as run:
-        rows = solve_inputs(inputs, settings, run, folder)
+    with _watched(args.as_json, People("solve.ecsv" if args.write_wcs else "")) as (show, cancel):
+        rows = solve_inputs(args.inputs, settings, make_run(_options(args), show, cancel), args.write_wcs)
     for row in rows:
-        if as_json:
+        if args.as_json:
             print(json.dumps({"event": "Solved", **row}))
         elif row["ra_deg"] is None:
             print(f"{row['name']}  unsolved: {row['reason']}")
@@ -177,15 +150,16 @@ def solve(
             print(f"{row['name']}  {row['how']}  {place}  {row['rotation_deg']:+.2f} deg{mirrored}{fit}")
 
 
-def scan(inputs: list[Path], *, config: Path | None, assign: list[str], as_json: bool) -> None:
+def scan(args: ScanArgs) -> None:
     """List frames."""
-    settings = load_settings(config, assign)
+    settings = _load(args)
     from zemosaic.pipelines.frames.pipeline import scan_inputs
+    from zemosaic.pipelines.run.context import Run
 
-    with _watched(RunOptions(), as_json, People(all_left_out=True)) as run:
-        frames, beside = scan_inputs(inputs, settings.input, run)
+    with _watched(args.as_json, People(all_left_out=True)) as (show, cancel):
+        frames, beside = scan_inputs(args.inputs, settings.input, Run(sink=show, cancel=cancel))
     for frame in sorted([*frames, *beside], key=lambda f: f.path):
-        if as_json:
+        if args.as_json:
             facts = {
                 name: getattr(frame, name)
                 for name in ("id", "path", "kind", "hdu", "shape", "layout", "filter", "exposure_s", "date_obs")
@@ -249,18 +223,19 @@ def simulate(
 
 def demo(out: Path, *, workers: int) -> None:
     """Simulate, build, score, show."""
-    from zemosaic.pipelines.modes.direct import build_direct
+    from zemosaic.pipelines.modes.build import BuildOptions, run_build
     from zemosaic.simulate import score_mosaic
 
     frames = out / "frames"
     if not (frames / "truth.json").exists():  # written last: a set that was stopped half way is made again
         simulate(frames, kind="raws", n_frames=24, seed=1, size_deg=1.7, center_deg=DEMO_FIELD)
-    with _watched(RunOptions(workers), False, People("frames.ecsv")) as run:
-        paths = build_direct([frames], out / "mosaic", Settings(), run, None)
-    score = score_mosaic(frames, paths["mosaic"])
-    _tell_score(score)
-    _tell(paths, as_json=False)
-    _open(paths.get("preview"))
+    options = BuildOptions(mode="direct", workers=workers)
+    with _watched(False, People("frames.ecsv")) as (show, cancel):
+        made = run_build([frames], out / "mosaic", Settings(), options, show, cancel)
+    _tell_score(score_mosaic(frames, made.mosaic))
+    _tell(made.list_files(), as_json=False)
+    for picture in made.previews.values():
+        _open(picture)
 
 
 _SCORED = {
@@ -281,9 +256,9 @@ def _tell_score(score: Mapping[str, float]) -> None:
         print(f"{what:<41}" + "".join(f"{score[prefix + name]:>8.3g}" for prefix in prefixes))
 
 
-def _open(picture: Path | None) -> None:
+def _open(picture: Path) -> None:
     """Show a picture to whoever sits before a screen; elsewhere its path has been printed."""
-    if picture is not None and sys.stdout.isatty():
+    if sys.stdout.isatty():
         from PIL import Image
 
         with Image.open(picture) as image:
@@ -337,9 +312,7 @@ def doctor() -> None:
             print(f'{what}: {name} not found; pip install "zemosaic[raw]" to have it')
 
 
-def _tell(paths: dict[str, Path], as_json: bool) -> None:
-    if not paths:
-        raise NothingToDo("the run made no output")
+def _tell(paths: Mapping[str, Path], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"event": "Done", "outputs": {name: str(path) for name, path in paths.items()}}))
     else:

@@ -28,13 +28,16 @@ class PointingHint:
     equinox : float or None
         Julian year stated in the header.
     scale_arcsec : float or None
-        Pixel scale from focal length and pixel size (binning included).
+        Pixel scale, binning included.
+    source : str
+        The cards that were read, and how; "" for a hint that is not from a header.
     """
 
     ra_deg: float
     dec_deg: float
     equinox: float | None = None
     scale_arcsec: float | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,8 @@ class Frame:
         BUNIT as written.
     saturation_adu : float or None
         Level at which pixels saturate, when the header or the integer type tells.
-    hint : PointingHint or None
-        For frames without a WCS.
+    hints : tuple of PointingHint
+        Every reading of the header's position and scale, the likeliest first; empty without a position.
     n_stacked : int
         NCOMBINE, STACKCNT or MT_NFRAMES; 1 for a single exposure.
     mount : {"", "altaz", "equatorial"}
@@ -125,7 +128,7 @@ class Frame:
     gain_prior_key: str = ""
     unit: str = ""
     saturation_adu: float | None = None
-    hint: PointingHint | None = None
+    hints: tuple[PointingHint, ...] = ()
     n_stacked: int = 1
     mount: Literal["", "altaz", "equatorial"] = ""
     kind: FrameKind = "light"
@@ -157,6 +160,11 @@ class Frame:
         except ValueError:
             return math.nan
         return (when.replace(tzinfo=None) - datetime(2000, 1, 1, 12)).total_seconds()
+
+    @property
+    def hint(self) -> PointingHint | None:
+        """The likeliest reading of the header's position; None without one."""
+        return self.hints[0] if self.hints else None
 
     @property
     def epoch_year(self) -> float | None:

@@ -2,64 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
-from astropy.nddata import NDData, VarianceUncertainty
 from astropy.wcs import WCS
 
-from zemosaic.engine.events import EventSink
-from zemosaic.errors import NothingToDo, SettingError
-from zemosaic.io.read.arrays import ArraySource
+from zemosaic.engine.events import EventSink, LeftOut
+from zemosaic.errors import EnvironmentProblem, NothingToDo, SettingError
+from zemosaic.io.write.mosaic_file import Card, MosaicFile, Plane
 from zemosaic.model.box import Box
-from zemosaic.model.frame import Frame
+from zemosaic.model.kind import Kind
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
-from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.corrections.correcting import correct_frames
 from zemosaic.pipelines.corrections.reference import read_reference
-from zemosaic.pipelines.frames.pipeline import Inputs, measure_and_place, open_inputs
-from zemosaic.pipelines.modes.choose import build_mosaic
+from zemosaic.pipelines.frames.gather import gather_inputs, list_inputs
+from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place
+from zemosaic.pipelines.modes.build import BuildOptions, BuildResult, find_settings_file, make_run, run_build
 from zemosaic.pipelines.modes.mosaics import check_grid, clear_frames, plan_sky
-from zemosaic.pipelines.patches.output import ArrayPlanes, file_planes
+from zemosaic.pipelines.patches.output import ArrayPlanes, file_planes, mosaic_cards
 from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
-from zemosaic.pipelines.run.context import Run, RunOptions, start_run
-from zemosaic.pipelines.run.log import ignore
-from zemosaic.settings import Settings
+from zemosaic.pipelines.run.context import Run, ignore
+from zemosaic.settings import GivenSettings, Settings, make_settings
 
 __all__ = ["CoaddResult", "build", "coadd"]
 
 AnyArray = npt.NDArray[Any]
 
+_PLANES = {
+    "DATA": "data", "WHT": "weight", "VAR": "variance", "COV": "coverage", "REJ": "rejected", "EXPT": "exposure",
+    "SAT": "saturated",
+}  # fmt: skip
+"""Planes of a mosaic's file, and the attribute of a result that holds each."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CoaddResult:
-    """A mosaic in memory; planes of a mono mosaic are ``(h, w)``, of a colour one ``(3, h, w)``.
+    """A mosaic in memory.
+
+    Planes are ``(h, w)`` where the images are mono and ``(3, h, w)``, red, green, blue, where they are colour, unless a
+    shape is told.
 
     Attributes
     ----------
     data : ndarray, float32
-        Values in input units per area of a grid pixel; NaN where there are no data.
-    weight, variance : ndarray, float32
-        Sum of inverse variances; variance of `data` (NaN where there are no data).
+        Values in input units in a grid pixel (of the area at the reference point): a star's flux is the sum over it.
+        NaN where there are no data.
+    weight : ndarray, float32
+        Sum of the inverse variances of the samples that were kept, 1 / (input units)^2; 0 where there are no data.
+    variance : ndarray, float32
+        Of `data`, (input units)^2, as it adds up over areas of many pixels; NaN where there are no data. Resampling
+        ties a pixel to its neighbours: single pixels scatter less (``docs/output.md``, VARRATIO).
     coverage : ndarray, int16, shape (h, w)
-        Number of frames.
+        Number of images that reach the pixel, those with rejected samples too.
     rejected : ndarray, int16
-        Number of clipped samples.
+        Number of samples that were clipped.
     exposure : ndarray, float32, shape (h, w)
-        Seconds.
+        Seconds of what was kept; 0 where no header tells the time.
     saturated : ndarray, float32, shape (h, w)
-        Share of the samples kept that are saturated, of the channel where it is largest.
+        Share of the samples kept that are saturated, 0 to 1, of the channel where it is largest.
     wcs : astropy.wcs.WCS
-        Of the grid.
-    left_out : tuple of (name, reason)
-        Inputs that were not used.
+        Of the grid; its ``array_shape`` is ``(h, w)``.
+    left_out : tuple of LeftOut
+        Inputs that were not used: ``name``, ``reason``, ``path``. An input that is no file is named by its place among
+        the inputs, from 0: ``memory:2``.
+    cards : tuple of (keyword, value, comment)
+        What the mosaic is made of, for a header.
+    history : tuple of str
+        How it is made.
     """
 
     data: AnyArray
@@ -70,119 +87,211 @@ class CoaddResult:
     exposure: AnyArray
     saturated: AnyArray
     wcs: WCS
-    left_out: tuple[tuple[str, str], ...]
+    left_out: tuple[LeftOut, ...]
+    cards: tuple[Card, ...] = field(default=(), repr=False)
+    history: tuple[str, ...] = field(default=(), repr=False)
+
+    def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write a FITS file of all planes, laid out as ``mosaic.fits`` (``docs/output.md``).
+
+        Raises
+        ------
+        SettingError
+            When the file is there already and `overwrite` is False.
+        EnvironmentProblem
+            When the folder cannot be written or has not enough space.
+        """
+        path = Path(path)
+        if path.exists() and not overwrite:
+            raise SettingError(f"{path} is there already; give another name, or overwrite=True")
+        by_name: dict[str, AnyArray] = {name: getattr(self, attribute) for name, attribute in _PLANES.items()}
+        planes = [
+            Plane(name, "i2" if values.dtype.kind == "i" else "f4", values.size // self.coverage.size)
+            for name, values in by_name.items()
+        ]
+        shape = (self.coverage.shape[0], self.coverage.shape[1])
+        with MosaicFile(path, CelestialWcs(self.wcs, shape), planes, self.cards, self.history) as file:
+            for name, values in by_name.items():
+                file.write(name, Box.of_shape(shape), values.reshape(-1, *shape))
+            return file.finish()
 
 
 def coadd(
-    inputs: Iterable[Any] | Path,
+    inputs: Iterable[Any] | str | Path,
     output_projection: WCS | fits.Header | None = None,
     shape_out: tuple[int, int] | None = None,
     *,
     match: bool = False,
-    settings: Settings | None = None,
+    settings: GivenSettings = None,
     workers: int = 0,
+    ram: str | int = "",
     on_event: EventSink | None = None,
 ) -> CoaddResult:
     """Warp and combine images that have a WCS.
 
+    Each image is resampled once onto the grid (``warp.kernel``, Lanczos 3), weighted by the inverse variance of its
+    sky, and combined with all others (``stack.method``, a kappa-sigma mean): ``docs/rejection.md``. With `match` gains
+    and backgrounds of all images are solved first: ``docs/matching.md``.
+
     Parameters
     ----------
     inputs : iterable
-        File or folder paths (a single one need not be in a list), HDUs or HDU lists, ``(array, WCS)`` or
+        File or folder paths (a single input need not be in a list), HDUs or HDU lists, ``(array, WCS)`` or
         ``(array, header)`` pairs, `~astropy.nddata.NDData` with a WCS. Arrays are ``(y, x)``, ``(3, y, x)`` or
-        ``(y, x, 3)``, NaN where there are no data.
+        ``(y, x, 3)``, NaN or masked where there are no data.
     output_projection : astropy.wcs.WCS or astropy.io.fits.Header, optional
         The grid; by default one that holds all images, north up.
     shape_out : (height, width), optional
         Needed with `output_projection` when that does not know its shape.
     match : bool
         Solve gains and background surfaces of all images first.
-    settings : Settings, optional
-        ``zemosaic.load_settings(assignments=["stack.method=median"])``.
+    settings : Settings or dict, optional
+        ``{"stack": {"method": "median"}}``, or `load_settings` of a file; ``docs/settings.md`` has all keys.
     workers : int
         Tasks at once; 0 takes the processors there are.
+    ram : str or int
+        Memory cap, as ``"4G"`` or in bytes; "" takes half of what is free.
     on_event : callable, optional
-        Receives progress and notices (`zemosaic.engine.events`).
+        Receives progress and notices: the types in ``zemosaic.events``.
 
     Returns
     -------
     CoaddResult
+        With what was left out: an input that cannot be used never ends the run while another one can.
 
     Raises
     ------
     NothingToDo
-        When no image can be used.
+        When no image can be used, or none reaches the grid.
     SettingError
-        For inputs of another kind, or images of several filters (coadd them one by one).
+        For a setting out of range, inputs that are of none of these kinds, or images of several filters or of mono and
+        colour (coadd them one by one).
+    EnvironmentProblem
+        When the mosaic does not fit under the memory cap.
+
+    See Also
+    --------
+    build : Writes files and resumes; the mosaic need not fit into memory.
     """
-    settings = settings or Settings()
-    update: dict[str, Any] = {"output": settings.output.model_copy(update={"planes": "all"})}
-    if not match:
-        update["match"] = settings.match.model_copy(update={"method": "none"})
-    settings = settings.model_copy(update=update)
+    settings = _for_arrays(make_settings(settings), match)
     check_grid(settings.grid)
-    run = start_run(RunOptions(workers=workers, yes=True), on_event or ignore)
-    measured = measure_and_place(_gather(inputs, settings, run), settings, run, sky_only=not match)
-    placed, source = measured.frames, measured.source
-    if len({p.frame.n_channels for p in placed}) > 1:
-        raise SettingError("the images are mono and colour; coadd them one kind at a time")
-    if len(filters := {p.frame.filter for p in placed}) > 1:
-        found = ", ".join(sorted(name or "none" for name in filters))
-        raise SettingError(f"the images are of {len(filters)} filters ({found}); coadd them one filter at a time")
-    grid = plan_sky(placed, settings, run) if output_projection is None else _given(output_projection, shape_out)
-    corrections = correct_frames(placed, grid, settings, run, read_reference(settings.match))
+    given = None if output_projection is None else _given_grid(output_projection, shape_out)
+    run = make_run(BuildOptions(workers=workers, ram=ram, yes=True), on_event or ignore)
+    source, frames = gather_inputs(inputs, settings, run)
+    placed, source = measure_and_place(frames, source, settings, run, sky_only=not match)
+    _check_one_kind(placed)
+    grid = given or plan_sky(placed, settings, run)
+    corrections = correct_frames(placed, grid, settings, run, read_reference(settings.match) if match else None)
     placed = clear_frames(placed, corrections, settings, run) if match else placed
     planned = plan_inputs(placed, corrections.scales, grid, settings, run)
     if not planned:
         raise NothingToDo("no image reaches the output grid")
     planes = file_planes(settings.output, planned[0].frame)
+    _check_room(planes, grid, run)
     sink = ArrayPlanes(planes, grid.shape)
     names = [plane.name for plane in planes]
     stack_onto_grid(planned, stellar_width_px(placed, grid), grid, settings, source, sink, names, run)
-    one = {name: plane[0] if len(plane) == 1 else plane for name, plane in sink.planes.items()}
+    cards, history = mosaic_cards(planned, grid, settings, corrections.method)
+    one = {_PLANES[name]: plane[0] if len(plane) == 1 else plane for name, plane in sink.planes.items()}
     return CoaddResult(
-        one["DATA"], one["WHT"], one["VAR"], one["COV"], one["REJ"], one["EXPT"], one["SAT"],
-        grid.wcs.wcs, tuple((item.name, item.reason) for item in run.log.journal.left_out),
-    )  # fmt: skip
+        **one, wcs=grid.wcs.wcs, left_out=tuple(run.left_out), cards=tuple(cards), history=tuple(history)
+    )
+
+
+def _for_arrays(settings: Settings, match: bool) -> Settings:
+    """All planes are made; the match is a matter of the function's argument."""
+    update: dict[str, Any] = {"output": settings.output.model_copy(update={"planes": "all"})}
+    if not match:
+        update["match"] = settings.match.model_copy(update={"method": "none"})
+    return settings.model_copy(update=update)
+
+
+def _check_one_kind(placed: Sequence[PlacedFrame]) -> None:
+    if len({p.frame.n_channels for p in placed}) > 1:
+        raise SettingError("the images are mono and colour; coadd them one kind at a time")
+    if len(filters := {p.frame.filter for p in placed}) > 1:
+        found = ", ".join(sorted(name or "none" for name in filters))
+        raise SettingError(f"the images are of {len(filters)} filters ({found}); coadd them one filter at a time")
+    if len(units := {Kind.of(p.frame).unit for p in placed}) > 1:
+        found = ", ".join(sorted(units))
+        raise SettingError(f"the images are in {len(units)} units ({found}); coadd them one unit at a time")
+
+
+def _check_room(planes: Sequence[Plane], grid: SkyGrid, run: Run) -> None:
+    """Say that the planes do not fit into memory before any is made."""
+    height, width = grid.shape
+    need = height * width * sum(plane.n_channels * np.dtype(plane.dtype).itemsize for plane in planes)
+    if need > run.cap_bytes:
+        raise EnvironmentProblem(
+            f"a mosaic of {width} x {height} pixels takes {need / 2**30:.1f} GiB, more than the memory cap of "
+            f"{run.cap_bytes / 2**30:.1f} GiB; give a smaller grid or a larger ram, or use zemosaic.build, which "
+            "writes files",
+            need_bytes=need, cap_bytes=run.cap_bytes,
+        )  # fmt: skip
 
 
 def build(
     inputs: Iterable[str | Path] | str | Path,
     out: str | Path,
+    options: BuildOptions | None = None,
     *,
-    mode: str = "auto",
-    settings: Settings | None = None,
-    workers: int = 0,
+    settings: GivenSettings = None,
     on_event: EventSink | None = None,
-) -> dict[str, Path]:
+) -> BuildResult:
     """Make the mosaic of files and folders in an output folder, as the command ``zemosaic build`` does.
+
+    The same inputs, options and settings give the same bytes by either door.
 
     Parameters
     ----------
     inputs : iterable of path, or path
+        Files, or folders to search for them. They are never written to.
     out : path
-        Made when missing.
-    mode : {"auto", "direct", "master-tiles", "grid", "existing-tiles"}
-        See ``docs/master-tiles.md``.
-    settings, workers, on_event
+        Output folder; made when missing.
+    options : BuildOptions, optional
+        ``zemosaic.BuildOptions(mode="direct", ram="4G")``: the options of the command by the same names.
+    settings : Settings or dict, optional
+        As for `coadd`. What the command has options for stands here too: ``{"grid": {"header": "grid.hdr"}}`` is
+        ``--header``, ``{"input": {"frames": "frames.csv"}}`` is ``--frames``, ``{"calibrate": {"darks": "none"}}`` is
+        ``--darks``. With ``options.add`` a dict changes the settings of the mosaic that is there.
+    on_event : callable, optional
         As for `coadd`.
 
     Returns
     -------
-    dict
-        Output files by name: ``mosaic``, ``preview``, ``frames``, ``match``, ``report``.
+    BuildResult
+        The files, and what was left out.
+
+    Raises
+    ------
+    SettingError
+        For a setting, option or table that cannot be used, or a grid too large for a run without ``yes``.
+    NothingToDo
+        When there is no usable frame, none reaches the grid, or no mosaic that frames could be added to.
+    EnvironmentProblem
+        When the folder cannot be written or is in use, a disk is full, the memory cap is too small, or a package that
+        the inputs need is not installed.
     """
-    run = start_run(RunOptions(workers=workers), on_event or ignore)
-    return build_mosaic([Path(p) for p in _listed(inputs)], Path(out), settings or Settings(), run, mode)
+    options, out = options or BuildOptions(), Path(out)
+    whole = make_settings(settings, find_settings_file(out, options))
+    given = list_inputs(inputs)
+    if others := [item for item in given if not isinstance(item, str | Path)]:
+        raise SettingError(f"build takes paths, not inputs of type {type(others[0]).__name__}: see coadd")
+    return run_build([Path(path) for path in given], out, whole, options, on_event or ignore)
 
 
-def _given(projection: WCS | fits.Header, shape_out: tuple[int, int] | None) -> SkyGrid:
+def _given_grid(projection: WCS | fits.Header, shape_out: tuple[int, int] | None) -> SkyGrid:
     if not isinstance(projection, WCS | fits.Header):
         raise SettingError(f"output_projection is a WCS or a FITS header, not of type {type(projection).__name__}")
     shape = shape_out or (projection.array_shape if isinstance(projection, WCS) else _shape_of(projection))
     if shape is None:
         raise SettingError("the output WCS does not know its shape; give shape_out=(height, width)")
-    height, width = (int(n) for n in shape)
+    try:
+        height, width = (operator.index(n) for n in shape)
+    except (TypeError, ValueError):
+        raise SettingError(f"shape_out = {shape!r} is not (height, width) in whole pixels") from None
+    if height < 1 or width < 1:
+        raise SettingError(f"shape_out = {shape!r} is an empty grid")
     try:
         if isinstance(projection, WCS):
             return SkyGrid(CelestialWcs(projection, (height, width)))
@@ -193,67 +302,3 @@ def _given(projection: WCS | fits.Header, shape_out: tuple[int, int] | None) -> 
 
 def _shape_of(header: fits.Header) -> tuple[int, int] | None:
     return (header["NAXIS2"], header["NAXIS1"]) if "NAXIS1" in header and "NAXIS2" in header else None
-
-
-class _Sources:
-    """Files and arrays behind one face."""
-
-    def __init__(self, files: ImageSource, arrays: ArraySource) -> None:
-        self._files, self._arrays = files, arrays
-
-    def read_window(self, frame: Frame, box: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """See `ImageSource.read_window`."""
-        source: ImageSource = self._arrays if frame.path.startswith("memory:") else self._files
-        return source.read_window(frame, box)
-
-
-def _listed(inputs: Iterable[Any] | Path) -> Iterable[Any]:
-    """A single path is one input, not a sequence of letters."""
-    return [inputs] if isinstance(inputs, str | Path) else inputs
-
-
-def _gather(inputs: Iterable[Any] | Path, settings: Settings, run: Run) -> Inputs:
-    arrays, frames, paths = ArraySource(), [], []
-    files: ImageSource = arrays
-    reader = None
-    bayer = settings.input.bayer
-    for item in _listed(inputs):
-        match item:
-            case str() | Path():
-                paths.append(Path(item))
-            case fits.HDUList():
-                frames += [arrays.add(h.data, header=h.header, bayer=bayer) for h in item if h.data is not None]
-            case fits.PrimaryHDU() | fits.ImageHDU() | fits.CompImageHDU():
-                frames.append(arrays.add(item.data, header=item.header, bayer=bayer))
-            case NDData():
-                frames.append(arrays.add(*_of_nddata(item), bayer=bayer))
-            case (data, WCS() as wcs):
-                frames.append(arrays.add(data, wcs, bayer=bayer))
-            case (data, fits.Header() as header):
-                frames.append(arrays.add(data, header=header, bayer=bayer))
-            case _:
-                raise SettingError(
-                    f"an input of type {type(item).__name__} is not a path, HDU, (array, WCS or header) pair or NDData"
-                )
-    if paths:
-        found = open_inputs(paths, settings, run)
-        files, reader = found.source, found.files
-        frames += found.frames
-    if not frames:
-        raise NothingToDo("no inputs were given")
-    return Inputs(sorted(frames, key=lambda frame: frame.id), _Sources(files, arrays), reader)
-
-
-def _of_nddata(image: NDData) -> tuple[AnyArray, WCS, AnyArray | None]:
-    """Data with masked pixels as NaN, the WCS, and weights where the uncertainty tells them."""
-    if image.wcs is None:
-        raise SettingError("an NDData input has no WCS")
-    data = np.array(image.data, float)
-    if image.mask is not None:
-        data[np.broadcast_to(image.mask, data.shape)] = np.nan
-    if image.uncertainty is None:
-        return data, image.wcs, None
-    variance = image.uncertainty.represent_as(VarianceUncertainty).array
-    weight = np.where(variance > 0, 1 / np.where(variance > 0, variance, 1), 0)
-    # Relative: the frame's own measured noise sets the scale, as for weight maps in files.
-    return data, image.wcs, weight / np.median(weight[weight > 0]) if (weight > 0).any() else weight

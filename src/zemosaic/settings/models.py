@@ -323,7 +323,7 @@ class TileSettings(_Model):
     )
     two_pass: bool = Field(
         False,
-        description="Correct the tiles' gains once more by the first mosaic, and coadd them again, unweighted.",
+        description="Correct the tiles' gains once more by what overlapping tiles show, and stack them again.",
         json_schema_extra=_EXPERT,
     )
     two_pass_debug_delta_map: bool = Field(

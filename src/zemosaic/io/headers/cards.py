@@ -33,6 +33,8 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _STRING = re.compile(r"\s*'((?:[^']|'')*)'?")
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][+-]?\d+)?)\s*(?:/|$)")
 _LOGICAL = re.compile(r"\s*([TF])\s*(?:/|$)")
+_MEASURE = re.compile(r"\s*([+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[EeDd][+-]?\d+)?)\s*(?:[a-zA-Zµ°\"'%][\w/°\"'^. *-]*)?")
+"""A number as people write it: with a decimal comma, with a unit behind it."""
 
 Value = str | float | int | bool
 
@@ -67,7 +69,7 @@ class Cards:
         raw: dict[str, str] = {}
         last = ""
         for line in lines:
-            key = line[:8].rstrip().upper()
+            key = line[:8].rstrip(" \0\r\n").upper()
             if key == "END":
                 break
             if key == "CONTINUE":
@@ -109,20 +111,25 @@ class Cards:
         return None
 
     def number(self, key: str) -> float | None:
-        """A finite number; also one that is written as a string."""
+        """A finite number; also one that is written as a string, with a decimal comma or with a unit behind it."""
         value = self.value(key)
-        if isinstance(value, bool) or value is None:
+        if isinstance(value, bool):
             return None
-        if isinstance(value, str):
-            found = _NUMBER.match(value)
+        if value is None or isinstance(value, str):
+            found = _MEASURE.fullmatch(self.written(key))
             if not found:
                 return None
-            value = found[1].upper().replace("D", "E")
+            value = found[1].upper().replace("D", "E").replace(",", ".")
         try:
             number = float(value)
         except OverflowError:  # an integer of hundreds of digits
             return None
         return number if math.isfinite(number) else None
+
+    def written(self, key: str) -> str:
+        """The value as it is written, whether or not it is a FITS value; "" when absent."""
+        value = self.value(key)
+        return self._raw.get(key, "").partition("/")[0].strip() if value is None else str(value).strip()
 
     def integer(self, key: str) -> int | None:
         """A whole number, also when written as ``2.``; None when absent or not whole."""
@@ -240,10 +247,13 @@ def _data_bytes(cards: Cards) -> int:
 
 
 def _end_of_header(block: bytes) -> int:
-    """Offset of the END card, -1 when it is not in `block`."""
-    at = block.find(b"END     ")
-    while at >= 0 and at % _CARD:
-        at = block.find(b"END     ", at + 1)
+    """Offset of the END card, -1 when it is not in `block`.
+
+    Some programs fill the card, or the block, with NUL or line feeds instead of blanks.
+    """
+    at = block.find(b"END")
+    while at >= 0 and (at % _CARD or block[at + 3 : at + _CARD].strip(b" \0\r\n")):
+        at = block.find(b"END", at + 1)
     return at
 
 

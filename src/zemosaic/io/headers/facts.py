@@ -16,8 +16,9 @@ from astropy.wcs import NoConvergence, WcsError
 
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.cards import Cards, Hdu
-from zemosaic.io.headers.wcs_cards import equinox_of, normalise_wcs
-from zemosaic.model.frame import Frame, FrameId, FrameKind, Layout, PointingHint
+from zemosaic.io.headers.hints import read_hints
+from zemosaic.io.headers.wcs_cards import normalise_wcs
+from zemosaic.model.frame import Frame, FrameId, FrameKind, Layout
 from zemosaic.model.sky.celestial import CelestialWcs
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "frame_wcs",
     "image_layout",
     "one_line",
-    "parse_angle",
     "stored_scaling",
 ]
 
@@ -38,16 +38,14 @@ _CALIBRATION = re.compile(
     re.IGNORECASE,
 )
 _RATE = re.compile(r"(/\s*s(ec(ond)?)?\b|\bs(ec)?\s*(\^|\*\*)?\s*-1)", re.IGNORECASE)
-_SEXAGESIMAL = re.compile(
-    r"([+-]?)\s*(\d{1,3})\s*[:hHdD° ]\s*(\d{1,2})(?:\s*[:mM' ]\s*(\d{1,2}(?:\.\d*)?)?)?\s*[sS\"]?"
-)
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
+"""``32,768``: the comma may part thousands or decimals."""
 TOP_OF_16_BITS = 65520.0
 """4095 x 16: what a saturated 12-bit converter gives when scaled to 16 bits."""
 _ELECTRONS_PER_ADU = 1e-3, 1e3
 """What cameras have, from 16 bits of a sensitive one to 8 bits of a deep one, with room to spare."""
 _GAIN_SETTING = 20.0
 """A GAIN from here on is the setting of a camera (80, 120 ...), not electrons per ADU."""
-_ARCSEC_OF_UM_PER_MM = 206.26480624709636
 
 
 def image_layout(axes: tuple[int, ...]) -> tuple[Layout, tuple[int, int]]:
@@ -93,10 +91,31 @@ def one_line(problem: Exception) -> str:
     return " ".join(str(problem).split())[:120] or type(problem).__name__
 
 
+def _pattern_of(text: str) -> str:
+    """A pattern's four letters from their spellings: in quotes, in lower case, by the first row alone."""
+    name = re.sub(r"[^A-Z0-9]", "", text.upper().removeprefix("BAYER"))
+    return next((pattern for pattern in _PATTERNS if len(name) == 2 and pattern.startswith(name)), name)
+
+
 def stored_scaling(hdu: Hdu) -> tuple[float, float]:
-    """BZERO and BSCALE: physical value = BZERO + BSCALE x stored value."""
-    scale = hdu.cards.number("BSCALE")
-    return hdu.cards.number("BZERO") or 0.0, 1.0 if scale is None else scale
+    """BZERO and BSCALE: physical value = BZERO + BSCALE x stored value.
+
+    Raises
+    ------
+    FrameRejected
+        When a card is there but holds no FITS number: what its pixels are worth is then not known.
+    """
+    found: dict[str, float] = {}
+    for key, default in (("BZERO", 0.0), ("BSCALE", 1.0)):
+        value = hdu.cards.number(key) if key in hdu.cards else default
+        if value is None or _THOUSANDS.fullmatch(hdu.cards.written(key)):
+            raise FrameRejected(
+                f"{key} = {hdu.cards.written(key)} is no FITS number, so what its pixels are worth is not known; "
+                f"write it with a point in the file's header",
+                card=key,
+            )
+        found[key] = value
+    return found["BZERO"], found["BSCALE"]
 
 
 def effective_bayer(cards: Cards, height: int, setting: str) -> str | None:
@@ -113,9 +132,9 @@ def effective_bayer(cards: Cards, height: int, setting: str) -> str | None:
     """
     if setting != "auto":
         return None if setting == "none" else setting
-    pattern = cards.text("BAYERPAT").upper()
+    pattern = _pattern_of(cards.text("BAYERPAT"))
     if pattern in _NOT_BAYER:
-        pattern = cards.text("COLORTYP").upper()
+        pattern = _pattern_of(cards.text("COLORTYP"))
         if pattern not in _PATTERNS:
             return None
     if pattern not in _PATTERNS:
@@ -124,54 +143,6 @@ def effective_bayer(cards: Cards, height: int, setting: str) -> str | None:
     if "BOTTOM" in cards.text("ROWORDER").upper():
         dy += height - 1  # row y of the array is row height - 1 - y of the picture; parity is all that counts
     return "".join(pattern[2 * ((y + dy) % 2) + (x + dx) % 2] for y in range(2) for x in range(2))
-
-
-def parse_angle(text: str, *, in_hours: bool) -> float | None:
-    """An angle in degrees from degrees or sexagesimal text.
-
-    Parameters
-    ----------
-    text : str
-        ``"192.99"`` (degrees), ``"12:50:53.1"``, ``"12 50 53"``, ``"12h50m53s"``, ``"-40d07'12"``.
-    in_hours : bool
-        Whether sexagesimal text counts hours; a first field above 24 is degrees all the same.
-    """
-    text = text.strip()
-    try:
-        value = float(text)
-    except ValueError:
-        found = _SEXAGESIMAL.fullmatch(text)
-        if not found or float(found[3]) >= 60 or float(found[4] or 0) >= 60:
-            return None
-        value = float(found[2]) + float(found[3]) / 60 + float(found[4] or 0) / 3600
-        if in_hours and value <= 24:
-            value *= 15
-        return -value if found[1] == "-" else value
-    return value if math.isfinite(value) else None
-
-
-def _pointing_hint(cards: Cards) -> PointingHint | None:
-    for ra_key, dec_key in (("RA", "DEC"), ("OBJCTRA", "OBJCTDEC")):
-        ra = parse_angle(cards.text(ra_key), in_hours=True)
-        dec = parse_angle(cards.text(dec_key), in_hours=False)
-        if ra is None or dec is None or not (-90 <= dec <= 90 and -360 <= ra <= 360):
-            continue
-        is_number = not isinstance(cards.value(ra_key), str)
-        if is_number and abs(ra) <= 24 and re.search(r"hour|\[h", cards.comment(ra_key), re.IGNORECASE):
-            ra *= 15
-        return PointingHint(ra % 360, dec, equinox_of(cards), _scale_arcsec(cards))
-    return None
-
-
-def _scale_arcsec(cards: Cards) -> float | None:
-    """Pixel scale; XPIXSZ is the size of a binned pixel (SBFITSEXT) unless its comment says otherwise."""
-    focal_mm, pixel_um = cards.number("FOCALLEN"), cards.number("XPIXSZ")
-    if focal_mm and pixel_um and focal_mm > 0 and pixel_um > 0:
-        if re.search(r"unbinned|without binning|not binned", cards.comment("XPIXSZ"), re.IGNORECASE):
-            pixel_um *= max(cards.number("XBINNING") or 1.0, 1.0)
-        return _ARCSEC_OF_UM_PER_MM * pixel_um / focal_mm
-    scale = cards.first_number("PIXSCALE", "SCALE", "SECPIX")
-    return scale if scale and scale > 0 else None
 
 
 def _kind(cards: Cards, folder_kind: FrameKind | None) -> tuple[FrameKind, bool]:
@@ -330,7 +301,7 @@ def frame_from_cards(
         gain_prior_key=gain_prior_key,
         unit=cards.text("BUNIT"),
         saturation_adu=_saturation(cards, hdu),
-        hint=_pointing_hint(cards),
+        hints=read_hints(cards),
         n_stacked=n_stacked,
         mount=_mount(cards),
         kind=kind,

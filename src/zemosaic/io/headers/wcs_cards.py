@@ -26,7 +26,7 @@ _GEOMETRY_KEYS = re.compile(
 _SYSTEM_KEYS = re.compile(r"RADESYS|RADECSYS|EQUINOX|EPOCH")
 
 _SKY_AXES = (("RA", "DEC"), ("GLON", "GLAT"), ("ELON", "ELAT"))
-_CTYPE = re.compile(r"([A-Z]{2,4})-+([A-Z0-9]{3})(-SIP)?")
+_CTYPE = re.compile(r"([A-Z]{2,4})-+([A-Z0-9]{3})(-+SIP)?")
 _DEGREES = {"": 1.0, "deg": 1.0, "arcmin": 1 / 60, "arcsec": 1 / 3600, "mas": 1 / 3.6e6, "rad": 180 / math.pi}
 _PARAMETER = re.compile(r"PV(\d)_(\d\d?)")
 _TABLE_DISTORTIONS = ("CPDIS1", "CPDIS2", "D2IMDIS1", "D2IMDIS2")
@@ -80,9 +80,11 @@ def normalise_wcs(cards: Cards) -> str:
     out: dict[str, str | float | int] = {"WCSAXES": 2}
     pv = _parameters(cards, sky_axes)
     sip = _sip(cards)
-    if code == "TAN" and any(axis == 2 for axis, _ in pv):
-        # The standard gives TAN's latitude no parameters: such headers (SCAMP's) mean TPV.
-        code, sip = "TPV", {}
+    if code == "TAN" and sip and _says_sip(cards, lon):
+        pv = {}  # left over from another program: CTYPE names the distortion that counts
+    elif code == "TAN" and any(axis == 2 for axis, _ in pv):
+        # The standard gives TAN's latitude no parameters: such headers (SCAMP's) mean TPV, unless all of them are 0.
+        code, sip, pv = ("TPV", {}, pv) if any(pv.values()) else (code, sip, {})
     for new, axis in enumerate(sky_axes, 1):
         out[f"CTYPE{new}"] = f"{names[new - 1]:-<4}-{code}{'-SIP' if sip else ''}"
         out[f"CRVAL{new}"] = _needed(cards, f"CRVAL{axis}") * scale[new - 1]
@@ -115,6 +117,11 @@ def _sky_axes(cards: Cards) -> tuple[int, int, tuple[str, str], str]:
     raise FrameRejected(f"no sky coordinates: CTYPE = {', '.join(ctypes)}" if ctypes else "no WCS in the header")
 
 
+def _says_sip(cards: Cards, axis: int) -> bool:
+    match = _CTYPE.fullmatch(cards.text(f"CTYPE{axis}").upper())
+    return match is not None and match[3] is not None
+
+
 def _parameters(cards: Cards, sky_axes: tuple[int, int]) -> dict[tuple[int, int], float]:
     """PVi_m by new axis number and m."""
     found = [match for key in cards if key.startswith("PV") and (match := _PARAMETER.fullmatch(key))]
@@ -142,15 +149,16 @@ def _unit_in_degrees(cards: Cards, axis: int) -> float:
 
 
 def _linear_part(cards: Cards, sky_axes: tuple[int, int], pixel_axes: tuple[int, int]) -> _Matrix:
-    """CD matrix; from CD, else PC and CDELT, else CDELT and CROTA2 (Calabretta & Greisen 2002, section 6)."""
+    """CD matrix; from CD unless it is all 0, else PC and CDELT, else CDELT and CROTA2 (Calabretta & Greisen 2002)."""
+    lon, lat = sky_axes
+    has_cdelt = f"CDELT{lon}" in cards and f"CDELT{lat}" in cards
     matrix = _matrix(cards, "CD{}_{}", sky_axes, pixel_axes, diagonal=0.0)
-    if matrix is not None:
+    if matrix is not None and (matrix.any() or not has_cdelt):
         return matrix
     matrix = _matrix(cards, "PC{}_{}", sky_axes, pixel_axes, diagonal=1.0)
     if matrix is None:  # the spelling of the first drafts
         matrix = _matrix(cards, "PC{:03d}{:03d}", sky_axes, pixel_axes, diagonal=1.0)
-    lon, lat = sky_axes
-    if matrix is None and not (f"CDELT{lon}" in cards and f"CDELT{lat}" in cards):
+    if matrix is None and not has_cdelt:
         raise FrameRejected("header WCS is broken: no CD matrix and no CDELT")
     cdelt = [_needed(cards, f"CDELT{axis}") if f"CDELT{axis}" in cards else 1.0 for axis in sky_axes]
     if matrix is not None:

@@ -3,13 +3,53 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from zemosaic.kernels.measure.mesh import select
 
-__all__ = ["aperture_fluxes", "weighted_moments"]
+__all__ = ["Circles", "Fluxes", "aperture_fluxes", "weighted_moments"]
+
+
+F8 = npt.NDArray[np.float64]
+
+
+class Circles(NamedTuple):
+    """Circles round a star, in pixels.
+
+    Attributes
+    ----------
+    radii : ndarray, float64, shape (m,)
+        Of the apertures, ascending.
+    inner, outer : float
+        Of the ring that the background is taken from.
+    """
+
+    radii: F8
+    inner: float
+    outer: float
+
+
+class Fluxes(NamedTuple):
+    """What `aperture_fluxes` finds at n stars in m apertures.
+
+    Attributes
+    ----------
+    flux, area : ndarray, float64, shape (n, m)
+    ring_n, peak : ndarray, float64, shape (n,)
+        Pixels that the ring's mean stands on; highest raw pixel in the smallest circle.
+    n_bad : ndarray, int64, shape (n,)
+        Bad or missing pixels in the largest circle.
+    """
+
+    flux: F8
+    area: F8
+    ring_n: F8
+    peak: F8
+    n_bad: npt.NDArray[np.int64]
 
 
 @njit(nogil=True, cache=True)
@@ -76,7 +116,7 @@ def weighted_moments(data, x, y, sigma0, out):
 
 
 @njit(nogil=True, cache=True)
-def aperture_fluxes(data, bad, objects, x, y, radii, inner, outer, flux, area, ring_n, peak, n_bad):
+def aperture_fluxes(data, bad, objects, x, y, circles, out):
     """Fluxes in concentric circles over the clipped mean of a ring around each star.
 
     Pixels cut by a circle count with the share of a 5 x 5 raster of points that lies inside.
@@ -86,13 +126,11 @@ def aperture_fluxes(data, bad, objects, x, y, radii, inner, outer, flux, area, r
     data : float32 (h, w); bad : uint8 (h, w)
     objects : uint8 (h, w), 1 on detected light, which the ring leaves out
     x, y : float64 (n,)
-    radii : float64 (m,), ascending, pixels
-    inner, outer : float, radii of the ring
-    flux : float64 (n, m), area : float64 (n, m), output
-    ring_n : float64 (n,), pixels the ring's mean stands on, output
-    peak : float64 (n,), highest raw pixel in the smallest circle, output
-    n_bad : int64 (n,), bad or missing pixels in the largest circle, output
+    circles : Circles
+    out : Fluxes, output
     """
+    radii, inner, outer = circles
+    flux, area, ring_n, peak, n_bad = out
     h, w = data.shape
     m = len(radii)
     reach = int(math.ceil(max(outer, radii[m - 1]))) + 1

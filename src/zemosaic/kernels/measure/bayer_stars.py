@@ -5,11 +5,13 @@ A Seestar's stars are 1.4 superpixels wide: moments on superpixels know their wi
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-__all__ = ["fit_stars"]
+__all__ = ["RawPlane", "fit_stars"]
 
 _MAX_ROUNDS = 25
 _N_SHAPE = 5
@@ -19,11 +21,33 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 
+class RawPlane(NamedTuple):
+    """A raw plane, Bayer or mono.
+
+    Attributes
+    ----------
+    samples, weight : ndarray, float32, shape (h, w)
+        Samples of weight 0 are left out.
+    channels : ndarray, int64, shape (2, 2)
+        Channel, 0 to 2, by the parity of row and column; all 0 for mono.
+    """
+
+    samples: Floats
+    weight: Floats
+    channels: npt.NDArray[np.int64]
+
+
+class _Square(NamedTuple):
+    """The samples round a star that are used: first column, first row, side."""
+
+    x0: int
+    y0: int
+    side: int
+
+
 @njit(nogil=True, cache=True)
 def fit_stars(
-    raw: Floats,
-    weight: Floats,
-    channels: npt.NDArray[np.int64],
+    plane: RawPlane,
     x: Doubles,
     y: Doubles,
     fwhm_px: float,
@@ -34,10 +58,7 @@ def fit_stars(
 
     Parameters
     ----------
-    raw, weight : ndarray, float32, shape (h, w)
-        A raw plane, Bayer or mono; samples of weight 0 are left out.
-    channels : ndarray, int64, shape (2, 2)
-        Channel, 0 to 2, by the parity of row and column; all 0 for mono.
+    plane : RawPlane
     x, y : ndarray, float64, shape (n,)
         Places to start from, in pixels of the plane.
     fwhm_px : float
@@ -57,37 +78,38 @@ def fit_stars(
         out[k] = np.nan
         x0, y0 = int(np.rint(x[k])) - radius, int(np.rint(y[k])) - radius
         side = 2 * radius + 1
-        if x0 < 0 or y0 < 0 or x0 + side > raw.shape[1] or y0 + side > raw.shape[0]:
+        if x0 < 0 or y0 < 0 or x0 + side > plane.samples.shape[1] or y0 + side > plane.samples.shape[0]:
             continue
-        _fit_one(raw, weight, channels, x[k], y[k], x0, y0, side, fwhm_px, out[k])
+        _fit_one(plane, x[k], y[k], _Square(x0, y0, side), fwhm_px, out[k])
 
 
 @njit(nogil=True, cache=True)
-def _fit_one(raw, weight, channels, x, y, x0, y0, side, fwhm_px, out):
+def _fit_one(plane, x, y, square, fwhm_px, out):
+    x0, y0, side = square
     n = _N_SHAPE + 6
     curvature = (_FWHM_OF_SIGMA / fwhm_px) ** 2
     p = np.zeros(n)
     p[0], p[1], p[2], p[4] = x - x0, y - y0, curvature, curvature
     matrix, right = np.zeros((n, n)), np.zeros(n)
     step, damping = np.zeros(n), 1e-3
-    chi2 = _normal_equations(raw, weight, channels, x0, y0, side, p, matrix, right)
+    chi2 = _normal_equations(plane, square, p, matrix, right)
     # Heights and backgrounds are linear: the first step takes them alone.
     if not _solve(matrix, right, 0.0, _N_SHAPE, step):
         return
     p += step
-    chi2 = _normal_equations(raw, weight, channels, x0, y0, side, p, matrix, right)
+    chi2 = _normal_equations(plane, square, p, matrix, right)
     trial_matrix, trial_right = np.zeros((n, n)), np.zeros(n)
     for _ in range(_MAX_ROUNDS):
         if not _solve(matrix, right, damping, 0, step):
             return
         trial = p + step
-        got = _normal_equations(raw, weight, channels, x0, y0, side, trial, trial_matrix, trial_right)
+        got = _normal_equations(plane, square, trial, trial_matrix, trial_right)
         if got <= chi2 and _is_sane(trial, curvature, side):
             done = chi2 - got < 1e-6 * chi2
             p, chi2, damping = trial, got, damping / 5
             matrix[:], right[:] = trial_matrix, trial_right
             if done:
-                _report(p, chi2, x0, y0, side, out)
+                _report(p, chi2, square, out)
                 return
         else:
             damping *= 8
@@ -103,11 +125,13 @@ def _is_sane(p, curvature, side):
 
 
 @njit(nogil=True, cache=True)
-def _normal_equations(raw, weight, channels, x0, y0, side, p, matrix, right):
+def _normal_equations(plane, square, p, matrix, right):
     """Fill matrix and right side at parameters p = (x, y, a, b, c, heights, backgrounds); returns the sum of squares.
 
     The model is ``height exp(-(a dx^2 + 2 b dx dy + c dy^2) / 2) + background``.
     """
+    raw, weight, channels = plane
+    x0, y0, side = square
     matrix[:], right[:] = 0, 0
     g, at = np.zeros(7), np.array([0, 1, 2, 3, 4, 0, 0])
     chi2 = 0.0
@@ -164,7 +188,8 @@ def _solve(matrix, right, damping, first, step):
 
 
 @njit(nogil=True, cache=True)
-def _report(p, chi2, x0, y0, side, out):
+def _report(p, chi2, square, out):
+    x0, y0, side = square
     mean, spread = (p[2] + p[4]) / 2, np.hypot((p[2] - p[4]) / 2, p[3])
     out[0], out[1] = x0 + p[0], y0 + p[1]
     out[2], out[3] = _FWHM_OF_SIGMA / np.sqrt(mean - spread), _FWHM_OF_SIGMA / np.sqrt(mean + spread)

@@ -1,13 +1,91 @@
-"""Robust means of small blocks of pixels. Serial, nogil; arrays and numbers only."""
+"""Robust means of small blocks of pixels. Serial, nogil."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
-__all__ = ["block_levels", "block_means", "grow_mask", "paint_discs", "subtract_mesh", "valid_bounds"]
+__all__ = [
+    "BlockEdges",
+    "Levels",
+    "MeanRule",
+    "Means",
+    "block_levels",
+    "block_means",
+    "grow_mask",
+    "paint_discs",
+    "subtract_mesh",
+    "valid_bounds",
+]
+
+
+F4 = npt.NDArray[np.float32]
+I4 = npt.NDArray[np.int32]
+
+
+class BlockEdges(NamedTuple):
+    """Where blocks of pixels begin and end.
+
+    Attributes
+    ----------
+    y, x : ndarray, int64, shape (ny + 1,) and (nx + 1,)
+        Ascending; the last is behind the last pixel.
+    """
+
+    y: npt.NDArray[np.int64]
+    x: npt.NDArray[np.int64]
+
+
+class Levels(NamedTuple):
+    """What `block_levels` finds in each block, shape (ny, nx).
+
+    Attributes
+    ----------
+    level, sigma : ndarray, float32
+        Median; noise of a pixel from differences of horizontal neighbours (clipped at 3 sigma and corrected for
+        it), so neither gradients nor most of a star's light enter.
+    n_used, n_floor : ndarray, int32
+        Pixels used and pixels at or below the floor.
+    """
+
+    level: F4
+    sigma: F4
+    n_used: I4
+    n_floor: I4
+
+
+class MeanRule(NamedTuple):
+    """How `block_means` takes the value of a block.
+
+    Attributes
+    ----------
+    kappa : float
+        Clip about the block's median, in robust sigma.
+    quantile, shift, spread : float
+        Quantile to take (0: the clipped mean), what to subtract from it, and its error times the root of the number
+        of pixels: data cut off at a floor have a biased mean.
+    least : int
+        Blocks of fewer good pixels have error inf.
+    """
+
+    kappa: float
+    quantile: float
+    shift: float
+    spread: float
+    least: int
+
+
+class Means(NamedTuple):
+    """What `block_means` finds in each block: value, error, mean position of its good pixels; shape (ny, nx)."""
+
+    mean: F4
+    error: F4
+    x: F4
+    y: F4
 
 
 @njit(nogil=True, cache=True)
@@ -44,22 +122,20 @@ def _ordered(bits):
 
 
 @njit(nogil=True, cache=True)
-def block_levels(data, bad, y_edges, x_edges, step, floor, level, sigma, n_used, n_floor):
+def block_levels(data, bad, edges, step, floor, out):
     """Median, pixel noise and counts of each block, from every `step`-th row.
 
     Parameters
     ----------
     data : float32 (h, w)
     bad : uint8 (h, w), 0 where a pixel counts
-    y_edges, x_edges : int64, block boundaries
+    edges : BlockEdges
     step : int, take every step-th row
     floor : float32, value at which the data are cut off below; pixels at it are counted
-    level, sigma : float32 (ny, nx), output
-        Median; noise of a pixel from differences of horizontal neighbours (clipped at 3 sigma and corrected for
-        it), so neither gradients nor most of a star's light enter.
-    n_used, n_floor : int32 (ny, nx), output
-        Pixels used and pixels at or below the floor.
+    out : Levels, output
     """
+    y_edges, x_edges = edges
+    level, sigma, n_used, n_floor = out
     ny, nx = level.shape
     largest = 0
     for j in range(ny):
@@ -119,23 +195,19 @@ def _clipped_rms(magnitudes, n):
 
 
 @njit(nogil=True, cache=True)
-def block_means(data, bad, y_edges, x_edges, kappa, quantile, shift, spread, min_pixels, mean, error, xs, ys):
+def block_means(data, bad, edges, rule, out):
     """Clipped mean of each block, its error, and the mean position of its good pixels.
-
-    The clip is symmetric about the block's median, `kappa` times its robust scatter. Data cut off at a floor have
-    a biased mean: with `quantile` > 0 the block's value is that quantile minus `shift`. Blocks with fewer than
-    `min_pixels` good pixels get error inf.
 
     Parameters
     ----------
-    data : float32 (h, w); bad : uint8 (h, w); y_edges, x_edges : int64
-    kappa : float
-    quantile, shift, spread : float
-        Quantile to take (0: clipped mean), what to subtract from it, and its error times the root of the number
-        of pixels.
-    min_pixels : int
-    mean, error, xs, ys : float32 (ny, nx), output
+    data : float32 (h, w); bad : uint8 (h, w), 0 where a pixel counts
+    edges : BlockEdges
+    rule : MeanRule
+    out : Means, output
     """
+    y_edges, x_edges = edges
+    kappa, quantile, shift, spread, least = rule
+    mean, error, xs, ys = out
     ny, nx = mean.shape
     largest = 0
     for j in range(ny):
@@ -155,7 +227,7 @@ def block_means(data, bad, y_edges, x_edges, kappa, quantile, shift, spread, min
                     n += good
                     sx += good * x
                 sy += (n - before) * y
-            if n < min_pixels or n < 8:
+            if n < least or n < 8:
                 mean[j, i], error[j, i] = 0.0, np.inf
                 xs[j, i], ys[j, i] = 0.5 * (x_edges[i] + x_edges[i + 1] - 1), 0.5 * (y_edges[j] + y_edges[j + 1] - 1)
                 continue

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
-__all__ = ["SMOOTHED_NOISE", "find_peaks", "mark_objects", "smooth"]
+__all__ = ["SMOOTHED_NOISE", "Peaks", "find_peaks", "mark_objects", "smooth"]
 
 SMOOTHED_NOISE = 0.375
 """Noise of `smooth`'s output over that of its input, for white noise: (6 / 16)."""
 
 _DIRECTIONS = np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [1, -1], [-1, 1], [-1, -1]], np.int64)
+
+
+class Peaks(NamedTuple):
+    """Peaks as `find_peaks` lists them; shape (n,).
+
+    Attributes
+    ----------
+    x, y : ndarray, int64
+        Pixels.
+    height : ndarray, float32
+    """
+
+    x: npt.NDArray[np.int64]
+    y: npt.NDArray[np.int64]
+    height: npt.NDArray[np.float32]
 
 
 @njit(nogil=True, cache=True)
@@ -29,7 +47,7 @@ def smooth(image, out):
 
 
 @njit(nogil=True, cache=True)
-def find_peaks(smoothed, threshold, y_edges, x_edges, reach, drop, xs, ys, heights):
+def find_peaks(smoothed, threshold, edges, reach, drop, peaks):
     """Local maxima that stand clear of everything round them; returns their number.
 
     A peak is higher than its eight neighbours and than the threshold of its block, and higher, by the threshold and
@@ -39,11 +57,14 @@ def find_peaks(smoothed, threshold, y_edges, x_edges, reach, drop, xs, ys, heigh
     Parameters
     ----------
     smoothed : float32 (h, w)
-    threshold : float32 (ny, nx), by block; y_edges, x_edges : int64, block boundaries
+    threshold : float32 (ny, nx), by block
+    edges : BlockEdges
     reach : int
     drop : float
-    xs, ys : int64, heights : float32, output; when they are full the search ends
+    peaks : Peaks, output; when it is full the search ends
     """
+    y_edges, x_edges = edges
+    xs, ys, heights = peaks
     h, w = smoothed.shape
     ny, nx = threshold.shape
     n = 0
@@ -83,15 +104,19 @@ def _stands_clear(image, y, x, ceiling, reach):
 
 
 @njit(nogil=True, cache=True)
-def mark_objects(smoothed, threshold, y_edges, x_edges, most, objects):
+def mark_objects(smoothed, threshold, edges, most, objects):
     """``objects = 1`` where the image is above its block's threshold, else 0.
 
     Blocks of which more than the share `most` is so are nebulosity and marked nowhere.
 
     Parameters
     ----------
-    smoothed : float32 (h, w); threshold : float32 (ny, nx); objects : uint8 (h, w), output
+    smoothed : float32 (h, w); threshold : float32 (ny, nx)
+    edges : BlockEdges
+    most : float
+    objects : uint8 (h, w), output
     """
+    y_edges, x_edges = edges
     ny, nx = threshold.shape
     for j in range(ny):
         for i in range(nx):

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-__all__ = ["bin_cells"]
+__all__ = ["Cell", "bin_cells"]
 
 Floats = npt.NDArray[np.float32]
 Place = tuple[int, int]
+
+
+class Cell(NamedTuple):
+    """Where the colours lie in a cell of 2 x 2 samples: (y, x) of each."""
+
+    red: Place
+    green: Place
+    other_green: Place
+    blue: Place
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def bin_cells(
     raw: Floats,
     weight: Floats,
-    red: Place,
-    greens: tuple[Place, Place],
-    blue: Place,
+    cell: Cell,
     saturation: float,
     data: Floats,
     out_weight: Floats,
@@ -29,19 +38,16 @@ def bin_cells(
     ----------
     raw, weight : ndarray, float32, shape (h, w)
         A raw plane from its first pixel, and its relative inverse variance.
-    red, blue : tuple of int
-        (y, x) of the colour's sample in a cell.
-    greens : tuple of tuple of int
-        The same of both green samples.
+    cell : Cell
     saturation : float
         A green sample from this level on lifts its cell's green to four times the level at least.
     data, out_weight : ndarray, float32, shape (3, h // 2, w // 2)
         Filled; 0 where no sample of the colour has weight. The weight is the relative inverse variance of the mean,
         1 where all samples have 1.
     """
-    (ay, ax), (by, bx) = greens
+    (ay, ax), (by, bx) = cell.green, cell.other_green
     for j in range(data.shape[1]):
-        for k, (dy, dx) in ((0, red), (2, blue)):
+        for k, (dy, dx) in ((0, cell.red), (2, cell.blue)):
             row, row_weight = raw[2 * j + dy], weight[2 * j + dy]
             for i in range(data.shape[2]):
                 m = row_weight[2 * i + dx]

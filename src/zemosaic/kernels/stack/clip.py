@@ -248,8 +248,12 @@ def _confirm_row(row, limits, noise, rule, flag, columns, slope):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _mark_round(rule, samples, kept, y, pixels, columns, m, line, limits):
-    """Clip what lies outside; returns for each column whether it lost a sample."""
+def _mark_round(rule, samples, kept, y, columns, m, at):
+    """Clip what lies outside; returns for each column whether it lost a sample.
+
+    `at` holds the pixels of the columns, their `_Line` and their `_Limits`.
+    """
+    pixels, line, limits = at
     width = pixels.size
     lost, flag = np.zeros(width, np.bool_), np.empty(width, np.bool_)
     for i in range(m):
@@ -287,7 +291,7 @@ def _move_to_front(columns, m, guard, pixels, lost):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _clip_batch(rule, rounds, samples, maps, y, pixels, columns, table):
+def _clip_batch(rule, samples, maps, y, pixels, columns, table):
     """Rounds of clipping for at most `SEGMENT` pixels of row `y`, each until it loses no more."""
     rows = np.empty((9, SEGMENT), np.float32)
     line = _Line(rows[0], rows[1], rows[2], rows[3], rows[4])
@@ -296,13 +300,13 @@ def _clip_batch(rule, rounds, samples, maps, y, pixels, columns, table):
     width = pixels.size
     for j in range(width):
         line.guard[j] = maps.guard[y, pixels[j]]
-    for _ in range(rounds):
+    for _ in range(rule.rounds):
         _estimate(rule, columns, m, width, line, table)
         _set_limits((line.low, line.high), line.spread, line.guard, limits)
         for j in range(width):
             maps.low[y, pixels[j]] = line.low[j]
             maps.high[y, pixels[j]] = line.high[j]
-        lost = _mark_round(rule, samples, maps.kept, y, pixels[:width], columns, m, line, limits)
+        lost = _mark_round(rule, samples, maps.kept, y, columns, m, (pixels[:width], line, limits))
         width = _move_to_front(columns, m, line.guard, pixels, lost)
         if width == 0:
             break
@@ -326,16 +330,16 @@ def clip_rows(rule, samples, maps, y0, y1, table):
     n, _, w = samples.values.shape
     columns = make_columns(n)
     pixels = np.empty(w, np.int32)
+    # The first round of kappa sigma needs no sorting: the template's pass already found centre and scatter.
+    is_begun = rule.scatter == KAPPA_SIGMA
+    left = ClipRule(rule.scatter, rule.low, rule.high, rule.rounds - np.int64(is_begun))
     for y in range(y0, y1):
-        if rule.scatter == KAPPA_SIGMA:
-            # The first round needs no sorting: the template's pass already found centre and scatter.
+        if is_begun:
             n_pixels = _first_round(samples, maps, y, rule, pixels)
-            left = rule.rounds - 1
         else:
             n_pixels = w
             for x in range(w):
                 pixels[x] = x
-            left = rule.rounds
         for p0 in range(0, n_pixels, SEGMENT):
             batch = pixels[p0 : min(p0 + SEGMENT, n_pixels)]
-            _clip_batch(rule, left, samples, maps, y, batch, columns, table)
+            _clip_batch(left, samples, maps, y, batch, columns, table)

@@ -245,8 +245,12 @@ def finish_sides(sums, sides, photons, variance, exposure):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _sum_row(samples, exposures, y, x0, mean, sides, photons, clipped):
-    """Sums over all frames of one row of the cube, from column `x0` on; returns whether `photons` holds any."""
+def _sum_row(samples, exposures, y, x0, sums, clipped):
+    """Sums (mean, sides, photons) over all frames of a row of the cube from column `x0` on.
+
+    Returns whether any noise grows with the signal.
+    """
+    mean, sides, photons = sums
     width = clipped.size
     any_photons = False
     for i in range(samples.values.shape[0]):
@@ -298,7 +302,7 @@ def combine_rows(samples, exposures, y0, y1, corner, planes):
     for y in range(y0, y1):
         doubles[:] = 0.0
         counts[:] = 0
-        if _sum_row(samples, exposures, corner[0] + y, corner[1], mean, sides, photons, counts[2]):
+        if _sum_row(samples, exposures, corner[0] + y, corner[1], (mean, sides, photons), counts[2]):
             _raise_alpha(sides.alpha, photons, mean)
         _finish_row(mean, planes.data[y], planes.weight[y])
         _finish_side_row(mean.weight, sides, planes.variance[y], planes.exposure[y])

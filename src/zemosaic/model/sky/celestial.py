@@ -66,6 +66,11 @@ class CelestialWcs:
         x, y = np.meshgrid(np.linspace(-0.5, width - 0.5, 9), np.linspace(-0.5, height - 0.5, 9))
         return self.shape, np.stack(self.pixel_to_sky(x.ravel(), y.ravel()))
 
+    @property
+    def cards(self) -> Header | None:
+        """The header it was read from; None where it was made of a WCS object."""
+        return None if self._cards is None else Header(list(self._cards))
+
     @classmethod
     def from_header(cls, header: Header, shape: tuple[int, int]) -> CelestialWcs:
         """Read the WCS cards of a FITS header."""

@@ -1,4 +1,4 @@
-"""From paths to frames that have a place on the sky, sorted by filter."""
+"""From paths to frames that have a place on the sky, sorted by kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from zemosaic.engine.events import LeftOut
 from zemosaic.errors import NothingToDo
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.scan import ScanResult, scan
-from zemosaic.model.frame import Frame, FrameId
+from zemosaic.model.frame import Frame
+from zemosaic.model.kind import Kind
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.source import ImageSource
@@ -31,14 +32,13 @@ from zemosaic.stages.grid.plan import find_strays
 from zemosaic.stages.measure.photon_noise import SkyNoise, find_photon_noise
 
 __all__ = [
-    "Inputs",
-    "Placed",
+    "KindGroup",
     "PlacedFrame",
     "measure_and_place",
     "open_inputs",
     "place_frames",
     "scan_inputs",
-    "split_by_filter",
+    "split_by_kind",
 ]
 
 
@@ -76,42 +76,24 @@ class PlacedFrame:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Inputs:
-    """What a run begins with.
+class KindGroup:
+    """The frames of one mosaic.
 
     Attributes
     ----------
-    frames : list of Frame
-    source : ImageSource
-        Their pixels, calibrated where darks or flats are at hand.
-    files : FrameReader or None
-        What reads the files below `source`; None where there are none.
+    kind : Kind
+        What they have in common.
+    label : str
+        Tells the group from others, in file names; "" where frames without a filter need no more.
+    frames : tuple of PlacedFrame
     """
 
-    frames: list[Frame]
-    source: ImageSource
-    files: FrameReader | None
+    kind: Kind
+    label: str
+    frames: tuple[PlacedFrame, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Placed:
-    """Frames with a place.
-
-    Attributes
-    ----------
-    frames : list of PlacedFrame
-    source : CleanSource
-        Where their pixels are read from now on; raw frames' defective pixels have weight 0.
-    known : mapping
-        FrameId -> all that was measured, also on frames that were then left out.
-    """
-
-    frames: list[PlacedFrame]
-    source: CleanSource
-    known: Mapping[FrameId, MeasuredFrame]
-
-
-def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> Inputs:
+def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> tuple[list[Frame], ImageSource]:
     """The frames in files and folders, and where to read their pixels, calibrated where darks or flats are at hand.
 
     Raises
@@ -252,20 +234,32 @@ def place_frames(
     return [p for i, p in enumerate(placed) if i not in strays]
 
 
-def split_by_filter(placed: Sequence[PlacedFrame], run: Run) -> dict[str, list[PlacedFrame]]:
-    """Frames by filter and colour, each group one mosaic. Keys are safe in file names."""
-    kinds = sorted({(p.frame.filter, p.frame.n_channels) for p in placed})
-    mixed = len({name for name, _ in kinds}) < len(kinds)
-    groups: dict[str, list[PlacedFrame]] = {}
-    for name, n_channels in kinds:
-        label = "".join(ch if ch.isalnum() or ch in "-+_" else "_" for ch in name)
-        if mixed:
-            label = f"{label}_{'mono' if n_channels == 1 else 'colour'}".lstrip("_")
+def split_by_kind(placed: Sequence[PlacedFrame], run: Run) -> list[KindGroup]:
+    """Frames by what those of one mosaic must have in common, in the order of the labels."""
+    members: dict[Kind, list[PlacedFrame]] = {}
+    for item in placed:
+        members.setdefault(Kind.of(item.frame), []).append(item)
+    labels = _label_kinds(sorted(members))
+    if len(members) > 1:
+        parts = ", ".join(
+            f"{labels[kind] or 'no filter'}: {len(members[kind])}"
+            for kind in sorted(members, key=lambda kind: labels[kind])
+        )
+        run.notice(f"the frames are of {len(members)} kinds, each gets its own mosaic on one grid ({parts})")
+    groups = [KindGroup(kind, labels[kind], tuple(frames)) for kind, frames in members.items()]
+    return sorted(groups, key=lambda group: group.label)
+
+
+def _label_kinds(kinds: Sequence[Kind]) -> dict[Kind, str]:
+    """A name safe in file names for each kind: the filter, with colour and unit where that leaves doubt."""
+    mixed_colours = len({kind.filter for kind in kinds}) < len({(kind.filter, kind.n_channels) for kind in kinds})
+    mixed_units = len({(kind.filter, kind.n_channels) for kind in kinds}) < len(kinds)
+    labels: dict[Kind, str] = {}
+    for kind in kinds:
+        parts = [kind.filter, kind.colour if mixed_colours else "", kind.unit if mixed_units else ""]
+        label = "_".join("".join(ch if ch.isalnum() or ch in "-+_" else "_" for ch in part) for part in parts if part)
         # Two names may differ in what a file name cannot hold, or in case, which some file systems ignore.
-        while label.casefold() in (taken.casefold() for taken in groups):
+        while label.casefold() in (taken.casefold() for taken in labels.values()):
             label += "_"
-        groups[label] = [p for p in placed if (p.frame.filter, p.frame.n_channels) == (name, n_channels)]
-    if len(groups) > 1:
-        parts = ", ".join(f"{label or 'no filter'}: {len(group)}" for label, group in sorted(groups.items()))
-        run.log.notice(f"the frames are of {len(groups)} kinds, each gets its own mosaic on one grid ({parts})")
-    return dict(sorted(groups.items()))
+        labels[kind] = label
+    return labels

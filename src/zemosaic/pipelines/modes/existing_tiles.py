@@ -27,8 +27,7 @@ from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.corrections.correcting import Corrections, correct_frames, given_corrections
 from zemosaic.pipelines.corrections.reference import read_reference
-from zemosaic.pipelines.frames.pipeline import Inputs, PlacedFrame, measure_and_place, open_inputs, split_by_filter
-from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
+from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_kind
 from zemosaic.pipelines.modes.mosaics import MadeMosaics, grid_facts, plan_sky, write_mosaics, write_tables
 from zemosaic.pipelines.outputs.report import write_report, write_settings
 from zemosaic.pipelines.patches.ledger import forget_the_old
@@ -160,7 +159,7 @@ def mosaic_of_tiles(
             return given_corrections(group, given, solution.name, run), group
         return correct_frames(group, grid, settings, run, reference), group
 
-    def finish(file: MosaicFile, inputs: Sequence[PatchInput]) -> None:
+    def finish(file: MosaicFile, inputs: Sequence[PatchInput], fwhm_px: float) -> None:
         bare = write_depth(file, inputs, grid, tiles, settings, run)
         if matched and bare > MENTIONED:
             run.log.notice(
@@ -168,7 +167,7 @@ def mosaic_of_tiles(
                 "reach it; tiles.cleanup = off keeps it, or tiles of one angle each (tiles.group = 0.25,angle)"
             )
         if settings.tiles.two_pass:
-            second_pass(file, inputs, grid, source, out, settings, run)
+            second_pass(file, inputs, fwhm_px, grid, source, out, settings, run)
 
     def blend(
         group: Sequence[PlacedFrame],
@@ -181,8 +180,7 @@ def mosaic_of_tiles(
         return blend_tiles(inputs, grid, settings, source, file, names, folder, run), ReadCounts()
 
     stack = blend if settings.tiles.blend == "pyramid" else None
-    made = write_mosaics(split_by_filter(placed, run), correct, grid, source, out, settings, run, finish, stack)
-    return made, grid, found.known
+    return write_mosaics(split_by_kind(placed, run), correct, grid, source, out, settings, run, finish, stack), grid
 
 
 def _without_absurd(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFrame]:

@@ -26,7 +26,7 @@ from zemosaic.model.tile import Tile
 from zemosaic.pipelines.corrections.correcting import Corrections, correct_frames
 from zemosaic.pipelines.corrections.reference import read_reference
 from zemosaic.pipelines.frames.grading import leave_out_stacks
-from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_filter
+from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_kind
 from zemosaic.pipelines.measuring.clean_source import CleanSource
 from zemosaic.pipelines.modes.existing_tiles import mosaic_of_tiles, settings_for_tiles
 from zemosaic.pipelines.modes.mosaics import MosaicGroup, clear_frames, grid_facts, plan_sky, write_tables
@@ -78,16 +78,14 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> d
     made: list[MosaicGroup] = []
     files: list[Path] = []
     facts: dict[str, Any] = {}
-    reads = ReadCounts()
-    by_filter = split_by_filter(placed.frames, run)
-    for label, group in by_filter.items():
-        corrections = correct_frames(group, grid, settings, run, reference)
-        clear = group if sky_only else clear_frames(group, corrections, settings, run)
-        tag = f"_{label}" if len(by_filter) > 1 else ""
-        tiles, used, told, read = _make_tiles(clear, corrections, grid, settings, source, out / TILES, tag, run)
+    groups = split_by_kind(placed, run)
+    for group in groups:
+        corrections = correct_frames(group.frames, grid, settings, run, reference)
+        clear = group.frames if sky_only else clear_frames(group.frames, corrections, settings, run)
+        tag = f"_{group.label}" if len(groups) > 1 else ""
+        tiles, used, told = _make_tiles(clear, corrections, grid, settings, source, out / TILES, tag, run)
         files += tiles
-        reads.update(read)
-        made.append(MosaicGroup(group, corrections, used))
+        made.append(MosaicGroup(group.frames, corrections, used))
         facts[f"tiles{tag}"] = told
     _remove_old_tiles(out / TILES, files)
     if not files:

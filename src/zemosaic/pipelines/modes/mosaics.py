@@ -1,8 +1,8 @@
-"""One mosaic a filter from placed frames: what all modes do once they know how frames are corrected."""
+"""One mosaic a kind of frames from placed frames: what all modes do once they know how frames are corrected."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from zemosaic.model.frame import FrameId
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.corrections.correcting import Corrections
 from zemosaic.pipelines.frames.grading import grade_matched
-from zemosaic.pipelines.frames.pipeline import PlacedFrame
+from zemosaic.pipelines.frames.pipeline import KindGroup, PlacedFrame
 from zemosaic.pipelines.measuring.clean_source import CleanSource
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.outputs.report import write_frames_table
@@ -50,8 +50,9 @@ __all__ = [
 Correct = Callable[[Sequence[PlacedFrame]], tuple[Corrections, Sequence[PlacedFrame]]]
 """Gives the corrections of one filter's frames, and those frames that the mosaic shall hold."""
 
-Finish = Callable[[MosaicFile, Sequence[PatchInput]], None]
-"""Changes planes of a mosaic that has been stacked, before its preview is made and it gets its name."""
+Finish = Callable[[MosaicFile, Sequence[PatchInput], float], None]
+"""Changes planes of a mosaic that has been stacked, before its preview is made and it gets its name; the number is the
+FWHM of stars, mosaic pixels."""
 
 Stack = Callable[
     [Sequence[PlacedFrame], Sequence[PatchInput], float, MosaicFile, Sequence[str]],
@@ -93,7 +94,7 @@ class MadeMosaics:
 
 
 def write_mosaics(
-    frames_by_filter: Mapping[str, Sequence[PlacedFrame]],
+    groups: Sequence[KindGroup],
     correct: Correct,
     grid: SkyGrid,
     source: CleanSource,
@@ -103,12 +104,12 @@ def write_mosaics(
     finish: Finish | None = None,
     stack: Stack | None = None,
 ) -> MadeMosaics:
-    """Correct and stack the frames of each filter onto one grid.
+    """Correct and stack the frames of each kind onto one grid.
 
     Parameters
     ----------
-    frames_by_filter : mapping
-        From `split_by_filter`.
+    groups : sequence of KindGroup
+        From `split_by_kind`.
     correct : callable
         See `Correct`.
     grid, source, out, settings, run
@@ -121,29 +122,28 @@ def write_mosaics(
     Raises
     ------
     NothingToDo
-        When no filter's frames make a mosaic.
+        When no kind's frames make a mosaic.
     """
-    made = MadeMosaics([], {}, {}, ReadCounts())
-    for label, group in frames_by_filter.items():
-        tag = f"_{label}" if len(frames_by_filter) > 1 else ""
+    made = MadeMosaics([], {}, {})
+    for group in groups:
+        tag = f"_{group.label}" if len(groups) > 1 else ""
         if tag:
-            run.log.notice(f"mosaic of {label or 'the frames without a filter'}:")
+            run.notice(f"mosaic of {group.label or 'the frames without a filter'}:")
         try:
-            corrections, chosen = correct(group)
-            files, used, figures, reads = _write_mosaic(
+            corrections, chosen = correct(group.frames)
+            files, used, figures = _write_mosaic(
                 out, tag, chosen, corrections, grid, settings, source, run, finish, stack
             )
         except NothingToDo as problem:
-            if len(frames_by_filter) == 1:
+            if len(groups) == 1:
                 raise
-            run.log.notice(f"no mosaic of {label or 'the frames without a filter'}: {problem}", "warning")
+            run.notice(f"no mosaic of {group.label or 'the frames without a filter'}: {problem}", "warning")
             continue
-        made.groups.append(MosaicGroup(group, corrections, used))
-        made.reads.update(reads)
+        made.groups.append(MosaicGroup(group.frames, corrections, used))
         made.paths.update({f"{name}{tag}": path for name, path in files.items()})
         made.facts[f"mosaic{tag}"] = {"match": corrections.method, **corrections.facts, **figures}
     if not made.groups:
-        raise NothingToDo("no filter's frames make a mosaic; see the reasons above")
+        raise NothingToDo("no kind's frames make a mosaic; see the reasons above")
     return made
 
 
@@ -214,7 +214,7 @@ def _write_mosaic(
             ledger = open_ledger(file, planes, inputs, fwhm_px, settings, source, run)
             figures, reads = stack_onto_grid(inputs, fwhm_px, grid, settings, source, file, names, run, ledger)
         if finish is not None:
-            finish(file, inputs)
+            finish(file, inputs, fwhm_px)
         if settings.output.preview:
             paths["preview"] = out / f"preview{tag}.png"
             _write_preview(paths["preview"], file, grid, settings, run)

@@ -19,7 +19,7 @@ from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.corrections.correcting import Corrections, correct_frames, given_corrections
 from zemosaic.pipelines.corrections.reference import read_reference
 from zemosaic.pipelines.frames.grading import leave_out_stacks
-from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_filter
+from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_kind
 from zemosaic.pipelines.modes.mosaics import clear_frames, grid_facts, plan_sky, write_mosaics, write_tables
 from zemosaic.pipelines.outputs.report import write_report, write_settings
 from zemosaic.pipelines.patches.ledger import PatchLedger, forget_the_old
@@ -78,8 +78,8 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solu
         recipe = TileRecipe(cut, group, inputs, fwhm_px, grid, settings, source, matched)
         return stack_by_tiles(recipe, file, names, out / WORK_FOLDER / "tiles", run)
 
-    made = write_mosaics(split_by_filter(placed.frames, run), correct, grid, source, out, settings, run, stack=stack)
-    paths = made.paths | write_tables(out, made.groups, placed.known, run)
+    made = write_mosaics(split_by_kind(placed, run), correct, grid, source, out, settings, run, stack=stack)
+    paths = made.paths | write_tables(out, made.groups, run)
     write_settings(out / "settings.toml", settings)
     facts = {"mode": "grid", "grid": grid_facts(grid), **made.facts, "reading": made.reads.figures()}
     write_report(out / "report.json", facts, settings, run.log.journal)

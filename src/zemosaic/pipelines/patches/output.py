@@ -15,6 +15,7 @@ from zemosaic.io.write.mosaic_file import Card, Plane
 from zemosaic.io.write.picture_file import write_picture
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
+from zemosaic.model.kind import Kind
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.patches.tasks import PatchInput
 from zemosaic.settings import OutputSettings, Settings
@@ -98,10 +99,15 @@ def mosaic_cards(
     instruments = sorted({frame.instrument for frame in frames if frame.instrument})
     cards: list[Card] = [
         ("NCOMBINE", sum(frame.n_stacked for frame in frames), "number of frames combined"),
-        ("BUNIT", frames[0].unit or "adu", "input units per pixel of area A_REF"),
+        ("BUNIT", Kind.of(frames[0]).unit, "input units per pixel of area A_REF"),
         ("A_REF", grid.area_ref_deg2 * 3600**2, "[arcsec2] pixel area that values refer to"),
     ]
-    ratios = [("VARRATIO", None)] if frames[0].bayer is None else [(f"VARRAT_{'RGB'[c]}", c) for c in range(3)]
+    # Where raw and other frames share the mosaic each card speaks of its own.
+    ratios: list[tuple[str, int | None]] = []
+    if any(frame.bayer is None for frame in frames):
+        ratios.append(("VARRATIO", None))
+    if any(frame.bayer for frame in frames):
+        ratios += [(f"VARRAT_{'RGB'[c]}", c) for c in range(3)]
     for key, channel in ratios:
         ratio = round(pixel_variance_ratio(settings.warp, channel), 4)
         cards.append((key, ratio, "variance of one pixel's scatter over VAR"))

@@ -8,14 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.errors import FrameRejected
+from zemosaic.model.frame import Frame
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
 from zemosaic.pipelines.patches.tasks import PatchInput
 from zemosaic.pipelines.run.context import Run
-from zemosaic.settings import Settings
+from zemosaic.settings import Settings, WarpSettings
 from zemosaic.stages.warp.lattice import Lattice, plan_lattice
-from zemosaic.stages.warp.warp import WarpPlan
+from zemosaic.stages.warp.warp import WarpPlan, pixel_variance_ratio
 
 __all__ = ["plan_input", "plan_inputs", "stellar_width_px"]
 
@@ -93,6 +94,7 @@ def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: Sky
         plan,
         sky=(to_mosaic * measured.sky - scale.surface[:, 0]).astype(np.float32),
         light=_light(item, to_mosaic).astype(np.float32),
+        own_share=_own_share(frame, settings.warp),
     )
 
 
@@ -102,3 +104,11 @@ def _light(item: PlacedFrame, to_mosaic: Array) -> Array:
         return np.zeros(len(to_mosaic))
     light: Array = item.photon_slope / (np.square(item.measured.noise) * to_mosaic)
     return light
+
+
+def _own_share(frame: Frame, settings: WarpSettings) -> npt.NDArray[np.float32]:
+    """How much of the variance that a frame's weight states a single sample shows, for each channel."""
+    # A drizzled frame has gaps between its samples; those there are have the noise that is stated.
+    if frame.bayer is None or settings.kernel == "drizzle":
+        return np.ones(frame.n_channels, np.float32)
+    return np.array([pixel_variance_ratio(settings, channel) for channel in range(3)], np.float32)

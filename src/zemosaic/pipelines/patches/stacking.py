@@ -112,8 +112,8 @@ def plan_patches(
         What each worker holds beside its patch.
     """
     border = border_px(settings.stack, fwhm_px)
-    frame = inputs[0].frame
-    n_planes = 1 if frame.bayer else frame.n_channels
+    n_channels = inputs[0].frame.n_channels
+    n_planes = max(1 if item.frame.bayer else n_channels for item in inputs)
     cube, reach = METHODS[settings.stack.method].guarded, Reach(inputs)
 
     def task_bytes(size: int, threads: int) -> int:
@@ -121,13 +121,15 @@ def plan_patches(
         pixels = (size + 2 * border) ** 2
         # The window of one frame under a turned patch, as read and as float32 data and weight.
         window = 2 * pixels * 20 * n_planes
-        samples = pixels * depth * bytes_per_sample(frame.n_channels)
-        stack = frame.n_channels * pixels * bytes_per_pixel(settings.stack.method)
+        samples = pixels * depth * bytes_per_sample(n_channels)
+        stack = n_channels * pixels * bytes_per_pixel(settings.stack.method)
         return int(samples + stack + window * threads + beside_bytes)
 
-    room_bytes = source.files.room_bytes() if source.files else None
-    plan = run.machine.plan_patches(task_bytes, sizes, border, frame.n_channels, room_bytes)
-    if plan.workers < run.machine.workers:
+    plan = plan_patch_size(
+        run.cap_bytes, run.executor.workers, run.held_bytes, task_bytes, sizes, border, n_channels,
+        can_share=run.remote is None,
+    )  # fmt: skip
+    if plan.workers < run.executor.workers:
         shared = f", {plan.threads} threads each" if plan.threads > 1 else ""
         run.log.notice(f"{plan.workers} of {run.machine.workers} patches at once{shared}, to stay under the memory cap")
     return plan, border

@@ -31,7 +31,7 @@ from zemosaic.stages.stack.stack import (
     stack_cube,
 )
 from zemosaic.stages.warp.maps import weigh_by_alpha
-from zemosaic.stages.warp.warp import WarpPlan, pixel_variance_ratio, warp_window
+from zemosaic.stages.warp.warp import WarpPlan, warp_window
 
 __all__ = ["PatchInput", "make_patch", "measure", "warp_box"]
 
@@ -52,12 +52,15 @@ class PatchInput:
         Sky level of the frame in mosaic units, for the noise model.
     light : ndarray, shape (c,)
         By how much of itself the noise's variance grows per mosaic unit above the sky; 0 where unknown.
+    own_share : ndarray, shape (c,)
+        Variance of a single sample over what its weight states; 1 but for raw frames.
     """
 
     frame: Frame
     plan: WarpPlan
     sky: F4
     light: F4
+    own_share: F4
 
 
 def measure(
@@ -169,7 +172,7 @@ def _stack_patch(
             _clear_beyond(planes, place)
 
     list(each(warp, range(n)))
-    cube = Cube(values, weights, alpha, _noise_of(inputs, settings.warp), _exposures(inputs))
+    cube = Cube(values, weights, alpha, _noise_of(inputs), _exposures(inputs))
     inner = patch.inner.relative_to(patch.outer)
     return stack_cube(cube, fwhm_px, settings.stack, inner, check, each)
 
@@ -182,19 +185,11 @@ def _clear_beyond(planes: npt.NDArray[Any], box: Box) -> None:
     planes[..., box.y0 : box.y1, box.x1 :] = 0
 
 
-def _noise_of(inputs: Sequence[PatchInput], settings: WarpSettings) -> FrameNoise:
+def _noise_of(inputs: Sequence[PatchInput]) -> FrameNoise:
     """How the samples of each frame scatter; arrays of shape (c, n)."""
-    share = np.stack([_own_share(item.frame, settings) for item in inputs], axis=1)
+    share = np.stack([item.own_share for item in inputs], axis=1)
     sky = np.stack([item.sky for item in inputs], axis=1)
     return FrameNoise(share, sky, np.stack([item.light for item in inputs], axis=1))
-
-
-def _own_share(frame: Frame, settings: WarpSettings) -> F4:
-    """How much of the variance that a frame's weight states a single sample shows, for each channel."""
-    # A drizzled frame has gaps between its samples; those there are have the noise that is stated.
-    if frame.bayer is None or settings.kernel == "drizzle":
-        return np.ones(frame.n_channels, np.float32)
-    return np.array([pixel_variance_ratio(settings, channel) for channel in range(3)], np.float32)
 
 
 def _mean_patch(

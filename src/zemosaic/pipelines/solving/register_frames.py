@@ -16,8 +16,9 @@ from zemosaic.model.sky.tan_sip import TanSip
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.solving.candidate import star_field
 from zemosaic.pipelines.solving.places import Place
-from zemosaic.pipelines.solving.solve_frames import describe_coincidence, refined_place, star_field
+from zemosaic.pipelines.solving.solve_frames import describe_coincidence, refined_place
 from zemosaic.settings import Settings
 from zemosaic.stages.raw.cfa import superpixels
 from zemosaic.stages.refine.refine import refine

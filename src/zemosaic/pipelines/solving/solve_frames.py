@@ -4,56 +4,38 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from zemosaic.engine.events import LeftOut
 from zemosaic.engine.store import make_key, remember
 from zemosaic.errors import FrameRejected
 from zemosaic.io.astrometry.blind import installed_solvers
 from zemosaic.io.astrometry.catalogue import tycho2
-from zemosaic.io.headers.facts import frame_wcs
 from zemosaic.model.frame import Frame, PointingHint
-from zemosaic.model.measurements import Measurements
 from zemosaic.model.sky.catalogue import Catalogue
 from zemosaic.model.sky.celestial import CelestialWcs
-from zemosaic.model.sky.star_field import StarField
 from zemosaic.model.sky.tan_sip import TanSip
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.run.context import Run
-from zemosaic.pipelines.solving.places import Place, kept_place
+from zemosaic.pipelines.solving.candidate import Candidate, check_header
+from zemosaic.pipelines.solving.header_places import align_kept_headers, judge_unconfirmed, settle_strays
+from zemosaic.pipelines.solving.places import Place
 from zemosaic.settings import Settings, SolveSettings
 from zemosaic.stages.refine.refine import Refined, refine
-from zemosaic.stages.solve.check_header import check_wcs, hint_from_wcs
-from zemosaic.stages.solve.field import Solution, solve_field
-from zemosaic.stages.solve.ties import session_reading, tie_frames
+from zemosaic.stages.solve.field import Solution, guess_scales, solve_by_hints
+from zemosaic.stages.solve.ties import session_reading, solution_of_header, tie_frames
 
-__all__ = ["describe_coincidence", "refined_place", "solve_frames", "star_field"]
+__all__ = ["describe_coincidence", "refined_place", "solve_frames"]
 
 
-_KEEP = {"right", "unknown"}
-_MAX_STARS = 200
 _PROBES = 3
+"""Headers that the catalogue contradicts and that are solved again before the catalogue itself is doubted."""
+
 _BLIND_ATTEMPTS = 2
-
-
-@dataclass(slots=True, eq=False)
-class _Candidate:
-    """A frame on its way to a place: the header's WCS while it holds, else a solution."""
-
-    frame: Frame
-    field: StarField
-    wcs: CelestialWcs | None = None
-    verdict: str = "none"
-    solution: Solution | None = None
-    how: str = "solved"
-    reason: str = ""
-
-    @property
-    def header(self) -> CelestialWcs | None:
-        """The header's WCS, where it is kept."""
-        return self.wcs if self.verdict in _KEEP else None
+"""Vain attempts of the blind solvers, or of guessed scales, after which a camera is given up."""
 
 
 def refined_place(frame: Frame, refined: Refined, row: int, how: str) -> Place:
@@ -65,31 +47,42 @@ def refined_place(frame: Frame, refined: Refined, row: int, how: str) -> Place:
 
 def describe_coincidence(refined: Refined) -> str:
     """How well stars coincide, for a summary line."""
-    if not np.isfinite(refined.rms_px).any():
-        return ""
-    return f", stars coincide to {np.nanmedian(refined.rms_px):.2f} px"
+    return _tell_rms(refined.rms_px)
+
+
+def _tell_rms(rms_px: npt.ArrayLike) -> str:
+    found = np.asarray(rms_px, float)
+    return f", stars coincide to {np.nanmedian(found):.2f} px" if np.isfinite(found).any() else ""
 
 
 def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[Place | LeftOut]:
     """A place for every frame that can have one; the others are announced with the reason.
 
     A header WCS is kept when the frame's stars agree with it, or are too few to tell. Frames without one, or with
-    a wrong one, are solved with the packaged catalogue, then tied to their solved neighbours, and
-    all solved frames are refined together.
+    a wrong one, are solved with the packaged catalogue from every reading of their header, then tied to the frames
+    that have a place. Where frames overlap, their own stars must coincide: a header that is off is moved onto the
+    others, or the frame is left out. At last all solved frames are refined together, or kept headers aligned.
     """
     catalogue = tycho2()
-    advance = run.log.start("solve", len(frames))
-    candidates = [_check_header(item.frame, item.measured, catalogue) for item in frames]
-    _trust_an_unknown_sky(candidates, catalogue, settings, run)
+    advance = run.clock.start("solve", len(frames))
+    candidates = [check_header(item.frame, item.measured, catalogue) for item in frames]
+    _doubt_the_catalogue(candidates, catalogue, settings.solve, run)
+    order: Counter[tuple[str, str]] = Counter()
     for done, candidate in enumerate(candidates, 1):
         run.cancel.check()
-        if candidate.verdict not in _KEEP:
-            _solve(candidate, catalogue, settings.solve, run)
+        if candidate.verdict not in {"right", "unknown", "unconfirmed"}:
+            _solve(candidate, catalogue, settings.solve, run, order)
         advance(done)
+    _guess_scales(candidates, catalogue, settings.solve, run)
+    judge_unconfirmed(candidates, catalogue, run)
+    settle_strays(candidates, run)
     _tie(candidates, settings.solve)
     _solve_blind(candidates, catalogue, settings.solve, run)
-    refined, summary = _refine(candidates, catalogue, settings, run)
+    for candidate in candidates:
+        if not candidate.is_placed:
+            run.leave_out(candidate.frame, f"unsolved: {candidate.reason}")
     n_header = sum(c.header is not None for c in candidates)
+    refined, summary = _refine(candidates, catalogue, settings, run)
     n_solved = sum(c.solution is not None for c in candidates)
     run.log.end("solve", f"{n_header} header WCS kept, {n_solved} frames solved of {len(frames)}{summary}")
     _tell_readings(candidates, run)
@@ -99,7 +92,7 @@ def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) 
     ]
 
 
-def _tell_readings(candidates: Sequence[_Candidate], run: Run) -> None:
+def _tell_readings(candidates: Sequence[Candidate], run: Run) -> None:
     """Say how header positions were understood: a camera's frames are all written in one way."""
     readings: Counter[str] = Counter()
     for camera in sorted({c.frame.camera for c in candidates}):
@@ -111,85 +104,102 @@ def _tell_readings(candidates: Sequence[_Candidate], run: Run) -> None:
         run.log.notice(f"RA and Dec in the headers fit the stars when read as {found}")
 
 
-def star_field(frame: Frame, found: Measurements, hint: PointingHint | None) -> StarField:
-    """A frame's brightest stars."""
-    stars = found.stars
-    total = stars.flux.sum(axis=0).astype(float)
-    order = np.argsort(-total, kind="stable")[:_MAX_STARS]
-    xy = np.stack([stars.x, stars.y], axis=1)[order]
-    return StarField(xy, total[order], frame.shape, hint, frame.epoch_year, frame.camera)
-
-
-def _check_header(frame: Frame, found: Measurements, catalogue: Catalogue) -> _Candidate:
-    """What the stars say of a frame's header WCS, if it has one."""
-    field = star_field(frame, found, frame.hint)
-    try:
-        wcs = frame_wcs(frame)
-    except FrameRejected as problem:
-        return _Candidate(frame, field, reason=str(problem))
-    check = check_wcs(wcs, field.xy, field.flux, catalogue)
-    reason = f"the WCS in its header is {check.verdict}"
-    if check.verdict == "shifted":
-        reason += f" by {np.hypot(*check.shift_arcsec):.0f} arcsec"
-    return _Candidate(frame, replace(field, hint=hint_from_wcs(wcs)), wcs, verdict=check.verdict, reason=reason)
-
-
-def _trust_an_unknown_sky(candidates: Sequence[_Candidate], catalogue: Catalogue, settings: Settings, run: Run) -> None:
-    """Keep headers that no star confirms where the catalogue seems to know nothing of this sky.
+def _doubt_the_catalogue(
+    candidates: Sequence[Candidate], catalogue: Catalogue, settings: SolveSettings, run: Run
+) -> None:
+    """Leave it to the frames' own stars where the catalogue seems to know nothing of this sky.
 
     A simulated sky, or one fainter than the catalogue, agrees with no header. When none of the headers is confirmed
-    and the first few frames cannot be solved either, it is the catalogue that is at fault.
+    and the first few frames cannot be solved either, it may be the catalogue that is at fault.
     """
     wrong = [c for c in candidates if c.verdict == "wrong"]
     if not wrong or any(c.verdict in {"right", "shifted"} for c in candidates):
         return
+    order: Counter[tuple[str, str]] = Counter()
     for candidate in wrong[:_PROBES]:
-        _solve(candidate, catalogue, settings.solve, run)
+        _solve(candidate, catalogue, settings, run, order)
         if candidate.solution is not None:
             return
     for candidate in wrong:
-        candidate.verdict = "unknown"
-    run.log.notice(f"{catalogue.name} shows none of these stars: the WCS of {len(wrong)} headers is taken as it is")
+        candidate.verdict = "unconfirmed"
 
 
-def _solve(candidate: _Candidate, catalogue: Catalogue, settings: SolveSettings, run: Run) -> None:
-    """Solve one frame, or note why not."""
+def _solve(
+    candidate: Candidate,
+    catalogue: Catalogue,
+    settings: SolveSettings,
+    run: Run,
+    order: Counter[tuple[str, str]],
+) -> None:
+    """Solve one frame, or note why not; readings that led to frames of its camera before come first."""
     if candidate.solution is not None:
         return
-    field = candidate.field
+    field, camera = candidate.field, candidate.frame.camera
+    hints = sorted(candidate.hints, key=lambda hint: -order[camera, hint.source])
 
-    def solve() -> Solution | str:
+    def solve() -> tuple[Solution, PointingHint] | str:
         try:
-            return solve_field(
-                field.xy, field.flux, field.shape, field.hint, catalogue, settings, epoch_year=field.epoch_year
-            )
+            return solve_by_hints(field, hints, catalogue, settings)
         except FrameRejected as problem:
             return str(problem)
 
-    found = remember(run.store, make_key("solve", field, settings, catalogue.name), solve, (Solution, TanSip))
+    key = make_key("solve", field, hints, settings, catalogue.name)
+    found = remember(run.store, key, solve, (Solution, TanSip, PointingHint))
     if isinstance(found, str):
         candidate.reason = f"{candidate.reason}; {found}"
         return
-    candidate.solution = found
+    candidate.solution, hint = found
+    candidate.field = replace(field, hint=hint)
+    order[camera, hint.source] += 1
     if candidate.wcs is not None:
         run.log.notice(f"{candidate.frame.name}: {candidate.reason}; it is solved again", "warning")
 
 
-def _tie(candidates: Sequence[_Candidate], settings: SolveSettings) -> None:
-    """Place unsolved frames of a camera by the stars they share with its solved ones."""
+def _guess_scales(candidates: Sequence[Candidate], catalogue: Catalogue, settings: SolveSettings, run: Run) -> None:
+    """Solve cameras of which no frame has a place with guessed pixel scales: none is stated, or a wrong one."""
     for camera in sorted({c.frame.camera for c in candidates}):
-        group = [c for c in candidates if c.frame.camera == camera and c.header is None]
-        group.sort(key=lambda c: (c.frame.date_obs, c.frame.id))
-        if all(c.solution is not None for c in group) or all(c.solution is None for c in group):
+        group = [c for c in candidates if c.frame.camera == camera]
+        unsolved = [c for c in group if not c.is_placed and c.verdict != "unconfirmed" and c.frame.hint is not None]
+        if not unsolved or any(c.is_placed for c in group):
             continue
-        tied = tie_frames([c.field for c in group], [c.solution for c in group], settings)
+        order: Counter[tuple[str, str]] = Counter()
+        for candidate in sorted(unsolved, key=lambda c: (-len(c.field.xy), c.frame.id))[:_BLIND_ATTEMPTS]:
+            run.cancel.check()
+            hints, reason = candidate.hints, candidate.reason
+            if candidate.frame.hint is not None:
+                candidate.hints = tuple(guess_scales(candidate.frame.hint, settings))
+            _solve(candidate, catalogue, settings, run, order)
+            if candidate.solution is not None:
+                break
+            candidate.hints, candidate.reason = hints, reason
+        else:
+            continue
+        scale = candidate.solution.plate.scale_arcsec
+        run.notice(
+            f"the headers tell no pixel scale that fits the stars: {scale:.3f} arcsec was found by trying", "warning"
+        )
+        for other in unsolved:
+            other.hints = tuple(replace(hint, scale_arcsec=scale) for hint in other.frame.hints)
+            _solve(other, catalogue, settings, run, order)
+
+
+def _tie(candidates: Sequence[Candidate], settings: SolveSettings) -> None:
+    """Place unsolved frames of a camera by the stars they share with those that have a place."""
+    for camera in sorted({c.frame.camera for c in candidates}):
+        group = [c for c in candidates if c.frame.camera == camera]
+        group.sort(key=lambda c: (c.frame.date_obs, c.frame.id))
+        if all(c.is_placed for c in group) or not any(c.is_placed for c in group):
+            continue
+        known = [c.solution if c.header is None else solution_of_header(c.header) for c in group]
+        # What the header says of the position, not the WCS in it, tells the session's pointing error.
+        fields = [c.field if c.header is None else replace(c.field, hint=c.frame.hint) for c in group]
+        tied = tie_frames(fields, known, settings)
         for candidate, solution in zip(group, tied, strict=True):
-            if candidate.solution is None:
-                candidate.how = "tied"
-            candidate.solution = solution
+            if not candidate.is_placed and solution is not None:
+                candidate.how, candidate.solution = "tied", solution
 
 
-def _solve_blind(candidates: Sequence[_Candidate], catalogue: Catalogue, settings: SolveSettings, run: Run) -> None:
+def _solve_blind(candidates: Sequence[Candidate], catalogue: Catalogue, settings: SolveSettings, run: Run) -> None:
     """Frames whose header lacks a position or a scale, by blind solvers that are installed.
 
     A frame found in this way may tie the others of its camera; after a few vain attempts a camera is given up.
@@ -198,16 +208,16 @@ def _solve_blind(candidates: Sequence[_Candidate], catalogue: Catalogue, setting
     vain: Counter[str] = Counter()
     for candidate in candidates if solvers else ():
         field, camera = candidate.field, candidate.frame.camera
-        is_open = candidate.header is None and candidate.solution is None
         has_hint = field.hint is not None and field.hint.scale_arcsec is not None
-        if not is_open or has_hint or vain[camera] >= _BLIND_ATTEMPTS or len(field.xy) < settings.min_matches:
+        if candidate.is_placed or has_hint or vain[camera] >= _BLIND_ATTEMPTS or len(field.xy) < settings.min_matches:
             continue
         for solver in solvers:
             run.cancel.check()
             hint = solver.locate(field)
             if hint is not None:
                 candidate.field, candidate.how = replace(field, hint=hint), f"solved, located by {solver.name}"
-                _solve(candidate, catalogue, settings, run)
+                candidate.hints = (hint,)
+                _solve(candidate, catalogue, settings, run, Counter())
             if candidate.solution is not None:
                 # What its header says of the position is not known.
                 candidate.solution = replace(candidate.solution, hint_used=None, offset_deg={})
@@ -221,31 +231,57 @@ def _solve_blind(candidates: Sequence[_Candidate], catalogue: Catalogue, setting
 
 
 def _refine(
-    candidates: Sequence[_Candidate], catalogue: Catalogue, settings: Settings, run: Run
+    candidates: Sequence[Candidate], catalogue: Catalogue, settings: Settings, run: Run
 ) -> tuple[list[Place | None], str]:
-    """The final place of each frame; frames that keep their header's are not touched."""
-    places: list[Place | None] = []
-    for c in candidates:
-        place = None
-        if c.header is not None:
-            place = kept_place(c.frame, c.header, "header" if c.verdict == "right" else "header, unchecked")
-        elif c.solution is not None:
-            plate = c.solution.plate
-            header, wcs = plate.header(c.frame.shape), plate.celestial(c.frame.shape)
-            rms_px = c.solution.rms_arcsec / plate.scale_arcsec
-            place = Place(header, wcs, c.how, c.solution.n_matched, rms_px)
-        places.append(place)
-    solved = [(k, c, c.solution.plate) for k, c in enumerate(candidates) if c.solution is not None]
-    if len(solved) < 2 or settings.refine.distortion_order == 0:
-        return places, ""
-    solved.sort(key=lambda item: item[1].frame.id)
-    fields, plates = [c.field for _, c, _ in solved], [plate for _, _, plate in solved]
+    """The final place of each frame: solved ones refined together, with them headers that were kept.
+
+    Where all frames keep their header's WCS, they are aligned with each other instead: projection and distortion stay.
+    """
+    placed = sorted((c for c in candidates if c.is_placed), key=lambda c: c.frame.id)
+    may_move = len(placed) >= 2 and settings.refine.distortion_order > 0
+    if may_move and all(c.header is not None for c in placed):
+        moves = align_kept_headers(placed, settings.refine, run)
+        found = {c.frame.id: _kept(c, move.n_ties, move.rms_px) for c, move in zip(placed, moves, strict=True)}
+        return [found.get(c.frame.id) for c in candidates], _tell_rms([move.rms_px for move in moves])
+    if not may_move:
+        return [_unrefined(c) for c in candidates], ""
+    fields = [c.field for c in placed]
+    plates = [c.solution.plate if c.solution is not None else _plate_of_header(c) for c in placed]
     refined = remember(
         run.store,
         make_key("refine", fields, plates, catalogue.name, settings.refine),
         lambda: refine(fields, plates, catalogue, settings.refine),
         (Refined, TanSip),
     )
-    for row, (k, c, _) in enumerate(solved):
-        places[k] = refined_place(c.frame, refined, row, c.how)
-    return places, describe_coincidence(refined)
+    hows = [c.how if c.header is None else "header, refined" for c in placed]
+    places = {
+        c.frame.id: refined_place(c.frame, refined, k, how) for k, (c, how) in enumerate(zip(placed, hows, strict=True))
+    }
+    return [places.get(c.frame.id) for c in candidates], describe_coincidence(refined)
+
+
+def _plate_of_header(candidate: Candidate) -> TanSip:
+    if candidate.header is None:
+        raise ValueError(f"{candidate.frame.name} has no place")
+    return solution_of_header(candidate.header).plate
+
+
+def _kept(candidate: Candidate, n_ties: int, rms_px: float) -> Place:
+    """The place of a header, moved or not."""
+    wcs = candidate.header
+    if wcs is None or wcs.cards is None:
+        raise ValueError(f"{candidate.frame.name} has no header WCS")
+    how = "header" if candidate.verdict == "right" else "header, unchecked"
+    if candidate.moved_px:
+        how = "header, aligned"
+    return Place(wcs.cards, wcs, how, n_ties, rms_px)
+
+
+def _unrefined(candidate: Candidate) -> Place | None:
+    if candidate.header is not None:
+        return _kept(candidate, 0, float("nan"))
+    if candidate.solution is None:
+        return None
+    plate, shape = candidate.solution.plate, candidate.frame.shape
+    rms_px = candidate.solution.rms_arcsec / plate.scale_arcsec
+    return Place(plate.header(shape), plate.celestial(shape), candidate.how, candidate.solution.n_matched, rms_px)

@@ -1,4 +1,4 @@
-"""The output grid: where the frames are, and what map shows them best (R-22)."""
+"""The output grid: where the frames are, and what map shows them best."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class _Levels:
     noise: float
     floor: float
     quantile: float
-    edges: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+    edges: mesh.BlockEdges
 
     @property
     def sky(self) -> float:
@@ -126,22 +126,22 @@ def sky_of_blocks(data: F4, bad: Mask, size: int, row_step: int) -> ChannelSky:
 
 def _measure_levels(data: F4, bad: Mask, size: int, row_step: int) -> _Levels:
     height, width = data.shape
-    y_edges, x_edges = block_edges(height, size), block_edges(width, size)
-    shape = len(y_edges) - 1, len(x_edges) - 1
+    edges = mesh.BlockEdges(block_edges(height, size), block_edges(width, size))
+    shape = len(edges.y) - 1, len(edges.x) - 1
     level, sigma = np.empty(shape, np.float32), np.empty(shape, np.float32)
     n_used, n_floor = np.empty(shape, np.int32), np.empty(shape, np.int32)
     floor = find_floor(data, bad)
-    mesh.block_levels(data, bad, y_edges, x_edges, row_step, np.float32(floor), level, sigma, n_used, n_floor)
+    mesh.block_levels(data, bad, edges, row_step, np.float32(floor), mesh.Levels(level, sigma, n_used, n_floor))
     full = n_used >= max(n_used.max() // 4, 1)
     quantile = 0.5
     noise = float(np.nanmedian(sigma[full])) if np.isfinite(sigma[full]).any() else 0.0
     if floor > -np.inf:
         share = float(np.median(n_floor[full] / n_used[full]))
         quantile = 0.5 if share < 0.35 else 0.75
-        noise = _noise_above_floor(data, bad, y_edges, x_edges, full, quantile)
+        noise = _noise_above_floor(data, bad, edges, full, quantile)
         if quantile > 0.5:
-            level = _quantile_levels(data, bad, y_edges, x_edges, full, quantile, noise)
-    return _Levels(level, sigma, full, noise, floor, quantile, (y_edges, x_edges))
+            level = _quantile_levels(data, bad, edges, full, quantile, noise)
+    return _Levels(level, sigma, full, noise, floor, quantile, edges)
 
 
 def measure_blocks(data: F4, mask: Mask, size: int, skies: list[ChannelSky]) -> Blocks:
@@ -157,8 +157,8 @@ def measure_blocks(data: F4, mask: Mask, size: int, skies: list[ChannelSky]) -> 
         One for each channel; tells where the data are cut off.
     """
     channels, height, width = data.shape
-    y_edges, x_edges = block_edges(height, size), block_edges(width, size)
-    shape = channels, len(y_edges) - 1, len(x_edges) - 1
+    edges = mesh.BlockEdges(block_edges(height, size), block_edges(width, size))
+    shape = channels, len(edges.y) - 1, len(edges.x) - 1
     mean, error = np.empty(shape, np.float32), np.empty(shape, np.float32)
     xs, ys = np.empty(shape[1:], np.float32), np.empty(shape[1:], np.float32)
     least = int(_MIN_SHARE * size * size)
@@ -166,16 +166,14 @@ def measure_blocks(data: F4, mask: Mask, size: int, skies: list[ChannelSky]) -> 
         quantile = sky.quantile if sky.floor > -np.inf else 0.0
         z = _NORMAL.inv_cdf(sky.quantile)
         spread = sky.noise * (sky.quantile * (1 - sky.quantile)) ** 0.5 / _NORMAL.pdf(z)
-        mesh.block_means(
-            data[c], mask, y_edges, x_edges, _CLIP_KAPPA, quantile, sky.noise * z, spread, least,
-            mean[c], error[c], xs, ys,
-        )  # fmt: skip
+        rule = mesh.MeanRule(_CLIP_KAPPA, quantile, sky.noise * z, spread, least)
+        mesh.block_means(data[c], mask, edges, rule, mesh.Means(mean[c], error[c], xs, ys))
     use = np.isfinite(error).any(axis=0)
     return Blocks(xs[use], ys[use], mean[:, use], error[:, use], float(size))
 
 
 def _noise_above_floor(
-    data: F4, bad: Mask, y_edges: npt.NDArray[np.int64], x_edges: npt.NDArray[np.int64], full: npt.NDArray[np.bool_],
+    data: F4, bad: Mask, edges: mesh.BlockEdges, full: npt.NDArray[np.bool_],
     quantile: float,
 ) -> float:  # fmt: skip
     """Noise from two upper quantiles of some blocks, where the lower half is cut off."""
@@ -183,20 +181,20 @@ def _noise_above_floor(
     span = _NORMAL.inv_cdf(upper) - _NORMAL.inv_cdf(quantile)
     widths = []
     for j, i in np.argwhere(full)[::3]:
-        cell = np.s_[y_edges[j] : y_edges[j + 1], x_edges[i] : x_edges[i + 1]]
+        cell = np.s_[edges.y[j] : edges.y[j + 1], edges.x[i] : edges.x[i + 1]]
         low, high = np.quantile(data[cell][bad[cell] == 0], [quantile, upper])
         widths.append((high - low) / span)
     return float(np.median(widths))
 
 
 def _quantile_levels(
-    data: F4, bad: Mask, y_edges: npt.NDArray[np.int64], x_edges: npt.NDArray[np.int64], full: npt.NDArray[np.bool_],
+    data: F4, bad: Mask, edges: mesh.BlockEdges, full: npt.NDArray[np.bool_],
     quantile: float, noise: float,
 ) -> F4:  # fmt: skip
     """Block levels from a quantile above the floor: the median that the full Gaussian would have."""
     level = np.zeros(full.shape, np.float32)
     for j, i in np.argwhere(full):
-        cell = np.s_[y_edges[j] : y_edges[j + 1], x_edges[i] : x_edges[i + 1]]
+        cell = np.s_[edges.y[j] : edges.y[j + 1], edges.x[i] : edges.x[i + 1]]
         level[j, i] = np.quantile(data[cell][bad[cell] == 0], quantile) - noise * _NORMAL.inv_cdf(quantile)
     return level
 

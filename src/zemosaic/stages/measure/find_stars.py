@@ -7,8 +7,8 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.kernels.measure import mesh
-from zemosaic.kernels.measure.apertures import aperture_fluxes, weighted_moments
-from zemosaic.kernels.measure.peaks import SMOOTHED_NOISE, find_peaks, mark_objects, smooth
+from zemosaic.kernels.measure.apertures import Circles, Fluxes, aperture_fluxes, weighted_moments
+from zemosaic.kernels.measure.peaks import SMOOTHED_NOISE, Peaks, find_peaks, mark_objects, smooth
 from zemosaic.model.measurements import Stars
 from zemosaic.stages.measure.block_means import ChannelSky, block_edges, sky_of_blocks
 from zemosaic.stages.numeric.robust import mad_sigma
@@ -145,14 +145,14 @@ def _detect(light: F4, bad: Mask, sky: ChannelSky, detect_sigma: float) -> tuple
     # Demosaicing correlates the noise of neighbours: the smoothed image's own scatter is the safer one.
     scatter = mad_sigma(some)
     sigma = np.maximum(SMOOTHED_NOISE * sky.noise_mesh, scatter).astype(np.float32)
-    edges = block_edges(light.shape[0], MESH_PX), block_edges(light.shape[1], MESH_PX)
+    edges = mesh.BlockEdges(block_edges(light.shape[0], MESH_PX), block_edges(light.shape[1], MESH_PX))
     xs, ys = np.empty(_MAX_PEAKS, np.int64), np.empty(_MAX_PEAKS, np.int64)
     heights = np.empty(_MAX_PEAKS, np.float32)
-    n = find_peaks(smoothed, detect_sigma * sigma, *edges, _REACH_PX, _DROP, xs, ys, heights)
-    mark_objects(smoothed, detect_sigma * sigma, *edges, _NEBULOUS, objects)
+    n = find_peaks(smoothed, detect_sigma * sigma, edges, _REACH_PX, _DROP, Peaks(xs, ys, heights))
+    mark_objects(smoothed, detect_sigma * sigma, edges, _NEBULOUS, objects)
     best = np.argsort(-heights[:n], kind="stable")[:_MAX_STARS]
     xs, ys = xs[:n][best], ys[:n][best]
-    at = np.searchsorted(edges[0], ys, side="right") - 1, np.searchsorted(edges[1], xs, side="right") - 1
+    at = np.searchsorted(edges.y, ys, side="right") - 1, np.searchsorted(edges.x, xs, side="right") - 1
     return xs.astype(float), ys.astype(float), heights[:n][best] / sigma[at], objects
 
 
@@ -194,17 +194,15 @@ def _photometry(
     n, radii = len(x), np.array(APERTURES_FWHM) * width
     flux, error, wide = (np.zeros((len(data), n)) for _ in range(3))
     peak, saturated = np.zeros(n), np.zeros(n, bool)
-    raw, area = np.empty((n, 2)), np.empty((n, 2))
-    ring_n, top, n_bad = np.empty(n), np.empty(n), np.empty(n, np.int64)
+    found = Fluxes(np.empty((n, 2)), np.empty((n, 2)), np.empty(n), np.empty(n), np.empty(n, np.int64))
+    circles = Circles(radii, _RING_FWHM[0] * width, _RING_FWHM[1] * width)
     for c, (channel, sky, limit) in enumerate(zip(data, skies, limits, strict=True)):
-        aperture_fluxes(
-            channel, bad, objects, x, y, radii, _RING_FWHM[0] * width, _RING_FWHM[1] * width,
-            raw, area, ring_n, top, n_bad,
-        )  # fmt: skip
-        error[c] = sky.noise * np.sqrt(area[:, 0] + area[:, 0] ** 2 / np.maximum(ring_n, 1))
-        saturated |= (n_bad > 0) | (top >= limit) | (ring_n < 8)
-        flux[c], wide[c] = raw.T
-        peak = np.maximum(peak, top - sky.level)
+        aperture_fluxes(channel, bad, objects, x, y, circles, found)
+        area = found.area[:, 0]
+        error[c] = sky.noise * np.sqrt(area + area**2 / np.maximum(found.ring_n, 1))
+        saturated |= (found.n_bad > 0) | (found.peak >= limit) | (found.ring_n < 8)
+        flux[c], wide[c] = found.flux.T
+        peak = np.maximum(peak, found.peak - sky.level)
     return flux, error, wide, peak, saturated
 
 

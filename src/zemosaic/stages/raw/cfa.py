@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.errors import FrameRejected
-from zemosaic.kernels.measure.bayer_stars import fit_stars
-from zemosaic.kernels.measure.superpixels import bin_cells
+from zemosaic.kernels.measure.bayer_stars import RawPlane, fit_stars
+from zemosaic.kernels.measure.superpixels import Cell, bin_cells
 from zemosaic.kernels.resample.bayer import LOBE, SAMPLE_DENSITY, cfa_table, colour_phases
 from zemosaic.kernels.resample.points import KERNEL_TAPS
 
@@ -84,7 +84,7 @@ def superpixels(raw: F4, weight: F4, pattern: str, saturation_adu: float = math.
     data = np.empty((3, raw.shape[0] // 2, raw.shape[1] // 2), np.float32)
     out_weight = np.empty_like(data)
     (first, second), (red,), (blue,) = places["G"], places["R"], places["B"]
-    bin_cells(raw, weight, red, (first, second), blue, float(saturation_adu), data, out_weight)
+    bin_cells(raw, weight, Cell(red, first, second, blue), float(saturation_adu), data, out_weight)
     return data, out_weight
 
 
@@ -212,6 +212,6 @@ def fit_raw_stars(
     x, y = np.ascontiguousarray(x, np.float64), np.ascontiguousarray(y, np.float64)
     found = np.empty((x.size, 5))
     channels = channel_map(pattern) if pattern else np.zeros((2, 2), np.int64)
-    fit_stars(raw, weight, channels, x, y, float(fwhm_px), max(math.ceil(1.8 * fwhm_px), 4), found)
+    fit_stars(RawPlane(raw, weight, channels), x, y, float(fwhm_px), max(math.ceil(1.8 * fwhm_px), 4), found)
     major, minor = found[:, 2], found[:, 3]
     return RawStars(found[:, 0], found[:, 1], np.sqrt(major * minor), 1 - minor / major)

@@ -115,7 +115,8 @@ def refine(
     its matrix to the start within 3e-3.
     Observations get Cauchy weights; their error is measured from the residuals as a
     function of a star's brightness in its frame, the catalogue's from its own residuals.
-    Linear in detections. Raises ValueError for sequences of different length or no frame.
+    Linear in detections. Where no star is shared, the plates stay as they are. Raises ValueError for sequences of
+    different length or no frame.
     """
     if len(fields) != len(plates) or not fields:
         raise ValueError(f"{len(fields)} star lists for {len(plates)} plates")
@@ -127,6 +128,9 @@ def refine(
         sky = _catalogue_over(fields, plates, catalogue)
     for group_px, catalogue_px, n_weights in _ROUNDS:
         ties = _tie(state, detections, sky, group_px, catalogue_px)
+        if not len(ties.row):
+            unknown = np.full(len(fields), np.nan)
+            return Refined(list(plates), unknown, np.zeros(len(fields), np.int64), np.nan, 0)
         noise = Noise.start(len(ties.row), len(ties.known_star), 0.3 * state.scale_arcsec, sky.error_arcsec)
         for _ in range(n_weights):
             equations = _linearise(state, detections, ties, noise)

@@ -10,7 +10,9 @@ chance, all hypotheses counted, is less likely than a stated bound (`solve_verif
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,14 +22,37 @@ from zemosaic.errors import FrameRejected
 from zemosaic.model.frame import PointingHint
 from zemosaic.model.sky.catalogue import Catalogue
 from zemosaic.model.sky.celestial import unit_vectors
+from zemosaic.model.sky.star_field import StarField
 from zemosaic.model.sky.tan_sip import TanSip, plane_to_sky, sky_to_plane
 from zemosaic.settings import SolveSettings
 from zemosaic.stages.solve.patterns import Search, find_plates, prepare_search
 from zemosaic.stages.solve.verify import PlateFit, SkyPlane, fit_plate
 
-__all__ = ["Equinox", "Solution", "offsets_from", "precess_to_j2000", "read_hint", "solve_field"]
+__all__ = [
+    "Equinox",
+    "Solution",
+    "guess_scales",
+    "offsets_from",
+    "precess_to_j2000",
+    "read_hint",
+    "solve_by_hints",
+    "solve_field",
+]
 
 Array = npt.NDArray[np.float64]
+
+_SAME_SCALE = 0.02
+"""Scales this near to each other (relative) are searched at once: the tolerance of the solver is larger."""
+
+_SAME_PLACE_DEG = 0.05
+"""Positions this near to each other are searched at once: the solver's radius is far larger."""
+
+_GUESSED_SCALES = 0.6, 15.0
+"""Arcsec a pixel: below, fields hold too few stars of the packaged catalogue; above are wide-angle lenses."""
+
+_COMMON_SCALE = 2.5
+"""Arcsec a pixel of smart telescopes and small refractors: guesses begin here."""
+
 Equinox = Literal["J2000", "of date", "stated"]
 """How a header's RA and Dec were read: "stated" where the header itself gives the equinox."""
 
@@ -188,6 +213,70 @@ def solve_field(
         n_expected=search.n_expected,
         best_log_chance=best,
     )
+
+
+def solve_by_hints(
+    field: StarField, hints: Sequence[PointingHint], catalogue: Catalogue, settings: SolveSettings
+) -> tuple[Solution, PointingHint]:
+    """Try one hint after the other until the stars agree with one.
+
+    Parameters
+    ----------
+    field : StarField
+        Its own hint is not used.
+    hints : sequence of PointingHint
+        The likeliest first; those alike are tried once.
+    catalogue : Catalogue
+    settings : SolveSettings
+
+    Returns
+    -------
+    (Solution, PointingHint)
+        The solution, and the hint that led to it.
+
+    Raises
+    ------
+    FrameRejected
+        With what was wrong with the first hint, and how many others were tried in vain.
+    """
+    tried: list[PointingHint] = []
+    first = "no position in the header, no RA and DEC"
+    for hint in hints:
+        if any(_is_alike(hint, other) for other in tried):
+            continue
+        tried.append(hint)
+        try:
+            solution = solve_field(
+                field.xy, field.flux, field.shape, hint, catalogue, settings, epoch_year=field.epoch_year
+            )
+        except FrameRejected as problem:
+            first = str(problem) if len(tried) == 1 else first
+        else:
+            return solution, hint
+    others = f"; so for {len(tried) - 1} other readings of its header" if len(tried) > 1 else ""
+    raise FrameRejected(f"{first}{others}", n_hints=len(tried))
+
+
+def _is_alike(one: PointingHint, other: PointingHint) -> bool:
+    """Whether two hints lead to the same search."""
+    if one.equinox != other.equinox or (one.scale_arcsec is None) != (other.scale_arcsec is None):
+        return False
+    if one.scale_arcsec and other.scale_arcsec and abs(one.scale_arcsec / other.scale_arcsec - 1) > _SAME_SCALE:
+        return False
+    apart = unit_vectors(one.ra_deg, one.dec_deg) - unit_vectors(other.ra_deg, other.dec_deg)
+    return bool(np.linalg.norm(apart) < np.deg2rad(_SAME_PLACE_DEG))
+
+
+def guess_scales(hint: PointingHint, settings: SolveSettings) -> list[PointingHint]:
+    """A hint with every scale that the packaged catalogue can serve, for headers that tell none or a wrong one.
+
+    The scales overlap by the solver's tolerance; those near what telescopes of amateurs have come first.
+    """
+    step = 1 + 1.6 * settings.scale_tolerance
+    n_steps = math.ceil(math.log(_GUESSED_SCALES[1] / _GUESSED_SCALES[0]) / math.log(step))
+    scales = [_GUESSED_SCALES[0] * step**k for k in range(n_steps + 1)]
+    scales.sort(key=lambda scale: abs(math.log(scale / _COMMON_SCALE)))
+    return [replace(hint, scale_arcsec=scale, source="a guess of the pixel scale") for scale in scales]
 
 
 def _centre(shape: tuple[int, int]) -> Array:

@@ -13,18 +13,28 @@ from zemosaic.errors import FrameRejected
 from zemosaic.kernels.solve.cluster import group_detections
 from zemosaic.model.frame import PointingHint
 from zemosaic.model.sky.catalogue import CatalogueStars
-from zemosaic.model.sky.celestial import unit_vectors
+from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
 from zemosaic.model.sky.star_field import StarField
-from zemosaic.model.sky.tan_sip import TanSip, plane_to_sky, sky_to_plane
+from zemosaic.model.sky.tan_sip import TanSip, fit_tan_sip, plane_to_sky, sky_to_plane
 from zemosaic.settings import SolveSettings
 from zemosaic.stages.solve.field import Equinox, Solution, offsets_from, read_hint, solve_field
 from zemosaic.stages.solve.sky_stars import group_on_sky
 
-__all__ = ["ObservedCatalogue", "plate_of_reference", "register_frames", "session_reading", "tie_frames"]
+__all__ = [
+    "ObservedCatalogue",
+    "plate_of_reference",
+    "register_frames",
+    "session_reading",
+    "solution_of_header",
+    "tie_frames",
+]
 
 Array = npt.NDArray[np.float64]
 
 _HOT_RADIUS_PX = 1.0
+
+_WIDEST_DEG = 6.0
+"""A frame without a hint is looked for this far from the middle of all placed ones; the solver's plane ends at 45."""
 
 
 class ObservedCatalogue:
@@ -111,7 +121,7 @@ def tie_frames(
     -----
     The scale, the parity and the mean pointing error of the session are known from its solved
     frames, so a hint may be good to an arcminute where the header is off by a degree. A frame
-    without a hint is looked for near the solved frame before it.
+    without a hint is looked for near the solved frame before it, then wherever it may overlap any solved frame.
 
     A sensor's hot pixels are a pattern that all its frames share: where three solved frames show that a detection stays
     on its pixel while the sky moves, it is left out of all lists. With fewer solved frames, or
@@ -120,7 +130,8 @@ def tie_frames(
     result = list(solutions)
     while True:
         placed = [k for k, solution in enumerate(result) if solution is not None]
-        if not placed or len(placed) == len(result):
+        # A frame whose place is from its header may have no stars: it ties nobody.
+        if not any(len(fields[k].xy) for k in placed) or len(placed) == len(result):
             return result
         known = [solution for solution in result if solution is not None]
         fields = _without_hot_pixels(fields, result)
@@ -137,13 +148,53 @@ def tie_frames(
         for k, field in enumerate(fields):
             if result[k] is None:
                 hint = _better_hint(k, field, result, reading, shift, scale)
-                try:
-                    tied = solve_field(field.xy, field.flux, field.shape, hint, catalogue, tight)
-                except FrameRejected:
-                    continue
-                result[k] = _with_header_offsets(tied, field)
+                searches = [(hint, tight)]
+                if field.hint is None:
+                    searches += _wider_searches(hint, field.shape, known, tight)
+                result[k] = _tie_one(field, searches, catalogue)
         if sum(solution is not None for solution in result) == len(placed):
             return result
+
+
+def _wider_searches(
+    near: PointingHint, shape: tuple[int, int], known: Sequence[Solution], settings: SolveSettings
+) -> list[tuple[PointingHint, SolveSettings]]:
+    """Where a frame without a hint may be: anywhere that it overlaps the frame before it, then any placed frame."""
+    diagonal_deg = float(np.hypot(*shape)) * (near.scale_arcsec or 0.0) / 3600
+    middle = np.mean([unit_vectors(s.plate.ra_deg, s.plate.dec_deg) for s in known], axis=0)
+    x, y, z = middle / np.linalg.norm(middle)
+    ra, dec = float(np.rad2deg(np.arctan2(y, x)) % 360), float(np.rad2deg(np.arctan2(z, np.hypot(x, y))))
+    far = max(float(np.hypot(*sky_to_plane(s.plate.ra_deg, s.plate.dec_deg, ra, dec))) for s in known)
+    return [
+        (hint, settings.model_copy(update={"radius_deg": max(radius, settings.radius_deg)}))
+        for hint, radius in (
+            (near, diagonal_deg),
+            (replace(near, ra_deg=ra, dec_deg=dec), min(far + diagonal_deg, _WIDEST_DEG)),
+        )
+    ]
+
+
+def _tie_one(
+    field: StarField, searches: Sequence[tuple[PointingHint, SolveSettings]], catalogue: ObservedCatalogue
+) -> Solution | None:
+    for hint, settings in searches:
+        try:
+            tied = solve_field(field.xy, field.flux, field.shape, hint, catalogue, settings)
+        except FrameRejected:
+            continue
+        return _with_header_offsets(tied, field)
+    return None
+
+
+def solution_of_header(wcs: CelestialWcs) -> Solution:
+    """A header's WCS in the form of a solution, so that its frame can tie others; it has no stars of its own."""
+    nothing = np.zeros(0)
+
+    def pixel_to_sky(xy: Array) -> tuple[Array, Array]:
+        return wcs.pixel_to_sky(*xy.T)
+
+    plate = fit_tan_sip(pixel_to_sky, wcs.shape)
+    return Solution(plate, nothing.astype(np.intp), nothing, nothing, 0.0, 0.0, None, {})
 
 
 def _without_hot_pixels(fields: Sequence[StarField], solutions: Sequence[Solution | None]) -> list[StarField]:

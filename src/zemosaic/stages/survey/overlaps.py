@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
 from zemosaic.model.box import Box
-from zemosaic.stages.numeric.robust import cauchy_weight, mad_sigma
 from zemosaic.stages.survey.photometry import TilePhotometryInfo, erode
-from zemosaic.stages.survey.regression import Relation, regress
+from zemosaic.stages.tiles.compare import Relation, relate_images
+from zemosaic.stages.tiles.network import group_tiles, solve_differences, solve_gains
 
 __all__ = ["OverlapGraph", "TileOverlap", "build_tile_overlap_graph", "overlapping_boxes"]
 
@@ -21,12 +20,6 @@ F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _LOG = logging.getLogger(__name__)
-
-_ROUNDS = 15
-_CAUCHY = 2.0
-_FLOOR = 2e-4
-"""Least error of an edge's ln gain: between tiles made of the same frames even the noise is the same, and the error
-that a regression states is 0."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,8 +35,6 @@ class TileOverlap:
         Pixels valid in both.
     relations : tuple of Relation
         ``B = a A + b`` for each channel; the slope's error is inf where no structure tells it.
-    levels : ndarray, shape (2, c)
-        Median of either tile over the pixels valid in both.
     step : ndarray, shape (c,)
         Median of ``B - A``.
     """
@@ -55,7 +46,6 @@ class TileOverlap:
     box_second: Box
     n_samples: int
     relations: tuple[Relation, ...]
-    levels: F8
     step: F8
 
 
@@ -83,7 +73,7 @@ class OverlapGraph:
 
     def components(self) -> Ints:
         """Number of the connected group of each tile."""
-        return _groups(len(self.tile_ids), self._ends())
+        return group_tiles(len(self.tile_ids), self._ends())
 
     def relative_gains(self, channel: int) -> tuple[F8, F8]:
         """Gain (response) of each tile from the edges alone, and its relative error.
@@ -95,19 +85,9 @@ class OverlapGraph:
         -------
         gain, error : ndarray, shape (n,)
         """
-        n = len(self.tile_ids)
-        told = [edge for edge in self.edges if np.isfinite(edge.relations[channel].slope_error)]
-        ends = np.array([(edge.first, edge.second) for edge in told], np.int64).reshape(-1, 2).T
-        relations = [edge.relations[channel] for edge in told]
-        difference = np.array([np.log(r.slope) for r in relations])
-        error = np.hypot([r.slope_error / r.slope for r in relations], _FLOOR)
-        log_gain, excess = _solve_differences(n, ends, difference, error)
-        label = _groups(n, ends)
-        tied = label == np.argmax(np.bincount(label)) if len(told) else np.zeros(n, bool)
-        known = np.bincount(ends.ravel(), np.tile(1 / error**2, 2), n) if len(told) else np.zeros(n)
-        return np.where(tied, np.exp(log_gain), 1.0), np.where(
-            tied, excess / np.sqrt(np.maximum(known, 1e-300)), np.inf
-        )
+        relations = [edge.relations[channel] for edge in self.edges]
+        slope, error = (np.array([getattr(r, name) for r in relations]) for name in ("slope", "slope_error"))
+        return solve_gains(len(self.tile_ids), self._ends(), slope, error)
 
     def relative_levels(self, channel: int) -> F8:
         """Level of each tile from the steps alone, gains taken as 1, mean 0 in each component, shape (n,)."""
@@ -115,7 +95,7 @@ class OverlapGraph:
         error = np.array([edge.relations[channel].intercept_error for edge in self.edges])
         typical = float(np.median(error)) if len(error) else 1.0
         error = np.hypot(error, typical) + 1e-9 * np.abs(difference)
-        return _solve_differences(len(self.tile_ids), self._ends(), difference, error)[0]
+        return solve_differences(len(self.tile_ids), self._ends(), difference, error)[0]
 
     def _ends(self) -> Ints:
         return np.array([(edge.first, edge.second) for edge in self.edges], np.int64).reshape(-1, 2).T
@@ -173,47 +153,9 @@ def _compare(tiles: Sequence[TilePhotometryInfo], i: int, j: int) -> TileOverlap
         return None
     both = erode(both)
     x, y = (np.asarray(tile.data[:, *part.slices], np.float32) for tile, part in ((a, in_a), (b, in_b)))
-    found = [regress(p, q, both) for p, q in zip(x, y, strict=True)]
+    found = [relate_images(p, q, both) for p, q in zip(x, y, strict=True)]
     relations = tuple(relation for relation in found if relation is not None)
     if len(relations) < len(found):
         return None
-    levels = np.array([[np.median(plane[both]) for plane in image] for image in (x, y)], float)
     step = np.median((y - x)[:, both], axis=1).astype(float)
-    return TileOverlap(i, j, box, in_a, in_b, int(np.count_nonzero(both)), relations, levels, step)
-
-
-def _solve_differences(n: int, ends: Ints, difference: F8, error: F8) -> tuple[F8, float]:
-    """Values whose differences ``value[second] - value[first]`` fit best, robustly; mean 0 in each component.
-
-    Also how many times larger than their errors the differences' residuals are, at least 1.
-    """
-    if n == 0 or len(difference) == 0:
-        return np.zeros(n), 1.0
-    rows = np.arange(len(difference))
-    design = scipy.sparse.csc_array(
-        scipy.sparse.coo_array(
-            (np.r_[np.full(len(rows), -1.0), np.ones(len(rows))], (np.r_[rows, rows], np.r_[ends[0], ends[1]])),
-            shape=(len(rows), n),
-        )
-    )
-    value, robust, excess = np.zeros(n), np.ones(len(rows)), 1.0
-    for _ in range(_ROUNDS):
-        weight = robust / error**2
-        normal = scipy.sparse.csc_array(design.T @ scipy.sparse.diags_array(weight) @ design)
-        # A hair on the diagonal holds each component's mean near 0.
-        lift = 1e-9 * max(float(normal.diagonal().max()), 1e-300)
-        value = scipy.sparse.linalg.splu(
-            scipy.sparse.csc_array(normal + lift * scipy.sparse.diags_array(np.ones(n)))
-        ).solve(design.T @ (weight * difference))
-        pull = (difference - design @ value) / error
-        # Errors of overlaps that share their noise are too small: what all edges scatter by is their true size.
-        excess = max(mad_sigma(pull, 0), 1.0)
-        robust = cauchy_weight((pull / excess) ** 2, _CAUCHY)
-    label = _groups(n, ends)
-    return np.asarray(value - (np.bincount(label, value) / np.bincount(label))[label]), excess
-
-
-def _groups(n: int, ends: Ints) -> Ints:
-    """Number of the connected group of each of n tiles."""
-    links = scipy.sparse.coo_array((np.ones(ends.shape[1], np.int8), (ends[0], ends[1])), shape=(n, n))
-    return np.asarray(scipy.sparse.csgraph.connected_components(links, directed=False)[1], np.int64)
+    return TileOverlap(i, j, box, in_a, in_b, int(np.count_nonzero(both)), relations, step)

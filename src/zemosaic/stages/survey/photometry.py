@@ -18,7 +18,7 @@ import scipy
 
 from zemosaic.model.box import Box
 from zemosaic.stages.numeric.robust import mad_sigma
-from zemosaic.stages.survey.regression import Relation, regress
+from zemosaic.stages.tiles.compare import Relation, relate_images
 
 __all__ = [
     "Pixels",
@@ -264,7 +264,7 @@ def compute_tile_photometric_scaling(reference: AnyArray, target: AnyArray, mask
     n = int(np.count_nonzero(overlap))
     _LOG.debug("[GRID] Photometry: overlap mask holds %d of %d pixels", n, overlap.size)
     for c in range(len(one)):
-        found = regress(other[c], one[c], overlap)
+        found = relate_images(other[c], one[c], overlap)
         if found is None:
             _LOG.info("[GRID] Photometry: no valid pixels, scaling disabled (channel %d, %d pixels)", c, n)
             continue

@@ -17,15 +17,18 @@ from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.settings import WarpSettings
+from zemosaic.stages.numeric.robust import mad_sigma
 from zemosaic.stages.two_pass.gains import CoarseTile
 from zemosaic.stages.warp.warp import WarpPlan, plan_lattice, warp_window
 
 __all__ = [
+    "COARSE_PX",
     "FINE",
     "PreparedTile",
     "as_celestial",
     "cell_means",
     "coarse_grid",
+    "find_levels",
     "mosaic_luminance",
     "on_cells",
     "place_tile",
@@ -40,6 +43,9 @@ AnyArray = npt.NDArray[Any]
 
 FINE = WarpSettings(taper_px=0)
 """How tiles reach the mosaic."""
+
+COARSE_PX = 4
+"""Mosaic pixels in a cell on which tiles are compared for their gains."""
 
 COARSE = WarpSettings(kernel="area", taper_px=0, coordinate_error_px=0.1)
 """How tiles reach a coarse grid."""
@@ -75,7 +81,8 @@ def prepare_tiles(
     """Tiles channels first, with weight 0 where there is no data."""
     if not len(tiles) or len(tiles_wcs) != len(tiles):
         raise ValueError(f"{len(tiles)} tiles and {len(tiles_wcs)} WCS are not one set")
-    maps: Sequence[AnyArray | None] = tiles_coverage if tiles_coverage is not None else [None] * len(tiles)
+    given = tiles_coverage is not None and len(tiles_coverage) > 0
+    maps: Sequence[AnyArray | None] = tiles_coverage if tiles_coverage and given else [None] * len(tiles)
     if len(maps) != len(tiles):
         raise ValueError(f"{len(tiles)} tiles and {len(maps)} coverage maps are not one set")
     prepared = []
@@ -85,7 +92,7 @@ def prepare_tiles(
             raise ValueError(f"tile {k} has shape {tile.shape}, not (h, w) or (h, w, c)")
         finite = np.isfinite(planes)
         weight = finite.astype(np.float32)
-        binary = _binary_weight(k, cover, planes.shape[1:], tiles_coverage is not None, log)
+        binary = _binary_weight(k, cover, planes.shape[1:], given, log)
         if binary is not None:
             weight *= binary
         data = np.where(weight > 0, planes, 0).astype(np.float32)
@@ -162,6 +169,23 @@ def on_cells(tile: PreparedTile, coarse: SkyGrid, area_ref_deg2: float) -> Coars
     if not box.is_empty:
         warp_window(plan, box, tile.read, COARSE, values, weights, alpha)
     return CoarseTile(box, values.mean(axis=0), np.asarray((weights > 0).all(axis=0)))
+
+
+def find_levels(tile: PreparedTile) -> F8:
+    """Background of each channel, shape (c,): a sigma-clipped median, which stars and nebula on one side pull less."""
+    return np.array([_background(plane[seen]) for plane, seen in zip(tile.data, tile.weight > 0, strict=True)])
+
+
+def _background(values: F4) -> float:
+    if not values.size:
+        return 0.0
+    for _ in range(5):
+        middle = float(np.median(values))
+        kept = values[np.abs(values - middle) <= 3 * mad_sigma(values, middle)]
+        if len(kept) in {0, len(values)}:
+            break
+        values = kept
+    return float(np.median(values))
 
 
 def plan_tile(tile: PreparedTile, grid: SkyGrid, area_ref_deg2: float, settings: WarpSettings) -> WarpPlan:

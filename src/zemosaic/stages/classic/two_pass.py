@@ -1,6 +1,8 @@
-"""The second coverage pass: tiles brought to their common mean by gain, then coadded again (SPEC R-60 to R-64).
+"""The second coverage pass by the names and signatures that users of the classic pipeline know.
 
-The names and signatures are those by which users of the classic pipeline know the pass. Gains are photometric: in a
+Tiles come as arrays, are brought to their common mean by gain and coadded, all weighing alike. A run of the program
+finds its gains by the same functions and stacks its tiles again by their own weights
+(`zemosaic.pipelines.tiles.two_pass`). Gains are photometric: in a
 mean the level does not depend on the number of tiles, so a gain from counts alone would put steps between equal tiles.
 """
 
@@ -15,18 +17,28 @@ import numpy as np
 import numpy.typing as npt
 from astropy.wcs import WCS
 
+from zemosaic.errors import Cancelled, EnvironmentProblem
 from zemosaic.model.box import Box
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
-from zemosaic.stages.numeric.robust import mad_sigma
 from zemosaic.stages.stack.stack import MeanStack
-from zemosaic.stages.two_pass.gains import gains_of_tiles
+from zemosaic.stages.two_pass.gains import TileGains, find_gains
+from zemosaic.stages.two_pass.tell import (
+    DELTA_PX,
+    compare_coverage,
+    log_gain,
+    make_delta_map,
+    mean_of_cells,
+    tile_stats,
+)
 from zemosaic.stages.two_pass.tiles import (
+    COARSE_PX,
     FINE,
     PreparedTile,
     as_celestial,
     cell_means,
     coarse_grid,
+    find_levels,
     mosaic_luminance,
     on_cells,
     place_tile,
@@ -38,7 +50,6 @@ from zemosaic.stages.warp.warp import warp_window
 
 __all__ = [
     "ExecutorPlan",
-    "TileStats",
     "TwoPassDiagnostics",
     "compute_per_tile_gains_from_coverage",
     "run_second_pass_coverage_renorm",
@@ -47,12 +58,6 @@ __all__ = [
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
 AnyArray = npt.NDArray[Any]
-
-COARSE_PX = 4
-"""Mosaic pixels in a cell on which tiles are compared for their gains."""
-
-DELTA_PX = 8
-"""Mosaic pixels in a cell of the delta map."""
 
 BAND_ROWS = 512
 """Rows of the mosaic that are made at a time."""
@@ -68,24 +73,6 @@ class ExecutorPlan(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TileStats:
-    """What a tile holds: per channel, over finite pixels.
-
-    Attributes
-    ----------
-    low, mean, median : ndarray, shape (c,)
-        NaN for a channel without finite pixels.
-    valid_fraction : float
-        Share of pixels that are finite in all channels.
-    """
-
-    low: F8
-    mean: F8
-    median: F8
-    valid_fraction: float
-
-
 @dataclass(slots=True, eq=False)
 class TwoPassDiagnostics:
     """Collects what the second pass did; asking for it changes no output.
@@ -94,13 +81,14 @@ class TwoPassDiagnostics:
     ----------
     want_delta_map : bool
         Whether to make the map.
-    gains : ndarray, float32, shape (n,), or None
+    gains : TileGains or None
+        Of all tiles given; those that do not take part have gain 1 with error inf.
     delta_map : ndarray, float32, shape (H // 8, W // 8), or None
         Mean over tiles of ``|tile after gain - first pass|``, luminance; NaN where no tile reaches.
     """
 
     want_delta_map: bool = False
-    gains: F4 | None = None
+    gains: TileGains | None = None
     delta_map: F4 | None = None
 
 
@@ -164,27 +152,30 @@ def run_second_pass_coverage_renorm(
     try:
         prepared = prepare_tiles(tiles, tiles_wcs, tiles_coverage, log)
         grid = SkyGrid(as_celestial(final_wcs_p1, shape_out))
-    except ValueError as problem:
-        log.warning("[TwoPass] not possible, the first pass is kept: %s", problem)
+        usable = _usable(prepared, grid, log)
+        if not usable:
+            log.warning("[TwoPass] no tile of %d reaches the mosaic: the first pass is kept", len(tiles))
+            return None
+        gains = _gains(prepared, usable, grid, coverage_p1, sigma_px, gain_clip)
+        log.info("[TwoPass] %s", gains)
+        if telemetry_ctrl is not None:
+            telemetry_ctrl("two_pass", {"gains": gains.gain.tolist(), "n_used": len(usable)})
+        levels = {k: find_levels(tile) for k, tile in usable.items()}
+        if log.isEnabledFor(logging.DEBUG):
+            for k, tile in usable.items():
+                log_gain(log, str(k), float(gains.gain[k]), levels[k], tile_stats(tile))
+        if debug_diag is not None:
+            debug_diag.gains = gains
+            if debug_diag.want_delta_map:
+                debug_diag.delta_map = _delta_map(usable, gains, levels, grid, mosaic_p1)
+        corrected = {k: _divided(tile, float(gains.gain[k]), levels[k]) for k, tile in usable.items()}
+        return _coadd(corrected, grid, coverage_p1, parallel_plan, log)
+    except (Cancelled, EnvironmentProblem, MemoryError):
+        raise
+    except Exception as problem:  # noqa: BLE001
+        # The pass only refines: whatever goes wrong in it, there is a mosaic.
+        log.warning("[TwoPass] not possible, the first pass is kept: %s: %s", type(problem).__name__, problem)
         return None
-    usable = _usable(prepared, grid, log)
-    if not usable:
-        log.warning("[TwoPass] no tile of %d reaches the mosaic: the first pass is kept", len(tiles))
-        return None
-    gains = _gains(prepared, usable, grid, coverage_p1, sigma_px, gain_clip, mosaic_p1)
-    log.debug("[TwoPass] %d tiles, gains %.4f to %.4f", len(usable), gains.min(), gains.max())
-    if telemetry_ctrl is not None:
-        telemetry_ctrl("two_pass", {"gains": gains.tolist(), "n_used": len(usable)})
-    corrected = {k: PreparedTile(_divided(tile, float(gains[k])), tile.weight, tile.wcs) for k, tile in usable.items()}
-    if log.isEnabledFor(logging.DEBUG):
-        for k, tile in usable.items():
-            _log_stats(log, "pre_gain", k, gains[k], _tile_stats(tile))
-            _log_stats(log, "post_gain", k, gains[k], _tile_stats(corrected[k]))
-    if debug_diag is not None:
-        debug_diag.gains = gains
-        if debug_diag.want_delta_map:
-            debug_diag.delta_map = _delta_map(list(usable.values()), list(corrected.values()), grid, mosaic_p1)
-    return _coadd(corrected, grid, coverage_p1, parallel_plan, log)
 
 
 def compute_per_tile_gains_from_coverage(
@@ -197,7 +188,6 @@ def compute_per_tile_gains_from_coverage(
     gain_clip: tuple[float, float],
     *,
     tiles_coverage: Sequence[AnyArray | None] | None = None,
-    mosaic_p1: AnyArray | None = None,
 ) -> F4:
     """Gain of each tile relative to the mean of all, from where others contribute too.
 
@@ -217,7 +207,7 @@ def compute_per_tile_gains_from_coverage(
     prepared = prepare_tiles(tiles, tiles_wcs, tiles_coverage, _log)
     grid = SkyGrid(as_celestial(final_wcs, shape_out))
     usable = _usable(prepared, grid, _log)
-    return _gains(prepared, usable, grid, coverage, sigma_px, gain_clip, mosaic_p1)
+    return _gains(prepared, usable, grid, coverage, sigma_px, gain_clip).gain
 
 
 def _usable(tiles: Sequence[PreparedTile], grid: SkyGrid, log: logging.Logger) -> dict[int, PreparedTile]:
@@ -237,83 +227,45 @@ def _gains(
     coverage: AnyArray,
     sigma_px: float,
     gain_clip: tuple[float, float],
-    mosaic_p1: AnyArray | None,
-) -> F4:
+) -> TileGains:
     coarse = coarse_grid(grid, COARSE_PX)
     cells = [on_cells(tile, coarse, grid.area_ref_deg2) for tile in usable.values()]
     seen = None
     if coverage.shape == grid.shape:
         seen = cell_means(coverage.astype(float), COARSE_PX) > 0
-    mean = None if mosaic_p1 is None else cell_means(mosaic_luminance(mosaic_p1), COARSE_PX)
-    gains = np.ones(len(tiles), np.float32)
-    found = gains_of_tiles(cells, coarse.shape, sigma_px / COARSE_PX, gain_clip, seen, mean)
-    gains[list(usable)] = found
-    return gains
+    found = find_gains(cells, coarse.shape, sigma_px / COARSE_PX, gain_clip, seen)
+    here = list(usable)
+    gain, measured, error = np.ones(len(tiles), np.float32), np.ones(len(tiles)), np.full(len(tiles), np.inf)
+    gain[here], measured[here], error[here] = found.gain, found.measured, found.error
+    return TileGains(gain, measured, error)
 
 
-def _divided(tile: PreparedTile, gain: float) -> F4:
-    """The tile's structure divided by its gain, about the background of each channel."""
+def _divided(tile: PreparedTile, gain: float, level: F8) -> PreparedTile:
+    """The tile with its structure divided by its gain, about the background of each channel."""
     if gain == 1:
-        return tile.data
-    out = tile.data.copy()
-    for plane, weight in zip(out, tile.weight, strict=True):
-        seen = weight > 0
-        if seen.any():
-            level = np.float32(_background(plane[seen]))
-            plane[seen] = level + (plane[seen] - level) / np.float32(gain)
-    return out
-
-
-def _background(values: F4) -> float:
-    """Sigma-clipped median: stars and nebula on one side pull less."""
-    for _ in range(5):
-        middle = float(np.median(values))
-        sigma = mad_sigma(values, middle)
-        kept = values[np.abs(values - middle) <= 3 * sigma]
-        if len(kept) in {0, len(values)}:
-            break
-        values = kept
-    return float(np.median(values))
-
-
-def _tile_stats(tile: PreparedTile) -> TileStats:
-    seen = tile.weight > 0
-    parts = [plane[mask].astype(float) for plane, mask in zip(tile.data, seen, strict=True)]
-    low, mean, median = (
-        np.array([float(reduce(part)) if part.size else np.nan for part in parts])
-        for reduce in (np.min, np.mean, np.median)
-    )
-    return TileStats(low, mean, median, float(seen.all(axis=0).mean()))
-
-
-def _log_stats(log: logging.Logger, when: str, index: int, gain: float, stats: TileStats) -> None:
-    def shown(values: F8) -> str:
-        return "[" + ", ".join(f"{value:.6g}" for value in values) + "]"
-
-    log.debug(
-        "[TwoPassTile] %s tile=%d gain=%.6f min=%s mean=%s median=%s valid_frac=%.6f",
-        when, index, gain, shown(stats.low), shown(stats.mean), shown(stats.median), stats.valid_fraction,
-    )  # fmt: skip
+        return tile
+    away = tile.data - level[:, None, None].astype(np.float32)
+    data = np.where(tile.weight > 0, level[:, None, None] + away / np.float32(gain), 0)
+    return PreparedTile(data.astype(np.float32), tile.weight, tile.wcs)
 
 
 def _delta_map(
-    before: Sequence[PreparedTile], after: Sequence[PreparedTile], grid: SkyGrid, mosaic_p1: AnyArray | None
+    tiles: Mapping[int, PreparedTile],
+    gains: TileGains,
+    levels: Mapping[int, F8],
+    grid: SkyGrid,
+    mosaic_p1: AnyArray | None,
 ) -> F4:
-    """Mean over tiles of the difference to the first pass; see `TwoPassDiagnostics`."""
+    """See `TwoPassDiagnostics`."""
     coarse = coarse_grid(grid, DELTA_PX)
-    first = None if mosaic_p1 is None else cell_means(mosaic_luminance(mosaic_p1), DELTA_PX)
-    if first is None:
-        total, count = np.zeros((2, *coarse.shape))
-        for cell in (on_cells(tile, coarse, grid.area_ref_deg2) for tile in before):
-            total[cell.box.slices] += np.where(cell.seen, cell.values, 0)
-            count[cell.box.slices] += cell.seen
-        first = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    summed, number = np.zeros((2, *coarse.shape))
-    for cell in (on_cells(tile, coarse, grid.area_ref_deg2) for tile in after):
-        both = cell.seen & np.isfinite(first[cell.box.slices])
-        summed[cell.box.slices] += np.where(both, np.abs(cell.values - np.where(both, first[cell.box.slices], 0)), 0)
-        number[cell.box.slices] += both
-    return np.where(number > 0, summed / np.maximum(number, 1), np.nan).astype(np.float32)
+    cells = [on_cells(tile, coarse, grid.area_ref_deg2) for tile in tiles.values()]
+    if mosaic_p1 is None:
+        first = mean_of_cells(cells, coarse.shape)
+    else:
+        first = cell_means(mosaic_luminance(mosaic_p1), DELTA_PX)
+    per_ref = [grid.area_ref_deg2 / float(tile.wcs.pixel_area_deg2()) for tile in tiles.values()]
+    middle = [float(levels[k].mean()) * scale for k, scale in zip(tiles, per_ref, strict=True)]
+    return make_delta_map(cells, [float(gains.gain[k]) for k in tiles], middle, first)
 
 
 def _coadd(
@@ -352,17 +304,5 @@ def _coadd(
         for _ in parallel_plan.run(make, bands):
             pass
     if log.isEnabledFor(logging.DEBUG):
-        _compare_coverage(coverage_p1, weight, log)
+        compare_coverage([coverage_p1] * n_channels, weight, log)
     return mosaic, weight.min(axis=0)
-
-
-def _compare_coverage(coverage_p1: AnyArray, weight: F4, log: logging.Logger) -> None:
-    for c, plane in enumerate(weight, 1):
-        if coverage_p1.shape == plane.shape:
-            n_lost = np.count_nonzero((coverage_p1 > 0) & (plane <= 0))
-            log.debug("[TwoPass] channel %d coverage mismatch: cov1>0 & cov2==0 -> %d pixels", c, n_lost)
-        else:
-            log.debug(
-                "[TwoPass] channel %d coverage shape mismatch for debug: cov1=%s cov2=%s",
-                c, coverage_p1.shape, plane.shape,
-            )  # fmt: skip

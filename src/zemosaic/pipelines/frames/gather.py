@@ -1,0 +1,193 @@
+"""Whatever holds an image and a WCS as frames: files, HDUs, arrays beside their WCS or header, NDData."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from astropy.io import fits
+from astropy.nddata import NDData, VarianceUncertainty
+from astropy.wcs import WCS, WcsError
+
+from zemosaic.engine.events import LeftOut
+from zemosaic.errors import FrameRejected, NothingToDo, SettingError
+from zemosaic.io.read.arrays import ArraySource
+from zemosaic.model.box import Box
+from zemosaic.model.frame import Frame
+from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.frames.pipeline import open_inputs
+from zemosaic.pipelines.run.context import Run
+from zemosaic.settings import Settings
+
+__all__ = ["gather_inputs", "list_inputs"]
+
+AnyArray = npt.NDArray[Any]
+
+_IN_MEMORY = "memory:"
+"""Begins the path of a frame that is no file; its place among the inputs, from 0, follows."""
+
+
+_N_TOLD = 3
+"""Reasons that an error names where nothing can be used: more is no line to read."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Image:
+    """An image in memory, as `ArraySource.add` takes it."""
+
+    data: Any
+    wcs: WCS | None = None
+    header: fits.Header | None = None
+    weight: AnyArray | None = None
+
+
+class _Sources:
+    """Files and arrays behind one face."""
+
+    def __init__(self, files: ImageSource, arrays: ArraySource) -> None:
+        self._files, self._arrays = files, arrays
+
+    def read_window(self, frame: Frame, box: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """See `ImageSource.read_window`."""
+        source: ImageSource = self._arrays if frame.path.startswith(_IN_MEMORY) else self._files
+        return source.read_window(frame, box)
+
+
+def list_inputs(inputs: Any) -> list[Any]:
+    """A single path, HDU or NDData is one input; a text is no sequence of letters."""
+    return [inputs] if isinstance(inputs, str) or not isinstance(inputs, Iterable) else list(inputs)
+
+
+def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: Run) -> tuple[ImageSource, list[Frame]]:
+    """The frames that inputs hold, in the order of their ids, and where to read their pixels.
+
+    What cannot be a frame is left out with its reason, a file and an array alike.
+
+    Parameters
+    ----------
+    inputs : iterable, or a path
+        See `zemosaic.coadd`.
+    settings : Settings
+    run : Run
+
+    Raises
+    ------
+    NothingToDo
+        When no input is a frame.
+    SettingError
+        For inputs of another kind.
+    """
+    given = list_inputs(inputs)
+    if not given:
+        raise NothingToDo("no inputs were given")
+    arrays, paths = ArraySource(), [Path(item) for item in given if isinstance(item, str | Path)]
+    frames, reasons = [], []
+    for name, make in _walk_images(given):
+        try:
+            image = make()
+            frame = arrays.add(image.data, image.wcs, image.weight, image.header, settings.input.bayer)
+            frames.append(replace(frame, path=name))
+        except FrameRejected as problem:
+            reasons.append(str(problem))
+            run.emit(LeftOut(name, reasons[-1], name))
+        except WcsError as problem:
+            reasons.append(f"its WCS cannot be used: {str(problem).splitlines()[-1]}")
+            run.emit(LeftOut(name, reasons[-1], name))
+    files: ImageSource = arrays
+    if paths:
+        try:
+            found, files = open_inputs(paths, settings, run)
+            frames += found
+        except NothingToDo as problem:
+            if not frames:
+                raise
+            run.notice(str(problem), "warning")
+    if not frames:
+        told = list(dict.fromkeys(reasons))
+        more = f" (and {len(told) - _N_TOLD} other reasons)" if len(told) > _N_TOLD else ""
+        raise NothingToDo(f"no input is a picture of the sky: {'; '.join(told[:_N_TOLD])}{more}")
+    return _Sources(files, arrays), sorted(frames, key=lambda frame: frame.id)
+
+
+def _walk_images(given: Iterable[Any]) -> Iterator[tuple[str, Callable[[], _Image]]]:
+    """The name of each image that is no file, and what makes it an image or raises FrameRejected."""
+    for number, item in enumerate(given):
+        name = f"{_IN_MEMORY}{number}"
+        if isinstance(item, fits.HDUList):
+            pictures = [(k, hdu) for k, hdu in enumerate(item) if hdu.is_image and hdu.data is not None]
+            for k, hdu in pictures:
+                yield (f"{name}[{k}]" if len(pictures) > 1 else name), partial(_image_of, hdu)
+            if not pictures:
+                yield name, partial(_image_of, fits.PrimaryHDU())
+        elif not isinstance(item, str | Path):
+            yield name, partial(_image_of, item)
+
+
+def _image_of(item: Any) -> _Image:
+    match item:
+        case fits.PrimaryHDU() | fits.ImageHDU() | fits.CompImageHDU():
+            if item.data is None:
+                raise FrameRejected("there is no image in it")
+            return _Image(item.data, header=item.header)
+        case NDData():
+            return _of_nddata(item)
+        case (data, WCS() as wcs):
+            return _Image(_numbers(data), _celestial(wcs))
+        case (data, fits.Header() as header):
+            return _Image(_numbers(data), header=header)
+        case _:
+            raise SettingError(
+                f"an input of type {type(item).__name__} is not a path, HDU, (array, WCS or header) pair or NDData"
+            )
+
+
+def _celestial(wcs: Any) -> WCS:
+    if not isinstance(wcs, WCS):
+        raise FrameRejected(f"its WCS is of type {type(wcs).__name__}, not astropy.wcs.WCS")
+    if not wcs.has_celestial:
+        raise FrameRejected("the WCS has no celestial axes")
+    return wcs
+
+
+def _numbers(data: Any) -> AnyArray:
+    """An array; masked pixels are NaN."""
+    try:
+        if isinstance(data, np.ma.MaskedArray):
+            return _masked(np.asarray(data.data), np.ma.getmaskarray(data))
+        return np.asarray(data)
+    except ValueError as problem:
+        raise FrameRejected(f"no array can be made of it: {problem}") from problem
+
+
+def _masked(data: AnyArray, mask: AnyArray) -> AnyArray:
+    if data.dtype.kind not in "iuf":
+        return data  # which `ArraySource.add` refuses
+    try:
+        hidden = np.broadcast_to(mask, data.shape)
+    except ValueError:
+        raise FrameRejected(f"the mask has shape {np.shape(mask)}, the image {data.shape}") from None
+    return np.where(hidden, np.nan, data)
+
+
+def _of_nddata(image: NDData) -> _Image:
+    """Data with masked pixels as NaN, the WCS, and weights where the uncertainty tells them."""
+    if image.wcs is None:
+        raise FrameRejected("it has no WCS")
+    data, wcs = np.asarray(image.data), _celestial(image.wcs)
+    if image.mask is not None:
+        data = _masked(data, np.asarray(image.mask))
+    if image.uncertainty is None:
+        return _Image(data, wcs)
+    try:
+        variance = image.uncertainty.represent_as(VarianceUncertainty).array
+    except TypeError as problem:
+        raise FrameRejected("its uncertainty is of no known kind: neither std, var nor ivar") from problem
+    weight = np.where(variance > 0, 1 / np.where(variance > 0, variance, 1), 0)
+    # Relative: the frame's own measured noise sets the scale, as for weight maps in files.
+    seen = weight[weight > 0]
+    return _Image(data, wcs, weight=weight / np.median(seen) if len(seen) else weight)

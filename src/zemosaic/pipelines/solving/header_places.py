@@ -1,0 +1,165 @@
+"""Places from headers: believed as far as the catalogue and the frames' own stars agree with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from astropy.io import fits
+
+from zemosaic.engine.store import make_key, remember
+from zemosaic.model.sky.catalogue import Catalogue
+from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.solving.candidate import Candidate
+from zemosaic.settings import RefineSettings
+from zemosaic.stages.refine.headers import HeaderMove, align_headers
+from zemosaic.stages.solve.coincide import Meeting, compare_pairs, find_strays_by_stars
+
+__all__ = ["align_kept_headers", "judge_unconfirmed", "settle_strays"]
+
+Array = npt.NDArray[np.float64]
+
+_ROUNDS = 3
+"""A stray that was moved onto a frame that is itself a stray is moved again; chains are short."""
+
+
+def judge_unconfirmed(candidates: Sequence[Candidate], catalogue: Catalogue, run: Run) -> None:
+    """Whether headers that the catalogue contradicts are true all the same, by the frames' own stars.
+
+    A simulated sky agrees with no header, and yet its frames lie on each other; frames with a WCS of another field do
+    not. What no other frame can confirm is taken as it is, with a warning.
+    """
+    open_ones = [c for c in candidates if c.verdict == "unconfirmed" and c.solution is None]
+    if not open_ones:
+        return
+    meetings = _compare(open_ones)
+    strays, confirmed = find_strays_by_stars(meetings, len(open_ones), [False] * len(open_ones))
+    rejected = {stray.index: stray.meeting for stray in strays if stray.meeting.verdict == "apart"}
+    n_confirmed = n_alone = 0
+    for k, candidate in enumerate(open_ones):
+        if k in rejected:
+            candidate.verdict = "wrong"
+            candidate.reason = f"{candidate.reason}; {_describe(rejected[k])}"
+            continue
+        candidate.verdict = "unknown"
+        n_confirmed += confirmed[k]
+        n_alone += not confirmed[k]
+    if n_confirmed:
+        run.notice(
+            f"{catalogue.name} shows none of these stars: the WCS of {n_confirmed} headers is taken as it is, since "
+            "the frames' own stars coincide in their overlaps; where the mosaic lies on the sky, nothing confirms",
+            "warning",
+        )
+    if n_alone:
+        run.notice(
+            f"{catalogue.name} shows none of these stars, and no other frame can confirm them: the WCS of {n_alone} "
+            "headers is taken as it is; check where these frames lie",
+            "warning",
+        )
+
+
+def settle_strays(candidates: Sequence[Candidate], run: Run) -> None:
+    """Move headers onto the frames they overlap where stars say by how much; drop those that fit nowhere.
+
+    What is dropped here keeps its star list: it may be tied to the others afterwards.
+    """
+    for _ in range(_ROUNDS):
+        placed = [c for c in candidates if c.is_placed]
+        if not any(c.header is not None for c in placed):
+            return
+        sure = [c.solution is not None or c.verdict == "right" for c in placed]
+        strays, _ = find_strays_by_stars(_compare(placed), len(placed), sure)
+        if not strays:
+            return
+        for stray in strays:
+            candidate = placed[stray.index]
+            if stray.meeting.verdict == "shifted":
+                _move_onto(candidate, placed, stray.index, stray.meeting)
+                run.notice(f"{candidate.frame.name}: {_describe(stray.meeting)}; it is moved onto them", "warning")
+            else:
+                candidate.verdict = "wrong"
+                candidate.reason = f"{_describe(stray.meeting)}"
+
+
+def _compare(candidates: Sequence[Candidate]) -> list[Meeting]:
+    return compare_pairs([c.field for c in candidates], [_place_of(c) for c in candidates])
+
+
+def _place_of(candidate: Candidate) -> CelestialWcs:
+    if candidate.solution is not None:
+        return candidate.solution.plate.celestial(candidate.frame.shape)
+    if candidate.wcs is None:
+        raise ValueError(f"{candidate.frame.name} has no place")
+    return candidate.wcs
+
+
+def _describe(meeting: Meeting) -> str:
+    if meeting.verdict == "shifted":
+        return (
+            f"its WCS lies {np.hypot(*meeting.shift_px):.1f} px off the frames that it overlaps "
+            f"({meeting.n_shared} stars of {meeting.n_stars} coincide when it is moved)"
+        )
+    return (
+        f"its stars do not lie on those of the frames that its WCS has it overlap ({meeting.n_shared} of "
+        f"{meeting.n_stars} coincide)"
+    )
+
+
+def _move_onto(candidate: Candidate, placed: Sequence[Candidate], index: int, meeting: Meeting) -> None:
+    """Shift a header's WCS so that its stars fall on those of the other frame of a meeting."""
+    own = _place_of(candidate)
+    shift = np.array(meeting.shift_px)
+    middle = np.array([(own.shape[1] - 1) / 2, (own.shape[0] - 1) / 2])
+    if index == meeting.first:
+        offset = -shift
+    else:
+        first = _place_of(placed[meeting.first])
+        seen = np.array(first.sky_to_pixel(*own.pixel_to_sky(*middle))) + shift
+        offset = np.array(own.sky_to_pixel(*first.pixel_to_sky(*seen))) - middle
+    candidate.wcs = CelestialWcs.from_header(moved_header(own, np.eye(2), offset), own.shape)
+    candidate.moved_px += float(np.hypot(*offset))
+
+
+def moved_header(place: CelestialWcs, matrix: Array, shift_px: Array) -> fits.Header:
+    """A header's cards so changed that pixel ``p`` has the sky of ``middle + matrix (p - middle) + shift_px``.
+
+    A distortion is taken along with the reference pixel; the matrix is so near to 1 that it is felt the same.
+    """
+    header = place.cards
+    if header is None:
+        raise ValueError("a WCS object without cards cannot be moved")
+    middle = np.array([(place.shape[1] + 1) / 2, (place.shape[0] + 1) / 2])
+    old = np.array([header["CRPIX1"], header["CRPIX2"]])
+    new = middle - np.linalg.solve(matrix, middle + shift_px - old)
+    cd = np.array([[header.get(f"CD{i}_{j}", 0.0) for j in (1, 2)] for i in (1, 2)]) @ matrix
+    header["CRPIX1"], header["CRPIX2"] = float(new[0]), float(new[1])
+    for i in range(2):
+        for j in range(2):
+            header[f"CD{i + 1}_{j + 1}"] = float(cd[i, j])
+    return header
+
+
+def align_kept_headers(candidates: Sequence[Candidate], settings: RefineSettings, run: Run) -> list[HeaderMove]:
+    """Move the kept headers by what the shared stars of all frames say; each where it is more than its error."""
+    fields, places = [c.field for c in candidates], [_place_of(c) for c in candidates]
+    moves: list[HeaderMove] = remember(
+        run.store,
+        make_key("refine", "headers", fields, places, settings),
+        lambda: align_headers(fields, places, settings),
+        (HeaderMove,),
+    )
+    moved = [move.largest_px for move in moves if move.largest_px]
+    for candidate, move in zip(candidates, moves, strict=True):
+        if move.largest_px:
+            place = _place_of(candidate)
+            header = moved_header(place, move.matrix, move.shift_px)
+            candidate.wcs = CelestialWcs.from_header(header, place.shape)
+            candidate.moved_px += move.largest_px
+    if moved:
+        run.notice(
+            f"the WCS of {len(moved)} of {len(moves)} headers is moved by {np.median(moved):.2f} px (the most: "
+            f"{max(moved):.2f}), so that the stars which frames share coincide"
+        )
+    return moves

@@ -1,0 +1,178 @@
+"""Places that headers give, moved by what the frames' shared stars say: a fraction of a pixel, sometimes more.
+
+A header's projection and distortion are kept; only its reference pixel and matrix change. What the shared stars find
+is taken where it is more than its error: a header that is right stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
+from zemosaic.model.sky.star_field import StarField
+from zemosaic.model.sky.tan_sip import TanSip, plane_to_sky, sky_to_plane
+from zemosaic.settings import RefineSettings
+from zemosaic.stages.refine.refine import refine
+
+__all__ = ["HeaderMove", "align_headers"]
+
+Array = npt.NDArray[np.float64]
+
+_FEWEST_TIES = 6
+"""Shared stars that a frame needs before its header is moved at all."""
+
+_LEAST_MOVE_PX = 0.05
+"""What is less does no harm: a twentieth of a pixel costs a star of 2.5 px FWHM 0.1 % of its peak."""
+
+_SIGNIFICANT = 4.0
+"""A move is taken where it is this many times its error."""
+
+_ERROR_OF_RMS = 2.0
+"""A star that two frames share lies midway between them, and each frame's own numbers take up some of what is left:
+the error of a place is so many times what the scatter about common places over the root of their number says."""
+
+_MATRIX_TIES = 20
+"""Shared stars from which the matrix is moved, too; fewer tell a shift alone."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeaderMove:
+    """How far a frame's place is moved.
+
+    Attributes
+    ----------
+    matrix : ndarray, shape (2, 2)
+    shift_px : ndarray, shape (2,)
+        The sky at pixel ``p`` is what the header has at ``middle + matrix (p - middle) + shift_px``, ``(x, y)``.
+    largest_px : float
+        Largest distance that a corner moves; 0 where the header stays.
+    n_ties : int
+        Stars that the frame shares with others.
+    rms_px : float
+        Distance per coordinate of its stars from their common places, after the move; NaN where it shares none.
+    """
+
+    matrix: Array
+    shift_px: Array
+    largest_px: float
+    n_ties: int
+    rms_px: float
+
+
+def align_headers(
+    fields: Sequence[StarField], places: Sequence[CelestialWcs], settings: RefineSettings
+) -> list[HeaderMove]:
+    """What the stars that frames share say of the places in their headers.
+
+    Parameters
+    ----------
+    fields : sequence of StarField
+    places : sequence of CelestialWcs
+        As the headers have it, good to 3 pixels against each other.
+    settings : RefineSettings
+        Its `max_stars` counts.
+
+    Returns
+    -------
+    list of HeaderMove
+        One a frame. Most frames stay where they were: a common shift, turn and scale is not what stars can tell.
+
+    Notes
+    -----
+    Each frame's stars are put on its tangent plane by its own header, distortion and all; the adjustment of all frames
+    (`refine`, without distortion and catalogue) then finds a linear map of each plane: what the header lacks.
+    """
+    moves = [HeaderMove(np.eye(2), np.zeros(2), 0.0, 0, float("nan"))] * len(fields)
+    able = [k for k, field in enumerate(fields) if len(field.xy) >= _FEWEST_TIES]
+    if len(able) < 2:
+        return moves
+    planes = [_on_plane(fields[k], places[k]) for k in able]
+    refined = refine(
+        [field for field, _ in planes],
+        [plate for _, plate in planes],
+        None,
+        settings.model_copy(update={"distortion_order": 0}),
+    )
+    plates = _without_drift([plate for _, plate in planes], refined.plates)
+    for row, k in enumerate(able):
+        n_ties, rms_px = int(refined.n_ties[row]), float(refined.rms_px[row])
+        moves[k] = _move_of(places[k], planes[row][1], plates[row], n_ties, rms_px)
+    return moves
+
+
+def _without_drift(before: Sequence[TanSip], after: Sequence[TanSip]) -> list[TanSip]:
+    """Plates of which most are where they were: what one bad header pulls the whole along is taken back.
+
+    Stars that frames share say nothing of a common shift, turn and scale. The least absolute sum of moves fixes them
+    (by weights of 1 over the distance, again and again).
+    """
+    vectors = np.array([unit_vectors(plate.ra_deg, plate.dec_deg) for plate in before])
+    x, y, z = vectors.mean(axis=0)
+    ra, dec = float(np.rad2deg(np.arctan2(y, x)) % 360), float(np.rad2deg(np.arctan2(z, np.hypot(x, y))))
+    old = np.array([sky_to_plane(plate.ra_deg, plate.dec_deg, ra, dec) for plate in before])
+    new = np.array([sky_to_plane(plate.ra_deg, plate.dec_deg, ra, dec) for plate in after])
+    extent = max(float(np.abs(old).max()), before[0].scale_arcsec / 3600)
+    least = _LEAST_MOVE_PX * before[0].scale_arcsec / 3600 / 10
+    nothing, one = np.zeros(len(old)), np.ones(len(old))
+    east = np.stack([one, nothing, old[:, 0] / extent, -old[:, 1] / extent], axis=1)
+    north = np.stack([nothing, one, old[:, 1] / extent, old[:, 0] / extent], axis=1)
+    drift = np.zeros(4)
+    for _ in range(30):
+        left = new - old - np.stack([east @ drift, north @ drift], axis=1)
+        weight = 1 / np.maximum(np.hypot(*left.T), least)
+        weighed = np.concatenate([east * weight[:, None], north * weight[:, None]])
+        # A turn and a scale need frames apart from each other: without them they stay 0.
+        normal = np.concatenate([east, north]).T @ weighed + np.diag([0, 0, 1e-6, 1e-6]) * weight.sum()
+        drift = np.linalg.solve(normal, weighed.T @ np.concatenate(new.T - old.T))
+    moved = new - np.stack([east @ drift, north @ drift], axis=1)
+    scale, turn = drift[2:] / extent
+    undo = np.linalg.inv(np.array([[1 + scale, -turn], [turn, 1 + scale]]))
+    ra_deg, dec_deg = plane_to_sky(moved, ra, dec)
+    return [
+        replace(plate, ra_deg=float(ra_k), dec_deg=float(dec_k), cd=undo @ plate.cd)
+        for plate, ra_k, dec_k in zip(after, ra_deg, dec_deg, strict=True)
+    ]
+
+
+def _middle(place: CelestialWcs) -> Array:
+    return np.array([(place.shape[1] - 1) / 2, (place.shape[0] - 1) / 2])
+
+
+def _on_plane(field: StarField, place: CelestialWcs) -> tuple[StarField, TanSip]:
+    """A frame's stars on its tangent plane, in pixels of its scale about its middle, and the plate of that plane."""
+    middle = _middle(place)
+    ra, dec = place.pixel_to_sky(*middle)
+    scale_deg = place.pixel_scale_arcsec() / 3600
+    plate = TanSip(float(ra), float(dec), (float(middle[0]), float(middle[1])), np.diag([-scale_deg, scale_deg]))
+    plane = sky_to_plane(*place.pixel_to_sky(*field.xy.T), plate.ra_deg, plate.dec_deg)
+    xy = plane / np.diag(plate.cd) + middle
+    return replace(field, xy=xy), plate
+
+
+def _move_of(place: CelestialWcs, start: TanSip, plate: TanSip, n_ties: int, rms_px: float) -> HeaderMove:
+    stay = HeaderMove(np.eye(2), np.zeros(2), 0.0, n_ties, rms_px)
+    if n_ties < _FEWEST_TIES or not np.isfinite(rms_px):
+        return stay
+    height, width = place.shape
+    middle = _middle(place)
+    x, y = np.meshgrid(np.linspace(0, width - 1, 5), np.linspace(0, height - 1, 5))
+    points = np.stack([x.ravel(), y.ravel()], axis=1)
+    on_plane = sky_to_plane(*place.pixel_to_sky(*points.T), start.ra_deg, start.dec_deg) / np.diag(start.cd) + middle
+    # Where the header has the sky that the adjustment sees at each point: what the header must be asked for instead.
+    goal = np.stack(place.sky_to_pixel(*plate.pixel_to_sky(on_plane)), axis=1)
+    offset = goal - points
+    shift = offset.mean(axis=0)
+    matrix = np.eye(2)
+    if n_ties >= _MATRIX_TIES:
+        centred = points - middle
+        matrix = np.eye(2) + np.linalg.lstsq(centred, offset - shift)[0].T
+    corners = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]]) * middle
+    largest = float(np.hypot(*(corners @ (matrix - np.eye(2)).T + shift).T).max())
+    error = _ERROR_OF_RMS * rms_px / np.sqrt(n_ties) * (2.0 if n_ties >= _MATRIX_TIES else 1.0)
+    if largest < max(_LEAST_MOVE_PX, _SIGNIFICANT * error):
+        return stay
+    return HeaderMove(matrix, shift, largest, n_ties, rms_px)
