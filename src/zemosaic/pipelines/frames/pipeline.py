@@ -14,7 +14,7 @@ from zemosaic.engine.events import LeftOut
 from zemosaic.errors import NothingToDo
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.scan import ScanResult, scan
-from zemosaic.model.frame import Frame
+from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.kind import Kind
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.sky.celestial import CelestialWcs
@@ -32,7 +32,9 @@ from zemosaic.stages.grid.plan import find_strays
 from zemosaic.stages.measure.photon_noise import SkyNoise, find_photon_noise
 
 __all__ = [
+    "Inputs",
     "KindGroup",
+    "Placed",
     "PlacedFrame",
     "measure_and_place",
     "open_inputs",
@@ -93,7 +95,43 @@ class KindGroup:
     frames: tuple[PlacedFrame, ...]
 
 
-def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> tuple[list[Frame], ImageSource]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """What a run begins with.
+
+    Attributes
+    ----------
+    frames : list of Frame
+    source : ImageSource
+        Their pixels, calibrated where darks or flats are at hand.
+    files : FrameReader or None
+        What reads the files below `source`; None where there are none.
+    """
+
+    frames: list[Frame]
+    source: ImageSource
+    files: FrameReader | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placed:
+    """Frames with a place.
+
+    Attributes
+    ----------
+    frames : list of PlacedFrame
+    source : CleanSource
+        Where their pixels are read from now on; raw frames' defective pixels have weight 0.
+    known : mapping
+        FrameId -> all that was measured, also on frames that were then left out.
+    """
+
+    frames: list[PlacedFrame]
+    source: CleanSource
+    known: Mapping[FrameId, MeasuredFrame]
+
+
+def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> Inputs:
     """The frames in files and folders, and where to read their pixels, calibrated where darks or flats are at hand.
 
     Raises
@@ -245,7 +283,7 @@ def split_by_kind(placed: Sequence[PlacedFrame], run: Run) -> list[KindGroup]:
             f"{labels[kind] or 'no filter'}: {len(members[kind])}"
             for kind in sorted(members, key=lambda kind: labels[kind])
         )
-        run.notice(f"the frames are of {len(members)} kinds, each gets its own mosaic on one grid ({parts})")
+        run.log.notice(f"the frames are of {len(members)} kinds, each gets its own mosaic on one grid ({parts})")
     groups = [KindGroup(kind, labels[kind], tuple(frames)) for kind, frames in members.items()]
     return sorted(groups, key=lambda group: group.label)
 

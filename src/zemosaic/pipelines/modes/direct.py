@@ -76,8 +76,8 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solu
         chosen = group if sky_only else clear_frames(group, corrections, settings, run)
         return keep_steady(chosen, corrections, grid, settings, run)
 
-    made = write_mosaics(split_by_kind(placed, run), correct, grid, source, out, settings, run)
-    paths = made.paths | write_tables(out, made.groups, run)
+    made = write_mosaics(split_by_kind(placed.frames, run), correct, grid, placed.source, out, settings, run)
+    paths = made.paths | write_tables(out, made.groups, placed.known, run)
     write_settings(out / "settings.toml", settings)
     facts = {"mode": "direct", "grid": grid_facts(grid), **made.facts, "reading": made.reads.figures()}
     write_report(out / "report.json", facts, settings, run.log.journal)
@@ -97,9 +97,9 @@ def _match(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> d
     opened = open_inputs(inputs, settings, run)
     opened = replace(opened, frames=leave_out_stacks(opened.frames, run))
     reference = read_reference(settings.match)
-    placed, _ = measure_and_place(frames, reader, settings, run)
-    grid = plan_sky(placed, settings, run)
-    groups = [group.frames for group in split_by_kind(placed, run)]
+    placed = measure_and_place(opened, settings, run)
+    grid = plan_sky(placed.frames, settings, run)
+    groups = [group.frames for group in split_by_kind(placed.frames, run)]
     made = [
         MosaicGroup(group, correct_frames(group, grid, settings, run, reference), frozenset(p.frame.id for p in group))
         for group in groups

@@ -27,7 +27,8 @@ from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.corrections.correcting import Corrections, correct_frames, given_corrections
 from zemosaic.pipelines.corrections.reference import read_reference
-from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_kind
+from zemosaic.pipelines.frames.pipeline import Inputs, PlacedFrame, measure_and_place, open_inputs, split_by_kind
+from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.modes.mosaics import MadeMosaics, grid_facts, plan_sky, write_mosaics, write_tables
 from zemosaic.pipelines.outputs.report import write_report, write_settings
 from zemosaic.pipelines.patches.ledger import forget_the_old
@@ -180,7 +181,8 @@ def mosaic_of_tiles(
         return blend_tiles(inputs, grid, settings, source, file, names, folder, run), ReadCounts()
 
     stack = blend if settings.tiles.blend == "pyramid" else None
-    return write_mosaics(split_by_kind(placed, run), correct, grid, source, out, settings, run, finish, stack), grid
+    made = write_mosaics(split_by_kind(placed, run), correct, grid, source, out, settings, run, finish, stack)
+    return made, grid, found.known
 
 
 def _without_absurd(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFrame]:

@@ -78,13 +78,15 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> d
     made: list[MosaicGroup] = []
     files: list[Path] = []
     facts: dict[str, Any] = {}
-    groups = split_by_kind(placed, run)
+    reads = ReadCounts()
+    groups = split_by_kind(placed.frames, run)
     for group in groups:
         corrections = correct_frames(group.frames, grid, settings, run, reference)
         clear = group.frames if sky_only else clear_frames(group.frames, corrections, settings, run)
         tag = f"_{group.label}" if len(groups) > 1 else ""
-        tiles, used, told = _make_tiles(clear, corrections, grid, settings, source, out / TILES, tag, run)
+        tiles, used, told, read = _make_tiles(clear, corrections, grid, settings, source, out / TILES, tag, run)
         files += tiles
+        reads.update(read)
         made.append(MosaicGroup(group.frames, corrections, used))
         facts[f"tiles{tag}"] = told
     _remove_old_tiles(out / TILES, files)

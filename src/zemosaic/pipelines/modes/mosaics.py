@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,22 +124,23 @@ def write_mosaics(
     NothingToDo
         When no kind's frames make a mosaic.
     """
-    made = MadeMosaics([], {}, {})
+    made = MadeMosaics([], {}, {}, ReadCounts())
     for group in groups:
         tag = f"_{group.label}" if len(groups) > 1 else ""
         if tag:
-            run.notice(f"mosaic of {group.label or 'the frames without a filter'}:")
+            run.log.notice(f"mosaic of {group.label or 'the frames without a filter'}:")
         try:
             corrections, chosen = correct(group.frames)
-            files, used, figures = _write_mosaic(
+            files, used, figures, reads = _write_mosaic(
                 out, tag, chosen, corrections, grid, settings, source, run, finish, stack
             )
         except NothingToDo as problem:
             if len(groups) == 1:
                 raise
-            run.notice(f"no mosaic of {group.label or 'the frames without a filter'}: {problem}", "warning")
+            run.log.notice(f"no mosaic of {group.label or 'the frames without a filter'}: {problem}", "warning")
             continue
         made.groups.append(MosaicGroup(group.frames, corrections, used))
+        made.reads.update(reads)
         made.paths.update({f"{name}{tag}": path for name, path in files.items()})
         made.facts[f"mosaic{tag}"] = {"match": corrections.method, **corrections.facts, **figures}
     if not made.groups:

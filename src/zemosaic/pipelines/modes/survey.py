@@ -78,8 +78,8 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solu
         recipe = TileRecipe(cut, group, inputs, fwhm_px, grid, settings, source, matched)
         return stack_by_tiles(recipe, file, names, out / WORK_FOLDER / "tiles", run)
 
-    made = write_mosaics(split_by_kind(placed, run), correct, grid, source, out, settings, run, stack=stack)
-    paths = made.paths | write_tables(out, made.groups, run)
+    made = write_mosaics(split_by_kind(placed.frames, run), correct, grid, source, out, settings, run, stack=stack)
+    paths = made.paths | write_tables(out, made.groups, placed.known, run)
     write_settings(out / "settings.toml", settings)
     facts = {"mode": "grid", "grid": grid_facts(grid), **made.facts, "reading": made.reads.figures()}
     write_report(out / "report.json", facts, settings, run.log.journal)

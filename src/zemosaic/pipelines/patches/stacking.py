@@ -125,11 +125,9 @@ def plan_patches(
         stack = n_channels * pixels * bytes_per_pixel(settings.stack.method)
         return int(samples + stack + window * threads + beside_bytes)
 
-    plan = plan_patch_size(
-        run.cap_bytes, run.executor.workers, run.held_bytes, task_bytes, sizes, border, n_channels,
-        can_share=run.remote is None,
-    )  # fmt: skip
-    if plan.workers < run.executor.workers:
+    room_bytes = source.files.room_bytes() if source.files else None
+    plan = run.machine.plan_patches(task_bytes, sizes, border, n_channels, room_bytes)
+    if plan.workers < run.machine.workers:
         shared = f", {plan.threads} threads each" if plan.threads > 1 else ""
         run.log.notice(f"{plan.workers} of {run.machine.workers} patches at once{shared}, to stay under the memory cap")
     return plan, border

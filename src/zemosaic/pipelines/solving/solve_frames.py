@@ -64,7 +64,7 @@ def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) 
     others, or the frame is left out. At last all solved frames are refined together, or kept headers aligned.
     """
     catalogue = tycho2()
-    advance = run.clock.start("solve", len(frames))
+    advance = run.log.start("solve", len(frames))
     candidates = [check_header(item.frame, item.measured, catalogue) for item in frames]
     _doubt_the_catalogue(candidates, catalogue, settings.solve, run)
     order: Counter[tuple[str, str]] = Counter()
@@ -78,9 +78,6 @@ def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) 
     settle_strays(candidates, run)
     _tie(candidates, settings.solve)
     _solve_blind(candidates, catalogue, settings.solve, run)
-    for candidate in candidates:
-        if not candidate.is_placed:
-            run.leave_out(candidate.frame, f"unsolved: {candidate.reason}")
     n_header = sum(c.header is not None for c in candidates)
     refined, summary = _refine(candidates, catalogue, settings, run)
     n_solved = sum(c.solution is not None for c in candidates)
@@ -175,7 +172,7 @@ def _guess_scales(candidates: Sequence[Candidate], catalogue: Catalogue, setting
         else:
             continue
         scale = candidate.solution.plate.scale_arcsec
-        run.notice(
+        run.log.notice(
             f"the headers tell no pixel scale that fits the stars: {scale:.3f} arcsec was found by trying", "warning"
         )
         for other in unsolved:
