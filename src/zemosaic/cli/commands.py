@@ -154,6 +154,7 @@ def scan(args: ScanArgs) -> None:
     """List frames."""
     settings = _load(args)
     from zemosaic.pipelines.frames.pipeline import scan_inputs
+    from zemosaic.pipelines.run.context import start_run
 
     with _watched(args.as_json, People(all_left_out=True)) as (show, cancel):
         frames, beside = scan_inputs(args.inputs, settings.input, start_run(sink=show, cancel=cancel))
