@@ -26,8 +26,9 @@ from zemosaic.pipelines.frames.gather import gather_inputs, list_inputs
 from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place
 from zemosaic.pipelines.modes.build import BuildOptions, BuildResult, find_settings_file, make_run, run_build
 from zemosaic.pipelines.modes.mosaics import check_grid, clear_frames, plan_sky
-from zemosaic.pipelines.patches.output import ArrayPlanes, file_planes, mosaic_cards
+from zemosaic.pipelines.outputs.cards import mosaic_cards
 from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
+from zemosaic.pipelines.patches.planes import ArrayPlanes, file_planes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.log import ignore

@@ -11,7 +11,15 @@ import math
 import numpy as np
 from numba import njit
 
-from zemosaic.kernels.resample.lattice import FLAG_SATURATED, get_row, interpolate_row, mark_row, store_row, taper_row
+from zemosaic.kernels.resample.lattice import (
+    FLAG_SATURATED,
+    Correction,
+    get_row,
+    interpolate_row,
+    mark_row,
+    store_row,
+    taper_row,
+)
 from zemosaic.kernels.resample.window import Output, Window, prepare
 
 __all__ = ["MIN_USED", "resample_polygon"]
@@ -86,7 +94,8 @@ def _resample(place, rows, target, side, is_drizzle):  # type: ignore[no-untyped
             interpolate_row(place.nodes_scale[k], step, node_y, start[1], scale)
             interpolate_row(place.nodes_offset[k], step, node_y, start[1], offset)
             values, weights = get_row(out_values, k, out_y, x0, x1), get_row(out_weights, k, out_y, x0, x1)
-            store_row(samples[k], relative[k], codes, scale, offset, place.inverse_variance[k], values, weights)
+            correction = Correction(scale, offset, place.inverse_variance[k])
+            store_row(samples[k], relative[k], codes, correction, values, weights)
             mark_row(weights, codes, flags, alpha)
 
 

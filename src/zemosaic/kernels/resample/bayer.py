@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -19,7 +20,7 @@ from zemosaic.kernels.resample.areas import resample_polygon
 from zemosaic.kernels.resample.lanczos import N_PHASES, WIDTH, lanczos_table
 from zemosaic.kernels.resample.lattice import ALPHA_FULL, FLAG_SATURATED, get_row, interpolate_row, taper_row
 from zemosaic.kernels.resample.points import KERNEL_TAPS, resample_with_taps
-from zemosaic.kernels.resample.window import Floats, Output, Window
+from zemosaic.kernels.resample.window import Corners, Doubles, Floats, Output, Window
 
 __all__ = [
     "LOBE",
@@ -53,6 +54,16 @@ _STEP_PX = (2.0, math.sqrt(2), 2.0)
 
 _FAR = 2**30
 _BLOCK = 32
+
+
+class _Edges(NamedTuple):
+    """A frame's own edges, and where they fall on the output: as in `Window`."""
+
+    nodes_xy: Doubles
+    step: int
+    start: tuple[int, int]
+    taper_box: Corners
+    taper_px: float
 
 
 @lru_cache(maxsize=12)
@@ -157,10 +168,8 @@ def resample_cfa(
             taps = KERNEL_TAPS[kernel]
             resample_with_taps(plane, into, taps, cfa_table(max(taps // 2, 2), LOBE[k]), clamp)
         saturated |= out.alpha[y0:y1, x0:x1] & FLAG_SATURATED
-    _taper(
-        window.nodes_xy, window.step, window.start, window.taper_box, float(window.taper_px), out.corners, saturated,
-        *out.rows(),
-    )  # fmt: skip
+    edges = _Edges(window.nodes_xy, window.step, window.start, window.taper_box, float(window.taper_px))
+    _taper(edges, out.corners, saturated, out.rows())
 
 
 def _colour_plane(window: Window, phase: tuple[int, int] | None, green: int) -> Window:
@@ -253,8 +262,10 @@ def _turn_green(raw, weight, origin, parity, first, samples, sample_weight):
 
 
 @njit(nogil=True, cache=True)
-def _taper(nodes_xy, step, start, box, taper_px, target, saturated, out_values, out_weights, out_alpha):
+def _taper(edges, target, saturated, rows):
     """Apply the taper of the frame's own edges, which the turned plane does not know, to all channels."""
+    nodes_xy, step, start, box, taper_px = edges
+    out_values, out_weights, out_alpha = rows
     y0, y1, x0, x1 = target
     n = x1 - x0
     x, y, codes = np.empty(n), np.empty(n), np.empty(n, np.uint8)

@@ -7,7 +7,7 @@ cell alone, so results do not depend on where a row was cut.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -113,8 +113,24 @@ def taper_row(x, y, window, box, taper_px, alpha):  # type: ignore[no-untyped-de
     return begin, end
 
 
+class Correction(NamedTuple):
+    """How the samples of a row and channel are corrected and weighed.
+
+    Attributes
+    ----------
+    scale, offset : ndarray, float64, shape (n,)
+        ``value = scale * sample - offset``.
+    inverse_variance : float
+        Of a raw sample of weight 1.
+    """
+
+    scale: npt.NDArray[np.float64]
+    offset: npt.NDArray[np.float64]
+    inverse_variance: float
+
+
 @njit(nogil=True, cache=True)
-def store_row(samples, relative, alpha, scale, offset, inverse_variance, values, weights):  # type: ignore[no-untyped-def]
+def store_row(samples, relative, alpha, correction, values, weights):  # type: ignore[no-untyped-def]
     """Correct the samples of one channel and weigh them.
 
     ``value = scale * sample - offset`` and ``weight = alpha / 127 * relative * inverse_variance / scale^2``;
@@ -123,6 +139,7 @@ def store_row(samples, relative, alpha, scale, offset, inverse_variance, values,
     Short loops, few arrays each: beyond a handful LLVM gives up proving that they do not overlap, and with that
     its vectors.
     """
+    scale, offset, inverse_variance = correction
     unit = np.float32(inverse_variance / ALPHA_FULL)
     for i in range(alpha.size):
         s = np.float32(scale[i])

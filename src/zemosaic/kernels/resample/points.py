@@ -9,12 +9,22 @@ between them, and weight 0 where one that counts is a hole. So an image reaches 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from zemosaic.kernels.resample.lanczos import N_PHASES, WIDTH, dot4, dot6, dot8, lanczos_table
-from zemosaic.kernels.resample.lattice import FLAG_SATURATED, get_row, interpolate_row, mark_row, store_row, taper_row
+from zemosaic.kernels.resample.lattice import (
+    FLAG_SATURATED,
+    Correction,
+    get_row,
+    interpolate_row,
+    mark_row,
+    store_row,
+    taper_row,
+)
 from zemosaic.kernels.resample.window import Floats, Output, Window, prepare
 
 __all__ = ["KERNEL_TAPS", "MAX_LOST", "resample", "resample_with_taps"]
@@ -33,6 +43,47 @@ nearest four pixels (15.7 % at mid-pixel), so the pixel nearest to a position is
 # Why a position needs more than the plain sum; bits of the flag plane.
 _HOLE, _UNEVEN, _SATURATED = np.uint8(1), np.uint8(2), np.uint8(FLAG_SATURATED)
 _PAD = 8  # pixels round the window that count as holes; at least WIDTH - 1 and half a kernel
+
+
+class _Cells(NamedTuple):
+    """Where the positions of a row of output pixels lie in the window.
+
+    Attributes
+    ----------
+    whole : ndarray, int64, shape (2, n)
+        y and x of the pixel below and left of the position.
+    fraction : ndarray, float32, shape (2, n)
+        What remains.
+    around : ndarray, uint8, shape (n,)
+        Flags of the pixels under the kernel (`_flag_window`).
+    begin, end : int
+        The part of the row that lies in the frame.
+    """
+
+    whole: npt.NDArray[np.int64]
+    fraction: Floats
+    around: npt.NDArray[np.uint8]
+    begin: int
+    end: int
+
+
+class _Taps(NamedTuple):
+    """A Lanczos kernel, with scratch.
+
+    Attributes
+    ----------
+    n_taps : {4, 6, 8}
+    table : ndarray, float32, shape (N_PHASES + 1, WIDTH)
+    near : ndarray, float32, shape (WIDTH * WIDTH,)
+        The pixels under one kernel, holes as 0.
+    todo : ndarray, int64, shape (n,)
+        Positions near holes.
+    """
+
+    n_taps: int
+    table: Floats
+    near: Floats
+    todo: npt.NDArray[np.int64]
 
 
 def resample(window: Window, out: Output, kernel: str, clamp: float = 0.0) -> None:
@@ -95,7 +146,7 @@ def _resample(place, rows, target, n_taps, table, clamp):  # type: ignore[no-unt
     whole, fraction = np.empty((2, n), np.int64), np.empty((2, n), np.float32)
     samples, relative = np.empty(n, np.float32), np.empty(n, np.float32)
     codes, around = np.empty(n, np.uint8), np.empty(n, np.uint8)
-    todo, near = np.empty(n, np.int64), np.zeros(WIDTH * WIDTH, np.float32)
+    taps = _Taps(n_taps, table, np.zeros(WIDTH * WIDTH, np.float32), np.empty(n, np.int64))
     for row in range(y1 - y0):
         out_y, node_y = y0 + row, start[0] + row
         interpolate_row(place.nodes_xy[0], step, node_y, start[1], x)
@@ -105,26 +156,26 @@ def _resample(place, rows, target, n_taps, table, clamp):  # type: ignore[no-unt
         _split_row(y, origin[0], codes, whole[0], fraction[0])
         for i in range(begin, end):
             around[i] = flags[np.uintp((whole[0, i] + 1) * (w + 1) + whole[1, i] + 1)]
+        cells = _Cells(whole, fraction, around, begin, end)
         alpha = get_row(out_alpha, 0, out_y, x0, x1)
         alpha[:] = 0
         for k in range(c):
             if k < weight.shape[0]:
                 m = weight[k]
-                _relative_row(m, around, whole, fraction, begin, end, n_taps, relative)
+                _relative_row(m, cells, n_taps, relative)
             if n_taps == 1:
-                _nearest_row(data[k], m, around, whole, fraction, begin, end, samples)
+                _nearest_row(data[k], m, cells, samples)
             elif n_taps == 2:
-                _bilinear_row(data[k], m, around, whole, fraction, begin, end, samples)
+                _bilinear_row(data[k], m, cells, samples)
             else:
-                _lanczos_row(
-                    data[k], m, around, relative, whole, fraction, begin, end, n_taps, table, near, todo, samples
-                )
+                _lanczos_row(data[k], m, cells, relative, taps, samples)
                 if clamp > 0:
-                    _clamp_row(data[k], m, whole, begin, end, clamp, samples)
+                    _clamp_row(data[k], m, cells, clamp, samples)
             interpolate_row(place.nodes_scale[k], step, node_y, start[1], scale)
             interpolate_row(place.nodes_offset[k], step, node_y, start[1], offset)
             values, weights = get_row(out_values, k, out_y, x0, x1), get_row(out_weights, k, out_y, x0, x1)
-            store_row(samples, relative, codes, scale, offset, place.inverse_variance[k], values, weights)
+            correction = Correction(scale, offset, place.inverse_variance[k])
+            store_row(samples, relative, codes, correction, values, weights)
             mark_row(weights, codes, around, alpha)
 
 
@@ -199,8 +250,9 @@ def _pixel(image, weight, y, x):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _relative_row(weight, around, whole, fraction, begin, end, n_taps, relative):  # type: ignore[no-untyped-def]
+def _relative_row(weight, cells, n_taps, relative):  # type: ignore[no-untyped-def]
     """Relative weight at positions: bilinear with holes as 0, or that of the nearest pixel."""
+    whole, fraction, around, begin, end = cells
     seen = np.uint8(0)
     for i in range(relative.size):
         relative[i] = 1
@@ -225,7 +277,8 @@ def _relative_row(weight, around, whole, fraction, begin, end, n_taps, relative)
 
 
 @njit(nogil=True, cache=True)
-def _nearest_row(data, weight, around, whole, fraction, begin, end, samples):  # type: ignore[no-untyped-def]
+def _nearest_row(data, weight, cells, samples):  # type: ignore[no-untyped-def]
+    whole, fraction, around, begin, end = cells
     for i in range(begin, end):
         y, x = whole[0, i] + (fraction[0, i] >= 0.5), whole[1, i] + (fraction[1, i] >= 0.5)
         found = not around[i] & _HOLE or _pixel(weight, weight, y, x) > 0
@@ -233,7 +286,8 @@ def _nearest_row(data, weight, around, whole, fraction, begin, end, samples):  #
 
 
 @njit(nogil=True, cache=True)
-def _bilinear_row(data, weight, around, whole, fraction, begin, end, samples):  # type: ignore[no-untyped-def]
+def _bilinear_row(data, weight, cells, samples):  # type: ignore[no-untyped-def]
+    whole, fraction, around, begin, end = cells
     for i in range(begin, end):
         y, x, fy, fx = whole[0, i], whole[1, i], fraction[0, i], fraction[1, i]
         if around[i] & _HOLE:
@@ -262,13 +316,13 @@ def _phase(fraction):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _lanczos_row(  # type: ignore[no-untyped-def]
-    data, weight, around, relative, whole, fraction, begin, end, n_taps, table, near, todo, samples
-):
+def _lanczos_row(data, weight, cells, relative, kernel, samples):  # type: ignore[no-untyped-def]
     """Plain sums first; positions near holes wait in `todo`, which keeps the hot loop small.
 
     Those without weight are passed over: half of a turned green plane is such a hole.
     """
+    whole, fraction, around, begin, end = cells
+    n_taps, table, near, todo = kernel
     pixels, taps, stride = data.reshape(-1), table.reshape(-1), data.shape[1]
     before = n_taps // 2 - 1
     n_todo = 0
@@ -284,7 +338,7 @@ def _lanczos_row(  # type: ignore[no-untyped-def]
         i = todo[k]
         x_row, y_row = _phase(fraction[1, i]), _phase(fraction[0, i])
         y, x = whole[0, i] - before, whole[1, i] - before
-        kept = _copy_near(data, weight, y, x, table[y_row], table[x_row], n_taps, near)
+        kept = _copy_near(data, weight, (y, x), (table[y_row], table[x_row]), n_taps, near)
         total = _dot(near, 0, WIDTH, taps, x_row * WIDTH, y_row * WIDTH, n_taps)
         if kept > 0:
             samples[i] = total / kept
@@ -302,12 +356,14 @@ def _dot(pixels, first, stride, taps, x_row, y_row, n_taps):  # type: ignore[no-
 
 
 @njit(nogil=True, cache=True)
-def _copy_near(data, weight, y, x, taps_y, taps_x, n_taps, near):  # type: ignore[no-untyped-def]
-    """Copy the pixels under a kernel that begins at (y, x) to `near`, holes as 0.
+def _copy_near(data, weight, first, taps, n_taps, near):  # type: ignore[no-untyped-def]
+    """Copy the pixels under a kernel (its taps along y and x) that begins at `first` to `near`, holes as 0.
 
     Returns the sum of the taps that met a pixel: exactly 1 when no tap other than 0 was lost (the same
     sum then gives the same bits as without holes), 0 when too much was lost.
     """
+    y, x = first
+    taps_y, taps_x = taps
     lost, lost_size, size = 0.0, 0.0, 0.0
     for a in range(n_taps):
         for b in range(n_taps):
@@ -324,8 +380,9 @@ def _copy_near(data, weight, y, x, taps_y, taps_x, n_taps, near):  # type: ignor
 
 
 @njit(nogil=True, cache=True)
-def _clamp_row(data, weight, whole, begin, end, clamp, samples):  # type: ignore[no-untyped-def]
+def _clamp_row(data, weight, cells, clamp, samples):  # type: ignore[no-untyped-def]
     """Pull samples into the range of their four nearest pixels."""
+    whole, _, _, begin, end = cells
     for i in range(begin, end):
         low, high = np.float32(np.inf), np.float32(-np.inf)
         for y in range(whole[0, i], whole[0, i] + 2):

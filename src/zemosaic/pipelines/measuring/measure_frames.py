@@ -14,8 +14,8 @@ from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.measuring.defects import DefectWatch
-from zemosaic.pipelines.patches.remote import measure_remotely
-from zemosaic.pipelines.patches.tasks import measure
+from zemosaic.pipelines.measuring.measure_remotely import measure_remotely
+from zemosaic.pipelines.measuring.measure_task import measure
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
 from zemosaic.stages.stack.methods import METHODS

@@ -31,8 +31,8 @@ from zemosaic.pipelines.frames.pipeline import Inputs, PlacedFrame, measure_and_
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.modes.mosaics import MadeMosaics, grid_facts, plan_sky, write_mosaics, write_tables
 from zemosaic.pipelines.outputs.report import write_report, write_settings
+from zemosaic.pipelines.patches.jobs import PatchInput
 from zemosaic.pipelines.patches.ledger import forget_the_old
-from zemosaic.pipelines.patches.tasks import PatchInput
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run, output_folder
 from zemosaic.pipelines.tiles.blended import blend_tiles
 from zemosaic.pipelines.tiles.depth import write_depth

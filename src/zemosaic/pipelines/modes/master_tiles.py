@@ -30,12 +30,13 @@ from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, o
 from zemosaic.pipelines.measuring.clean_source import CleanSource
 from zemosaic.pipelines.modes.existing_tiles import mosaic_of_tiles, settings_for_tiles
 from zemosaic.pipelines.modes.mosaics import MosaicGroup, clear_frames, grid_facts, plan_sky, write_tables
+from zemosaic.pipelines.outputs.cards import mosaic_cards
 from zemosaic.pipelines.outputs.report import write_report, write_settings
+from zemosaic.pipelines.patches.jobs import PatchInput
 from zemosaic.pipelines.patches.ledger import forget_the_old
-from zemosaic.pipelines.patches.output import ArrayPlanes, mosaic_cards
 from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
+from zemosaic.pipelines.patches.planes import ArrayPlanes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
-from zemosaic.pipelines.patches.tasks import PatchInput
 from zemosaic.pipelines.run.context import Run, output_folder
 from zemosaic.pipelines.run.keys import frame_identity
 from zemosaic.settings import GridSettings, InputSettings, Settings

@@ -22,12 +22,14 @@ from zemosaic.pipelines.frames.grading import grade_matched
 from zemosaic.pipelines.frames.pipeline import KindGroup, PlacedFrame
 from zemosaic.pipelines.measuring.clean_source import CleanSource
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
+from zemosaic.pipelines.outputs.cards import mosaic_cards
+from zemosaic.pipelines.outputs.preview import write_preview
 from zemosaic.pipelines.outputs.report import write_frames_table
+from zemosaic.pipelines.patches.jobs import PatchInput
 from zemosaic.pipelines.patches.ledger import open_ledger
-from zemosaic.pipelines.patches.output import file_planes, mosaic_cards, write_preview
 from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
+from zemosaic.pipelines.patches.planes import file_planes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
-from zemosaic.pipelines.patches.tasks import PatchInput
 from zemosaic.pipelines.patches.warps import keep_warps
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run
 from zemosaic.settings import GridSettings, Settings

@@ -22,9 +22,9 @@ from zemosaic.pipelines.frames.grading import leave_out_stacks
 from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_kind
 from zemosaic.pipelines.modes.mosaics import clear_frames, grid_facts, plan_sky, write_mosaics, write_tables
 from zemosaic.pipelines.outputs.report import write_report, write_settings
+from zemosaic.pipelines.patches.jobs import PatchInput
 from zemosaic.pipelines.patches.ledger import PatchLedger, forget_the_old
-from zemosaic.pipelines.patches.output import file_planes
-from zemosaic.pipelines.patches.tasks import PatchInput
+from zemosaic.pipelines.patches.planes import file_planes
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run, output_folder
 from zemosaic.pipelines.survey.assembly import assemble_tiles
 from zemosaic.pipelines.survey.blending import blend_patches, say

@@ -12,7 +12,7 @@ from zemosaic.model.frame import Frame
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
-from zemosaic.pipelines.patches.tasks import PatchInput
+from zemosaic.pipelines.patches.jobs import PatchInput
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings, WarpSettings
 from zemosaic.stages.warp.lattice import Lattice, plan_lattice

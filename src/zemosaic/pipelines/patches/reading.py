@@ -13,7 +13,7 @@ from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
-from zemosaic.pipelines.patches.tasks import PatchInput
+from zemosaic.pipelines.patches.jobs import PatchInput
 from zemosaic.settings import WarpSettings
 from zemosaic.stages.warp.warp import source_box
 

@@ -10,11 +10,12 @@ from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.model.box import Box
 from zemosaic.model.sky.grid import Patch, SkyGrid
 from zemosaic.pipelines.measuring.clean_source import CleanSource
+from zemosaic.pipelines.patches.jobs import PatchInput
 from zemosaic.pipelines.patches.ledger import PatchCounts, PatchLedger
-from zemosaic.pipelines.patches.output import PlaneSink, write_patch
+from zemosaic.pipelines.patches.make_patch import make_patch
+from zemosaic.pipelines.patches.planes import PlaneSink, write_patch
 from zemosaic.pipelines.patches.reading import Reach, frames_kept
-from zemosaic.pipelines.patches.remote import stack_remotely
-from zemosaic.pipelines.patches.tasks import PatchInput, make_patch
+from zemosaic.pipelines.patches.stack_remotely import stack_remotely
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
 from zemosaic.stages.stack.methods import METHODS

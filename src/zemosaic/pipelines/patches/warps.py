@@ -12,7 +12,8 @@ from zemosaic.io.write.mosaic_file import MosaicFile, Plane
 from zemosaic.model.box import Box
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.patches.tasks import PatchInput, warp_box
+from zemosaic.pipelines.patches.jobs import PatchInput
+from zemosaic.pipelines.patches.make_patch import warp_box
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run
 from zemosaic.settings import Settings
 from zemosaic.stages.grid.plan import cut_grid

@@ -15,7 +15,7 @@ from zemosaic.errors import FrameRejected
 from zemosaic.model.box import Box
 from zemosaic.model.measurements import Blocks, Measurements, Stars
 from zemosaic.model.photo_scale import PhotoScale
-from zemosaic.pipelines.patches.output import PlaneSink
+from zemosaic.pipelines.patches.planes import PlaneSink
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.survey.blending import BORDER, blend_onto_grid, or_simpler, say
 from zemosaic.pipelines.survey.tiles import GridTile, TileRecipe

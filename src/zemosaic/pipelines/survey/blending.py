@@ -16,7 +16,7 @@ from zemosaic.model.box import Box
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.grid import Patch, SkyGrid
 from zemosaic.pipelines.patches.ledger import PatchCounts, PatchLedger
-from zemosaic.pipelines.patches.output import PLANES, PlaneSink, write_patch
+from zemosaic.pipelines.patches.planes import PLANES, PlaneSink, write_patch
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import OutputSettings
 from zemosaic.stages.stack.stack import StackedPatch

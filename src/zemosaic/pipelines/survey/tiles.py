@@ -23,10 +23,11 @@ from zemosaic.model.sky.grid import Patch, SkyGrid
 from zemosaic.pipelines.corrections.correcting import gain_priors
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
 from zemosaic.pipelines.measuring.clean_source import CleanSource
+from zemosaic.pipelines.patches.jobs import PatchInput
+from zemosaic.pipelines.patches.make_patch import make_patch
 from zemosaic.pipelines.patches.plan import plan_input
 from zemosaic.pipelines.patches.reading import Reach, frames_kept
 from zemosaic.pipelines.patches.stacking import plan_patches
-from zemosaic.pipelines.patches.tasks import PatchInput, make_patch
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import frame_identity
 from zemosaic.pipelines.survey.blending import BORDER, BlendTile, stored_planes, write_planes

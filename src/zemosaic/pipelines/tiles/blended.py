@@ -15,7 +15,8 @@ from zemosaic.model.box import Box
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.grid import Patch, SkyGrid
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.patches.tasks import PatchInput, make_patch
+from zemosaic.pipelines.patches.jobs import PatchInput
+from zemosaic.pipelines.patches.make_patch import make_patch
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.survey.blending import BORDER, BlendTile, blend_onto_grid, say, stored_planes, write_planes
 from zemosaic.settings import Settings

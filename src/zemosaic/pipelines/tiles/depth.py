@@ -18,7 +18,7 @@ from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.patches.tasks import PatchInput
+from zemosaic.pipelines.patches.jobs import PatchInput
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings, WarpSettings
 from zemosaic.stages.warp.maps import plan_maps

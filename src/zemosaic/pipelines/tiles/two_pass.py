@@ -18,9 +18,9 @@ from zemosaic.model.box import Box
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.measuring.clean_source import CleanSource
-from zemosaic.pipelines.patches.output import ArrayPlanes, file_planes
+from zemosaic.pipelines.patches.jobs import PatchInput
+from zemosaic.pipelines.patches.planes import ArrayPlanes, file_planes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
-from zemosaic.pipelines.patches.tasks import PatchInput
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.survey.blending import or_simpler
 from zemosaic.settings import Settings
