@@ -23,6 +23,7 @@ from zemosaic.io.write.mosaic_file import wcs_header
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.tile import Tile
 from zemosaic.pipelines.modes import master_tiles
+from zemosaic.pipelines.run.context import start_run
 from zemosaic.settings import Settings, TileSettings
 from zemosaic.simulate import RawRecipe, SetTruth, SimulatedSky, read_truth, score_mosaic, simulate_raws
 
@@ -304,7 +305,7 @@ def test_tiles_are_made_once(panels: Path, tmp_path: Path, monkeypatch: pytest.M
     assert (digests_of(out / "tiles"), digest_of(out / "mosaic.fits")) == before
     build(panels, out, "master-tiles", "tiles.blend=pyramid")  # how tiles are put together changes none
     with pytest.raises(AssertionError, match="again"):
-        master_tiles.build_master_tiles([panels], out, Settings(stack={"kappa_low": 2.0}), master_tiles.Run())  # type: ignore[arg-type]
+        master_tiles.build_master_tiles([panels], out, Settings(stack={"kappa_low": 2.0}), start_run())  # type: ignore[arg-type]
 
 
 def test_its_tiles_are_existing_tiles(tiled: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -409,5 +410,5 @@ def test_a_wrong_group_is_told_before_the_work(panels: Path, tmp_path: Path) -> 
             [panels],
             tmp_path,
             Settings(tiles={"group": "wide"}),
-            master_tiles.Run(),  # type: ignore[arg-type]
+            start_run(),  # type: ignore[arg-type]
         )

@@ -68,19 +68,22 @@ def stack_remotely(
     ledger: PatchLedger,
     run: Run,
     advance: Callable[[int], None],
+    workers: int,
 ) -> None:
-    """Make the patches that are not finished, where the run has an executor for it, and write them into the mosaic."""
-    if run.remote is None or run.store is None:
+    """Make the patches that are not finished, where the run has an executor for it, and write them into the mosaic.
+
+    At most `workers` at once where the other processes share this machine's memory.
+    """
+    if run.machine.remote is None or run.store is None:
         return
     tasks = []
     for patch in patches:
         run.cancel.check()
         if not (ledger.recall(patch) or ledger.adopt(patch)):
             tasks.append((patch, ledger.planes_key(patch)))
-    if run.remote.is_here:
-        run.remote.workers = min(run.remote.workers, run.executor.workers)
+    at_once = workers if run.machine.remote.is_here else None
     task = _Stack(inputs, source, settings, fwhm_px, ledger.dtypes, run.store)
-    for count, ((patch, _), key) in enumerate(run.remote.run(task, tasks), 1):
+    for count, ((patch, _), key) in enumerate(run.machine.remote.run(task, tasks, at_once), 1):
         run.store.adopt([key])
         ledger.adopt(patch)
         advance(count + len(patches) - len(tasks))
