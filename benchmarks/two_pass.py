@@ -4,8 +4,8 @@
 
 Two tiles of 250 x 250 pixels share 100 columns; sky noise 1, stars of 500 to 5000 units. Printed for each kind: the
 share of the seeds whose overlap tells a gain, the largest |gain / truth - 1|, the shares within 1 %, within three
-stated errors, and within 0.002 + 2 errors, how many seeds end at a bound of the clip, and the median stated error. Gains of
-0.8 and 1.25 between two tiles are 0.89 and 1.12 about their mean, inside the clip.
+stated errors, and within 0.002 + 2 errors, how many seeds end at a bound of the clip, and the median stated error.
+Gains of 0.8 and 1.25 between two tiles are 0.89 and 1.12 about their mean, inside the clip.
 """
 
 from __future__ import annotations
