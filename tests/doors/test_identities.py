@@ -127,7 +127,9 @@ def test_workers_memory_and_store_do_not_change_a_byte(
         assert ran.code == 0
         patch_px.append(report_of(tmp_path / name)["mosaic"]["patch_px"])
     assert patch_px[0] > patch_px[1] > patch_px[2]
-    monkeypatch.setattr("zemosaic.pipelines.patches.tasks.measure_frame", None)  # the store knows all measurements
+    monkeypatch.setattr(
+        "zemosaic.pipelines.measuring.measure_task.measure_frame", None
+    )  # the store knows all measurements
     assert run_cli(capfd, "build", small_set, "-o", tmp_path / "a").code == 0
     for file in ("mosaic.fits", "match.ecsv", "preview.png"):
         assert len({digest_of(tmp_path / name / file) for name in "abc"}) == 1, file

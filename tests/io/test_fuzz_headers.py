@@ -22,7 +22,7 @@ from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.scan import ScanResult, scan
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
-from zemosaic.pipelines.patches.tasks import measure
+from zemosaic.pipelines.measuring.measure_task import measure
 from zemosaic.settings import InputSettings, Settings
 
 FUZZ = settings(

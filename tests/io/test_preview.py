@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from zemosaic.io.write.picture_file import write_picture
-from zemosaic.pipelines.patches import output
-from zemosaic.pipelines.patches.output import write_preview
+from zemosaic.pipelines.outputs import preview
+from zemosaic.pipelines.outputs.preview import write_preview
 from zemosaic.stages.picture import stretch
 from zemosaic.stages.picture.stretch import reduce_blocks, star_white, stretch_rgba
 
@@ -148,7 +148,7 @@ def test_strips_leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         return data[:, y0:y1]
 
     for name, strip_px, strip_rows in (("a", 10**9, 10**9), ("b", 1000, 7)):
-        monkeypatch.setattr(output, "STRIP_PX", strip_px)
+        monkeypatch.setattr(preview, "STRIP_PX", strip_px)
         monkeypatch.setattr(stretch, "STRIP_ROWS", strip_rows)
         write_preview(tmp_path / f"{name}.png", read_rows, (301, 257), 120)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -26,7 +26,7 @@ from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.sky.grid import Patch
 from zemosaic.pipelines.measuring.clean_source import CleanSource
-from zemosaic.pipelines.patches.tasks import PatchInput
+from zemosaic.pipelines.patches.jobs import PatchInput
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import frame_identity
 from zemosaic.settings import Settings

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
-from zemosaic.pipelines.patches.tasks import PatchInput
-from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.patches.jobs import PatchInput
 from zemosaic.settings import WarpSettings
 from zemosaic.stages.warp.warp import source_box
 
@@ -58,7 +58,7 @@ class Reach:
 
 @contextmanager
 def frames_kept(
-    run: Run,
+    reader: FrameReader | None,
     read_by: Mapping[T, Sequence[PatchInput]],
     band_of: Callable[[T], Box],
     warp: WarpSettings,
@@ -72,8 +72,8 @@ def frames_kept(
 
     Parameters
     ----------
-    run : Run
-        Its `reads` take in what was read.
+    reader : FrameReader or None
+        Reads the files, where there are any.
     read_by : mapping
         The tasks to come and the frames that each reads, as often as it reads windows of them.
     band_of : callable
@@ -90,7 +90,6 @@ def frames_kept(
     counts : ReadCounts
         What has been read.
     """
-    reader = run.reader
     if reader is None:
         yield lambda task: None, ReadCounts()
         return
@@ -109,7 +108,6 @@ def frames_kept(
 
     with reader.expecting(chain.from_iterable(map(parts, read_by)), spare_bytes) as counts:
         yield lambda task: reader.release(parts(task)), counts
-    run.reads.update(counts)
 
 
 def _sum_pixels(boxes: Mapping[Any, Box]) -> int:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zemosaic.engine.executor import make_executor
-from zemosaic.engine.memory import PATCH_SIZES, MemoryPlan, ReusedMemory, plan_patch_size
+from zemosaic.engine.memory import PATCH_SIZES, MemoryPlan, ReusedMemory
+from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.model.box import Box
 from zemosaic.model.sky.grid import Patch, SkyGrid
-from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.measuring.clean_source import CleanSource
+from zemosaic.pipelines.patches.jobs import PatchInput
 from zemosaic.pipelines.patches.ledger import PatchCounts, PatchLedger
-from zemosaic.pipelines.patches.output import PlaneSink, write_patch
+from zemosaic.pipelines.patches.make_patch import make_patch
+from zemosaic.pipelines.patches.planes import PlaneSink, write_patch
 from zemosaic.pipelines.patches.reading import Reach, frames_kept
-from zemosaic.pipelines.patches.remote import stack_remotely
-from zemosaic.pipelines.patches.tasks import PatchInput, make_patch
+from zemosaic.pipelines.patches.stack_remotely import stack_remotely
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
 from zemosaic.stages.stack.methods import METHODS
@@ -27,27 +29,28 @@ def stack_onto_grid(
     fwhm_px: float,
     grid: SkyGrid,
     settings: Settings,
-    source: ImageSource,
+    source: CleanSource,
     sink: PlaneSink,
     names: Sequence[str],
     run: Run,
     ledger: PatchLedger | None = None,
-) -> dict[str, float]:
+) -> tuple[dict[str, float], ReadCounts]:
     """Make all patches and write their planes; those that `ledger` finds finished are not made again.
 
     Returns
     -------
-    dict
-        ``n_samples``, ``n_rejected`` and the memory plan, for the report.
+    (dict, ReadCounts)
+        ``n_samples``, ``n_rejected`` and the memory plan, for the report; what was read of files.
     """
     n_channels = inputs[0].frame.n_channels
     sizes = ledger.fitting_sizes(PATCH_SIZES) if ledger else PATCH_SIZES
-    plan, border = plan_patches(inputs, fwhm_px, grid, settings, run, sizes, beside_bytes=run.beside_bytes)
+    beside = run.machine.beside_bytes
+    plan, border = plan_patches(inputs, fwhm_px, grid, settings, source, run, sizes, beside_bytes=beside)
     if ledger:
         ledger.record_size(plan.patch_px)
     patches, reach = list(grid.patches(plan.patch_px, border)), Reach(inputs)
     reaching = {patch: reach(patch.outer) for patch in patches}
-    advance = run.clock.start("stack", len(patches))
+    advance = run.log.start("stack", len(patches))
     memory, each = ReusedMemory(plan.task_bytes), make_executor(plan.threads).map
 
     def band_of(patch: Patch) -> Box:
@@ -68,23 +71,23 @@ def stack_onto_grid(
         return counts
 
     if ledger:
-        stack_remotely(patches, inputs, source, settings, fwhm_px, ledger, run, advance)
+        stack_remotely(patches, inputs, source, settings, fwhm_px, ledger, run, advance, plan.workers)
     n_samples = n_rejected = 0
-    with frames_kept(run, reaching, band_of, settings.warp, plan.spare_bytes) as (release, reads):
-        for count, (patch, counts) in enumerate(run.executor.run(task, patches), 1):
+    with frames_kept(source.files, reaching, band_of, settings.warp, plan.spare_bytes) as (release, reads):
+        for count, (patch, counts) in enumerate(make_executor(plan.workers).run(task, patches), 1):
             release(patch)
             n_samples += counts.n_samples
             n_rejected += counts.n_rejected
             advance(count)
     samples = f"{n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped"
-    run.clock.end("stack", ", ".join([f"{len(patches)} patches of {plan.patch_px} px", samples, *reads.words()]))
+    run.log.end("stack", ", ".join([f"{len(patches)} patches of {plan.patch_px} px", samples, *reads.words()]))
     return {
         "n_samples": n_samples,
         "n_rejected": n_rejected,
         "patch_px": plan.patch_px,
         "workers": plan.workers,
         "threads": plan.threads,
-    }
+    }, reads
 
 
 def plan_patches(
@@ -92,16 +95,17 @@ def plan_patches(
     fwhm_px: float,
     grid: SkyGrid,
     settings: Settings,
+    source: CleanSource,
     run: Run,
     sizes: Sequence[int] = PATCH_SIZES,
     *,
     beside_bytes: int = 0,
 ) -> tuple[MemoryPlan, int]:
-    """Size and border of the patches, and how many at once, that the memory cap allows; limits the run's workers.
+    """Size and border of the patches, and how many at once, that the memory cap allows.
 
     Parameters
     ----------
-    inputs, fwhm_px, grid, settings, run
+    inputs, fwhm_px, grid, settings, source, run
         As for `stack_onto_grid`.
     sizes : sequence of int
         Sides to choose from, largest first.
@@ -122,12 +126,9 @@ def plan_patches(
         stack = n_channels * pixels * bytes_per_pixel(settings.stack.method)
         return int(samples + stack + window * threads + beside_bytes)
 
-    plan = plan_patch_size(
-        run.cap_bytes, run.executor.workers, run.held_bytes, task_bytes, sizes, border, n_channels,
-        can_share=run.remote is None,
-    )  # fmt: skip
-    if plan.workers < run.executor.workers:
+    room_bytes = source.files.room_bytes() if source.files else None
+    plan = run.machine.plan_patches(task_bytes, sizes, border, n_channels, room_bytes)
+    if plan.workers < run.machine.workers:
         shared = f", {plan.threads} threads each" if plan.threads > 1 else ""
-        run.notice(f"{plan.workers} of {run.executor.workers} patches at once{shared}, to stay under the memory cap")
-        run.limit_workers(plan.workers)
+        run.log.notice(f"{plan.workers} of {run.machine.workers} patches at once{shared}, to stay under the memory cap")
     return plan, border

@@ -12,7 +12,8 @@ from zemosaic.io.write.mosaic_file import MosaicFile, Plane
 from zemosaic.model.box import Box
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.patches.tasks import PatchInput, warp_box
+from zemosaic.pipelines.patches.jobs import PatchInput
+from zemosaic.pipelines.patches.make_patch import warp_box
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run
 from zemosaic.settings import Settings
 from zemosaic.stages.grid.plan import cut_grid
@@ -36,7 +37,7 @@ def keep_warps(
     except OSError as problem:
         raise EnvironmentProblem(f"cannot write warps to {folder}: {problem.strerror}") from problem
     names = [item.frame.name.split(".")[0] for item in inputs]
-    advance = run.clock.start("warps", len(inputs))
+    advance = run.log.start("warps", len(inputs))
 
     def task(k: int) -> None:
         run.cancel.check()
@@ -46,12 +47,12 @@ def keep_warps(
         try:
             _write_warp(item, grid, settings, source, folder / f"{name}.warp.fits")
         except FrameRejected as problem:
-            run.leave_out(item.frame, problem)
+            run.log.leave_out(item.frame, problem)
 
     need = max(BYTES_PER_VALUE * item.plan.lattice.box.n_pixels * item.frame.n_channels for item in inputs)
-    for done, _ in enumerate(run.executor_for(need).run(task, range(len(inputs))), 1):
+    for done, _ in enumerate(run.machine.executor_for(need).run(task, range(len(inputs))), 1):
         advance(done)
-    run.clock.end("warps", f"{len(inputs)} registered frames in {folder}")
+    run.log.end("warps", f"{len(inputs)} registered frames in {folder}")
 
 
 def _write_warp(item: PatchInput, grid: SkyGrid, settings: Settings, source: ImageSource, path: Path) -> None:

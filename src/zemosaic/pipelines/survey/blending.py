@@ -16,7 +16,7 @@ from zemosaic.model.box import Box
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.grid import Patch, SkyGrid
 from zemosaic.pipelines.patches.ledger import PatchCounts, PatchLedger
-from zemosaic.pipelines.patches.output import PLANES, PlaneSink, write_patch
+from zemosaic.pipelines.patches.planes import PLANES, PlaneSink, write_patch
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import OutputSettings
 from zemosaic.stages.stack.stack import StackedPatch
@@ -85,7 +85,7 @@ def write_planes(planes: TilePlanes, stack: StackedPatch, names: Sequence[str]) 
 def say(run: Run, message: str, level: str = "info") -> None:
     """Log a line, and tell it to whoever watches the run."""
     _LOG.log(logging.WARNING if level == "warning" else logging.INFO, message)
-    run.notice(message, level)
+    run.log.notice(message, level)
 
 
 def or_simpler(step: Callable[[], T], simpler: Callable[[], T], tell: Callable[[str], None]) -> T:
@@ -138,7 +138,7 @@ def blend_onto_grid(
     """
     border = blend_border_px(levels)
     patches = blend_patches(grid, levels)
-    advance = run.clock.start("blend", len(patches))
+    advance = run.log.start("blend", len(patches))
     n_channels = len(scales[0].gain)
     edges = np.array([(tile.box.y0, tile.box.y1, tile.box.x0, tile.box.x1) for tile in tiles]).T
 
@@ -163,7 +163,7 @@ def blend_onto_grid(
         if ledger:
             ledger.record(patch, PatchCounts(0, 0))
 
-    for done, _ in enumerate(run.executor_for(task_bytes).run(task, patches), 1):
+    for done, _ in enumerate(run.machine.executor_for(task_bytes).run(task, patches), 1):
         advance(done)
     if failed:
         say(run, f"[GRID] Blending: the pyramid failed ({failed[0]}); {len(failed)} boxes are feathered", "warning")

@@ -1,26 +1,22 @@
-"""The top-level task functions: measure a frame, make a patch. All modes share them."""
+"""The task that makes a patch. All modes share it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from zemosaic.engine.memory import ReusedMemory
-from zemosaic.engine.store import Store, make_key, remember
 from zemosaic.model.box import Box
 from zemosaic.model.each import Each
 from zemosaic.model.frame import Frame
-from zemosaic.model.measurements import Blocks, Measurements, Stars
 from zemosaic.model.sky.grid import Patch
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.run.keys import frame_identity
+from zemosaic.pipelines.patches.jobs import PatchInput
 from zemosaic.settings import Settings, WarpSettings
-from zemosaic.stages.measure.frame import measure_frame, measure_sky
-from zemosaic.stages.measure.raw import measure_raw
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.stack import (
     Cube,
@@ -31,66 +27,12 @@ from zemosaic.stages.stack.stack import (
     stack_cube,
 )
 from zemosaic.stages.warp.maps import weigh_by_alpha
-from zemosaic.stages.warp.warp import WarpPlan, warp_window
+from zemosaic.stages.warp.warp import warp_window
 
-__all__ = ["PatchInput", "make_patch", "measure", "warp_box"]
+__all__ = ["make_patch", "warp_box"]
 
 F4 = npt.NDArray[np.float32]
 U1 = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PatchInput:
-    """One frame as the patch task needs it.
-
-    Attributes
-    ----------
-    frame : Frame
-    plan : WarpPlan
-        Coordinates, correction, noise.
-    sky : ndarray, shape (c,)
-        Sky level of the frame in mosaic units, for the noise model.
-    light : ndarray, shape (c,)
-        By how much of itself the noise's variance grows per mosaic unit above the sky; 0 where unknown.
-    own_share : ndarray, shape (c,)
-        Variance of a single sample over what its weight states; 1 but for raw frames.
-    """
-
-    frame: Frame
-    plan: WarpPlan
-    sky: F4
-    light: F4
-    own_share: F4
-
-
-def measure(
-    frame: Frame,
-    source: ImageSource,
-    settings: Settings,
-    store: Store | None,
-    *,
-    sky_only: bool = False,
-) -> Measurements:
-    """Measurements of a frame, from the store when they are there.
-
-    With `sky_only` neither stars nor blocks are measured: enough to weigh a frame, not to match it. Raw frames are
-    always measured whole: their noise is known only when stars and defects are.
-    """
-    whole = frame.bayer is not None or not sky_only
-    defects = settings.input.defect_sigma if frame.bayer else None
-    key = make_key("measure", frame_identity(frame), settings.measure if whole else None, defects)
-    return remember(store, key, lambda: _measure(frame, source, settings, whole), (Measurements, Stars, Blocks, Box))
-
-
-def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool) -> Measurements:
-    data, weight = source.read_window(frame, Box.of_shape(frame.shape))
-    saturation = frame.saturation_adu
-    if frame.bayer:
-        defects = settings.input.defect_sigma
-        return measure_raw(data, weight, frame.bayer, settings.measure, saturation_adu=saturation, defect_sigma=defects)
-    if not whole:
-        return measure_sky(data, weight)
-    return measure_frame(data, weight, settings.measure, saturation_adu=saturation)
 
 
 def make_patch(

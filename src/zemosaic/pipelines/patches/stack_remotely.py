@@ -1,70 +1,27 @@
-"""Measuring and stacking in other processes: their results are in the store before this one asks for them."""
+"""Stacking in other processes: patches are in the store before this one asks for them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.engine.memory import plan_workers, resident_bytes
 from zemosaic.engine.store import Store
-from zemosaic.errors import FrameRejected
 from zemosaic.model.box import Box
-from zemosaic.model.frame import Frame
 from zemosaic.model.sky.grid import Patch
 from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.patches.jobs import PatchInput
 from zemosaic.pipelines.patches.ledger import PatchCounts, PatchLedger, PatchPlanes
-from zemosaic.pipelines.patches.output import write_patch
-from zemosaic.pipelines.patches.tasks import PatchInput, make_patch, measure
+from zemosaic.pipelines.patches.make_patch import make_patch
+from zemosaic.pipelines.patches.planes import write_patch
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
 from zemosaic.stages.stack.stack import StackedPatch
 
-__all__ = ["measure_remotely", "stack_remotely"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Measure:
-    """Measures a frame into the store; gives the keys of what it put."""
-
-    source: ImageSource
-    settings: Settings
-    store: Store
-    sky_only: bool
-
-    def __call__(self, frame: Frame) -> list[str]:
-        # A frame that is rejected is asked again, and its reason told, where the results are gathered.
-        with suppress(FrameRejected):
-            measure(frame, self.source, self.settings, self.store, sky_only=self.sky_only)
-        return self.store.take_used()
-
-
-def measure_remotely(
-    frames: Sequence[Frame],
-    source: ImageSource,
-    settings: Settings,
-    run: Run,
-    advance: Callable[[int], None],
-    task_bytes: int,
-    *,
-    sky_only: bool,
-) -> None:
-    """Measure frames into the store, where the run has an executor for it; `task_bytes` is what one frame needs."""
-    if run.remote is None or run.store is None:
-        return
-    run.remote.check_shared([run.store.root, Path(frames[0].path)])
-    if run.remote.is_here:
-        n_workers = plan_workers(run.cap_bytes, run.remote.workers, resident_bytes(), task_bytes + run.beside_bytes)
-        run.remote.workers = n_workers
-    task = _Measure(source, settings, run.store, sky_only)
-    for count, (_, keys) in enumerate(run.remote.run(task, frames), 1):
-        run.store.adopt(keys)
-        advance(count)
+__all__ = ["stack_remotely"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,19 +68,22 @@ def stack_remotely(
     ledger: PatchLedger,
     run: Run,
     advance: Callable[[int], None],
+    workers: int,
 ) -> None:
-    """Make the patches that are not finished, where the run has an executor for it, and write them into the mosaic."""
-    if run.remote is None or run.store is None:
+    """Make the patches that are not finished, where the run has an executor for it, and write them into the mosaic.
+
+    At most `workers` at once where the other processes share this machine's memory.
+    """
+    if run.machine.remote is None or run.store is None:
         return
     tasks = []
     for patch in patches:
         run.cancel.check()
         if not (ledger.recall(patch) or ledger.adopt(patch)):
             tasks.append((patch, ledger.planes_key(patch)))
-    if run.remote.is_here:
-        run.remote.workers = min(run.remote.workers, run.executor.workers)
+    at_once = workers if run.machine.remote.is_here else None
     task = _Stack(inputs, source, settings, fwhm_px, ledger.dtypes, run.store)
-    for count, ((patch, _), key) in enumerate(run.remote.run(task, tasks), 1):
+    for count, ((patch, _), key) in enumerate(run.machine.remote.run(task, tasks, at_once), 1):
         run.store.adopt([key])
         ledger.adopt(patch)
         advance(count + len(patches) - len(tasks))

@@ -1,0 +1,45 @@
+"""The task that measures a frame, unless the store knows it."""
+
+from __future__ import annotations
+
+from zemosaic.engine.store import Store, make_key, remember
+from zemosaic.model.box import Box
+from zemosaic.model.frame import Frame
+from zemosaic.model.measurements import Blocks, Measurements, Stars
+from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.run.keys import frame_identity
+from zemosaic.settings import Settings
+from zemosaic.stages.measure.frame import measure_frame, measure_sky
+from zemosaic.stages.measure.raw import measure_raw
+
+__all__ = ["measure"]
+
+
+def measure(
+    frame: Frame,
+    source: ImageSource,
+    settings: Settings,
+    store: Store | None,
+    *,
+    sky_only: bool = False,
+) -> Measurements:
+    """Measurements of a frame, from the store when they are there.
+
+    With `sky_only` neither stars nor blocks are measured: enough to weigh a frame, not to match it. Raw frames are
+    always measured whole: their noise is known only when stars and defects are.
+    """
+    whole = frame.bayer is not None or not sky_only
+    defects = settings.input.defect_sigma if frame.bayer else None
+    key = make_key("measure", frame_identity(frame), settings.measure if whole else None, defects)
+    return remember(store, key, lambda: _measure(frame, source, settings, whole), (Measurements, Stars, Blocks, Box))
+
+
+def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool) -> Measurements:
+    data, weight = source.read_window(frame, Box.of_shape(frame.shape))
+    saturation = frame.saturation_adu
+    if frame.bayer:
+        defects = settings.input.defect_sigma
+        return measure_raw(data, weight, frame.bayer, settings.measure, saturation_adu=saturation, defect_sigma=defects)
+    if not whole:
+        return measure_sky(data, weight)
+    return measure_frame(data, weight, settings.measure, saturation_adu=saturation)

@@ -1,0 +1,41 @@
+"""The preview picture of a mosaic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.io.write.picture_file import write_picture
+from zemosaic.stages.picture.stretch import reduce_blocks, star_white, stretch_rgba
+
+__all__ = ["write_preview"]
+
+STRIP_PX = 500_000
+"""Pixels that are reduced at a time for the preview."""
+
+
+def write_preview(
+    path: Path, read_rows: Callable[[int, int], npt.NDArray[Any]], shape: tuple[int, int], max_px: int
+) -> None:
+    """Make the preview from a mosaic read a strip of rows at a time: the sky grey, the typical star white.
+
+    Parameters
+    ----------
+    path : Path
+        PNG file.
+    read_rows : callable
+        ``read_rows(y0, y1)`` gives DATA rows as ``(c, y1 - y0, w)``, NaN where there are none.
+    shape : (height, width)
+    max_px : int
+        Longest side of the picture.
+    """
+    factor = max(1, -(-max(shape) // max_px))
+    n_rows = factor * max(STRIP_PX // (factor * shape[1]), 1)
+    strips = [reduce_blocks(read_rows(y0, min(y0 + n_rows, shape[0])), factor) for y0 in range(0, shape[0], n_rows)]
+    data = np.concatenate([d for d, _ in strips], axis=1)
+    covered = np.concatenate([m for _, m in strips], axis=0)
+    write_picture(path, stretch_rgba(data, covered, star_white(data, covered)))

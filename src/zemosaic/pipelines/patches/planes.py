@@ -1,0 +1,73 @@
+"""Where the planes of a mosaic go: a FITS file laid out up front, or arrays in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from zemosaic.io.write.mosaic_file import Plane
+from zemosaic.model.box import Box
+from zemosaic.model.frame import Frame
+from zemosaic.settings import OutputSettings
+from zemosaic.stages.stack.stack import StackedPatch
+
+__all__ = ["ArrayPlanes", "PlaneSink", "file_planes", "write_patch"]
+
+PLANES = {"all": ("DATA", "WHT", "VAR", "COV", "REJ", "EXPT", "SAT"), "weight": ("DATA", "WHT"), "data": ("DATA",)}
+_DTYPES: dict[str, Literal["i2"]] = {"COV": "i2", "REJ": "i2"}
+_PER_CHANNEL = {"DATA", "WHT", "VAR", "REJ"}
+
+
+class PlaneSink(Protocol):
+    """Takes finished pieces of planes; safe for disjoint boxes from several threads."""
+
+    def write(self, name: str, box: Box, values: npt.NDArray[Any]) -> None:
+        """Put values ``(c, h, w)`` into their place."""
+        ...
+
+
+class ArrayPlanes:
+    """Planes as arrays ``(c, h, w)`` in memory: DATA is NaN and the rest 0 where nothing was written."""
+
+    def __init__(self, planes: Sequence[Plane], shape: tuple[int, int]) -> None:
+        self.planes: dict[str, npt.NDArray[Any]] = {
+            plane.name: np.full((plane.n_channels, *shape), np.nan if plane.name == "DATA" else 0, plane.dtype)
+            for plane in planes
+        }
+
+    def write(self, name: str, box: Box, values: npt.NDArray[Any]) -> None:
+        """See `PlaneSink.write`."""
+        self.planes[name][:, *box.slices] = values
+
+
+def file_planes(settings: OutputSettings, frame: Frame) -> list[Plane]:
+    """The planes to be written for frames like `frame`; the first is the science image."""
+    return [
+        Plane(name, _DTYPES.get(name, "f4"), frame.n_channels if name in _PER_CHANNEL else 1)
+        for name in PLANES[settings.planes]
+    ]
+
+
+def write_patch(sink: PlaneSink, box: Box, patch: StackedPatch, names: Sequence[str]) -> None:
+    """Write the planes of a patch. Pixels without weight become NaN here, and only here."""
+    make: dict[str, Callable[[], npt.NDArray[Any]]] = {
+        "DATA": lambda: np.where(patch.weight > 0, patch.data, np.float32(np.nan)),
+        "WHT": lambda: patch.weight,
+        "VAR": lambda: np.where(patch.weight > 0, patch.variance, np.float32(np.nan)),
+        # A frame counts where all its channels are there.
+        "COV": lambda: patch.coverage.min(axis=0, keepdims=True),
+        "REJ": lambda: patch.rejected,
+        "EXPT": lambda: patch.exposure.min(axis=0, keepdims=True),
+        "SAT": lambda: _saturated_share(patch),
+    }
+    for name in names:
+        sink.write(name, box, make[name]())
+
+
+def _saturated_share(patch: StackedPatch) -> npt.NDArray[np.float32]:
+    """Saturated samples over samples kept, of the channel where it is largest; shape (1, h, w)."""
+    kept = np.maximum(patch.coverage - patch.rejected, 1)
+    return np.minimum(patch.saturated / kept, 1).max(axis=0, keepdims=True).astype(np.float32)
