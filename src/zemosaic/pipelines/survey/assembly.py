@@ -43,9 +43,7 @@ def _warn(run: Run, what: str) -> Callable[[str], None]:
     return lambda why: say(run, f"[GRID] {what} failed ({why}); a simpler way is taken", "warning")
 
 
-def assemble_tiles(
-    tiles: Sequence[GridTile], recipe: TileRecipe, sink: PlaneSink, names: Sequence[str], run: Run
-) -> dict[str, Any]:
+def assemble_tiles(tiles: Sequence[GridTile], recipe: TileRecipe, sink: PlaneSink, run: Run) -> dict[str, Any]:
     """Match the tiles over their overlaps and blend them into the mosaic.
 
     Parameters
@@ -55,8 +53,7 @@ def assemble_tiles(
     recipe : TileRecipe
         What they were made by.
     sink : PlaneSink
-        Takes the planes `names` of the mosaic.
-    names : sequence of str
+        Takes the planes of the mosaic.
     run : Run
 
     Returns
@@ -80,7 +77,7 @@ def assemble_tiles(
     facts = _tell(infos, graph, solution, recipe.n_channels, run)
     run.clock.end("match tiles", f"{len(graph.edges)} overlaps; {solution.method}")
     levels = recipe.levels
-    blend_onto_grid(tiles, solution.scales, recipe.grid, sink, names, levels, run, shared_frames=True)
+    blend_onto_grid(tiles, solution.scales, recipe.job.grid, sink, recipe.job.names, levels, run, shared_frames=True)
     done = "applied pyramidal blending on" if levels else "feathered"
     say(run, f"[GRID] Blending: {done} {len(graph.edges)} overlaps")
     run.clock.end("blend", f"{len(graph.edges)} overlaps, {levels} octaves")
@@ -106,7 +103,7 @@ def _solve(
         return solve_tiles(
             _measure(tiles, recipe, run),
             [tile.box for tile in tiles],
-            recipe.grid.shape,
+            recipe.job.grid.shape,
             settings.match,
             graph,
             choose_reference_tile(infos, graph.n_overlaps),
