@@ -28,7 +28,7 @@ from zemosaic.pipelines.corrections.correcting import gain_priors
 from zemosaic.pipelines.corrections.reference import read_reference
 from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs
 from zemosaic.pipelines.modes.mosaics import plan_sky
-from zemosaic.pipelines.run.context import Run, RunOptions
+from zemosaic.pipelines.run.context import RunOptions, start_run
 from zemosaic.settings import Settings
 from zemosaic.simulate import read_truth
 from zemosaic.stages.match.match import MatchSolution, match
@@ -118,9 +118,8 @@ def _listed(item: dict, shape: tuple[int, int]) -> FrameTruth:
 
 def measure(folder: Path, settings: Settings) -> tuple[list[PlacedFrame], SkyGrid]:
     """Measure and place the frames of a set; plan the grid."""
-    run = Run(RunOptions(yes=True))
-    frames, source = open_inputs([folder], settings, run)
-    placed, _ = measure_and_place(frames, source, settings, run)
+    run = start_run(RunOptions(yes=True))
+    placed = measure_and_place(open_inputs([folder], settings, run), settings, run).frames
     return placed, plan_sky(placed, settings, run)
 
 

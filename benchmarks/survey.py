@@ -34,7 +34,7 @@ def run(work: Path, n_side: int, match: str) -> None:
     """Print one row of the table."""
     from zemosaic.engine.events import Event, StageEnded
     from zemosaic.pipelines.modes.survey import build_grid
-    from zemosaic.pipelines.run.context import Run, RunOptions
+    from zemosaic.pipelines.run.context import RunOptions, start_run
     from zemosaic.settings import load_settings
 
     frames = work / f"frames{n_side}"
@@ -56,7 +56,7 @@ def run(work: Path, n_side: int, match: str) -> None:
     settings = load_settings(assignments=[
         f"match.method={match}", "survey.tile_fields=0.5", f"grid.size_px={side},{side}", "output.preview=false",
     ])  # fmt: skip
-    build_grid([frames], work / f"out{n_side}", settings, Run(RunOptions(ram_bytes=2 << 30, fresh=True), see))
+    build_grid([frames], work / f"out{n_side}", settings, start_run(RunOptions(ram_bytes=2 << 30, fresh=True), see))
     wanted = ("measure", "match", "stack tiles", "match tiles", "blend")
     stages = "  ".join(f"{name} {spent.get(name, 0.0):6.1f}" for name in wanted)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3

@@ -15,10 +15,11 @@ import psutil
 import pytest
 
 from mosaic_cases import digest_of, digests_of, noise, partial_files, tan_wcs, write_frame
+from zemosaic.engine.events import CancelToken
 from zemosaic.engine.store import Store
 from zemosaic.errors import Cancelled
 from zemosaic.pipelines.modes.direct import build_direct
-from zemosaic.pipelines.run.context import Run, RunOptions
+from zemosaic.pipelines.run.context import RunOptions, start_run
 from zemosaic.settings import load_settings
 
 # Not on Windows, where no SIGINT reaches one process alone.
@@ -127,14 +128,13 @@ def test_a_step_that_does_not_look_is_interrupted(
 
 
 def test_the_python_door_can_be_stopped_too(frames: Path, tmp_path: Path) -> None:
-    run = Run(RunOptions(workers=2))
+    cancel = CancelToken()
 
     def stop(event: object) -> None:
         if type(event).__name__ == "Progress":
-            run.cancel.cancel()
+            cancel.cancel()
 
-    run.sink = stop
-    run.clock._emit = stop
+    run = start_run(RunOptions(workers=2), stop, cancel)
     with pytest.raises(Cancelled, match="run the same command again"):
         build_direct([frames], tmp_path / "out", load_settings(), run)
     assert not list((tmp_path / "out").glob("[!.]*"))

@@ -194,7 +194,7 @@ def test_a_clock_that_jumps_changes_nothing(
     midway(lambda: monkeypatch.setattr(time, "time", lambda: now() - 1e8))
     ran = run_cli(capfd, "build", frames, "-o", out)
     assert ran.code == 0
-    assert "4 measured frame(s), 1 match(es), 1 patch(es)" in ran.err
+    assert "4 measured frame(s), 1 joint adjustment(s), 1 match(es), 1 patch(es)" in ran.err
     midway(lambda: monkeypatch.setattr(time, "time", lambda: now() + 1e8))
     assert run_cli(capfd, "build", frames, "-o", out, "--fresh").code == 0
     assert digest_of(out / "mosaic.fits") == mosaic

@@ -90,11 +90,12 @@ def test_trails_are_gone(corrected: Path, truth: SetTruth) -> None:
 
 def test_planes_agree_with_each_other(corrected: Path) -> None:
     with fits.open(corrected / "mosaic.fits") as hdus:
-        data, weight, variance, coverage, rejected, exposure = (hdu.data for hdu in hdus)
+        data, weight, variance, coverage, rejected, exposure, saturated = (hdu.data for hdu in hdus)
     assert np.array_equal(np.isnan(data), weight == 0)
     assert np.array_equal(np.isnan(data), np.isnan(variance))
     assert np.all(coverage[weight > 0] > 0)
     assert np.all(rejected <= coverage)
+    assert np.all((saturated >= 0) & (saturated <= 1))
     kept = coverage - rejected
     # Every frame was exposed for 10 s.
     assert np.allclose(exposure, 10.0 * kept, rtol=1e-5)

@@ -13,7 +13,7 @@ import pytest
 from astropy.io.fits import Header
 
 import zemosaic
-from zemosaic.engine.events import CancelToken, LeftOut, Notice, StageClock, StageEnded
+from zemosaic.engine.events import CancelToken
 from zemosaic.engine.executor import SerialExecutor, ThreadExecutor, make_executor
 from zemosaic.engine.lock import locked
 from zemosaic.engine.memory import ReusedMemory, parse_bytes, plan_patch_size, plan_workers
@@ -78,18 +78,6 @@ def test_cancel_token_raises_once_asked() -> None:
     token.cancel()
     with pytest.raises(Cancelled, match="run the same command"):
         token.check()
-
-
-def test_stage_clock_adds_up() -> None:
-    events: list[object] = []
-    clock = StageClock(events.append)
-    for _ in range(2):
-        clock.start("work", 1)(1)
-        clock.end("work", "done")
-    assert len(events) == 6
-    assert isinstance(events[-1], StageEnded)
-    assert clock.seconds.keys() == {"work"}
-    assert LeftOut("a", "b") != Notice("a")
 
 
 @pytest.mark.parametrize(

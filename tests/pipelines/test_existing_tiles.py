@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from mosaic_cases import noise, run_cli, tan_wcs
 from zemosaic.errors import EnvironmentProblem, SettingError
 from zemosaic.pipelines.modes.choose import build_mosaic
-from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.context import start_run
 from zemosaic.settings import Settings
 
 Capture = pytest.CaptureFixture[str]
@@ -275,9 +275,9 @@ def test_alpha_weighs_once_and_leaves_the_variance_alone(capfd: Capture, tmp_pat
 
 def test_an_unknown_mode_and_a_solution_without_use(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="mode 'tiles' is not one of auto, direct, master-tiles, grid, existing"):
-        build_mosaic([tmp_path], tmp_path / "out", Settings(), Run(), "tiles")
+        build_mosaic([tmp_path], tmp_path / "out", Settings(), start_run(), "tiles")
     with pytest.raises(SettingError, match="cannot use it"):
-        build_mosaic([tmp_path], tmp_path / "out", Settings(), Run(), "master-tiles", tmp_path / "match.ecsv")
+        build_mosaic([tmp_path], tmp_path / "out", Settings(), start_run(), "master-tiles", tmp_path / "match.ecsv")
 
 
 def test_auto_takes_single_frames_straight_and_a_planned_survey_as_a_grid(

@@ -12,6 +12,7 @@ from zemosaic.model.kind import Kind
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.pipelines.measuring.clean_source import CleanSource
 from zemosaic.pipelines.patches.jobs import BoxIndex, MosaicJob, PatchInput
 from zemosaic.settings import StackSettings, WarpSettings
 from zemosaic.stages.warp.lattice import plan_lattice
@@ -42,7 +43,7 @@ def frame_at(name: str, y: float, x: float, rotation_deg: float = 0.0) -> PatchI
         valid_box=Box.of_shape((SIDE, SIDE)),
         saturation_adu=None,
         area_ref_deg2=grid.area_ref_deg2,
-        pixel_values="flux",
+        pixel_values="counts",
         bayer=None,
     )
     return PatchInput(Frame(FrameId(name), f"{name}.fits", 0, (SIDE, SIDE)), plan, ONE, ONE, ONE)
@@ -52,7 +53,9 @@ GRID = SkyGrid(CelestialWcs(tan_wcs(SHAPE), SHAPE))
 
 
 def job_of(*inputs: PatchInput) -> MosaicJob:
-    return MosaicJob(inputs, GRID, 3.0, Kind("", 1, "adu"), (), WarpSettings(), StackSettings(), NoPixels())
+    return MosaicJob(
+        inputs, GRID, 3.0, Kind("", 1, "adu"), (), WarpSettings(), StackSettings(), CleanSource(NoPixels(), {}, 5.0, {})
+    )
 
 
 def visits(job: MosaicJob, size: int, border: int) -> dict[tuple[int, int], str]:

@@ -23,6 +23,7 @@ from zemosaic.io.write.mosaic_file import wcs_header
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.tile import Tile
 from zemosaic.pipelines.modes import master_tiles
+from zemosaic.pipelines.run.context import start_run
 from zemosaic.settings import Settings, TileSettings
 from zemosaic.simulate import RawRecipe, SetTruth, SimulatedSky, read_truth, score_mosaic, simulate_raws
 
@@ -181,26 +182,34 @@ def test_coverage_of_raw_frames_is_the_analytic_count(turning_raws: Path, tmp_pa
     assert count.max() == 8
 
 
-def test_thin_coverage_has_no_weight(tiled: Path, panels: Path) -> None:
+def test_thin_coverage_weighs_little(tiled: Path, panels: Path) -> None:
     truth = read_truth(panels)
     for path, told in zip(tiles_of(tiled), report_of(tiled)["tiles"], strict=True):
         with fits.open(path) as hdus:
             data, weight, count, alpha = (hdus[name].data for name in ("DATA", "WHT", "COV", "ALPHA"))
             grid = CelestialWcs.from_header(hdus[0].header, data.shape)
-        assert not weight[count < 4].any()  # max(3, 40 % of 8)
-        assert np.array_equal(np.isnan(data), weight == 0)
+        thin = (count < 4) & (weight > 0)  # max(3, 40 % of 8)
+        assert alpha[thin].max() <= 3
         assert alpha.max() == 255
+        assert np.array_equal(np.isnan(data), weight == 0)
         assert np.array_equal(alpha > 0, weight > 0)
-        thin = analytic_count(truth, set(told["frames"]), grid, 0.0) < 3
-        assert np.isnan(data[thin]).mean() > 0.999
+        reached = analytic_count(truth, set(told["frames"]), grid, -2.0) > 0
+        assert np.isfinite(data[reached]).mean() > 0.99
 
 
-def test_the_sky_that_clean_up_costs_is_told(tiled: Path, direct: Path) -> None:
+def test_clean_up_loses_no_sky(tiled: Path, direct: Path) -> None:
     reached, kept = (fits.getdata(out / "mosaic.fits", "WHT") > 0 for out in (direct, tiled))
+    assert (reached & kept).sum() > 0.99 * reached.sum()
+    assert not [notice for notice in report_of(tiled)["notices"] if "without data" in notice]
+
+
+def test_the_sky_that_a_cut_costs_is_told(panels: Path, direct: Path, tmp_path: Path) -> None:
+    cut = build(panels, tmp_path, "master-tiles", "tiles.altaz_nanize_threshold=0.01")
+    reached, kept = (fits.getdata(out / "mosaic.fits", "WHT") > 0 for out in (direct, cut))
     cost = (reached & ~kept).sum() / reached.sum()
     assert 0.1 < cost < 0.4
-    (told,) = [notice for notice in report_of(tiled)["notices"] if "without data" in notice]
-    assert "tiles.cleanup = off keeps it" in told
+    (told,) = [notice for notice in report_of(cut)["notices"] if "without data" in notice]
+    assert "a lower tiles.altaz_nanize_threshold keeps it" in told
     assert float(told.partition(" %")[0].rpartition(" ")[2]) == pytest.approx(100 * cost, abs=1.1)
 
 
@@ -296,7 +305,7 @@ def test_tiles_are_made_once(panels: Path, tmp_path: Path, monkeypatch: pytest.M
     assert (digests_of(out / "tiles"), digest_of(out / "mosaic.fits")) == before
     build(panels, out, "master-tiles", "tiles.blend=pyramid")  # how tiles are put together changes none
     with pytest.raises(AssertionError, match="again"):
-        master_tiles.build_master_tiles([panels], out, Settings(stack={"kappa_low": 2.0}), master_tiles.Run())  # type: ignore[arg-type]
+        master_tiles.build_master_tiles([panels], out, Settings(stack={"kappa_low": 2.0}), start_run())  # type: ignore[arg-type]
 
 
 def test_its_tiles_are_existing_tiles(tiled: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -401,5 +410,5 @@ def test_a_wrong_group_is_told_before_the_work(panels: Path, tmp_path: Path) -> 
             [panels],
             tmp_path,
             Settings(tiles={"group": "wide"}),
-            master_tiles.Run(),  # type: ignore[arg-type]
+            start_run(),  # type: ignore[arg-type]
         )

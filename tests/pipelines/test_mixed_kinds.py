@@ -9,7 +9,7 @@ import pytest
 
 from mosaic_cases import digest_of, noise, tan_wcs, write_frame
 from zemosaic.pipelines.modes.choose import build_mosaic
-from zemosaic.pipelines.run.context import Run, RunOptions
+from zemosaic.pipelines.run.context import RunOptions, start_run
 from zemosaic.settings import load_settings
 
 SHAPE = (200, 200)
@@ -30,7 +30,7 @@ def write_set(folder: Path, *, raw: bool = True, colour: bool = True) -> Path:
 
 
 def build(frames: Path, out: Path, **options: int) -> dict[str, Path]:
-    return build_mosaic([frames], out, SETTINGS, Run(RunOptions(yes=True, **options)), "direct")
+    return build_mosaic([frames], out, SETTINGS, start_run(RunOptions(yes=True, **options)), "direct")
 
 
 def n_rejected(paths: dict[str, Path]) -> int:

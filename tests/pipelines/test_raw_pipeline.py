@@ -17,7 +17,7 @@ from zemosaic.pipelines.frames.pipeline import scan_inputs
 from zemosaic.pipelines.measuring.clean_source import CleanSource
 from zemosaic.pipelines.measuring.defects import DefectWatch
 from zemosaic.pipelines.measuring.measure_frames import measure_frames
-from zemosaic.pipelines.run.context import Run, RunOptions
+from zemosaic.pipelines.run.context import RunOptions, start_run
 from zemosaic.settings import Settings, load_settings
 from zemosaic.simulate import RawRecipe, SimulatedSky, simulate_raws
 from zemosaic.simulate.raws import camera_defects
@@ -38,11 +38,11 @@ def eight_raws(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def watched(
     folder: Path, settings: Settings, workers: int = 1, store: Store | None = None, n: int = 8
 ) -> tuple[dict[str, np.ndarray], list[Frame], CleanSource]:
-    run = Run(RunOptions(workers=workers), store=store)
+    run = start_run(RunOptions(workers=workers), store=store)
     frames = sorted(scan_inputs([folder], settings.input, run)[0], key=lambda frame: frame.path)[:n]
     reader = FrameReader(1 << 26)
     watch = DefectWatch(frames, settings, run)
-    measured = measure_frames(frames, reader, settings, run, watch=watch)
+    measured = measure_frames(frames, reader, settings, run, watch=watch).kept
     known = dict(watch.maps())
     noise = {item.frame.id: item.measured for item in measured}
     return known, frames, CleanSource(reader, noise, settings.input.defect_sigma, known)
@@ -64,10 +64,10 @@ def test_planted_hot_pixels_are_known_and_get_no_weight(eight_raws: Path) -> Non
 
 def test_many_frames_of_a_camera_are_not_all_counted(eight_raws: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zemosaic.pipelines.measuring.defects.MOST_FRAMES", 4)
-    run, settings = Run(RunOptions(workers=1)), Settings()
+    run, settings = start_run(RunOptions(workers=1)), Settings()
     frames = scan_inputs([eight_raws], settings.input, run)[0]
     reader, seen = FrameReader(1 << 26), []
-    measured = measure_frames(frames, reader, settings, run, watch=DefectWatch([], settings, run))
+    measured = measure_frames(frames, reader, settings, run, watch=DefectWatch([], settings, run)).kept
 
     class Spy:
         def read_window(self, frame: Frame, box: Box) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,7 @@ from zemosaic.pipelines.patches.jobs import plan_patch
 from zemosaic.pipelines.patches.plan import plan_inputs
 from zemosaic.pipelines.patches.reading import Reading, frames_kept
 from zemosaic.pipelines.patches.stacking import plan_patches
-from zemosaic.pipelines.run.context import Run, RunOptions
+from zemosaic.pipelines.run.context import RunOptions, start_run
 from zemosaic.settings import InputSettings, Settings, WarpSettings
 from zemosaic.stages.warp.warp import source_box
 
@@ -280,15 +280,15 @@ def test_turned_frames_are_kept_whole_where_they_fit(tmp_path: Path, spare: int,
     """Bands of frames that are turned by 20 degrees have much of them in common."""
     for k in range(2):
         write_frame(tmp_path / f"{k}.fits", noise((300, 300), k), tan_wcs((300, 300), rotation_deg=20.0 + k))
-    run = Run(RunOptions(workers=1))
-    frames, source = open_inputs([tmp_path], Settings(), run)
-    placed, _ = measure_and_place(frames, source, Settings(), run, sky_only=True)
+    run = start_run(RunOptions(workers=1))
+    opened = open_inputs([tmp_path], Settings(), run)
+    source, placed = opened.source, measure_and_place(opened, Settings(), run, sky_only=True).frames
     grid = plan_sky(placed, Settings(), run)
     neutral = {item.frame.id: PhotoScale.neutral(1) for item in placed}
     inputs = plan_inputs(placed, neutral, grid, Settings(), run)
     works = [plan_patch(patch, inputs) for patch in grid.patches(100, 0)]
     reading = frames_kept(
-        run,
+        opened.files,
         {work: Reading(Box(work.patch.outer.y0, work.patch.outer.y1, 0, grid.shape[1]), work.visits) for work in works},
         WarpSettings(),
         spare * 300 * 300,

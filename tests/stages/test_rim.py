@@ -15,10 +15,11 @@ from zemosaic.model.frame import FrameId
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.tile import Tile
 from zemosaic.settings import TileSettings, load_settings
-from zemosaic.stages.tiles.rim import _apply_lecropper_pipeline, clean_tile, mask_altaz_artifacts
+from zemosaic.stages.classic.altaz import _apply_lecropper_pipeline, mask_altaz_artifacts
+from zemosaic.stages.tiles.rim import RIM_ALPHA, clean_tile
 
 SHAPE = 160, 200
-LOG = "zemosaic.stages.tiles.rim"
+LOG = "zemosaic.stages"
 
 
 def rim_coverage(depth: int = 20, rim: int = 15, thin: int = 2) -> np.ndarray:
@@ -228,7 +229,10 @@ def test_a_tile_is_masked_through_its_weight_only(caplog: pytest.LogCaptureFixtu
     assert clean.wcs.shape == SHAPE
     for name in ("data", "weight", "coverage", "exposure"):
         assert np.array_equal(getattr(clean, name), getattr(tile, name)), name
-    assert not clean.alpha[:15].any()
+    assert np.unique(clean.alpha[:15]) == pytest.approx([RIM_ALPHA], rel=0.11)  # outweighed, not lost
+    cut = clean_tile(tile, TileSettings(altaz_nanize_threshold=RIM_ALPHA), "7", altaz=True)
+    assert not cut.alpha[:15].any()
+    assert np.array_equal(cut.alpha[15:-15, 15:-15], clean.alpha[15:-15, 15:-15])
     assert clean.alpha[15, 15] == pytest.approx(0.124, abs=0.01)
     assert clean.alpha.max() == 1
     for line in (
@@ -241,7 +245,8 @@ def test_a_tile_is_masked_through_its_weight_only(caplog: pytest.LogCaptureFixtu
     assert "ALPHA_STATS" not in caplog.text
     bordered = rim_coverage()
     bordered[:, :3] = 0
-    assert clean_tile(a_tile(bordered), TileSettings(), "7", altaz=False).wcs.shape == (160, 197)
+    for altaz in (False, True):
+        assert clean_tile(a_tile(bordered), TileSettings(), "7", altaz=altaz).wcs.shape == (160, 197)
 
 
 @pytest.mark.parametrize(

@@ -154,10 +154,10 @@ def scan(args: ScanArgs) -> None:
     """List frames."""
     settings = _load(args)
     from zemosaic.pipelines.frames.pipeline import scan_inputs
-    from zemosaic.pipelines.run.context import Run
+    from zemosaic.pipelines.run.context import start_run
 
     with _watched(args.as_json, People(all_left_out=True)) as (show, cancel):
-        frames, beside = scan_inputs(args.inputs, settings.input, Run(sink=show, cancel=cancel))
+        frames, beside = scan_inputs(args.inputs, settings.input, start_run(sink=show, cancel=cancel))
     for frame in sorted([*frames, *beside], key=lambda f: f.path):
         if args.as_json:
             facts = {
@@ -206,19 +206,19 @@ def simulate(
     makers: dict[str, Callable[..., object]] = {"frames": simulate_frames, "raws": simulate_raws}
     if kind not in makers:
         raise SettingError(f"kind '{kind}' is not one of {', '.join(makers)}")
-    from zemosaic.engine.events import StageClock
     from zemosaic.io.astrometry.catalogue import tycho2
+    from zemosaic.pipelines.run.log import Log
 
     with People() as show:
-        clock = StageClock(show)
-        advance = clock.start("simulate", n_frames)
+        log = Log(show)
+        advance = log.start("simulate", n_frames)
         stars = None
         if kind == "raws":  # to be solved they need the stars that are really there
             known = tycho2().cone(*center_deg, size_deg)
             stars = known.ra_deg, known.dec_deg, known.mag
         sky = SimulatedSky(seed, *center_deg, size_deg, stars)
         makers[kind](out, sky, n_frames, on_progress=lambda done, total: advance(done))
-        clock.end("simulate", f"{n_frames} {kind} and their truth in {out}")
+        log.end("simulate", f"{n_frames} {kind} and their truth in {out}")
 
 
 def demo(out: Path, *, workers: int) -> None:

@@ -80,16 +80,18 @@ class DaskExecutor:
             raise EnvironmentProblem(f"no dask scheduler answers at {address}: {problem}") from problem
         self.workers = max(len(self.client.nthreads()), 1)
 
-    def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[tuple[T, R]]:
+    def run(self, function: Callable[[T], R], tasks: Iterable[T], workers: int | None = None) -> Iterator[tuple[T, R]]:
         """See `RemoteExecutor.run`. Dask itself gives the tasks of a lost worker to others."""
         self._compare_code()
         self._tell(function)
-        workers = set(self.client.nthreads())
+        there = set(self.client.nthreads())
+        # With fewer tasks than workers at once none may wait at a worker: it would be begun beside the others.
+        at_once = _AHEAD * self.workers if workers is None or workers >= self.workers else workers
         waiting = deque(tasks)
         running: dict[Any, T] = {}
         try:
             while waiting or running:
-                while waiting and len(running) < _AHEAD * self.workers:
+                while waiting and len(running) < at_once:
                     task = waiting.popleft()
                     key = f"{self._name}-{secrets.token_hex(8)}"  # equal tasks are not one task: each is to run
                     running[self.client.submit(_call, self._name, task, pure=False, key=key)] = task
@@ -103,7 +105,7 @@ class DaskExecutor:
                             raise
                         continue  # a result that was lost with its worker is made again
                     yield running.pop(future), result
-            if lost := workers - set(self.client.nthreads()):
+            if lost := there - set(self.client.nthreads()):
                 _log.warning("%d dask worker(s) were lost; what they were at was done again", len(lost))
         except distributed.scheduler.KilledWorker as problem:
             raise EnvironmentProblem(

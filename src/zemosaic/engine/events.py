@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from zemosaic.errors import Cancelled
 
@@ -39,11 +38,15 @@ class StageEnded:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file or frame is not used, and why; names may occur in several folders, paths may not."""
+    """A file or frame is not used, and why.
+
+    Names may occur in several folders, paths may not; `frame_id` is empty for a file of which no frame was made.
+    """
 
     name: str
     reason: str
     path: str = ""
+    frame_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,6 @@ class Notice:
 
     message: str
     level: str = "info"
-    facts: dict[str, object] = field(default_factory=dict)
 
 
 Event = StageStarted | Progress | StageEnded | LeftOut | Notice
@@ -73,28 +75,3 @@ class CancelToken:
         """Raise `Cancelled` when a stop was asked for."""
         if self._flag.is_set():
             raise Cancelled("stopped on request; run the same command again to go on")
-
-
-class StageClock:
-    """Announces a stage, counts its units and times it; the times end up in the report.
-
-    Parameters
-    ----------
-    emit : EventSink
-        Receives the events.
-    """
-
-    def __init__(self, emit: EventSink) -> None:
-        self._emit = emit
-        self.seconds: dict[str, float] = {}
-
-    def start(self, stage: str, total: int | None = None) -> Callable[[int], None]:
-        """Begin a stage; the returned function reports how many units are done."""
-        self._begun = time.perf_counter()
-        self._emit(StageStarted(stage, total))
-        return lambda done: self._emit(Progress(stage, done))
-
-    def end(self, stage: str, summary: str = "") -> None:
-        """End the stage begun last."""
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - self._begun
-        self._emit(StageEnded(stage, self.seconds[stage], summary))

@@ -37,7 +37,7 @@ class RemoteExecutor(Protocol):
     Attributes
     ----------
     workers : int
-        Tasks at once; may be lowered.
+        Tasks at once.
     is_here : bool
         Whether the processes share this machine's memory.
     """
@@ -45,8 +45,10 @@ class RemoteExecutor(Protocol):
     workers: int
     is_here: bool
 
-    def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[tuple[T, R]]:
+    def run(self, function: Callable[[T], R], tasks: Iterable[T], workers: int | None = None) -> Iterator[tuple[T, R]]:
         """Yield ``(task, function(task))`` as tasks finish; both can be pickled, the first error is raised.
+
+        At most `workers` tasks are under way at once, where that is fewer than there are workers.
 
         Raises
         ------
@@ -119,12 +121,12 @@ class ProcessExecutor:
     def check_shared(self, paths: Iterable[Path]) -> None:
         """Processes of one machine share all of them."""
 
-    def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[tuple[T, R]]:
+    def run(self, function: Callable[[T], R], tasks: Iterable[T], workers: int | None = None) -> Iterator[tuple[T, R]]:
         """See `RemoteExecutor.run`."""
         waiting = deque((task, 1) for task in tasks)
         code = pickle.dumps(function)
         busy: dict[object, tuple[_Worker, T, int]] = {}
-        idle = [_Worker(code) for _ in range(min(self.workers, len(waiting)))]
+        idle = [_Worker(code) for _ in range(min(self.workers, workers or self.workers, len(waiting)))]
         try:
             while waiting or busy:
                 while waiting and idle:

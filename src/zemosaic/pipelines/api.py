@@ -31,7 +31,8 @@ from zemosaic.pipelines.patches.jobs import MosaicJob
 from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
 from zemosaic.pipelines.patches.planes import ArrayPlanes, file_planes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
-from zemosaic.pipelines.run.context import Run, ignore
+from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.log import ignore
 from zemosaic.settings import GivenSettings, Settings, make_settings
 
 __all__ = ["CoaddResult", "build", "coadd"]
@@ -179,8 +180,8 @@ def coadd(
     check_grid(settings.grid)
     given = None if output_projection is None else _given_grid(output_projection, shape_out)
     run = make_run(BuildOptions(workers=workers, ram=ram, yes=True), on_event or ignore)
-    source, frames = gather_inputs(inputs, settings, run)
-    placed, source = measure_and_place(frames, source, settings, run, sky_only=not match)
+    measured = measure_and_place(gather_inputs(inputs, settings, run), settings, run, sky_only=not match)
+    placed, source = measured.frames, measured.source
     _check_one_kind(placed)
     grid = given or plan_sky(placed, settings, run)
     corrections = correct_frames(placed, grid, settings, run, read_reference(settings.match) if match else None)
@@ -197,9 +198,8 @@ def coadd(
     stack_onto_grid(job, sink, run)
     cards, history = mosaic_cards(planned, grid, settings, corrections.method)
     one = {_PLANES[name]: plane[0] if len(plane) == 1 else plane for name, plane in sink.planes.items()}
-    return CoaddResult(
-        **one, wcs=grid.wcs.wcs, left_out=tuple(run.left_out), cards=tuple(cards), history=tuple(history)
-    )
+    left_out = tuple(run.log.journal.left_out)
+    return CoaddResult(**one, wcs=grid.wcs.wcs, left_out=left_out, cards=tuple(cards), history=tuple(history))
 
 
 def _for_arrays(settings: Settings, match: bool) -> Settings:
@@ -225,12 +225,13 @@ def _check_room(planes: Sequence[Plane], grid: SkyGrid, run: Run) -> None:
     """Say that the planes do not fit into memory before any is made."""
     height, width = grid.shape
     need = height * width * sum(plane.n_channels * np.dtype(plane.dtype).itemsize for plane in planes)
-    if need > run.cap_bytes:
+    cap_bytes = run.machine.cap_bytes
+    if need > cap_bytes:
         raise EnvironmentProblem(
             f"a mosaic of {width} x {height} pixels takes {need / 2**30:.1f} GiB, more than the memory cap of "
-            f"{run.cap_bytes / 2**30:.1f} GiB; give a smaller grid or a larger ram, or use zemosaic.build, which "
+            f"{cap_bytes / 2**30:.1f} GiB; give a smaller grid or a larger ram, or use zemosaic.build, which "
             "writes files",
-            need_bytes=need, cap_bytes=run.cap_bytes,
+            need_bytes=need, cap_bytes=cap_bytes,
         )  # fmt: skip
 
 

@@ -276,7 +276,7 @@ class TileSettings(_Model):
     )
     cleanup: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="Alt-az clean-up: a tile's thin rim gets less weight or none; auto does so where the mount is "
+        description="Alt-az clean-up: a tile's thin rim gets little weight; auto does so where the mount is "
         "alt-az (EQMODE) or the frames of a tile turn by more than 2 degrees.",
     )
     trim_px: int = Field(
@@ -313,7 +313,8 @@ class TileSettings(_Model):
         1e-3,
         ge=0,
         lt=1,
-        description="Clean-up: pixels of alpha up to this get no weight; not below altaz_alpha_soft_threshold.",
+        description="Clean-up: pixels of alpha up to this get no weight; not below altaz_alpha_soft_threshold. The "
+        "thin rim has alpha 0.01: 0.01 takes it away.",
         json_schema_extra=_EXPERT,
     )
     blend: Literal["mean", "pyramid"] = Field(

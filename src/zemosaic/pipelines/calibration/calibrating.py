@@ -155,14 +155,14 @@ def calibrate_frames(
     bench = _Bench({kind: _collect(kind, beside, settings, run) for kind in _OPTIONS}, settings, source, run)
     if not any(bench.groups.values()) and not settings.bad_pixels:
         return list(frames), source
-    run.clock.start("calibrate")
+    run.log.start("calibrate")
     done = [bench.calibrated(frame) for frame in frames]
     bench.check_sizes(frames)
     for note, n_frames in sorted(bench.notes.items()):
-        run.notice(f"{note} ({n_frames} frames)", "warning")
+        run.log.notice(f"{note} ({n_frames} frames)", "warning")
     made = ", ".join(f"{n} of {_OPTIONS[kind]}" for kind, n in Counter(kind for kind, _ in bench.masters).items())
     n_done = sum(frame.calibration != "" for frame in done)
-    run.clock.end("calibrate", f"{n_done} frames of {len(frames)}; masters: {made or 'none'}")
+    run.log.end("calibrate", f"{n_done} frames of {len(frames)}; masters: {made or 'none'}")
     return done, CalibratedSource(source, bench.corrections)
 
 
@@ -178,7 +178,7 @@ def _collect(kind: FrameKind, beside: Sequence[Frame], settings: CalibrateSettin
     found = scan([Path(given)], InputSettings(), check=run.cancel.check, kind=kind)
     frames = [frame for frame in found.calibration if frame.kind == kind]
     for rejected in found.rejected:
-        run.notice(f"{rejected.path}: {rejected.reason}", "warning")
+        run.log.notice(f"{rejected.path}: {rejected.reason}", "warning")
     if not frames:
         others = Counter(frame.kind for frame in found.calibration)
         holds = ", ".join(f"{n} {name} frames" for name, n in others.items()) or "no image"
@@ -242,7 +242,7 @@ class _Bench:
             what = f"no {kind} fits: those in {given or 'the inputs'} have {theirs} pixels, the frames {ours}"
             if given:
                 raise SettingError(f"{what}; give others, or calibrate.{_OPTIONS[kind]}=none")
-            self._run.notice(what, "warning")
+            self._run.log.notice(what, "warning")
 
     def _choose(self, kind: FrameKind, frame: Frame) -> int | None:
         if self.groups[kind] and not getattr(self._settings, _OPTIONS[kind]) and not _is_raw(frame):
@@ -307,7 +307,7 @@ class _Bench:
                 self._source.read_window(frame, Box(0, 1, 0, frame.shape[1]))
                 good.append(frame)
             except FrameRejected as problem:
-                self._run.leave_out(frame, problem)
+                self._run.log.leave_out(frame, problem)
         if not good:
             raise SettingError(f"none of {len(group)} {group[0].kind} frames can be read: {group[0].name} ...")
         return good
@@ -330,7 +330,7 @@ class _Bench:
         """Combine whole frames, a band of rows at a time."""
         height, width = group[0].shape
         row_bytes = BYTES_PER_VALUE * len(group) * width
-        n_rows = int(np.clip(self._run.cap_bytes // 8 // row_bytes, 1, min(BAND_ROWS, height)))
+        n_rows = int(np.clip(self._run.machine.cache_bytes // row_bytes, 1, min(BAND_ROWS, height)))
         bands = [Box(y, min(y + n_rows, height), 0, width) for y in range(0, height, n_rows)]
         data, holes = np.empty((height, width), np.float32), np.empty((height, width), bool)
 
@@ -343,7 +343,7 @@ class _Bench:
                 hole |= weight[0] == 0
             data[box.slices], holes[box.slices] = combine(cube, box), hole
 
-        for _ in self._run.executor_for(row_bytes * n_rows).run(task, bands):
+        for _ in self._run.machine.executor_for(row_bytes * n_rows).run(task, bands):
             pass
         return data, holes
 

@@ -132,9 +132,9 @@ def keep_steady(
                 chosen[k], scales[ids[k]] = still, before.scale
                 kept += 1
         n_before = sum(i in last.applied for i in ids)
-        run.notice(f"{kept} of {n_before} frames stay as they are, within a tolerance of {tolerance:g}")
+        run.log.notice(f"{kept} of {n_before} frames stay as they are, within a tolerance of {tolerance:g}")
     elif tolerance:
-        run.notice("nothing tells how frames went into the mosaic before; all of it is made anew")
+        run.log.notice("nothing tells how frames went into the mosaic before; all of it is made anew")
     applied = {str(i.frame.id): _Applied(tuple(i.place.header.items()), scales[i.frame.id]) for i in chosen}
     steady = _Steady(anchor, applied, fwhm_px)
     if digest_of(steady) != digest_of(noted):

@@ -75,7 +75,7 @@ def given_corrections(
     """Corrections read from the table `name`; frames that it does not hold keep the header's gain."""
     ids = [str(item.frame.id) for item in frames]
     known = {frame_id: given[frame_id] for frame_id in ids if frame_id in given}
-    run.notice(f"{len(known)} of {len(frames)} frames are corrected as {name} says")
+    run.log.notice(f"{len(known)} of {len(frames)} frames are corrected as {name} says")
     return Corrections({**header_corrections(frames).scales, **known}, f"given in {name}", {})
 
 
@@ -96,7 +96,7 @@ def correct_frames(
 
     plain = [item.frame for item in frames]
     priors = gain_priors(plain)
-    run.clock.start("match")
+    run.log.start("match")
     measured, places = [item.measured for item in frames], [item.wcs for item in frames]
     # A flat has taken the sensor's response out; what would be solved for is noise.
     cameras = None if all(frame.is_flattened for frame in plain) else [frame.camera for frame in plain]
@@ -115,15 +115,15 @@ def correct_frames(
             gain_priors=priors,
             pixel_values=settings.input.pixel_values,
             reference=reference,
-            each=run.executor_within(channel_bytes(measured)).map,
+            each=run.machine.executor_within(channel_bytes(measured)).map,
         ),
         (MatchSolution, PhotoScale, SeamFigure, SkyNodes),
     )
     for notice in found.notices:
-        run.notice(notice)
+        run.log.notice(notice)
     n_groups = len({scale.component for scale in found.scales})
     apart = f", {n_groups} groups that share no sky" if n_groups > 1 else ""
-    run.clock.end("match", f"{found.n_ties} shared stars{apart}")
+    run.log.end("match", f"{found.n_ties} shared stars{apart}")
     facts = {
         "n_shared_stars": found.n_ties,
         "n_components": n_groups,

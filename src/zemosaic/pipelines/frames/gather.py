@@ -14,13 +14,12 @@ from astropy.io import fits
 from astropy.nddata import NDData, VarianceUncertainty
 from astropy.wcs import WCS, WcsError
 
-from zemosaic.engine.events import LeftOut
 from zemosaic.errors import FrameRejected, NothingToDo, SettingError
 from zemosaic.io.read.arrays import ArraySource
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.frames.pipeline import open_inputs
+from zemosaic.pipelines.frames.pipeline import Inputs, open_inputs
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
 
@@ -63,7 +62,7 @@ def list_inputs(inputs: Any) -> list[Any]:
     return [inputs] if isinstance(inputs, str) or not isinstance(inputs, Iterable) else list(inputs)
 
 
-def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: Run) -> tuple[ImageSource, list[Frame]]:
+def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: Run) -> Inputs:
     """The frames that inputs hold, in the order of their ids, and where to read their pixels.
 
     What cannot be a frame is left out with its reason, a file and an array alike.
@@ -94,24 +93,26 @@ def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: R
             frames.append(replace(frame, path=name))
         except FrameRejected as problem:
             reasons.append(str(problem))
-            run.emit(LeftOut(name, reasons[-1], name))
+            run.log.leave_out_file(name, reasons[-1])
         except WcsError as problem:
             reasons.append(f"its WCS cannot be used: {str(problem).splitlines()[-1]}")
-            run.emit(LeftOut(name, reasons[-1], name))
+            run.log.leave_out_file(name, reasons[-1])
     files: ImageSource = arrays
+    reader = None
     if paths:
         try:
-            found, files = open_inputs(paths, settings, run)
-            frames += found
+            found = open_inputs(paths, settings, run)
+            files, reader = found.source, found.files
+            frames += found.frames
         except NothingToDo as problem:
             if not frames:
                 raise
-            run.notice(str(problem), "warning")
+            run.log.notice(str(problem), "warning")
     if not frames:
         told = list(dict.fromkeys(reasons))
         more = f" (and {len(told) - _N_TOLD} other reasons)" if len(told) > _N_TOLD else ""
         raise NothingToDo(f"no input is a picture of the sky: {'; '.join(told[:_N_TOLD])}{more}")
-    return _Sources(files, arrays), sorted(frames, key=lambda frame: frame.id)
+    return Inputs(sorted(frames, key=lambda frame: frame.id), _Sources(files, arrays), reader)
 
 
 def _walk_images(given: Iterable[Any]) -> Iterator[tuple[str, Callable[[], _Image]]]:

@@ -53,7 +53,7 @@ def leave_out_stacks(frames: Sequence[Frame], run: Run) -> list[Frame]:
     for frame in frames:
         n_raw = raw[frame.instrument]
         if frame.n_stacked > 1 and frame.bayer is None and n_raw:
-            run.leave_out(
+            run.log.leave_out(
                 frame,
                 f"a stack of {frame.n_stacked} frames beside {n_raw} raw ones of {frame.instrument}: each frame counts "
                 "once; to use it, build it without them",
@@ -107,7 +107,7 @@ def obey_table(frames: Sequence[Frame], table_path: Path, run: Run) -> list[Fram
     kept = [frame for frame in frames if frame.id not in out]
     for frame in frames:
         if frame.id in out:
-            run.leave_out(frame, f"use is false in {table_path.name}")
+            run.log.leave_out(frame, f"use is false in {table_path.name}")
     if not kept:
         raise NothingToDo(f"{table_path.name} leaves no frame to use", n_frames=len(frames))
     return kept
@@ -176,7 +176,7 @@ def grade_measured(frames: Sequence[MeasuredFrame], settings: Settings, run: Run
         if bad is None:
             kept.append(item)
         else:
-            run.leave_out(item.frame, f"{bad.kind}: {bad.reason}")
+            run.log.leave_out(item.frame, f"{bad.kind}: {bad.reason}")
     if not kept:
         raise NothingToDo("no frame passes the quality limits; see quality.triage", n_frames=len(frames))
     return kept
@@ -200,7 +200,7 @@ def grade_matched(
     out = set()
     for frame, verdict in zip(frames, _triaged(frames, table, settings), strict=True):
         if verdict.kind in _LATER:
-            run.leave_out(frame, f"{verdict.kind}: {verdict.reason}")
+            run.log.leave_out(frame, f"{verdict.kind}: {verdict.reason}")
             out.add(str(frame.id))
     return out
 

@@ -50,9 +50,9 @@ def obey_plans(frames: Sequence[Frame], inputs: Sequence[Path], run: Run) -> lis
 
 def _obey(plan: StackPlan, frames: Sequence[Frame], folder: Path, run: Run) -> list[Frame]:
     for name in plan.ignored:
-        run.notice(f"{plan.path.name}: column '{name}' is not known and ignored")
+        run.log.notice(f"{plan.path.name}: column '{name}' is not known and ignored")
     if plan.unreadable:
-        run.notice(f"{plan.path.name}: {len(plan.unreadable)} values are not understood: {plan.unreadable[0]} ...")
+        run.log.notice(f"{plan.path.name}: {len(plan.unreadable)} values are not understood: {plan.unreadable[0]} ...")
     below = [frame.path for frame in frames if Path(frame.path).is_relative_to(folder)]
     rows = plan.find(list(dict.fromkeys(below)))
     spoken_for = set(below)
@@ -61,12 +61,12 @@ def _obey(plan: StackPlan, frames: Sequence[Frame], folder: Path, run: Run) -> l
         if frame.path in rows:
             kept.append(_as_planned(frame, rows[frame.path]))
         elif frame.path in spoken_for:
-            run.leave_out(frame, f"not listed in {plan.path.name}")
+            run.log.leave_out(frame, f"not listed in {plan.path.name}")
         else:
             kept.append(frame)
     batches = {row.batch for row in plan.rows if row.batch}
     in_batches = f" in {len(batches)} batches" if batches else ""
-    run.notice(
+    run.log.notice(
         f"{plan.path.name} lists {len(plan.rows)} frames{in_batches}; {len(rows)} of them are here, "
         f"{len(spoken_for) - len(rows)} files here are not listed"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from zemosaic.engine.events import LeftOut
 from zemosaic.errors import NothingToDo
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.scan import ScanResult, scan
-from zemosaic.model.frame import Frame
+from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.kind import Kind
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.sky.celestial import CelestialWcs
@@ -32,7 +32,9 @@ from zemosaic.stages.grid.plan import find_strays
 from zemosaic.stages.measure.photon_noise import SkyNoise, find_photon_noise
 
 __all__ = [
+    "Inputs",
     "KindGroup",
+    "Placed",
     "PlacedFrame",
     "measure_and_place",
     "open_inputs",
@@ -93,7 +95,43 @@ class KindGroup:
     frames: tuple[PlacedFrame, ...]
 
 
-def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> tuple[list[Frame], ImageSource]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """What a run begins with.
+
+    Attributes
+    ----------
+    frames : list of Frame
+    source : ImageSource
+        Their pixels, calibrated where darks or flats are at hand.
+    files : FrameReader or None
+        What reads the files below `source`; None where there are none.
+    """
+
+    frames: list[Frame]
+    source: ImageSource
+    files: FrameReader | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placed:
+    """Frames with a place.
+
+    Attributes
+    ----------
+    frames : list of PlacedFrame
+    source : CleanSource
+        Where their pixels are read from now on; raw frames' defective pixels have weight 0.
+    known : mapping
+        FrameId -> all that was measured, also on frames that were then left out.
+    """
+
+    frames: list[PlacedFrame]
+    source: CleanSource
+    known: Mapping[FrameId, MeasuredFrame]
+
+
+def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> Inputs:
     """The frames in files and folders, and where to read their pixels, calibrated where darks or flats are at hand.
 
     Raises
@@ -104,9 +142,9 @@ def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> tuple[l
         When the table of frames, or calibration frames that were given, cannot be used.
     """
     frames, beside = scan_inputs(inputs, settings.input, run)
-    reader = FrameReader(run.cap_bytes // 8)
-    run.reader = reader
-    return calibrate_frames(frames, beside, reader, settings.calibrate, run)
+    reader = FrameReader(run.machine.cache_bytes)
+    calibrated, source = calibrate_frames(frames, beside, reader, settings.calibrate, run)
+    return Inputs(calibrated, source, reader)
 
 
 def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> tuple[list[Frame], list[Frame]]:
@@ -124,14 +162,14 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> tu
     SettingError
         When the table of frames, or a ``stack_plan.csv``, cannot be read.
     """
-    advance = run.clock.start("scan")
+    advance = run.log.start("scan")
     found = scan(inputs, settings, on_progress=advance, check=run.cancel.check)
     for rejected in found.rejected:
-        run.emit(LeftOut(rejected.path, rejected.reason, rejected.path))
+        run.log.leave_out_file(rejected.path, rejected.reason)
     for notice in found.notices:
-        run.notice(notice)
+        run.log.notice(notice)
     n_beside = f", {len(found.calibration)} calibration frames" if found.calibration else ""
-    run.clock.end("scan", f"{len(found.frames)} frames{n_beside}, {len(found.rejected)} files left out")
+    run.log.end("scan", f"{len(found.frames)} frames{n_beside}, {len(found.rejected)} files left out")
     if not found.frames:
         where = ", ".join(str(path) for path in inputs)
         raise NothingToDo(f"no usable image in {where}{_why_nothing(found, settings)}", n_rejected=len(found.rejected))
@@ -152,37 +190,28 @@ def _why_nothing(found: ScanResult, settings: InputSettings) -> str:
     return ": no file has the name of a FITS (.fit .fits .fts .fz .gz), TIFF or camera raw file"
 
 
-def measure_and_place(
-    frames: Sequence[Frame], reader: ImageSource, settings: Settings, run: Run, *, sky_only: bool = False
-) -> tuple[list[PlacedFrame], CleanSource]:
+def measure_and_place(inputs: Inputs, settings: Settings, run: Run, *, sky_only: bool = False) -> Placed:
     """Measure all frames, leave out poor ones, find where they are, and say how pixels are read from now on.
 
     Parameters
     ----------
-    frames : sequence of Frame
-    reader : ImageSource
-        Pixels as stored.
+    inputs : Inputs
     settings : Settings
     run : Run
     sky_only : bool
         Only weigh the frames (no stars, no blocks); quality is then not judged, header WCSs are taken as they are.
         Without effect where frames are registered to each other: that needs stars.
-
-    Returns
-    -------
-    (list of PlacedFrame, CleanSource)
-        Frames with a place, and a source that gives raw frames' defective pixels weight 0.
     """
     sky_only = sky_only and settings.solve.method != "register"
-    watch = DefectWatch(frames, settings, run)
-    measured = measure_frames(frames, reader, settings, run, watch=watch, sky_only=sky_only)
-    known = watch.maps()
+    watch = DefectWatch(inputs.frames, settings, run)
+    measured = measure_frames(inputs.frames, inputs.source, settings, run, watch=watch, sky_only=sky_only)
+    known, kept = watch.maps(), measured.kept
     if not sky_only:
-        measured = grade_measured(measured, settings, run)
-    noise = {item.frame.id: item.measured for item in measured}
-    source = CleanSource(reader, noise, settings.input.defect_sigma, known)
-    placed = place_frames(measured, source, settings, run, by_stars=not sky_only)
-    return _know_photon_noise(placed, run), source
+        kept = grade_measured(kept, settings, run)
+    noise = {item.frame.id: item.measured for item in kept}
+    source = CleanSource(inputs.source, noise, settings.input.defect_sigma, known, inputs.files)
+    placed = place_frames(kept, source, settings, run, by_stars=not sky_only)
+    return Placed(_know_photon_noise(placed, run), source, measured.known)
 
 
 def _know_photon_noise(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFrame]:
@@ -201,13 +230,13 @@ def _know_photon_noise(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFr
     ]
     found = find_photon_noise(told)
     more = f" | {len(found.notes) - 3} more cameras" if len(found.notes) > 3 else ""
-    run.notice(f"noise of light above the sky: {' | '.join(found.notes[:3])}{more}")
+    run.log.notice(f"noise of light above the sky: {' | '.join(found.notes[:3])}{more}")
     return [replace(item, photon_slope=slope) for item, slope in zip(placed, found.slopes, strict=True)]
 
 
 def _find_places(
     method: str, frames: Sequence[MeasuredFrame], source: ImageSource, settings: Settings, run: Run
-) -> list[Place | None]:
+) -> list[Place | LeftOut]:
     """Places by a method of ``solve.method``; imports here, so that runs that solve nothing do not wait for them."""
     if method == "header":
         return trust_headers(frames, settings, run)
@@ -230,17 +259,16 @@ def place_frames(
     NothingToDo
         When no frame is left.
     """
-    n_before = len(run.left_out)
     found = _find_places(settings.solve.method if by_stars else "header", frames, source, settings, run)
-    placed = [PlacedFrame(m.frame, m.measured, w) for m, w in zip(frames, found, strict=True) if w is not None]
+    placed = [PlacedFrame(m.frame, m.measured, w) for m, w in zip(frames, found, strict=True) if isinstance(w, Place)]
     if not placed:
-        ((reason, n_frames),) = Counter(item.reason for item in run.left_out[n_before:]).most_common(1)
+        ((reason, n_frames),) = Counter(item.reason for item in found if isinstance(item, LeftOut)).most_common(1)
         way_out = _WAYS_OUT[settings.solve.method if by_stars else "header"]
         raise NothingToDo(f"no frame has a place on the sky; {n_frames} of {len(frames)}: {reason}{way_out}")
     strays = find_strays([p.wcs for p in placed])
     for index, distance_deg in strays.items():
         reason = f"its WCS lies {distance_deg:.1f} deg from the other frames: a wrong header?"
-        run.leave_out(placed[index].frame, reason)
+        run.log.leave_out(placed[index].frame, reason)
     return [p for i, p in enumerate(placed) if i not in strays]
 
 
@@ -255,7 +283,7 @@ def split_by_kind(placed: Sequence[PlacedFrame], run: Run) -> list[KindGroup]:
             f"{labels[kind] or 'no filter'}: {len(members[kind])}"
             for kind in sorted(members, key=lambda kind: labels[kind])
         )
-        run.notice(f"the frames are of {len(members)} kinds, each gets its own mosaic on one grid ({parts})")
+        run.log.notice(f"the frames are of {len(members)} kinds, each gets its own mosaic on one grid ({parts})")
     groups = [KindGroup(kind, labels[kind], tuple(frames)) for kind, frames in members.items()]
     return sorted(groups, key=lambda group: group.label)
 

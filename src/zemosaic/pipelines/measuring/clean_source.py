@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.errors import EnvironmentProblem, FrameRejected
+from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
@@ -34,6 +35,8 @@ class CleanSource:
         Threshold they were found with.
     known : mapping
         Camera -> defects of its sensor, bool, shape of a frame.
+    files : FrameReader, optional
+        What reads the files below `source`: it keeps what tasks to come want.
     """
 
     def __init__(
@@ -42,7 +45,9 @@ class CleanSource:
         measured: Mapping[FrameId, Measurements],
         defect_sigma: float,
         known: Mapping[str, npt.NDArray[np.bool_]],
+        files: FrameReader | None = None,
     ) -> None:
+        self.files = files
         self._source = source
         self._sigma = defect_sigma
         self._defects = {frame_id: item.defects for frame_id, item in measured.items()}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.engine.values import digest_of
 from zemosaic.errors import FrameRejected, NothingToDo
-from zemosaic.model.frame import Frame
+from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.measuring.defects import DefectWatch
@@ -22,7 +23,7 @@ from zemosaic.stages.stack.methods import METHODS
 BYTES_PER_VALUE = 24
 """Measuring a frame: its data and weights, 8, what the steps hold beside them, up to 13, and the file's own bytes."""
 
-__all__ = ["MeasuredFrame", "measure_frames"]
+__all__ = ["Measured", "MeasuredFrame", "measure_frames"]
 
 SEEING_FRAMES = 6
 """Frames whose stars are measured where only the typical seeing is wanted."""
@@ -36,6 +37,24 @@ class MeasuredFrame:
     measured: Measurements
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """What was measured.
+
+    Attributes
+    ----------
+    kept : list of MeasuredFrame
+        Sorted by FrameId.
+    known : mapping
+        FrameId -> all that could be measured, also frames that are left out.
+    left_out : tuple of LeftOut
+    """
+
+    kept: list[MeasuredFrame]
+    known: Mapping[FrameId, MeasuredFrame]
+    left_out: tuple[LeftOut, ...]
+
+
 def measure_frames(
     frames: Sequence[Frame],
     source: ImageSource,
@@ -44,7 +63,7 @@ def measure_frames(
     *,
     watch: DefectWatch,
     sky_only: bool = False,
-) -> list[MeasuredFrame]:
+) -> Measured:
     """Measure every frame once; those that cannot be read or hold nothing are left out.
 
     With `sky_only` stars are measured on a few frames only, for the typical seeing, where the stack asks for it.
@@ -55,7 +74,7 @@ def measure_frames(
     NothingToDo
         When no frame is left.
     """
-    advance = run.clock.start("measure", len(frames))
+    advance = run.log.start("measure", len(frames))
     every = max(-(-len(frames) // SEEING_FRAMES), 1)
     seeing = METHODS[settings.stack.method].guarded
     whole = {frame.id for i, frame in enumerate(frames) if not sky_only or (seeing and i % every == 0)}
@@ -74,23 +93,28 @@ def measure_frames(
         return rejected
 
     done: list[MeasuredFrame] = []
+    left_out: list[LeftOut] = []
     task_bytes = max(BYTES_PER_VALUE * _n_values(frame) for frame in frames)
     measure_remotely(frames, source, settings, run, advance, task_bytes, sky_only=sky_only)
-    executor = run.executor_for(task_bytes)
+    executor = run.machine.executor_for(task_bytes)
     for count, (frame, result) in enumerate(executor.run(task, frames), 1):
         if isinstance(result, FrameRejected):
-            run.leave_out(frame, result)
+            left_out.append(run.log.leave_out(frame, result))
         else:
             done.append(result)
         advance(count)
-    run.measured |= {item.frame.id: (item.frame, item.measured) for item in done}
-    done = _with_noise(done if sky_only else _without_copies(done, run), run)
+    known = {item.frame.id: item for item in done}
+    if not sky_only:
+        done, copies = _without_copies(done, run)
+        left_out += copies
+    done, noiseless = _with_noise(done, run)
+    left_out += noiseless
     if not done:
         raise NothingToDo("none of the frames could be measured", n_frames=len(frames))
     n_stars = int(np.median([len(m.measured.stars) for m in done if m.frame.id in whole] or [0]))
     stars = f", {n_stars} stars in the median frame" if whole else ""
-    run.clock.end("measure", f"{len(done)} frames{stars}")
-    return sorted(done, key=lambda m: m.frame.id)
+    run.log.end("measure", f"{len(done)} frames{stars}")
+    return Measured(sorted(done, key=lambda m: m.frame.id), known, tuple(left_out))
 
 
 def _n_values(frame: Frame) -> int:
@@ -98,25 +122,26 @@ def _n_values(frame: Frame) -> int:
     return frame.shape[0] * frame.shape[1] * (3 if frame.layout in {"chw", "hwc"} else 1)
 
 
-def _without_copies(frames: list[MeasuredFrame], run: Run) -> list[MeasuredFrame]:
+def _without_copies(frames: list[MeasuredFrame], run: Run) -> tuple[list[MeasuredFrame], list[LeftOut]]:
     """Frames whose pixels are not those of another one, whatever their headers say: the same stars and blocks tell."""
     seen: dict[str, Frame] = {}
-    kept = []
+    kept, left_out = [], []
     for item in sorted(frames, key=lambda m: m.frame.id):
         first = seen.setdefault(digest_of(item.measured), item.frame)
         if first is item.frame or not (len(item.measured.stars) or len(item.measured.blocks)):
             kept.append(item)
         else:
-            run.leave_out(item.frame, f"its pixels are those of {first.path}, which count once")
-    return kept
+            left_out.append(run.log.leave_out(item.frame, f"its pixels are those of {first.path}, which count once"))
+    return kept, left_out
 
 
-def _with_noise(frames: list[MeasuredFrame], run: Run) -> list[MeasuredFrame]:
+def _with_noise(frames: list[MeasuredFrame], run: Run) -> tuple[list[MeasuredFrame], list[LeftOut]]:
     """Frames that have noise to weigh them by; where all were made, not observed, all weigh the same."""
     observed = [item for item in frames if np.all(item.measured.noise > 0)]
     if not observed:
-        return [replace(m, measured=replace(m.measured, noise=np.ones_like(m.measured.noise))) for m in frames]
-    for item in frames:
-        if not np.all(item.measured.noise > 0):
-            run.leave_out(item.frame, f"no noise: the pixels with weight hold one value ({item.measured.sky[0]:g})")
-    return observed
+        return [replace(m, measured=replace(m.measured, noise=np.ones_like(m.measured.noise))) for m in frames], []
+    return observed, [
+        run.log.leave_out(item.frame, f"no noise: the pixels with weight hold one value ({item.measured.sky[0]:g})")
+        for item in frames
+        if not np.all(item.measured.noise > 0)
+    ]

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from zemosaic.engine.memory import plan_workers, resident_bytes
 from zemosaic.engine.store import Store
 from zemosaic.errors import FrameRejected
 from zemosaic.model.frame import Frame
@@ -46,13 +45,11 @@ def measure_remotely(
     sky_only: bool,
 ) -> None:
     """Measure frames into the store, where the run has an executor for it; `task_bytes` is what one frame needs."""
-    if run.remote is None or run.store is None:
+    if run.machine.remote is None or run.store is None:
         return
-    run.remote.check_shared([run.store.root, Path(frames[0].path)])
-    if run.remote.is_here:
-        n_workers = plan_workers(run.cap_bytes, run.remote.workers, resident_bytes(), task_bytes + run.beside_bytes)
-        run.remote.workers = n_workers
+    run.machine.remote.check_shared([run.store.root, Path(frames[0].path)])
+    workers = run.machine.plan_remote(task_bytes)
     task = _Measure(source, settings, run.store, sky_only)
-    for count, (_, keys) in enumerate(run.remote.run(task, frames), 1):
+    for count, (_, keys) in enumerate(run.machine.remote.run(task, frames, workers), 1):
         run.store.adopt(keys)
         advance(count)

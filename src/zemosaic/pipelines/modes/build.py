@@ -12,7 +12,7 @@ from zemosaic.engine.remote import check_executor
 from zemosaic.errors import SettingError
 from zemosaic.pipelines.corrections.adding import frozen_grid, inputs_so_far
 from zemosaic.pipelines.modes.choose import build_mosaic
-from zemosaic.pipelines.run.context import Run, RunOptions
+from zemosaic.pipelines.run.context import Run, RunOptions, start_run
 from zemosaic.settings import Settings
 
 __all__ = ["BuildOptions", "BuildResult", "find_settings_file", "make_run", "run_build"]
@@ -147,7 +147,7 @@ def make_run(
         onto=onto,
         tolerance=options.tolerance,
     )
-    return Run(run_options, on_event, cancel or CancelToken())
+    return start_run(run_options, on_event, cancel)
 
 
 def run_build(
@@ -183,7 +183,7 @@ def run_build(
     files = build_mosaic(inputs, out, settings, run, mode, Path(options.solution) if options.solution else None)
     return BuildResult(
         _by_filter(files, "mosaic"), _by_filter(files, "preview"), files["frames"], files["match"], files["report"],
-        files.get("tiles"), tuple(run.left_out),
+        files.get("tiles"), tuple(run.log.journal.left_out),
     )  # fmt: skip
 
 

@@ -75,15 +75,15 @@ def _choose(inputs: Sequence[Path], settings: InputSettings, run: Run) -> str:
         return "direct"  # where it is said that there is nothing
     n_stacks = sum(frame.n_stacked > 1 for frame in frames)
     if 2 * n_stacks > len(frames):
-        run.notice(
+        run.log.notice(
             f"mode existing-tiles: {n_stacks} of {len(frames)} headers looked at are of stacks (NCOMBINE, STACKCNT)"
         )
         return "existing-tiles"
     plan = next((path / PLAN for path in inputs if (path / PLAN).is_file()), None)
     if plan is not None:
-        run.notice(f"mode grid: {plan} plans a survey; alt-az masks, a matter of master tiles, do not act")
+        run.log.notice(f"mode grid: {plan} plans a survey; alt-az masks, a matter of master tiles, do not act")
         return "grid"
-    run.notice(
+    run.log.notice(
         "mode direct: the inputs are single frames, which go straight onto the mosaic; alt-az masks, a matter of "
         "master tiles, do not act"
     )

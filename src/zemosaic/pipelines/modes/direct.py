@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from zemosaic.io.tables.solution import read_solution
@@ -55,18 +56,18 @@ def build_direct(
     ZeMosaicError
         With its exit code, for everything that ends the run.
     """
-    with output_folder(out, run):
+    with output_folder(out, run) as run:
         return _build(inputs, out, settings, run, solution)
 
 
 def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solution: Path | None) -> dict[str, Path]:
-    frames, reader = open_inputs(inputs, settings, run)
-    frames = leave_out_stacks(frames, run)
-    given = read_solution(solution, frames) if solution else None
+    opened = open_inputs(inputs, settings, run)
+    opened = replace(opened, frames=leave_out_stacks(opened.frames, run))
+    given = read_solution(solution, opened.frames) if solution else None
     reference = read_reference(settings.match)
     sky_only = settings.match.method == "none" or given is not None
-    placed, source = measure_and_place(frames, reader, settings, run, sky_only=sky_only)
-    grid = plan_sky(placed, settings, run)
+    placed = measure_and_place(opened, settings, run, sky_only=sky_only)
+    grid = plan_sky(placed.frames, settings, run)
 
     def correct(group: Sequence[PlacedFrame]) -> tuple[Corrections, Sequence[PlacedFrame]]:
         if solution and given is not None:
@@ -75,31 +76,32 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solu
         chosen = group if sky_only else clear_frames(group, corrections, settings, run)
         return keep_steady(chosen, corrections, grid, settings, run)
 
-    made = write_mosaics(split_by_kind(placed, run), correct, grid, source, out, settings, run)
-    paths = made.paths | write_tables(out, made.groups, run)
+    made = write_mosaics(split_by_kind(placed.frames, run), correct, grid, placed.source, out, settings, run)
+    paths = made.paths | write_tables(out, made.groups, placed.known, run)
     write_settings(out / "settings.toml", settings)
-    write_report(out / "report.json", {"mode": "direct", "grid": grid_facts(grid), **made.facts}, settings, run)
+    facts = {"mode": "direct", "grid": grid_facts(grid), **made.facts, "reading": made.reads.figures()}
+    write_report(out / "report.json", facts, settings, run.log.journal)
     record_inputs(out, inputs)
-    forget_the_old(run, frames)
+    forget_the_old(run, opened.frames)
     return paths | {"report": out / "report.json"}
 
 
 def match_only(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> dict[str, Path]:
     """Solve gains and surfaces of all frames and write them as a table, without a mosaic."""
     check_grid(settings.grid)
-    with output_folder(out, run):
+    with output_folder(out, run) as run:
         return _match(inputs, out, settings, run)
 
 
 def _match(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> dict[str, Path]:
-    frames, reader = open_inputs(inputs, settings, run)
-    frames = leave_out_stacks(frames, run)
+    opened = open_inputs(inputs, settings, run)
+    opened = replace(opened, frames=leave_out_stacks(opened.frames, run))
     reference = read_reference(settings.match)
-    placed, _ = measure_and_place(frames, reader, settings, run)
-    grid = plan_sky(placed, settings, run)
-    groups = [group.frames for group in split_by_kind(placed, run)]
+    placed = measure_and_place(opened, settings, run)
+    grid = plan_sky(placed.frames, settings, run)
+    groups = [group.frames for group in split_by_kind(placed.frames, run)]
     made = [
         MosaicGroup(group, correct_frames(group, grid, settings, run, reference), frozenset(p.frame.id for p in group))
         for group in groups
     ]
-    return write_tables(out, made, run)
+    return write_tables(out, made, placed.known, run)

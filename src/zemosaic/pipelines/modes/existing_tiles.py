@@ -7,7 +7,7 @@ mosaic counts the frames in it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,18 @@ import numpy.typing as npt
 
 from zemosaic.errors import FrameRejected, NothingToDo
 from zemosaic.io.read.frame_reader import FrameReader
+from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.io.tables.solution import read_solution
 from zemosaic.io.write.mosaic_file import MosaicFile
 from zemosaic.model.box import Box
-from zemosaic.model.frame import Frame
+from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.corrections.correcting import Corrections, correct_frames, given_corrections
 from zemosaic.pipelines.corrections.reference import read_reference
-from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_kind
+from zemosaic.pipelines.frames.pipeline import Inputs, PlacedFrame, measure_and_place, open_inputs, split_by_kind
+from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.modes.mosaics import MadeMosaics, grid_facts, plan_sky, write_mosaics, write_tables
 from zemosaic.pipelines.outputs.report import write_report, write_settings
 from zemosaic.pipelines.patches.jobs import MosaicJob
@@ -80,17 +82,19 @@ def build_existing_tiles(
     inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solution: Path | None = None
 ) -> dict[str, Path]:
     """Make a mosaic of stacked, solved tiles; parameters, result and errors are those of `build_direct`."""
-    with output_folder(out, run):
-        frames, reader = open_inputs(inputs, settings, run)
-        if not isinstance(reader, FrameReader):
+    with output_folder(out, run) as run:
+        opened = open_inputs(inputs, settings, run)
+        if not isinstance(opened.source, FrameReader):
             raise NothingToDo("tiles are stacks of calibrated frames; leave darks and flats out of the inputs")
-        run.notice("the tiles' own weights count; no alt-az mask is made of them")
-        made, grid = mosaic_of_tiles(frames, reader, out, settings_for_tiles(settings), run, solution=solution)
-        paths = made.paths | write_tables(out, made.groups, run)
+        run.log.notice("the tiles' own weights count; no alt-az mask is made of them")
+        made, grid, known = mosaic_of_tiles(
+            opened.frames, opened.source, out, settings_for_tiles(settings), run, solution=solution
+        )
+        paths = made.paths | write_tables(out, made.groups, known, run)
         write_settings(out / "settings.toml", settings)
-        facts = {"mode": "existing-tiles", "grid": grid_facts(grid), **made.facts}
-        write_report(out / "report.json", facts, settings, run)
-        forget_the_old(run, frames)
+        facts = {"mode": "existing-tiles", "grid": grid_facts(grid), **made.facts, "reading": made.reads.figures()}
+        write_report(out / "report.json", facts, settings, run.log.journal)
+        forget_the_old(run, opened.frames)
         return paths | {"report": out / "report.json"}
 
 
@@ -114,7 +118,7 @@ def mosaic_of_tiles(
     grid: SkyGrid | None = None,
     solution: Path | None = None,
     matched: str = "",
-) -> tuple[MadeMosaics, SkyGrid]:
+) -> tuple[MadeMosaics, SkyGrid, Mapping[FrameId, MeasuredFrame]]:
     """Match tiles and coadd them.
 
     Parameters
@@ -135,7 +139,8 @@ def mosaic_of_tiles(
 
     Returns
     -------
-    (MadeMosaics, SkyGrid)
+    (MadeMosaics, SkyGrid, mapping)
+        With what was measured on the tiles, by FrameId.
     """
     given = read_solution(solution, frames) if solution else None
     reference = read_reference(settings.match)
@@ -143,8 +148,8 @@ def mosaic_of_tiles(
     # Told by the frame, so that what is stored of the same file as a plain frame is not taken for a tile's.
     told = [frame if frame.weight or frame.alpha else replace(frame, calibration=ZERO_IS_EMPTY) for frame in frames]
     tiles = TileSource(reader)
-    placed, source = measure_and_place(told, tiles, settings, run, sky_only=sky_only)
-    placed = [_believe_weights(item, reader) for item in _without_absurd(placed, run)]
+    found = measure_and_place(Inputs(told, tiles, reader), settings, run, sky_only=sky_only)
+    source, placed = found.source, [_believe_weights(item, reader) for item in _without_absurd(found.frames, run)]
     grid = grid or plan_sky(placed, settings, run)
 
     def correct(group: Sequence[PlacedFrame]) -> tuple[Corrections, Sequence[PlacedFrame]]:
@@ -158,18 +163,19 @@ def mosaic_of_tiles(
     def finish(job: MosaicJob, file: MosaicFile) -> None:
         bare = write_depth(file, job.inputs, grid, tiles, settings, run)
         if matched and bare > MENTIONED:
-            run.notice(
+            run.log.notice(
                 f"alt-az clean-up leaves {100 * bare:.0f} % of the sky that frames reach without data, as too few "
-                "reach it; tiles.cleanup = off keeps it, or tiles of one angle each (tiles.group = 0.25,angle)"
+                "reach it; a lower tiles.altaz_nanize_threshold keeps it, or tiles.cleanup = off"
             )
         if settings.tiles.two_pass:
             second_pass(job, file, out, settings, run)
 
-    def blend(job: MosaicJob, frames: Sequence[PlacedFrame], file: MosaicFile) -> dict[str, Any]:
-        return blend_tiles(job, file, out / WORK_FOLDER / "warped", run)
+    def blend(job: MosaicJob, frames: Sequence[PlacedFrame], file: MosaicFile) -> tuple[dict[str, Any], ReadCounts]:
+        return blend_tiles(job, file, out / WORK_FOLDER / "warped", run), ReadCounts()
 
     stack = blend if settings.tiles.blend == "pyramid" else None
-    return write_mosaics(split_by_kind(placed, run), correct, grid, source, out, settings, run, finish, stack), grid
+    made = write_mosaics(split_by_kind(placed, run), correct, grid, source, out, settings, run, finish, stack)
+    return made, grid, found.known
 
 
 def _without_absurd(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFrame]:
@@ -185,7 +191,7 @@ def _without_absurd(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFrame
         usual = np.maximum.reduce([np.abs(middle), np.median(np.abs(sky - middle), axis=0), noise])
         for item, off in zip(group, (np.abs(sky - middle) / usual).max(axis=1), strict=True):
             if off > ABSURD:
-                run.leave_out(
+                run.log.leave_out(
                     item.frame,
                     f"its sky of {item.measured.sky.max():.4g} has nothing to do with the other tiles' "
                     f"{middle.max():.4g}: {off:.3g} times as far from them as they are from zero",

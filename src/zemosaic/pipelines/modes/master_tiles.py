@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from zemosaic.engine.events import LeftOut
 from zemosaic.engine.store import make_key
 from zemosaic.errors import EnvironmentProblem, NothingToDo
 from zemosaic.io.read.frame_reader import FrameReader
+from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.io.read.scan import scan
 from zemosaic.io.write.mosaic_file import Card, Plane
 from zemosaic.io.write.tile_file import tile_key, write_tile
@@ -66,47 +66,50 @@ def build_master_tiles(inputs: Sequence[Path], out: Path, settings: Settings, ru
     Parameters, result and errors are those of `zemosaic.pipelines.modes.direct.build_direct`. The tiles stay in the
     folder ``tiles`` of the output folder, where `build_existing_tiles` can take them from.
     """
-    with output_folder(out, run):
+    with output_folder(out, run) as run:
         return _build(inputs, out, settings, run)
 
 
 def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> dict[str, Path]:
-    frames, reader = open_inputs(inputs, settings, run)
-    frames = leave_out_stacks(frames, run)
+    opened = open_inputs(inputs, settings, run)
+    opened = replace(opened, frames=leave_out_stacks(opened.frames, run))
     reference = read_reference(settings.match)
     sky_only = settings.match.method == "none"
-    placed, source = measure_and_place(frames, reader, settings, run, sky_only=sky_only)
-    grid = plan_sky(placed, settings, run)
+    placed = measure_and_place(opened, settings, run, sky_only=sky_only)
+    source, grid = placed.source, plan_sky(placed.frames, settings, run)
     made: list[MosaicGroup] = []
     files: list[Path] = []
     facts: dict[str, Any] = {}
-    groups = split_by_kind(placed, run)
+    reads = ReadCounts()
+    groups = split_by_kind(placed.frames, run)
     for group in groups:
         corrections = correct_frames(group.frames, grid, settings, run, reference)
         clear = group.frames if sky_only else clear_frames(group.frames, corrections, settings, run)
         tag = f"_{group.label}" if len(groups) > 1 else ""
-        tiles, used, told = _make_tiles(clear, corrections, grid, settings, source, out / TILES, tag, run)
+        tiles, used, told, read = _make_tiles(clear, corrections, grid, settings, source, out / TILES, tag, run)
         files += tiles
+        reads.update(read)
         made.append(MosaicGroup(group.frames, corrections, used))
         facts[f"tiles{tag}"] = told
     _remove_old_tiles(out / TILES, files)
     if not files:
-        raise NothingToDo("no master tile could be made", n_frames=len(frames))
+        raise NothingToDo("no master tile could be made", n_frames=len(opened.frames))
     tiles_made = scan(files, InputSettings())
     for rejected in tiles_made.rejected:
-        run.emit(LeftOut(rejected.path, rejected.reason, rejected.path))
+        run.log.leave_out_file(rejected.path, rejected.reason)
     if not tiles_made.frames:
         raise NothingToDo("none of the master tiles has data", n_tiles=len(files))
-    tile_reader = run.reader = FrameReader(run.cap_bytes // 8)
+    tile_reader = FrameReader(run.machine.cache_bytes)
     matched = f"frames before they were stacked: {made[0].corrections.method}"
-    mosaics, _ = mosaic_of_tiles(
+    mosaics, _, known = mosaic_of_tiles(
         tiles_made.frames, tile_reader, out, _settings_of_coadd(settings), run, grid=grid, matched=matched
     )
-    paths = mosaics.paths | write_tables(out, made, run) | {"tiles": out / TILES}
+    paths = mosaics.paths | write_tables(out, made, {**placed.known, **known}, run) | {"tiles": out / TILES}
     write_settings(out / "settings.toml", settings)
-    facts = {"mode": "master-tiles", "grid": grid_facts(grid), **facts, **mosaics.facts}
-    write_report(out / "report.json", facts, settings, run)
-    forget_the_old(run, frames)
+    reads.update(mosaics.reads)
+    facts = {"mode": "master-tiles", "grid": grid_facts(grid), **facts, **mosaics.facts, "reading": reads.figures()}
+    write_report(out / "report.json", facts, settings, run.log.journal)
+    forget_the_old(run, opened.frames)
     return paths | {"report": out / "report.json"}
 
 
@@ -137,23 +140,24 @@ def _make_tiles(
     folder: Path,
     tag: str,
     run: Run,
-) -> tuple[list[Path], frozenset[str], list[dict[str, Any]]]:
-    """The tiles of one filter: their files, the frames in them, and what the report tells of each."""
+) -> tuple[list[Path], frozenset[str], list[dict[str, Any]], ReadCounts]:
+    """The tiles of one filter: their files, the frames in them, the report on each; what was read of files."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise EnvironmentProblem(f"cannot write tiles to {folder}: {problem.strerror}") from problem
     groups = group_frames([p.frame for p in placed], [p.wcs for p in placed], settings.tiles.group)
     for line in describe_plan(groups):
-        run.notice(line)
-    files, used, facts = [], set(), []
+        run.log.notice(line)
+    files, used, facts, reads = [], set(), [], ReadCounts()
     for group in groups:
         members = [placed[i] for i in group.members]
         path = folder / f"tile{tag}_{group.number:04d}.fits"
-        inputs = _make_tile(path, group, members, corrections, grid, settings, source, run)
+        inputs, read = _make_tile(path, group, members, corrections, grid, settings, source, run)
         if not inputs:
             continue
         files.append(path)
+        reads.update(read)
         used |= {str(item.frame.id) for item in inputs}
         facts.append({
             "name": path.name,
@@ -165,8 +169,8 @@ def _make_tiles(
             "frames": [item.frame.name for item in inputs],
         })
     n_altaz = sum(bool(fact["altaz"]) for fact in facts)
-    run.notice(f"{len(used)} frames in {len(files)} master tiles; alt-az clean-up acts on {n_altaz} of them")
-    return files, frozenset(used), facts
+    run.log.notice(f"{len(used)} frames in {len(files)} master tiles; alt-az clean-up acts on {n_altaz} of them")
+    return files, frozenset(used), facts, reads
 
 
 def _make_tile(
@@ -178,12 +182,12 @@ def _make_tile(
     settings: Settings,
     source: CleanSource,
     run: Run,
-) -> list[PatchInput]:
-    """Stack a group into a tile file, unless an earlier run has made the same; the frames in it."""
+) -> tuple[list[PatchInput], ReadCounts]:
+    """Stack a group into a tile file, unless an earlier run has made the same; the frames in it, what was read."""
     own = plan_grid([p.wcs for p in members], GridSettings(scale_arcsec=grid.scale_arcsec))
     inputs = plan_inputs(members, corrections.scales, own, settings, run)
     if not inputs:
-        return []
+        return [], ReadCounts()
     fwhm_px = stellar_width_px(members, own)
     altaz = _is_altaz(group, members, settings)
     content = [replace(item, frame=frame_identity(item.frame)) for item in inputs]
@@ -191,22 +195,22 @@ def _make_tile(
     key = make_key("tile", content, own, fwhm_px, settings.warp, settings.stack, cleaning, altaz, source)
     key = key.rpartition("/")[2]
     if not run.options.fresh and tile_key(path) == key:
-        return inputs
-    tile = _stack(inputs, fwhm_px, own, settings, source, run)
+        return inputs, ReadCounts()
+    tile, reads = _stack(inputs, fwhm_px, own, settings, source, run)
     tile = clean_tile(tile, settings.tiles, path.stem, altaz=altaz)
     cards, history = mosaic_cards(inputs, own, settings, corrections.method)
     write_tile(path, tile, key, [*cards, *_saturation_card(inputs, own)], history)
-    return inputs
+    return inputs, reads
 
 
 def _stack(
     inputs: Sequence[PatchInput], fwhm_px: float, grid: SkyGrid, settings: Settings, source: CleanSource, run: Run
-) -> Tile:
+) -> tuple[Tile, ReadCounts]:
     """The frames of a group on their own grid, by the patch code of all modes."""
     kind = Kind.of(inputs[0].frame)
     n_channels = kind.n_channels
     need = grid.box.n_pixels * (BYTES_PER_PIXEL + BYTES_PER_VALUE * n_channels)
-    run.executor_for(need)  # refuses what the memory cap does not hold
+    run.machine.plan(need)  # refuses what the memory cap does not hold
     planes = (
         Plane("DATA", "f4", n_channels),
         Plane("WHT", "f4", n_channels),
@@ -216,9 +220,9 @@ def _stack(
     )
     job = MosaicJob(inputs, grid, fwhm_px, kind, planes, settings.warp, settings.stack, source)
     sink = ArrayPlanes(planes, grid.shape)
-    stack_onto_grid(job, sink, run)
+    _, reads = stack_onto_grid(job, sink, run)
     made = sink.planes
-    return Tile(
+    tile = Tile(
         wcs=grid.wcs,
         data=np.nan_to_num(made["DATA"], copy=False, nan=0.0),
         weight=made["WHT"],
@@ -228,6 +232,7 @@ def _stack(
         alpha=np.ones(grid.shape, np.float32),
         frames=tuple(item.frame.id for item in inputs),
     )
+    return tile, reads
 
 
 def _is_altaz(group: TileGroup, members: Sequence[PlacedFrame], settings: Settings) -> bool:

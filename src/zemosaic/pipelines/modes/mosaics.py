@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,18 @@ import numpy.typing as npt
 
 from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.io.headers.grid_header import read_grid_header
+from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.io.tables.solution import write_solution
 from zemosaic.io.write.mosaic_file import MosaicFile
 from zemosaic.model.box import Box
+from zemosaic.model.frame import FrameId
 from zemosaic.model.kind import Kind
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.corrections.correcting import Corrections
 from zemosaic.pipelines.frames.grading import grade_matched
 from zemosaic.pipelines.frames.pipeline import KindGroup, PlacedFrame
 from zemosaic.pipelines.measuring.clean_source import CleanSource
+from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.outputs.cards import mosaic_cards
 from zemosaic.pipelines.outputs.preview import write_preview
 from zemosaic.pipelines.outputs.report import write_frames_table
@@ -53,9 +56,9 @@ Correct = Callable[[Sequence[PlacedFrame]], tuple[Corrections, Sequence[PlacedFr
 Finish = Callable[[MosaicJob, MosaicFile], None]
 """Changes planes of a mosaic that has been stacked, before its preview is made and it gets its name."""
 
-Stack = Callable[[MosaicJob, Sequence[PlacedFrame], MosaicFile], dict[str, Any]]
+Stack = Callable[[MosaicJob, Sequence[PlacedFrame], MosaicFile], tuple[dict[str, Any], ReadCounts]]
 """Fills the planes of a mosaic in another way than `stack_onto_grid`; `frames` is what the job's inputs were made of.
-Figures for the report go out."""
+Figures for the report, and what was read of files, go out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,11 +82,14 @@ class MadeMosaics:
         Output files by name.
     facts : dict
         Figures of each mosaic, for the report.
+    reads : ReadCounts
+        What was read of files while frames were stacked.
     """
 
     groups: list[MosaicGroup]
     paths: dict[str, Path]
     facts: dict[str, Any]
+    reads: ReadCounts
 
 
 def write_mosaics(
@@ -117,22 +123,23 @@ def write_mosaics(
     NothingToDo
         When no kind's frames make a mosaic.
     """
-    made = MadeMosaics([], {}, {})
+    made = MadeMosaics([], {}, {}, ReadCounts())
     for group in groups:
         tag = f"_{group.label}" if len(groups) > 1 else ""
         if tag:
-            run.notice(f"mosaic of {group.label or 'the frames without a filter'}:")
+            run.log.notice(f"mosaic of {group.label or 'the frames without a filter'}:")
         try:
             corrections, chosen = correct(group.frames)
-            files, used, figures = _write_mosaic(
+            files, used, figures, reads = _write_mosaic(
                 out, tag, group.kind, chosen, corrections, grid, settings, source, run, finish, stack
             )
         except NothingToDo as problem:
             if len(groups) == 1:
                 raise
-            run.notice(f"no mosaic of {group.label or 'the frames without a filter'}: {problem}", "warning")
+            run.log.notice(f"no mosaic of {group.label or 'the frames without a filter'}: {problem}", "warning")
             continue
         made.groups.append(MosaicGroup(group.frames, corrections, used))
+        made.reads.update(reads)
         made.paths.update({f"{name}{tag}": path for name, path in files.items()})
         made.facts[f"mosaic{tag}"] = {"match": corrections.method, **corrections.facts, **figures}
     if not made.groups:
@@ -149,7 +156,9 @@ def clear_frames(
     return [item for item in group if item.frame.id not in bad]
 
 
-def write_tables(out: Path, groups: Sequence[MosaicGroup], run: Run) -> dict[str, Path]:
+def write_tables(
+    out: Path, groups: Sequence[MosaicGroup], known: Mapping[FrameId, MeasuredFrame], run: Run
+) -> dict[str, Path]:
     """One table of frames and one of corrections for all filters, in the order of the files' names."""
     placed = [item for group in groups for item in group.frames]
     placed.sort(key=lambda item: (item.frame.path, item.frame.hdu))
@@ -157,7 +166,9 @@ def write_tables(out: Path, groups: Sequence[MosaicGroup], run: Run) -> dict[str
     frames = [item.frame for item in placed]
     paths = {"match": out / "match.ecsv", "frames": out / "frames.ecsv"}
     write_solution(paths["match"], frames, [scales[frame.id] for frame in frames])
-    write_frames_table(paths["frames"], placed, scales, {i for group in groups for i in group.used}, run)
+    write_frames_table(
+        paths["frames"], placed, scales, {i for group in groups for i in group.used}, known, run.log.journal
+    )
     return paths
 
 
@@ -184,8 +195,8 @@ def _write_mosaic(
     run: Run,
     finish: Finish | None,
     stack: Stack | None,
-) -> tuple[dict[str, Path], frozenset[str], dict[str, Any]]:
-    """One filter's mosaic with its picture; which frames it holds; its figures."""
+) -> tuple[dict[str, Path], frozenset[str], dict[str, Any], ReadCounts]:
+    """One filter's mosaic with its picture; which frames it holds; its figures; what was read of files."""
     inputs = plan_inputs(frames, corrections.scales, grid, settings, run)
     if not inputs:
         raise NothingToDo("no frame reaches the output grid")
@@ -206,20 +217,20 @@ def _write_mosaic(
     partial = out / WORK_FOLDER / f"mosaic{tag}.fits.partial"
     with MosaicFile(paths["mosaic"], grid.wcs, job.planes, cards, history, partial=partial, resume=True) as file:
         if stack is not None:
-            figures = stack(job, frames, file)
+            figures, reads = stack(job, frames, file)
         else:
-            figures = stack_onto_grid(job, file, run, open_ledger(job, file, run))
+            figures, reads = stack_onto_grid(job, file, run, open_ledger(job, file, run))
         if finish is not None:
             finish(job, file)
         if settings.output.preview:
             paths["preview"] = out / f"preview{tag}.png"
             _write_preview(paths["preview"], file, grid, settings, run)
         file.finish()
-    return paths, frozenset(item.frame.id for item in inputs), {"n_frames": len(inputs), **figures}
+    return paths, frozenset(item.frame.id for item in inputs), {"n_frames": len(inputs), **figures}, reads
 
 
 def _write_preview(path: Path, file: MosaicFile, grid: SkyGrid, settings: Settings, run: Run) -> None:
-    advance = run.clock.start("preview", grid.shape[0])
+    advance = run.log.start("preview", grid.shape[0])
 
     def read_rows(y0: int, y1: int) -> npt.NDArray[Any]:
         run.cancel.check()
@@ -227,7 +238,7 @@ def _write_preview(path: Path, file: MosaicFile, grid: SkyGrid, settings: Settin
         return file.read("DATA", Box(y0, y1, 0, grid.shape[1]))
 
     write_preview(path, read_rows, grid.shape, settings.output.preview_max_px)
-    run.clock.end("preview", path.name)
+    run.log.end("preview", path.name)
 
 
 def check_grid(settings: GridSettings) -> None:
@@ -257,7 +268,7 @@ def plan_sky(placed: Sequence[PlacedFrame], settings: Settings, run: Run) -> Sky
     else:
         grid = grow_grid(SkyGrid(read_grid_header(run.options.onto)), places)
     height, width = grid.shape
-    run.notice(f"output grid {width} x {height} pixels of {grid.scale_arcsec:.3f} arcsec")
+    run.log.notice(f"output grid {width} x {height} pixels of {grid.scale_arcsec:.3f} arcsec")
     mpix = height * width / 1e6
     if mpix > settings.grid.max_mpix and not run.options.yes:
         raise SettingError(

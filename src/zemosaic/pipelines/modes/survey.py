@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from zemosaic.engine.store import make_key
 from zemosaic.engine.values import digest_of
+from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.io.tables.solution import read_solution
 from zemosaic.io.write.mosaic_file import MosaicFile
 from zemosaic.model.sky.grid import SkyGrid
@@ -45,18 +47,18 @@ def build_grid(
     dict
         Output files by name.
     """
-    with output_folder(out, run):
+    with output_folder(out, run) as run:
         return _build(inputs, out, settings, run, solution)
 
 
 def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solution: Path | None) -> dict[str, Path]:
-    frames, reader = open_inputs(inputs, settings, run)
-    frames = leave_out_stacks(frames, run)
-    given = read_solution(solution, frames) if solution else None
+    opened = open_inputs(inputs, settings, run)
+    opened = replace(opened, frames=leave_out_stacks(opened.frames, run))
+    given = read_solution(solution, opened.frames) if solution else None
     reference = read_reference(settings.match)
     matched = settings.match.method != "none" or given is not None
-    placed, source = measure_and_place(frames, reader, settings, run)
-    grid = plan_sky(placed, settings, run)
+    placed = measure_and_place(opened, settings, run)
+    source, grid = placed.source, plan_sky(placed.frames, settings, run)
 
     def correct(group: Sequence[PlacedFrame]) -> tuple[Corrections, Sequence[PlacedFrame]]:
         if solution and given is not None:
@@ -64,20 +66,21 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solu
         corrections = correct_frames(group, grid, settings, run, reference)
         return corrections, clear_frames(group, corrections, settings, run) if matched else group
 
-    def stack(job: MosaicJob, frames: Sequence[PlacedFrame], file: MosaicFile) -> dict[str, Any]:
+    def stack(job: MosaicJob, frames: Sequence[PlacedFrame], file: MosaicFile) -> tuple[dict[str, Any], ReadCounts]:
         cut = cut_tiles(grid.shape, _field_px(frames, grid), settings.survey.tile_fields, settings.survey.overlap)
         recipe = TileRecipe(cut, frames, job, settings, matched)
         return stack_by_tiles(recipe, file, out / WORK_FOLDER / "tiles", run)
 
-    made = write_mosaics(split_by_kind(placed, run), correct, grid, source, out, settings, run, stack=stack)
-    paths = made.paths | write_tables(out, made.groups, run)
+    made = write_mosaics(split_by_kind(placed.frames, run), correct, grid, source, out, settings, run, stack=stack)
+    paths = made.paths | write_tables(out, made.groups, placed.known, run)
     write_settings(out / "settings.toml", settings)
-    write_report(out / "report.json", {"mode": "grid", "grid": grid_facts(grid), **made.facts}, settings, run)
-    forget_the_old(run, frames)
+    facts = {"mode": "grid", "grid": grid_facts(grid), **made.facts, "reading": made.reads.figures()}
+    write_report(out / "report.json", facts, settings, run.log.journal)
+    forget_the_old(run, opened.frames)
     return paths | {"report": out / "report.json"}
 
 
-def stack_by_tiles(recipe: TileRecipe, file: MosaicFile, folder: Path, run: Run) -> dict[str, Any]:
+def stack_by_tiles(recipe: TileRecipe, file: MosaicFile, folder: Path, run: Run) -> tuple[dict[str, Any], ReadCounts]:
     """Make a mosaic by way of tiles and write its planes; takes the place of `stack_onto_grid`.
 
     Parameters
@@ -90,8 +93,8 @@ def stack_by_tiles(recipe: TileRecipe, file: MosaicFile, folder: Path, run: Run)
 
     Returns
     -------
-    dict
-        Figures for the report.
+    (dict, ReadCounts)
+        Figures for the report; what was read of files.
     """
     cut = recipe.cut
     whole = digest_of([key for _, _, key in recipe.wanted], recipe.settings.survey, recipe.settings.match)
@@ -100,13 +103,13 @@ def stack_by_tiles(recipe: TileRecipe, file: MosaicFile, folder: Path, run: Run)
     figures_key = make_key("survey", whole)
     figures: dict[str, Any] | None = run.store.get(figures_key) if run.store else None
     if figures is not None and ledger and all(map(ledger.recall, blend_patches(recipe.job.grid, recipe.levels))):
-        return figures
+        return figures, ReadCounts()
     say(
         run,
         f"[GRID] {len(recipe.wanted)} tiles of {cut.boxes[0].width} x {cut.boxes[0].height} px, "
         f"{cut.overlap_px} px shared",
     )
-    tiles = make_tiles(recipe, folder, run)
+    tiles, reads = make_tiles(recipe, folder, run)
     figures = {
         "n_samples": sum(tile.n_samples for tile in tiles),
         "n_rejected": sum(tile.n_rejected for tile in tiles),
@@ -116,7 +119,7 @@ def stack_by_tiles(recipe: TileRecipe, file: MosaicFile, folder: Path, run: Run)
     if run.store:
         run.store.put(figures_key, figures)
     shutil.rmtree(folder, ignore_errors=True)
-    return figures
+    return figures, reads
 
 
 def _field_px(frames: Sequence[PlacedFrame], grid: SkyGrid) -> float:

@@ -13,11 +13,12 @@ import numpy as np
 import tomli_w
 from astropy.table import MaskedColumn, Table
 
-from zemosaic.model.frame import Frame
+from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
-from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
+from zemosaic.pipelines.run.log import Journal
 from zemosaic.settings import Settings
 
 __all__ = ["write_frames_table", "write_report", "write_settings", "write_text"]
@@ -36,14 +37,22 @@ def write_settings(path: Path, settings: Settings) -> None:
 
 
 def write_frames_table(
-    path: Path, frames: Sequence[PlacedFrame], scales: Mapping[str, PhotoScale], used: set[str], run: Run
+    path: Path,
+    frames: Sequence[PlacedFrame],
+    scales: Mapping[str, PhotoScale],
+    used: set[str],
+    known: Mapping[FrameId, MeasuredFrame],
+    journal: Journal,
 ) -> None:
-    """One row a frame, used or not, with the reason; ECSV and, beside it, CSV, each all or nothing."""
-    reasons = {(item.name, item.path): item for item in run.left_out}
+    """One row a frame, used or not, with the reason; ECSV and, beside it, CSV, each all or nothing.
+
+    Of a frame without a place the row tells what was measured on it, which `known` holds.
+    """
+    reasons = {item.frame_id or item.path: item for item in journal.left_out}
     rows: list[dict[str, Any]] = []
     for item in frames:
         frame = item.frame
-        left_out = reasons.pop((frame.name, frame.path), None)
+        left_out = reasons.pop(str(frame.id), None)
         scale = scales[frame.id]
         ra, dec = item.wcs.pixel_to_sky((frame.shape[1] - 1) / 2, (frame.shape[0] - 1) / 2)
         row: dict[str, Any] = {
@@ -57,9 +66,9 @@ def write_frames_table(
                     f"level_error{tag}": scale.level_error[c]}  # fmt: skip
             row |= {f"b{k}{tag}": value for k, value in enumerate(scale.surface[c])}
         rows.append(row)
-    known = {(frame.name, frame.path): (frame, measured) for frame, measured in run.measured.values()}
-    for key, gone in reasons.items():
-        columns = _measured_columns(*known[key]) if key in known else {}
+    for gone in reasons.values():
+        seen = known.get(FrameId(gone.frame_id))
+        columns = _measured_columns(seen.frame, seen.measured) if seen else {}
         rows.append({"name": Path(gone.name).name, "use": False, "reason": gone.reason, "path": gone.path, **columns})
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = Table([_column(name, [row.get(name) for row in rows]) for name in names], names=names)
@@ -94,15 +103,14 @@ def _column(name: str, values: list[Any]) -> MaskedColumn:
     )
 
 
-def write_report(path: Path, facts: Mapping[str, Any], settings: Settings, run: Run) -> None:
+def write_report(path: Path, facts: Mapping[str, Any], settings: Settings, journal: Journal) -> None:
     """The figures of a run as JSON: what was used, what was decided, how long it took."""
     report = {
         "software": f"zemosaic {version('zemosaic')}",
         **facts,
-        "reading": run.reads.figures(),
-        "left_out": [asdict(item) for item in run.left_out],
-        "notices": run.notices,
-        "seconds": {stage: round(seconds, 3) for stage, seconds in run.clock.seconds.items()},
+        "left_out": [asdict(item) for item in journal.left_out],
+        "notices": journal.notices,
+        "seconds": {stage: round(seconds, 3) for stage, seconds in journal.seconds.items()},
         "settings": settings.model_dump(),
     }
     write_text(path, json.dumps(report, indent=1, default=_plain) + "\n")

@@ -15,7 +15,7 @@ from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.kind import Kind
 from zemosaic.model.sky.grid import Patch, SkyGrid
-from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.measuring.clean_source import CleanSource
 from zemosaic.pipelines.run.keys import frame_identity
 from zemosaic.settings import StackSettings, WarpSettings
 from zemosaic.stages.warp.warp import WarpPlan
@@ -108,7 +108,7 @@ class MosaicJob:
         What is written.
     warp : WarpSettings
     stack : StackSettings
-    source : ImageSource
+    source : CleanSource
         Reads windows of the frames.
     """
 
@@ -119,7 +119,7 @@ class MosaicJob:
     planes: tuple[Plane, ...]
     warp: WarpSettings
     stack: StackSettings
-    source: ImageSource
+    source: CleanSource
 
     @property
     def names(self) -> list[str]:

@@ -45,7 +45,7 @@ def plan_inputs(
     A frame whose coordinates cannot be interpolated to the asked precision, or that has no
     noise to weigh it by, is left out.
     """
-    advance = run.clock.start("plan", len(frames))
+    advance = run.log.start("plan", len(frames))
     planned, worst_px = [], 0.0
     for done, item in enumerate(sorted(frames, key=lambda f: f.frame.id), 1):
         run.cancel.check()
@@ -53,19 +53,19 @@ def plan_inputs(
         try:
             lattice = plan_lattice(wcs, grid, settings.warp.coordinate_error_px)
         except FrameRejected as problem:
-            run.leave_out(frame, problem)
+            run.log.leave_out(frame, problem)
             continue
         if lattice.box.is_empty:
-            run.leave_out(frame, "it does not reach the output grid")
+            run.log.leave_out(frame, "it does not reach the output grid")
             continue
         sigma = float(np.max(_to_mosaic(item, scales[frame.id], grid) * item.measured.noise))
         if not SIGMA_RANGE[0] < sigma < SIGMA_RANGE[1]:
-            run.leave_out(frame, f"its noise of {sigma:.3g} has no weight in single precision; multiply the values")
+            run.log.leave_out(frame, f"its noise of {sigma:.3g} has no weight in single precision; multiply the values")
             continue
         worst_px = max(worst_px, lattice.error_px)
         planned.append(plan_input(item, lattice, scales[frame.id], grid, settings))
         advance(done)
-    run.clock.end("plan", f"{len(planned)} frames on the grid, coordinates interpolated to {worst_px:.1g} px")
+    run.log.end("plan", f"{len(planned)} frames on the grid, coordinates interpolated to {worst_px:.1g} px")
     return planned
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any, TypeVar
 
+from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.pipelines.patches.jobs import FrameVisit
-from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import WarpSettings
 from zemosaic.stages.warp.warp import source_box
 
@@ -42,7 +42,7 @@ class Reading:
 
 @contextmanager
 def frames_kept(
-    run: Run,
+    reader: FrameReader | None,
     readings: Mapping[T, Reading],
     warp: WarpSettings,
     spare_bytes: int,
@@ -55,8 +55,8 @@ def frames_kept(
 
     Parameters
     ----------
-    run : Run
-        Its `reads` take in what was read.
+    reader : FrameReader or None
+        Reads the files, where there are any.
     readings : mapping
         The tasks to come and what each reads.
     warp : WarpSettings
@@ -71,7 +71,6 @@ def frames_kept(
     counts : ReadCounts
         What has been read.
     """
-    reader = run.reader
     if reader is None:
         yield lambda task: None, ReadCounts()
         return
@@ -90,7 +89,6 @@ def frames_kept(
 
     with reader.expecting(chain.from_iterable(map(parts, readings)), spare_bytes) as counts:
         yield lambda task: reader.release(parts(task)), counts
-    run.reads.update(counts)
 
 
 def _sum_pixels(boxes: Mapping[Any, Box]) -> int:

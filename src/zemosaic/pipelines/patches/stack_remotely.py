@@ -51,20 +51,27 @@ class _Planes:
 
 
 def stack_remotely(
-    job: MosaicJob, works: Sequence[PatchJob], ledger: PatchLedger, run: Run, advance: Callable[[int], None]
+    job: MosaicJob,
+    works: Sequence[PatchJob],
+    ledger: PatchLedger,
+    run: Run,
+    advance: Callable[[int], None],
+    workers: int,
 ) -> None:
-    """Make the patches that are not finished, where the run has an executor for it, and write them into the mosaic."""
-    if run.remote is None or run.store is None:
+    """Make the patches that are not finished, where the run has an executor for it, and write them into the mosaic.
+
+    At most `workers` at once where the other processes share this machine's memory.
+    """
+    if run.machine.remote is None or run.store is None:
         return
     tasks = []
     for work in works:
         run.cancel.check()
         if not (ledger.recall(work.patch) or ledger.adopt(work.patch)):
             tasks.append((work, ledger.planes_key(work.patch)))
-    if run.remote.is_here:
-        run.remote.workers = min(run.remote.workers, run.executor.workers)
+    at_once = workers if run.machine.remote.is_here else None
     task = _Stack(job.alone(), ledger.dtypes, run.store)
-    for count, ((work, _), key) in enumerate(run.remote.run(task, tasks), 1):
+    for count, ((work, _), key) in enumerate(run.machine.remote.run(task, tasks, at_once), 1):
         run.store.adopt([key])
         ledger.adopt(work.patch)
         advance(count + len(works) - len(tasks))

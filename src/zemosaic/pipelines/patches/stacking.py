@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zemosaic.engine.executor import make_executor
-from zemosaic.engine.memory import PATCH_SIZES, MemoryPlan, ReusedMemory, plan_patch_size
+from zemosaic.engine.memory import PATCH_SIZES, MemoryPlan, ReusedMemory
+from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.model.box import Box
 from zemosaic.model.sky.grid import Patch, SkyGrid
 from zemosaic.pipelines.patches.jobs import MosaicJob, PatchJob
@@ -21,20 +22,22 @@ from zemosaic.stages.stack.stack import border_px, bytes_per_pixel, bytes_per_sa
 __all__ = ["plan_patches", "stack_onto_grid"]
 
 
-def stack_onto_grid(job: MosaicJob, sink: PlaneSink, run: Run, ledger: PatchLedger | None = None) -> dict[str, float]:
+def stack_onto_grid(
+    job: MosaicJob, sink: PlaneSink, run: Run, ledger: PatchLedger | None = None
+) -> tuple[dict[str, float], ReadCounts]:
     """Make all patches and write their planes; those that `ledger` finds finished are not made again.
 
     Returns
     -------
-    dict
-        ``n_samples``, ``n_rejected`` and the memory plan, for the report.
+    (dict, ReadCounts)
+        ``n_samples``, ``n_rejected`` and the memory plan, for the report; what was read of files.
     """
     sizes = ledger.fitting_sizes(PATCH_SIZES) if ledger else PATCH_SIZES
-    plan, border = plan_patches(job, run, sizes, beside_bytes=run.beside_bytes)
+    plan, border = plan_patches(job, run, sizes, beside_bytes=run.machine.beside_bytes)
     if ledger:
         ledger.record_size(plan.patch_px)
     works = job.plan_all(plan.patch_px, border)
-    advance = run.clock.start("stack", len(works))
+    advance = run.log.start("stack", len(works))
     memory, each = ReusedMemory(plan.task_bytes), make_executor(plan.threads).map
 
     def task(work: PatchJob) -> PatchCounts:
@@ -49,24 +52,24 @@ def stack_onto_grid(job: MosaicJob, sink: PlaneSink, run: Run, ledger: PatchLedg
         return counts
 
     if ledger:
-        stack_remotely(job, works, ledger, run, advance)
+        stack_remotely(job, works, ledger, run, advance, plan.workers)
     n_samples = n_rejected = 0
     readings = {work: Reading(_band_of(work.patch, job.grid), work.visits) for work in works}
-    with frames_kept(run, readings, job.warp, plan.spare_bytes) as (release, reads):
-        for count, (work, counts) in enumerate(run.executor.run(task, works), 1):
+    with frames_kept(job.source.files, readings, job.warp, plan.spare_bytes) as (release, reads):
+        for count, (work, counts) in enumerate(make_executor(plan.workers).run(task, works), 1):
             release(work)
             n_samples += counts.n_samples
             n_rejected += counts.n_rejected
             advance(count)
     samples = f"{n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped"
-    run.clock.end("stack", ", ".join([f"{len(works)} patches of {plan.patch_px} px", samples, *reads.words()]))
+    run.log.end("stack", ", ".join([f"{len(works)} patches of {plan.patch_px} px", samples, *reads.words()]))
     return {
         "n_samples": n_samples,
         "n_rejected": n_rejected,
         "patch_px": plan.patch_px,
         "workers": plan.workers,
         "threads": plan.threads,
-    }
+    }, reads
 
 
 def _band_of(patch: Patch, grid: SkyGrid) -> Box:
@@ -77,7 +80,7 @@ def _band_of(patch: Patch, grid: SkyGrid) -> Box:
 def plan_patches(
     job: MosaicJob, run: Run, sizes: Sequence[int] = PATCH_SIZES, *, beside_bytes: int = 0
 ) -> tuple[MemoryPlan, int]:
-    """Size and border of the patches, and how many at once, that the memory cap allows; limits the run's workers.
+    """Size and border of the patches, and how many at once, that the memory cap allows.
 
     Parameters
     ----------
@@ -101,12 +104,9 @@ def plan_patches(
         stack = n_channels * pixels * bytes_per_pixel(job.stack.method)
         return int(samples + stack + window * threads + beside_bytes)
 
-    plan = plan_patch_size(
-        run.cap_bytes, run.executor.workers, run.held_bytes, task_bytes, sizes, border, n_channels,
-        can_share=run.remote is None,
-    )  # fmt: skip
-    if plan.workers < run.executor.workers:
+    room_bytes = job.source.files.room_bytes() if job.source.files else None
+    plan = run.machine.plan_patches(task_bytes, sizes, border, n_channels, room_bytes)
+    if plan.workers < run.machine.workers:
         shared = f", {plan.threads} threads each" if plan.threads > 1 else ""
-        run.notice(f"{plan.workers} of {run.executor.workers} patches at once{shared}, to stay under the memory cap")
-        run.limit_workers(plan.workers)
+        run.log.notice(f"{plan.workers} of {run.machine.workers} patches at once{shared}, to stay under the memory cap")
     return plan, border

@@ -37,7 +37,7 @@ def keep_warps(
     except OSError as problem:
         raise EnvironmentProblem(f"cannot write warps to {folder}: {problem.strerror}") from problem
     names = [item.frame.name.split(".")[0] for item in inputs]
-    advance = run.clock.start("warps", len(inputs))
+    advance = run.log.start("warps", len(inputs))
 
     def task(k: int) -> None:
         run.cancel.check()
@@ -47,12 +47,12 @@ def keep_warps(
         try:
             _write_warp(item, grid, settings, source, folder / f"{name}.warp.fits")
         except FrameRejected as problem:
-            run.leave_out(item.frame, problem)
+            run.log.leave_out(item.frame, problem)
 
     need = max(BYTES_PER_VALUE * item.plan.lattice.box.n_pixels * item.frame.n_channels for item in inputs)
-    for done, _ in enumerate(run.executor_for(need).run(task, range(len(inputs))), 1):
+    for done, _ in enumerate(run.machine.executor_for(need).run(task, range(len(inputs))), 1):
         advance(done)
-    run.clock.end("warps", f"{len(inputs)} registered frames in {folder}")
+    run.log.end("warps", f"{len(inputs)} registered frames in {folder}")
 
 
 def _write_warp(item: PatchInput, grid: SkyGrid, settings: Settings, source: ImageSource, path: Path) -> None:

@@ -47,13 +47,13 @@ def judge_unconfirmed(candidates: Sequence[Candidate], catalogue: Catalogue, run
         n_confirmed += confirmed[k]
         n_alone += not confirmed[k]
     if n_confirmed:
-        run.notice(
+        run.log.notice(
             f"{catalogue.name} shows none of these stars: the WCS of {n_confirmed} headers is taken as it is, since "
             "the frames' own stars coincide in their overlaps; where the mosaic lies on the sky, nothing confirms",
             "warning",
         )
     if n_alone:
-        run.notice(
+        run.log.notice(
             f"{catalogue.name} shows none of these stars, and no other frame can confirm them: the WCS of {n_alone} "
             "headers is taken as it is; check where these frames lie",
             "warning",
@@ -77,7 +77,7 @@ def settle_strays(candidates: Sequence[Candidate], run: Run) -> None:
             candidate = placed[stray.index]
             if stray.meeting.verdict == "shifted":
                 _move_onto(candidate, placed, stray.index, stray.meeting)
-                run.notice(f"{candidate.frame.name}: {_describe(stray.meeting)}; it is moved onto them", "warning")
+                run.log.notice(f"{candidate.frame.name}: {_describe(stray.meeting)}; it is moved onto them", "warning")
             else:
                 candidate.verdict = "wrong"
                 candidate.reason = f"{_describe(stray.meeting)}"
@@ -158,7 +158,7 @@ def align_kept_headers(candidates: Sequence[Candidate], settings: RefineSettings
             candidate.wcs = CelestialWcs.from_header(header, place.shape)
             candidate.moved_px += move.largest_px
     if moved:
-        run.notice(
+        run.log.notice(
             f"the WCS of {len(moved)} of {len(moves)} headers is moved by {np.median(moved):.2f} px (the most: "
             f"{max(moved):.2f}), so that the stars which frames share coincide"
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from astropy.io import fits
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.facts import frame_wcs
 from zemosaic.model.frame import Frame
@@ -49,14 +50,13 @@ def kept_place(frame: Frame, wcs: CelestialWcs, how: str) -> Place:
     return Place(fits.Header.fromstring(frame.wcs_cards or ""), wcs, how)
 
 
-def trust_headers(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[Place | None]:
+def trust_headers(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[Place | LeftOut]:
     """The WCS of each header, unchecked; frames without one are announced."""
-    found: list[Place | None] = []
+    found: list[Place | LeftOut] = []
     for item in frames:
         run.cancel.check()
         try:
             found.append(kept_place(item.frame, frame_wcs(item.frame), "header, unchecked"))
         except FrameRejected as problem:
-            run.leave_out(item.frame, problem)
-            found.append(None)
+            found.append(run.log.leave_out(item.frame, problem))
     return found

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.errors import FrameRejected
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
@@ -34,7 +35,7 @@ MAX_TRIES = 3
 
 def register_to_each_other(
     frames: Sequence[MeasuredFrame], source: ImageSource, settings: Settings, run: Run
-) -> list[Place | None]:
+) -> list[Place | LeftOut]:
     """Places on a plane of their own: by the stars that frames share, else by their pixels; refined together.
 
     The plane is none of the sky's: about RA 0, Dec 0, with one arcsecond a pixel of the frame with the most stars.
@@ -49,27 +50,19 @@ def register_to_each_other(
 
     Returns
     -------
-    list of Place or None
-        None for frames that are announced with the reason.
+    list of Place or LeftOut
+        Why a frame has no place, as announced.
     """
-    run.clock.start("register", len(frames))
+    run.log.start("register", len(frames))
     fields = [star_field(item.frame, item.measured, None) for item in frames]
     plates = register_frames(fields, settings.solve)
     by_pixels = _by_pixels([item.frame for item in frames], plates, source, settings.solve.max_log_chance, run)
-    for item, plate in zip(frames, plates, strict=True):
-        if plate is None and item.frame.id not in by_pixels:
-            n_stars = len(item.measured.stars)
-            run.leave_out(
-                item.frame,
-                f"not registered: the other frames do not show the pattern of its {n_stars} stars, "
-                "and no shift lays its pixels on theirs",
-            )
     found = {}
     for k, plate in enumerate(plates):
         start = plate or by_pixels.get(frames[k].frame.id)
         if start is not None:
             found[k] = start
-    places: list[Place | None] = [None] * len(frames)
+    placed: dict[int, Place] = {}
     summary = ""
     if found:
         # Without a catalogue a distortion cannot be told from a bend of the common plane.
@@ -78,10 +71,18 @@ def register_to_each_other(
         summary = describe_coincidence(refined)
         for row, k in enumerate(found):
             how = "registered" if plates[k] is not None else "registered by pixels"
-            places[k] = refined_place(frames[k].frame, refined, row, how)
+            placed[k] = refined_place(frames[k].frame, refined, row, how)
     beside = f", {len(by_pixels)} of them by their pixels" if by_pixels else ""
-    run.clock.end("register", f"{len(found)} frames of {len(frames)} to each other{beside}{summary}")
-    return places
+    run.log.end("register", f"{len(found)} frames of {len(frames)} to each other{beside}{summary}")
+    return [placed.get(k) or _leave_out(item, run) for k, item in enumerate(frames)]
+
+
+def _leave_out(item: MeasuredFrame, run: Run) -> LeftOut:
+    return run.log.leave_out(
+        item.frame,
+        f"not registered: the other frames do not show the pattern of its {len(item.measured.stars)} stars, "
+        "and no shift lays its pixels on theirs",
+    )
 
 
 def _by_pixels(
@@ -111,7 +112,7 @@ def _by_pixels(
             if shift is None or shift.log10_chance > max_log_chance:
                 continue
             share = shift_overlap(frame.shape, shift).n_pixels / (frame.shape[0] * frame.shape[1])
-            run.notice(
+            run.log.notice(
                 f"{frame.name} is laid on {reference.name} by its pixels: dy {shift.dy:.2f}, dx {shift.dx:.2f}, "
                 f"{100 * share:.0f} % overlap, log10 of chance {shift.log10_chance:.0f}"
             )

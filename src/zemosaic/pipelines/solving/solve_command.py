@@ -12,7 +12,7 @@ from astropy.table import Table
 from zemosaic.engine.events import LeftOut
 from zemosaic.errors import EnvironmentProblem, NothingToDo
 from zemosaic.io.write.wcs_file import wcs_file_names, write_wcs_file
-from zemosaic.model.frame import Frame
+from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.pipelines.frames.pipeline import open_inputs
 from zemosaic.pipelines.measuring.defects import DefectWatch
@@ -50,21 +50,22 @@ def solve_inputs(inputs: Sequence[Path], settings: Settings, run: Run, folder: P
     EnvironmentProblem
         When the folder cannot be written.
     """
-    frames, source = open_inputs(inputs, settings, run)
+    opened = open_inputs(inputs, settings, run)
     if folder is not None:
         _make_folder(folder)
-    measured = measure_frames(frames, source, settings, run, watch=DefectWatch(frames, settings, run))
-    places = dict(zip((m.frame.id for m in measured), solve_frames(measured, settings, run), strict=True))
-    if not any(places.values()):
-        raise NothingToDo(f"none of {len(frames)} frames could be solved; see the reasons above")
-    frames = sorted(frames, key=lambda frame: (frame.path, frame.hdu))
-    reasons = {(item.name, item.path): item for item in run.left_out}
+    watch = DefectWatch(opened.frames, settings, run)
+    measured = measure_frames(opened.frames, opened.source, settings, run, watch=watch)
+    places = dict(zip((m.frame.id for m in measured.kept), solve_frames(measured.kept, settings, run), strict=True))
+    if not any(isinstance(place, Place) for place in places.values()):
+        raise NothingToDo(f"none of {len(opened.frames)} frames could be solved; see the reasons above")
+    frames = sorted(opened.frames, key=lambda frame: (frame.path, frame.hdu))
+    places |= {FrameId(item.frame_id): item for item in measured.left_out}
     names = wcs_file_names(frames)
     rows = []
     for frame, name in zip(frames, names, strict=True):
-        place = places.get(frame.id)
-        rows.append(_row(frame, place, name if folder else "", reasons.get((frame.name, frame.path))))
-        if folder is not None and place is not None:
+        place = places[frame.id]
+        rows.append(_row(frame, place, name if folder else ""))
+        if folder is not None and isinstance(place, Place):
             write_wcs_file(folder / name, place.header, frame)
     if folder is not None:
         _write_table(folder / "solve.ecsv", rows)
@@ -78,7 +79,7 @@ def _make_folder(folder: Path) -> None:
         raise EnvironmentProblem(f"cannot write to {folder}: {problem.strerror}; choose another folder") from problem
 
 
-def _row(frame: Frame, place: Place | None, file: str, left_out: LeftOut | None) -> dict[str, Any]:
+def _row(frame: Frame, place: Place | LeftOut, file: str) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys((
         "ra_deg",
         "dec_deg",
@@ -88,9 +89,9 @@ def _row(frame: Frame, place: Place | None, file: str, left_out: LeftOut | None)
         "n_stars",
         "rms_px",
     ))
-    reason = left_out.reason if left_out else ""
+    reason = place.reason if isinstance(place, LeftOut) else ""
     row = {"name": frame.name, "path": frame.path, "how": "unsolved", **row, "file": "", "reason": reason}
-    if place is None:
+    if isinstance(place, LeftOut):
         return row
     (ra, dec), (rotation_deg, mirrored) = _centre(place.wcs), _attitude(place.wcs)
     return row | {

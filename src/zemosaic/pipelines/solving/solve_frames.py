@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.engine.store import make_key, remember
 from zemosaic.errors import FrameRejected
 from zemosaic.io.astrometry.blind import installed_solvers
@@ -54,7 +55,7 @@ def _tell_rms(rms_px: npt.ArrayLike) -> str:
     return f", stars coincide to {np.nanmedian(found):.2f} px" if np.isfinite(found).any() else ""
 
 
-def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[Place | None]:
+def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[Place | LeftOut]:
     """A place for every frame that can have one; the others are announced with the reason.
 
     A header WCS is kept when the frame's stars agree with it, or are too few to tell. Frames without one, or with
@@ -63,7 +64,7 @@ def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) 
     others, or the frame is left out. At last all solved frames are refined together, or kept headers aligned.
     """
     catalogue = tycho2()
-    advance = run.clock.start("solve", len(frames))
+    advance = run.log.start("solve", len(frames))
     candidates = [check_header(item.frame, item.measured, catalogue) for item in frames]
     _doubt_the_catalogue(candidates, catalogue, settings.solve, run)
     order: Counter[tuple[str, str]] = Counter()
@@ -77,15 +78,15 @@ def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) 
     settle_strays(candidates, run)
     _tie(candidates, settings.solve)
     _solve_blind(candidates, catalogue, settings.solve, run)
-    for candidate in candidates:
-        if not candidate.is_placed:
-            run.leave_out(candidate.frame, f"unsolved: {candidate.reason}")
     n_header = sum(c.header is not None for c in candidates)
     refined, summary = _refine(candidates, catalogue, settings, run)
     n_solved = sum(c.solution is not None for c in candidates)
-    run.clock.end("solve", f"{n_header} header WCS kept, {n_solved} frames solved of {len(frames)}{summary}")
+    run.log.end("solve", f"{n_header} header WCS kept, {n_solved} frames solved of {len(frames)}{summary}")
     _tell_readings(candidates, run)
-    return refined
+    return [
+        place or run.log.leave_out(candidate.frame, f"unsolved: {candidate.reason}")
+        for place, candidate in zip(refined, candidates, strict=True)
+    ]
 
 
 def _tell_readings(candidates: Sequence[Candidate], run: Run) -> None:
@@ -97,7 +98,7 @@ def _tell_readings(candidates: Sequence[Candidate], run: Run) -> None:
             readings[reading] += len(solutions)
     if readings:
         found = ", ".join(f"{name} ({n} frames)" for name, n in readings.items())
-        run.notice(f"RA and Dec in the headers fit the stars when read as {found}")
+        run.log.notice(f"RA and Dec in the headers fit the stars when read as {found}")
 
 
 def _doubt_the_catalogue(
@@ -148,7 +149,7 @@ def _solve(
     candidate.field = replace(field, hint=hint)
     order[camera, hint.source] += 1
     if candidate.wcs is not None:
-        run.notice(f"{candidate.frame.name}: {candidate.reason}; it is solved again", "warning")
+        run.log.notice(f"{candidate.frame.name}: {candidate.reason}; it is solved again", "warning")
 
 
 def _guess_scales(candidates: Sequence[Candidate], catalogue: Catalogue, settings: SolveSettings, run: Run) -> None:
@@ -171,7 +172,7 @@ def _guess_scales(candidates: Sequence[Candidate], catalogue: Catalogue, setting
         else:
             continue
         scale = candidate.solution.plate.scale_arcsec
-        run.notice(
+        run.log.notice(
             f"the headers tell no pixel scale that fits the stars: {scale:.3f} arcsec was found by trying", "warning"
         )
         for other in unsolved:

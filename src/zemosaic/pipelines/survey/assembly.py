@@ -66,21 +66,21 @@ def assemble_tiles(tiles: Sequence[GridTile], recipe: TileRecipe, sink: PlaneSin
     A step that fails is replaced by the next simpler one with a warning: the solve over all tiles by a shift of levels
     in the overlaps, that by nothing; the pyramid blend by feathering.
     """
-    run.clock.start("match tiles", len(tiles))
+    run.log.start("match tiles", len(tiles))
     infos = [_info_of(tile) for tile in tiles]
     nothing = OverlapGraph(tuple(info.tile_id for info in infos), (), 0)
     graph = or_simpler(
         lambda: build_tile_overlap_graph(infos), lambda: nothing, _warn(run, "Photometry: overlap graph")
     )
-    run.notice(f"[GRID] Photometry: built overlap graph with {len(graph.edges)} edges, {graph.n_dropped} dropped")
+    run.log.notice(f"[GRID] Photometry: built overlap graph with {len(graph.edges)} edges, {graph.n_dropped} dropped")
     solution = _solve(infos, tiles, graph, recipe, run)
     facts = _tell(infos, graph, solution, recipe.n_channels, run)
-    run.clock.end("match tiles", f"{len(graph.edges)} overlaps; {solution.method}")
+    run.log.end("match tiles", f"{len(graph.edges)} overlaps; {solution.method}")
     levels = recipe.levels
     blend_onto_grid(tiles, solution.scales, recipe.job.grid, sink, recipe.job.names, levels, run, shared_frames=True)
     done = "applied pyramidal blending on" if levels else "feathered"
     say(run, f"[GRID] Blending: {done} {len(graph.edges)} overlaps")
-    run.clock.end("blend", f"{len(graph.edges)} overlaps, {levels} octaves")
+    run.log.end("blend", f"{len(graph.edges)} overlaps, {levels} octaves")
     return {"tile_match": solution.method, "n_overlaps": len(graph.edges), **facts}
 
 
@@ -119,9 +119,9 @@ def _solve(
         return neutral("tiles agree already")
     found = or_simpler(all_at_once, by_levels, _warn(run, "Photometry: solve over all tiles"))
     for notice in found.notices:
-        run.notice(f"[GRID] tiles: {notice}")
+        run.log.notice(f"[GRID] tiles: {notice}")
     n_solved = len(infos) - found.n_neutral
-    run.notice(f"[GRID] Photometry: solved global gain/offset for {n_solved} tiles")
+    run.log.notice(f"[GRID] Photometry: solved global gain/offset for {n_solved} tiles")
     if n_solved == 0:
         say(run, "[GRID] Photometry did not act: every tile keeps gain 1 and offset 0", "warning")
     return found
@@ -151,7 +151,7 @@ def _measure(tiles: Sequence[GridTile], recipe: TileRecipe, run: Run) -> list[Me
         return remember(run.store, key, lambda: make(tile), (Measurements, Stars, Blocks, Box))
 
     n_values = max(tile.box.n_pixels for tile in tiles) * recipe.n_channels
-    found = {tile.number: made for tile, made in run.executor_for(n_values * _MEASURE_BYTES).run(recall, tiles)}
+    found = {tile.number: made for tile, made in run.machine.executor_for(n_values * _MEASURE_BYTES).run(recall, tiles)}
     return [found[tile.number] for tile in tiles]
 
 

@@ -85,7 +85,7 @@ def write_planes(planes: TilePlanes, stack: StackedPatch, names: Sequence[str]) 
 def say(run: Run, message: str, level: str = "info") -> None:
     """Log a line, and tell it to whoever watches the run."""
     _LOG.log(logging.WARNING if level == "warning" else logging.INFO, message)
-    run.notice(message, level)
+    run.log.notice(message, level)
 
 
 def or_simpler(step: Callable[[], T], simpler: Callable[[], T], tell: Callable[[str], None]) -> T:
@@ -138,7 +138,7 @@ def blend_onto_grid(
     """
     border = blend_border_px(levels)
     patches = blend_patches(grid, levels)
-    advance = run.clock.start("blend", len(patches))
+    advance = run.log.start("blend", len(patches))
     n_channels = len(scales[0].gain)
     index = BoxIndex(tile.box for tile in tiles)
 
@@ -159,7 +159,7 @@ def blend_onto_grid(
         if ledger:
             ledger.record(patch, PatchCounts(0, 0))
 
-    for done, _ in enumerate(run.executor_for(task_bytes).run(task, patches), 1):
+    for done, _ in enumerate(run.machine.executor_for(task_bytes).run(task, patches), 1):
         advance(done)
     if failed:
         say(run, f"[GRID] Blending: the pyramid failed ({failed[0]}); {len(failed)} boxes are feathered", "warning")

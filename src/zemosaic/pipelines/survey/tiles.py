@@ -15,6 +15,7 @@ from zemosaic.engine.executor import make_executor
 from zemosaic.engine.memory import PATCH_SIZES
 from zemosaic.engine.store import Store, make_key
 from zemosaic.engine.values import digest_of
+from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.io.write.tile_planes import TilePlanes
 from zemosaic.model.box import Box
 from zemosaic.model.photo_scale import PhotoScale
@@ -160,7 +161,7 @@ class TileRecipe:
         return {item.frame.id: item for item in self.frames}
 
 
-def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> list[GridTile]:
+def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> tuple[list[GridTile], ReadCounts]:
     """Stack all tiles; those that an earlier run left finished in the folder are not made again.
 
     Parameters
@@ -172,44 +173,44 @@ def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> list[GridTile]:
 
     Returns
     -------
-    list of GridTile
-        Those that any frame reaches, row by row.
+    (list of GridTile, ReadCounts)
+        Those that any frame reaches, row by row; what was read of files.
     """
     largest = max(box.n_pixels for box in recipe.cut.boxes)
     # All planes of the stack, and the masks and distances made of them.
     tile_bytes = largest * (21 * recipe.n_channels + 16)
     plan, border = plan_patches(
         recipe.job, run, _piece_sizes(recipe.cut),
-        beside_bytes=tile_bytes + run.beside_bytes,
+        beside_bytes=tile_bytes + run.machine.beside_bytes,
     )  # fmt: skip
     task = _MakeTile(recipe, folder.absolute(), plan.patch_px, border, plan.threads, run.store, run.cancel.check)
-    advance = run.clock.start("stack tiles", len(recipe.wanted))
-    _make_remotely(task, run, advance)
+    advance = run.log.start("stack tiles", len(recipe.wanted))
+    _make_remotely(task, plan.workers, run, advance)
     tiles = []
     # A frame counts once for each piece: also where only one tile wants it, it is read once.
     readings = {wanted: task.reading(wanted[1]) for wanted in recipe.wanted}
-    with frames_kept(run, readings, recipe.settings.warp, plan.spare_bytes) as (release, reads):
-        for done, (wanted, tile) in enumerate(run.executor.run(task, recipe.wanted), 1):
+    with frames_kept(recipe.job.source.files, readings, recipe.settings.warp, plan.spare_bytes) as (release, reads):
+        for done, (wanted, tile) in enumerate(make_executor(plan.workers).run(task, recipe.wanted), 1):
             release(wanted)
             tiles.append(tile)
             advance(done)
     tiles.sort(key=lambda tile: tile.number)
     n_samples, n_rejected = sum(t.n_samples for t in tiles), sum(t.n_rejected for t in tiles)
     samples = f"{n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped"
-    run.clock.end("stack tiles", ", ".join([f"{len(tiles)} tiles", samples, *reads.words()]))
-    return tiles
+    run.log.end("stack tiles", ", ".join([f"{len(tiles)} tiles", samples, *reads.words()]))
+    return tiles, reads
 
 
-def _make_remotely(task: _MakeTile, run: Run, advance: Callable[[int], None]) -> None:
+def _make_remotely(task: _MakeTile, workers: int, run: Run, advance: Callable[[int], None]) -> None:
     """Make the tiles in other processes, where the run has an executor for it: they are found made afterwards.
 
     Matching stays in this process: a grid's WCS that was made, not read, loses its last digits on the way to another.
     """
-    if run.remote is None or run.store is None or not task.recipe.matched:
+    if run.machine.remote is None or run.store is None or not task.recipe.matched:
         return
-    if run.remote.is_here:
-        run.remote.workers = min(run.remote.workers, run.executor.workers)
-    for done, (_, tile) in enumerate(run.remote.run(replace(task, check=_never, threads=1), task.recipe.wanted), 1):
+    there, remote = replace(task, check=_never, threads=1), run.machine.remote
+    at_once = workers if remote.is_here else None
+    for done, (_, tile) in enumerate(remote.run(there, task.recipe.wanted, at_once), 1):
         run.store.adopt([tile.key])
         advance(done)
 

@@ -57,23 +57,23 @@ def blend_tiles(job: MosaicJob, file: MosaicFile, folder: Path, run: Run) -> dic
         tile.planes.write(BORDER, border_weights(made.weight.min(axis=0) > 0))
         return tile
 
-    advance = run.clock.start("warp tiles", len(inputs))
+    advance = run.log.start("warp tiles", len(inputs))
     tiles: dict[int, BlendTile] = {}
     try:
         largest = max(box.n_pixels for box in boxes) * n_channels
-        for k, tile in run.executor_for(largest * BYTES_PER_VALUE).run(warp, range(len(inputs))):
+        for k, tile in run.machine.executor_for(largest * BYTES_PER_VALUE).run(warp, range(len(inputs))):
             tiles[k] = tile
             advance(len(tiles))
         overlaps = [boxes[i].intersect(boxes[j]) for i, j in overlapping_boxes(boxes)]
         levels = levels_for_overlap(_typical_width(overlaps))
-        run.clock.end("warp tiles", f"{len(tiles)} tiles, {len(overlaps)} overlaps")
+        run.log.end("warp tiles", f"{len(tiles)} tiles, {len(overlaps)} overlaps")
         neutral = [PhotoScale.neutral(n_channels)] * len(inputs)
         ordered = [tiles[k] for k in range(len(inputs))]
         blend_onto_grid(ordered, neutral, grid, file, job.names, levels, run, shared_frames=False)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     say(run, f"tiles blended by pyramids of {levels} octaves on {len(overlaps)} overlaps")
-    run.clock.end("blend", f"{len(overlaps)} overlaps, {levels} octaves")
+    run.log.end("blend", f"{len(overlaps)} overlaps, {levels} octaves")
     return {"n_overlaps": len(overlaps), "blend_octaves": levels}
 
 

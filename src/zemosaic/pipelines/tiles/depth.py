@@ -116,5 +116,5 @@ def write_depth(
             file.write("SAT", band, (depth[2:3] / np.maximum(depth[:1], 1)).astype(np.float32))
         return int(reached.sum()), int((reached & bare).sum())
 
-    n_reached, n_bare = np.sum([counts for _, counts in run.executor.run(make, bands)], axis=0)
+    n_reached, n_bare = np.sum([counts for _, counts in run.machine.make_executor().run(make, bands)], axis=0)
     return float(n_bare / max(n_reached, 1))

@@ -85,9 +85,9 @@ def second_pass(job: MosaicJob, file: MosaicFile, out: Path, settings: Settings,
     The second stack is made as the first was, by the tiles' own weights, so WHT and VAR are those of what was done.
     It must fit into memory as a whole: nothing of the first is touched before all of it is there.
     """
-    need, free = _bytes_needed(job), run.cap_bytes - resident_bytes()
+    need, free = _bytes_needed(job), run.machine.cap_bytes - resident_bytes()
     if need > free:
-        run.notice(
+        run.log.notice(
             f"no second pass: it needs {need / 2**30:.1f} GiB, {max(free, 0) / 2**30:.1f} GiB are left of the memory "
             "cap; the first pass is kept",
             "warning",
@@ -96,7 +96,7 @@ def second_pass(job: MosaicJob, file: MosaicFile, out: Path, settings: Settings,
 
     def keep_first(why: str) -> None:
         _log.warning("[TwoPass] not possible, the first pass is kept: %s", why)
-        run.notice(f"the second pass failed ({why}); the first mosaic is kept", "warning")
+        run.log.notice(f"the second pass failed ({why}); the first mosaic is kept", "warning")
 
     def stack_again() -> dict[str, npt.NDArray[Any]]:
         first = np.asarray(file.read("DATA", job.grid.box), np.float32)
@@ -136,7 +136,7 @@ def _without_gains(
 ) -> list[PatchInput] | None:
     """The tiles with their remaining gains taken into their corrections; None where there are none."""
     inputs, grid = job.inputs, job.grid
-    advance = run.clock.start("two-pass", len(inputs))
+    advance = run.log.start("two-pass", len(inputs))
     coarse = coarse_grid(grid, COARSE_PX)
     wide = coarse_grid(grid, DELTA_PX) if settings.tiles.two_pass_debug_delta_map else None
     seen = []
@@ -147,9 +147,9 @@ def _without_gains(
     covered = cell_means(np.isfinite(first).all(axis=0).astype(float), COARSE_PX) > 0
     gains = find_gains([tile.cells for tile in seen], coarse.shape, SIGMA_PX / COARSE_PX, GAIN_CLIP, covered)
     _tell(gains, seen, inputs, first, delta_path, run)
-    run.clock.end("two-pass", str(gains))
+    run.log.end("two-pass", str(gains))
     if np.all(gains.gain == 1):
-        run.notice("second pass: no tile shows a gain of its own; the first mosaic stays as it is")
+        run.log.notice("second pass: no tile shows a gain of its own; the first mosaic stays as it is")
         return None
     return [_divided(item, float(g), tile.level) for item, g, tile in zip(inputs, gains.gain, seen, strict=True)]
 
@@ -168,7 +168,7 @@ def _tell(
         delta = make_delta_map(cells, gains.gain.tolist(), [float(tile.level.mean()) for tile in seen], mean)
         np.save(delta_path, delta, allow_pickle=False)
         _log.debug("[TwoPass] delta map: %s", delta_path)
-        run.notice(f"difference between tiles and first pass: {delta_path}")
+        run.log.notice(f"difference between tiles and first pass: {delta_path}")
 
 
 def _divided(item: PatchInput, gain: float, level: F8) -> PatchInput:

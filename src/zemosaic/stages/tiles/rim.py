@@ -1,13 +1,13 @@
-"""Where a tile is trusted: masks from its coverage, trims and crops (SPEC R-40 to R-43).
+"""Where a tile is trusted: its thin rim, trims and crops.
 
-A tile of frames that turn against each other is thin at its rim: few frames, other noise, other colours. The masks here
-say so by an alpha of 0..1 that goes into the tile's weight, once; data are never multiplied by it.
+A tile of frames that turn against each other is thin at its rim: few frames, other noise, other colours. An alpha of
+0..1 says so; it goes into the tile's weight, once, and data are never multiplied by it. Where other tiles reach, they
+outweigh the rim; where none does, the rim is all there is of the sky, and it stays.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,8 @@ import scipy
 from zemosaic.model.box import Box
 from zemosaic.model.tile import Tile
 from zemosaic.settings import TileSettings
-from zemosaic.stages.numeric.robust import mad_sigma
 
-__all__ = ["clean_tile", "mask_altaz_artifacts"]
+__all__ = ["clean_tile", "ease_alpha", "feather_good", "feather_thin", "tells_apart"]
 
 F4 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -27,132 +26,72 @@ AnyArray = npt.NDArray[Any]
 
 _log = logging.getLogger(__name__)
 
-SIGNAL_SIGMA = 5.0
-"""The sky must stand this clear of zero before a low border can be told from it."""
-
 ALL_ALIKE = 1e-3
 """A mask within this of 0 everywhere, or of 1, tells nothing apart."""
 
+MARGIN_PERCENT = 5.0
+"""Width of the feather inside the thin rim, in percent of a tile's shorter side."""
 
-def mask_altaz_artifacts(
-    image: AnyArray,
-    *,
-    coverage: AnyArray | None = None,
-    min_coverage_abs: float = 3,
-    min_coverage_frac: float = 0.4,
-    margin_percent: float = 5,
-    decay_ratio: float = 0.15,
-    morph_open_px: int = 3,
-    hard_threshold: float = 1e-3,
-    fill_value: float | None = None,
-    return_mask: bool = False,
-) -> AnyArray | tuple[AnyArray, F4 | None]:
-    """Find the thin rim that field rotation leaves on a stack.
+RIM_ALPHA = 0.01
+"""What the thin rim weighs: another tile that is trusted outweighs it a hundred times, and no alpha below 1/127 is told
+from it once tiles are warped. `tiles.altaz_nanize_threshold` from here on takes the rim away."""
+
+
+def feather_thin(
+    coverage: AnyArray,
+    min_coverage_abs: float,
+    min_coverage_frac: float,
+    morph_open_px: int,
+    margin_percent: float = MARGIN_PERCENT,
+) -> F4:
+    """Alpha from coverage: 0 where too few frames reach, rising inwards to 1.
 
     Parameters
     ----------
-    image : ndarray, shape (h, w), (h, w, c) or (c, h, w)
-        The stack; not modified.
-    coverage : ndarray, shape (h, w), optional
-        Frames that contribute to each pixel. One of another shape is ignored, never resized.
+    coverage : ndarray, shape (h, w)
+        Frames that contribute to each pixel.
     min_coverage_abs, min_coverage_frac : float
         A pixel is good where at least ``max(abs, frac x largest coverage)`` frames reach it; `abs` counts as at most
         the largest coverage.
-    margin_percent : float
-        Width of the feather, from bad pixels inwards, in percent of the shorter side; without coverage also how much
-        of the radius is cut off.
-    decay_ratio : float
-        Without coverage: a border below this share of the sky's level is empty; failing that, the share of the radius
-        over which alpha falls.
     morph_open_px : int
         Side of the square that good regions are opened with, against islands and threads; 0 or 1 for none.
-    hard_threshold : float
-        Alpha at or below this becomes 0.
-    fill_value : float, optional
-        Put into the pixels of alpha 0; None leaves them as they are.
-    return_mask : bool
-        Whether to return alpha as well.
+    margin_percent : float
+        Width of the feather, in percent of the shorter side.
 
     Returns
     -------
-    image : ndarray
-        The values of `image`, never multiplied; the same object where nothing was filled in.
-    alpha : ndarray, float32, shape (h, w), or None
-        0..1; None where the mask tells nothing apart. Only with `return_mask`.
-
-    Notes
-    -----
-    In this order: coverage; a border of low signal, where the sky's level is clear of zero; a radial mask, as the
-    corners are what rotation leaves thin. Alpha grows with the Euclidean distance from the nearest bad pixel.
+    ndarray, float32, shape (h, w)
+        Grows with the Euclidean distance from the nearest bad pixel.
     """
-    shape, axis = _plane_shape(image.shape)
-    feather_px = max(margin_percent / 100 * min(shape), 1.0)
-    usable = _usable_coverage(coverage, shape)
-    if usable is not None:
-        largest = float(usable.max())
-        threshold = max(min(min_coverage_abs, largest), min_coverage_frac * largest)
-        alpha = _feathered(_opened(usable >= threshold, morph_open_px), feather_px)
-    else:
-        low = _low_border(_luminance(image, axis), decay_ratio)
-        if low is not None:
-            alpha = _feathered(_opened(~low, morph_open_px), feather_px)
-        else:
-            alpha = _radial(shape, margin_percent / 100, decay_ratio)
-    alpha[alpha <= hard_threshold] = 0
-    found: F4 | None = alpha
-    if alpha.min() > 1 - ALL_ALIKE or alpha.max() < ALL_ALIKE:
-        found = None
-    out = image
-    if fill_value is not None and found is not None and (found == 0).any():
-        out = image.astype(np.promote_types(image.dtype, np.float32))
-        np.moveaxis(out, axis, 0)[..., found == 0] = fill_value
-    return (out, found) if return_mask else out
+    largest = float(coverage.max())
+    threshold = max(min(min_coverage_abs, largest), min_coverage_frac * largest)
+    return feather_good(coverage >= threshold, morph_open_px, margin_percent)
 
 
-def _apply_lecropper_pipeline(
-    arr: AnyArray, cfg: TileSettings | Mapping[str, Any], *, coverage: AnyArray | None = None
-) -> tuple[AnyArray, F4 | None]:
-    """Alt-az clean-up of a stack as the settings ask for it.
+def feather_good(good: Mask, morph_open_px: int, margin_percent: float) -> F4:
+    """Alpha of a mask of good pixels, opened and feathered; see `feather_thin`."""
+    if morph_open_px >= 2:
+        good = np.asarray(scipy.ndimage.binary_opening(good, np.ones((morph_open_px, morph_open_px), bool)))
+    if good.all():
+        return np.ones(good.shape, np.float32)
+    feather_px = max(margin_percent / 100 * min(good.shape), 1.0)
+    return np.asarray(np.minimum(scipy.ndimage.distance_transform_edt(good) / feather_px, 1), np.float32)
 
-    Parameters
-    ----------
-    arr : ndarray
-        As `mask_altaz_artifacts` takes it.
-    cfg : TileSettings or mapping
-        Of a mapping the keys of `TileSettings` count; the others are ignored.
-    coverage : ndarray, optional
 
-    Returns
-    -------
-    arr : ndarray
-        The same array: the mask is applied once, through the weight.
-    alpha : ndarray, float32, or None
-        0 where the pixel must have no weight; None where clean-up is off or nothing is to be told apart.
-    """
-    settings = cfg
-    if not isinstance(settings, TileSettings):
-        settings = TileSettings(**{key: value for key, value in cfg.items() if key in TileSettings.model_fields})  # type: ignore[union-attr]
-    if settings.cleanup == "off":
-        return arr, None
-    _, alpha = mask_altaz_artifacts(
-        arr,
-        coverage=coverage,
-        min_coverage_abs=settings.altaz_min_coverage_abs,
-        min_coverage_frac=settings.altaz_min_coverage_frac,
-        morph_open_px=settings.altaz_morph_open_px,
-        return_mask=True,
-    )
-    if alpha is None:
-        _log.info("MT_PIPELINE: the mask tells nothing apart and is dropped")
-        return arr, None
-    soft = settings.altaz_alpha_soft_threshold
+def tells_apart(alpha: F4) -> bool:
+    """Whether a mask is neither 1 nor 0 all over."""
+    return bool(alpha.min() <= 1 - ALL_ALIKE and alpha.max() >= ALL_ALIKE)
+
+
+def ease_alpha(alpha: F4, soft: float, threshold: float) -> F4:
+    """Alpha lowered by `soft` and stretched back to 1, and 0 where it is not above `threshold`; logs what it is."""
     eased = np.maximum(alpha - np.float32(soft), 0) / np.float32(1 - soft)
-    eased = np.where(alpha > settings.altaz_nanize_threshold, eased, np.float32(0)).astype(np.float32)
+    eased = np.where(alpha > threshold, eased, np.float32(0)).astype(np.float32)
     _log.info(
         "ALPHA_STATS: level=master_tile min=%.3f max=%.3f mean=%.3f zero_frac=%.4f",
         eased.min(), eased.max(), eased.mean(), (eased == 0).mean(),
     )  # fmt: skip
-    return arr, eased
+    return eased
 
 
 def clean_tile(tile: Tile, settings: TileSettings, name: str, *, altaz: bool) -> Tile:
@@ -185,9 +124,7 @@ def clean_tile(tile: Tile, settings: TileSettings, name: str, *, altaz: bool) ->
             name, tile.coverage.max(), settings.altaz_min_coverage_abs, settings.altaz_min_coverage_frac,
             settings.altaz_morph_open_px,
         )  # fmt: skip
-        _, alpha = _apply_lecropper_pipeline(tile.data, settings, coverage=tile.coverage)
-        if alpha is not None:
-            tile = tile.masked(alpha)
+        tile = tile.masked(_rim_alpha(tile.coverage, settings))
     box = _bounds(tile.weight.min(axis=0) > 0)
     if settings.crop_coverage > 0:
         box = box.intersect(_bounds(tile.coverage >= settings.crop_coverage * tile.coverage.max()))
@@ -197,75 +134,18 @@ def clean_tile(tile: Tile, settings: TileSettings, name: str, *, altaz: bool) ->
     return tile if box.is_empty else tile.cropped(box)
 
 
-def _plane_shape(shape: tuple[int, ...]) -> tuple[tuple[int, int], int]:
-    """Height and width of an image, and the axis of its channels (0 for a plane, which gets one)."""
-    if len(shape) == 2:
-        return (shape[0], shape[1]), 0
-    if len(shape) == 3 and shape[2] in {1, 3}:
-        return (shape[0], shape[1]), 2
-    if len(shape) == 3 and shape[0] in {1, 3}:
-        return (shape[1], shape[2]), 0
-    raise ValueError(f"an image must be (h, w), (h, w, c) or (c, h, w), got {shape}")
-
-
-def _usable_coverage(coverage: AnyArray | None, shape: tuple[int, int]) -> AnyArray | None:
-    """The coverage where it can be believed; else None, and a line that says why."""
-    if coverage is None:
-        return None
-    if coverage.shape != shape:
-        _log.info("MT_COVERAGE_IGNORED: its shape %s is not the image's %s", coverage.shape, shape)
-        return None
-    if not np.isfinite(coverage).all():
-        _log.info("MT_COVERAGE_IGNORED: %d of its pixels are not finite", np.count_nonzero(~np.isfinite(coverage)))
-        return None
-    if coverage.max(initial=0) <= 0:
-        _log.info("MT_COVERAGE_IGNORED: its largest value is %g", coverage.max(initial=0))
-        return None
-    return coverage
-
-
-def _opened(good: Mask, side_px: int) -> Mask:
-    """Good regions without what is narrower than `side_px`."""
-    if side_px < 2:
-        return good
-    return np.asarray(scipy.ndimage.binary_opening(good, np.ones((side_px, side_px), bool)))
-
-
-def _feathered(good: Mask, feather_px: float) -> F4:
-    """0 on bad pixels, rising with the distance from them to 1."""
-    if good.all():
-        return np.ones(good.shape, np.float32)
-    return np.asarray(np.minimum(scipy.ndimage.distance_transform_edt(good) / feather_px, 1), np.float32)
-
-
-def _luminance(image: AnyArray, axis: int) -> npt.NDArray[np.float64]:
-    planes = image[None] if image.ndim == 2 else np.moveaxis(image, axis, 0)
-    return np.asarray(planes.astype(float).mean(axis=0))
-
-
-def _low_border(luminance: npt.NDArray[np.float64], share: float) -> Mask | None:
-    """Empty pixels that touch the border; None where the sky is too near zero to tell, or nothing is empty."""
-    h, w = luminance.shape
-    middle = luminance[h // 4 : max(3 * h // 4, h // 4 + 1), w // 4 : max(3 * w // 4, w // 4 + 1)]
-    middle = middle[np.isfinite(middle)]
-    if not middle.size:
-        return None
-    level = float(np.median(middle))
-    if level <= SIGNAL_SIGMA * mad_sigma(middle, level):
-        return None
-    empty = ~(luminance >= share * level)
-    labels, _ = scipy.ndimage.label(empty)
-    rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    low = np.isin(labels, np.unique(rim[rim > 0]))
-    return low if low.any() else None
-
-
-def _radial(shape: tuple[int, int], margin: float, decay: float) -> F4:
-    """1 in the middle, 0 in the corners; a radius of 1 reaches the corners."""
-    y = (np.arange(shape[0]) + 0.5) / shape[0] * 2 - 1
-    x = (np.arange(shape[1]) + 0.5) / shape[1] * 2 - 1
-    radius = np.hypot(y[:, None], x) / np.sqrt(2)
-    return np.asarray(np.clip((1 - margin - radius) / max(decay, 1e-6), 0, 1), np.float32)
+def _rim_alpha(coverage: AnyArray, settings: TileSettings) -> F4:
+    """What each pixel of a tile is trusted; all alike where no rim is to be told from the rest."""
+    if coverage.max() <= 0:
+        return np.ones(coverage.shape, np.float32)
+    alpha = feather_thin(
+        coverage, settings.altaz_min_coverage_abs, settings.altaz_min_coverage_frac, settings.altaz_morph_open_px
+    )
+    if not tells_apart(alpha):
+        _log.info("MT_PIPELINE: the mask tells nothing apart and is dropped")
+        return np.ones(coverage.shape, np.float32)
+    alpha = np.where(coverage > 0, np.maximum(alpha, np.float32(RIM_ALPHA)), alpha)
+    return ease_alpha(alpha, settings.altaz_alpha_soft_threshold, settings.altaz_nanize_threshold)
 
 
 def _bounds(mask: Mask) -> Box:

@@ -1,0 +1,90 @@
+"""What a run tells while it works. It is told, never asked: what a stage finds out is what the stage returns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from zemosaic.engine.events import Event, EventSink, LeftOut, Notice, Progress, StageEnded, StageStarted
+from zemosaic.model.frame import Frame
+
+__all__ = ["Journal", "Log", "ignore"]
+
+
+def ignore(event: Event) -> None:
+    """The sink of a run nobody watches."""
+
+
+class Journal:
+    """What has been told so far, for those who write a run down: its report and its table of frames.
+
+    Attributes
+    ----------
+    left_out : list of LeftOut
+    notices : list of str
+    seconds : dict
+        Stage -> seconds, all its turns together.
+    """
+
+    def __init__(self) -> None:
+        self.left_out: list[LeftOut] = []
+        self.notices: list[str] = []
+        self.seconds: dict[str, float] = {}
+
+    def add(self, event: Event) -> None:
+        """Keep what of an event is written down."""
+        match event:
+            case LeftOut():
+                self.left_out.append(event)
+            case Notice(message):
+                self.notices.append(message)
+            case StageEnded(stage, seconds):
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+
+class Log:
+    """Announces stages, decisions, and frames that are not used.
+
+    Parameters
+    ----------
+    sink : EventSink
+        Receives the events.
+
+    Attributes
+    ----------
+    journal : Journal
+        For what is written when the work is done; no stage decides anything by it.
+    """
+
+    def __init__(self, sink: EventSink = ignore) -> None:
+        self._sink = sink
+        self._begun: dict[str, float] = {}
+        self.journal = Journal()
+
+    def start(self, stage: str, total: int | None = None) -> Callable[[int], None]:
+        """Begin a stage; the returned function reports how many units are done."""
+        self._begun[stage] = time.perf_counter()
+        self._tell(StageStarted(stage, total))
+        return lambda done: self._tell(Progress(stage, done))
+
+    def end(self, stage: str, summary: str = "") -> None:
+        """End a stage that has begun; the event tells the seconds of this turn alone."""
+        self._tell(StageEnded(stage, time.perf_counter() - self._begun.pop(stage), summary))
+
+    def notice(self, message: str, level: str = "info") -> None:
+        """Announce a decision or a surprise."""
+        self._tell(Notice(message, level))
+
+    def leave_out(self, frame: Frame, reason: object) -> LeftOut:
+        """Announce that a frame is not used; what was announced is returned, for those who need the reason."""
+        event = LeftOut(frame.name, str(reason), frame.path, str(frame.id))
+        self._tell(event)
+        return event
+
+    def leave_out_file(self, path: str, reason: str) -> None:
+        """Announce that a file is not used, of which no frame was made."""
+        self._tell(LeftOut(path, reason, path))
+
+    def _tell(self, event: Event) -> None:
+        self.journal.add(event)
+        self._sink(event)
