@@ -108,6 +108,8 @@ def stack_by_tiles(recipe: TileRecipe, file: MosaicFile, folder: Path, run: Run)
         run,
         f"[GRID] {len(recipe.wanted)} tiles of {cut.boxes[0].width} x {cut.boxes[0].height} px, "
         f"{cut.overlap_px} px shared",
+        f"{len(recipe.wanted)} survey tiles of {cut.boxes[0].width} x {cut.boxes[0].height} pixels, "
+        f"{cut.overlap_px} px shared",
     )
     tiles, reads = make_tiles(recipe, folder, run)
     figures = {

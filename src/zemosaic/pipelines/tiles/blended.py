@@ -18,7 +18,7 @@ from zemosaic.model.sky.grid import Patch
 from zemosaic.pipelines.patches.jobs import MosaicJob, plan_patch
 from zemosaic.pipelines.patches.make_patch import make_patch
 from zemosaic.pipelines.run.context import Run
-from zemosaic.pipelines.survey.blending import BORDER, BlendTile, blend_onto_grid, say, stored_planes, write_planes
+from zemosaic.pipelines.survey.blending import BORDER, BlendTile, blend_onto_grid, stored_planes, write_planes
 from zemosaic.stages.survey.overlaps import overlapping_boxes
 from zemosaic.stages.tiles.blend import border_weights, levels_for_overlap
 
@@ -69,11 +69,10 @@ def blend_tiles(job: MosaicJob, file: MosaicFile, folder: Path, run: Run) -> dic
         run.log.end("warp tiles", f"{len(tiles)} tiles, {len(overlaps)} overlaps")
         neutral = [PhotoScale.neutral(n_channels)] * len(inputs)
         ordered = [tiles[k] for k in range(len(inputs))]
-        blend_onto_grid(ordered, neutral, grid, file, job.names, levels, run, shared_frames=False)
+        told = blend_onto_grid(ordered, neutral, grid, file, job.names, levels, run, shared_frames=False)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    say(run, f"tiles blended by pyramids of {levels} octaves on {len(overlaps)} overlaps")
-    run.log.end("blend", f"{len(overlaps)} overlaps, {levels} octaves")
+    run.log.end("blend", f"{told}; {levels} octaves")
     return {"n_overlaps": len(overlaps), "blend_octaves": levels}
 
 
