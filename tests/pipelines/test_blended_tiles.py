@@ -11,6 +11,8 @@ from test_existing_tiles import BOXES, SHAPE, grid_header, true_sky, write_tiles
 
 from mosaic_cases import digest_of, digests_of, run_cli
 from zemosaic.errors import SettingError
+from zemosaic.model.box import Box
+from zemosaic.model.sky.grid import Patch
 from zemosaic.pipelines.survey import blending
 from zemosaic.settings import load_settings
 
@@ -78,10 +80,23 @@ def test_a_pyramid_that_fails_is_replaced(
         raise RuntimeError("planted")
 
     monkeypatch.setattr(blending, "blend_pyramid", fail)
+    caplog.set_level("INFO", "zemosaic")
     planes = build(capfd, write_tiles(tmp_path / "tiles"), tmp_path / "out", "tiles.blend=pyramid")
     assert np.isfinite(planes["DATA"][planes["COV"] > 0]).all()
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert sum("Blending: the pyramid failed (RuntimeError: planted)" in text for text in warnings) == 1
+    assert "applied pyramidal blending on 0 overlaps; 6 are feathered at least in part" in caplog.text
+
+
+def test_the_log_counts_overlaps_by_how_they_were_blended() -> None:
+    """Three tiles in a row, and a fourth on the last: one overlap of each kind, the last of two boxes."""
+    boxes = [Box(0, 100, 0, 120), Box(0, 100, 100, 220), Box(0, 100, 200, 320), Box(0, 100, 290, 400)]
+    patches = [Patch(Box(0, 100, x, x + 50), Box(0, 100, x, x + 50)) for x in range(0, 400, 50)]
+    ways = dict(zip(patches, ["", "", "alike", "", "pyramid", "feather", "failed", ""], strict=True))
+    assert blending._count_ways(boxes, ways) == (
+        "applied pyramidal blending on 1 overlaps; 1 are weighted means, as their tiles are alike; "
+        "1 are feathered at least in part, as the pyramid failed"
+    )
 
 
 def test_the_bytes_depend_on_no_worker(capfd: Capture, tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ def facts(mosaic: Path) -> dict[str, object]:
     return json.loads((mosaic.parent / "report.json").read_text())["mosaic"]
 
 
+def notices(mosaic: Path) -> list[str]:
+    return json.loads((mosaic.parent / "report.json").read_text())["notices"]
+
+
 @pytest.fixture(scope="module")
 def survey(tmp_path_factory):
     """Frames smaller than the sky they cover, so that tiles hold different ones; not to be changed."""
@@ -157,6 +161,7 @@ def test_a_failing_step_is_replaced_by_a_simpler_one(survey, tmp_path, monkeypat
     assert sum(message in text for text in warnings) == 1
     data = planes(path)
     assert np.isfinite(data["DATA"][data["COV"] > 0]).all()
+    assert [notice for notice in notices(path) if "RuntimeError: planted" in notice and "[GRID]" not in notice]
     if step == "solve_tiles":
         told = facts(path)
         assert told["tile_match"] == "levels shifted to agree in overlaps"
@@ -186,8 +191,11 @@ def test_the_bytes_depend_on_no_worker_or_cap_and_the_log_tells_what_was_done(su
     one = build(survey, tmp_path, "grid", *NONE, "--workers", "1", "--ram", str(cap))
     assert digest_of(one) == digest_of(unmatched)
     assert digests_of(survey) == before
-    n = facts(tmp_path / "mosaic.fits")["n_tiles"]
+    told = facts(tmp_path / "mosaic.fits")
+    n = told["n_tiles"]
     text = caplog.text
+    assert f"[GRID] Blending: applied pyramidal blending on {told['n_overlaps']} overlaps" in text
+    assert not [notice for notice in notices(one) if "[GRID]" in notice]  # lines for machines are in the log
     for line in (
         f"[GRID] {n} tiles of",
         "[GRID] Photometry: built overlap graph with",

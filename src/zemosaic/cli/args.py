@@ -15,6 +15,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from zemosaic.cli.log import logged
+
 __all__ = [
     "BuildArgs",
     "CoaddArgs",
@@ -51,6 +53,12 @@ Json = Annotated[
     bool, typer.Option("--json", callback=_note, help="One JSON object a line on standard output, for machines.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", callback=_note, help="Show the traceback of an internal error.")]
+LogFile = Annotated[
+    Path | None, typer.Option("--log", metavar="FILE", help="Write all log lines to this file, details too.")
+]
+Verbose = Annotated[
+    int, typer.Option("-v", "--verbose", count=True, help="Show log lines on standard error; twice: details too.")
+]
 Frames = Annotated[
     Path | None,
     typer.Option(
@@ -179,7 +187,7 @@ class BuildArgs(CoaddArgs):
 def command(app: typer.Typer, short_help: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a command of a function: a parameter that is one of the values above becomes an option a field.
 
-    Every command has ``--debug`` besides.
+    Every command has ``--debug``, ``--log`` and ``--verbose`` besides.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -196,14 +204,17 @@ def _expand(function: Callable[..., None]) -> Callable[..., None]:
     asked = [_as_keyword(parameter, hints[parameter.name]) for parameter in plain]
     for kind in values.values():
         asked += _parameters_of(kind)
-    asked.append(inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug))
+    for name, default, hint in (("log_file", None, LogFile), ("verbose", 0, Verbose), ("debug", False, Debug)):
+        asked.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint))
 
     @functools.wraps(function)
     def call(**given: Any) -> None:
         del given["debug"]  # noted when it was read
+        log_file, verbose = given.pop("log_file"), given.pop("verbose")
         for name, kind in values.items():
             given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
-        function(**given)
+        with logged(log_file, verbose):
+            function(**given)
 
     call.__signature__ = inspect.Signature(asked)  # type: ignore[attr-defined]
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in asked}

@@ -40,12 +40,15 @@ _MEASURE_BYTES = 60
 
 def _warn(run: Run, what: str) -> Callable[[str], None]:
     """Says in a warning that a step failed, and why."""
-    return lambda why: say(run, f"[GRID] {what} failed ({why}); a simpler way is taken", "warning")
+    return lambda why: say(
+        run,
+        f"[GRID] {what} failed ({why}); a simpler way is taken",
+        f"survey tiles: {what[0].lower() + what[1:]} failed ({why}); a simpler way is taken",
+        "warning",
+    )
 
 
-def assemble_tiles(
-    tiles: Sequence[GridTile], recipe: TileRecipe, sink: PlaneSink, names: Sequence[str], run: Run
-) -> dict[str, Any]:
+def assemble_tiles(tiles: Sequence[GridTile], recipe: TileRecipe, sink: PlaneSink, run: Run) -> dict[str, Any]:
     """Match the tiles over their overlaps and blend them into the mosaic.
 
     Parameters
@@ -55,8 +58,7 @@ def assemble_tiles(
     recipe : TileRecipe
         What they were made by.
     sink : PlaneSink
-        Takes the planes `names` of the mosaic.
-    names : sequence of str
+        Takes the planes of the mosaic.
     run : Run
 
     Returns
@@ -75,15 +77,14 @@ def assemble_tiles(
     graph = or_simpler(
         lambda: build_tile_overlap_graph(infos), lambda: nothing, _warn(run, "Photometry: overlap graph")
     )
-    run.log.notice(f"[GRID] Photometry: built overlap graph with {len(graph.edges)} edges, {graph.n_dropped} dropped")
     solution = _solve(infos, tiles, graph, recipe, run)
     facts = _tell(infos, graph, solution, recipe.n_channels, run)
     run.log.end("match tiles", f"{len(graph.edges)} overlaps; {solution.method}")
     levels = recipe.levels
-    blend_onto_grid(tiles, solution.scales, recipe.grid, sink, names, levels, run, shared_frames=True)
-    done = "applied pyramidal blending on" if levels else "feathered"
-    say(run, f"[GRID] Blending: {done} {len(graph.edges)} overlaps")
-    run.log.end("blend", f"{len(graph.edges)} overlaps, {levels} octaves")
+    told = blend_onto_grid(
+        tiles, solution.scales, recipe.job.grid, sink, recipe.job.names, levels, run, shared_frames=True
+    )
+    run.log.end("blend", f"{told}; {levels} octaves")
     return {"tile_match": solution.method, "n_overlaps": len(graph.edges), **facts}
 
 
@@ -106,7 +107,7 @@ def _solve(
         return solve_tiles(
             _measure(tiles, recipe, run),
             [tile.box for tile in tiles],
-            recipe.grid.shape,
+            recipe.job.grid.shape,
             settings.match,
             graph,
             choose_reference_tile(infos, graph.n_overlaps),
@@ -118,15 +119,27 @@ def _solve(
     if len(infos) == 1:
         return neutral("one tile: nothing to match")
     if tiles_agree(graph, [_noise(tile) for tile in tiles]):
-        say(run, "[GRID] Photometry: no overlap shows a step or a gain; the tiles are one picture already")
+        say(
+            run,
+            "[GRID] Photometry: no overlap shows a step or a gain; the tiles are one picture already",
+            "the survey's tiles agree in their overlaps: none is changed",
+        )
         return neutral("tiles agree already")
     found = or_simpler(all_at_once, by_levels, _warn(run, "Photometry: solve over all tiles"))
     for notice in found.notices:
-        run.log.notice(f"[GRID] tiles: {notice}")
+        run.log.notice(f"survey tiles: {notice}")
     n_solved = len(infos) - found.n_neutral
-    run.log.notice(f"[GRID] Photometry: solved global gain/offset for {n_solved} tiles")
     if n_solved == 0:
-        say(run, "[GRID] Photometry did not act: every tile keeps gain 1 and offset 0", "warning")
+        say(
+            run,
+            "[GRID] Photometry did not act: every tile keeps gain 1 and offset 0",
+            "the survey's tiles differ in their overlaps, yet nothing tells by how much: they are blended as they are",
+            "warning",
+        )
+    else:
+        run.log.notice(
+            f"gain and background of {n_solved} survey tiles are matched through {len(graph.edges)} overlaps"
+        )
     return found
 
 
@@ -173,8 +186,8 @@ def _tell(
             known = levels[np.isfinite(levels)]
             spread = float(np.std(known)) if len(known) else 0.0
             rms = float(np.sqrt(np.mean(step[:, c] ** 2))) if len(step) else 0.0
-            say(run, f"[GRID][METRICS] Inter-tile median stddev (channel {channel}): {spread:.4g} ADU ({when})")
-            say(run, f"[GRID][METRICS] Overlap steps rms (channel {channel}): {rms:.4g} ADU ({when})")
+            _LOG.info(f"[GRID][METRICS] Inter-tile median stddev (channel {channel}): {spread:.4g} ADU ({when})")
+            _LOG.info(f"[GRID][METRICS] Overlap steps rms (channel {channel}): {rms:.4g} ADU ({when})")
             facts |= {f"tile_median_stddev_{channel}_{when}": spread, f"overlap_step_rms_{channel}_{when}": rms}
             if len(known):
                 _LOG.info(

@@ -15,12 +15,13 @@ from zemosaic.io.write.tile_planes import TilePlanes
 from zemosaic.model.box import Box
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.grid import Patch, SkyGrid
+from zemosaic.pipelines.patches.jobs import BoxIndex
 from zemosaic.pipelines.patches.ledger import PatchCounts, PatchLedger
-from zemosaic.pipelines.patches.planes import PLANES, PlaneSink, write_patch
+from zemosaic.pipelines.patches.planes import PlaneSink, write_patch
 from zemosaic.pipelines.run.context import Run
-from zemosaic.settings import OutputSettings
 from zemosaic.stages.stack.stack import StackedPatch
-from zemosaic.stages.tiles.blend import blend_border_px, blend_feather, blend_pyramid, normalise_weights
+from zemosaic.stages.survey.overlaps import overlapping_boxes
+from zemosaic.stages.tiles.blend import are_alike, blend_border_px, blend_feather, blend_pyramid, normalise_weights
 
 __all__ = [
     "BLEND_PX",
@@ -71,9 +72,9 @@ class BlendTile:
     planes: TilePlanes
 
 
-def stored_planes(output: OutputSettings) -> tuple[str, ...]:
-    """The arrays of a `StackedPatch` that a tile keeps for a mosaic's planes."""
-    wanted = {"data", "weight", *(made for name in PLANES[output.planes] for made in _MADE_OF[name])}
+def stored_planes(names: Sequence[str]) -> tuple[str, ...]:
+    """The arrays of a `StackedPatch` that a tile keeps for the named planes of a mosaic."""
+    wanted = {"data", "weight", *(made for name in names for made in _MADE_OF[name])}
     return tuple(field.name for field in fields(StackedPatch) if field.name in wanted)
 
 
@@ -82,10 +83,10 @@ def write_planes(planes: TilePlanes, stack: StackedPatch, names: Sequence[str]) 
     return {name: planes.write(name, getattr(stack, name)) for name in names}
 
 
-def say(run: Run, message: str, level: str = "info") -> None:
-    """Log a line, and tell it to whoever watches the run."""
-    _LOG.log(logging.WARNING if level == "warning" else logging.INFO, message)
-    run.log.notice(message, level)
+def say(run: Run, line: str, words: str, level: str = "info") -> None:
+    """Log a line, and tell it in plain words to whoever watches the run."""
+    _LOG.log(logging.WARNING if level == "warning" else logging.INFO, line)
+    run.log.notice(words, level)
 
 
 def or_simpler(step: Callable[[], T], simpler: Callable[[], T], tell: Callable[[str], None]) -> T:
@@ -117,7 +118,7 @@ def blend_onto_grid(
     run: Run,
     *,
     shared_frames: bool,
-) -> None:
+) -> str:
     """Blend all tiles, a box of the mosaic at a time.
 
     Parameters
@@ -135,30 +136,34 @@ def blend_onto_grid(
     shared_frames : bool
         Whether tiles that overlap hold the same frames: their noise is then one and the same, so sigmas are added, and
         coverage, exposure and counts are those of one tile. Otherwise variances are added, and so are the counts.
+
+    Returns
+    -------
+    str
+        How many overlaps were blended by what, in words.
     """
     border = blend_border_px(levels)
     patches = blend_patches(grid, levels)
     advance = run.log.start("blend", len(patches))
     n_channels = len(scales[0].gain)
-    edges = np.array([(tile.box.y0, tile.box.y1, tile.box.x0, tile.box.x1) for tile in tiles]).T
-
-    def meeting(patch: Patch) -> list[int]:
-        (y0, y1, x0, x1), outer = edges, patch.outer
-        return np.flatnonzero((y0 < outer.y1) & (y1 > outer.y0) & (x0 < outer.x1) & (x1 > outer.x0)).tolist()
+    index = BoxIndex(tile.box for tile in tiles)
 
     # The planes, weights and pyramids of all tiles that meet.
-    n_deepest = max(len(meeting(patch)) for patch in patches)
+    n_deepest = max(len(index.meeting(patch.outer)) for patch in patches)
     task_bytes = (BLEND_PX + 2 * border) ** 2 * (n_deepest * (23 * n_channels + 40) + 30 * n_channels)
     ledger = sink if isinstance(sink, PatchLedger) else None
     failed: list[str] = []
+    ways: dict[Patch, str] = {}
 
     def task(patch: Patch) -> None:
         run.cancel.check()
         if ledger and ledger.recall(patch):
             return
-        here = meeting(patch)
+        here = index.meeting(patch.outer)
         those, theirs = [tiles[k] for k in here], [scales[k] for k in here]
-        made = blend_patch(patch, those, theirs, n_channels, levels, failed, names, shared_frames=shared_frames)
+        made, ways[patch] = blend_patch(
+            patch, those, theirs, n_channels, levels, failed, names, shared_frames=shared_frames
+        )
         write_patch(sink, patch.inner, made, names)
         if ledger:
             ledger.record(patch, PatchCounts(0, 0))
@@ -166,7 +171,39 @@ def blend_onto_grid(
     for done, _ in enumerate(run.machine.executor_for(task_bytes).run(task, patches), 1):
         advance(done)
     if failed:
-        say(run, f"[GRID] Blending: the pyramid failed ({failed[0]}); {len(failed)} boxes are feathered", "warning")
+        say(
+            run,
+            f"[GRID] Blending: the pyramid failed ({failed[0]}); {len(failed)} boxes are feathered",
+            f"{len(failed)} pieces of the mosaic are blended linearly, as the finer way failed ({failed[0]})",
+            "warning",
+        )
+    told = _count_ways([tile.box for tile in tiles], ways)
+    _LOG.info("[GRID] Blending: %s", told)
+    return told
+
+
+PYRAMID, ALIKE, FEATHER, FAILED = "pyramid", "alike", "feather", "failed"
+"""How a box was blended; where boxes of an overlap differ, the last of these tells."""
+
+
+def _count_ways(boxes: Sequence[Box], ways: Mapping[Patch, str]) -> str:
+    """How many overlaps were blended by pyramids, and by what the others."""
+    order = (ALIKE, PYRAMID, FEATHER, FAILED)
+    count = dict.fromkeys((*order, ""), 0)
+    patches = [(patch.inner, way) for patch, way in ways.items() if way]
+    for i, j in overlapping_boxes(boxes):
+        both = boxes[i].intersect(boxes[j])
+        here = [way for inner, way in patches if inner.overlaps(both)]
+        count[max(here, key=order.index) if here else ""] += 1
+    words = [f"applied pyramidal blending on {count[PYRAMID]} overlaps"]
+    for way, what in (
+        (ALIKE, "are weighted means, as their tiles are alike"),
+        (FEATHER, "are feathered, as they are too narrow for a pyramid"),
+        (FAILED, "are feathered at least in part, as the pyramid failed"),
+        ("", "hold no pixel of two tiles, or were blended by an earlier run"),
+    ):
+        words += [f"{count[way]} {what}"] if count[way] else []
+    return "; ".join(words)
 
 
 def blend_patch(
@@ -179,8 +216,10 @@ def blend_patch(
     names: Sequence[str],
     *,
     shared_frames: bool,
-) -> StackedPatch:
-    """The planes `names` of a box of the mosaic, from the tiles that meet there; other arrays are empty.
+) -> tuple[StackedPatch, str]:
+    """The planes `names` of a box of the mosaic, from the tiles that meet there, and how it was blended.
+
+    Arrays that are not asked for are empty, and so is the word where no two tiles meet.
 
     A reason is put into `failed` when the pyramid could not be made and the box was feathered.
     """
@@ -188,22 +227,31 @@ def blend_patch(
     meeting = list(zip(tiles, scales, strict=True))
     empty = StackedPatch.empty((n_channels, *patch.inner.shape))
     if not meeting:
-        return empty
+        return empty, ""
     if len(meeting) == 1:
         tile, scale = meeting[0]
-        return replace(empty, **_window(tile, scale, patch.inner, {"weight", *kept}))
+        return replace(empty, **_window(tile, scale, patch.inner, {"weight", *kept})), ""
     wide = [_window(tile, scale, patch.outer, {"data", "weight", BORDER}) for tile, scale in meeting]
     share = normalise_weights(np.stack([part[BORDER] * part["weight"].mean(axis=0) for part in wide]))
     images = np.stack([part["data"] for part in wide])
-    data = or_simpler(
-        lambda: blend_pyramid(images, share, levels), lambda: blend_feather(images, share), failed.append
+    data, way = or_simpler(
+        lambda: _blend(images, share, levels), lambda: (blend_feather(images, share), FAILED), failed.append
     )  # fmt: skip
     inner = patch.inner.relative_to(patch.outer).slices
     own = share[:, *inner]
     weights = [part["weight"][:, *inner] for part in wide]
     rest = [_window(tile, scale, patch.inner, set(kept) - {"data", "weight"}) for tile, scale in meeting]
     made = _blend_counts(own, rest, shared_frames)
-    return replace(empty, data=data[:, *inner], weight=_blend_weight(own, weights, shared_frames), **made)
+    return replace(empty, data=data[:, *inner], weight=_blend_weight(own, weights, shared_frames), **made), way
+
+
+def _blend(images: F4, share: F4, levels: int) -> tuple[F4, str]:
+    """The tiles blended in the finest way that their overlap bears and that makes a difference, and which that is."""
+    if not ((share > 0).sum(axis=0) > 1).any():
+        return blend_feather(images, share), ""
+    if are_alike(images, share):
+        return blend_feather(images, share), ALIKE
+    return (blend_pyramid(images, share, levels), PYRAMID) if levels else (blend_feather(images, share), FEATHER)
 
 
 def _blend_weight(share: F4, weights: Sequence[F4], shared_frames: bool) -> F4:

@@ -24,6 +24,7 @@ from zemosaic.kernels.tiles import pyramid as kernel
 
 __all__ = [
     "MAX_LEVELS",
+    "are_alike",
     "blend_border_px",
     "blend_feather",
     "blend_pyramid",
@@ -41,8 +42,8 @@ Flags = npt.NDArray[np.bool_]
 MAX_LEVELS = 6
 """Octaves at most: structure wider than 64 pixels is a matter of photometry, not of blending."""
 
-_OVERLAP_REACHES = 4
-"""The coarsest pixel is this much narrower than the overlap."""
+_OVERLAP_REACHES = 8
+"""The coarsest pixel is so many times narrower than the overlap, or more."""
 
 _ROUNDING = 4 * np.finfo(np.float32).eps
 
@@ -99,7 +100,7 @@ def reconstruct_from_laplacian(pyramid: Sequence[F4]) -> F4:
 
 def levels_for_overlap(overlap_px: float) -> int:
     """Octaves that an overlap of some width bears; 0 (feathering alone) below 16 pixels."""
-    return int(np.clip(np.floor(np.log2(max(overlap_px, 1) / _OVERLAP_REACHES)) - 1, 0, MAX_LEVELS))
+    return int(np.clip(np.floor(np.log2(max(overlap_px, 1) / _OVERLAP_REACHES)), 0, MAX_LEVELS))
 
 
 def blend_border_px(levels: int) -> int:
@@ -190,8 +191,7 @@ def blend_pyramid(images: F4, weights: F4, levels: int) -> F4:
     if not np.isfinite(mean).all():
         raise ValueError("tiles hold values that are not finite where they have weight")
     valid = weights > 0
-    several = valid.sum(axis=0) > 1
-    if levels == 0 or not several.any() or _all_equal(images, mean, valid):
+    if levels == 0 or not (valid.sum(axis=0) > 1).any():
         return mean
     masks = [build_gaussian_pyramid(weight, levels) for weight in weights]
     reach = [build_gaussian_pyramid(seen.astype(np.float32), levels) for seen in valid]
@@ -207,11 +207,15 @@ def blend_pyramid(images: F4, weights: F4, levels: int) -> F4:
     return out
 
 
-def _all_equal(images: F4, mean: F4, valid: Flags) -> bool:
-    """Whether all tiles show the same values wherever they are, to rounding: then their mean is the blend."""
+def are_alike(images: F4, weights: F4) -> bool:
+    """Whether all tiles show the same values wherever they are, to rounding: then their mean is the blend.
+
+    Parameters are those of `blend_feather`.
+    """
+    mean = blend_feather(images, weights)
     return all(
-        bool((np.abs(image - mean) <= _ROUNDING * np.abs(mean))[:, seen].all())
-        for image, seen in zip(images, valid, strict=True)
+        bool((np.abs(image - mean) <= _ROUNDING * np.abs(mean))[:, weight > 0].all())
+        for image, weight in zip(images, weights, strict=True)
     )
 
 
