@@ -27,6 +27,7 @@ from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place
 from zemosaic.pipelines.modes.build import BuildOptions, BuildResult, find_settings_file, make_run, run_build
 from zemosaic.pipelines.modes.mosaics import check_grid, clear_frames, plan_sky
 from zemosaic.pipelines.outputs.cards import mosaic_cards
+from zemosaic.pipelines.patches.jobs import MosaicJob
 from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
 from zemosaic.pipelines.patches.planes import ArrayPlanes, file_planes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
@@ -188,11 +189,13 @@ def coadd(
     planned = plan_inputs(placed, corrections.scales, grid, settings, run)
     if not planned:
         raise NothingToDo("no image reaches the output grid")
-    planes = file_planes(settings.output, planned[0].frame)
+    kind = Kind.of(placed[0].frame)
+    planes = file_planes(settings.output, kind.n_channels)
     _check_room(planes, grid, run)
     sink = ArrayPlanes(planes, grid.shape)
-    names = [plane.name for plane in planes]
-    stack_onto_grid(planned, stellar_width_px(placed, grid), grid, settings, source, sink, names, run)
+    fwhm_px = stellar_width_px(placed, grid)
+    job = MosaicJob(planned, grid, fwhm_px, kind, planes, settings.warp, settings.stack, source)
+    stack_onto_grid(job, sink, run)
     cards, history = mosaic_cards(planned, grid, settings, corrections.method)
     one = {_PLANES[name]: plane[0] if len(plane) == 1 else plane for name, plane in sink.planes.items()}
     left_out = tuple(run.log.journal.left_out)

@@ -31,7 +31,7 @@ from zemosaic.pipelines.frames.pipeline import Inputs, PlacedFrame, measure_and_
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.modes.mosaics import MadeMosaics, grid_facts, plan_sky, write_mosaics, write_tables
 from zemosaic.pipelines.outputs.report import write_report, write_settings
-from zemosaic.pipelines.patches.jobs import PatchInput
+from zemosaic.pipelines.patches.jobs import MosaicJob
 from zemosaic.pipelines.patches.ledger import forget_the_old
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run, output_folder
 from zemosaic.pipelines.tiles.blended import blend_tiles
@@ -160,25 +160,18 @@ def mosaic_of_tiles(
             return given_corrections(group, given, solution.name, run), group
         return correct_frames(group, grid, settings, run, reference), group
 
-    def finish(file: MosaicFile, inputs: Sequence[PatchInput], fwhm_px: float) -> None:
-        bare = write_depth(file, inputs, grid, tiles, settings, run)
+    def finish(job: MosaicJob, file: MosaicFile) -> None:
+        bare = write_depth(file, job.inputs, grid, tiles, settings, run)
         if matched and bare > MENTIONED:
             run.log.notice(
                 f"alt-az clean-up leaves {100 * bare:.0f} % of the sky that frames reach without data, as too few "
                 "reach it; a lower tiles.altaz_nanize_threshold keeps it, or tiles.cleanup = off"
             )
         if settings.tiles.two_pass:
-            second_pass(file, inputs, fwhm_px, grid, source, out, settings, run)
+            second_pass(job, file, out, settings, run)
 
-    def blend(
-        group: Sequence[PlacedFrame],
-        inputs: Sequence[PatchInput],
-        fwhm_px: float,
-        file: MosaicFile,
-        names: Sequence[str],
-    ) -> tuple[dict[str, Any], ReadCounts]:
-        folder = out / WORK_FOLDER / "warped"
-        return blend_tiles(inputs, grid, settings, source, file, names, folder, run), ReadCounts()
+    def blend(job: MosaicJob, frames: Sequence[PlacedFrame], file: MosaicFile) -> tuple[dict[str, Any], ReadCounts]:
+        return blend_tiles(job, file, out / WORK_FOLDER / "warped", run), ReadCounts()
 
     stack = blend if settings.tiles.blend == "pyramid" else None
     made = write_mosaics(split_by_kind(placed, run), correct, grid, source, out, settings, run, finish, stack)

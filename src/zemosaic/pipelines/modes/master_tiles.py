@@ -21,6 +21,7 @@ from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.io.read.scan import scan
 from zemosaic.io.write.mosaic_file import Card, Plane
 from zemosaic.io.write.tile_file import tile_key, write_tile
+from zemosaic.model.kind import Kind
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.tile import Tile
 from zemosaic.pipelines.corrections.correcting import Corrections, correct_frames
@@ -32,7 +33,7 @@ from zemosaic.pipelines.modes.existing_tiles import mosaic_of_tiles, settings_fo
 from zemosaic.pipelines.modes.mosaics import MosaicGroup, clear_frames, grid_facts, plan_sky, write_tables
 from zemosaic.pipelines.outputs.cards import mosaic_cards
 from zemosaic.pipelines.outputs.report import write_report, write_settings
-from zemosaic.pipelines.patches.jobs import PatchInput
+from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput
 from zemosaic.pipelines.patches.ledger import forget_the_old
 from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
 from zemosaic.pipelines.patches.planes import ArrayPlanes
@@ -206,18 +207,20 @@ def _stack(
     inputs: Sequence[PatchInput], fwhm_px: float, grid: SkyGrid, settings: Settings, source: CleanSource, run: Run
 ) -> tuple[Tile, ReadCounts]:
     """The frames of a group on their own grid, by the patch code of all modes."""
-    n_channels = inputs[0].frame.n_channels
+    kind = Kind.of(inputs[0].frame)
+    n_channels = kind.n_channels
     need = grid.box.n_pixels * (BYTES_PER_PIXEL + BYTES_PER_VALUE * n_channels)
     run.machine.plan(need)  # refuses what the memory cap does not hold
-    planes = [
+    planes = (
         Plane("DATA", "f4", n_channels),
         Plane("WHT", "f4", n_channels),
         Plane("COV", "i2"),
         Plane("EXPT", "f4"),
         Plane("SAT", "f4"),
-    ]
+    )
+    job = MosaicJob(inputs, grid, fwhm_px, kind, planes, settings.warp, settings.stack, source)
     sink = ArrayPlanes(planes, grid.shape)
-    _, reads = stack_onto_grid(inputs, fwhm_px, grid, settings, source, sink, [plane.name for plane in planes], run)
+    _, reads = stack_onto_grid(job, sink, run)
     made = sink.planes
     tile = Tile(
         wcs=grid.wcs,

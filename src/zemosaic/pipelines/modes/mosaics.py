@@ -16,6 +16,7 @@ from zemosaic.io.tables.solution import write_solution
 from zemosaic.io.write.mosaic_file import MosaicFile
 from zemosaic.model.box import Box
 from zemosaic.model.frame import FrameId
+from zemosaic.model.kind import Kind
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.corrections.correcting import Corrections
 from zemosaic.pipelines.frames.grading import grade_matched
@@ -25,7 +26,7 @@ from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.outputs.cards import mosaic_cards
 from zemosaic.pipelines.outputs.preview import write_preview
 from zemosaic.pipelines.outputs.report import write_frames_table
-from zemosaic.pipelines.patches.jobs import PatchInput
+from zemosaic.pipelines.patches.jobs import MosaicJob
 from zemosaic.pipelines.patches.ledger import open_ledger
 from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
 from zemosaic.pipelines.patches.planes import file_planes
@@ -52,16 +53,12 @@ __all__ = [
 Correct = Callable[[Sequence[PlacedFrame]], tuple[Corrections, Sequence[PlacedFrame]]]
 """Gives the corrections of one filter's frames, and those frames that the mosaic shall hold."""
 
-Finish = Callable[[MosaicFile, Sequence[PatchInput], float], None]
-"""Changes planes of a mosaic that has been stacked, before its preview is made and it gets its name; the number is the
-FWHM of stars, mosaic pixels."""
+Finish = Callable[[MosaicJob, MosaicFile], None]
+"""Changes planes of a mosaic that has been stacked, before its preview is made and it gets its name."""
 
-Stack = Callable[
-    [Sequence[PlacedFrame], Sequence[PatchInput], float, MosaicFile, Sequence[str]],
-    tuple[dict[str, Any], ReadCounts],
-]
-"""Fills the named planes of a mosaic in another way than `stack_onto_grid`: frames, the same as the patch task needs
-them, and the width of their stars come in, figures for the report, and what was read of files, go out."""
+Stack = Callable[[MosaicJob, Sequence[PlacedFrame], MosaicFile], tuple[dict[str, Any], ReadCounts]]
+"""Fills the planes of a mosaic in another way than `stack_onto_grid`; `frames` is what the job's inputs were made of.
+Figures for the report, and what was read of files, go out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +131,7 @@ def write_mosaics(
         try:
             corrections, chosen = correct(group.frames)
             files, used, figures, reads = _write_mosaic(
-                out, tag, chosen, corrections, grid, settings, source, run, finish, stack
+                out, tag, group.kind, chosen, corrections, grid, settings, source, run, finish, stack
             )
         except NothingToDo as problem:
             if len(groups) == 1:
@@ -189,6 +186,7 @@ def grid_facts(grid: SkyGrid) -> dict[str, Any]:
 def _write_mosaic(
     out: Path,
     tag: str,
+    kind: Kind,
     frames: Sequence[PlacedFrame],
     corrections: Corrections,
     grid: SkyGrid,
@@ -204,20 +202,26 @@ def _write_mosaic(
         raise NothingToDo("no frame reaches the output grid")
     if run.options.keep_warps:
         keep_warps(inputs, grid, settings, source, run.options.keep_warps, run)
-    planes = file_planes(settings.output, inputs[0].frame)
+    job = MosaicJob(
+        inputs=inputs,
+        grid=grid,
+        fwhm_px=corrections.fwhm_px or stellar_width_px(frames, grid),
+        kind=kind,
+        planes=file_planes(settings.output, kind.n_channels),
+        warp=settings.warp,
+        stack=settings.stack,
+        source=source,
+    )
     cards, history = mosaic_cards(inputs, grid, settings, corrections.method)
     paths = {"mosaic": out / f"mosaic{tag}.fits"}
-    fwhm_px = corrections.fwhm_px or stellar_width_px(frames, grid)
     partial = out / WORK_FOLDER / f"mosaic{tag}.fits.partial"
-    with MosaicFile(paths["mosaic"], grid.wcs, planes, cards, history, partial=partial, resume=True) as file:
-        names = [plane.name for plane in planes]
+    with MosaicFile(paths["mosaic"], grid.wcs, job.planes, cards, history, partial=partial, resume=True) as file:
         if stack is not None:
-            figures, reads = stack(frames, inputs, fwhm_px, file, names)
+            figures, reads = stack(job, frames, file)
         else:
-            ledger = open_ledger(file, planes, inputs, fwhm_px, settings, source, run)
-            figures, reads = stack_onto_grid(inputs, fwhm_px, grid, settings, source, file, names, run, ledger)
+            figures, reads = stack_onto_grid(job, file, run, open_ledger(job, file, run))
         if finish is not None:
-            finish(file, inputs, fwhm_px)
+            finish(job, file)
         if settings.output.preview:
             paths["preview"] = out / f"preview{tag}.png"
             _write_preview(paths["preview"], file, grid, settings, run)

@@ -22,9 +22,8 @@ from zemosaic.pipelines.frames.grading import leave_out_stacks
 from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_kind
 from zemosaic.pipelines.modes.mosaics import clear_frames, grid_facts, plan_sky, write_mosaics, write_tables
 from zemosaic.pipelines.outputs.report import write_report, write_settings
-from zemosaic.pipelines.patches.jobs import PatchInput
+from zemosaic.pipelines.patches.jobs import MosaicJob
 from zemosaic.pipelines.patches.ledger import PatchLedger, forget_the_old
-from zemosaic.pipelines.patches.planes import file_planes
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run, output_folder
 from zemosaic.pipelines.survey.assembly import assemble_tiles
 from zemosaic.pipelines.survey.blending import blend_patches, say
@@ -67,16 +66,10 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solu
         corrections = correct_frames(group, grid, settings, run, reference)
         return corrections, clear_frames(group, corrections, settings, run) if matched else group
 
-    def stack(
-        group: Sequence[PlacedFrame],
-        inputs: Sequence[PatchInput],
-        fwhm_px: float,
-        file: MosaicFile,
-        names: Sequence[str],
-    ) -> tuple[dict[str, Any], ReadCounts]:
-        cut = cut_tiles(grid.shape, _field_px(group, grid), settings.survey.tile_fields, settings.survey.overlap)
-        recipe = TileRecipe(cut, group, inputs, fwhm_px, grid, settings, source, matched)
-        return stack_by_tiles(recipe, file, names, out / WORK_FOLDER / "tiles", run)
+    def stack(job: MosaicJob, frames: Sequence[PlacedFrame], file: MosaicFile) -> tuple[dict[str, Any], ReadCounts]:
+        cut = cut_tiles(grid.shape, _field_px(frames, grid), settings.survey.tile_fields, settings.survey.overlap)
+        recipe = TileRecipe(cut, frames, job, settings, matched)
+        return stack_by_tiles(recipe, file, out / WORK_FOLDER / "tiles", run)
 
     made = write_mosaics(split_by_kind(placed.frames, run), correct, grid, source, out, settings, run, stack=stack)
     paths = made.paths | write_tables(out, made.groups, placed.known, run)
@@ -87,17 +80,13 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solu
     return paths | {"report": out / "report.json"}
 
 
-def stack_by_tiles(
-    recipe: TileRecipe, file: MosaicFile, names: Sequence[str], folder: Path, run: Run
-) -> tuple[dict[str, Any], ReadCounts]:
+def stack_by_tiles(recipe: TileRecipe, file: MosaicFile, folder: Path, run: Run) -> tuple[dict[str, Any], ReadCounts]:
     """Make a mosaic by way of tiles and write its planes; takes the place of `stack_onto_grid`.
 
     Parameters
     ----------
     recipe : TileRecipe
     file : MosaicFile
-    names : sequence of str
-        Planes of the mosaic.
     folder : Path
         For the tiles while they are needed. A run that is stopped leaves them for the next one.
     run : Run
@@ -109,10 +98,11 @@ def stack_by_tiles(
     """
     cut = recipe.cut
     whole = digest_of([key for _, _, key in recipe.wanted], recipe.settings.survey, recipe.settings.match)
-    ledger = _open_ledger(recipe, file, whole, run)
+    # Every pixel of the blended mosaic depends on all tiles, through their solve.
+    ledger = PatchLedger(recipe.job, file, run.store, whole) if run.store else None
     figures_key = make_key("survey", whole)
     figures: dict[str, Any] | None = run.store.get(figures_key) if run.store else None
-    if figures is not None and ledger and all(map(ledger.recall, blend_patches(recipe.grid, recipe.levels))):
+    if figures is not None and ledger and all(map(ledger.recall, blend_patches(recipe.job.grid, recipe.levels))):
         return figures, ReadCounts()
     say(
         run,
@@ -126,22 +116,12 @@ def stack_by_tiles(
         "n_samples": sum(tile.n_samples for tile in tiles),
         "n_rejected": sum(tile.n_rejected for tile in tiles),
         "n_tiles": len(tiles),
-        **assemble_tiles(tiles, recipe, ledger or file, names, run),
+        **assemble_tiles(tiles, recipe, ledger or file, run),
     }
     if run.store:
         run.store.put(figures_key, figures)
     shutil.rmtree(folder, ignore_errors=True)
     return figures, reads
-
-
-def _open_ledger(recipe: TileRecipe, file: MosaicFile, whole: str, run: Run) -> PatchLedger | None:
-    """What of the blended mosaic is finished; every pixel of it depends on all tiles, through their solve."""
-    if run.store is None:
-        return None
-    planes = file_planes(recipe.settings.output, recipe.inputs[0].frame)
-    return PatchLedger(
-        file, planes, run.store, file.path, recipe.inputs, recipe.fwhm_px, recipe.settings, whole
-    )  # fmt: skip
 
 
 def _field_px(frames: Sequence[PlacedFrame], grid: SkyGrid) -> float:
