@@ -21,6 +21,7 @@ from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.calibration.calibrating import calibrate_frames
 from zemosaic.pipelines.frames.grading import grade_measured, obey_table
+from zemosaic.pipelines.frames.name_filters import name_filters
 from zemosaic.pipelines.frames.obey_plan import obey_plans
 from zemosaic.pipelines.measuring.clean_source import CleanSource
 from zemosaic.pipelines.measuring.defects import DefectWatch
@@ -173,9 +174,11 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> tu
     if not found.frames:
         where = ", ".join(str(path) for path in inputs)
         raise NothingToDo(f"no usable image in {where}{_why_nothing(found, settings)}", n_rejected=len(found.rejected))
-    planned = obey_plans(found.frames, inputs, run)
+    lights = obey_plans(found.frames, inputs, run)
+    named = name_filters([*lights, *found.calibration], settings, run)
+    planned, beside = named[: len(lights)], named[len(lights) :]
     frames = obey_table(planned, Path(settings.frames), run) if settings.frames else planned
-    return frames, list(found.calibration)
+    return frames, beside
 
 
 def _why_nothing(found: ScanResult, settings: InputSettings) -> str:
