@@ -157,8 +157,8 @@ def scan(args: ScanArgs) -> None:
     from zemosaic.pipelines.run.context import start_run
 
     with _watched(args.as_json, People(all_left_out=True)) as (show, cancel):
-        frames, beside = scan_inputs(args.inputs, settings.input, start_run(sink=show, cancel=cancel))
-    for frame in sorted([*frames, *beside], key=lambda f: f.path):
+        found = scan_inputs(args.inputs, settings.input, start_run(sink=show, cancel=cancel))
+    for frame in sorted([*found.frames, *found.calibration], key=lambda f: f.path):
         if args.as_json:
             facts = {
                 name: getattr(frame, name)

@@ -14,6 +14,7 @@ from astropy.io import fits
 from astropy.nddata import NDData, VarianceUncertainty
 from astropy.wcs import WCS, WcsError
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.errors import FrameRejected, NothingToDo, SettingError
 from zemosaic.io.read.arrays import ArraySource
 from zemosaic.model.box import Box
@@ -85,18 +86,18 @@ def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: R
     if not given:
         raise NothingToDo("no inputs were given")
     arrays, paths = ArraySource(), [Path(item) for item in given if isinstance(item, str | Path)]
-    frames, reasons = [], []
+    frames: list[Frame] = []
+    left_out: list[LeftOut] = []
     for name, make in _walk_images(given):
         try:
             image = make()
             frame = arrays.add(image.data, image.wcs, image.weight, image.header, settings.input.bayer)
             frames.append(replace(frame, path=name))
         except FrameRejected as problem:
-            reasons.append(str(problem))
-            run.log.leave_out_file(name, reasons[-1])
+            left_out.append(run.log.leave_out_file(name, str(problem)))
         except WcsError as problem:
-            reasons.append(f"its WCS cannot be used: {str(problem).splitlines()[-1]}")
-            run.log.leave_out_file(name, reasons[-1])
+            reason = f"its WCS cannot be used: {str(problem).splitlines()[-1]}"
+            left_out.append(run.log.leave_out_file(name, reason))
     files: ImageSource = arrays
     reader = None
     if paths:
@@ -104,15 +105,16 @@ def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: R
             found = open_inputs(paths, settings, run)
             files, reader = found.source, found.files
             frames += found.frames
+            left_out += found.left_out
         except NothingToDo as problem:
             if not frames:
                 raise
             run.log.notice(str(problem), "warning")
     if not frames:
-        told = list(dict.fromkeys(reasons))
+        told = list(dict.fromkeys(item.reason for item in left_out))
         more = f" (and {len(told) - _N_TOLD} other reasons)" if len(told) > _N_TOLD else ""
         raise NothingToDo(f"no input is a picture of the sky: {'; '.join(told[:_N_TOLD])}{more}")
-    return Inputs(sorted(frames, key=lambda frame: frame.id), _Sources(files, arrays), reader)
+    return Inputs(sorted(frames, key=lambda frame: frame.id), _Sources(files, arrays), reader, tuple(left_out))
 
 
 def _walk_images(given: Iterable[Any]) -> Iterator[tuple[str, Callable[[], _Image]]]:

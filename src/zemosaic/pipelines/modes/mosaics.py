@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.io.headers.grid_header import read_grid_header
 from zemosaic.io.read.read_counts import ReadCounts
@@ -49,8 +50,17 @@ __all__ = [
     "write_tables",
 ]
 
-Correct = Callable[[Sequence[PlacedFrame]], tuple[Corrections, Sequence[PlacedFrame]]]
-"""Gives the corrections of one filter's frames, and those frames that the mosaic shall hold."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Corrected:
+    """The corrections of one kind's frames, those frames that the mosaic shall hold, and what they ruled out."""
+
+    corrections: Corrections
+    frames: Sequence[PlacedFrame]
+    left_out: tuple[LeftOut, ...] = ()
+
+
+Correct = Callable[[Sequence[PlacedFrame]], Corrected]
+"""Corrects the frames of one kind."""
 
 Finish = Callable[[MosaicFile, Sequence[PatchInput], float], None]
 """Changes planes of a mosaic that has been stacked, before its preview is made and it gets its name; the number is the
@@ -71,6 +81,7 @@ class MosaicGroup:
     frames: Sequence[PlacedFrame]
     corrections: Corrections
     used: frozenset[str]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,12 +98,15 @@ class MadeMosaics:
         Figures of each mosaic, for the report.
     reads : ReadCounts
         What was read of files while frames were stacked.
+    left_out : list of LeftOut
+        Frames that corrections, or the grid, ruled out.
     """
 
     groups: list[MosaicGroup]
     paths: dict[str, Path]
     facts: dict[str, Any]
     reads: ReadCounts
+    left_out: list[LeftOut]
 
 
 def write_mosaics(
@@ -126,15 +140,21 @@ def write_mosaics(
     NothingToDo
         When no kind's frames make a mosaic.
     """
-    made = MadeMosaics([], {}, {}, ReadCounts())
+    made = MadeMosaics([], {}, {}, ReadCounts(), [])
     for group in groups:
         tag = f"_{group.label}" if len(groups) > 1 else ""
         if tag:
             run.log.notice(f"mosaic of {group.label or 'the frames without a filter'}:")
         try:
-            corrections, chosen = correct(group.frames)
+            corrected = correct(group.frames)
+            made.left_out.extend(corrected.left_out)
+            corrections = corrected.corrections
+            planned = plan_inputs(corrected.frames, corrections.scales, grid, settings, run)
+            made.left_out.extend(planned.left_out)
+            if not planned.frames:
+                raise NothingToDo("no frame reaches the output grid")
             files, used, figures, reads = _write_mosaic(
-                out, tag, chosen, corrections, grid, settings, source, run, finish, stack
+                out, tag, corrected.frames, planned.frames, corrections, grid, settings, source, run, finish, stack
             )
         except NothingToDo as problem:
             if len(groups) == 1:
@@ -152,11 +172,12 @@ def write_mosaics(
 
 def clear_frames(
     group: Sequence[PlacedFrame], corrections: Corrections, settings: Settings, run: Run
-) -> list[PlacedFrame]:
+) -> Kept[PlacedFrame]:
     """The frames that gains and places do not rule out."""
     frames, measured, places = zip(*((p.frame, p.measured, p.wcs) for p in group), strict=True)
     bad = grade_matched(frames, measured, places, corrections.scales, settings, run)
-    return [item for item in group if item.frame.id not in bad]
+    gone = {item.frame_id for item in bad}
+    return Kept([item for item in group if item.frame.id not in gone], bad)
 
 
 def write_tables(
@@ -190,6 +211,7 @@ def _write_mosaic(
     out: Path,
     tag: str,
     frames: Sequence[PlacedFrame],
+    inputs: Sequence[PatchInput],
     corrections: Corrections,
     grid: SkyGrid,
     settings: Settings,
@@ -199,9 +221,6 @@ def _write_mosaic(
     stack: Stack | None,
 ) -> tuple[dict[str, Path], frozenset[str], dict[str, Any], ReadCounts]:
     """One filter's mosaic with its picture; which frames it holds; its figures; what was read of files."""
-    inputs = plan_inputs(frames, corrections.scales, grid, settings, run)
-    if not inputs:
-        raise NothingToDo("no frame reaches the output grid")
     if run.options.keep_warps:
         keep_warps(inputs, grid, settings, source, run.options.keep_warps, run)
     planes = file_planes(settings.output, inputs[0].frame)
