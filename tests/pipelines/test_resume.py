@@ -12,6 +12,8 @@ from test_settings_act import BESIDE, CHANGES, RAW_CHANGES
 
 from mosaic_cases import digest_of, digests_of, run_cli
 from zemosaic.engine.store import Store
+from zemosaic.pipelines.patches.jobs import MosaicJob, PatchJob
+from zemosaic.stages.stack.stack import StackedPatch
 
 Capture = pytest.CaptureFixture[str]
 
@@ -164,7 +166,10 @@ def test_a_changed_setting_changes_exactly_the_keys_that_depend_on_it(
     key: str,
 ) -> None:
     # Keys are made before patches are: empty ones do, and cost nothing.
-    monkeypatch.setattr("zemosaic.pipelines.patches.stacking.make_patch", lambda *_: None)
+    def make_empty(job: MosaicJob, work: PatchJob, *_: object) -> StackedPatch:
+        return StackedPatch.empty((job.kind.n_channels, *work.patch.inner.shape))
+
+    monkeypatch.setattr("zemosaic.pipelines.patches.stacking.make_patch", make_empty)
     frames, value = (raw_set, RAW_CHANGES[key]) if key in RAW_CHANGES else (small_set, CHANGES[key])
 
     def keys_of(assign: list[str]) -> dict[str, set[str]]:

@@ -11,12 +11,11 @@ from scipy.ndimage import gaussian_filter
 from tile_cases import TiledSky, without_polynomial
 from zemosaic.model.box import Box
 from zemosaic.settings import MatchSettings
+from zemosaic.stages.classic.scaling import apply_tile_photometric_scaling, compute_tile_photometric_scaling
 from zemosaic.stages.survey.overlaps import OverlapGraph, TileOverlap, build_tile_overlap_graph
 from zemosaic.stages.survey.photometry import (
     TilePhotometryInfo,
-    apply_tile_photometric_scaling,
     choose_reference_tile,
-    compute_tile_photometric_scaling,
     compute_valid_mask,
     equalize_rgb_medians_inplace,
     estimate_tile_background,

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.engine.store import make_key, remember
 from zemosaic.errors import FrameRejected, SettingError
 from zemosaic.io.read.scan import scan

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.errors import NothingToDo
 from zemosaic.io.tables.stack_plan import PLAN_NAME, PlanRow, StackPlan, read_stack_plan
 from zemosaic.model.frame import Frame
@@ -39,7 +40,8 @@ def obey_plans(frames: Sequence[Frame], inputs: Sequence[Path], run: Run) -> Kep
     SettingError
         When a plan cannot be read.
     """
-    kept, left_out = list(frames), []
+    kept = list(frames)
+    left_out: list[LeftOut] = []
     for folder in inputs:
         path = folder / PLAN_NAME
         if path.is_file():

@@ -50,8 +50,8 @@ __all__ = [
 _WAYS_OUT = {
     "auto": "; what a header lacks may stand in a file NAME.head beside it, an installed astrometry.net does without, "
     "and --register-only stacks frames without a place on the sky",
-    "header": "; places are taken from headers alone: zemosaic build --mode direct with a match and solve.method = auto "
-    "solves frames by their stars",
+    "header": "; places were taken from headers alone: zemosaic build --mode direct with a match, and "
+    "solve.method = auto, solves frames by their stars",
     "register": "",
 }
 """What else can be done when no frame has a place, by where places were looked for."""

@@ -17,6 +17,7 @@ from zemosaic.io.headers.grid_header import read_grid_header
 from zemosaic.io.tables.solution import read_solution
 from zemosaic.model.frame import Frame
 from zemosaic.model.photo_scale import PhotoScale
+from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.corrections.correcting import (
     Corrections,
@@ -38,7 +39,7 @@ from zemosaic.pipelines.frames.pipeline import (
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.kept import Kept
 from zemosaic.pipelines.run.need import Need
-from zemosaic.settings import GridSettings, MatchSettings, Settings
+from zemosaic.settings import Settings
 from zemosaic.stages.grid.plan import grow_grid, plan_grid
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ __all__ = [
     "Guide",
     "Session",
     "begin_session",
-    "check_grid",
     "correct_group",
     "lay_out",
     "open_frames",
@@ -60,7 +60,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Guide:
-    """Where corrections come from, beside the frames themselves.
+    """What corrections and the grid follow, beside the frames themselves.
 
     Attributes
     ----------
@@ -71,12 +71,15 @@ class Guide:
     name : str
     reference : ReferenceSky or None
         A picture that fixes the slow background of what is solved.
+    header : CelestialWcs or None
+        The grid that ``grid.header`` asks for.
     """
 
     solved: bool
     given: Mapping[str, PhotoScale] | None = None
     name: str = ""
     reference: ReferenceSky | None = None
+    header: CelestialWcs | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,7 +102,7 @@ class Session:
     need : Need
         What was asked of it.
     guide : Guide
-        Where corrections come from.
+        What else corrections and grid follow.
     placed : Placed
         What was measured and found, and where pixels are read from.
     grid : SkyGrid
@@ -128,35 +131,40 @@ def open_frames(inputs: Sequence[Path], settings: Settings, run: Run) -> Inputs:
     NothingToDo
         When no usable image is found.
     SettingError
-        When a table of frames, calibration frames, or the header that fixes the grid cannot be used.
+        When a table of frames, or calibration frames, cannot be used.
     """
-    check_grid(settings.grid)
     opened = open_inputs(inputs, settings, run)
     single = leave_out_stacks(opened.frames, run)
     return replace(opened, frames=single.frames, left_out=opened.left_out + single.left_out)
 
 
-def read_guide(settings: MatchSettings, frames: Sequence[Frame], solution: Path | None = None) -> Guide:
-    """What corrections shall be made by; a reference is read only where something is solved.
+def read_guide(
+    settings: Settings, frames: Sequence[Frame], solution: Path | None = None, *, matched: bool = True
+) -> Guide:
+    """Read what corrections and the grid follow beside the frames, before these are measured: a slip is told at once.
 
     Parameters
     ----------
-    settings : MatchSettings
+    settings : Settings
     frames : sequence of Frame
         A solution must be of some of them.
     solution : Path, optional
         A table of gains and surfaces to apply instead of matching.
+    matched : bool
+        Whether ``match.method`` counts; otherwise headers tell gains.
 
     Raises
     ------
     SettingError
-        When the solution or the reference cannot be read.
+        When the solution, the reference or the header of the grid cannot be read. A reference is read only where
+        something is solved.
     """
+    header = read_grid_header(Path(settings.grid.header)) if settings.grid.header else None
     if solution is not None:
-        return Guide(solved=False, given=read_solution(solution, frames), name=solution.name)
-    if settings.method == "none":
-        return Guide(solved=False)
-    return Guide(solved=True, reference=read_reference(settings))
+        return Guide(solved=False, given=read_solution(solution, frames), name=solution.name, header=header)
+    if settings.match.method == "none" or not matched:
+        return Guide(solved=False, header=header)
+    return Guide(solved=True, reference=read_reference(settings.match), header=header)
 
 
 def begin_session(inputs: Inputs, guide: Guide, need: Need, settings: Settings, run: Run) -> Session:
@@ -170,7 +178,7 @@ def begin_session(inputs: Inputs, guide: Guide, need: Need, settings: Settings, 
         When the grid is larger than ``grid.max_mpix`` and nobody said yes.
     """
     placed = measure_and_place(inputs, need, settings, run)
-    return lay_out(inputs, guide, need, placed, plan_sky(placed.frames, settings, run), run)
+    return lay_out(inputs, guide, need, placed, plan_sky(placed.frames, guide, settings, run), run)
 
 
 def lay_out(inputs: Inputs, guide: Guide, need: Need, placed: Placed, grid: SkyGrid, run: Run) -> Session:
@@ -200,19 +208,7 @@ def _clear_frames(
     return Kept([item for item in group if item.frame.id not in gone], bad)
 
 
-def check_grid(settings: GridSettings) -> None:
-    """Read the header file that fixes the output grid before the frames are measured: a slip there is told at once.
-
-    Raises
-    ------
-    SettingError
-        For a header file that cannot be read.
-    """
-    if settings.header:
-        read_grid_header(Path(settings.header))
-
-
-def plan_sky(placed: Sequence[PlacedFrame], settings: Settings, run: Run) -> SkyGrid:
+def plan_sky(placed: Sequence[PlacedFrame], guide: Guide, settings: Settings, run: Run) -> SkyGrid:
     """The output grid; a very large one needs a yes.
 
     Raises
@@ -220,10 +216,9 @@ def plan_sky(placed: Sequence[PlacedFrame], settings: Settings, run: Run) -> Sky
     SettingError
         When the grid is larger than ``grid.max_mpix`` and nobody said yes.
     """
-    given = read_grid_header(Path(settings.grid.header)) if settings.grid.header else None
     places = [p.wcs for p in placed]
     if run.options.onto is None:
-        grid = plan_grid(places, settings.grid, given)
+        grid = plan_grid(places, settings.grid, guide.header)
     else:
         grid = grow_grid(SkyGrid(read_grid_header(run.options.onto)), places)
     height, width = grid.shape

@@ -11,8 +11,7 @@ import os
 import threading
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,15 +20,12 @@ import numpy.typing as npt
 from zemosaic.engine.store import Store, make_key
 from zemosaic.engine.values import digest_of
 from zemosaic.io.write.finished_mosaic import FinishedMosaic
-from zemosaic.io.write.mosaic_file import MosaicFile, Plane
+from zemosaic.io.write.mosaic_file import MosaicFile
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.sky.grid import Patch
-from zemosaic.pipelines.measuring.clean_source import CleanSource
-from zemosaic.pipelines.patches.jobs import PatchInput
+from zemosaic.pipelines.patches.jobs import MosaicJob
 from zemosaic.pipelines.run.context import Run
-from zemosaic.pipelines.run.keys import frame_identity
-from zemosaic.settings import Settings
 
 __all__ = ["PatchCounts", "PatchLedger", "PatchPlanes", "forget_the_old", "open_ledger"]
 
@@ -66,18 +62,11 @@ class PatchLedger:
 
     Parameters
     ----------
+    job : MosaicJob
     file : MosaicFile
-        Takes the planes; may hold those of a run that was stopped.
-    planes : sequence of Plane
-        What is written of a patch.
+        Takes the planes; may hold those of a run that was stopped. Under its final name may lie the mosaic of one that
+        ended.
     store : Store
-    before : Path
-        The mosaic of an earlier run that ended, if there is one.
-    inputs : sequence of PatchInput
-        Sorted by FrameId.
-    fwhm_px : float
-        See `make_patch`.
-    settings : Settings
     pixels : str
         Digest of whatever else decides the pixels that are read (defect maps).
     steady : bool
@@ -86,24 +75,17 @@ class PatchLedger:
 
     def __init__(
         self,
+        job: MosaicJob,
         file: MosaicFile,
-        planes: Sequence[Plane],
         store: Store,
-        before: Path,
-        inputs: Sequence[PatchInput],
-        fwhm_px: float,
-        settings: Settings,
         pixels: str,
         *,
         steady: bool = False,
     ) -> None:
-        self._file, self._store, self._steady = file, store, steady
-        self._dtypes = {plane.name: np.dtype(plane.dtype) for plane in planes}
-        self._before = None if store.fresh else FinishedMosaic.open(before)
-        self._identities = [digest_of(replace(item, frame=frame_identity(item.frame))) for item in inputs]
-        boxes = [item.plan.lattice.box for item in inputs]
-        self._boxes = np.array([[b.y0, b.y1, b.x0, b.x1] for b in boxes]).reshape(-1, 4)
-        self._common = digest_of(fwhm_px, settings.warp, settings.stack, pixels)
+        self._job, self._file, self._store, self._steady = job, file, store, steady
+        self._dtypes = {plane.name: np.dtype(plane.dtype) for plane in job.planes}
+        self._before = None if store.fresh else FinishedMosaic.open(file.path)
+        self._common = digest_of(job.fwhm_px, job.warp, job.stack, pixels)
         self._checksums: dict[Box, dict[str, int]] = {}
         self._lock = threading.Lock()
 
@@ -121,7 +103,7 @@ class PatchLedger:
 
     def _size_keys(self) -> list[str]:
         """Of a run of the same inputs, and of one of any inputs that was stacked in the same way."""
-        return [make_key("cut", self._common, self._identities), make_key("cut", self._common)]
+        return [make_key("cut", self._common, self._job.contents), make_key("cut", self._common)]
 
     def write(self, name: str, box: Box, values: npt.NDArray[Any]) -> None:
         """Write a plane of a patch's inner box; see `PlaneSink.write`."""
@@ -180,28 +162,14 @@ class PatchLedger:
         return True
 
     def _key(self, patch: Patch) -> str:
-        outer = patch.outer
-        y0, y1, x0, x1 = self._boxes.T
-        meets = (y0 < outer.y1) & (y1 > outer.y0) & (x0 < outer.x1) & (x1 > outer.x0)
-        identities = [self._identities[k] for k in np.flatnonzero(meets)]
-        return make_key("patch", self._common, patch, identities)
+        return make_key("patch", self._common, patch, self._job.contents_near(patch.outer))
 
 
-def open_ledger(
-    file: MosaicFile,
-    planes: Sequence[Plane],
-    inputs: Sequence[PatchInput],
-    fwhm_px: float,
-    settings: Settings,
-    source: CleanSource,
-    run: Run,
-) -> PatchLedger | None:
+def open_ledger(job: MosaicJob, file: MosaicFile, run: Run) -> PatchLedger | None:
     """The ledger of a run's mosaic; None for a run that stores nothing."""
     if run.store is None:
         return None
-    steady = run.options.tolerance > 0
-    pixels = digest_of(source)
-    return PatchLedger(file, planes, run.store, file.path, inputs, fwhm_px, settings, pixels, steady=steady)
+    return PatchLedger(job, file, run.store, digest_of(job.source), steady=run.options.tolerance > 0)
 
 
 def forget_the_old(run: Run, frames: Sequence[Frame]) -> None:

@@ -13,10 +13,9 @@ from zemosaic.engine.memory import ReusedMemory
 from zemosaic.model.box import Box
 from zemosaic.model.each import Each
 from zemosaic.model.frame import Frame
-from zemosaic.model.sky.grid import Patch
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.patches.jobs import PatchInput
-from zemosaic.settings import Settings, WarpSettings
+from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput, PatchJob
+from zemosaic.settings import WarpSettings
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.stack import (
     Cube,
@@ -36,29 +35,20 @@ U1 = npt.NDArray[np.uint8]
 
 
 def make_patch(
-    patch: Patch,
-    inputs: Sequence[PatchInput],
-    source: ImageSource,
-    settings: Settings,
-    fwhm_px: float,
-    n_channels: int,
+    job: MosaicJob,
+    work: PatchJob,
     check: Callable[[], None],
     memory: ReusedMemory | None = None,
     each: Each = map,
-) -> StackedPatch | None:
+) -> StackedPatch:
     """Warp every frame that reaches a patch and stack them.
 
     Parameters
     ----------
-    patch : Patch
-    inputs : sequence of PatchInput
-        Sorted by FrameId; those that do not reach the patch are skipped.
-    source : ImageSource
-        Reads windows of frames.
-    settings : Settings
-    fwhm_px : float
-        Typical FWHM of a star in mosaic pixels.
-    n_channels : int
+    job : MosaicJob
+        The mosaic; its inputs are not looked at.
+    work : PatchJob
+        The patch and the frames that reach it.
     check : callable
         Asked between slices of work; raises to stop.
     memory : ReusedMemory, optional
@@ -68,55 +58,40 @@ def make_patch(
 
     Returns
     -------
-    StackedPatch or None
-        Planes of ``patch.inner``; None when no frame reaches the patch.
+    StackedPatch
+        Planes of ``patch.inner``, empty where no frame reaches it.
     """
-    cube = METHODS[settings.stack.method].guarded
-    box = patch.outer if cube else patch.inner
-    reaching = [item for item in inputs if not item.plan.lattice.part(box).is_empty]
-    if not reaching:
-        return None
-    if cube:
-        with (memory or ReusedMemory()).block(_cube_bytes(patch, len(reaching), n_channels)) as block:
-            return _stack_patch(patch, reaching, source, settings, fwhm_px, n_channels, check, block, each)
-    return _mean_patch(patch, reaching, source, settings, n_channels, check)
+    patch, n_channels = work.patch, job.kind.n_channels
+    if not work.visits:
+        return StackedPatch.empty((n_channels, *patch.inner.shape))
+    if not METHODS[job.stack.method].guarded:
+        return _mean_patch(job, work, check)
+    n_bytes = patch.outer.n_pixels * len(work.visits) * bytes_per_sample(n_channels)
+    with (memory or ReusedMemory()).block(n_bytes) as block:
+        return _stack_patch(job, work, check, block, each)
 
 
-def _cube_bytes(patch: Patch, n_frames: int, n_channels: int) -> int:
-    return patch.outer.n_pixels * n_frames * bytes_per_sample(n_channels)
-
-
-def _stack_patch(
-    patch: Patch,
-    inputs: Sequence[PatchInput],
-    source: ImageSource,
-    settings: Settings,
-    fwhm_px: float,
-    n_channels: int,
-    check: Callable[[], None],
-    block: U1,
-    each: Each,
-) -> StackedPatch:
-    n, (h, w) = len(inputs), patch.outer.shape
+def _stack_patch(job: MosaicJob, work: PatchJob, check: Callable[[], None], block: U1, each: Each) -> StackedPatch:
+    n, n_channels, patch = len(work.visits), job.kind.n_channels, work.patch
+    h, w = patch.outer.shape
     samples, rest = np.split(block, [8 * n_channels * n * h * w])
     values, weights = samples.view(np.float32).reshape(2, n_channels, n, h, w)
     alpha = rest.reshape(n, h, w)
 
     def warp(k: int) -> None:
         check()
-        item = inputs[k]
-        part = item.plan.lattice.part(patch.outer)
-        place = part.relative_to(patch.outer)
+        visit = work.visits[k]
+        place = visit.part.relative_to(patch.outer)
         into = values[:, k, *place.slices], weights[:, k, *place.slices], alpha[k, *place.slices]
-        if _warp(item, part, source, settings.warp, *into) is None:
+        if _warp(visit.item, visit.part, job.source, job.warp, *into) is None:
             place = Box(0, 0, 0, 0)
         for planes in (values[:, k], weights[:, k], alpha[k]):
             _clear_beyond(planes, place)
 
     list(each(warp, range(n)))
+    inputs = [visit.item for visit in work.visits]
     cube = Cube(values, weights, alpha, _noise_of(inputs), _exposures(inputs))
-    inner = patch.inner.relative_to(patch.outer)
-    return stack_cube(cube, fwhm_px, settings.stack, inner, check, each)
+    return stack_cube(cube, job.fwhm_px, job.stack, patch.inner.relative_to(patch.outer), check, each)
 
 
 def _clear_beyond(planes: npt.NDArray[Any], box: Box) -> None:
@@ -134,26 +109,19 @@ def _noise_of(inputs: Sequence[PatchInput]) -> FrameNoise:
     return FrameNoise(share, sky, np.stack([item.light for item in inputs], axis=1))
 
 
-def _mean_patch(
-    patch: Patch,
-    inputs: Sequence[PatchInput],
-    source: ImageSource,
-    settings: Settings,
-    n_channels: int,
-    check: Callable[[], None],
-) -> StackedPatch:
+def _mean_patch(job: MosaicJob, work: PatchJob, check: Callable[[], None]) -> StackedPatch:
     # One set of arrays for all frames: fresh pages for each would cost as much as the sums.
-    n_pixels = patch.inner.n_pixels
-    values, weights = np.empty((2, n_channels * n_pixels), np.float32)
-    alpha = np.empty(n_pixels, np.uint8)
-    mean = MeanStack((n_channels, *patch.inner.shape), sides=settings.output.planes == "all")
-    for item, exposure in zip(inputs, _exposures(inputs), strict=True):
+    inner, n_channels = work.patch.inner, job.kind.n_channels
+    values, weights = np.empty((2, n_channels * inner.n_pixels), np.float32)
+    alpha = np.empty(inner.n_pixels, np.uint8)
+    mean = MeanStack((n_channels, *inner.shape), sides=not {"DATA", "WHT"}.issuperset(job.names))
+    for visit, exposure in zip(work.visits, _exposures([visit.item for visit in work.visits]), strict=True):
         check()
-        part = item.plan.lattice.part(patch.inner)
+        item, part = visit.item, visit.part
         shape, n = (n_channels, *part.shape), n_channels * part.n_pixels
         samples = values[:n].reshape(shape), weights[:n].reshape(shape), alpha[: part.n_pixels].reshape(part.shape)
-        if _warp(item, part, source, settings.warp, *samples) is not None:
-            place = part.relative_to(patch.inner)
+        if _warp(item, part, job.source, job.warp, *samples) is not None:
+            place = part.relative_to(inner)
             noise = FrameNoise(np.ones_like(item.sky), item.sky, item.light)
             mean.add(*samples, float(exposure), place.y0, place.x0, noise)
     return mean.finish()

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from zemosaic.io.write.mosaic_file import Plane
 from zemosaic.model.box import Box
-from zemosaic.model.frame import Frame
 from zemosaic.settings import OutputSettings
 from zemosaic.stages.stack.stack import StackedPatch
 
@@ -43,12 +42,12 @@ class ArrayPlanes:
         self.planes[name][:, *box.slices] = values
 
 
-def file_planes(settings: OutputSettings, frame: Frame) -> list[Plane]:
-    """The planes to be written for frames like `frame`; the first is the science image."""
-    return [
-        Plane(name, _DTYPES.get(name, "f4"), frame.n_channels if name in _PER_CHANNEL else 1)
+def file_planes(settings: OutputSettings, n_channels: int) -> tuple[Plane, ...]:
+    """The planes to be written for a mosaic of so many channels; the first is the science image."""
+    return tuple(
+        Plane(name, _DTYPES.get(name, "f4"), n_channels if name in _PER_CHANNEL else 1)
         for name in PLANES[settings.planes]
-    ]
+    )
 
 
 def write_patch(sink: PlaneSink, box: Box, patch: StackedPatch, names: Sequence[str]) -> None:

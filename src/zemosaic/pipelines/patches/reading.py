@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any, TypeVar
-
-import numpy as np
 
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
-from zemosaic.pipelines.patches.jobs import PatchInput
+from zemosaic.pipelines.patches.jobs import FrameVisit
 from zemosaic.settings import WarpSettings
 from zemosaic.stages.warp.warp import source_box
 
-__all__ = ["Reach", "frames_kept"]
+__all__ = ["Reading", "frames_kept"]
 
 T = TypeVar("T")
 
@@ -25,42 +24,26 @@ MOST_READ = 1.4
 """How often pixels may be read by bands, each of which reads what it needs once."""
 
 
-class Reach:
-    """Finds the frames that reach a box of the grid.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a task reads.
 
-    Parameters
+    Attributes
     ----------
-    inputs : sequence of PatchInput
+    band : Box
+        The box of the grid that the task and those beside it need.
+    visits : sequence of FrameVisit
+        The frames, each as often as windows of it are read.
     """
 
-    def __init__(self, inputs: Sequence[PatchInput]) -> None:
-        self._inputs = inputs
-        boxes = [item.plan.lattice.box for item in inputs]
-        self._edges = np.array([[b.y0, b.y1, b.x0, b.x1] for b in boxes]).reshape(-1, 4).T
-
-    def __call__(self, box: Box) -> list[PatchInput]:
-        """Those that some pixel of it may see, in order."""
-        return [item for item in self._near(box) if not item.plan.lattice.part(box).is_empty]
-
-    def deepest(self, boxes: Iterable[Box]) -> int:
-        """The largest number of frames that reach one of the boxes."""
-        deepest = 0
-        for box in boxes:
-            if len(self._near(box)) > deepest:
-                deepest = max(deepest, len(self(box)))
-        return deepest
-
-    def _near(self, box: Box) -> list[PatchInput]:
-        y0, y1, x0, x1 = self._edges
-        meets = (y0 < box.y1) & (y1 > box.y0) & (x0 < box.x1) & (x1 > box.x0)
-        return [self._inputs[k] for k in np.flatnonzero(meets).tolist()]
+    band: Box
+    visits: Sequence[FrameVisit]
 
 
 @contextmanager
 def frames_kept(
     reader: FrameReader | None,
-    read_by: Mapping[T, Sequence[PatchInput]],
-    band_of: Callable[[T], Box],
+    readings: Mapping[T, Reading],
     warp: WarpSettings,
     spare_bytes: int,
 ) -> Iterator[tuple[Callable[[T], None], ReadCounts]]:
@@ -74,10 +57,8 @@ def frames_kept(
     ----------
     reader : FrameReader or None
         Reads the files, where there are any.
-    read_by : mapping
-        The tasks to come and the frames that each reads, as often as it reads windows of them.
-    band_of : callable
-        The box of the grid that a task and those beside it need.
+    readings : mapping
+        The tasks to come and what each reads.
     warp : WarpSettings
         Decide how much of a frame is read.
     spare_bytes : int
@@ -93,8 +74,7 @@ def frames_kept(
     if reader is None:
         yield lambda task: None, ReadCounts()
         return
-    bands = {task: band_of(task) for task in read_by}
-    items = {(item.frame.id, bands[task]): item for task, reaching in read_by.items() for item in reaching}
+    items = {(v.item.frame.id, told.band): v.item for told in readings.values() for v in told.visits}
     boxes = {key: source_box(item.plan, key[1], warp) for key, item in items.items()}
     plans = {item.frame.id: item.plan for item in items.values()}
     whole = {frame_id: source_box(plan, plan.lattice.box, warp) for frame_id, plan in plans.items()}
@@ -104,9 +84,10 @@ def frames_kept(
             boxes = {key: whole[key[0]] for key in boxes}
 
     def parts(task: T) -> list[tuple[Frame, Box]]:
-        return [(item.frame, boxes[item.frame.id, bands[task]]) for item in read_by[task]]
+        told = readings[task]
+        return [(v.item.frame, boxes[v.item.frame.id, told.band]) for v in told.visits]
 
-    with reader.expecting(chain.from_iterable(map(parts, read_by)), spare_bytes) as counts:
+    with reader.expecting(chain.from_iterable(map(parts, readings)), spare_bytes) as counts:
         yield lambda task: reader.release(parts(task)), counts
 
 

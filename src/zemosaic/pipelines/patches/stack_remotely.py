@@ -11,37 +11,28 @@ import numpy.typing as npt
 
 from zemosaic.engine.store import Store
 from zemosaic.model.box import Box
-from zemosaic.model.sky.grid import Patch
-from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.patches.jobs import PatchInput
+from zemosaic.pipelines.patches.jobs import MosaicJob, PatchJob
 from zemosaic.pipelines.patches.ledger import PatchCounts, PatchLedger, PatchPlanes
 from zemosaic.pipelines.patches.make_patch import make_patch
 from zemosaic.pipelines.patches.planes import write_patch
 from zemosaic.pipelines.run.context import Run
-from zemosaic.settings import Settings
-from zemosaic.stages.stack.stack import StackedPatch
 
 __all__ = ["stack_remotely"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Stack:
-    """Makes a patch into the store under the key it comes with."""
+    """Makes a patch into the store under the key it comes with; only the patch's own frames travel with it."""
 
-    inputs: Sequence[PatchInput]
-    source: ImageSource
-    settings: Settings
-    fwhm_px: float
+    job: MosaicJob
     dtypes: dict[str, str]
     store: Store
 
-    def __call__(self, task: tuple[Patch, str]) -> str:
-        patch, key = task
-        n_channels = self.inputs[0].frame.n_channels
-        made = make_patch(patch, self.inputs, self.source, self.settings, self.fwhm_px, n_channels, _never)
-        made = made or StackedPatch.empty((n_channels, *patch.inner.shape))
+    def __call__(self, task: tuple[PatchJob, str]) -> str:
+        work, key = task
+        made = make_patch(self.job, work, _never)
         planes = _Planes(self.dtypes)
-        write_patch(planes, patch.inner, made, list(self.dtypes))
+        write_patch(planes, work.patch.inner, made, list(self.dtypes))
         counts = PatchCounts(int(made.coverage.sum()), int(made.rejected.sum()))
         self.store.put(key, PatchPlanes(counts, planes.values))
         return key
@@ -60,11 +51,8 @@ class _Planes:
 
 
 def stack_remotely(
-    patches: Sequence[Patch],
-    inputs: Sequence[PatchInput],
-    source: ImageSource,
-    settings: Settings,
-    fwhm_px: float,
+    job: MosaicJob,
+    works: Sequence[PatchJob],
     ledger: PatchLedger,
     run: Run,
     advance: Callable[[int], None],
@@ -77,16 +65,16 @@ def stack_remotely(
     if run.machine.remote is None or run.store is None:
         return
     tasks = []
-    for patch in patches:
+    for work in works:
         run.cancel.check()
-        if not (ledger.recall(patch) or ledger.adopt(patch)):
-            tasks.append((patch, ledger.planes_key(patch)))
+        if not (ledger.recall(work.patch) or ledger.adopt(work.patch)):
+            tasks.append((work, ledger.planes_key(work.patch)))
     at_once = workers if run.machine.remote.is_here else None
-    task = _Stack(inputs, source, settings, fwhm_px, ledger.dtypes, run.store)
-    for count, ((patch, _), key) in enumerate(run.machine.remote.run(task, tasks, at_once), 1):
+    task = _Stack(job.alone(), ledger.dtypes, run.store)
+    for count, ((work, _), key) in enumerate(run.machine.remote.run(task, tasks, at_once), 1):
         run.store.adopt([key])
-        ledger.adopt(patch)
-        advance(count + len(patches) - len(tasks))
+        ledger.adopt(work.patch)
+        advance(count + len(works) - len(tasks))
 
 
 def _never() -> None:

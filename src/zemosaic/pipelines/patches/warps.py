@@ -30,7 +30,9 @@ def keep_warps(
 ) -> tuple[LeftOut, ...]:
     """Write every frame on the mosaic's grid, cut to its footprint, with its weight as extension WHT.
 
-    What cannot be read is announced and returned. Files are named after the frames (``NAME.warp.fits``); two frames of one name are told apart by their id.
+    What cannot be read is announced and returned.
+
+    Files are named after the frames (``NAME.warp.fits``); two frames of one name are told apart by their id.
     """
     try:
         # The mark of a folder that a run wrote: inside an input folder its files are no frames.
@@ -52,10 +54,10 @@ def keep_warps(
         return None
 
     need = max(BYTES_PER_VALUE * item.plan.lattice.box.n_pixels * item.frame.n_channels for item in inputs)
-    left_out = []
-    for done, (k, problem) in enumerate(run.machine.executor_for(need).run(task, range(len(inputs))), 1):
-        if problem is not None:
-            left_out.append(run.log.leave_out(inputs[k].frame, problem))
+    left_out: list[LeftOut] = []
+    for done, (k, failed) in enumerate(run.machine.executor_for(need).run(task, range(len(inputs))), 1):
+        if failed is not None:
+            left_out.append(run.log.leave_out(inputs[k].frame, failed))
         advance(done)
     run.log.end("warps", f"{len(inputs)} registered frames in {folder}")
     return tuple(left_out)

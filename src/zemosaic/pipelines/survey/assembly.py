@@ -48,9 +48,7 @@ def _warn(run: Run, what: str) -> Callable[[str], None]:
     )
 
 
-def assemble_tiles(
-    tiles: Sequence[GridTile], recipe: TileRecipe, sink: PlaneSink, names: Sequence[str], run: Run
-) -> dict[str, Any]:
+def assemble_tiles(tiles: Sequence[GridTile], recipe: TileRecipe, sink: PlaneSink, run: Run) -> dict[str, Any]:
     """Match the tiles over their overlaps and blend them into the mosaic.
 
     Parameters
@@ -60,8 +58,7 @@ def assemble_tiles(
     recipe : TileRecipe
         What they were made by.
     sink : PlaneSink
-        Takes the planes `names` of the mosaic.
-    names : sequence of str
+        Takes the planes of the mosaic.
     run : Run
 
     Returns
@@ -84,7 +81,9 @@ def assemble_tiles(
     facts = _tell(infos, graph, solution, recipe.n_channels, run)
     run.log.end("match tiles", f"{len(graph.edges)} overlaps; {solution.method}")
     levels = recipe.levels
-    told = blend_onto_grid(tiles, solution.scales, recipe.grid, sink, names, levels, run, shared_frames=True)
+    told = blend_onto_grid(
+        tiles, solution.scales, recipe.job.grid, sink, recipe.job.names, levels, run, shared_frames=True
+    )
     run.log.end("blend", f"{told}; {levels} octaves")
     return {"tile_match": solution.method, "n_overlaps": len(graph.edges), **facts}
 
@@ -108,7 +107,7 @@ def _solve(
         return solve_tiles(
             _measure(tiles, recipe, run),
             [tile.box for tile in tiles],
-            recipe.grid.shape,
+            recipe.job.grid.shape,
             settings.match,
             graph,
             choose_reference_tile(infos, graph.n_overlaps),

@@ -15,10 +15,10 @@ from zemosaic.io.write.tile_planes import TilePlanes
 from zemosaic.model.box import Box
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.grid import Patch, SkyGrid
+from zemosaic.pipelines.patches.jobs import BoxIndex
 from zemosaic.pipelines.patches.ledger import PatchCounts, PatchLedger
-from zemosaic.pipelines.patches.planes import PLANES, PlaneSink, write_patch
+from zemosaic.pipelines.patches.planes import PlaneSink, write_patch
 from zemosaic.pipelines.run.context import Run
-from zemosaic.settings import OutputSettings
 from zemosaic.stages.stack.stack import StackedPatch
 from zemosaic.stages.survey.overlaps import overlapping_boxes
 from zemosaic.stages.tiles.blend import are_alike, blend_border_px, blend_feather, blend_pyramid, normalise_weights
@@ -72,9 +72,9 @@ class BlendTile:
     planes: TilePlanes
 
 
-def stored_planes(output: OutputSettings) -> tuple[str, ...]:
-    """The arrays of a `StackedPatch` that a tile keeps for a mosaic's planes."""
-    wanted = {"data", "weight", *(made for name in PLANES[output.planes] for made in _MADE_OF[name])}
+def stored_planes(names: Sequence[str]) -> tuple[str, ...]:
+    """The arrays of a `StackedPatch` that a tile keeps for the named planes of a mosaic."""
+    wanted = {"data", "weight", *(made for name in names for made in _MADE_OF[name])}
     return tuple(field.name for field in fields(StackedPatch) if field.name in wanted)
 
 
@@ -146,14 +146,10 @@ def blend_onto_grid(
     patches = blend_patches(grid, levels)
     advance = run.log.start("blend", len(patches))
     n_channels = len(scales[0].gain)
-    edges = np.array([(tile.box.y0, tile.box.y1, tile.box.x0, tile.box.x1) for tile in tiles]).T
-
-    def meeting(patch: Patch) -> list[int]:
-        (y0, y1, x0, x1), outer = edges, patch.outer
-        return np.flatnonzero((y0 < outer.y1) & (y1 > outer.y0) & (x0 < outer.x1) & (x1 > outer.x0)).tolist()
+    index = BoxIndex(tile.box for tile in tiles)
 
     # The planes, weights and pyramids of all tiles that meet.
-    n_deepest = max(len(meeting(patch)) for patch in patches)
+    n_deepest = max(len(index.meeting(patch.outer)) for patch in patches)
     task_bytes = (BLEND_PX + 2 * border) ** 2 * (n_deepest * (23 * n_channels + 40) + 30 * n_channels)
     ledger = sink if isinstance(sink, PatchLedger) else None
     failed: list[str] = []
@@ -163,7 +159,7 @@ def blend_onto_grid(
         run.cancel.check()
         if ledger and ledger.recall(patch):
             return
-        here = meeting(patch)
+        here = index.meeting(patch.outer)
         those, theirs = [tiles[k] for k in here], [scales[k] for k in here]
         made, ways[patch] = blend_patch(
             patch, those, theirs, n_channels, levels, failed, names, shared_frames=shared_frames

@@ -19,17 +19,15 @@ from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.io.write.tile_planes import TilePlanes
 from zemosaic.model.box import Box
 from zemosaic.model.photo_scale import PhotoScale
-from zemosaic.model.sky.grid import Patch, SkyGrid
+from zemosaic.model.sky.grid import Patch
 from zemosaic.pipelines.corrections.correcting import gain_priors
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
-from zemosaic.pipelines.measuring.clean_source import CleanSource
-from zemosaic.pipelines.patches.jobs import PatchInput
+from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput, plan_patch
 from zemosaic.pipelines.patches.make_patch import make_patch
 from zemosaic.pipelines.patches.plan import plan_input
-from zemosaic.pipelines.patches.reading import Reach, frames_kept
+from zemosaic.pipelines.patches.reading import Reading, frames_kept
 from zemosaic.pipelines.patches.stacking import plan_patches
 from zemosaic.pipelines.run.context import Run
-from zemosaic.pipelines.run.keys import frame_identity
 from zemosaic.pipelines.survey.blending import BORDER, BlendTile, stored_planes, write_planes
 from zemosaic.settings import Settings
 from zemosaic.stages.match.match import match
@@ -83,14 +81,10 @@ class TileRecipe:
     ----------
     cut : TileGrid
     frames : sequence of PlacedFrame
-        What `inputs` were made of.
-    inputs : sequence of PatchInput
-        Sorted by FrameId.
-    fwhm_px : float
-        Typical FWHM of a star in mosaic pixels.
-    grid : SkyGrid
+        What the job's inputs were made of.
+    job : MosaicJob
+        The mosaic that the tiles make.
     settings : Settings
-    source : CleanSource
     matched : bool
         Whether the frames' corrections come from one solve; otherwise the frames of each tile are matched among
         themselves.
@@ -98,22 +92,19 @@ class TileRecipe:
 
     cut: TileGrid
     frames: Sequence[PlacedFrame]
-    inputs: Sequence[PatchInput]
-    fwhm_px: float
-    grid: SkyGrid
+    job: MosaicJob
     settings: Settings
-    source: CleanSource
     matched: bool
 
     @property
     def n_channels(self) -> int:
         """Of the mosaic."""
-        return self.inputs[0].frame.n_channels
+        return self.job.kind.n_channels
 
     @property
     def planes(self) -> tuple[str, ...]:
         """The planes of a tile that the mosaic's are made of."""
-        return stored_planes(self.settings.output)
+        return stored_planes(self.job.names)
 
     @property
     def levels(self) -> int:
@@ -127,18 +118,18 @@ class TileRecipe:
 
     def reaching(self, box: Box) -> list[PatchInput]:
         """The frames that touch a tile."""
-        return [item for item in self.inputs if item.plan.lattice.box.overlaps(box)]
+        return [self.job.inputs[k] for k in self.job.index.meeting(box)]
 
     def key(self, box: Box) -> str:
         """Key of a tile: all that its pixels follow from, never how the work was cut into patches."""
         ids = [item.frame.id for item in self.reaching(box)]
-        content = [self._contents[i] for i in ids]
+        content = self.job.contents_near(box)
         among = None if self.matched else [digest_of(self._placed[i].measured, self._placed[i].wcs) for i in ids]
         settings = self.settings
         own_match = None if self.matched else (settings.match, settings.input.pixel_values)
         return make_key(
-            "tile", content, among, own_match, box, self.grid, self.fwhm_px, settings.warp, settings.stack,
-            settings.survey.equalize_rgb, self.source, self.planes,
+            "tile", content, among, own_match, box, self.job.grid, self.job.fwhm_px, settings.warp, settings.stack,
+            settings.survey.equalize_rgb, self.job.source, self.planes,
         )  # fmt: skip
 
     def matched_inputs(self, box: Box) -> list[PatchInput]:
@@ -154,25 +145,20 @@ class TileRecipe:
             scales = match(
                 [item.measured for item in placed],
                 [item.wcs for item in placed],
-                self.grid,
+                self.job.grid,
                 self.settings.match,
                 cameras=[frame.camera for frame in plain],
                 gain_priors=gain_priors(plain),
                 pixel_values=self.settings.input.pixel_values,
             ).scales
         return [
-            plan_input(item, old.plan.lattice, scale, self.grid, self.settings)
+            plan_input(item, old.plan.lattice, scale, self.job.grid, self.settings)
             for item, old, scale in zip(placed, inputs, scales, strict=True)
         ]
 
     @cached_property
     def _placed(self) -> dict[str, PlacedFrame]:
         return {item.frame.id: item for item in self.frames}
-
-    @cached_property
-    def _contents(self) -> dict[str, str]:
-        """A digest of each frame as the patch task needs it."""
-        return {item.frame.id: digest_of(replace(item, frame=frame_identity(item.frame))) for item in self.inputs}
 
 
 def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> tuple[list[GridTile], ReadCounts]:
@@ -194,27 +180,16 @@ def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> tuple[list[GridTil
     # All planes of the stack, and the masks and distances made of them.
     tile_bytes = largest * (21 * recipe.n_channels + 16)
     plan, border = plan_patches(
-        recipe.inputs, recipe.fwhm_px, recipe.grid, recipe.settings, recipe.source, run,
-        _piece_sizes(recipe.cut),
+        recipe.job, run, _piece_sizes(recipe.cut),
         beside_bytes=tile_bytes + run.machine.beside_bytes,
     )  # fmt: skip
     task = _MakeTile(recipe, folder.absolute(), plan.patch_px, border, plan.threads, run.store, run.cancel.check)
     advance = run.log.start("stack tiles", len(recipe.wanted))
     _make_remotely(task, plan.workers, run, advance)
-    tiles, reach = [], Reach(recipe.inputs)
+    tiles = []
     # A frame counts once for each piece: also where only one tile wants it, it is read once.
-    reaching = {
-        wanted: [item for patch in task.pieces(wanted[1]) for item in reach(patch.outer)] for wanted in recipe.wanted
-    }
-
-    def band_of(wanted: tuple[int, Box, str]) -> Box:
-        y0, y1 = wanted[1].y0 - border, wanted[1].y1 + border
-        return Box(y0, y1, 0, recipe.grid.shape[1]).intersect(recipe.grid.box)
-
-    with frames_kept(recipe.source.files, reaching, band_of, recipe.settings.warp, plan.spare_bytes) as (
-        release,
-        reads,
-    ):
+    readings = {wanted: task.reading(wanted[1]) for wanted in recipe.wanted}
+    with frames_kept(recipe.job.source.files, readings, recipe.settings.warp, plan.spare_bytes) as (release, reads):
         for done, (wanted, tile) in enumerate(make_executor(plan.workers).run(task, recipe.wanted), 1):
             release(wanted)
             tiles.append(tile)
@@ -283,9 +258,15 @@ class _MakeTile:
 
     def pieces(self, box: Box) -> list[Patch]:
         """What of a tile is stacked at a time."""
-        whole = self.recipe.grid.box
+        whole = self.recipe.job.grid.box
         inner = _cut_evenly(box.intersect(whole), self.patch_px)
         return [Patch(part, part.expand(self.border_px).intersect(whole)) for part in inner]
+
+    def reading(self, box: Box) -> Reading:
+        """What of the frames a tile reads, beside those in its rows."""
+        grid = self.recipe.job.grid
+        band = Box(box.y0 - self.border_px, box.y1 + self.border_px, 0, grid.shape[1]).intersect(grid.box)
+        return Reading(band, [visit for patch in self.pieces(box) for visit in self.recipe.job.plan(patch).visits])
 
     def _make(self, box: Box, planes: TilePlanes) -> _Finished:
         """Stack a tile and write its planes."""
@@ -303,13 +284,10 @@ class _MakeTile:
         out = StackedPatch.empty((recipe.n_channels, *box.shape))
         each = make_executor(self.threads).map
         for patch in self.pieces(box):
-            made = make_patch(
-                patch, inputs, recipe.source, recipe.settings, recipe.fwhm_px, recipe.n_channels, self.check, each=each
-            )  # fmt: skip
-            if made is not None:
-                place = patch.inner.relative_to(box).slices
-                for name in {"coverage", "rejected", *recipe.planes}:
-                    getattr(out, name)[:, *place] = getattr(made, name)
+            made = make_patch(recipe.job, plan_patch(patch, inputs), self.check, each=each)
+            place = patch.inner.relative_to(box).slices
+            for name in {"coverage", "rejected", *recipe.planes}:
+                getattr(out, name)[:, *place] = getattr(made, name)
         return out
 
     def _equalise(self, stack: StackedPatch, valid: Flags) -> None:
@@ -327,7 +305,7 @@ class _MakeTile:
 
         Where no frame reaches, no tile has anything: neither the rim of the mosaic nor a gap in it is a border.
         """
-        height, width = self.recipe.grid.shape
+        height, width = self.recipe.job.grid.shape
         sides = (box.y0 > 0, box.y1 < height, box.x0 > 0, box.x1 < width)
         nowhere = stack.coverage.max(axis=0) == 0
         return np.where(valid, border_weights(valid | nowhere, sides=sides), 0).astype(np.float32)

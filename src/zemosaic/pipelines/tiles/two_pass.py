@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from zemosaic.engine.memory import resident_bytes
 from zemosaic.errors import EnvironmentProblem
+from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.io.write.mosaic_file import MosaicFile
 from zemosaic.model.box import Box
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.measuring.clean_source import CleanSource
-from zemosaic.pipelines.patches.jobs import PatchInput
-from zemosaic.pipelines.patches.planes import ArrayPlanes, file_planes
+from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput
+from zemosaic.pipelines.patches.planes import ArrayPlanes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.survey.blending import or_simpler
@@ -80,42 +80,35 @@ class _Seen:
     stats: TileStats | None
 
 
-def second_pass(
-    file: MosaicFile,
-    inputs: Sequence[PatchInput],
-    fwhm_px: float,
-    grid: SkyGrid,
-    source: CleanSource,
-    out: Path,
-    settings: Settings,
-    run: Run,
-) -> None:
+def second_pass(job: MosaicJob, file: MosaicFile, out: Path, settings: Settings, run: Run) -> ReadCounts:
     """Find what gains the tiles still have, and stack them again without; whatever fails, the first mosaic stays.
 
     The second stack is made as the first was, by the tiles' own weights, so WHT and VAR are those of what was done.
-    It must fit into memory as a whole: nothing of the first is touched before all of it is there.
+    It must fit into memory as a whole: nothing of the first is touched before all of it is there. What the second stack
+    reads of files is returned.
     """
-    need, free = _bytes_needed(inputs, grid, settings), run.machine.cap_bytes - resident_bytes()
+    reads = ReadCounts()
+    need, free = _bytes_needed(job), run.machine.cap_bytes - resident_bytes()
     if need > free:
         run.log.notice(
             f"no second pass: it needs {need / 2**30:.1f} GiB, {max(free, 0) / 2**30:.1f} GiB are left of the memory "
             "cap; the first pass is kept",
             "warning",
         )
-        return
+        return reads
 
     def keep_first(why: str) -> None:
         _log.warning("[TwoPass] not possible, the first pass is kept: %s", why)
         run.log.notice(f"the second pass failed ({why}); the first mosaic is kept", "warning")
 
     def stack_again() -> dict[str, npt.NDArray[Any]]:
-        first = np.asarray(file.read("DATA", grid.box), np.float32)
-        better = _without_gains(first, inputs, grid, source, out / _delta_name(file), settings, run)
+        first = np.asarray(file.read("DATA", job.grid.box), np.float32)
+        better = _without_gains(first, job, out / _delta_name(file), settings, run)
         if better is None:
             return {}
-        planes = [plane for plane in file_planes(settings.output, inputs[0].frame) if plane.name not in COUNTED]
-        sink = ArrayPlanes(planes, grid.shape)
-        stack_onto_grid(better, fwhm_px, grid, settings, source, sink, [plane.name for plane in planes], run)
+        planes = tuple(plane for plane in job.planes if plane.name not in COUNTED)
+        sink = ArrayPlanes(planes, job.grid.shape)
+        reads.update(stack_onto_grid(replace(job, inputs=better, planes=planes), sink, run)[1])
         covered = np.isfinite(sink.planes["DATA"]).astype(np.float32)
         compare_coverage(list(np.isfinite(first).astype(float)), covered, _log)
         return sink.planes
@@ -126,15 +119,15 @@ def second_pass(
     except (EnvironmentProblem, MemoryError) as problem:
         keep_first(str(problem) or "out of memory")
     for name, plane in made.items():
-        file.write(name, grid.box, plane)
+        file.write(name, job.grid.box, plane)
+    return reads
 
 
-def _bytes_needed(inputs: Sequence[PatchInput], grid: SkyGrid, settings: Settings) -> int:
+def _bytes_needed(job: MosaicJob) -> int:
     """The largest tile as read, as given and as prepared; the planes of the mosaic."""
-    n_channels = inputs[0].frame.n_channels
-    largest = max(item.frame.shape[0] * item.frame.shape[1] for item in inputs)
-    n_planes = 2 + len(file_planes(settings.output, inputs[0].frame))
-    return n_channels * (20 * largest + 4 * n_planes * grid.box.n_pixels)
+    largest = max(item.frame.shape[0] * item.frame.shape[1] for item in job.inputs)
+    n_planes = 2 + len(job.planes)
+    return job.kind.n_channels * (20 * largest + 4 * n_planes * job.grid.box.n_pixels)
 
 
 def _delta_name(file: MosaicFile) -> str:
@@ -143,22 +136,17 @@ def _delta_name(file: MosaicFile) -> str:
 
 
 def _without_gains(
-    first: F4,
-    inputs: Sequence[PatchInput],
-    grid: SkyGrid,
-    source: ImageSource,
-    delta_path: Path,
-    settings: Settings,
-    run: Run,
+    first: F4, job: MosaicJob, delta_path: Path, settings: Settings, run: Run
 ) -> list[PatchInput] | None:
     """The tiles with their remaining gains taken into their corrections; None where there are none."""
+    inputs, grid = job.inputs, job.grid
     advance = run.log.start("two-pass", len(inputs))
     coarse = coarse_grid(grid, COARSE_PX)
     wide = coarse_grid(grid, DELTA_PX) if settings.tiles.two_pass_debug_delta_map else None
     seen = []
     for item in inputs:
         run.cancel.check()
-        seen.append(_see(item, source, grid, coarse, wide))
+        seen.append(_see(item, job.source, grid, coarse, wide))
         advance(len(seen))
     covered = cell_means(np.isfinite(first).all(axis=0).astype(float), COARSE_PX) > 0
     gains = find_gains([tile.cells for tile in seen], coarse.shape, SIGMA_PX / COARSE_PX, GAIN_CLIP, covered)

@@ -18,18 +18,17 @@ import scipy
 
 from zemosaic.model.box import Box
 from zemosaic.stages.numeric.robust import mad_sigma
-from zemosaic.stages.tiles.compare import Relation, relate_images
 
 __all__ = [
     "Pixels",
     "TilePhotometryInfo",
-    "apply_tile_photometric_scaling",
     "channels_first",
     "choose_reference_tile",
-    "compute_tile_photometric_scaling",
     "compute_valid_mask",
     "equalize_rgb_medians_inplace",
+    "erode",
     "estimate_tile_background",
+    "on_cpu",
 ]
 
 F4 = npt.NDArray[np.float32]
@@ -238,75 +237,10 @@ def equalize_rgb_medians_inplace(
     return np.asarray(change)
 
 
-def compute_tile_photometric_scaling(reference: AnyArray, target: AnyArray, mask: Flags | None = None) -> tuple[F4, F4]:
-    """Gain and offset of each channel that bring a tile to the level of another on the same pixels.
-
-    Parameters
-    ----------
-    reference, target : ndarray
-        Two tiles of one shape on the same pixels of the sky.
-    mask : ndarray, bool, shape (h, w), optional
-        Where both have enough coverage; by default where both are valid. Two rows of pixels at its rim are left out.
-
-    Returns
-    -------
-    gains, offsets : ndarray, float32, shape (c,)
-        ``reference = gain * target + offset``. Gain 1 where the pixels show no structure to tell it; (1, 0) where there
-        is nothing to compare.
-    """
-    one, other = channels_first(reference), channels_first(target)
-    if one.shape != other.shape:
-        raise ValueError(f"reference {one.shape} and target {other.shape} must lie on the same pixels")
-    gains, offsets = np.ones(len(one), np.float32), np.zeros(len(one), np.float32)
-    valid = np.isfinite(one).all(axis=0) & np.isfinite(other).all(axis=0)
-    valid &= compute_valid_mask(one) & compute_valid_mask(other) if mask is None else np.asarray(mask, bool)
-    overlap = erode(valid)
-    n = int(np.count_nonzero(overlap))
-    _LOG.debug("[GRID] Photometry: overlap mask holds %d of %d pixels", n, overlap.size)
-    for c in range(len(one)):
-        found = relate_images(other[c], one[c], overlap)
-        if found is None:
-            _LOG.info("[GRID] Photometry: no valid pixels, scaling disabled (channel %d, %d pixels)", c, n)
-            continue
-        gains[c], offsets[c] = found.slope, found.intercept
-        _log_scaling(c, other[c][overlap], found)
-    return gains, offsets
-
-
-def _log_scaling(channel: int, values: AnyArray, found: Relation) -> None:
-    if _LOG.isEnabledFor(logging.DEBUG):
-        before = np.array([np.min(values), np.median(values), np.max(values)], float)
-        after = found.slope * before + found.intercept
-        _LOG.debug(
-            "[GRID] Photometry: channel %d min/median/max %.6g/%.6g/%.6g before, %.6g/%.6g/%.6g after scaling",
-            channel, *before, *after,
-        )  # fmt: skip
-
-
 def erode(mask: Flags) -> Flags:
     """A mask without its rim; the array's own edge is no rim. A mask that would vanish stays as it is."""
     inner = scipy.ndimage.binary_erosion(mask, iterations=_ERODE_PX, border_value=1)
     return np.asarray(inner if inner.any() else mask)
-
-
-def apply_tile_photometric_scaling(tile: AnyArray, gains: npt.ArrayLike, offsets: npt.ArrayLike) -> F4:
-    """``gain * tile + offset`` for each channel, as a new float32 array of the tile's layout.
-
-    Raises
-    ------
-    ValueError
-        When the corrections are not finite or do not fit the channels.
-    """
-    array = on_cpu(tile)
-    planes = channels_first(array)
-    gain, offset = np.asarray(gains, np.float32).reshape(-1), np.asarray(offsets, np.float32).reshape(-1)
-    if gain.shape != (len(planes),) or offset.shape != gain.shape:
-        raise ValueError(f"{gain.size} gains and {offset.size} offsets do not fit {len(planes)} channel(s)")
-    if not (np.isfinite(gain).all() and np.isfinite(offset).all()):
-        raise ValueError(f"gains {gain} and offsets {offset} must be finite")
-    out = np.empty(array.shape, np.float32)
-    channels_first(out)[...] = gain[:, None, None] * planes.astype(np.float32) + offset[:, None, None]
-    return out
 
 
 def choose_reference_tile(
