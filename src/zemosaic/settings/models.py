@@ -219,8 +219,8 @@ class MatchSettings(_Model):
 
     method: Literal["one-sky", "none"] = Field(
         "one-sky",
-        description="one-sky: gains and backgrounds of all frames solved together; none: gains from headers, and the WCS "
-        "of each header taken as it is.",
+        description="one-sky: gains and backgrounds of all frames solved together; none: gains from headers, and "
+        "the WCS of each header taken as it is.",
     )
     surface_order: int = Field(2, ge=0, le=2, description="Highest order of a frame's background surface.")
     node_px: int = Field(

@@ -20,7 +20,7 @@ from zemosaic.io.read.arrays import ArraySource
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.frames.pipeline import Inputs, open_inputs
+from zemosaic.pipelines.frames.pipeline import Inputs, check_found, open_scanned, scan_inputs
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
 
@@ -101,15 +101,15 @@ def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: R
     files: ImageSource = arrays
     reader = None
     if paths:
-        try:
-            found = open_inputs(paths, settings, run)
-            files, reader = found.source, found.files
-            frames += found.frames
+        found = scan_inputs(paths, settings.input, run)
+        if found.frames or not frames:
+            opened = open_scanned(check_found(found), settings, run)
+            files, reader = opened.source, opened.files
+            frames += opened.frames
+            left_out += opened.left_out
+        else:
+            run.log.notice(found.problem, "warning")
             left_out += found.left_out
-        except NothingToDo as problem:
-            if not frames:
-                raise
-            run.log.notice(str(problem), "warning")
     if not frames:
         told = list(dict.fromkeys(item.reason for item in left_out))
         more = f" (and {len(told) - _N_TOLD} other reasons)" if len(told) > _N_TOLD else ""

@@ -39,8 +39,10 @@ __all__ = [
     "Placed",
     "PlacedFrame",
     "Scanned",
+    "check_found",
     "measure_and_place",
     "open_inputs",
+    "open_scanned",
     "place_frames",
     "scan_inputs",
     "split_by_kind",
@@ -50,8 +52,7 @@ __all__ = [
 _WAYS_OUT = {
     "auto": "; what a header lacks may stand in a file NAME.head beside it, an installed astrometry.net does without, "
     "and --register-only stacks frames without a place on the sky",
-    "header": "; places were taken from headers alone: zemosaic build --mode direct with a match, and "
-    "solve.method = auto, solves frames by their stars",
+    "header": "; zemosaic build --mode direct solves frames by their stars, where it matches them",
     "register": "",
 }
 """What else can be done when no frame has a place, by where places were looked for."""
@@ -153,11 +154,14 @@ class Scanned:
         Darks, flats and biases.
     left_out : tuple of LeftOut
         Bad files, and frames that a plan or a table of frames rules out.
+    problem : str
+        Why there is no picture of the sky; "" where there is one.
     """
 
     frames: list[Frame]
     calibration: list[Frame]
     left_out: tuple[LeftOut, ...]
+    problem: str = ""
 
 
 def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> Inputs:
@@ -170,7 +174,11 @@ def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> Inputs:
     SettingError
         When the table of frames, or calibration frames that were given, cannot be used.
     """
-    found = scan_inputs(inputs, settings.input, run)
+    return open_scanned(check_found(scan_inputs(inputs, settings.input, run)), settings, run)
+
+
+def open_scanned(found: Scanned, settings: Settings, run: Run) -> Inputs:
+    """As `open_inputs`, of frames whose headers have been read."""
     reader = FrameReader(run.machine.cache_bytes)
     ready = calibrate_frames(found.frames, found.calibration, reader, settings.calibrate, run)
     return Inputs(ready.frames, ready.source, reader, found.left_out + ready.left_out)
@@ -182,7 +190,7 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> Sc
     Raises
     ------
     NothingToDo
-        When no usable image is found.
+        When a plan or a table leaves no frame.
     SettingError
         When the table of frames, or a ``stack_plan.csv``, cannot be read.
     """
@@ -195,10 +203,24 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> Sc
     run.log.end("scan", f"{len(found.frames)} frames{n_beside}, {len(found.rejected)} files left out")
     if not found.frames:
         where = ", ".join(str(path) for path in inputs)
-        raise NothingToDo(f"no usable image in {where}{_why_nothing(found, settings)}", n_rejected=len(found.rejected))
+        problem = f"no usable image in {where}{_why_nothing(found, settings)}"
+        return Scanned([], list(found.calibration), left_out, problem)
     planned = obey_plans(found.frames, inputs, run)
     listed = obey_table(planned.frames, Path(settings.frames), run) if settings.frames else Kept(planned.frames)
     return Scanned(listed.frames, list(found.calibration), left_out + planned.left_out + listed.left_out)
+
+
+def check_found(found: Scanned) -> Scanned:
+    """What was found, where that is anything.
+
+    Raises
+    ------
+    NothingToDo
+        When there is no picture of the sky.
+    """
+    if not found.frames:
+        raise NothingToDo(found.problem, n_rejected=len(found.left_out))
+    return found
 
 
 def _why_nothing(found: ScanResult, settings: InputSettings) -> str:
