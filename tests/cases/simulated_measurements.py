@@ -104,7 +104,8 @@ class Survey:
         )  # fmt: skip
         stars = self._stars(rng, wcs, gain)
         level = np.array([np.median(mean)])
-        return Measurements(shape, level, np.array([self.noise * size]), Box.of_shape(shape), 2.7, 0.05, stars, blocks)
+        noise = np.array([self.noise * size])
+        return Measurements(shape, level, noise, noise, Box.of_shape(shape), 2.7, 0.05, stars, blocks)
 
     def _stars(self, rng, wcs, gain):
         height, width = wcs.shape

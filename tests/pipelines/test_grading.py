@@ -59,7 +59,7 @@ def measured(k: int, **changed: object) -> MeasuredFrame:
     assert changed.keys() <= known.keys()
     known |= changed
     m = Measurements(
-        SHAPE, np.full(3, known["sky"]), np.full(3, 16.0), Box.of_shape(SHAPE), known["fwhm_px"],  # type: ignore[arg-type]
+        SHAPE, np.full(3, known["sky"]), *2 * [np.full(3, 16.0)], Box.of_shape(SHAPE), known["fwhm_px"],  # type: ignore[arg-type]
         known["ellipticity"], stars(known["n"]), Blocks.empty(3),  # type: ignore[arg-type]
     )  # fmt: skip
     return MeasuredFrame(frame(k, bayer=known["bayer"], day=known["day"]), m)  # type: ignore[arg-type]
@@ -140,7 +140,7 @@ def test_a_night_is_compared_with_itself() -> None:
 
 def test_faint_detections_do_not_count() -> None:
     faint = Measurements(
-        SHAPE, np.ones(3), np.ones(3), Box.of_shape(SHAPE), 3.0, 0.1, stars(9, significance=8.0), Blocks.empty(3)
+        SHAPE, *3 * [np.ones(3)], Box.of_shape(SHAPE), 3.0, 0.1, stars(9, significance=8.0), Blocks.empty(3)
     )
     table = quality_table([frame(0), frame(1)], [faint, measured(1).measured])
     assert table.n_stars.tolist() == [0, 61]

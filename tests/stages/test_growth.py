@@ -35,9 +35,7 @@ def camera_of(seed: int, field: Sequence[float] = (0, 0, 0, 0, 0), n_stars: int 
         error = flux * np.float32(NOISE / 1.8)
         f4, no = np.full(len(x), 2.7, np.float32), np.zeros(len(x), bool)
         stars = Stars(x, y, flux, error, (flux * np.exp(loss)).astype(np.float32), f4, f4, f4, no, no)
-        images.append(
-            Measurements(SHAPE, np.ones(1), np.ones(1), Box.of_shape(SHAPE), 2.7, 0.05, stars, Blocks.empty(1))
-        )
+        images.append(Measurements(SHAPE, *3 * [np.ones(1)], Box.of_shape(SHAPE), 2.7, 0.05, stars, Blocks.empty(1)))
         labels.append(np.flatnonzero(seen))
     return fit_growth(images, np.zeros(N_IMAGES, np.int64), labels)
 

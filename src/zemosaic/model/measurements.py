@@ -97,7 +97,10 @@ class Measurements:
     shape : tuple of int
         ``(height, width)`` of the image.
     sky, noise : ndarray, shape (c,), float64
-        Typical background level and the noise of one raw sample at that level, input units.
+        Typical background level and the noise of one sample at that level, input units.
+    area_noise : ndarray, shape (c,), float64
+        Noise as it adds up over areas: the deviation of a mean over many samples times the root of their number. It is
+        `noise` where samples are independent, more where an image was debayered, resampled or smoothed before.
     valid_box : Box
         Bounding box of the pixels with weight.
     fwhm_px, ellipticity : float
@@ -111,6 +114,7 @@ class Measurements:
     shape: tuple[int, int]
     sky: F8
     noise: F8
+    area_noise: F8
     valid_box: Box
     fwhm_px: float
     ellipticity: float

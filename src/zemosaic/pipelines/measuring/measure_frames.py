@@ -111,6 +111,7 @@ def measure_frames(
         left_out += copies
     done, noiseless = _with_noise(done, run)
     left_out += noiseless
+    _tell_correlated_noise(done, run)
     if not done:
         raise NothingToDo("none of the frames could be measured", n_frames=len(frames))
     n_stars = int(np.median([len(m.measured.stars) for m in done if m.frame.id in whole] or [0]))
@@ -137,11 +138,31 @@ def _without_copies(frames: list[MeasuredFrame], run: Run) -> tuple[list[Measure
     return kept, left_out
 
 
+def _of_equal_weight(measured: Measurements) -> Measurements:
+    one = np.ones_like(measured.noise)
+    return replace(measured, noise=one, area_noise=one)
+
+
+def _tell_correlated_noise(frames: Sequence[MeasuredFrame], run: Run) -> None:
+    """Say which cameras' frames were debayered, resampled or smoothed before, by their noise."""
+    excess: dict[str, list[float]] = {}
+    for item in frames:
+        ratio = float(np.max(item.measured.area_noise / item.measured.noise))
+        if ratio > 1:
+            excess.setdefault(item.frame.instrument or "one camera", []).append(ratio)
+    for camera, ratios in sorted(excess.items()):
+        run.log.notice(
+            f"neighbouring pixels of {len(ratios)} frame(s) of {camera} are not independent (debayered, resampled or "
+            f"smoothed before): over areas their noise adds up to {np.median(ratios):.1f} times that of one pixel; "
+            "weights and variances say so"
+        )
+
+
 def _with_noise(frames: list[MeasuredFrame], run: Run) -> tuple[list[MeasuredFrame], list[LeftOut]]:
     """Frames that have noise to weigh them by; where all were made, not observed, all weigh the same."""
     observed = [item for item in frames if np.all(item.measured.noise > 0)]
     if not observed:
-        return [replace(m, measured=replace(m.measured, noise=np.ones_like(m.measured.noise))) for m in frames], []
+        return [replace(m, measured=_of_equal_weight(m.measured)) for m in frames], []
     return observed, [
         run.log.leave_out(item.frame, f"no noise: the pixels with weight hold one value ({item.measured.sky[0]:g})")
         for item in frames

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from zemosaic.engine.events import LeftOut
 from zemosaic.errors import FrameRejected
 from zemosaic.model.frame import Frame
+from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
@@ -62,7 +63,7 @@ def plan_inputs(
         if lattice.box.is_empty:
             left_out.append(run.log.leave_out(frame, "it does not reach the output grid"))
             continue
-        sigma = float(np.max(_to_mosaic(item, scales[frame.id], grid) * item.measured.noise))
+        sigma = float(np.max(_to_mosaic(item, scales[frame.id], grid) * item.measured.area_noise))
         if not SIGMA_RANGE[0] < sigma < SIGMA_RANGE[1]:
             reason = f"its noise of {sigma:.3g} has no weight in single precision; multiply the values"
             left_out.append(run.log.leave_out(frame, reason))
@@ -86,7 +87,7 @@ def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: Sky
         lattice=lattice,
         wcs=wcs,
         scale=scale,
-        sigma=measured.noise,
+        sigma=measured.area_noise,
         valid_box=measured.valid_box,
         saturation_adu=frame.saturation_adu,
         area_ref_deg2=grid.area_ref_deg2,
@@ -99,7 +100,7 @@ def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: Sky
         plan,
         sky=(to_mosaic * measured.sky - scale.surface[:, 0]).astype(np.float32),
         light=_light(item, to_mosaic).astype(np.float32),
-        own_share=_own_share(frame, settings.warp),
+        own_share=_own_share(frame, settings.warp) * _independence(measured),
     )
 
 
@@ -107,8 +108,13 @@ def _light(item: PlacedFrame, to_mosaic: Array) -> Array:
     """By how much of itself the noise's variance grows for a mosaic unit above the sky; 0 where that is not known."""
     if item.photon_slope is None:
         return np.zeros(len(to_mosaic))
-    light: Array = item.photon_slope / (np.square(item.measured.noise) * to_mosaic)
+    light: Array = item.photon_slope / (np.square(item.measured.area_noise) * to_mosaic)
     return light
+
+
+def _independence(measured: Measurements) -> npt.NDArray[np.float32]:
+    """Variance of one sample over that as it adds up over areas: 1 where samples are independent."""
+    return np.square(measured.noise / measured.area_noise).astype(np.float32)
 
 
 def _own_share(frame: Frame, settings: WarpSettings) -> npt.NDArray[np.float32]:

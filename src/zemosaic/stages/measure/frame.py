@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +12,7 @@ from zemosaic.kernels.measure import mesh
 from zemosaic.model.box import Box
 from zemosaic.model.measurements import Blocks, Measurements, Stars
 from zemosaic.settings import MeasureSettings
+from zemosaic.stages.measure.area_noise import AreaNoise, measure_area_noise
 from zemosaic.stages.measure.block_means import measure_blocks, sky_and_noise, sky_of_blocks
 from zemosaic.stages.measure.find_stars import MESH_PX, find_stars, star_mask
 
@@ -42,8 +45,8 @@ def measure_sky(data: F4, weight: F4) -> Measurements:
     -------
     Measurements
         Sky and noise are medians over blocks of the block's median and of its noise from neighbouring samples of every
-        `WEIGHING_ROW_STEP`-th row, so stars, gradients and nebulosity hardly enter. Samples must be raw: resampling or
-        demosaicing correlates neighbours and hides noise. The noise of an image that was made, not observed, may be 0.
+        `WEIGHING_ROW_STEP`-th row, so stars, gradients and nebulosity hardly enter; where samples are not independent,
+        from means of blocks. The noise of an image that was made, not observed, may be 0.
 
     Raises
     ------
@@ -52,10 +55,12 @@ def measure_sky(data: F4, weight: F4) -> Measurements:
     """
     bad, box = _bad_pixels(data, weight)
     sky, noise = np.array([sky_and_noise(channel, bad, MESH_PX, WEIGHING_ROW_STEP) for channel in data]).T
+    noises = [measure_area_noise(channel, bad, float(own)) for channel, own in zip(data, noise, strict=True)]
     return Measurements(
         shape=(data.shape[1], data.shape[2]),
         sky=sky,
-        noise=noise,
+        noise=np.array([found.sample for found in noises]),
+        area_noise=np.array([found.area for found in noises]),
         valid_box=box,
         fwhm_px=float("nan"),
         ellipticity=float("nan"),
@@ -98,16 +103,25 @@ def measure_frame(
     # Small images overlap by small strips: blocks must fit into them.
     block_px = min(settings.block_px, max(min(data.shape[1:]) // BLOCKS_ACROSS, 8))
     blocks = measure_blocks(data, mask, block_px, skies)
+    noises = [
+        measure_area_noise(channel, mask, sky.noise) if sky.floor == -np.inf else AreaNoise(sky.noise, sky.noise)
+        for channel, sky in zip(data, skies, strict=True)
+    ]
+    area_noise = np.array([found.area for found in noises])
+    sample_noise = np.array([found.sample for found in noises])
+    # Errors of fluxes come from the noise of neighbours, those of block means from the scatter inside the blocks.
+    of_flux, of_blocks = ((area_noise / base).astype(np.float32)[:, None] for base in (noise, sample_noise))
     clean = ~(stars.saturated | stars.blended) & np.isfinite(stars.fwhm_px)
     return Measurements(
         shape=(data.shape[1], data.shape[2]),
         sky=np.array([sky.level for sky in skies]),
-        noise=noise,
+        noise=sample_noise,
+        area_noise=area_noise,
         valid_box=box,
         fwhm_px=width,
         ellipticity=float(np.median(stars.ellipticity[clean])) if clean.any() else float("nan"),
-        stars=stars,
-        blocks=blocks,
+        stars=replace(stars, flux_error=stars.flux_error * of_flux),
+        blocks=replace(blocks, error=blocks.error * of_blocks),
     )
 
 

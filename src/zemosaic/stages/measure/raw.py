@@ -90,6 +90,7 @@ def measure_raw(
         shape=(raw.shape[1], raw.shape[2]),
         sky=found.sky / SUPERPIXEL_GAIN,
         noise=found.noise / np.array(SUPERPIXEL_NOISE),
+        area_noise=found.area_noise / np.array(SUPERPIXEL_NOISE),
         valid_box=Box(2 * box.y0, 2 * box.y1, 2 * box.x0, 2 * box.x1),
         fwhm_px=fwhm_px,
         ellipticity=ellipticity,
