@@ -23,7 +23,7 @@ from zemosaic.model.frame import Frame
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.corrections.correcting import correct_frames
-from zemosaic.pipelines.frames.pipeline import Inputs, PlacedFrame, measure_and_place, open_inputs
+from zemosaic.pipelines.frames.pipeline import Inputs, PlacedFrame, measure_and_place
 from zemosaic.pipelines.modes.finish import Outputs, finish_outputs
 from zemosaic.pipelines.modes.mosaics import Fill, Filled, fill_by_patches, write_mosaics
 from zemosaic.pipelines.modes.session import (
@@ -32,6 +32,7 @@ from zemosaic.pipelines.modes.session import (
     Session,
     correct_group,
     lay_out,
+    open_frames,
     plan_sky,
     read_guide,
 )
@@ -88,7 +89,7 @@ def build_existing_tiles(
 ) -> Outputs:
     """Make a mosaic of stacked, solved tiles; parameters, result and errors are those of `build_direct`."""
     with output_folder(out, run) as run:
-        opened = open_inputs(inputs, settings, run)
+        opened = open_frames(inputs, settings, run, stacks=True)
         if opened.files is None or opened.source is not opened.files:
             raise NothingToDo("tiles are stacks of calibrated frames; leave darks and flats out of the inputs")
         run.log.notice("the tiles' own weights count; no alt-az mask is made of them")

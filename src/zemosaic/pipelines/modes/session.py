@@ -39,7 +39,7 @@ from zemosaic.pipelines.frames.pipeline import (
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.kept import Kept
 from zemosaic.pipelines.run.need import Need
-from zemosaic.settings import Settings
+from zemosaic.settings import GridSettings, Settings
 from zemosaic.stages.grid.plan import grow_grid, plan_grid
 
 if TYPE_CHECKING:
@@ -123,17 +123,22 @@ class Session:
         return f"_{group.label}" if len(self.groups) > 1 else ""
 
 
-def open_frames(inputs: Sequence[Path], settings: Settings, run: Run) -> Inputs:
-    """Single frames in files and folders; stacks that lie beside their own raw frames are left out.
+def open_frames(inputs: Sequence[Path], settings: Settings, run: Run, *, stacks: bool = False) -> Inputs:
+    """Frames in files and folders; unless stacks are asked for, those beside their own raw frames are left out.
+
+    The header that fixes the grid is read first: a slip there is told before the work.
 
     Raises
     ------
     NothingToDo
         When no usable image is found.
     SettingError
-        When a table of frames, or calibration frames, cannot be used.
+        When the header of the grid, a table of frames, or calibration frames cannot be used.
     """
+    _read_grid(settings.grid)
     opened = open_inputs(inputs, settings, run)
+    if stacks:
+        return opened
     single = leave_out_stacks(opened.frames, run)
     return replace(opened, frames=single.frames, left_out=opened.left_out + single.left_out)
 
@@ -159,12 +164,17 @@ def read_guide(
         When the solution, the reference or the header of the grid cannot be read. A reference is read only where
         something is solved.
     """
-    header = read_grid_header(Path(settings.grid.header)) if settings.grid.header else None
+    header = _read_grid(settings.grid)
     if solution is not None:
         return Guide(solved=False, given=read_solution(solution, frames), name=solution.name, header=header)
     if settings.match.method == "none" or not matched:
         return Guide(solved=False, header=header)
     return Guide(solved=True, reference=read_reference(settings.match), header=header)
+
+
+def _read_grid(settings: GridSettings) -> CelestialWcs | None:
+    """The grid that a header file fixes, if one does."""
+    return read_grid_header(Path(settings.header)) if settings.header else None
 
 
 def begin_session(inputs: Inputs, guide: Guide, need: Need, settings: Settings, run: Run) -> Session:
