@@ -20,11 +20,13 @@ __all__ = [
     "CoverageCrop",
     "Crop",
     "FilePath",
+    "FilterNames",
     "Group",
     "GroupKey",
     "MaybeCrop",
     "MaybePosition",
     "MaybeSize",
+    "NamesOfFilters",
     "Rotation",
     "Size",
     "SkyPosition",
@@ -106,6 +108,21 @@ Angle = float | Literal["min-area"]
 """Degrees east of north, or the angle of the smallest box."""
 
 
+@dataclass(frozen=True, slots=True)
+class FilterNames:
+    """Names of filters for the spellings in headers."""
+
+    pairs: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        return ", ".join(f"{spelling}={name}" for spelling, name in self.pairs)
+
+    @property
+    def as_dict(self) -> dict[str, str]:
+        """Spelling -> name."""
+        return dict(self.pairs)
+
+
 def _text(value: object, unset: str = "") -> str:
     """The text of a value: a number stands for its digits, a typed value for its text, None for what is not set."""
     return unset if value is None else str(value).strip()
@@ -183,6 +200,19 @@ def _read_group(value: Any) -> GroupKey:
     return GroupKey(radius, frozenset(words))
 
 
+def _read_filter_names(value: Any) -> FilterNames:
+    if isinstance(value, FilterNames):
+        return value
+    pairs = []
+    for part in _text(value).split(","):
+        spelling, equals, name = (piece.strip() for piece in part.partition("="))
+        if part.strip() and not (spelling and equals):
+            raise ValueError(f"'{part.strip()}' is not SPELLING=NAME, as in 'Red=R, Lum=L'")
+        if spelling:
+            pairs.append((spelling, name))
+    return FilterNames(tuple(pairs))
+
+
 def _absolute(text: str) -> str:
     """A path that means the same wherever ``settings.toml`` is used; "" and "none" are no paths."""
     return text if text in {"", "none"} else str(Path(text).absolute())
@@ -206,3 +236,6 @@ MaybeSize = Annotated[Size | None, BeforeValidator(_read_size), PlainSerializer(
 Rotation = Annotated[Angle, BeforeValidator(_read_angle), PlainSerializer(_write_angle, return_type=str), _IS_TEXT]
 MaybeCrop = Annotated[Crop | None, BeforeValidator(_read_crop), PlainSerializer(_or_none, return_type=str), _IS_TEXT]
 Group = Annotated[GroupKey, BeforeValidator(_read_group), PlainSerializer(str, return_type=str), _IS_TEXT]
+NamesOfFilters = Annotated[
+    FilterNames, BeforeValidator(_read_filter_names), PlainSerializer(str, return_type=str), _IS_TEXT
+]

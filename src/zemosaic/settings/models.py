@@ -20,11 +20,13 @@ from pydantic import (
 
 from zemosaic.settings.grammar import (
     FilePath,
+    FilterNames,
     Group,
     GroupKey,
     MaybeCrop,
     MaybePosition,
     MaybeSize,
+    NamesOfFilters,
     Rotation,
 )
 from zemosaic.settings.slips import find_slip
@@ -96,6 +98,12 @@ class InputSettings(_Model):
     )
     bayer: Literal["auto", "none", "RGGB", "BGGR", "GRBG", "GBRG"] = Field(
         "auto", description="Colour pattern of raw frames; auto believes BAYERPAT or COLORTYP."
+    )
+    filters: NamesOfFilters = Field(
+        FilterNames(),
+        description="Names for filters that headers spell differently, 'SPELLING=NAME, ...': 'Red=R' puts both in one "
+        "mosaic.",
+        json_schema_extra=_EXPERT,
     )
     defect_sigma: float = Field(
         6.0, ge=0, description="Raw frames: hot and cold pixels stand out by this many sigma; 0 looks for none."

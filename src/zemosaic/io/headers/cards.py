@@ -49,7 +49,8 @@ class Cards:
     ----------
     raw : dict of str to str
         Upper-case keyword to the text of its card after the equals sign; a string value
-        continued over several cards is joined.
+        continued over several cards is joined. The keyword of a HIERARCH card is what follows that word
+        (``ESO INS FILT1 NAME``), its parts one blank apart.
     """
 
     __slots__ = ("_raw",)
@@ -60,8 +61,7 @@ class Cards:
     @classmethod
     def parse(cls, block: bytes) -> Cards:
         """Read cards of 80 bytes until END or the end of `block`."""
-        text = block.decode("latin-1")
-        return cls.from_lines(text[i : i + _CARD] for i in range(0, len(text), _CARD))
+        return cls.from_lines(_text(block[i : i + _CARD]) for i in range(0, len(block), _CARD))
 
     @classmethod
     def from_lines(cls, lines: Iterable[str]) -> Cards:
@@ -74,9 +74,12 @@ class Cards:
                 break
             if key == "CONTINUE":
                 _append(raw, last, line[8:])
-            elif line[8:9] == "=" and key not in raw:
-                raw[key] = line[9:]
-                last = key
+                continue
+            name, equals, value = (key, line[8:9], line[9:]) if key != "HIERARCH" else line[8:].partition("=")
+            name = " ".join(name.upper().split())
+            last = name if equals == "=" and name not in raw else ""
+            if last:
+                raw[last] = value
         return cls(raw)
 
     def over(self, lower: Cards) -> Cards:
@@ -156,6 +159,14 @@ class Cards:
     def first_text(self, *keys: str) -> str:
         """The first of several keywords that is not empty."""
         return next((text for key in keys if (text := self.text(key))), "")
+
+
+def _text(card: bytes) -> str:
+    """A card as it was meant: programs put UTF-8 or Latin-1 where the standard has ASCII."""
+    try:
+        return card.decode("utf-8")
+    except UnicodeDecodeError:
+        return card.decode("latin-1")
 
 
 def _append(raw: dict[str, str], key: str, more: str) -> None:

@@ -16,6 +16,7 @@ from astropy.wcs import NoConvergence, WcsError
 
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.cards import Cards, Hdu
+from zemosaic.io.headers.filters import read_filter
 from zemosaic.io.headers.hints import read_hints
 from zemosaic.io.headers.wcs_cards import normalise_wcs
 from zemosaic.model.frame import Frame, FrameId, FrameKind, Layout
@@ -290,7 +291,7 @@ def frame_from_cards(
         shape=shape,
         layout="bayer" if bayer else layout,
         bayer=bayer,
-        filter=cards.first_text("FILTER", "FILTERS", "FILTER1", "FILTNAM", "INSFLNAM"),
+        filter=read_filter(cards),
         camera=_camera(cards, shape, bayer, chip),
         wcs_cards=wcs,
         wcs_problem=wcs_problem,

@@ -21,6 +21,7 @@ from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.calibration.calibrating import calibrate_frames
 from zemosaic.pipelines.frames.grading import grade_measured, obey_table
+from zemosaic.pipelines.frames.name_filters import name_filters
 from zemosaic.pipelines.frames.obey_plan import obey_plans
 from zemosaic.pipelines.measuring.clean_source import CleanSource
 from zemosaic.pipelines.measuring.defects import DefectWatch
@@ -205,9 +206,11 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> Sc
         where = ", ".join(str(path) for path in inputs)
         problem = f"no usable image in {where}{_why_nothing(found, settings)}"
         return Scanned([], list(found.calibration), left_out, problem)
-    planned = obey_plans(found.frames, inputs, run)
-    listed = obey_table(planned.frames, Path(settings.frames), run) if settings.frames else Kept(planned.frames)
-    return Scanned(listed.frames, list(found.calibration), left_out + planned.left_out + listed.left_out)
+    lights = obey_plans(found.frames, inputs, run)
+    named = name_filters([*lights.frames, *found.calibration], settings, run)
+    planned, beside = named[: len(lights.frames)], named[len(lights.frames) :]
+    listed = obey_table(planned, Path(settings.frames), run) if settings.frames else Kept(planned)
+    return Scanned(listed.frames, beside, left_out + lights.left_out + listed.left_out)
 
 
 def check_found(found: Scanned) -> Scanned:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.model.filters import filter_key
 from zemosaic.model.frame import Frame, FrameKind
 from zemosaic.stages.numeric.robust import MAD_TO_SIGMA
 
@@ -327,7 +328,11 @@ def _bin(value: float | None, width: float) -> int | None:
 _GROUPED_BY: Mapping[FrameKind, Callable[[Frame], tuple[object, ...]]] = {
     "bias": lambda f: (),
     "dark": lambda f: (f.exposure_s, _bin(f.temperature_c, TEMPERATURE_TOLERANCE_C)),
-    "flat": lambda f: (f.filter, _bin(_days(f), SESSION_DAYS), _bin(f.rotation_deg, ROTATION_TOLERANCE_DEG)),
+    "flat": lambda f: (
+        filter_key(f.filter),
+        _bin(_days(f), SESSION_DAYS),
+        _bin(f.rotation_deg, ROTATION_TOLERANCE_DEG),
+    ),
 }
 
 
@@ -376,7 +381,9 @@ def _compare(frame: Frame, master: Frame) -> list[_Criterion]:
             kind, "temperature", frame.temperature_c, master.temperature_c, " C", TEMPERATURE_TOLERANCE_C
         )
         return [camera, gain, (ratio, exposure_note), temperature]
-    return [camera, _same(kind, "filter", frame.filter, master.filter), _turned(frame, master), _apart(frame, master)]
+    is_same_filter = filter_key(frame.filter) == filter_key(master.filter)
+    through = _same(kind, "filter", frame.filter, frame.filter if is_same_filter else master.filter)
+    return [camera, through, _turned(frame, master), _apart(frame, master)]
 
 
 def _turned(frame: Frame, flat: Frame) -> _Criterion:
