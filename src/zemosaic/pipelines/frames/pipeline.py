@@ -23,6 +23,7 @@ from zemosaic.pipelines.calibration.calibrating import calibrate_frames
 from zemosaic.pipelines.frames.grading import grade_measured, obey_table
 from zemosaic.pipelines.frames.name_filters import name_filters
 from zemosaic.pipelines.frames.obey_plan import obey_plans
+from zemosaic.pipelines.frames.same_exposure import use_exposures_once
 from zemosaic.pipelines.measuring.clean_source import CleanSource
 from zemosaic.pipelines.measuring.defects import DefectWatch
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame, measure_frames
@@ -178,7 +179,7 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> tu
     named = name_filters([*lights, *found.calibration], settings, run)
     planned, beside = named[: len(lights)], named[len(lights) :]
     frames = obey_table(planned, Path(settings.frames), run) if settings.frames else planned
-    return frames, beside
+    return use_exposures_once(frames, run), beside
 
 
 def _why_nothing(found: ScanResult, settings: InputSettings) -> str:
