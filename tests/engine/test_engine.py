@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from zemosaic.engine.executor import SerialExecutor, ThreadExecutor, make_execut
 from zemosaic.engine.lock import locked
 from zemosaic.engine.memory import ReusedMemory, parse_bytes, plan_patch_size, plan_workers
 from zemosaic.engine.store import Store, make_key, remember, sources
-from zemosaic.engine.values import decode, digest_of, encode
+from zemosaic.engine.values import decode, digest_of, encode, types_within
 from zemosaic.errors import Cancelled, EnvironmentProblem, SettingError
 from zemosaic.model.sky.celestial import CelestialWcs
 
@@ -207,23 +207,59 @@ def assert_same(one: object, two: object) -> None:
 
 
 def test_values_survive_as_bytes() -> None:
-    again = decode(encode(a_value()), [Point])
+    again = decode(encode(a_value(), Point), Point)
     assert_same(a_value(), again)
     again["after"][...] = 3  # what was stored may be worked on
 
 
 def test_bytes_make_only_the_types_that_were_named() -> None:
     with pytest.raises(ValueError, match="no stored value of plain types"):
-        decode(encode(a_value()))
-    broken = encode(Point(1.0, (), np.zeros(2))).replace(b"1.0", b"-10")
+        decode(encode(a_value(), Point))
+    broken = encode(Point(1.0, (), np.zeros(2)), Point).replace(b"1.0", b"-10")
     with pytest.raises(ValueError, match="x is negative"):
-        decode(broken, [Point])
+        decode(broken, Point)
     for torn in (b"", broken[:5], broken[:30], broken[:-3]):
         with pytest.raises(ValueError, match="no stored value"):
-            decode(torn, [Point])
+            decode(torn, Point)
     for what in (object(), {1, 2}, np.array([object()])):
         with pytest.raises(TypeError, match="cannot be stored"):
             encode(what)
+
+
+@dataclass(frozen=True)
+class Line:
+    ends: tuple[Point, Point]
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Stranger:
+    number: int
+
+
+def test_what_a_type_leads_to_is_read_from_its_annotations(tmp_path: Path) -> None:
+    line = Line((Point(1.0, (), np.zeros(2)), Point(2.0, ("a",), np.ones(2))))
+    assert set(types_within(list[Line] | None)) == {"Line", "Point"}
+    assert_same(line.ends, decode(encode(line, Line), Line).ends)
+    store = Store(tmp_path)
+    assert remember(store, KEY, lambda: line, Line) is line
+    again = remember(store, KEY, lambda: pytest.fail("it is stored"), Line)
+    assert_same(line.ends, again.ends)
+
+
+def test_a_value_of_an_unknown_type_cannot_be_stored(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(TypeError, match="a value of type Stranger cannot be stored as one of Line, Point"):
+        remember(store, KEY, lambda: Stranger(1), Line)
+    with pytest.raises(TypeError, match="a value of type Stranger cannot be stored as one of plain values"):
+        store.put(KEY, {"x": Stranger(1)})
+    assert store.get(KEY) is None
+
+
+def test_two_types_of_one_name_cannot_be_told_apart() -> None:
+    other = make_dataclass("Point", [("x", float)])
+    with pytest.raises(TypeError, match="two types are called Point"):
+        types_within(tuple[Point, other])  # type: ignore[valid-type]
 
 
 def test_digests_tell_all_differences() -> None:

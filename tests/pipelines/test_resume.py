@@ -26,13 +26,13 @@ class Puts:
         self.asked: dict[str, set[str]] = defaultdict(set)
         put, get = Store.put, Store.get
 
-        def note_put(store: Store, key: str, value: object) -> None:
+        def note_put(store: Store, key: str, value: object, kind: object = None) -> None:
             self.stored.append(key)
-            put(store, key, value)
+            put(store, key, value, kind)
 
-        def note_get(store: Store, key: str, types: tuple[type, ...] = ()) -> object:
+        def note_get(store: Store, key: str, kind: object = None) -> object:
             self.asked[key.partition("/")[0]].add(key)
-            return get(store, key, types)
+            return get(store, key, kind)
 
         monkeypatch.setattr(Store, "put", note_put)
         monkeypatch.setattr(Store, "get", note_get)

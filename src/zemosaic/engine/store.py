@@ -114,20 +114,20 @@ class Store:
         stage, _, name = key.partition("/")
         return self.root / stage / name[:2] / name
 
-    def get(self, key: str, types: Iterable[type] = ()) -> Any:
+    def get(self, key: str, kind: Any = None) -> Any:
         """The value stored under a key; None when there is none, or a damaged one.
 
         Parameters
         ----------
         key : str
-        types : iterable of type
-            Dataclasses that may occur in the value.
+        kind : type or type expression
+            What the value is; None for one without dataclasses. See `zemosaic.engine.values.types_within`.
         """
         if self.fresh and key not in self._own:
             return None
         path = self._path(key)
         try:
-            value = decode(_checked(path.read_bytes()), types)
+            value = decode(_checked(path.read_bytes()), kind)
             # When entries have to go, those not used for longest go first.
             with contextlib.suppress(OSError):
                 os.utime(path)
@@ -139,15 +139,17 @@ class Store:
         self.keep(key)
         return value
 
-    def put(self, key: str, value: object) -> None:
-        """Store a value under a key, all or nothing.
+    def put(self, key: str, value: object, kind: Any = None) -> None:
+        """Store a value of a type (see `get`) under a key, all or nothing.
 
         Raises
         ------
+        TypeError
+            For a value that `kind` does not describe: it could not be read again.
         EnvironmentProblem
             When the disk is full, gone or no longer to be written to.
         """
-        content = encode(value)
+        content = encode(value, kind)
         path = self._path(key)
         partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         try:
@@ -248,14 +250,17 @@ class Store:
         return n_removed
 
 
-def remember(store: Store | None, key: str, make: Callable[[], T], types: Iterable[type] = ()) -> T:
-    """The stored value of a key, or the one made now and stored; without a store it is just made."""
+def remember(store: Store | None, key: str, make: Callable[[], T], kind: Any = None) -> T:
+    """The stored value of a key, or the one made now and stored; without a store it is just made.
+
+    `kind` is the type of the value, None for one without dataclasses: see `zemosaic.engine.values.types_within`.
+    """
     if store is None:
         return make()
-    found: T | None = store.get(key, types)
+    found: T | None = store.get(key, kind)
     if found is None:
         found = make()
-        store.put(key, found)
+        store.put(key, found, kind)
     return found
 
 

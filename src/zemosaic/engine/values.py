@@ -1,8 +1,8 @@
 """Values as bytes and as digests: what the store keeps, and what its keys are made of.
 
 A value is made of None, numbers, text, numpy arrays, tuples, lists, mappings and dataclasses. Its bytes hold one
-JSON text that says how it is put together, and the arrays one behind the other. Nothing in them is code: a reader
-names the dataclasses that it is ready to make.
+JSON text that says how it is put together, and the arrays one behind the other. Nothing in them is code: who writes and
+who reads name one type, and only the dataclasses that its annotations lead to can occur.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import typing
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
-__all__ = ["HasIdentity", "decode", "digest_of", "encode"]
+__all__ = ["HasIdentity", "decode", "digest_of", "encode", "types_within"]
 
 AnyArray = npt.NDArray[Any]
 
@@ -34,12 +36,44 @@ class HasIdentity(Protocol):
         ...
 
 
-class _Packer:
-    """Takes a value apart into a JSON tree and arrays."""
+@cache
+def types_within(kind: Any) -> dict[str, type]:
+    """The dataclasses that a value of a type may hold, by name: those that its annotations lead to.
 
-    def __init__(self, *, by_identity: bool) -> None:
+    Parameters
+    ----------
+    kind : type or type expression
+        A dataclass, or an expression such as ``tuple[Solution, PointingHint] | str``; None for plain values.
+
+    Raises
+    ------
+    TypeError
+        When two of the dataclasses share a name, or an annotation cannot be resolved.
+    """
+    found: dict[str, type] = {}
+    wanted, seen = [kind], set()
+    while wanted:
+        part = wanted.pop()
+        wanted += typing.get_args(part)
+        if not (isinstance(part, type) and dataclasses.is_dataclass(part)) or part in seen:
+            continue
+        seen.add(part)
+        if found.setdefault(part.__name__, part) is not part:
+            raise TypeError(f"two types are called {part.__name__}: stored values could not be told apart")
+        try:
+            wanted += typing.get_type_hints(part).values()
+        except NameError as problem:
+            raise TypeError(f"{part.__name__} cannot be stored: {problem} while its annotations are read") from problem
+    return found
+
+
+class _Packer:
+    """Takes a value apart into a JSON tree and arrays; of dataclasses those in `known`, or all by their identity."""
+
+    def __init__(self, known: Mapping[str, type] | None) -> None:
         self.arrays: list[AnyArray] = []
-        self._by_identity = by_identity
+        self._known = known
+        self._by_identity = known is None
 
     def tree(self, value: object) -> Any:
         """The JSON tree of a value; its arrays are kept in order."""
@@ -54,6 +88,9 @@ class _Packer:
         if self._by_identity and isinstance(value, HasIdentity):
             return {"identity": type(value).__name__, "of": self.tree(value.identity)}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            if self._known is not None and self._known.get(type(value).__name__) is not type(value):
+                names = ", ".join(sorted(self._known)) or "plain values"
+                raise TypeError(f"a value of type {type(value).__name__} cannot be stored as one of {names}")
             parts = {f.name: self.tree(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
             return {"dataclass": type(value).__name__, "fields": parts}
         if isinstance(value, list):
@@ -67,15 +104,21 @@ class _Packer:
         raise TypeError(f"a value of type {type(value).__name__} cannot be stored")
 
 
-def encode(value: object) -> bytes:
-    """The bytes of a value; `decode` is the inverse.
+def encode(value: object, kind: Any = None) -> bytes:
+    """The bytes of a value of a type; `decode` is the inverse.
+
+    Parameters
+    ----------
+    value : object
+    kind : type or type expression
+        What the value is; None for one without dataclasses. See `types_within`.
 
     Raises
     ------
     TypeError
-        For types that the module's docstring does not name.
+        For types that the module's docstring does not name, and for dataclasses that `kind` does not lead to.
     """
-    packer = _Packer(by_identity=False)
+    packer = _Packer(types_within(kind))
     text = json.dumps(packer.tree(value)).encode()
     parts = [len(text).to_bytes(8, "little"), text]
     for array in packer.arrays:
@@ -83,22 +126,22 @@ def encode(value: object) -> bytes:
     return b"".join(parts)
 
 
-def decode(content: bytes, types: Iterable[type] = ()) -> Any:
+def decode(content: bytes, kind: Any = None) -> Any:
     """The value of bytes that `encode` made.
 
     Parameters
     ----------
     content : bytes
-    types : iterable of type
-        The dataclasses that may occur; each is made by its constructor, so it checks itself. Fields that it does not
-        take from its caller are made anew.
+    kind : type or type expression
+        What the value is; see `types_within`. Each dataclass is made by its constructor, so it checks itself. Fields
+        that it does not take from its caller are made anew.
 
     Raises
     ------
     ValueError
-        When the bytes are no such value, or hold a type that was not named.
+        When the bytes are no such value, or hold a type that `kind` does not lead to.
     """
-    known = {kind.__name__: kind for kind in types}
+    known = types_within(kind)
     end = 8 + int.from_bytes(content[:8], "little")
     position = end
 
@@ -137,7 +180,7 @@ def digest_of(*values: object) -> str:
     A value with an `identity` counts by it alone. The order of a mapping counts.
     """
     digest = hashlib.blake2b(digest_size=20)
-    packer = _Packer(by_identity=True)
+    packer = _Packer(None)
     digest.update(json.dumps(packer.tree(values)).encode())
     for array in packer.arrays:
         digest.update(array.data if array.size else b"")

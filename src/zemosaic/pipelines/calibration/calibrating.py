@@ -320,7 +320,7 @@ class _Bench:
                 variance = noise_variance(self._whole(group[0]) - self._whole(group[1]))
             return _Master(key, data, holes, variance)
 
-        return remember(self._run.store, key, make_all, (_Master,))
+        return remember(self._run.store, key, make_all, _Master)
 
     def _whole(self, frame: Frame) -> F4:
         data, _ = self._source.read_window(frame, Box.of_shape(frame.shape))

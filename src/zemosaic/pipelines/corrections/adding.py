@@ -109,7 +109,7 @@ def keep_steady(
         return corrections, frames
     tolerance = run.options.tolerance
     key = make_key("applied", frames[0].frame.filter, frames[0].frame.n_channels)
-    noted: _Steady | None = run.store.get(key, (_Steady, _Applied, PhotoScale))
+    noted: _Steady | None = run.store.get(key, _Steady)
     last = noted if tolerance else None
     scales, fwhm_px = dict(corrections.scales), stellar_width_px(frames, grid)
     anchor: Mapping[str, PhotoScale] = {item.frame.id: scales[item.frame.id] for item in frames}
@@ -138,7 +138,7 @@ def keep_steady(
     applied = {str(i.frame.id): _Applied(tuple(i.place.header.items()), scales[i.frame.id]) for i in chosen}
     steady = _Steady(anchor, applied, fwhm_px)
     if digest_of(steady) != digest_of(noted):
-        run.store.put(key, steady)
+        run.store.put(key, steady, _Steady)
     return replace(corrections, scales=scales, fwhm_px=fwhm_px), chosen
 
 

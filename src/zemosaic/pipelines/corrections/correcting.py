@@ -91,8 +91,6 @@ def correct_frames(
         return header_corrections(frames)
     # Here, so that runs that match nothing do not wait for what matches.
     from zemosaic.stages.match.match import MatchSolution, channel_bytes, match
-    from zemosaic.stages.match.seams import SeamFigure
-    from zemosaic.stages.match.sky_nodes import SkyNodes
 
     plain = [item.frame for item in frames]
     priors = gain_priors(plain)
@@ -117,7 +115,7 @@ def correct_frames(
             reference=reference,
             each=run.machine.executor_within(channel_bytes(measured)).map,
         ),
-        (MatchSolution, PhotoScale, SeamFigure, SkyNodes),
+        MatchSolution,
     )
     for notice in found.notices:
         run.log.notice(notice)

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from zemosaic.engine.events import LeftOut
 from zemosaic.engine.values import digest_of
 from zemosaic.errors import FrameRejected, NothingToDo
+from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
@@ -24,6 +26,8 @@ BYTES_PER_VALUE = 24
 """Measuring a frame: its data and weights, 8, what the steps hold beside them, up to 13, and the file's own bytes."""
 
 __all__ = ["Measured", "MeasuredFrame", "measure_frames"]
+
+F4 = npt.NDArray[np.float32]
 
 SEEING_FRAMES = 6
 """Frames whose stars are measured where only the typical seeing is wanted."""
@@ -55,6 +59,21 @@ class Measured:
     left_out: tuple[LeftOut, ...]
 
 
+class _ReadOnce:
+    """A source of one frame that reads each window once, for a task that looks at the pixels more than once."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self._source = source
+        self._read: dict[tuple[FrameId, Box], tuple[F4, F4]] = {}
+
+    def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
+        """As the source's; the arrays are not to be changed."""
+        key = frame.id, box
+        if key not in self._read:
+            self._read[key] = self._source.read_window(frame, box)
+        return self._read[key]
+
+
 def measure_frames(
     frames: Sequence[Frame],
     source: ImageSource,
@@ -81,14 +100,15 @@ def measure_frames(
 
     def task(frame: Frame) -> MeasuredFrame | FrameRejected:
         run.cancel.check()
+        once = _ReadOnce(source)
         # Where stars are a luxury, a frame on which they cannot be measured is still weighed.
         for only in (False, True) if sky_only and frame.id in whole else (sky_only,):
             try:
-                found = measure(frame, source, settings, run.store, sky_only=only)
+                found = measure(frame, once, settings, run.store, sky_only=only)
             except FrameRejected as problem:
                 rejected = problem
             else:
-                watch.add(frame, source, found)
+                watch.add(frame, once, found)
                 return MeasuredFrame(frame, found)
         return rejected
 

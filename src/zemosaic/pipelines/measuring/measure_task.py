@@ -5,7 +5,7 @@ from __future__ import annotations
 from zemosaic.engine.store import Store, make_key, remember
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
-from zemosaic.model.measurements import Blocks, Measurements, Stars
+from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.run.keys import frame_identity
 from zemosaic.settings import Settings
@@ -31,7 +31,7 @@ def measure(
     whole = frame.bayer is not None or not sky_only
     defects = settings.input.defect_sigma if frame.bayer else None
     key = make_key("measure", frame_identity(frame), settings.measure if whole else None, defects)
-    return remember(store, key, lambda: _measure(frame, source, settings, whole), (Measurements, Stars, Blocks, Box))
+    return remember(store, key, lambda: _measure(frame, source, settings, whole), Measurements)
 
 
 def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool) -> Measurements:

@@ -116,14 +116,14 @@ class PatchLedger:
         """Note that all planes of a patch have been written."""
         with self._lock:
             checksums = self._checksums.pop(patch.inner)
-        self._store.put(self._key(patch), _Finished(counts, checksums))
+        self._store.put(self._key(patch), _Finished(counts, checksums), _Finished)
 
     def recall(self, patch: Patch) -> PatchCounts | None:
         """The counts of a patch that is in the mosaic already, or could be copied into it; None when it is to be made.
 
         Only patches of the same box count: another memory cap may cut the sky otherwise.
         """
-        found: _Finished | None = self._store.get(self._key(patch), (_Finished, PatchCounts))
+        found: _Finished | None = self._store.get(self._key(patch), _Finished)
         if found is None or not self._dtypes.keys() <= found.checksums.keys():
             return None
         if not all(self._take(name, patch.inner, found.checksums[name]) for name in self._dtypes):
@@ -137,7 +137,7 @@ class PatchLedger:
     def adopt(self, patch: Patch) -> bool:
         """Write a patch that another process stored, if it did."""
         key = self.planes_key(patch)
-        found: PatchPlanes | None = self._store.get(key, (PatchPlanes, PatchCounts))
+        found: PatchPlanes | None = self._store.get(key, PatchPlanes)
         if found is None or found.planes.keys() != self._dtypes.keys():
             return False
         for name, values in found.planes.items():

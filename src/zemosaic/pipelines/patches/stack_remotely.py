@@ -34,7 +34,7 @@ class _Stack:
         planes = _Planes(self.dtypes)
         write_patch(planes, work.patch.inner, made, list(self.dtypes))
         counts = PatchCounts(int(made.coverage.sum()), int(made.rejected.sum()))
-        self.store.put(key, PatchPlanes(counts, planes.values))
+        self.store.put(key, PatchPlanes(counts, planes.values), PatchPlanes)
         return key
 
 

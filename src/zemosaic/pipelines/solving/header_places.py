@@ -148,7 +148,7 @@ def align_kept_headers(candidates: Sequence[Candidate], settings: RefineSettings
         run.store,
         make_key("refine", "headers", fields, places, settings),
         lambda: align_headers(fields, places, settings),
-        (HeaderMove,),
+        list[HeaderMove],
     )
     moved = [move.largest_px for move in moves if move.largest_px]
     for candidate, move in zip(candidates, moves, strict=True):

@@ -141,7 +141,7 @@ def _solve(
             return str(problem)
 
     key = make_key("solve", field, hints, settings, catalogue.name)
-    found = remember(run.store, key, solve, (Solution, TanSip, PointingHint))
+    found = remember(run.store, key, solve, tuple[Solution, PointingHint] | str)
     if isinstance(found, str):
         candidate.reason = f"{candidate.reason}; {found}"
         return
@@ -248,7 +248,7 @@ def _refine(
         run.store,
         make_key("refine", fields, plates, catalogue.name, settings.refine),
         lambda: refine(fields, plates, catalogue, settings.refine),
-        (Refined, TanSip),
+        Refined,
     )
     hows = [c.how if c.header is None else "header, refined" for c in placed]
     places = {

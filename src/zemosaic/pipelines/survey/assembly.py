@@ -13,7 +13,7 @@ import numpy.typing as npt
 from zemosaic.engine.store import make_key, remember
 from zemosaic.errors import FrameRejected
 from zemosaic.model.box import Box
-from zemosaic.model.measurements import Blocks, Measurements, Stars
+from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.pipelines.patches.planes import PlaneSink
 from zemosaic.pipelines.run.context import Run
@@ -164,7 +164,7 @@ def _measure(tiles: Sequence[GridTile], recipe: TileRecipe, run: Run) -> list[Me
 
     def recall(tile: GridTile) -> Measurements | None:
         key = make_key("measure_tile", tile.key, settings)
-        return remember(run.store, key, lambda: make(tile), (Measurements, Stars, Blocks, Box))
+        return remember(run.store, key, lambda: make(tile), Measurements)
 
     n_values = max(tile.box.n_pixels for tile in tiles) * recipe.n_channels
     found = {tile.number: made for tile, made in run.machine.executor_for(n_values * _MEASURE_BYTES).run(recall, tiles)}

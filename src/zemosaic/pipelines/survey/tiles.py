@@ -249,11 +249,11 @@ class _MakeTile:
     def __call__(self, wanted: tuple[int, Box, str]) -> GridTile:
         number, box, key = wanted
         planes = TilePlanes(self.folder / key.rpartition("/")[2])
-        found: _Finished | None = self.store.get(key, (_Finished,)) if self.store else None
+        found: _Finished | None = self.store.get(key, _Finished) if self.store else None
         if found is None or not planes.is_whole(found.checksums):
             found = self._make(box, planes)
             if self.store:
-                self.store.put(key, found)
+                self.store.put(key, found, _Finished)
         return GridTile(box, planes, number, key, found.n_samples, found.n_rejected)
 
     def pieces(self, box: Box) -> list[Patch]:
