@@ -47,17 +47,27 @@ _LATER = {"cloud", "wrong field"}
 def leave_out_stacks(frames: Sequence[Frame], run: Run) -> Kept[Frame]:
     """Leave out stacks that lie beside raw frames of their own camera, as smart telescopes write them.
 
-    They are made of those frames or of ones like them, and each frame counts once. Stacks among frames that are not
-    raw are used: surveys state how many exposures each of their images holds.
+    So are those beside a single frame of their camera from their own DATE-OBS, which is the first frame's.
+
+    They are made of those frames or of ones like them, and each frame counts once. Other stacks among frames that are
+    not raw are used: surveys state how many exposures each of their images holds.
     """
     raw = Counter(frame.instrument for frame in frames if frame.bayer is not None and frame.instrument)
+    single = {(frame.instrument, frame.time_s): frame.name for frame in frames if frame.n_stacked == 1}
     kept, left_out = [], []
     for frame in frames:
+        first = single.get((frame.instrument, frame.time_s))  # NaN, of no date, is equal to nothing
         n_raw = raw[frame.instrument]
         if frame.n_stacked > 1 and frame.bayer is None and n_raw:
             reason = (
                 f"a stack of {frame.n_stacked} frames beside {n_raw} raw ones of {frame.instrument}: each frame counts "
                 "once; to use it, build it without them"
+            )
+            left_out.append(run.log.leave_out(frame, reason))
+        elif frame.n_stacked > 1 and first:
+            reason = (
+                f"a stack of {frame.n_stacked} frames with the DATE-OBS of {first}, which lies beside it: each frame "
+                "counts once; to use it, build it without them"
             )
             left_out.append(run.log.leave_out(frame, reason))
         else:

@@ -23,6 +23,7 @@ from zemosaic.pipelines.calibration.calibrating import calibrate_frames
 from zemosaic.pipelines.frames.grading import grade_measured, obey_table
 from zemosaic.pipelines.frames.name_filters import name_filters
 from zemosaic.pipelines.frames.obey_plan import obey_plans
+from zemosaic.pipelines.frames.same_exposure import use_exposures_once
 from zemosaic.pipelines.measuring.clean_source import CleanSource
 from zemosaic.pipelines.measuring.defects import DefectWatch
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame, measure_frames
@@ -210,7 +211,8 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> Sc
     named = name_filters([*lights.frames, *found.calibration], settings, run)
     planned, beside = named[: len(lights.frames)], named[len(lights.frames) :]
     listed = obey_table(planned, Path(settings.frames), run) if settings.frames else Kept(planned)
-    return Scanned(listed.frames, beside, left_out + lights.left_out + listed.left_out)
+    once = use_exposures_once(listed.frames, run)
+    return Scanned(once.frames, beside, left_out + lights.left_out + listed.left_out + once.left_out)
 
 
 def check_found(found: Scanned) -> Scanned:
