@@ -83,3 +83,9 @@ def test_too_little_sky_says_nothing() -> None:
     bad = np.ones(SHAPE, np.uint8)
     bad[:20, :60] = 0
     assert measure_area_noise(debayered(white(), 0, 0), bad, 3.0).area == 3.0
+
+
+def test_a_rest_of_a_cell_that_holds_one_size_of_blocks_alone() -> None:
+    smooth = gaussian_filter(white(), 1)[:270, :300]  # 256 + 14 rows: room for blocks of 8 px, not for those of 16
+    found = measure_area_noise(smooth, NO_BAD[:270, :300], neighbours(smooth))
+    assert found.area > 1.5 * found.sample

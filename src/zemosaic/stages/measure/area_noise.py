@@ -122,10 +122,11 @@ class _Cells:
 def _noise_of_cells(data: F4, bad: Mask, side: int, band_step: int) -> _Cells:
     """The noise by blocks of one size, cell by cell."""
     height, width = data.shape
+    widest = 2 * _BLOCK_PX  # whatever the side, so that blocks of both sizes have the same cells
     starts = [
         (slice(y, min(y + _CELL_PX, height)), slice(x, min(x + _CELL_PX, width)))
-        for y in range(0, max(height - side, 1), _CELL_PX)
-        for x in range(0, max(width - side, 1), _CELL_PX)
+        for y in range(0, max(height - widest, 1), _CELL_PX)
+        for x in range(0, max(width - widest, 1), _CELL_PX)
     ]
     found = [_block_noise(data[cell], bad[cell], side, band_step) for cell in starts]
     return _Cells(np.array([item[0] for item in found]), np.array([item[1] for item in found]))

@@ -1,0 +1,132 @@
+"""The same exposure in several files, as the camera wrote it and as programs processed it, counts once.
+
+Of the files of an exposure those count whose pixels are as the camera sampled them, neither debayered nor resampled;
+among these a raw colour mosaic before a grey image, and a calibrated file before an uncalibrated one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from zemosaic.errors import FrameRejected
+from zemosaic.io.headers.facts import frame_wcs
+from zemosaic.io.read.find_files import stem_of
+from zemosaic.model.frame import Frame
+from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.kept import Kept
+
+__all__ = ["find_twins", "use_exposures_once"]
+
+_MARKS = re.compile(
+    r"^((r|pp|bkg|cc|cal|calibrated|deb|debayered|reg|registered)_)+"
+    r"|(_(c|cc|d|r|a|cal|calibrated|debayer(ed)?|registered|aligned|cosmetic))+$"
+)
+"""What Siril, PixInsight, ASTAP and others put before or behind the name of a file that they processed."""
+_RESAMPLED = {"r", "reg", "registered", "aligned", "d", "a", "deb", "debayer", "debayered"}
+_CALIBRATED = {"pp", "c", "cal", "calibrated"}
+
+_MOST_APART_DEG = 2.0
+"""Pointings of one exposure differ by less, as the mount had it and as it was solved."""
+
+_TOLD = 3
+"""Pairs that a notice names."""
+
+_Form = tuple[bool, str, bool]
+
+
+def use_exposures_once(frames: Sequence[Frame], run: Run) -> Kept[Frame]:
+    """Frames without those that hold an exposure which another one holds too; what was left out, and why, is told."""
+    twins = find_twins(frames)
+    if not twins:
+        return Kept(list(frames))
+    left_out = tuple(
+        run.log.leave_out(frame, f"holds the same exposure as {kept.name} (INSTRUME, DATE-OBS and EXPTIME agree)")
+        for frame, kept in twins.values()
+    )
+    pairs = sorted(f"{kept.name} for {frame.name}" for frame, kept in twins.values())
+    more = f"; and {len(pairs) - _TOLD} more" if len(pairs) > _TOLD else ""
+    run.log.notice(
+        f"{len(twins)} of {len(frames)} files hold exposures that other files hold too, and each exposure counts "
+        f"once, as the camera sampled it and calibrated where it is: {'; '.join(pairs[:_TOLD])}{more}. To use the "
+        "others, leave those out with input.exclude",
+        "warning",
+    )
+    return Kept([frame for frame in frames if frame.id not in twins], left_out)
+
+
+def find_twins(frames: Iterable[Frame]) -> dict[str, tuple[Frame, Frame]]:
+    """Frames whose exposure another file holds in a better form.
+
+    Two files hold one exposure when instrument, part of the sensor, time to the millisecond, exposure time and filter
+    agree, their headers point to one place, and they differ in form (raw or calibrated, debayered or not, resampled
+    or not) or are of one name. Bursts within a second and the chips of a camera are of one form and several names:
+    they all count. Stacks have no twins.
+
+    Parameters
+    ----------
+    frames : iterable of Frame
+
+    Returns
+    -------
+    dict
+        Id of each frame that does not count -> that frame, and the one that counts.
+    """
+    exposures: dict[tuple[object, ...], list[Frame]] = {}
+    for frame in frames:
+        if frame.n_stacked == 1 and ":" in frame.date_obs and not math.isnan(frame.time_s):
+            chip = frame.camera.rsplit("|", 1)[-1]
+            length = None if frame.exposure_s is None else round(frame.exposure_s, 3)
+            key = (frame.instrument, round(frame.time_s, 3), length, frame.filter, chip)
+            exposures.setdefault(key, []).append(frame)
+    twins: dict[str, tuple[Frame, Frame]] = {}
+    for group in exposures.values():
+        kept: list[Frame] = []
+        for frame in sorted(group, key=lambda f: (_form(f), f.wcs_cards is None, f.path, f.hdu)):
+            better = next((other for other in kept if _are_one(frame, other)), None)
+            if better is None:
+                kept.append(frame)
+            else:
+                twins[frame.id] = (frame, better)
+    return twins
+
+
+def _marks(frame: Frame) -> tuple[str, set[str]]:
+    """A file's name without what programs add, and what they added."""
+    name = stem_of(frame.path.replace("\\", "/").rsplit("/", 1)[-1]).lower()
+    marks = {part for found in _MARKS.finditer(name) for part in found[0].split("_") if part}
+    return _MARKS.sub("", name), marks
+
+
+def _form(frame: Frame) -> _Form:
+    """How far a file's pixels are from those of the camera, the best form first: resampled, layout, uncalibrated."""
+    _, marks = _marks(frame)
+    is_resampled = frame.layout in {"chw", "hwc"} or bool(marks & _RESAMPLED)
+    return is_resampled, frame.layout, frame.is_integer and not marks & _CALIBRATED
+
+
+def _are_one(frame: Frame, other: Frame) -> bool:
+    if frame.path == other.path:
+        return False
+    is_one_name = _marks(frame)[0] == _marks(other)[0] and frame.shape == other.shape
+    return (is_one_name or _form(frame) != _form(other)) and not _point_apart(frame, other)
+
+
+def _point_apart(frame: Frame, other: Frame) -> bool:
+    """Whether headers place two files on different parts of the sky."""
+    if frame.wcs_cards and other.wcs_cards:
+        try:
+            first, second = frame_wcs(frame), frame_wcs(other)
+        except FrameRejected:
+            return False
+        height, width = frame.shape
+        ra, dec = first.pixel_to_sky((width - 1) / 2, (height - 1) / 2)
+        x, y = second.sky_to_pixel(ra, dec)
+        # The chips of a camera do not lie on each other: the centre of one is off the other.
+        return not (0 <= x < other.shape[1] and 0 <= y < other.shape[0])
+    if frame.hint is None or other.hint is None:
+        return False
+    middle = math.radians((frame.hint.dec_deg + other.hint.dec_deg) / 2)
+    turned = (frame.hint.ra_deg - other.hint.ra_deg + 180) % 360 - 180
+    return math.hypot(turned * math.cos(middle), frame.hint.dec_deg - other.hint.dec_deg) > _MOST_APART_DEG
