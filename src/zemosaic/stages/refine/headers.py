@@ -35,6 +35,12 @@ _ERROR_OF_RMS = 2.0
 """A star that two frames share lies midway between them, and each frame's own numbers take up some of what is left:
 the error of a place is so many times what the scatter about common places over the root of their number says."""
 
+_MATRIX_SIGMA = 2e-4
+"""What a header's matrix is off by, relative: a tenth of a pixel at the corner of a frame of 1000.
+
+Stars that lie in thin overlaps alone hardly hold the matrices of a chain of frames; their headers do.
+"""
+
 _MATRIX_TIES = 20
 """Shared stars from which the matrix is moved, too; fewer tell a shift alone."""
 
@@ -91,13 +97,12 @@ def align_headers(
     if len(able) < 2:
         return moves
     planes = [_on_plane(fields[k], places[k]) for k in able]
-    refined = refine(
-        [field for field, _ in planes],
-        [plate for _, plate in planes],
-        None,
-        settings.model_copy(update={"distortion_order": 0}),
-    )
-    plates = _without_drift([plate for _, plate in planes], refined.plates)
+    on_planes, start = [field for field, _ in planes], [plate for _, plate in planes]
+    plain = settings.model_copy(update={"distortion_order": 0})
+    refined = refine(on_planes, start, None, plain, matrix_sigma=_MATRIX_SIGMA)
+    # Once more from there: a matrix that is truly off is then held to what the stars made of it, not to the header.
+    refined = refine(on_planes, refined.plates, None, plain, matrix_sigma=_MATRIX_SIGMA)
+    plates = _without_drift(start, refined.plates)
     for row, k in enumerate(able):
         n_ties, rms_px = int(refined.n_ties[row]), float(refined.rms_px[row])
         moves[k] = _move_of(places[k], planes[row][1], plates[row], n_ties, rms_px)

@@ -89,7 +89,12 @@ class _Ties:
 
 
 def refine(
-    fields: Sequence[StarField], plates: Sequence[TanSip], catalogue: Catalogue | None, settings: RefineSettings
+    fields: Sequence[StarField],
+    plates: Sequence[TanSip],
+    catalogue: Catalogue | None,
+    settings: RefineSettings,
+    *,
+    matrix_sigma: float = _MATRIX_SIGMA,
 ) -> Refined:
     """Adjust the plates of all frames together.
 
@@ -103,6 +108,8 @@ def refine(
         Ties the whole to the sky; without one the frames are tied to each other alone, and the mean of their places
         stays where it was.
     settings : RefineSettings
+    matrix_sigma : float
+        How far a frame's matrix may be from its start, relative: what a solution of one frame's stars leaves open.
 
     Returns
     -------
@@ -112,7 +119,7 @@ def refine(
     -----
     Per camera: SIP polynomials of degree 2 to `distortion_order` about the middle of the field, and a mean
     shear. Per frame: shift and linear map, its shear held to the camera's within 5e-4,
-    its matrix to the start within 3e-3.
+    its matrix to the start within `matrix_sigma`.
     Observations get Cauchy weights; their error is measured from the residuals as a
     function of a star's brightness in its frame, the catalogue's from its own residuals.
     Linear in detections. Where no star is shared, the plates stay as they are. Raises ValueError for sequences of
@@ -133,7 +140,7 @@ def refine(
             return Refined(list(plates), unknown, np.zeros(len(fields), np.int64), np.nan, 0)
         noise = Noise.start(len(ties.row), len(ties.known_star), 0.3 * state.scale_arcsec, sky.error_arcsec)
         for _ in range(n_weights):
-            equations = _linearise(state, detections, ties, noise)
+            equations = _linearise(state, detections, ties, noise, matrix_sigma)
             change = solve_equations(equations)
             noise = noise.measured(*leftovers(equations, change), detections.brightness[ties.row])
         state = state.moved(change)
@@ -187,7 +194,9 @@ def _tie(
     return _Ties(row[kept], number[star[kept]], place[useful], number[known_star], known_place)
 
 
-def _linearise(state: AstrometricState, detections: _Detections, ties: _Ties, noise: Noise) -> Equations:
+def _linearise(
+    state: AstrometricState, detections: _Detections, ties: _Ties, noise: Noise, matrix_sigma: float
+) -> Equations:
     """Equations of all ties about the present places."""
     frame = detections.frame[ties.row]
     camera = state.camera_of_frame[frame]
@@ -219,7 +228,7 @@ def _linearise(state: AstrometricState, detections: _Detections, ties: _Ties, no
         camera_sigma=state.camera_sigma(),
         camera_residual=-state.camera_numbers(),
         frame_residual=state.matrix_drift(),
-        frame_sigma=state.scale_arcsec * np.array([20.0, *np.full(2, _MATRIX_SIGMA * state.half.max())]),
+        frame_sigma=state.scale_arcsec * np.array([20.0, *np.full(2, matrix_sigma * state.half.max())]),
         n_stars=len(ties.place),
     )
 
