@@ -17,7 +17,7 @@ __all__ = ["WORK_FOLDER", "FoundFile", "FoundFiles", "find_files", "stem_of"]
 
 _SUFFIXES = (".fit", ".fits", ".fts", ".fz", ".gz", ".head", *PICTURE_SUFFIXES)
 WORK_FOLDER = ".zemosaic"
-"""Inside an output folder: stored results, so a second run does only what is new. A folder that holds it holds no inputs."""
+"""Inside an output folder: stored results, so a second run does only what is new. Such a folder holds no inputs."""
 _FOLDER_KINDS: dict[str, FrameKind] = {
     **dict.fromkeys(("dark", "darks", "darkflat", "darkflats", "flatdark", "flatdarks"), "dark"),
     **dict.fromkeys(("bias", "biases", "offset", "offsets"), "bias"),
