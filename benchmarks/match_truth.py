@@ -27,8 +27,9 @@ from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.corrections.correcting import gain_priors
 from zemosaic.pipelines.corrections.reference import read_reference
 from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs
-from zemosaic.pipelines.modes.mosaics import plan_sky
+from zemosaic.pipelines.modes.session import Guide, plan_sky
 from zemosaic.pipelines.run.context import RunOptions, start_run
+from zemosaic.pipelines.run.need import Need
 from zemosaic.settings import Settings
 from zemosaic.simulate import read_truth
 from zemosaic.stages.match.match import MatchSolution, match
@@ -119,8 +120,9 @@ def _listed(item: dict, shape: tuple[int, int]) -> FrameTruth:
 def measure(folder: Path, settings: Settings) -> tuple[list[PlacedFrame], SkyGrid]:
     """Measure and place the frames of a set; plan the grid."""
     run = start_run(RunOptions(yes=True))
-    placed = measure_and_place(open_inputs([folder], settings, run), settings, run).frames
-    return placed, plan_sky(placed, settings, run)
+    need = Need("match", settings.solve.method)
+    placed = measure_and_place(open_inputs([folder], settings, run), need, settings, run).frames
+    return placed, plan_sky(placed, Guide(solved=True), settings, run)
 
 
 def solve(placed: Sequence[PlacedFrame], grid: SkyGrid, settings: Settings) -> MatchSolution:

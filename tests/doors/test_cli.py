@@ -61,7 +61,7 @@ def test_commands_differ_only_where_there_is_a_reason(capfd: Capture) -> None:
     told = {name: set(re.findall(r" (--[a-z-]+)", run_cli(capfd, name, "--help").out)) for name in COMMANDS}
     examples = {"--set", "--solution"}  # in the text
     assert all("--debug" in options for options in told.values())
-    assert told["scan"] == {"--config", "--set", "--json", "--debug", "--help"}
+    assert told["scan"] == {"--config", "--set", "--json", "--debug", "--log", "--verbose", "--help"}
     assert told["solve"] - told["scan"] == {
         "--frames", "--darks", "--flats", "--biases", "--ram", "--workers", "--write-wcs"
     }  # fmt: skip

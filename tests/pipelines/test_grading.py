@@ -69,8 +69,9 @@ def graded(frames: list[MeasuredFrame], *assign: str) -> tuple[list[int], list[s
     """Numbers of the frames that are left out, and the reasons."""
     events: list[Event] = []
     kept = grade_measured(frames, load_settings(assignments=assign), start_run(sink=events.append))
-    names = {item.frame.id for item in kept}
-    reasons = [event.reason for event in events if isinstance(event, LeftOut)]
+    assert list(kept.left_out) == events
+    names = {item.frame.id for item in kept.frames}
+    reasons = [item.reason for item in kept.left_out]
     return [i for i, item in enumerate(frames) if item.frame.id not in names], reasons
 
 
@@ -82,14 +83,16 @@ def test_a_telescopes_own_stack_beside_its_raw_frames_is_left_out() -> None:
     )
     other = replace(stack, id=FrameId("other"), instrument="ASI2600")
     events: list[Event] = []
-    assert leave_out_stacks([*raw, stack, other], start_run(sink=events.append)) == [*raw, other]
+    kept = leave_out_stacks([*raw, stack, other], start_run(sink=events.append))
+    assert kept.frames == [*raw, other]
     (event,) = events
+    assert kept.left_out == (event,)
     assert isinstance(event, LeftOut)
     assert (event.name, event.reason[:56]) == (
         "Stacked_3.fit",
         "a stack of 3 frames beside 3 raw ones of Seestar S50: ea",
     )
-    assert leave_out_stacks([stack, other], start_run()) == [stack, other]
+    assert leave_out_stacks([stack, other], start_run()).frames == [stack, other]
 
 
 def spoiled(**changed: object) -> list[MeasuredFrame]:
@@ -177,7 +180,7 @@ def test_gains_and_places_tell_more(index: int, words: str) -> None:
     bad = grade_matched(
         [m.frame for m in frames], [m.measured for m in frames], wcs, scales, Settings(), start_run(sink=events.append)
     )
-    assert bad == {frames[index].frame.id}
+    assert [item.frame_id for item in bad] == [frames[index].frame.id]
     assert [event.reason[: len(words)] for event in events if isinstance(event, LeftOut)] == [words]
 
 
@@ -195,11 +198,9 @@ def write_table(path: Path, use: list[object], kind: str) -> Path:
 )  # fmt: skip
 def test_a_table_decides(tmp_path: Path, name: str, kind: str, use: list[object]) -> None:
     table = write_table(tmp_path / name, use, kind)
-    run = start_run()
-    kept = obey_table([frame(k) for k in range(4)], table, run)
-    assert [f.name for f in kept] == ["light_0.fit", "light_2.fit", "light_3.fit"]
-    told = run.log.journal.left_out
-    assert [(item.name, item.reason) for item in told] == [("light_1.fit", f"use is false in {name}")]
+    kept = obey_table([frame(k) for k in range(4)], table, start_run())
+    assert [f.name for f in kept.frames] == ["light_0.fit", "light_2.fit", "light_3.fit"]
+    assert [(item.name, item.reason) for item in kept.left_out] == [("light_1.fit", f"use is false in {name}")]
 
 
 def test_a_table_that_rules_all_out_and_one_that_is_none(tmp_path: Path) -> None:
@@ -234,12 +235,12 @@ def test_a_row_finds_its_frame_by_id_then_by_a_name_that_only_one_has(tmp_path: 
     moved = [replace(f, path=f.path.replace("/light", "/elsewhere/light")) for f in frames]
     table = Table.read(write_table(tmp_path / "a.csv", [1, 0, 1], "ascii.csv"), format="ascii.csv")
     kept = obey_table(moved, tmp_path / "a.csv", start_run())
-    assert [f.name for f in kept] == ["light_0.fit", "light_2.fit"]
+    assert [f.name for f in kept.frames] == ["light_0.fit", "light_2.fit"]
     twin = replace(moved[1], id=FrameId("twin"), path=moved[1].path.replace("elsewhere", "other"))
-    assert len(obey_table([*moved, twin], tmp_path / "a.csv", start_run())) == 4
+    assert len(obey_table([*moved, twin], tmp_path / "a.csv", start_run()).frames) == 4
     table["id"] = [f.id for f in frames]
     table.write(tmp_path / "b.csv", format="ascii.csv")
-    assert obey_table([*moved, twin], tmp_path / "b.csv", start_run()) == [moved[0], moved[2], twin]
+    assert obey_table([*moved, twin], tmp_path / "b.csv", start_run()).frames == [moved[0], moved[2], twin]
 
 
 def test_the_table_tells_what_was_measured_on_frames_that_were_left_out(

@@ -30,7 +30,7 @@ def write_set(folder: Path, *, raw: bool = True, colour: bool = True) -> Path:
 
 
 def build(frames: Path, out: Path, **options: int) -> dict[str, Path]:
-    return build_mosaic([frames], out, SETTINGS, start_run(RunOptions(yes=True, **options)), "direct")
+    return build_mosaic([frames], out, SETTINGS, start_run(RunOptions(yes=True, **options)), "direct").paths
 
 
 def n_rejected(paths: dict[str, Path]) -> int:

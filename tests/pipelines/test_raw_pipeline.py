@@ -39,7 +39,7 @@ def watched(
     folder: Path, settings: Settings, workers: int = 1, store: Store | None = None, n: int = 8
 ) -> tuple[dict[str, np.ndarray], list[Frame], CleanSource]:
     run = start_run(RunOptions(workers=workers), store=store)
-    frames = sorted(scan_inputs([folder], settings.input, run)[0], key=lambda frame: frame.path)[:n]
+    frames = sorted(scan_inputs([folder], settings.input, run).frames, key=lambda frame: frame.path)[:n]
     reader = FrameReader(1 << 26)
     watch = DefectWatch(frames, settings, run)
     measured = measure_frames(frames, reader, settings, run, watch=watch).kept
@@ -65,7 +65,7 @@ def test_planted_hot_pixels_are_known_and_get_no_weight(eight_raws: Path) -> Non
 def test_many_frames_of_a_camera_are_not_all_counted(eight_raws: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zemosaic.pipelines.measuring.defects.MOST_FRAMES", 4)
     run, settings = start_run(RunOptions(workers=1)), Settings()
-    frames = scan_inputs([eight_raws], settings.input, run)[0]
+    frames = scan_inputs([eight_raws], settings.input, run).frames
     reader, seen = FrameReader(1 << 26), []
     measured = measure_frames(frames, reader, settings, run, watch=DefectWatch([], settings, run)).kept
 

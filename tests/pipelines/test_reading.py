@@ -25,12 +25,13 @@ from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.pipelines.frames.pipeline import measure_and_place, open_inputs
-from zemosaic.pipelines.modes.mosaics import plan_sky
+from zemosaic.pipelines.modes.session import Guide, plan_sky
 from zemosaic.pipelines.patches.jobs import plan_patch
 from zemosaic.pipelines.patches.plan import plan_inputs
 from zemosaic.pipelines.patches.reading import Reading, frames_kept
 from zemosaic.pipelines.patches.stacking import plan_patches
 from zemosaic.pipelines.run.context import RunOptions, start_run
+from zemosaic.pipelines.run.need import Need
 from zemosaic.settings import InputSettings, Settings, WarpSettings
 from zemosaic.stages.warp.warp import source_box
 
@@ -282,10 +283,10 @@ def test_turned_frames_are_kept_whole_where_they_fit(tmp_path: Path, spare: int,
         write_frame(tmp_path / f"{k}.fits", noise((300, 300), k), tan_wcs((300, 300), rotation_deg=20.0 + k))
     run = start_run(RunOptions(workers=1))
     opened = open_inputs([tmp_path], Settings(), run)
-    source, placed = opened.source, measure_and_place(opened, Settings(), run, sky_only=True).frames
-    grid = plan_sky(placed, Settings(), run)
+    source, placed = opened.source, measure_and_place(opened, Need("weigh", "header"), Settings(), run).frames
+    grid = plan_sky(placed, Guide(solved=False), Settings(), run)
     neutral = {item.frame.id: PhotoScale.neutral(1) for item in placed}
-    inputs = plan_inputs(placed, neutral, grid, Settings(), run)
+    inputs = plan_inputs(placed, neutral, grid, Settings(), run).frames
     works = [plan_patch(patch, inputs) for patch in grid.patches(100, 0)]
     reading = frames_kept(
         opened.files,

@@ -77,7 +77,7 @@ def test_a_date_without_a_time_tells_nothing() -> None:
 
 def test_what_is_left_out_is_told_with_its_twin() -> None:
     events: list[Event] = []
-    assert use_exposures_once([RAW, COLOUR], start_run(sink=events.append)) == [RAW]
+    assert use_exposures_once([RAW, COLOUR], start_run(sink=events.append)).frames == [RAW]
     (out,) = [event for event in events if isinstance(event, LeftOut)]
     assert out.path == COLOUR.path
     assert RAW.name in out.reason

@@ -113,8 +113,13 @@ def test_a_mean_without_its_side_planes_is_the_direct_one(survey, tmp_path, kept
     assert np.array_equal(np.isnan(one["DATA"]), np.isnan(other["DATA"]))
 
 
-def test_frames_that_were_not_matched_are_matched_through_the_tiles(survey, direct, unmatched, tmp_path):
-    plain = build(survey, tmp_path / "plain", "direct", *NONE)
+@pytest.fixture(scope="module")
+def plain(survey: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The direct mosaic of frames that were not matched: placed as those of `unmatched` are, by their headers."""
+    return build(survey, tmp_path_factory.mktemp("plain"), "direct", *NONE)
+
+
+def test_frames_that_were_not_matched_are_matched_through_the_tiles(survey, direct, unmatched, plain):
     scores = {name: score_mosaic(survey, path) for name, path in
               (("direct", direct), ("plain", plain), ("grid", unmatched))}  # fmt: skip
     assert scores["grid"]["seam_sigma"] < scores["plain"]["seam_sigma"] / 5
@@ -124,8 +129,8 @@ def test_frames_that_were_not_matched_are_matched_through_the_tiles(survey, dire
     assert told["tile_photometry_acted"] is True
 
 
-def test_distinct_frames_are_counted_in_overlaps(survey, unmatched, direct):
-    one, other = planes(direct), planes(unmatched)
+def test_distinct_frames_are_counted_in_overlaps(survey, unmatched, plain):
+    one, other = planes(plain), planes(unmatched)
     np.testing.assert_array_equal(other["COV"], one["COV"])
     height, width = one["COV"].shape
     with fits.open(survey / "frame_0000.fits") as hdus:

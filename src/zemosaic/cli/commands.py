@@ -153,12 +153,12 @@ def solve(args: SolveArgs) -> None:
 def scan(args: ScanArgs) -> None:
     """List frames."""
     settings = _load(args)
-    from zemosaic.pipelines.frames.pipeline import scan_inputs
+    from zemosaic.pipelines.frames.pipeline import check_found, scan_inputs
     from zemosaic.pipelines.run.context import start_run
 
     with _watched(args.as_json, People(all_left_out=True)) as (show, cancel):
-        frames, beside = scan_inputs(args.inputs, settings.input, start_run(sink=show, cancel=cancel))
-    for frame in sorted([*frames, *beside], key=lambda f: f.path):
+        found = check_found(scan_inputs(args.inputs, settings.input, start_run(sink=show, cancel=cancel)))
+    for frame in sorted([*found.frames, *found.calibration], key=lambda f: f.path):
         if args.as_json:
             facts = {
                 name: getattr(frame, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,18 @@ from zemosaic.model.box import Box
 from zemosaic.model.kind import Kind
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
-from zemosaic.pipelines.corrections.correcting import correct_frames
-from zemosaic.pipelines.corrections.reference import read_reference
 from zemosaic.pipelines.frames.gather import gather_inputs, list_inputs
 from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place
 from zemosaic.pipelines.modes.build import BuildOptions, BuildResult, find_settings_file, make_run, run_build
-from zemosaic.pipelines.modes.mosaics import check_grid, clear_frames, plan_sky
+from zemosaic.pipelines.modes.mosaics import make_job, plan_group
+from zemosaic.pipelines.modes.session import correct_group, lay_out, plan_sky, read_guide
 from zemosaic.pipelines.outputs.cards import mosaic_cards
-from zemosaic.pipelines.patches.jobs import MosaicJob
-from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
 from zemosaic.pipelines.patches.planes import ArrayPlanes, file_planes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.log import ignore
-from zemosaic.settings import GivenSettings, Settings, make_settings
+from zemosaic.pipelines.run.need import need_of_frames
+from zemosaic.settings import GivenSettings, OutputSettings, make_settings
 
 __all__ = ["CoaddResult", "build", "coadd"]
 
@@ -176,38 +174,29 @@ def coadd(
     --------
     build : Writes files and resumes; the mosaic need not fit into memory.
     """
-    settings = _for_arrays(make_settings(settings), match)
-    check_grid(settings.grid)
+    settings = make_settings(settings)
     given = None if output_projection is None else _given_grid(output_projection, shape_out)
     run = make_run(BuildOptions(workers=workers, ram=ram, yes=True), on_event or ignore)
-    measured = measure_and_place(gather_inputs(inputs, settings, run), settings, run, sky_only=not match)
-    placed, source = measured.frames, measured.source
-    _check_one_kind(placed)
-    grid = given or plan_sky(placed, settings, run)
-    corrections = correct_frames(placed, grid, settings, run, read_reference(settings.match) if match else None)
-    placed = clear_frames(placed, corrections, settings, run) if match else placed
-    planned = plan_inputs(placed, corrections.scales, grid, settings, run)
-    if not planned:
+    opened = gather_inputs(inputs, settings, run)
+    guide = read_guide(settings, opened.frames, matched=match)
+    need = need_of_frames(settings, solved=guide.solved)
+    placed = measure_and_place(opened, need, settings, run)
+    _check_one_kind(placed.frames)
+    session = lay_out(opened, guide, need, placed, given or plan_sky(placed.frames, guide, settings, run), run)
+    (group,) = session.groups
+    corrected = correct_group(group.frames, session, settings, run)
+    planned = plan_group(corrected, session, settings, run)
+    if not planned.frames:
         raise NothingToDo("no image reaches the output grid")
-    kind = Kind.of(placed[0].frame)
-    planes = file_planes(settings.output, kind.n_channels)
-    _check_room(planes, grid, run)
-    sink = ArrayPlanes(planes, grid.shape)
-    fwhm_px = stellar_width_px(placed, grid)
-    job = MosaicJob(planned, grid, fwhm_px, kind, planes, settings.warp, settings.stack, source)
+    job = make_job(group.kind, planned.frames, corrected, session, settings)
+    job = replace(job, planes=file_planes(OutputSettings(planes="all"), group.kind.n_channels))
+    _check_room(job.planes, job.grid, run)
+    sink = ArrayPlanes(job.planes, job.grid.shape)
     stack_onto_grid(job, sink, run)
-    cards, history = mosaic_cards(planned, grid, settings, corrections.method)
+    cards, history = mosaic_cards(job.inputs, job.grid, settings, need.place, corrected.corrections.method)
     one = {_PLANES[name]: plane[0] if len(plane) == 1 else plane for name, plane in sink.planes.items()}
-    left_out = tuple(run.log.journal.left_out)
-    return CoaddResult(**one, wcs=grid.wcs.wcs, left_out=left_out, cards=tuple(cards), history=tuple(history))
-
-
-def _for_arrays(settings: Settings, match: bool) -> Settings:
-    """All planes are made; the match is a matter of the function's argument."""
-    update: dict[str, Any] = {"output": settings.output.model_copy(update={"planes": "all"})}
-    if not match:
-        update["match"] = settings.match.model_copy(update={"method": "none"})
-    return settings.model_copy(update=update)
+    left_out = placed.left_out + planned.left_out
+    return CoaddResult(**one, wcs=job.grid.wcs.wcs, left_out=left_out, cards=tuple(cards), history=tuple(history))
 
 
 def _check_one_kind(placed: Sequence[PlacedFrame]) -> None:

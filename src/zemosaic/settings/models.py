@@ -226,7 +226,9 @@ class MatchSettings(_Model):
     """Gains and background surfaces that make all frames agree."""
 
     method: Literal["one-sky", "none"] = Field(
-        "one-sky", description="one-sky: gains and backgrounds of all frames solved together; none: leave as is."
+        "one-sky",
+        description="one-sky: gains and backgrounds of all frames solved together; none: gains from headers, and "
+        "the WCS of each header taken as it is.",
     )
     surface_order: int = Field(2, ge=0, le=2, description="Highest order of a frame's background surface.")
     node_px: int = Field(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.engine.store import make_key, remember
 from zemosaic.errors import FrameRejected, SettingError
 from zemosaic.io.read.scan import scan
@@ -125,9 +126,28 @@ class CalibratedSource:
         return share
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibrated:
+    """Frames after calibration.
+
+    Attributes
+    ----------
+    frames : list of Frame
+        Those that are calibrated have `Frame.calibration` set.
+    source : ImageSource
+        Where to read them.
+    left_out : tuple of LeftOut
+        Calibration frames that cannot be read.
+    """
+
+    frames: list[Frame]
+    source: ImageSource
+    left_out: tuple[LeftOut, ...] = ()
+
+
 def calibrate_frames(
     frames: Sequence[Frame], beside: Sequence[Frame], source: ImageSource, settings: CalibrateSettings, run: Run
-) -> tuple[list[Frame], ImageSource]:
+) -> Calibrated:
     """Make the masters that frames need, and a source that applies them.
 
     Parameters
@@ -142,11 +162,6 @@ def calibrate_frames(
     run : Run
         Its store keeps the masters.
 
-    Returns
-    -------
-    (list of Frame, ImageSource)
-        The frames, those that are calibrated with `Frame.calibration` set, and where to read them.
-
     Raises
     ------
     SettingError
@@ -154,7 +169,7 @@ def calibrate_frames(
     """
     bench = _Bench({kind: _collect(kind, beside, settings, run) for kind in _OPTIONS}, settings, source, run)
     if not any(bench.groups.values()) and not settings.bad_pixels:
-        return list(frames), source
+        return Calibrated(list(frames), source)
     run.log.start("calibrate")
     done = [bench.calibrated(frame) for frame in frames]
     bench.check_sizes(frames)
@@ -163,7 +178,7 @@ def calibrate_frames(
     made = ", ".join(f"{n} of {_OPTIONS[kind]}" for kind, n in Counter(kind for kind, _ in bench.masters).items())
     n_done = sum(frame.calibration != "" for frame in done)
     run.log.end("calibrate", f"{n_done} frames of {len(frames)}; masters: {made or 'none'}")
-    return done, CalibratedSource(source, bench.corrections)
+    return Calibrated(done, CalibratedSource(source, bench.corrections), tuple(bench.left_out))
 
 
 def _collect(kind: FrameKind, beside: Sequence[Frame], settings: CalibrateSettings, run: Run) -> list[Frame]:
@@ -200,6 +215,7 @@ class _Bench:
         self.masters: dict[tuple[FrameKind, int], _Master] = {}
         self.corrections: dict[str, Correction] = {}
         self.notes: Counter[str] = Counter()
+        self.left_out: list[LeftOut] = []
         self._settings = settings
         self._source = source
         self._run = run
@@ -307,7 +323,7 @@ class _Bench:
                 self._source.read_window(frame, Box(0, 1, 0, frame.shape[1]))
                 good.append(frame)
             except FrameRejected as problem:
-                self._run.log.leave_out(frame, problem)
+                self.left_out.append(self._run.log.leave_out(frame, problem))
         if not good:
             raise SettingError(f"none of {len(group)} {group[0].kind} frames can be read: {group[0].name} ...")
         return good

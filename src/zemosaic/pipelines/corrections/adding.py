@@ -13,7 +13,7 @@ from astropy.io import fits
 
 from zemosaic.engine.store import make_key
 from zemosaic.engine.values import digest_of
-from zemosaic.errors import NothingToDo
+from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
@@ -61,9 +61,10 @@ class _Steady:
     fwhm_px: float
 
 
-def record_inputs(out: Path, inputs: Sequence[Path]) -> None:
-    """Note the files and folders that an output folder's mosaic was made of."""
-    write_text(out / WORK_FOLDER / _RECORD, json.dumps([str(path.absolute()) for path in inputs], indent=1) + "\n")
+def record_inputs(out: Path, mode: str, inputs: Sequence[Path]) -> None:
+    """Note the files and folders that an output folder's mosaic was made of, and in which mode."""
+    record = {"mode": mode, "inputs": [str(path.absolute()) for path in inputs]}
+    write_text(out / WORK_FOLDER / _RECORD, json.dumps(record, indent=1) + "\n")
 
 
 def inputs_so_far(out: Path) -> list[Path]:
@@ -72,14 +73,20 @@ def inputs_so_far(out: Path) -> list[Path]:
     Raises
     ------
     NothingToDo
-        When no run of mode direct has ended there.
+        When no run has ended there.
+    SettingError
+        When the last run there was of another mode than direct.
     """
     try:
-        return [Path(text) for text in json.loads((out / WORK_FOLDER / _RECORD).read_text(encoding="utf-8"))]
-    except (OSError, ValueError) as problem:
+        record = json.loads((out / WORK_FOLDER / _RECORD).read_text(encoding="utf-8"))
+        mode, inputs = record["mode"], [Path(text) for text in record["inputs"]]
+    except (OSError, ValueError, TypeError, KeyError) as problem:
         raise NothingToDo(
             f"there is no direct mosaic in {out} that frames could be added to; build one without --add first"
         ) from problem
+    if mode != "direct":
+        raise SettingError(f"frames can be added to a mosaic of mode direct only; the one in {out} is of mode {mode}")
+    return inputs
 
 
 def frozen_grid(out: Path) -> Path:

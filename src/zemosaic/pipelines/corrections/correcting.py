@@ -85,10 +85,22 @@ def correct_frames(
     settings: Settings,
     run: Run,
     reference: ReferenceSky | None = None,
+    *,
+    of_cameras: bool = True,
 ) -> Corrections:
-    """Gains and surfaces of all frames: from the one-sky solve, or from headers alone."""
-    if settings.match.method == "none":
-        return header_corrections(frames)
+    """Gains and surfaces of all frames from the one-sky solve.
+
+    Parameters
+    ----------
+    frames : sequence of PlacedFrame
+    grid : SkyGrid
+    settings : Settings
+    run : Run
+    reference : ReferenceSky, optional
+        A picture that fixes the slow background.
+    of_cameras : bool
+        Whether the frames of a camera share its response, which is then solved for.
+    """
     # Here, so that runs that match nothing do not wait for what matches.
     from zemosaic.stages.match.match import MatchSolution, channel_bytes, match
 
@@ -99,7 +111,7 @@ def correct_frames(
     # A flat has taken the sensor's response out; what would be solved for is noise.
     cameras = None if all(frame.is_flattened for frame in plain) else [frame.camera for frame in plain]
     # Where the reference lies does not matter: its pixels are part of the key.
-    wanted = settings.match.model_copy(update={"reference": ""})
+    wanted = settings.match.model_copy(update={"reference": ""} | ({} if of_cameras else {"response_order": 0}))
     key = make_key("match", measured, places, grid, wanted, cameras, priors, settings.input.pixel_values, reference)
     found = remember(
         run.store,
@@ -108,7 +120,7 @@ def correct_frames(
             measured,
             places,
             grid,
-            settings.match,
+            wanted,
             cameras=cameras,
             gain_priors=priors,
             pixel_values=settings.input.pixel_values,

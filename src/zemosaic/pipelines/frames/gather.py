@@ -14,12 +14,13 @@ from astropy.io import fits
 from astropy.nddata import NDData, VarianceUncertainty
 from astropy.wcs import WCS, WcsError
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.errors import FrameRejected, NothingToDo, SettingError
 from zemosaic.io.read.arrays import ArraySource
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.frames.pipeline import Inputs, open_inputs
+from zemosaic.pipelines.frames.pipeline import Inputs, check_found, open_scanned, scan_inputs
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
 
@@ -85,34 +86,35 @@ def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: R
     if not given:
         raise NothingToDo("no inputs were given")
     arrays, paths = ArraySource(), [Path(item) for item in given if isinstance(item, str | Path)]
-    frames, reasons = [], []
+    frames: list[Frame] = []
+    left_out: list[LeftOut] = []
     for name, make in _walk_images(given):
         try:
             image = make()
             frame = arrays.add(image.data, image.wcs, image.weight, image.header, settings.input.bayer)
             frames.append(replace(frame, path=name))
         except FrameRejected as problem:
-            reasons.append(str(problem))
-            run.log.leave_out_file(name, reasons[-1])
+            left_out.append(run.log.leave_out_file(name, str(problem)))
         except WcsError as problem:
-            reasons.append(f"its WCS cannot be used: {str(problem).splitlines()[-1]}")
-            run.log.leave_out_file(name, reasons[-1])
+            reason = f"its WCS cannot be used: {str(problem).splitlines()[-1]}"
+            left_out.append(run.log.leave_out_file(name, reason))
     files: ImageSource = arrays
     reader = None
     if paths:
-        try:
-            found = open_inputs(paths, settings, run)
-            files, reader = found.source, found.files
-            frames += found.frames
-        except NothingToDo as problem:
-            if not frames:
-                raise
-            run.log.notice(str(problem), "warning")
+        found = scan_inputs(paths, settings.input, run)
+        if found.frames or not frames:
+            opened = open_scanned(check_found(found), settings, run)
+            files, reader = opened.source, opened.files
+            frames += opened.frames
+            left_out += opened.left_out
+        else:
+            run.log.notice(found.problem, "warning")
+            left_out += found.left_out
     if not frames:
-        told = list(dict.fromkeys(reasons))
+        told = list(dict.fromkeys(item.reason for item in left_out))
         more = f" (and {len(told) - _N_TOLD} other reasons)" if len(told) > _N_TOLD else ""
         raise NothingToDo(f"no input is a picture of the sky: {'; '.join(told[:_N_TOLD])}{more}")
-    return Inputs(sorted(frames, key=lambda frame: frame.id), _Sources(files, arrays), reader)
+    return Inputs(sorted(frames, key=lambda frame: frame.id), _Sources(files, arrays), reader, tuple(left_out))
 
 
 def _walk_images(given: Iterable[Any]) -> Iterator[tuple[str, Callable[[], _Image]]]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.table import Table
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.model.frame import Frame
 from zemosaic.model.measurements import Measurements
@@ -17,6 +18,7 @@ from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.kept import Kept
 from zemosaic.settings import Settings
 from zemosaic.stages.measure.quality import QualityTable, Verdict, cut_by_value, frame_score, keep_best, triage
 
@@ -42,7 +44,7 @@ _LATER = {"cloud", "wrong field"}
 """What gains and places add to a verdict; widths have been judged by then."""
 
 
-def leave_out_stacks(frames: Sequence[Frame], run: Run) -> list[Frame]:
+def leave_out_stacks(frames: Sequence[Frame], run: Run) -> Kept[Frame]:
     """Leave out stacks that lie beside raw frames of their own camera, as smart telescopes write them.
 
     So are those beside a single frame of their camera from their own DATE-OBS, which is the first frame's.
@@ -52,28 +54,28 @@ def leave_out_stacks(frames: Sequence[Frame], run: Run) -> list[Frame]:
     """
     raw = Counter(frame.instrument for frame in frames if frame.bayer is not None and frame.instrument)
     single = {(frame.instrument, frame.time_s): frame.name for frame in frames if frame.n_stacked == 1}
-    kept = []
+    kept, left_out = [], []
     for frame in frames:
         first = single.get((frame.instrument, frame.time_s))  # NaN, of no date, is equal to nothing
         n_raw = raw[frame.instrument]
         if frame.n_stacked > 1 and frame.bayer is None and n_raw:
-            run.log.leave_out(
-                frame,
+            reason = (
                 f"a stack of {frame.n_stacked} frames beside {n_raw} raw ones of {frame.instrument}: each frame counts "
-                "once; to use it, build it without them",
+                "once; to use it, build it without them"
             )
+            left_out.append(run.log.leave_out(frame, reason))
         elif frame.n_stacked > 1 and first:
-            run.log.leave_out(
-                frame,
+            reason = (
                 f"a stack of {frame.n_stacked} frames with the DATE-OBS of {first}, which lies beside it: each frame "
-                "counts once; to use it, build it without them",
+                "counts once; to use it, build it without them"
             )
+            left_out.append(run.log.leave_out(frame, reason))
         else:
             kept.append(frame)
-    return kept
+    return Kept(kept, tuple(left_out))
 
 
-def obey_table(frames: Sequence[Frame], table_path: Path, run: Run) -> list[Frame]:
+def obey_table(frames: Sequence[Frame], table_path: Path, run: Run) -> Kept[Frame]:
     """Leave out the frames whose `use` is false in a table of frames that an earlier run wrote.
 
     Parameters
@@ -87,7 +89,7 @@ def obey_table(frames: Sequence[Frame], table_path: Path, run: Run) -> list[Fram
 
     Returns
     -------
-    list of Frame
+    Kept of Frame
 
     Raises
     ------
@@ -115,12 +117,11 @@ def obey_table(frames: Sequence[Frame], table_path: Path, run: Run) -> list[Fram
         if found and str(use).strip().lower() in {"false", "0", "no"}:
             out.add(found)
     kept = [frame for frame in frames if frame.id not in out]
-    for frame in frames:
-        if frame.id in out:
-            run.log.leave_out(frame, f"use is false in {table_path.name}")
+    reason = f"use is false in {table_path.name}"
+    left_out = tuple(run.log.leave_out(frame, reason) for frame in frames if frame.id in out)
     if not kept:
         raise NothingToDo(f"{table_path.name} leaves no frame to use", n_frames=len(frames))
-    return kept
+    return Kept(kept, left_out)
 
 
 def quality_table(
@@ -160,7 +161,7 @@ def quality_table(
     )
 
 
-def grade_measured(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[MeasuredFrame]:
+def grade_measured(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> Kept[MeasuredFrame]:
     """Frames that pass triage and the user's own cuts, judged by what was measured on them.
 
     Triage acts on raw frames unless the settings, or a table of frames, say otherwise.
@@ -180,16 +181,16 @@ def grade_measured(frames: Sequence[MeasuredFrame], settings: Settings, run: Run
     if wanted.best_fraction < 1:
         passed = np.array([all(v.use for v in row) for row in zip(*verdicts, strict=True)])
         verdicts.append(keep_best("quality", np.where(passed, frame_score(table), np.nan), wanted.best_fraction))
-    kept = []
+    kept, left_out = [], []
     for item, row in zip(frames, zip(*verdicts, strict=True), strict=True):
         bad = next((verdict for verdict in row if not verdict.use), None)
         if bad is None:
             kept.append(item)
         else:
-            run.log.leave_out(item.frame, f"{bad.kind}: {bad.reason}")
+            left_out.append(run.log.leave_out(item.frame, f"{bad.kind}: {bad.reason}"))
     if not kept:
         raise NothingToDo("no frame passes the quality limits; see quality.triage", n_frames=len(frames))
-    return kept
+    return Kept(kept, tuple(left_out))
 
 
 def grade_matched(
@@ -199,20 +200,19 @@ def grade_matched(
     scales: Mapping[str, PhotoScale],
     settings: Settings,
     run: Run,
-) -> set[str]:
-    """FrameIds that clouds or a wrong field rule out, now that gains and places are known.
+) -> tuple[LeftOut, ...]:
+    """Frames that clouds or a wrong field rule out, now that gains and places are known.
 
-    A frame is announced here when it is ruled out. Clouds are told by comparison, so they never rule out all.
+    Clouds are told by comparison, so they never rule out all.
     """
     exposure = np.array([frame.exposure_s or 1.0 for frame in frames])
     gain = np.array([float(np.mean(scales[frame.id].gain)) for frame in frames])
     table = quality_table(frames, measured, gain / exposure, places)
-    out = set()
-    for frame, verdict in zip(frames, _triaged(frames, table, settings), strict=True):
-        if verdict.kind in _LATER:
-            run.log.leave_out(frame, f"{verdict.kind}: {verdict.reason}")
-            out.add(str(frame.id))
-    return out
+    return tuple(
+        run.log.leave_out(frame, f"{verdict.kind}: {verdict.reason}")
+        for frame, verdict in zip(frames, _triaged(frames, table, settings), strict=True)
+        if verdict.kind in _LATER
+    )
 
 
 def _triaged(frames: Sequence[Frame], table: QualityTable, settings: Settings) -> list[Verdict]:

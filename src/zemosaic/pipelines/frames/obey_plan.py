@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.errors import NothingToDo
 from zemosaic.io.tables.stack_plan import PLAN_NAME, PlanRow, StackPlan, read_stack_plan
 from zemosaic.model.frame import Frame
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.kept import Kept
 
 __all__ = ["obey_plans"]
 
 
-def obey_plans(frames: Sequence[Frame], inputs: Sequence[Path], run: Run) -> list[Frame]:
+def obey_plans(frames: Sequence[Frame], inputs: Sequence[Path], run: Run) -> Kept[Frame]:
     """Frames as the plans in the input folders have them.
 
     Parameters
@@ -26,7 +28,7 @@ def obey_plans(frames: Sequence[Frame], inputs: Sequence[Path], run: Run) -> lis
 
     Returns
     -------
-    list of Frame
+    Kept of Frame
         Without those below a folder with a plan that does not list them; exposure, filter and mount of the others
         as planned. Results depend on no order, so order and batch are only read, as is the Bortle class: the sky is
         measured.
@@ -39,16 +41,19 @@ def obey_plans(frames: Sequence[Frame], inputs: Sequence[Path], run: Run) -> lis
         When a plan cannot be read.
     """
     kept = list(frames)
+    left_out: list[LeftOut] = []
     for folder in inputs:
         path = folder / PLAN_NAME
         if path.is_file():
-            kept = _obey(read_stack_plan(path), kept, folder.absolute(), run)
+            obeyed = _obey(read_stack_plan(path), kept, folder.absolute(), run)
+            kept = obeyed.frames
+            left_out += obeyed.left_out
     if frames and not kept:
         raise NothingToDo(f"no frame is listed in {PLAN_NAME}: check its paths, or take the file out of the folder")
-    return kept
+    return Kept(kept, tuple(left_out))
 
 
-def _obey(plan: StackPlan, frames: Sequence[Frame], folder: Path, run: Run) -> list[Frame]:
+def _obey(plan: StackPlan, frames: Sequence[Frame], folder: Path, run: Run) -> Kept[Frame]:
     for name in plan.ignored:
         run.log.notice(f"{plan.path.name}: column '{name}' is not known and ignored")
     if plan.unreadable:
@@ -56,12 +61,12 @@ def _obey(plan: StackPlan, frames: Sequence[Frame], folder: Path, run: Run) -> l
     below = [frame.path for frame in frames if Path(frame.path).is_relative_to(folder)]
     rows = plan.find(list(dict.fromkeys(below)))
     spoken_for = set(below)
-    kept = []
+    kept, left_out = [], []
     for frame in frames:
         if frame.path in rows:
             kept.append(_as_planned(frame, rows[frame.path]))
         elif frame.path in spoken_for:
-            run.log.leave_out(frame, f"not listed in {plan.path.name}")
+            left_out.append(run.log.leave_out(frame, f"not listed in {plan.path.name}"))
         else:
             kept.append(frame)
     batches = {row.batch for row in plan.rows if row.batch}
@@ -70,7 +75,7 @@ def _obey(plan: StackPlan, frames: Sequence[Frame], folder: Path, run: Run) -> l
         f"{plan.path.name} lists {len(plan.rows)} frames{in_batches}; {len(rows)} of them are here, "
         f"{len(spoken_for) - len(rows)} files here are not listed"
     )
-    return kept
+    return Kept(kept, tuple(left_out))
 
 
 def _as_planned(frame: Frame, row: PlanRow) -> Frame:

@@ -28,6 +28,8 @@ from zemosaic.pipelines.measuring.clean_source import CleanSource
 from zemosaic.pipelines.measuring.defects import DefectWatch
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame, measure_frames
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.kept import Kept
+from zemosaic.pipelines.run.need import Need, Placing
 from zemosaic.pipelines.solving.places import Place, trust_headers
 from zemosaic.settings import InputSettings, Settings
 from zemosaic.stages.grid.plan import find_strays
@@ -38,8 +40,11 @@ __all__ = [
     "KindGroup",
     "Placed",
     "PlacedFrame",
+    "Scanned",
+    "check_found",
     "measure_and_place",
     "open_inputs",
+    "open_scanned",
     "place_frames",
     "scan_inputs",
     "split_by_kind",
@@ -49,7 +54,7 @@ __all__ = [
 _WAYS_OUT = {
     "auto": "; what a header lacks may stand in a file NAME.head beside it, an installed astrometry.net does without, "
     "and --register-only stacks frames without a place on the sky",
-    "header": "; zemosaic build --mode direct solves frames by their stars",
+    "header": "; zemosaic build --mode direct solves frames by their stars, where it matches them",
     "register": "",
 }
 """What else can be done when no frame has a place, by where places were looked for."""
@@ -108,11 +113,14 @@ class Inputs:
         Their pixels, calibrated where darks or flats are at hand.
     files : FrameReader or None
         What reads the files below `source`; None where there are none.
+    left_out : tuple of LeftOut
+        Files and frames that the run does without.
     """
 
     frames: list[Frame]
     source: ImageSource
     files: FrameReader | None
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,11 +134,36 @@ class Placed:
         Where their pixels are read from now on; raw frames' defective pixels have weight 0.
     known : mapping
         FrameId -> all that was measured, also on frames that were then left out.
+    left_out : tuple of LeftOut
+        All that was left out so far, files too.
     """
 
     frames: list[PlacedFrame]
     source: CleanSource
     known: Mapping[FrameId, MeasuredFrame]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scanned:
+    """What headers tell.
+
+    Attributes
+    ----------
+    frames : list of Frame
+        Pictures of the sky.
+    calibration : list of Frame
+        Darks, flats and biases.
+    left_out : tuple of LeftOut
+        Bad files, and frames that a plan or a table of frames rules out.
+    problem : str
+        Why there is no picture of the sky; "" where there is one.
+    """
+
+    frames: list[Frame]
+    calibration: list[Frame]
+    left_out: tuple[LeftOut, ...]
+    problem: str = ""
 
 
 def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> Inputs:
@@ -143,43 +176,56 @@ def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> Inputs:
     SettingError
         When the table of frames, or calibration frames that were given, cannot be used.
     """
-    frames, beside = scan_inputs(inputs, settings.input, run)
+    return open_scanned(check_found(scan_inputs(inputs, settings.input, run)), settings, run)
+
+
+def open_scanned(found: Scanned, settings: Settings, run: Run) -> Inputs:
+    """As `open_inputs`, of frames whose headers have been read."""
     reader = FrameReader(run.machine.cache_bytes)
-    calibrated, source = calibrate_frames(frames, beside, reader, settings.calibrate, run)
-    return Inputs(calibrated, source, reader)
+    ready = calibrate_frames(found.frames, found.calibration, reader, settings.calibrate, run)
+    return Inputs(ready.frames, ready.source, reader, found.left_out + ready.left_out)
 
 
-def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> tuple[list[Frame], list[Frame]]:
+def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> Scanned:
     """Read all headers; bad files, and frames that a table of frames rules out, are announced and left out.
-
-    Returns
-    -------
-    (list of Frame, list of Frame)
-        Pictures of the sky; calibration frames.
 
     Raises
     ------
     NothingToDo
-        When no usable image is found.
+        When a plan or a table leaves no frame.
     SettingError
         When the table of frames, or a ``stack_plan.csv``, cannot be read.
     """
     advance = run.log.start("scan")
     found = scan(inputs, settings, on_progress=advance, check=run.cancel.check)
-    for rejected in found.rejected:
-        run.log.leave_out_file(rejected.path, rejected.reason)
+    left_out = tuple(run.log.leave_out_file(rejected.path, rejected.reason) for rejected in found.rejected)
     for notice in found.notices:
         run.log.notice(notice)
     n_beside = f", {len(found.calibration)} calibration frames" if found.calibration else ""
     run.log.end("scan", f"{len(found.frames)} frames{n_beside}, {len(found.rejected)} files left out")
     if not found.frames:
         where = ", ".join(str(path) for path in inputs)
-        raise NothingToDo(f"no usable image in {where}{_why_nothing(found, settings)}", n_rejected=len(found.rejected))
+        problem = f"no usable image in {where}{_why_nothing(found, settings)}"
+        return Scanned([], list(found.calibration), left_out, problem)
     lights = obey_plans(found.frames, inputs, run)
-    named = name_filters([*lights, *found.calibration], settings, run)
-    planned, beside = named[: len(lights)], named[len(lights) :]
-    frames = obey_table(planned, Path(settings.frames), run) if settings.frames else planned
-    return use_exposures_once(frames, run), beside
+    named = name_filters([*lights.frames, *found.calibration], settings, run)
+    planned, beside = named[: len(lights.frames)], named[len(lights.frames) :]
+    listed = obey_table(planned, Path(settings.frames), run) if settings.frames else Kept(planned)
+    once = use_exposures_once(listed.frames, run)
+    return Scanned(once.frames, beside, left_out + lights.left_out + listed.left_out + once.left_out)
+
+
+def check_found(found: Scanned) -> Scanned:
+    """What was found, where that is anything.
+
+    Raises
+    ------
+    NothingToDo
+        When there is no picture of the sky.
+    """
+    if not found.frames:
+        raise NothingToDo(found.problem, n_rejected=len(found.left_out))
+    return found
 
 
 def _why_nothing(found: ScanResult, settings: InputSettings) -> str:
@@ -194,28 +240,31 @@ def _why_nothing(found: ScanResult, settings: InputSettings) -> str:
     return ": no file has the name of a FITS (.fit .fits .fts .fz .gz), TIFF or camera raw file"
 
 
-def measure_and_place(inputs: Inputs, settings: Settings, run: Run, *, sky_only: bool = False) -> Placed:
+def measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run) -> Placed:
     """Measure all frames, leave out poor ones, find where they are, and say how pixels are read from now on.
 
     Parameters
     ----------
     inputs : Inputs
+    need : Need
+        What is measured, and where places come from.
     settings : Settings
     run : Run
-    sky_only : bool
-        Only weigh the frames (no stars, no blocks); quality is then not judged, header WCSs are taken as they are.
-        Without effect where frames are registered to each other: that needs stars.
+
+    Raises
+    ------
+    NothingToDo
+        When no frame is left.
     """
-    sky_only = sky_only and settings.solve.method != "register"
     watch = DefectWatch(inputs.frames, settings, run)
-    measured = measure_frames(inputs.frames, inputs.source, settings, run, watch=watch, sky_only=sky_only)
-    known, kept = watch.maps(), measured.kept
-    if not sky_only:
-        kept = grade_measured(kept, settings, run)
-    noise = {item.frame.id: item.measured for item in kept}
+    measured = measure_frames(inputs.frames, inputs.source, settings, run, watch=watch, need=need.measure)
+    known = watch.maps()
+    good = grade_measured(measured.kept, settings, run) if need.measure == "match" else Kept(measured.kept)
+    noise = {item.frame.id: item.measured for item in good.frames}
     source = CleanSource(inputs.source, noise, settings.input.defect_sigma, known, inputs.files)
-    placed = place_frames(kept, source, settings, run, by_stars=not sky_only)
-    return Placed(_know_photon_noise(placed, run), source, measured.known)
+    placed = place_frames(good.frames, source, need.place, settings, run)
+    left_out = inputs.left_out + measured.left_out + good.left_out + placed.left_out
+    return Placed(_know_photon_noise(placed.frames, run), source, measured.known, left_out)
 
 
 def _know_photon_noise(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFrame]:
@@ -239,12 +288,12 @@ def _know_photon_noise(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFr
 
 
 def _find_places(
-    method: str, frames: Sequence[MeasuredFrame], source: ImageSource, settings: Settings, run: Run
+    place: Placing, frames: Sequence[MeasuredFrame], source: ImageSource, settings: Settings, run: Run
 ) -> list[Place | LeftOut]:
-    """Places by a method of ``solve.method``; imports here, so that runs that solve nothing do not wait for them."""
-    if method == "header":
+    """Imports here, so that runs that solve nothing do not wait for what solves."""
+    if place == "header":
         return trust_headers(frames, settings, run)
-    if method == "register":
+    if place == "register":
         from zemosaic.pipelines.solving.register_frames import register_to_each_other
 
         return register_to_each_other(frames, source, settings, run)
@@ -254,8 +303,8 @@ def _find_places(
 
 
 def place_frames(
-    frames: Sequence[MeasuredFrame], source: ImageSource, settings: Settings, run: Run, *, by_stars: bool = True
-) -> list[PlacedFrame]:
+    frames: Sequence[MeasuredFrame], source: ImageSource, place: Placing, settings: Settings, run: Run
+) -> Kept[PlacedFrame]:
     """Give every frame its WCS; frames that cannot be placed, or lie far from all others, are left out.
 
     Raises
@@ -263,17 +312,20 @@ def place_frames(
     NothingToDo
         When no frame is left.
     """
-    found = _find_places(settings.solve.method if by_stars else "header", frames, source, settings, run)
+    found = _find_places(place, frames, source, settings, run)
     placed = [PlacedFrame(m.frame, m.measured, w) for m, w in zip(frames, found, strict=True) if isinstance(w, Place)]
+    lost = tuple(item for item in found if isinstance(item, LeftOut))
     if not placed:
-        ((reason, n_frames),) = Counter(item.reason for item in found if isinstance(item, LeftOut)).most_common(1)
-        way_out = _WAYS_OUT[settings.solve.method if by_stars else "header"]
-        raise NothingToDo(f"no frame has a place on the sky; {n_frames} of {len(frames)}: {reason}{way_out}")
+        ((reason, n_frames),) = Counter(item.reason for item in lost).most_common(1)
+        raise NothingToDo(f"no frame has a place on the sky; {n_frames} of {len(frames)}: {reason}{_WAYS_OUT[place]}")
     strays = find_strays([p.wcs for p in placed])
-    for index, distance_deg in strays.items():
-        reason = f"its WCS lies {distance_deg:.1f} deg from the other frames: a wrong header?"
-        run.log.leave_out(placed[index].frame, reason)
-    return [p for i, p in enumerate(placed) if i not in strays]
+    far = tuple(
+        run.log.leave_out(
+            placed[index].frame, f"its WCS lies {distance_deg:.1f} deg from the other frames: a wrong header?"
+        )
+        for index, distance_deg in strays.items()
+    )
+    return Kept([p for i, p in enumerate(placed) if i not in strays], lost + far)
 
 
 def split_by_kind(placed: Sequence[PlacedFrame], run: Run) -> list[KindGroup]:

@@ -15,6 +15,7 @@ from zemosaic.io.headers.facts import frame_wcs
 from zemosaic.io.read.find_files import stem_of
 from zemosaic.model.frame import Frame
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.kept import Kept
 
 __all__ = ["find_twins", "use_exposures_once"]
 
@@ -35,13 +36,15 @@ _TOLD = 3
 _Form = tuple[bool, str, bool]
 
 
-def use_exposures_once(frames: Sequence[Frame], run: Run) -> list[Frame]:
+def use_exposures_once(frames: Sequence[Frame], run: Run) -> Kept[Frame]:
     """Frames without those that hold an exposure which another one holds too; what was left out, and why, is told."""
     twins = find_twins(frames)
     if not twins:
-        return list(frames)
-    for frame, kept in twins.values():
+        return Kept(list(frames))
+    left_out = tuple(
         run.log.leave_out(frame, f"holds the same exposure as {kept.name} (INSTRUME, DATE-OBS and EXPTIME agree)")
+        for frame, kept in twins.values()
+    )
     pairs = sorted(f"{kept.name} for {frame.name}" for frame, kept in twins.values())
     more = f"; and {len(pairs) - _TOLD} more" if len(pairs) > _TOLD else ""
     run.log.notice(
@@ -50,7 +53,7 @@ def use_exposures_once(frames: Sequence[Frame], run: Run) -> list[Frame]:
         "others, leave those out with input.exclude",
         "warning",
     )
-    return [frame for frame in frames if frame.id not in twins]
+    return Kept([frame for frame in frames if frame.id not in twins], left_out)
 
 
 def find_twins(frames: Iterable[Frame]) -> dict[str, tuple[Frame, Frame]]:

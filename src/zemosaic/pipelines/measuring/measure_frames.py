@@ -19,6 +19,7 @@ from zemosaic.pipelines.measuring.defects import DefectWatch
 from zemosaic.pipelines.measuring.measure_remotely import measure_remotely
 from zemosaic.pipelines.measuring.measure_task import measure
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.need import Measuring
 from zemosaic.settings import Settings
 from zemosaic.stages.stack.methods import METHODS
 
@@ -81,11 +82,11 @@ def measure_frames(
     run: Run,
     *,
     watch: DefectWatch,
-    sky_only: bool = False,
+    need: Measuring = "match",
 ) -> Measured:
     """Measure every frame once; those that cannot be read or hold nothing are left out.
 
-    With `sky_only` stars are measured on a few frames only, for the typical seeing, where the stack asks for it.
+    To weigh frames, stars are measured on a few of them, for the typical seeing, where the stack asks for it.
     Raw frames are shown to `watch` as they pass.
 
     Raises
@@ -96,15 +97,16 @@ def measure_frames(
     advance = run.log.start("measure", len(frames))
     every = max(-(-len(frames) // SEEING_FRAMES), 1)
     seeing = METHODS[settings.stack.method].guarded
-    whole = {frame.id for i, frame in enumerate(frames) if not sky_only or (seeing and i % every == 0)}
+    whole = {frame.id for i, frame in enumerate(frames) if need == "match" or (seeing and i % every == 0)}
 
     def task(frame: Frame) -> MeasuredFrame | FrameRejected:
         run.cancel.check()
         once = _ReadOnce(source)
         # Where stars are a luxury, a frame on which they cannot be measured is still weighed.
-        for only in (False, True) if sky_only and frame.id in whole else (sky_only,):
+        tries: tuple[Measuring, ...] = ("match", "weigh") if need == "weigh" and frame.id in whole else (need,)
+        for each in tries:
             try:
-                found = measure(frame, once, settings, run.store, sky_only=only)
+                found = measure(frame, once, settings, run.store, need=each)
             except FrameRejected as problem:
                 rejected = problem
             else:
@@ -115,7 +117,7 @@ def measure_frames(
     done: list[MeasuredFrame] = []
     left_out: list[LeftOut] = []
     task_bytes = max(BYTES_PER_VALUE * _n_values(frame) for frame in frames)
-    measure_remotely(frames, source, settings, run, advance, task_bytes, sky_only=sky_only)
+    measure_remotely(frames, source, settings, run, advance, task_bytes, need=need)
     executor = run.machine.executor_for(task_bytes)
     for count, (frame, result) in enumerate(executor.run(task, frames), 1):
         if isinstance(result, FrameRejected):
@@ -124,7 +126,7 @@ def measure_frames(
             done.append(result)
         advance(count)
     known = {item.frame.id: item for item in done}
-    if not sky_only:
+    if need == "match":
         done, copies = _without_copies(done, run)
         left_out += copies
     done, noiseless = _with_noise(done, run)

@@ -13,6 +13,7 @@ from zemosaic.model.frame import Frame
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.measuring.measure_task import measure
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.need import Measuring
 from zemosaic.settings import Settings
 
 __all__ = ["measure_remotely"]
@@ -25,12 +26,12 @@ class _Measure:
     source: ImageSource
     settings: Settings
     store: Store
-    sky_only: bool
+    need: Measuring
 
     def __call__(self, frame: Frame) -> list[str]:
         # A frame that is rejected is asked again, and its reason told, where the results are gathered.
         with suppress(FrameRejected):
-            measure(frame, self.source, self.settings, self.store, sky_only=self.sky_only)
+            measure(frame, self.source, self.settings, self.store, need=self.need)
         return self.store.take_used()
 
 
@@ -42,14 +43,14 @@ def measure_remotely(
     advance: Callable[[int], None],
     task_bytes: int,
     *,
-    sky_only: bool,
+    need: Measuring,
 ) -> None:
     """Measure frames into the store, where the run has an executor for it; `task_bytes` is what one frame needs."""
     if run.machine.remote is None or run.store is None:
         return
     run.machine.remote.check_shared([run.store.root, Path(frames[0].path)])
     workers = run.machine.plan_remote(task_bytes)
-    task = _Measure(source, settings, run.store, sky_only)
+    task = _Measure(source, settings, run.store, need)
     for count, (_, keys) in enumerate(run.machine.remote.run(task, frames, workers), 1):
         run.store.adopt(keys)
         advance(count)

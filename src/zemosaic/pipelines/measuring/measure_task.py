@@ -8,6 +8,7 @@ from zemosaic.model.frame import Frame
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.run.keys import frame_identity
+from zemosaic.pipelines.run.need import Measuring
 from zemosaic.settings import Settings
 from zemosaic.stages.measure.frame import measure_frame, measure_sky
 from zemosaic.stages.measure.raw import measure_raw
@@ -21,14 +22,14 @@ def measure(
     settings: Settings,
     store: Store | None,
     *,
-    sky_only: bool = False,
+    need: Measuring = "match",
 ) -> Measurements:
     """Measurements of a frame, from the store when they are there.
 
-    With `sky_only` neither stars nor blocks are measured: enough to weigh a frame, not to match it. Raw frames are
+    To weigh it, neither stars nor blocks are measured. Raw frames are
     always measured whole: their noise is known only when stars and defects are.
     """
-    whole = frame.bayer is not None or not sky_only
+    whole = frame.bayer is not None or need == "match"
     defects = settings.input.defect_sigma if frame.bayer else None
     key = make_key("measure", frame_identity(frame), settings.measure if whole else None, defects)
     return remember(store, key, lambda: _measure(frame, source, settings, whole), Measurements)

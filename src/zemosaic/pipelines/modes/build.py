@@ -180,10 +180,11 @@ def run_build(
         mode, onto = "direct", frozen_grid(out)
         inputs = list(dict.fromkeys([*inputs_so_far(out), *(path.absolute() for path in inputs)]))
     run = make_run(options, on_event, cancel, onto)
-    files = build_mosaic(inputs, out, settings, run, mode, Path(options.solution) if options.solution else None)
+    made = build_mosaic(inputs, out, settings, run, mode, Path(options.solution) if options.solution else None)
+    files = made.paths
     return BuildResult(
         _by_filter(files, "mosaic"), _by_filter(files, "preview"), files["frames"], files["match"], files["report"],
-        files.get("tiles"), tuple(run.log.journal.left_out),
+        files.get("tiles"), made.left_out,
     )  # fmt: skip
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.io.read.find_files import find_files
 from zemosaic.io.read.scan import scan
+from zemosaic.io.tables.stack_plan import PLAN_NAME
 from zemosaic.pipelines.modes.direct import build_direct
-from zemosaic.pipelines.modes.mosaics import check_grid
+from zemosaic.pipelines.modes.finish import Outputs
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import InputSettings, Settings
 
@@ -20,13 +21,10 @@ MODES = ("auto", "direct", "master-tiles", "grid", "existing-tiles")
 LOOKED_AT = 25
 """Files, evenly among all, whose headers tell what the inputs are."""
 
-PLAN = "stack_plan.csv"
-"""Marks a folder of frames as a survey."""
-
 
 def build_mosaic(
     inputs: Sequence[Path], out: Path, settings: Settings, run: Run, mode: str = "auto", solution: Path | None = None
-) -> dict[str, Path]:
+) -> Outputs:
     """Make a mosaic in a mode; parameters, result and errors are otherwise those of `build_direct`.
 
     Parameters
@@ -42,7 +40,6 @@ def build_mosaic(
     """
     if mode not in MODES:
         raise SettingError(f"mode '{mode}' is not one of {', '.join(MODES)}")
-    check_grid(settings.grid)
     if mode == "auto":
         mode = _choose(inputs, settings.input, run)
     if mode == "direct":
@@ -79,7 +76,8 @@ def _choose(inputs: Sequence[Path], settings: InputSettings, run: Run) -> str:
             f"mode existing-tiles: {n_stacks} of {len(frames)} headers looked at are of stacks (NCOMBINE, STACKCNT)"
         )
         return "existing-tiles"
-    plan = next((path / PLAN for path in inputs if (path / PLAN).is_file()), None)
+    # A plan of its own marks a folder of frames as a survey.
+    plan = next((path / PLAN_NAME for path in inputs if (path / PLAN_NAME).is_file()), None)
     if plan is not None:
         run.log.notice(f"mode grid: {plan} plans a survey; alt-az masks, a matter of master tiles, do not act")
         return "grid"

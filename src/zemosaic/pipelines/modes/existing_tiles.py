@@ -7,10 +7,9 @@ mosaic counts the frames in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,28 +17,35 @@ import numpy.typing as npt
 from zemosaic.errors import FrameRejected, NothingToDo
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.read_counts import ReadCounts
-from zemosaic.io.tables.solution import read_solution
 from zemosaic.io.write.mosaic_file import MosaicFile
 from zemosaic.model.box import Box
-from zemosaic.model.frame import Frame, FrameId
-from zemosaic.model.photo_scale import PhotoScale
+from zemosaic.model.frame import Frame
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.corrections.correcting import Corrections, correct_frames, given_corrections
-from zemosaic.pipelines.corrections.reference import read_reference
-from zemosaic.pipelines.frames.pipeline import Inputs, PlacedFrame, measure_and_place, open_inputs, split_by_kind
-from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
-from zemosaic.pipelines.modes.mosaics import MadeMosaics, grid_facts, plan_sky, write_mosaics, write_tables
-from zemosaic.pipelines.outputs.report import write_report, write_settings
+from zemosaic.pipelines.corrections.correcting import correct_frames
+from zemosaic.pipelines.frames.pipeline import Inputs, PlacedFrame, measure_and_place
+from zemosaic.pipelines.modes.finish import Outputs, finish_outputs
+from zemosaic.pipelines.modes.mosaics import Fill, Filled, fill_by_patches, write_mosaics
+from zemosaic.pipelines.modes.session import (
+    Corrected,
+    Guide,
+    Session,
+    correct_group,
+    lay_out,
+    open_frames,
+    plan_sky,
+    read_guide,
+)
 from zemosaic.pipelines.patches.jobs import MosaicJob
-from zemosaic.pipelines.patches.ledger import forget_the_old
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run, output_folder
+from zemosaic.pipelines.run.kept import Kept
+from zemosaic.pipelines.run.need import need_of_tiles
 from zemosaic.pipelines.tiles.blended import blend_tiles
 from zemosaic.pipelines.tiles.depth import write_depth
 from zemosaic.pipelines.tiles.two_pass import second_pass
 from zemosaic.settings import Settings
 
-__all__ = ["build_existing_tiles", "mosaic_of_tiles", "settings_for_tiles"]
+__all__ = ["build_existing_tiles", "correct_tiles", "fill_with_tiles", "open_tiles"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -80,107 +86,96 @@ class TileSource:
 
 def build_existing_tiles(
     inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solution: Path | None = None
-) -> dict[str, Path]:
+) -> Outputs:
     """Make a mosaic of stacked, solved tiles; parameters, result and errors are those of `build_direct`."""
     with output_folder(out, run) as run:
-        opened = open_inputs(inputs, settings, run)
-        if not isinstance(opened.source, FrameReader):
+        opened = open_frames(inputs, settings, run, stacks=True)
+        if opened.files is None or opened.source is not opened.files:
             raise NothingToDo("tiles are stacks of calibrated frames; leave darks and flats out of the inputs")
         run.log.notice("the tiles' own weights count; no alt-az mask is made of them")
-        made, grid, known = mosaic_of_tiles(
-            opened.frames, opened.source, out, settings_for_tiles(settings), run, solution=solution
-        )
-        paths = made.paths | write_tables(out, made.groups, known, run)
-        write_settings(out / "settings.toml", settings)
-        facts = {"mode": "existing-tiles", "grid": grid_facts(grid), **made.facts, "reading": made.reads.figures()}
-        write_report(out / "report.json", facts, settings, run.log.journal)
-        forget_the_old(run, opened.frames)
-        return paths | {"report": out / "report.json"}
+        guide = read_guide(settings, opened.frames, solution)
+        session = open_tiles(opened, guide, settings, run)
+
+        def correct(frames: Sequence[PlacedFrame]) -> Corrected:
+            return correct_tiles(frames, session, settings, run)
+
+        made = write_mosaics(session, correct, fill_with_tiles(session, out, settings, run), out, settings, run)
+        return finish_outputs("existing-tiles", inputs, session, made, out, settings, run)
 
 
-def settings_for_tiles(settings: Settings) -> Settings:
-    """Settings as tiles want them: solved already, and from no one camera whose response could be found."""
-    return settings.model_copy(
-        update={
-            "solve": settings.solve.model_copy(update={"method": "header"}),
-            "match": settings.match.model_copy(update={"response_order": 0}),
-        }
-    )
-
-
-def mosaic_of_tiles(
-    frames: Sequence[Frame],
-    reader: FrameReader,
-    out: Path,
-    settings: Settings,
-    run: Run,
-    *,
-    grid: SkyGrid | None = None,
-    solution: Path | None = None,
-    matched: str = "",
-) -> tuple[MadeMosaics, SkyGrid, Mapping[FrameId, MeasuredFrame]]:
-    """Match tiles and coadd them.
+def open_tiles(opened: Inputs, guide: Guide, settings: Settings, run: Run, grid: SkyGrid | None = None) -> Session:
+    """Measure tiles, leave out absurd ones, and believe the weight maps that agree with their noise.
 
     Parameters
     ----------
-    frames : sequence of Frame
-        The tiles.
-    reader : FrameReader
-    out : Path
+    opened : Inputs
+        The tiles, and what reads their files.
+    guide : Guide
     settings : Settings
-        From `settings_for_tiles`.
     run : Run
     grid : SkyGrid, optional
         Default: planned from the tiles.
-    solution : Path, optional
-        Corrections to apply instead of matching.
-    matched : str
-        How the tiles were matched before, in words; they are not matched then. "" for tiles as they come.
 
-    Returns
-    -------
-    (MadeMosaics, SkyGrid, mapping)
-        With what was measured on the tiles, by FrameId.
+    Raises
+    ------
+    NothingToDo
+        When no tile is left.
     """
-    given = read_solution(solution, frames) if solution else None
-    reference = read_reference(settings.match)
-    sky_only = settings.match.method == "none" or given is not None or matched != ""
+    need, reader = need_of_tiles(solved=guide.solved), opened.files
     # Told by the frame, so that what is stored of the same file as a plain frame is not taken for a tile's.
-    told = [frame if frame.weight or frame.alpha else replace(frame, calibration=ZERO_IS_EMPTY) for frame in frames]
-    tiles = TileSource(reader)
-    found = measure_and_place(Inputs(told, tiles, reader), settings, run, sky_only=sky_only)
-    source, placed = found.source, [_believe_weights(item, reader) for item in _without_absurd(found.frames, run)]
-    grid = grid or plan_sky(placed, settings, run)
+    told = [f if f.weight or f.alpha else replace(f, calibration=ZERO_IS_EMPTY) for f in opened.frames]
+    opened = replace(opened, frames=told, source=TileSource(opened.source))
+    found = measure_and_place(opened, need, settings, run)
+    sane = _without_absurd(found.frames, run)
+    tiles = [_believe_weights(item, reader) for item in sane.frames] if reader else sane.frames
+    placed = replace(found, frames=tiles, left_out=found.left_out + sane.left_out)
+    return lay_out(opened, guide, need, placed, grid or plan_sky(tiles, guide, settings, run), run)
 
-    def correct(group: Sequence[PlacedFrame]) -> tuple[Corrections, Sequence[PlacedFrame]]:
-        if matched:
-            neutral = {str(item.frame.id): PhotoScale.neutral(item.frame.n_channels, matched) for item in group}
-            return Corrections(neutral, matched, {}), group
-        if solution and given is not None:
-            return given_corrections(group, given, solution.name, run), group
-        return correct_frames(group, grid, settings, run, reference), group
 
-    def finish(job: MosaicJob, file: MosaicFile) -> None:
-        bare = write_depth(file, job.inputs, grid, tiles, settings, run)
-        if matched and bare > MENTIONED:
+def correct_tiles(frames: Sequence[PlacedFrame], session: Session, settings: Settings, run: Run) -> Corrected:
+    """Correct tiles of one kind; they come from no one camera, whose response could be found, and none is ruled out."""
+    guide = session.guide
+    if not guide.solved:
+        return correct_group(frames, session, settings, run)
+    return Corrected(correct_frames(frames, session.grid, settings, run, guide.reference, of_cameras=False), frames)
+
+
+def fill_with_tiles(session: Session, out: Path, settings: Settings, run: Run, *, cleaned: bool = False) -> Fill:
+    """Fill a mosaic with tiles: blended or stacked, then the frames and seconds in them counted, then a second pass.
+
+    Parameters
+    ----------
+    session : Session
+        Of the tiles.
+    out : Path
+        The output folder.
+    settings : Settings
+    run : Run
+    cleaned : bool
+        Whether the rims of the tiles were cleaned by this run, which then tells what that costs.
+    """
+
+    def fill(job: MosaicJob, frames: Sequence[PlacedFrame], file: MosaicFile) -> Filled:
+        if settings.tiles.blend == "pyramid":
+            figures, reads = blend_tiles(job, file, out / WORK_FOLDER / "warped", run), ReadCounts()
+        else:
+            figures, reads = fill_by_patches(run)(job, frames, file)
+        bare = write_depth(file, job.inputs, job.grid, session.inputs.source, settings, run)
+        if cleaned and bare > MENTIONED:
             run.log.notice(
                 f"alt-az clean-up leaves {100 * bare:.0f} % of the sky that frames reach without data, as too few "
                 "reach it; a lower tiles.altaz_nanize_threshold keeps it, or tiles.cleanup = off"
             )
         if settings.tiles.two_pass:
-            second_pass(job, file, out, settings, run)
+            reads.update(second_pass(job, file, out, settings, run))
+        return figures, reads
 
-    def blend(job: MosaicJob, frames: Sequence[PlacedFrame], file: MosaicFile) -> tuple[dict[str, Any], ReadCounts]:
-        return blend_tiles(job, file, out / WORK_FOLDER / "warped", run), ReadCounts()
-
-    stack = blend if settings.tiles.blend == "pyramid" else None
-    made = write_mosaics(split_by_kind(placed, run), correct, grid, source, out, settings, run, finish, stack)
-    return made, grid, found.known
+    return fill
 
 
-def _without_absurd(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFrame]:
+def _without_absurd(placed: Sequence[PlacedFrame], run: Run) -> Kept[PlacedFrame]:
     """Tiles whose sky has something to do with the others'; of fewer than three none can be told."""
-    kept = list(placed)
+    kept, left_out = list(placed), []
     for n_channels in sorted({p.frame.n_channels for p in placed}):
         group = [p for p in placed if p.frame.n_channels == n_channels]
         if len(group) < 3:
@@ -191,15 +186,15 @@ def _without_absurd(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFrame
         usual = np.maximum.reduce([np.abs(middle), np.median(np.abs(sky - middle), axis=0), noise])
         for item, off in zip(group, (np.abs(sky - middle) / usual).max(axis=1), strict=True):
             if off > ABSURD:
-                run.log.leave_out(
-                    item.frame,
+                reason = (
                     f"its sky of {item.measured.sky.max():.4g} has nothing to do with the other tiles' "
-                    f"{middle.max():.4g}: {off:.3g} times as far from them as they are from zero",
+                    f"{middle.max():.4g}: {off:.3g} times as far from them as they are from zero"
                 )
+                left_out.append(run.log.leave_out(item.frame, reason))
                 kept.remove(item)
     if not kept:
         raise NothingToDo("no tile is left", n_tiles=len(placed))
-    return kept
+    return Kept(kept, tuple(left_out))
 
 
 def _believe_weights(item: PlacedFrame, reader: FrameReader) -> PlacedFrame:

@@ -8,12 +8,13 @@ Matching the tiles once more, by what their overlaps show, was tried and does ha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.engine.store import make_key
 from zemosaic.errors import EnvironmentProblem, NothingToDo
 from zemosaic.io.read.frame_reader import FrameReader
@@ -22,24 +23,32 @@ from zemosaic.io.read.scan import scan
 from zemosaic.io.write.mosaic_file import Card, Plane
 from zemosaic.io.write.tile_file import tile_key, write_tile
 from zemosaic.model.kind import Kind
+from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.model.tile import Tile
-from zemosaic.pipelines.corrections.correcting import Corrections, correct_frames
-from zemosaic.pipelines.corrections.reference import read_reference
-from zemosaic.pipelines.frames.grading import leave_out_stacks
-from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_kind
-from zemosaic.pipelines.measuring.clean_source import CleanSource
-from zemosaic.pipelines.modes.existing_tiles import mosaic_of_tiles, settings_for_tiles
-from zemosaic.pipelines.modes.mosaics import MosaicGroup, clear_frames, grid_facts, plan_sky, write_tables
+from zemosaic.pipelines.corrections.correcting import Corrections
+from zemosaic.pipelines.frames.pipeline import Inputs, KindGroup, PlacedFrame
+from zemosaic.pipelines.modes.existing_tiles import fill_with_tiles, open_tiles
+from zemosaic.pipelines.modes.finish import Outputs, finish_outputs
+from zemosaic.pipelines.modes.mosaics import MadeMosaics, MosaicGroup, write_mosaics
+from zemosaic.pipelines.modes.session import (
+    Corrected,
+    Guide,
+    Session,
+    begin_session,
+    correct_group,
+    open_frames,
+    read_guide,
+)
 from zemosaic.pipelines.outputs.cards import mosaic_cards
-from zemosaic.pipelines.outputs.report import write_report, write_settings
 from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput
-from zemosaic.pipelines.patches.ledger import forget_the_old
 from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
 from zemosaic.pipelines.patches.planes import ArrayPlanes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
 from zemosaic.pipelines.run.context import Run, output_folder
+from zemosaic.pipelines.run.kept import Kept
 from zemosaic.pipelines.run.keys import frame_identity
+from zemosaic.pipelines.run.need import need_of_frames
 from zemosaic.settings import GridSettings, InputSettings, Settings
 from zemosaic.stages.grid.plan import plan_grid
 from zemosaic.stages.tiles.group import TileGroup, describe_plan, group_frames
@@ -60,7 +69,7 @@ BYTES_PER_VALUE = 24
 """... and for each channel of a pixel."""
 
 
-def build_master_tiles(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> dict[str, Path]:
+def build_master_tiles(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> Outputs:
     """Make master tiles of groups of frames, and a mosaic of the tiles, one per filter.
 
     Parameters, result and errors are those of `zemosaic.pipelines.modes.direct.build_direct`. The tiles stay in the
@@ -70,47 +79,33 @@ def build_master_tiles(inputs: Sequence[Path], out: Path, settings: Settings, ru
         return _build(inputs, out, settings, run)
 
 
-def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> dict[str, Path]:
-    opened = open_inputs(inputs, settings, run)
-    opened = replace(opened, frames=leave_out_stacks(opened.frames, run))
-    reference = read_reference(settings.match)
-    sky_only = settings.match.method == "none"
-    placed = measure_and_place(opened, settings, run, sky_only=sky_only)
-    source, grid = placed.source, plan_sky(placed.frames, settings, run)
-    made: list[MosaicGroup] = []
-    files: list[Path] = []
-    facts: dict[str, Any] = {}
-    reads = ReadCounts()
-    groups = split_by_kind(placed.frames, run)
-    for group in groups:
-        corrections = correct_frames(group.frames, grid, settings, run, reference)
-        clear = group.frames if sky_only else clear_frames(group.frames, corrections, settings, run)
-        tag = f"_{group.label}" if len(groups) > 1 else ""
-        tiles, used, told, read = _make_tiles(clear, corrections, grid, settings, source, out / TILES, tag, run)
-        files += tiles
-        reads.update(read)
-        made.append(MosaicGroup(group.frames, corrections, used))
-        facts[f"tiles{tag}"] = told
+def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> Outputs:
+    opened = open_frames(inputs, settings, run)
+    guide = read_guide(settings, opened.frames)
+    session = begin_session(opened, guide, need_of_frames(settings, solved=guide.solved), settings, run)
+    stacked = [_stack_kind(group, session, out / TILES, settings, run) for group in session.groups]
+    files = [path for kind in stacked for path in kind.files]
     _remove_old_tiles(out / TILES, files)
     if not files:
         raise NothingToDo("no master tile could be made", n_frames=len(opened.frames))
-    tiles_made = scan(files, InputSettings())
-    for rejected in tiles_made.rejected:
-        run.log.leave_out_file(rejected.path, rejected.reason)
-    if not tiles_made.frames:
-        raise NothingToDo("none of the master tiles has data", n_tiles=len(files))
-    tile_reader = FrameReader(run.machine.cache_bytes)
-    matched = f"frames before they were stacked: {made[0].corrections.method}"
-    mosaics, _, known = mosaic_of_tiles(
-        tiles_made.frames, tile_reader, out, _settings_of_coadd(settings), run, grid=grid, matched=matched
+    mosaics = _coadd_tiles(files, session.grid, stacked[0].group.corrections.method, out, settings, run)
+    made = MadeMosaics(
+        groups=[kind.group for kind in stacked],
+        paths={**mosaics.paths, "tiles": out / TILES},
+        facts={**{f"tiles{kind.tag}": kind.facts for kind in stacked}, **mosaics.facts},
+        reads=_add_up([*(kind.reads for kind in stacked), mosaics.reads]),
+        left_out=tuple(item for kind in stacked for item in kind.left_out) + mosaics.left_out,
+        known=mosaics.known,
     )
-    paths = mosaics.paths | write_tables(out, made, {**placed.known, **known}, run) | {"tiles": out / TILES}
-    write_settings(out / "settings.toml", settings)
-    reads.update(mosaics.reads)
-    facts = {"mode": "master-tiles", "grid": grid_facts(grid), **facts, **mosaics.facts, "reading": reads.figures()}
-    write_report(out / "report.json", facts, settings, run.log.journal)
-    forget_the_old(run, opened.frames)
-    return paths | {"report": out / "report.json"}
+    return finish_outputs("master-tiles", inputs, session, made, out, settings, run)
+
+
+def _add_up(parts: Sequence[ReadCounts]) -> ReadCounts:
+    """What was read of files in all."""
+    total = ReadCounts()
+    for part in parts:
+        total.update(part)
+    return total
 
 
 def _remove_old_tiles(folder: Path, made: Sequence[Path]) -> None:
@@ -120,74 +115,123 @@ def _remove_old_tiles(folder: Path, made: Sequence[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
+def _coadd_tiles(
+    files: Sequence[Path], grid: SkyGrid, matched: str, out: Path, settings: Settings, run: Run
+) -> MadeMosaics:
+    """The mosaics of tiles that were made of frames; `matched` says how those were corrected."""
+    found = scan(files, InputSettings())
+    rejected = tuple(run.log.leave_out_file(item.path, item.reason) for item in found.rejected)
+    if not found.frames:
+        raise NothingToDo("none of the master tiles has data", n_tiles=len(files))
+    reader = FrameReader(run.machine.cache_bytes)
+    opened = Inputs(list(found.frames), reader, reader, rejected)
+    settings = _settings_of_coadd(settings)
+    session = open_tiles(opened, Guide(solved=False), settings, run, grid)
+    words = f"frames before they were stacked: {matched}"
+
+    def correct(frames: Sequence[PlacedFrame]) -> Corrected:
+        neutral = {str(item.frame.id): PhotoScale.neutral(item.frame.n_channels, words) for item in frames}
+        return Corrected(Corrections(neutral, words, {}), frames)
+
+    fill = fill_with_tiles(session, out, settings, run, cleaned=True)
+    made = write_mosaics(session, correct, fill, out, settings, run)
+    return replace(made, left_out=session.placed.left_out + made.left_out, known=session.placed.known)
+
+
 def _settings_of_coadd(settings: Settings) -> Settings:
-    """How tiles made here are put together: outliers are gone, values are of one area, the user's cuts have acted."""
-    return settings_for_tiles(settings).model_copy(
-        update={
-            "input": InputSettings(pixel_values="surface"),
-            "stack": settings.stack.model_copy(update={"method": "mean"}),
-            "quality": type(settings.quality)(triage="off"),
-        }
-    )
+    """How tiles made here are put together: outliers are gone, and values are of one area."""
+    mean = settings.stack.model_copy(update={"method": "mean"})
+    return settings.model_copy(update={"input": InputSettings(pixel_values="surface"), "stack": mean})
 
 
-def _make_tiles(
-    placed: Sequence[PlacedFrame],
-    corrections: Corrections,
-    grid: SkyGrid,
-    settings: Settings,
-    source: CleanSource,
-    folder: Path,
-    tag: str,
-    run: Run,
-) -> tuple[list[Path], frozenset[str], list[dict[str, Any]], ReadCounts]:
-    """The tiles of one filter: their files, the frames in them, the report on each; what was read of files."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _StackedKind:
+    """The tiles of one kind of frames.
+
+    Attributes
+    ----------
+    tag : str
+        Tells their files from those of other kinds.
+    group : MosaicGroup
+        Their frames, corrections, and which frames the tiles hold.
+    files : list of Path
+    facts : list
+        The report on each.
+    reads : ReadCounts
+    left_out : tuple of LeftOut
+    """
+
+    tag: str
+    group: MosaicGroup
+    files: list[Path]
+    facts: list[dict[str, Any]]
+    reads: ReadCounts
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Recipe:
+    """What all tiles of one kind share."""
+
+    kind: Kind
+    corrections: Corrections
+    session: Session
+    settings: Settings
+
+
+def _stack_kind(group: KindGroup, session: Session, folder: Path, settings: Settings, run: Run) -> _StackedKind:
+    """Correct the frames of one kind, group them, and stack each group into a tile file."""
+    corrected = correct_group(group.frames, session, settings, run)
+    placed, tag = corrected.frames, session.tag(group)
+    recipe = _Recipe(group.kind, corrected.corrections, session, settings)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise EnvironmentProblem(f"cannot write tiles to {folder}: {problem.strerror}") from problem
-    groups = group_frames([p.frame for p in placed], [p.wcs for p in placed], settings.tiles.group)
-    for line in describe_plan(groups):
+    tiles = group_frames([p.frame for p in placed], [p.wcs for p in placed], settings.tiles.group)
+    for line in describe_plan(tiles):
         run.log.notice(line)
-    files, used, facts, reads = [], set(), [], ReadCounts()
-    for group in groups:
-        members = [placed[i] for i in group.members]
-        path = folder / f"tile{tag}_{group.number:04d}.fits"
-        inputs, read = _make_tile(path, group, members, corrections, grid, settings, source, run)
-        if not inputs:
+    files, facts, used = [], [], set()
+    reads, left_out = ReadCounts(), corrected.left_out
+    for tile in tiles:
+        members = [placed[i] for i in tile.members]
+        path = folder / f"tile{tag}_{tile.number:04d}.fits"
+        planned, read = _make_tile(path, tile, members, recipe, run)
+        left_out += planned.left_out
+        if not planned.frames:
             continue
         files.append(path)
         reads.update(read)
-        used |= {str(item.frame.id) for item in inputs}
-        facts.append({
-            "name": path.name,
-            "n_frames": len(inputs),
-            "ra_deg": group.ra_deg,
-            "dec_deg": group.dec_deg,
-            "turn_deg": group.turn_deg,
-            "altaz": _is_altaz(group, members, settings),
-            "frames": [item.frame.name for item in inputs],
-        })
+        used |= {str(item.frame.id) for item in planned.frames}
+        facts.append(_tile_facts(path, tile, planned.frames, altaz=_is_altaz(tile, members, settings)))
     n_altaz = sum(bool(fact["altaz"]) for fact in facts)
     run.log.notice(f"{len(used)} frames in {len(files)} master tiles; alt-az clean-up acts on {n_altaz} of them")
-    return files, frozenset(used), facts, reads
+    made = MosaicGroup(group.frames, corrected.corrections, frozenset(used))
+    return _StackedKind(tag, made, files, facts, reads, left_out)
+
+
+def _tile_facts(path: Path, tile: TileGroup, inputs: Sequence[PatchInput], *, altaz: bool) -> dict[str, Any]:
+    return {
+        "name": path.name,
+        "n_frames": len(inputs),
+        "ra_deg": tile.ra_deg,
+        "dec_deg": tile.dec_deg,
+        "turn_deg": tile.turn_deg,
+        "altaz": altaz,
+        "frames": [item.frame.name for item in inputs],
+    }
 
 
 def _make_tile(
-    path: Path,
-    group: TileGroup,
-    members: Sequence[PlacedFrame],
-    corrections: Corrections,
-    grid: SkyGrid,
-    settings: Settings,
-    source: CleanSource,
-    run: Run,
-) -> tuple[list[PatchInput], ReadCounts]:
+    path: Path, group: TileGroup, members: Sequence[PlacedFrame], recipe: _Recipe, run: Run
+) -> tuple[Kept[PatchInput], ReadCounts]:
     """Stack a group into a tile file, unless an earlier run has made the same; the frames in it, what was read."""
-    own = plan_grid([p.wcs for p in members], GridSettings(scale_arcsec=grid.scale_arcsec))
-    inputs = plan_inputs(members, corrections.scales, own, settings, run)
+    settings, source = recipe.settings, recipe.session.placed.source
+    own = plan_grid([p.wcs for p in members], GridSettings(scale_arcsec=recipe.session.grid.scale_arcsec))
+    planned = plan_inputs(members, recipe.corrections.scales, own, settings, run)
+    inputs = planned.frames
     if not inputs:
-        return [], ReadCounts()
+        return planned, ReadCounts()
     fwhm_px = stellar_width_px(members, own)
     altaz = _is_altaz(group, members, settings)
     content = [replace(item, frame=frame_identity(item.frame)) for item in inputs]
@@ -195,31 +239,27 @@ def _make_tile(
     key = make_key("tile", content, own, fwhm_px, settings.warp, settings.stack, cleaning, altaz, source)
     key = key.rpartition("/")[2]
     if not run.options.fresh and tile_key(path) == key:
-        return inputs, ReadCounts()
-    tile, reads = _stack(inputs, fwhm_px, own, settings, source, run)
+        return planned, ReadCounts()
+    job = MosaicJob(inputs, own, fwhm_px, recipe.kind, _planes(recipe.kind), settings.warp, settings.stack, source)
+    tile, reads = _stack(job, run)
     tile = clean_tile(tile, settings.tiles, path.stem, altaz=altaz)
-    cards, history = mosaic_cards(inputs, own, settings, corrections.method)
+    cards, history = mosaic_cards(inputs, own, settings, recipe.session.need.place, recipe.corrections.method)
     write_tile(path, tile, key, [*cards, *_saturation_card(inputs, own)], history)
-    return inputs, reads
+    return planned, reads
 
 
-def _stack(
-    inputs: Sequence[PatchInput], fwhm_px: float, grid: SkyGrid, settings: Settings, source: CleanSource, run: Run
-) -> tuple[Tile, ReadCounts]:
+def _planes(kind: Kind) -> tuple[Plane, ...]:
+    """What a tile holds."""
+    n = kind.n_channels
+    return Plane("DATA", "f4", n), Plane("WHT", "f4", n), Plane("COV", "i2"), Plane("EXPT", "f4"), Plane("SAT", "f4")
+
+
+def _stack(job: MosaicJob, run: Run) -> tuple[Tile, ReadCounts]:
     """The frames of a group on their own grid, by the patch code of all modes."""
-    kind = Kind.of(inputs[0].frame)
-    n_channels = kind.n_channels
-    need = grid.box.n_pixels * (BYTES_PER_PIXEL + BYTES_PER_VALUE * n_channels)
+    grid = job.grid
+    need = grid.box.n_pixels * (BYTES_PER_PIXEL + BYTES_PER_VALUE * job.kind.n_channels)
     run.machine.plan(need)  # refuses what the memory cap does not hold
-    planes = (
-        Plane("DATA", "f4", n_channels),
-        Plane("WHT", "f4", n_channels),
-        Plane("COV", "i2"),
-        Plane("EXPT", "f4"),
-        Plane("SAT", "f4"),
-    )
-    job = MosaicJob(inputs, grid, fwhm_px, kind, planes, settings.warp, settings.stack, source)
-    sink = ArrayPlanes(planes, grid.shape)
+    sink = ArrayPlanes(job.planes, grid.shape)
     _, reads = stack_onto_grid(job, sink, run)
     made = sink.planes
     tile = Tile(
@@ -230,7 +270,7 @@ def _stack(
         exposure=made["EXPT"][0],
         saturated=made["SAT"][0],
         alpha=np.ones(grid.shape, np.float32),
-        frames=tuple(item.frame.id for item in inputs),
+        frames=tuple(item.frame.id for item in job.inputs),
     )
     return tile, reads
 

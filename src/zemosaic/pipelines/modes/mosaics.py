@@ -9,61 +9,57 @@ from typing import Any
 
 import numpy.typing as npt
 
-from zemosaic.errors import NothingToDo, SettingError
-from zemosaic.io.headers.grid_header import read_grid_header
+from zemosaic.engine.events import LeftOut
+from zemosaic.errors import NothingToDo
 from zemosaic.io.read.read_counts import ReadCounts
-from zemosaic.io.tables.solution import write_solution
 from zemosaic.io.write.mosaic_file import MosaicFile
 from zemosaic.model.box import Box
 from zemosaic.model.frame import FrameId
 from zemosaic.model.kind import Kind
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.corrections.correcting import Corrections
-from zemosaic.pipelines.frames.grading import grade_matched
-from zemosaic.pipelines.frames.pipeline import KindGroup, PlacedFrame
-from zemosaic.pipelines.measuring.clean_source import CleanSource
+from zemosaic.pipelines.frames.pipeline import PlacedFrame
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
+from zemosaic.pipelines.modes.session import Corrected, Session
 from zemosaic.pipelines.outputs.cards import mosaic_cards
 from zemosaic.pipelines.outputs.preview import write_preview
-from zemosaic.pipelines.outputs.report import write_frames_table
-from zemosaic.pipelines.patches.jobs import MosaicJob
+from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput
 from zemosaic.pipelines.patches.ledger import open_ledger
 from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
 from zemosaic.pipelines.patches.planes import file_planes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
 from zemosaic.pipelines.patches.warps import keep_warps
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run
-from zemosaic.settings import GridSettings, Settings
-from zemosaic.stages.grid.plan import grow_grid, plan_grid
+from zemosaic.pipelines.run.kept import Kept
+from zemosaic.pipelines.run.need import Placing
+from zemosaic.settings import Settings
 
 __all__ = [
     "Correct",
-    "Finish",
+    "Fill",
+    "Filled",
     "MadeMosaics",
     "MosaicGroup",
-    "Stack",
-    "check_grid",
-    "clear_frames",
-    "grid_facts",
-    "plan_sky",
+    "fill_by_patches",
+    "make_job",
+    "plan_group",
     "write_mosaics",
-    "write_tables",
 ]
 
-Correct = Callable[[Sequence[PlacedFrame]], tuple[Corrections, Sequence[PlacedFrame]]]
-"""Gives the corrections of one filter's frames, and those frames that the mosaic shall hold."""
+Filled = tuple[dict[str, Any], ReadCounts]
+"""Figures of a mosaic for the report, and what was read of files."""
 
-Finish = Callable[[MosaicJob, MosaicFile], None]
-"""Changes planes of a mosaic that has been stacked, before its preview is made and it gets its name."""
+Correct = Callable[[Sequence[PlacedFrame]], Corrected]
+"""Corrects the frames of one kind."""
 
-Stack = Callable[[MosaicJob, Sequence[PlacedFrame], MosaicFile], tuple[dict[str, Any], ReadCounts]]
-"""Fills the planes of a mosaic in another way than `stack_onto_grid`; `frames` is what the job's inputs were made of.
-Figures for the report, and what was read of files, go out."""
+Fill = Callable[[MosaicJob, Sequence[PlacedFrame], MosaicFile], Filled]
+"""Fills the planes of a mosaic, before its preview is made and it gets its name; the frames are those that the job's
+inputs were made of."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MosaicGroup:
-    """The frames of one filter, their corrections, and which of them the mosaic holds."""
+    """The frames of one mosaic, their corrections, and which of them the mosaic holds."""
 
     frames: Sequence[PlacedFrame]
     corrections: Corrections
@@ -76,157 +72,130 @@ class MadeMosaics:
 
     Attributes
     ----------
-    groups : list of MosaicGroup
+    groups : sequence of MosaicGroup
         One a mosaic.
-    paths : dict
+    paths : mapping
         Output files by name.
-    facts : dict
+    facts : mapping
         Figures of each mosaic, for the report.
     reads : ReadCounts
         What was read of files while frames were stacked.
+    left_out : tuple of LeftOut
+        Frames that corrections, or the grid, ruled out.
+    known : mapping
+        FrameId -> what was measured on tiles that were made on the way.
     """
 
-    groups: list[MosaicGroup]
-    paths: dict[str, Path]
-    facts: dict[str, Any]
+    groups: Sequence[MosaicGroup]
+    paths: Mapping[str, Path]
+    facts: Mapping[str, Any]
     reads: ReadCounts
+    left_out: tuple[LeftOut, ...]
+    known: Mapping[FrameId, MeasuredFrame]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wanted:
+    """A mosaic to be made: its job, how its frames were corrected and placed, what tells its files from others'."""
+
+    job: MosaicJob
+    corrected: Corrected
+    place: Placing
+    tag: str
 
 
 def write_mosaics(
-    groups: Sequence[KindGroup],
-    correct: Correct,
-    grid: SkyGrid,
-    source: CleanSource,
-    out: Path,
-    settings: Settings,
-    run: Run,
-    finish: Finish | None = None,
-    stack: Stack | None = None,
+    session: Session, correct: Correct, fill: Fill, out: Path, settings: Settings, run: Run
 ) -> MadeMosaics:
     """Correct and stack the frames of each kind onto one grid.
-
-    Parameters
-    ----------
-    groups : sequence of KindGroup
-        From `split_by_kind`.
-    correct : callable
-        See `Correct`.
-    grid, source, out, settings, run
-        Where to, from where, with what.
-    finish : callable, optional
-        See `Finish`.
-    stack : callable, optional
-        See `Stack`.
 
     Raises
     ------
     NothingToDo
         When no kind's frames make a mosaic.
     """
-    made = MadeMosaics([], {}, {}, ReadCounts())
-    for group in groups:
-        tag = f"_{group.label}" if len(groups) > 1 else ""
+    groups: list[MosaicGroup] = []
+    paths: dict[str, Path] = {}
+    facts: dict[str, Any] = {}
+    reads = ReadCounts()
+    left_out: list[LeftOut] = []
+    for group in session.groups:
+        tag, name = session.tag(group), group.label or "the frames without a filter"
         if tag:
-            run.log.notice(f"mosaic of {group.label or 'the frames without a filter'}:")
-        try:
-            corrections, chosen = correct(group.frames)
-            files, used, figures, reads = _write_mosaic(
-                out, tag, group.kind, chosen, corrections, grid, settings, source, run, finish, stack
-            )
-        except NothingToDo as problem:
-            if len(groups) == 1:
-                raise
-            run.log.notice(f"no mosaic of {group.label or 'the frames without a filter'}: {problem}", "warning")
+            run.log.notice(f"mosaic of {name}:")
+        corrected = correct(group.frames)
+        planned = plan_group(corrected, session, settings, run)
+        left_out += planned.left_out
+        if not planned.frames:
+            if len(session.groups) == 1:
+                raise NothingToDo("no frame reaches the output grid")
+            run.log.notice(f"no mosaic of {name}: no frame reaches the output grid", "warning")
             continue
-        made.groups.append(MosaicGroup(group.frames, corrections, used))
-        made.reads.update(reads)
-        made.paths.update({f"{name}{tag}": path for name, path in files.items()})
-        made.facts[f"mosaic{tag}"] = {"match": corrections.method, **corrections.facts, **figures}
-    if not made.groups:
+        corrections = corrected.corrections
+        job = make_job(group.kind, planned.frames, corrected, session, settings)
+        wanted = _Wanted(job, corrected, session.need.place, tag)
+        files, (figures, read) = _write_mosaic(wanted, fill, out, settings, run)
+        groups.append(MosaicGroup(group.frames, corrections, frozenset(item.frame.id for item in planned.frames)))
+        reads.update(read)
+        paths.update({f"{name}{tag}": path for name, path in files.items()})
+        facts[f"mosaic{tag}"] = {
+            "match": corrections.method, **corrections.facts, "n_frames": len(planned.frames), **figures
+        }  # fmt: skip
+    if not groups:
         raise NothingToDo("no kind's frames make a mosaic; see the reasons above")
-    return made
+    return MadeMosaics(groups, paths, facts, reads, tuple(left_out), {})
 
 
-def clear_frames(
-    group: Sequence[PlacedFrame], corrections: Corrections, settings: Settings, run: Run
-) -> list[PlacedFrame]:
-    """The frames that gains and places do not rule out."""
-    frames, measured, places = zip(*((p.frame, p.measured, p.wcs) for p in group), strict=True)
-    bad = grade_matched(frames, measured, places, corrections.scales, settings, run)
-    return [item for item in group if item.frame.id not in bad]
+def plan_group(corrected: Corrected, session: Session, settings: Settings, run: Run) -> Kept[PatchInput]:
+    """The inputs of one mosaic, and all that was ruled out; their warps are written where that is asked for."""
+    grid, source = session.grid, session.placed.source
+    planned = plan_inputs(corrected.frames, corrected.corrections.scales, grid, settings, run)
+    left_out = corrected.left_out + planned.left_out
+    if planned.frames and run.options.keep_warps:
+        left_out += keep_warps(planned.frames, grid, settings, source, run.options.keep_warps, run)
+    return Kept(planned.frames, left_out)
 
 
-def write_tables(
-    out: Path, groups: Sequence[MosaicGroup], known: Mapping[FrameId, MeasuredFrame], run: Run
-) -> dict[str, Path]:
-    """One table of frames and one of corrections for all filters, in the order of the files' names."""
-    placed = [item for group in groups for item in group.frames]
-    placed.sort(key=lambda item: (item.frame.path, item.frame.hdu))
-    scales = {frame_id: scale for group in groups for frame_id, scale in group.corrections.scales.items()}
-    frames = [item.frame for item in placed]
-    paths = {"match": out / "match.ecsv", "frames": out / "frames.ecsv"}
-    write_solution(paths["match"], frames, [scales[frame.id] for frame in frames])
-    write_frames_table(
-        paths["frames"], placed, scales, {i for group in groups for i in group.used}, known, run.log.journal
-    )
-    return paths
-
-
-def grid_facts(grid: SkyGrid) -> dict[str, Any]:
-    """Size, scale and centre, for the report."""
-    ra, dec = grid.wcs.pixel_to_sky((grid.shape[1] - 1) / 2, (grid.shape[0] - 1) / 2)
-    return {
-        "height": grid.shape[0],
-        "width": grid.shape[1],
-        "scale_arcsec": grid.scale_arcsec,
-        "center_deg": [float(ra), float(dec)],
-    }
-
-
-def _write_mosaic(
-    out: Path,
-    tag: str,
-    kind: Kind,
-    frames: Sequence[PlacedFrame],
-    corrections: Corrections,
-    grid: SkyGrid,
-    settings: Settings,
-    source: CleanSource,
-    run: Run,
-    finish: Finish | None,
-    stack: Stack | None,
-) -> tuple[dict[str, Path], frozenset[str], dict[str, Any], ReadCounts]:
-    """One filter's mosaic with its picture; which frames it holds; its figures; what was read of files."""
-    inputs = plan_inputs(frames, corrections.scales, grid, settings, run)
-    if not inputs:
-        raise NothingToDo("no frame reaches the output grid")
-    if run.options.keep_warps:
-        keep_warps(inputs, grid, settings, source, run.options.keep_warps, run)
-    job = MosaicJob(
+def make_job(
+    kind: Kind, inputs: Sequence[PatchInput], corrected: Corrected, session: Session, settings: Settings
+) -> MosaicJob:
+    """The mosaic of frames of one kind, as the patch task wants it."""
+    return MosaicJob(
         inputs=inputs,
-        grid=grid,
-        fwhm_px=corrections.fwhm_px or stellar_width_px(frames, grid),
+        grid=session.grid,
+        fwhm_px=corrected.corrections.fwhm_px or stellar_width_px(corrected.frames, session.grid),
         kind=kind,
         planes=file_planes(settings.output, kind.n_channels),
         warp=settings.warp,
         stack=settings.stack,
-        source=source,
+        source=session.placed.source,
     )
-    cards, history = mosaic_cards(inputs, grid, settings, corrections.method)
+
+
+def _write_mosaic(
+    wanted: _Wanted, fill: Fill, out: Path, settings: Settings, run: Run
+) -> tuple[dict[str, Path], Filled]:
+    """One mosaic with its picture."""
+    job, tag, grid = wanted.job, wanted.tag, wanted.job.grid
+    cards, history = mosaic_cards(job.inputs, grid, settings, wanted.place, wanted.corrected.corrections.method)
     paths = {"mosaic": out / f"mosaic{tag}.fits"}
     partial = out / WORK_FOLDER / f"mosaic{tag}.fits.partial"
     with MosaicFile(paths["mosaic"], grid.wcs, job.planes, cards, history, partial=partial, resume=True) as file:
-        if stack is not None:
-            figures, reads = stack(job, frames, file)
-        else:
-            figures, reads = stack_onto_grid(job, file, run, open_ledger(job, file, run))
-        if finish is not None:
-            finish(job, file)
+        filled = fill(job, wanted.corrected.frames, file)
         if settings.output.preview:
             paths["preview"] = out / f"preview{tag}.png"
             _write_preview(paths["preview"], file, grid, settings, run)
         file.finish()
-    return paths, frozenset(item.frame.id for item in inputs), {"n_frames": len(inputs), **figures}, reads
+    return paths, filled
+
+
+def fill_by_patches(run: Run) -> Fill:
+    """The way of all frames that go straight onto the mosaic: patch by patch, each as soon as it is stacked."""
+
+    def fill(job: MosaicJob, frames: Sequence[PlacedFrame], file: MosaicFile) -> Filled:
+        return stack_onto_grid(job, file, run, open_ledger(job, file, run))
+
+    return fill
 
 
 def _write_preview(path: Path, file: MosaicFile, grid: SkyGrid, settings: Settings, run: Run) -> None:
@@ -239,41 +208,3 @@ def _write_preview(path: Path, file: MosaicFile, grid: SkyGrid, settings: Settin
 
     write_preview(path, read_rows, grid.shape, settings.output.preview_max_px)
     run.log.end("preview", path.name)
-
-
-def check_grid(settings: GridSettings) -> None:
-    """Read the header file that fixes the output grid before the frames are measured: a slip there is told at once.
-
-    Raises
-    ------
-    SettingError
-        For a header file that cannot be read.
-    """
-    if settings.header:
-        read_grid_header(Path(settings.header))
-
-
-def plan_sky(placed: Sequence[PlacedFrame], settings: Settings, run: Run) -> SkyGrid:
-    """The output grid; a very large one needs a yes.
-
-    Raises
-    ------
-    SettingError
-        When the grid is larger than ``grid.max_mpix`` and nobody said yes.
-    """
-    given = read_grid_header(Path(settings.grid.header)) if settings.grid.header else None
-    places = [p.wcs for p in placed]
-    if run.options.onto is None:
-        grid = plan_grid(places, settings.grid, given)
-    else:
-        grid = grow_grid(SkyGrid(read_grid_header(run.options.onto)), places)
-    height, width = grid.shape
-    run.log.notice(f"output grid {width} x {height} pixels of {grid.scale_arcsec:.3f} arcsec")
-    mpix = height * width / 1e6
-    if mpix > settings.grid.max_mpix and not run.options.yes:
-        raise SettingError(
-            f"the output grid has {mpix:.0f} Mpix, some {mpix * 24e-3:.0f} GB a channel on disk; say --yes, or choose "
-            "grid.scale_arcsec, grid.size_px or grid.crop",
-            mpix=mpix,
-        )
-    return grid

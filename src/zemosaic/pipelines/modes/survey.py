@@ -13,18 +13,16 @@ import numpy as np
 from zemosaic.engine.store import make_key
 from zemosaic.engine.values import digest_of
 from zemosaic.io.read.read_counts import ReadCounts
-from zemosaic.io.tables.solution import read_solution
 from zemosaic.io.write.mosaic_file import MosaicFile
 from zemosaic.model.sky.grid import SkyGrid
-from zemosaic.pipelines.corrections.correcting import Corrections, correct_frames, given_corrections
-from zemosaic.pipelines.corrections.reference import read_reference
-from zemosaic.pipelines.frames.grading import leave_out_stacks
-from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place, open_inputs, split_by_kind
-from zemosaic.pipelines.modes.mosaics import clear_frames, grid_facts, plan_sky, write_mosaics, write_tables
-from zemosaic.pipelines.outputs.report import write_report, write_settings
+from zemosaic.pipelines.frames.pipeline import PlacedFrame
+from zemosaic.pipelines.modes.finish import Outputs, finish_outputs
+from zemosaic.pipelines.modes.mosaics import Filled, write_mosaics
+from zemosaic.pipelines.modes.session import Corrected, begin_session, correct_group, open_frames, read_guide
 from zemosaic.pipelines.patches.jobs import MosaicJob
-from zemosaic.pipelines.patches.ledger import PatchLedger, forget_the_old
+from zemosaic.pipelines.patches.ledger import PatchLedger
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run, output_folder
+from zemosaic.pipelines.run.need import need_of_frames
 from zemosaic.pipelines.survey.assembly import assemble_tiles
 from zemosaic.pipelines.survey.blending import blend_patches, say
 from zemosaic.pipelines.survey.tiles import TileRecipe, make_tiles
@@ -36,51 +34,35 @@ __all__ = ["build_grid", "stack_by_tiles"]
 
 def build_grid(
     inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solution: Path | None = None
-) -> dict[str, Path]:
+) -> Outputs:
     """Make a mosaic by way of overlapping tiles, one per filter.
 
-    Parameters and errors are those of `build_direct`. With ``match.method = none`` (and no solution) frames are matched
-    only among those of their tile; then all agreement between tiles is found in the tiles' overlaps.
-
-    Returns
-    -------
-    dict
-        Output files by name.
+    Parameters, result and errors are those of `build_direct`. With ``match.method = none`` (and no solution) frames are
+    matched only among those of their tile; then all agreement between tiles is found in the tiles' overlaps.
     """
     with output_folder(out, run) as run:
-        return _build(inputs, out, settings, run, solution)
+        opened = open_frames(inputs, settings, run)
+        guide = read_guide(settings, opened.frames, solution)
+        matched = guide.solved or guide.given is not None
+        need = need_of_frames(settings, solved=guide.solved)
+        # Places are as in every mode; to match the frames of a tile among themselves takes their stars and blocks.
+        need = need if matched else replace(need, measure="match")
+        session = begin_session(opened, guide, need, settings, run)
+
+        def correct(frames: Sequence[PlacedFrame]) -> Corrected:
+            return correct_group(frames, session, settings, run)
+
+        def fill(job: MosaicJob, frames: Sequence[PlacedFrame], file: MosaicFile) -> Filled:
+            field_px, survey = _field_px(frames, job.grid), settings.survey
+            cut = cut_tiles(job.grid.shape, field_px, survey.tile_fields, survey.overlap)
+            recipe = TileRecipe(cut, frames, job, settings, matched)
+            return stack_by_tiles(recipe, file, out / WORK_FOLDER / "tiles", run)
+
+        made = write_mosaics(session, correct, fill, out, settings, run)
+        return finish_outputs("grid", inputs, session, made, out, settings, run)
 
 
-def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run, solution: Path | None) -> dict[str, Path]:
-    opened = open_inputs(inputs, settings, run)
-    opened = replace(opened, frames=leave_out_stacks(opened.frames, run))
-    given = read_solution(solution, opened.frames) if solution else None
-    reference = read_reference(settings.match)
-    matched = settings.match.method != "none" or given is not None
-    placed = measure_and_place(opened, settings, run)
-    source, grid = placed.source, plan_sky(placed.frames, settings, run)
-
-    def correct(group: Sequence[PlacedFrame]) -> tuple[Corrections, Sequence[PlacedFrame]]:
-        if solution and given is not None:
-            return given_corrections(group, given, solution.name, run), group
-        corrections = correct_frames(group, grid, settings, run, reference)
-        return corrections, clear_frames(group, corrections, settings, run) if matched else group
-
-    def stack(job: MosaicJob, frames: Sequence[PlacedFrame], file: MosaicFile) -> tuple[dict[str, Any], ReadCounts]:
-        cut = cut_tiles(grid.shape, _field_px(frames, grid), settings.survey.tile_fields, settings.survey.overlap)
-        recipe = TileRecipe(cut, frames, job, settings, matched)
-        return stack_by_tiles(recipe, file, out / WORK_FOLDER / "tiles", run)
-
-    made = write_mosaics(split_by_kind(placed.frames, run), correct, grid, source, out, settings, run, stack=stack)
-    paths = made.paths | write_tables(out, made.groups, placed.known, run)
-    write_settings(out / "settings.toml", settings)
-    facts = {"mode": "grid", "grid": grid_facts(grid), **made.facts, "reading": made.reads.figures()}
-    write_report(out / "report.json", facts, settings, run.log.journal)
-    forget_the_old(run, opened.frames)
-    return paths | {"report": out / "report.json"}
-
-
-def stack_by_tiles(recipe: TileRecipe, file: MosaicFile, folder: Path, run: Run) -> tuple[dict[str, Any], ReadCounts]:
+def stack_by_tiles(recipe: TileRecipe, file: MosaicFile, folder: Path, run: Run) -> Filled:
     """Make a mosaic by way of tiles and write its planes; takes the place of `stack_onto_grid`.
 
     Parameters

@@ -11,13 +11,14 @@ from zemosaic.model.frame import Frame
 from zemosaic.model.kind import Kind
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.patches.jobs import PatchInput
+from zemosaic.pipelines.run.need import Placing
 from zemosaic.settings import Settings
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.warp.warp import pixel_variance_ratio
 
 __all__ = ["mosaic_cards"]
 
-PLACES = {
+PLACES: dict[Placing, str] = {
     "auto": "header WCS checked by the stars, or solved; refined together",
     "header": "as the headers say",
     "register": "registered to each other; the WCS is a plane of the frames' own",
@@ -25,7 +26,7 @@ PLACES = {
 
 
 def mosaic_cards(
-    inputs: Sequence[PatchInput], grid: SkyGrid, settings: Settings, matched: str
+    inputs: Sequence[PatchInput], grid: SkyGrid, settings: Settings, place: Placing, matched: str
 ) -> tuple[list[Card], list[str]]:
     """Header cards and HISTORY lines of a mosaic: what it is made of, and how; no clock time of the run."""
     frames = [item.frame for item in inputs]
@@ -61,7 +62,7 @@ def mosaic_cards(
     stack = settings.stack
     history = [
         f"zemosaic: {len(frames)} frames onto one {grid.shape[1]} x {grid.shape[0]} grid",
-        f"places: {PLACES[settings.solve.method]}",
+        f"places: {PLACES[place]}",
         f"match: {matched}",
         f"warp: {settings.warp.kernel}, taper {settings.warp.taper_px:g} px",
         "stack: " + ", ".join(filter(None, [stack.method, METHODS[stack.method].tell(stack)])),

@@ -13,6 +13,7 @@ import numpy as np
 import tomli_w
 from astropy.table import MaskedColumn, Table
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import PhotoScale
@@ -42,21 +43,21 @@ def write_frames_table(
     scales: Mapping[str, PhotoScale],
     used: set[str],
     known: Mapping[FrameId, MeasuredFrame],
-    journal: Journal,
+    left_out: Sequence[LeftOut],
 ) -> None:
     """One row a frame, used or not, with the reason; ECSV and, beside it, CSV, each all or nothing.
 
     Of a frame without a place the row tells what was measured on it, which `known` holds.
     """
-    reasons = {item.frame_id or item.path: item for item in journal.left_out}
+    reasons = {item.frame_id or item.path: item for item in left_out}
     rows: list[dict[str, Any]] = []
     for item in frames:
         frame = item.frame
-        left_out = reasons.pop(str(frame.id), None)
+        gone = reasons.pop(str(frame.id), None)
         scale = scales[frame.id]
         ra, dec = item.wcs.pixel_to_sky((frame.shape[1] - 1) / 2, (frame.shape[0] - 1) / 2)
         row: dict[str, Any] = {
-            "name": frame.name, "use": frame.id in used, "reason": left_out.reason if left_out else "",
+            "name": frame.name, "use": frame.id in used, "reason": gone.reason if gone else "",
             "path": frame.path, **_measured_columns(frame, item.measured),
             "ra_deg": float(ra), "dec_deg": float(dec), "place": item.place.how, "place_stars": item.place.n_stars,
             "place_rms_px": item.place.rms_px, "component": scale.component, "note": scale.note,
@@ -103,12 +104,14 @@ def _column(name: str, values: list[Any]) -> MaskedColumn:
     )
 
 
-def write_report(path: Path, facts: Mapping[str, Any], settings: Settings, journal: Journal) -> None:
+def write_report(
+    path: Path, facts: Mapping[str, Any], left_out: Sequence[LeftOut], settings: Settings, journal: Journal
+) -> None:
     """The figures of a run as JSON: what was used, what was decided, how long it took."""
     report = {
         "software": f"zemosaic {version('zemosaic')}",
         **facts,
-        "left_out": [asdict(item) for item in journal.left_out],
+        "left_out": [asdict(item) for item in left_out],
         "notices": journal.notices,
         "seconds": {stage: round(seconds, 3) for stage, seconds in journal.seconds.items()},
         "settings": settings.model_dump(),

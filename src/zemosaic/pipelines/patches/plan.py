@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.errors import FrameRejected
 from zemosaic.model.frame import Frame
 from zemosaic.model.measurements import Measurements
@@ -15,6 +16,7 @@ from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
 from zemosaic.pipelines.patches.jobs import PatchInput
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.kept import Kept
 from zemosaic.settings import Settings, WarpSettings
 from zemosaic.stages.warp.lattice import Lattice, plan_lattice
 from zemosaic.stages.warp.warp import WarpPlan, pixel_variance_ratio
@@ -40,34 +42,37 @@ def plan_inputs(
     grid: SkyGrid,
     settings: Settings,
     run: Run,
-) -> list[PatchInput]:
+) -> Kept[PatchInput]:
     """Coordinates, corrections and noise of every frame that reaches the grid, sorted by FrameId.
 
     A frame whose coordinates cannot be interpolated to the asked precision, or that has no
     noise to weigh it by, is left out.
     """
     advance = run.log.start("plan", len(frames))
-    planned, worst_px = [], 0.0
+    planned: list[PatchInput] = []
+    left_out: list[LeftOut] = []
+    worst_px = 0.0
     for done, item in enumerate(sorted(frames, key=lambda f: f.frame.id), 1):
         run.cancel.check()
         frame, wcs = item.frame, item.wcs
         try:
             lattice = plan_lattice(wcs, grid, settings.warp.coordinate_error_px)
         except FrameRejected as problem:
-            run.log.leave_out(frame, problem)
+            left_out.append(run.log.leave_out(frame, problem))
             continue
         if lattice.box.is_empty:
-            run.log.leave_out(frame, "it does not reach the output grid")
+            left_out.append(run.log.leave_out(frame, "it does not reach the output grid"))
             continue
         sigma = float(np.max(_to_mosaic(item, scales[frame.id], grid) * item.measured.area_noise))
         if not SIGMA_RANGE[0] < sigma < SIGMA_RANGE[1]:
-            run.log.leave_out(frame, f"its noise of {sigma:.3g} has no weight in single precision; multiply the values")
+            reason = f"its noise of {sigma:.3g} has no weight in single precision; multiply the values"
+            left_out.append(run.log.leave_out(frame, reason))
             continue
         worst_px = max(worst_px, lattice.error_px)
         planned.append(plan_input(item, lattice, scales[frame.id], grid, settings))
         advance(done)
     run.log.end("plan", f"{len(planned)} frames on the grid, coordinates interpolated to {worst_px:.1g} px")
-    return planned
+    return Kept(planned, tuple(left_out))
 
 
 def _to_mosaic(item: PlacedFrame, scale: PhotoScale, grid: SkyGrid) -> Array:

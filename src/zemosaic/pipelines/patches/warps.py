@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from zemosaic.engine.events import LeftOut
 from zemosaic.errors import EnvironmentProblem, FrameRejected
 from zemosaic.io.write.mosaic_file import MosaicFile, Plane
 from zemosaic.model.box import Box
@@ -26,8 +27,10 @@ BYTES_PER_VALUE = 40
 
 def keep_warps(
     inputs: Sequence[PatchInput], grid: SkyGrid, settings: Settings, source: ImageSource, folder: Path, run: Run
-) -> None:
+) -> tuple[LeftOut, ...]:
     """Write every frame on the mosaic's grid, cut to its footprint, with its weight as extension WHT.
+
+    What cannot be read is announced and returned.
 
     Files are named after the frames (``NAME.warp.fits``); two frames of one name are told apart by their id.
     """
@@ -39,7 +42,7 @@ def keep_warps(
     names = [item.frame.name.split(".")[0] for item in inputs]
     advance = run.log.start("warps", len(inputs))
 
-    def task(k: int) -> None:
+    def task(k: int) -> FrameRejected | None:
         run.cancel.check()
         item, name = inputs[k], names[k]
         if names.count(name) > 1:
@@ -47,12 +50,17 @@ def keep_warps(
         try:
             _write_warp(item, grid, settings, source, folder / f"{name}.warp.fits")
         except FrameRejected as problem:
-            run.log.leave_out(item.frame, problem)
+            return problem
+        return None
 
     need = max(BYTES_PER_VALUE * item.plan.lattice.box.n_pixels * item.frame.n_channels for item in inputs)
-    for done, _ in enumerate(run.machine.executor_for(need).run(task, range(len(inputs))), 1):
+    left_out: list[LeftOut] = []
+    for done, (k, failed) in enumerate(run.machine.executor_for(need).run(task, range(len(inputs))), 1):
+        if failed is not None:
+            left_out.append(run.log.leave_out(inputs[k].frame, failed))
         advance(done)
     run.log.end("warps", f"{len(inputs)} registered frames in {folder}")
+    return tuple(left_out)
 
 
 def _write_warp(item: PatchInput, grid: SkyGrid, settings: Settings, source: ImageSource, path: Path) -> None:

@@ -16,26 +16,22 @@ def ignore(event: Event) -> None:
 
 
 class Journal:
-    """What has been told so far, for those who write a run down: its report and its table of frames.
+    """What has been told so far, for the report of a run. What was left out is told by the stages' own results.
 
     Attributes
     ----------
-    left_out : list of LeftOut
     notices : list of str
     seconds : dict
         Stage -> seconds, all its turns together.
     """
 
     def __init__(self) -> None:
-        self.left_out: list[LeftOut] = []
         self.notices: list[str] = []
         self.seconds: dict[str, float] = {}
 
     def add(self, event: Event) -> None:
         """Keep what of an event is written down."""
         match event:
-            case LeftOut():
-                self.left_out.append(event)
             case Notice(message):
                 self.notices.append(message)
             case StageEnded(stage, seconds):
@@ -81,9 +77,11 @@ class Log:
         self._tell(event)
         return event
 
-    def leave_out_file(self, path: str, reason: str) -> None:
-        """Announce that a file is not used, of which no frame was made."""
-        self._tell(LeftOut(path, reason, path))
+    def leave_out_file(self, path: str, reason: str) -> LeftOut:
+        """Announce that a file is not used, of which no frame was made; see `leave_out`."""
+        event = LeftOut(path, reason, path)
+        self._tell(event)
+        return event
 
     def _tell(self, event: Event) -> None:
         self.journal.add(event)

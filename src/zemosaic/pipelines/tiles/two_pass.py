@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from zemosaic.engine.memory import resident_bytes
 from zemosaic.errors import EnvironmentProblem
+from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.io.write.mosaic_file import MosaicFile
 from zemosaic.model.box import Box
 from zemosaic.model.sky.grid import SkyGrid
@@ -79,12 +80,14 @@ class _Seen:
     stats: TileStats | None
 
 
-def second_pass(job: MosaicJob, file: MosaicFile, out: Path, settings: Settings, run: Run) -> None:
+def second_pass(job: MosaicJob, file: MosaicFile, out: Path, settings: Settings, run: Run) -> ReadCounts:
     """Find what gains the tiles still have, and stack them again without; whatever fails, the first mosaic stays.
 
     The second stack is made as the first was, by the tiles' own weights, so WHT and VAR are those of what was done.
-    It must fit into memory as a whole: nothing of the first is touched before all of it is there.
+    It must fit into memory as a whole: nothing of the first is touched before all of it is there. What the second stack
+    reads of files is returned.
     """
+    reads = ReadCounts()
     need, free = _bytes_needed(job), run.machine.cap_bytes - resident_bytes()
     if need > free:
         run.log.notice(
@@ -92,7 +95,7 @@ def second_pass(job: MosaicJob, file: MosaicFile, out: Path, settings: Settings,
             "cap; the first pass is kept",
             "warning",
         )
-        return
+        return reads
 
     def keep_first(why: str) -> None:
         _log.warning("[TwoPass] not possible, the first pass is kept: %s", why)
@@ -105,7 +108,7 @@ def second_pass(job: MosaicJob, file: MosaicFile, out: Path, settings: Settings,
             return {}
         planes = tuple(plane for plane in job.planes if plane.name not in COUNTED)
         sink = ArrayPlanes(planes, job.grid.shape)
-        stack_onto_grid(replace(job, inputs=better, planes=planes), sink, run)
+        reads.update(stack_onto_grid(replace(job, inputs=better, planes=planes), sink, run)[1])
         covered = np.isfinite(sink.planes["DATA"]).astype(np.float32)
         compare_coverage(list(np.isfinite(first).astype(float)), covered, _log)
         return sink.planes
@@ -117,6 +120,7 @@ def second_pass(job: MosaicJob, file: MosaicFile, out: Path, settings: Settings,
         keep_first(str(problem) or "out of memory")
     for name, plane in made.items():
         file.write(name, job.grid.box, plane)
+    return reads
 
 
 def _bytes_needed(job: MosaicJob) -> int:

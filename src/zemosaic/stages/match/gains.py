@@ -64,8 +64,10 @@ _USELESS_PRIOR = 10.0
 """A prior wider than so many errors of a star gain changes nothing."""
 
 _UNITS_APART = float(np.log(3))
-"""Gap of ln gain beyond what the headers expect from which images have different units: 12 bits and 16 differ by 16, 0 to 1
-and 16 bits by 65535; a cloud that takes two thirds of the light and has no frame in between is rare."""
+"""Gap of ln gain beyond what headers expect from which images have different units.
+
+12 bits and 16 differ by 16, 0 to 1 and 16 bits by 65535; a cloud that takes two thirds of the light is rare.
+"""
 
 _STANDS_OUT = 4.0
 """Sigma from its header's gain at which an image is left to its stars: a cloud, not noise."""
@@ -78,7 +80,8 @@ class GainSolution:
     Attributes
     ----------
     log_gain, log_gain_error : ndarray, shape (n,)
-        Relative to the mean over the priors of the component's images of one unit, those that are the most; error inf where no star ties the image.
+        Relative to the mean over the priors of the component's images of one unit, those that are the most; error inf
+        where no star ties the image.
     response : ndarray, shape (cameras, k)
         Coefficients of ln F without the constant; zeros for cameras whose response is flat or not determined.
     component : ndarray, shape (n,), int64

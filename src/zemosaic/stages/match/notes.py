@@ -62,8 +62,8 @@ def solve_notices(
         factors = ", ".join(f"{np.exp(unit):.3g}" for unit in np.unique(gains[0].log_unit) if unit)
         out.append(
             f"{n_others} of {len(component)} images hold values of another unit than most, by their stars {factors} "
-            "times theirs (0 to 1 beside 0 to 65535, 12 bits beside 16, electrons beside counts? or a thick cloud): they "
-            "are scaled to the mosaic, whose unit is that of most images; match.ecsv notes which they are"
+            "times theirs (0 to 1 beside 0 to 65535, 12 bits beside 16, electrons beside counts? or a thick cloud): "
+            "they are scaled to the mosaic, whose unit is that of most images; match.ecsv notes which they are"
         )
     if node_px > settings.node_px:
         out.append(f"sky nodes {node_px} px apart instead of {settings.node_px}, to stay within memory")

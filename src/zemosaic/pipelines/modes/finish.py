@@ -1,0 +1,97 @@
+"""What every mode leaves beside its mosaics: tables, settings, the report, and a record of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zemosaic.engine.events import LeftOut
+from zemosaic.io.tables.solution import write_solution
+from zemosaic.model.frame import FrameId
+from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.pipelines.corrections.adding import record_inputs
+from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
+from zemosaic.pipelines.modes.mosaics import MadeMosaics, MosaicGroup
+from zemosaic.pipelines.modes.session import Session
+from zemosaic.pipelines.outputs.report import write_frames_table, write_report, write_settings
+from zemosaic.pipelines.patches.ledger import forget_the_old
+from zemosaic.pipelines.run.context import Run
+from zemosaic.settings import Settings
+
+__all__ = ["Outputs", "finish_outputs", "write_tables"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outputs:
+    """What a run wrote.
+
+    Attributes
+    ----------
+    paths : mapping
+        Files by name.
+    left_out : tuple of LeftOut
+        Files and frames that were not used.
+    """
+
+    paths: Mapping[str, Path]
+    left_out: tuple[LeftOut, ...]
+
+
+def finish_outputs(
+    mode: str, inputs: Sequence[Path], session: Session, made: MadeMosaics, out: Path, settings: Settings, run: Run
+) -> Outputs:
+    """Write down what was made, and forget stored results that nothing needs any more.
+
+    Parameters
+    ----------
+    mode : str
+        Its name, as the command line has it.
+    inputs : sequence of Path
+        The files and folders that were given.
+    session : Session
+        Of the frames that were given.
+    made : MadeMosaics
+    out : Path
+        The output folder.
+    settings : Settings
+        As the user gave them.
+    run : Run
+    """
+    left_out = session.placed.left_out + tuple(made.left_out)
+    tables = write_tables(out, made.groups, {**session.placed.known, **made.known}, left_out)
+    write_settings(out / "settings.toml", settings)
+    facts = {"mode": mode, "grid": _grid_facts(session.grid), **made.facts, "reading": made.reads.figures()}
+    write_report(out / "report.json", facts, left_out, settings, run.log.journal)
+    record_inputs(out, mode, inputs)
+    forget_the_old(run, session.inputs.frames)
+    return Outputs({**made.paths, **tables, "report": out / "report.json"}, left_out)
+
+
+def write_tables(
+    out: Path,
+    groups: Sequence[MosaicGroup],
+    known: Mapping[FrameId, MeasuredFrame],
+    left_out: Sequence[LeftOut],
+) -> dict[str, Path]:
+    """One table of frames and one of corrections for all filters, in the order of the files' names."""
+    placed = [item for group in groups for item in group.frames]
+    placed.sort(key=lambda item: (item.frame.path, item.frame.hdu))
+    scales = {frame_id: scale for group in groups for frame_id, scale in group.corrections.scales.items()}
+    frames = [item.frame for item in placed]
+    paths = {"match": out / "match.ecsv", "frames": out / "frames.ecsv"}
+    write_solution(paths["match"], frames, [scales[frame.id] for frame in frames])
+    write_frames_table(paths["frames"], placed, scales, {i for group in groups for i in group.used}, known, left_out)
+    return paths
+
+
+def _grid_facts(grid: SkyGrid) -> dict[str, Any]:
+    """Size, scale and centre, for the report."""
+    ra, dec = grid.wcs.pixel_to_sky((grid.shape[1] - 1) / 2, (grid.shape[0] - 1) / 2)
+    return {
+        "height": grid.shape[0],
+        "width": grid.shape[1],
+        "scale_arcsec": grid.scale_arcsec,
+        "center_deg": [float(ra), float(dec)],
+    }
