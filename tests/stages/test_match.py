@@ -80,19 +80,42 @@ def test_one_cloud_does_not_bend_the_sky():
     np.testing.assert_allclose(found.prior_sd[0], [250, 40, 7], rtol=0.4)
 
 
+def times(m, factor):
+    """Measurements of the same image in another unit."""
+    blocks = replace(m.blocks, mean=factor * m.blocks.mean, error=factor * m.blocks.error)
+    stars = replace(
+        m.stars,
+        flux=factor * m.stars.flux,
+        flux_error=factor * m.stars.flux_error,
+        flux_wide=factor * m.stars.flux_wide,
+    )
+    return replace(m, blocks=blocks, stars=stars)
+
+
 def test_scaling_one_input_changes_its_gain_alone(survey, solution):
     scaled = list(survey.measurements)
-    m = scaled[5]
-    blocks = replace(m.blocks, mean=1.3 * m.blocks.mean, error=1.3 * m.blocks.error)
-    stars = replace(
-        m.stars, flux=1.3 * m.stars.flux, flux_error=1.3 * m.stars.flux_error, flux_wide=1.3 * m.stars.flux_wide
-    )
-    scaled[5] = replace(m, blocks=blocks, stars=stars)
+    scaled[5] = times(scaled[5], 1.3)
     again = match(scaled, survey.wcs, survey.grid, SETTINGS)
     change = np.log([b.gain[0] / a.gain[0] for a, b in zip(solution.scales, again.scales, strict=True)])
     # The gauge keeps the mean of ln gain: all others move down a little, alike.
     assert change[5] - np.median(change) == pytest.approx(np.log(1.3), abs=1e-3)
     assert np.ptp(np.delete(change, 5)) < 1e-3
+
+
+def test_the_unit_is_that_of_most_images(survey, solution):
+    """Seven of sixteen images from 0 to 1 beside 16 bits: the mosaic is in 16 bits, and the reader is told."""
+    others = range(1, 15, 2)
+    scaled = [times(m, 1 / 65535) if i in others else m for i, m in enumerate(survey.measurements)]
+    again = match(scaled, survey.wcs, survey.grid, SETTINGS)
+    change = np.log([b.gain[0] / a.gain[0] for a, b in zip(solution.scales, again.scales, strict=True)])
+    change[others] += np.log(65535)
+    # The gauge is the mean of ln gain over nine images now, not sixteen.
+    assert np.ptp(change) < 0.01
+    assert abs(np.mean([np.log(again.scales[i].gain[0]) for i in range(16) if i not in others])) < 1e-3
+    (told,) = [notice for notice in again.notices if "another unit" in notice]
+    assert told.startswith("7 of 16 images")
+    assert [i for i, scale in enumerate(again.scales) if "another unit" in scale.note] == list(others)
+    assert not any("another unit" in notice for notice in solution.notices)
 
 
 def test_the_order_of_the_inputs_moves_no_gain_by_more_than_its_error(survey, solution):

@@ -13,10 +13,11 @@ from zemosaic.io.read.images import PICTURE_SUFFIXES
 from zemosaic.model.frame import FrameKind, WeightKind
 from zemosaic.settings import InputSettings
 
-__all__ = ["FoundFile", "FoundFiles", "find_files", "stem_of"]
+__all__ = ["WORK_FOLDER", "FoundFile", "FoundFiles", "find_files", "stem_of"]
 
 _SUFFIXES = (".fit", ".fits", ".fts", ".fz", ".gz", ".head", *PICTURE_SUFFIXES)
-_OUTPUT_MARK = ".zemosaic"  # a folder that holds this one was written by a run
+WORK_FOLDER = ".zemosaic"
+"""Inside an output folder: stored results, so a second run does only what is new. Such a folder holds no inputs."""
 _FOLDER_KINDS: dict[str, FrameKind] = {
     **dict.fromkeys(("dark", "darks", "darkflat", "darkflats", "flatdark", "flatdarks"), "dark"),
     **dict.fromkeys(("bias", "biases", "offset", "offsets"), "bias"),
@@ -114,7 +115,7 @@ def _walk_folder(root: str, refused: list[tuple[str, str]]) -> Iterator[str]:
         refused.append((str(problem.filename), f"the folder cannot be listed: {problem.strerror}"))
 
     for folder, subfolders, names in os.walk(root, onerror=refuse):
-        is_output = _OUTPUT_MARK in subfolders
+        is_output = WORK_FOLDER in subfolders
         if is_output and folder != root:
             subfolders.clear()
             continue

@@ -21,6 +21,7 @@ from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.kept import Kept
 from zemosaic.settings import Settings
 from zemosaic.stages.measure.quality import QualityTable, Verdict, cut_by_value, frame_score, keep_best, triage
+from zemosaic.stages.tiles.group import NIGHT_GAP_S
 
 __all__ = ["grade_matched", "grade_measured", "leave_out_stacks", "obey_table", "quality_table"]
 
@@ -34,9 +35,6 @@ LEAST_FOR_SHAPE = 12
 
 LEAST_SIGNIFICANCE = 10.0
 """Fainter detections are too often noise or nebulosity to count."""
-
-SESSION_GAP_S = 4 * 3600.0
-"""A pause this long begins a new session."""
 
 _SHAPE = {"soft", "trailed"}
 
@@ -238,7 +236,7 @@ def _sessions(frames: Sequence[Frame], time: F8) -> list[str]:
     for kind in set(kinds):
         rows = np.flatnonzero([name == kind for name in kinds])
         rows = rows[np.argsort(time[rows], kind="stable")]
-        number = np.concatenate([[0], np.cumsum(np.diff(time[rows]) > SESSION_GAP_S)])
+        number = np.concatenate([[0], np.cumsum(np.diff(time[rows]) > NIGHT_GAP_S)])
         for row, k in zip(rows, number, strict=True):
             names[row] = f"{kind} {k}"
     return names

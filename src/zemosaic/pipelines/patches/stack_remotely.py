@@ -17,7 +17,7 @@ from zemosaic.pipelines.patches.make_patch import make_patch
 from zemosaic.pipelines.patches.planes import write_patch
 from zemosaic.pipelines.run.context import Run
 
-__all__ = ["stack_remotely"]
+__all__ = ["never_stop", "stack_remotely"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +30,7 @@ class _Stack:
 
     def __call__(self, task: tuple[PatchJob, str]) -> str:
         work, key = task
-        made = make_patch(self.job, work, _never)
+        made = make_patch(self.job, work, never_stop)
         planes = _Planes(self.dtypes)
         write_patch(planes, work.patch.inner, made, list(self.dtypes))
         counts = PatchCounts(int(made.coverage.sum()), int(made.rejected.sum()))
@@ -77,5 +77,5 @@ def stack_remotely(
         advance(count + len(works) - len(tasks))
 
 
-def _never() -> None:
+def never_stop() -> None:
     """A task in another process is ended with it."""

@@ -19,7 +19,7 @@ from zemosaic.pipelines.run.context import Run
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.stack import border_px, bytes_per_pixel, bytes_per_sample
 
-__all__ = ["plan_patches", "stack_onto_grid"]
+__all__ = ["describe_samples", "plan_patches", "stack_onto_grid"]
 
 
 def stack_onto_grid(
@@ -61,7 +61,7 @@ def stack_onto_grid(
             n_samples += counts.n_samples
             n_rejected += counts.n_rejected
             advance(count)
-    samples = f"{n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped"
+    samples = describe_samples(n_samples, n_rejected)
     run.log.end("stack", ", ".join([f"{len(works)} patches of {plan.patch_px} px", samples, *reads.words()]))
     return {
         "n_samples": n_samples,
@@ -70,6 +70,11 @@ def stack_onto_grid(
         "workers": plan.workers,
         "threads": plan.threads,
     }, reads
+
+
+def describe_samples(n_samples: int, n_rejected: int) -> str:
+    """How many samples were stacked and clipped, for a summary line."""
+    return f"{n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped"
 
 
 def _band_of(patch: Patch, grid: SkyGrid) -> Box:

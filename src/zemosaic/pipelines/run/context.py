@@ -14,13 +14,11 @@ from zemosaic.engine.memory import default_cap_bytes, default_workers
 from zemosaic.engine.remote import make_remote
 from zemosaic.engine.store import Store
 from zemosaic.errors import EnvironmentProblem
+from zemosaic.io.read.find_files import WORK_FOLDER
 from zemosaic.pipelines.run.log import Log, ignore
 from zemosaic.pipelines.run.machine import Machine
 
 __all__ = ["WORK_FOLDER", "Run", "RunOptions", "output_folder", "start_run"]
-
-WORK_FOLDER = ".zemosaic"
-"""Inside the output folder: stored results, so a second run does only what is new."""
 
 
 @dataclass(frozen=True, slots=True)

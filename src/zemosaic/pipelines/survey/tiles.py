@@ -26,7 +26,8 @@ from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput, plan_patch
 from zemosaic.pipelines.patches.make_patch import make_patch
 from zemosaic.pipelines.patches.plan import plan_input
 from zemosaic.pipelines.patches.reading import Reading, frames_kept
-from zemosaic.pipelines.patches.stacking import plan_patches
+from zemosaic.pipelines.patches.stack_remotely import never_stop
+from zemosaic.pipelines.patches.stacking import describe_samples, plan_patches
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.survey.blending import BORDER, BlendTile, stored_planes, write_planes
 from zemosaic.settings import Settings
@@ -196,7 +197,7 @@ def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> tuple[list[GridTil
             advance(done)
     tiles.sort(key=lambda tile: tile.number)
     n_samples, n_rejected = sum(t.n_samples for t in tiles), sum(t.n_rejected for t in tiles)
-    samples = f"{n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped"
+    samples = describe_samples(n_samples, n_rejected)
     run.log.end("stack tiles", ", ".join([f"{len(tiles)} tiles", samples, *reads.words()]))
     return tiles, reads
 
@@ -208,15 +209,11 @@ def _make_remotely(task: _MakeTile, workers: int, run: Run, advance: Callable[[i
     """
     if run.machine.remote is None or run.store is None or not task.recipe.matched:
         return
-    there, remote = replace(task, check=_never, threads=1), run.machine.remote
+    there, remote = replace(task, check=never_stop, threads=1), run.machine.remote
     at_once = workers if remote.is_here else None
     for done, (_, tile) in enumerate(remote.run(there, task.recipe.wanted, at_once), 1):
         run.store.adopt([tile.key])
         advance(done)
-
-
-def _never() -> None:
-    """A task in another process is ended with it."""
 
 
 def _piece_sizes(cut: TileGrid) -> list[int]:

@@ -63,6 +63,12 @@ _PRIOR_GAP = 5e-3
 _USELESS_PRIOR = 10.0
 """A prior wider than so many errors of a star gain changes nothing."""
 
+_UNITS_APART = float(np.log(3))
+"""Gap of ln gain beyond what headers expect from which images have different units.
+
+12 bits and 16 differ by 16, 0 to 1 and 16 bits by 65535; a cloud that takes two thirds of the light is rare.
+"""
+
 _STANDS_OUT = 4.0
 """Sigma from its header's gain at which an image is left to its stars: a cloud, not noise."""
 
@@ -74,7 +80,8 @@ class GainSolution:
     Attributes
     ----------
     log_gain, log_gain_error : ndarray, shape (n,)
-        Relative to the component's mean over the priors; error inf where no star ties the image.
+        Relative to the mean over the priors of the component's images of one unit, those that are the most; error inf
+        where no star ties the image.
     response : ndarray, shape (cameras, k)
         Coefficients of ln F without the constant; zeros for cameras whose response is flat or not determined.
     component : ndarray, shape (n,), int64
@@ -83,6 +90,8 @@ class GainSolution:
         Shared stars of each image that counted.
     floor : float
         Intrinsic scatter of a star, ln units, added to its error.
+    log_unit : ndarray, shape (n,)
+        ln of the unit of each image's values over that of most of its component; 0 where it is theirs.
     """
 
     log_gain: F8
@@ -91,6 +100,7 @@ class GainSolution:
     component: Ints
     n_stars: Ints
     floor: float
+    log_unit: F8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -312,16 +322,34 @@ def _conclude(
     """Gauge, errors by the stars alone, counts; growth curves as in `Growth`, of one channel."""
     n, component = equations.n_images, equations.components()
     normals = GainNormals.of(equations, state.weight, priors.precision)
-    gain = state.unknowns[:n].copy()
+    gain, log_unit = state.unknowns[:n].copy(), np.zeros(n)
     for c in range(int(component.max()) + 1 if n else 0):
         members = component == c
-        gain[members] -= np.mean(gain[members] - expected[members])
+        log_unit[members], most = _tell_units(gain[members] - expected[members])
+        gain[members] -= most
     counted = np.bincount(equations.detections.image, minlength=n)
     shared = _shared_variance(normals, priors.flat, growth_field, component)
     error = np.sqrt(normals.gain_errors(component) ** 2 + shared + growth_error**2 + _SYSTEMATIC**2)
     error[counted == 0] = np.inf
     response = np.where(priors.flat, 0.0, equations.response(state.unknowns))
-    return GainSolution(gain, error, response, component, counted, state.floor)
+    return GainSolution(gain, error, response, component, counted, state.floor, log_unit)
+
+
+def _tell_units(away: F8) -> tuple[F8, float]:
+    """ln of each image's unit over that of most images, and the mean of those; of equal numbers that of larger values.
+
+    Parameters
+    ----------
+    away : ndarray, shape (images,)
+        ln gain less what headers expect. Images whose values lie in one unit have no wide gap between them.
+    """
+    order = np.argsort(away, kind="stable")
+    unit = np.empty(len(away), np.int64)
+    unit[order] = np.concatenate([[0], np.cumsum(np.diff(away[order]) > _UNITS_APART)])
+    size = np.bincount(unit)
+    means = np.array([np.mean(away[unit == u]) for u in range(len(size))])
+    most = len(size) - 1 - int(np.argmax(size[::-1]))
+    return means[unit] - means[most], float(means[most])
 
 
 def _shared_variance(normals: GainNormals, flat: Flags, growth: F8, component: Ints) -> F8:

@@ -22,6 +22,8 @@ def image_note(
     if np.count_nonzero(component == component[i]) == 1:
         return "overlaps no other image: prior gain, no surface"
     parts = []
+    if unit := float(gains[0].log_unit[i]):
+        parts.append(f"its values are {np.exp(unit):.3g} times those of most images: another unit, or a thick cloud?")
     n_stars = int(gains[0].n_stars[i])
     worst = max(float(g.log_gain_error[i]) for g in gains)
     if worst == np.inf:
@@ -55,6 +57,13 @@ def solve_notices(
         out.append(
             f"the images fall into {n_groups} groups that share no sky ({sizes} images): each has a gauge of its own, "
             "levels and gains of different groups cannot be compared"
+        )
+    if n_others := int(np.count_nonzero(gains[0].log_unit)):
+        factors = ", ".join(f"{np.exp(unit):.3g}" for unit in np.unique(gains[0].log_unit) if unit)
+        out.append(
+            f"{n_others} of {len(component)} images hold values of another unit than most, by their stars {factors} "
+            "times theirs (0 to 1 beside 0 to 65535, 12 bits beside 16, electrons beside counts? or a thick cloud): "
+            "they are scaled to the mosaic, whose unit is that of most images; match.ecsv notes which they are"
         )
     if node_px > settings.node_px:
         out.append(f"sky nodes {node_px} px apart instead of {settings.node_px}, to stay within memory")
