@@ -208,8 +208,9 @@ def _believe_weights(item: PlacedFrame, reader: FrameReader) -> PlacedFrame:
         return item
     if typical is None:
         return item
-    stated = np.broadcast_to(1 / np.sqrt(typical.astype(float)), item.measured.noise.shape)
-    ratio = stated / item.measured.noise
+    measured = item.measured
+    stated = np.broadcast_to(1 / np.sqrt(typical.astype(float)), measured.noise.shape)
+    ratio = stated / measured.area_noise
     if not np.all((NOISE_RANGE[0] < ratio) & (ratio < NOISE_RANGE[1])):
         return item
-    return replace(item, measured=replace(item.measured, noise=np.array(stated)))
+    return replace(item, measured=replace(measured, noise=ratio * measured.noise, area_noise=np.array(stated)))
