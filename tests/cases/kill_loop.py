@@ -39,8 +39,8 @@ def die_perhaps():
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def noted_put(store, key, value):
-    put(store, key, value)
+def noted_put(store, key, value, kind=None):
+    put(store, key, value, kind)
     os.write(log, (key + chr(10)).encode())
 
 

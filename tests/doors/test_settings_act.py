@@ -91,6 +91,7 @@ ELSEWHERE = {
     "input.include": "below",
     "input.exclude": "below",
     "input.bayer": "below",
+    "input.filters": "below",
     "input.pixel_values": "below",
     "grid.max_mpix": "below",
     "output.preview": "below",
@@ -256,3 +257,14 @@ def test_the_preview_obeys(capfd: Capture, tmp_path: Path) -> None:
     assert run_cli(capfd, "coadd", frames, "-o", tmp_path / "b", "--set", "output.preview_max_px=100").code == 0
     with Image.open(tmp_path / "b/preview.png") as picture:
         assert 40 < max(picture.size) <= 100
+
+
+@pytest.mark.parametrize(("assign", "n"), [("", 2), ("input.filters=Red=R", 1)])
+def test_names_of_filters_are_what_the_user_says(capfd: Capture, tmp_path: Path, assign: str, n: int) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for k, name in enumerate(("R", "Red")):
+        write_frame(frames / f"{k}.fits", noise((90, 100), k), tan_wcs((90, 100)), FILTER=name)
+    options = ["--set", assign] if assign else []
+    assert run_cli(capfd, "coadd", frames, "-o", tmp_path / "out", *options).code == 0
+    assert len(list((tmp_path / "out").glob("mosaic*.fits"))) == n

@@ -109,7 +109,7 @@ def test_few_frames_and_no_wish_make_no_map(eight_raws: Path) -> None:
 def test_a_raw_frame_is_read_once_to_be_measured(eight_raws: Path) -> None:
     """Its stars and levels, and what it tells of its camera's defects, come from one reading."""
     settings, run = Settings(), start_run(RunOptions(workers=2))
-    frames = scan_inputs([eight_raws], settings.input, run)[0]
+    frames = scan_inputs([eight_raws], settings.input, run).frames
     reader = FrameReader(0)
     measure_frames(frames, reader, settings, run, watch=DefectWatch(frames, settings, run))
     assert reader.n_bytes_read == sum(2 * frame.shape[0] * frame.shape[1] for frame in frames)
