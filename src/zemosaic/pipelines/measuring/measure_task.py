@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
 from zemosaic.engine.store import Store, make_key, remember
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
@@ -11,9 +16,12 @@ from zemosaic.pipelines.run.keys import frame_identity
 from zemosaic.pipelines.run.need import Measuring
 from zemosaic.settings import Settings
 from zemosaic.stages.measure.frame import measure_frame, measure_sky
+from zemosaic.stages.measure.no_data import drop_runs, find_no_data
 from zemosaic.stages.measure.raw import measure_raw
 
 __all__ = ["measure"]
+
+F4 = npt.NDArray[np.float32]
 
 
 def measure(
@@ -37,6 +45,14 @@ def measure(
 
 def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool) -> Measurements:
     data, weight = source.read_window(frame, Box.of_shape(frame.shape))
+    no_data = find_no_data(data, weight)
+    if len(no_data):
+        weight = weight.copy()
+        drop_runs(weight, no_data, Box.of_shape(frame.shape))
+    return replace(_measure_pixels(frame, data, weight, settings, whole), no_data=no_data)
+
+
+def _measure_pixels(frame: Frame, data: F4, weight: F4, settings: Settings, whole: bool) -> Measurements:
     saturation = frame.saturation_adu
     if frame.bayer:
         defects = settings.input.defect_sigma
