@@ -24,7 +24,8 @@ F4 = npt.NDArray[np.float32]
 class CleanSource:
     """An `ImageSource` that gives weight 0 to hot and cold pixels of raw frames, and to parts that hold no data.
 
-    Hot and cold pixels are those that stood out in the frame itself when it was measured, and those that its camera is known for.
+    Hot and cold pixels are those that stood out in the frame itself when it was measured, and those that its camera is
+    known for.
 
     Parameters
     ----------
