@@ -1,4 +1,4 @@
-"""Priors of the surfaces' coefficients: widths that all images together show, weakened for images far out."""
+"""Priors of surfaces and sky: widths that all images together show, weakened for images far out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1
 
 __all__ = [
+    "bend_spread",
     "degrees",
     "differ_by_noise",
     "differ_by_variance",
+    "first_bend_spread",
     "first_widths",
     "level_scatter",
     "typical_error",
@@ -40,6 +42,13 @@ handful, and where slopes of fifty images are told moves their width by less tha
 
 _STRIDE = 30.0, 5.0
 """By how much a width may shrink and grow in a round: a step too long would have to be taken back."""
+
+_BEND = 30.0
+"""Width of the prior on the sky's second differences over what well covered nodes show: it must not smooth nebulae,
+whose knots bend far more than their bulk."""
+
+_BEND_START = 10.0
+"""The same before any sky is known, over the first width of the levels."""
 
 _TAME = 9.0
 """Squares count up to so many variances: three sigma."""
@@ -186,6 +195,26 @@ def weigh_priors(surfaces: F8, widths: F8) -> F8:
     # After a large step of the prior all are beyond it.
     far = each / (_FAR**2 * np.maximum(np.median(each, axis=0), 1))
     return np.asarray(1 / np.maximum(far, 1)[:, degree])
+
+
+def bend_spread(sky: F8, depth: F8) -> float:
+    """Wide prior of the sky's second differences, by what well covered nodes show.
+
+    Parameters
+    ----------
+    sky, depth : ndarray, shape (ny, nx)
+        At the nodes, and the summed weight of the blocks round each.
+    """
+    known = depth > 0.5 * np.median(depth[depth > 0])
+    inner = known[:, :-2] & known[:, 1:-1] & known[:, 2:]
+    bends = np.abs(sky[:, :-2] - 2 * sky[:, 1:-1] + sky[:, 2:])[inner]
+    noise = 1 / np.sqrt(np.median(depth[known]))
+    return float(_BEND * np.hypot(np.sqrt(np.mean(bends**2)) if len(bends) else 0.0, noise))
+
+
+def first_bend_spread(widths: F8) -> float:
+    """The same before any sky is known, from the first widths of the surfaces."""
+    return float(_BEND_START * widths[0])
 
 
 def _mean_of_tame(squares: F8) -> float:

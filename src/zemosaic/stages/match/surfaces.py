@@ -13,9 +13,11 @@ from zemosaic.model.photo_scale import n_terms, surface_terms
 from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.match.surface_priors import (
+    bend_spread,
     degrees,
     differ_by_noise,
     differ_by_variance,
+    first_bend_spread,
     first_widths,
     level_scatter,
     typical_error,
@@ -62,13 +64,6 @@ _MOST_GAIN_STEP = 0.3
 
 _CAUCHY = 2.5
 """Errors at which a block's weight is halved: trails and ghosts fall away, noise hardly does."""
-
-_BEND = 30.0
-"""Width of the prior on the sky's second differences over what well covered nodes show: it must not smooth nebulae,
-whose knots bend far more than their bulk."""
-
-_BEND_START = 10.0
-"""The same before any sky is known, over the first width of the levels."""
 
 _CORRELATED = 3.0
 """Neighbouring blocks share the sky's structure below a node: as witnesses of a gain, at least so many count as one."""
@@ -266,7 +261,7 @@ def _start(problem: _Problem) -> _State:
         residual=np.zeros(n, np.float32),
         robust=np.ones(n, np.float32),
         structure=np.zeros(table.nodes.shape),
-        bend_sd=float(_BEND_START * widths[0]),
+        bend_sd=first_bend_spread(widths),
         widths=widths,
         differ=True,
         has_priors=False,
@@ -333,7 +328,7 @@ def _find_weights(problem: _Problem, state: _State, system: BackgroundSystem) ->
     error, table = system.data.error, problem.table
     structure = _structure(table, state.residual, error, state.structure)
     pull2 = state.residual**2 / _variance(table, error, structure)
-    bend_sd = _bend_spread(state.sky.reshape(table.nodes.shape), system.depth())
+    bend_sd = bend_spread(state.sky.reshape(table.nodes.shape), system.depth())
     robust = cauchy_weight(pull2, _CAUCHY)
     return replace(state, structure=structure, robust=robust, bend_sd=bend_sd)
 
@@ -442,12 +437,3 @@ def _structure(table: BlockTable, residual: F4, error: F4, before: F8) -> F8:
     shape = table.nodes.shape
     near, over = (scipy.ndimage.uniform_filter(q.reshape(shape), 3, mode="constant") for q in (count, excess))
     return np.where(near > 0, np.maximum(over, 0) / np.maximum(near, 1e-9), 0)
-
-
-def _bend_spread(sky: F8, depth: F8) -> float:
-    """A wide prior for the sky's second differences: `_BEND` times what well covered nodes show."""
-    known = depth > 0.5 * np.median(depth[depth > 0])
-    inner = known[:, :-2] & known[:, 1:-1] & known[:, 2:]
-    bends = np.abs(sky[:, :-2] - 2 * sky[:, 1:-1] + sky[:, 2:])[inner]
-    noise = 1 / np.sqrt(np.median(depth[known]))
-    return float(_BEND * np.hypot(np.sqrt(np.mean(bends**2)) if len(bends) else 0.0, noise))
