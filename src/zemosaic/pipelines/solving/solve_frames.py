@@ -34,6 +34,9 @@ __all__ = ["describe_coincidence", "refined_place", "solve_frames"]
 _PROBES = 3
 """Headers that the catalogue contradicts and that are solved again before the catalogue itself is doubted."""
 
+LEAST_TOLERANCE_TO_GUESS = 0.03
+"""Tolerance of the scale below which none is guessed: from here on 70 guesses cover all scales that can be solved."""
+
 _BLIND_ATTEMPTS = 2
 """Vain attempts of the blind solvers, or of guessed scales, after which a camera is given up."""
 
@@ -153,7 +156,12 @@ def _solve(
 
 
 def _guess_scales(candidates: Sequence[Candidate], catalogue: Catalogue, settings: SolveSettings, run: Run) -> None:
-    """Solve cameras of which no frame has a place with guessed pixel scales: none is stated, or a wrong one."""
+    """Solve cameras of which no frame has a place with guessed pixel scales: none is stated, or a wrong one.
+
+    Not where the settings hold the scale so tightly that thousands of guesses would be needed.
+    """
+    if settings.scale_tolerance < LEAST_TOLERANCE_TO_GUESS:
+        return
     for camera in sorted({c.frame.camera for c in candidates}):
         group = [c for c in candidates if c.frame.camera == camera]
         unsolved = [c for c in group if not c.is_placed and c.verdict != "unconfirmed" and c.frame.hint is not None]
