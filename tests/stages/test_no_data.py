@@ -80,3 +80,11 @@ def test_windows_agree_with_the_whole() -> None:
     image[120:, 30:] = 0
     box = Box(100, 140, 10, 75)
     np.testing.assert_array_equal(lost(image, box), lost(image)[100:140, 10:75])
+
+
+def test_masked_borders_are_not_found_again() -> None:
+    """A reader gives missing pixels one value and weight 0: nothing more is lost beside them."""
+    image, weight = sky(), np.ones((1, *SHAPE), np.float32)
+    image[:10], weight[:, :10] = 0, 0
+    image[:, -6:], weight[:, :, -6:] = 0, 0
+    assert len(find_no_data(image[None], weight)) == 0

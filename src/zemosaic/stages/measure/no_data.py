@@ -107,7 +107,7 @@ def _constant_border(channel: F4, have: Map) -> Map:
     lost = np.zeros(have.shape, bool)
     # Pixels without weight make no border here: what was masked says nothing of its neighbours.
     for value in _border_values(channel):
-        same = channel == value
+        same = have & (channel == value)
         solid = scipy.ndimage.binary_erosion(same, np.ones((SOLID_PX, SOLID_PX), bool), border_value=1)
         if not solid.any():
             continue
