@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,12 @@ class Stars:
     def __len__(self) -> int:
         return len(self.x)
 
+    def times(self, factor: float) -> Stars:
+        """The same stars in another unit."""
+        by = np.float32(factor)
+        flux, error, wide = self.flux * by, self.flux_error * by, self.flux_wide * by
+        return replace(self, flux=flux, flux_error=error, flux_wide=wide, peak=self.peak * by)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blocks:
@@ -86,6 +92,11 @@ class Blocks:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def times(self, factor: float) -> Blocks:
+        """The same blocks in another unit."""
+        by = np.float32(factor)
+        return replace(self, mean=self.mean * by, error=self.error * by)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,3 +140,14 @@ class Measurements:
     def n_channels(self) -> int:
         """Number of channels measured."""
         return len(self.sky)
+
+    def times(self, factor: float) -> Measurements:
+        """The same image in another unit: every value `factor` times as large."""
+        return replace(
+            self,
+            sky=self.sky * factor,
+            noise=self.noise * factor,
+            area_noise=self.area_noise * factor,
+            stars=self.stars.times(factor),
+            blocks=self.blocks.times(factor),
+        )

@@ -18,6 +18,7 @@ from zemosaic.settings import Settings
 from zemosaic.stages.measure.frame import measure_frame, measure_sky
 from zemosaic.stages.measure.no_data import drop_runs, find_no_data
 from zemosaic.stages.measure.raw import measure_raw
+from zemosaic.stages.numeric.units import noise_unit, sample_noise
 
 __all__ = ["measure"]
 
@@ -49,11 +50,17 @@ def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool)
     if len(no_data):
         weight = weight.copy()
         drop_runs(weight, no_data, Box.of_shape(frame.shape))
-    return replace(_measure_pixels(frame, data, weight, settings, whole), no_data=no_data)
+    unit = noise_unit(sample_noise(data, weight))
+    if unit != 1:
+        data = data * np.float32(1 / unit)
+    saturation = None if frame.saturation_adu is None else frame.saturation_adu / unit
+    found = _measure_pixels(frame, data, weight, settings, whole, saturation)
+    return replace(found if unit == 1 else found.times(unit), no_data=no_data)
 
 
-def _measure_pixels(frame: Frame, data: F4, weight: F4, settings: Settings, whole: bool) -> Measurements:
-    saturation = frame.saturation_adu
+def _measure_pixels(
+    frame: Frame, data: F4, weight: F4, settings: Settings, whole: bool, saturation: float | None
+) -> Measurements:
     if frame.bayer:
         defects = settings.input.defect_sigma
         return measure_raw(data, weight, frame.bayer, settings.measure, saturation_adu=saturation, defect_sigma=defects)

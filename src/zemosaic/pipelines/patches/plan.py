@@ -25,8 +25,8 @@ __all__ = ["plan_input", "plan_inputs", "stellar_width_px"]
 
 Array = npt.NDArray[np.float64]
 
-SIGMA_RANGE = 1e-16, 1e16
-"""Noise whose inverse variance, summed over many frames, single precision holds."""
+SIGMA_RANGE = 1e-18, 1e16
+"""Noise whose inverse variance, summed over some hundred frames, single precision holds."""
 
 
 def stellar_width_px(frames: Sequence[PlacedFrame], grid: SkyGrid) -> float:
