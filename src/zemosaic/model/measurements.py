@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -120,6 +121,9 @@ class Measurements:
     blocks : Blocks
     defects : ndarray, shape (n,), int32
         Hot and cold pixels of a raw frame as indices into its flat plane, ascending; none of other images.
+    plateau : float
+        The highest value, where several pixels of a channel share it exactly: the image saturates there, input units.
+        inf where they do not.
     no_data : ndarray, shape (n, 3), int32
         Runs of pixels whose values are no measurement: row, first column and column past the last, rows ascending.
     """
@@ -133,6 +137,7 @@ class Measurements:
     ellipticity: float
     stars: Stars
     blocks: Blocks
+    plateau: float = math.inf
     defects: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     no_data: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), np.int32))
 
@@ -148,6 +153,7 @@ class Measurements:
             sky=self.sky * factor,
             noise=self.noise * factor,
             area_noise=self.area_noise * factor,
+            plateau=self.plateau * factor,
             stars=self.stars.times(factor),
             blocks=self.blocks.times(factor),
         )

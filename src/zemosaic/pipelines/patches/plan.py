@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -89,7 +90,7 @@ def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: Sky
         scale=scale,
         sigma=measured.area_noise,
         valid_box=measured.valid_box,
-        saturation_adu=frame.saturation_adu,
+        saturation_adu=_saturation(item),
         area_ref_deg2=grid.area_ref_deg2,
         pixel_values=settings.input.pixel_values,
         bayer=frame.bayer,
@@ -102,6 +103,12 @@ def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: Sky
         light=_light(item, to_mosaic).astype(np.float32),
         own_share=_own_share(frame, settings.warp) * _independence(measured),
     )
+
+
+def _saturation(item: PlacedFrame) -> float | None:
+    """Level from which samples count as saturated: the header's, else the plateau that the pixels show."""
+    stated, shown = item.frame.saturation_adu, item.measured.plateau
+    return shown if stated is None and math.isfinite(shown) else stated
 
 
 def _light(item: PlacedFrame, to_mosaic: Array) -> Array:
