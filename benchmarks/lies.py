@@ -202,7 +202,7 @@ RAW: dict[str, dict[str, Lie]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to: fluxes over truth by star (NaN where none), places off, share of sky filled, and its words."""
+    """What a run came to: fluxes over truth by star (NaN where none), places off, sky filled, and its words."""
 
     flux: npt.NDArray[np.float64]
     off_px: float
