@@ -50,10 +50,10 @@ class Corrections:
 
 def gain_priors(frames: Sequence[Frame]) -> np.ndarray:
     """Gains expected from headers, with median 1; 1 for frames whose keyword the others do not share."""
-    keys = [frame.gain_prior_key for frame in frames]
+    keys = [frame.decided.gain_prior_key for frame in frames]
     common = max(sorted(set(keys)), key=keys.count)
     known = np.array([key == common != "" for key in keys])
-    priors = np.where(known, [frame.gain_prior for frame in frames], 1.0)
+    priors = np.where(known, [frame.decided.gain_prior for frame in frames], 1.0)
     return np.where(known, priors / np.median(priors[known]), 1.0) if known.any() else priors
 
 
@@ -109,7 +109,7 @@ def correct_frames(
     run.log.start("match")
     measured, places = [item.measured for item in frames], [item.wcs for item in frames]
     # A flat has taken the sensor's response out; what would be solved for is noise.
-    cameras = None if all(frame.is_flattened for frame in plain) else [frame.camera for frame in plain]
+    cameras = None if all(frame.decided.is_flattened for frame in plain) else [frame.header.camera for frame in plain]
     # Where the reference lies does not matter: its pixels are part of the key.
     wanted = settings.match.model_copy(update={"reference": ""} | ({} if of_cameras else {"response_order": 0}))
     key = make_key("match", measured, places, grid, wanted, cameras, priors, settings.input.pixel_values, reference)

@@ -14,7 +14,6 @@ from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.run.context import Run
-from zemosaic.pipelines.run.keys import frame_identity
 from zemosaic.settings import Settings
 from zemosaic.stages.measure.hot_pixels import DefectCounter
 from zemosaic.stages.measure.raw import phase_noise
@@ -52,14 +51,13 @@ class DefectWatch:
         self._last: dict[str, str] = {}
         self._counters: dict[str, DefectCounter] = {}
         self._asked: set[FrameId] = set()
-        raw = [frame for frame in frames if frame.bayer is not None and self._sigma > 0]
-        for camera in sorted({frame.camera for frame in raw}):
-            group = [frame for frame in raw if frame.camera == camera]
+        raw = [frame for frame in frames if frame.storage.bayer is not None and self._sigma > 0]
+        for camera in sorted({frame.header.camera for frame in raw}):
+            group = [frame for frame in raw if frame.header.camera == camera]
             if len(group) < LEAST_FRAMES:
                 continue
             asked = sorted(group, key=lambda frame: frame.id)[:: -(-len(group) // MOST_FRAMES)]
-            identities = [frame_identity(frame) for frame in asked]
-            key = make_key("defects", identities, self._sigma, settings.measure)
+            key = make_key("defects", asked, self._sigma, settings.measure)
             self._last[camera] = make_key("defects", camera, group[0].shape, self._sigma, settings.measure)
             stored = None
             if run.store is not None:
@@ -74,11 +72,11 @@ class DefectWatch:
 
     def add(self, frame: Frame, source: ImageSource, measured: Measurements) -> None:
         """Take a measured frame into account, where its camera's map is still wanted."""
-        counter = self._counters.get(frame.camera)
-        if counter is None or frame.bayer is None or frame.id not in self._asked:
+        counter = self._counters.get(frame.header.camera)
+        if counter is None or frame.storage.bayer is None or frame.id not in self._asked:
             return
         data, weight = source.read_window(frame, Box.of_shape(frame.shape))
-        noise = phase_noise(measured.noise, frame.bayer)
+        noise = phase_noise(measured.noise, frame.storage.bayer)
         with self._lock:
             counter.add(data[0], weight[0], noise)
 

@@ -48,7 +48,7 @@ def measure_remotely(
     """Measure frames into the store, where the run has an executor for it; `task_bytes` is what one frame needs."""
     if run.machine.remote is None or run.store is None:
         return
-    run.machine.remote.check_shared([run.store.root, Path(frames[0].path)])
+    run.machine.remote.check_shared([run.store.root, Path(frames[0].storage.path)])
     workers = run.machine.plan_remote(task_bytes)
     task = _Measure(source, settings, run.store, need)
     for count, (_, keys) in enumerate(run.machine.remote.run(task, frames, workers), 1):

@@ -7,7 +7,6 @@ from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.run.keys import frame_identity
 from zemosaic.pipelines.run.need import Measuring
 from zemosaic.settings import Settings
 from zemosaic.stages.measure.frame import measure_frame, measure_sky
@@ -29,18 +28,20 @@ def measure(
     To weigh it, neither stars nor blocks are measured. Raw frames are
     always measured whole: their noise is known only when stars and defects are.
     """
-    whole = frame.bayer is not None or need == "match"
-    defects = settings.input.defect_sigma if frame.bayer else None
-    key = make_key("measure", frame_identity(frame), settings.measure if whole else None, defects)
+    whole = frame.storage.bayer is not None or need == "match"
+    defects = settings.input.defect_sigma if frame.storage.bayer else None
+    key = make_key("measure", frame, settings.measure if whole else None, defects)
     return remember(store, key, lambda: _measure(frame, source, settings, whole), Measurements)
 
 
 def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool) -> Measurements:
     data, weight = source.read_window(frame, Box.of_shape(frame.shape))
-    saturation = frame.saturation_adu
-    if frame.bayer:
+    saturation = frame.header.saturation_adu
+    if frame.storage.bayer:
         defects = settings.input.defect_sigma
-        return measure_raw(data, weight, frame.bayer, settings.measure, saturation_adu=saturation, defect_sigma=defects)
+        return measure_raw(
+            data, weight, frame.storage.bayer, settings.measure, saturation_adu=saturation, defect_sigma=defects
+        )
     if not whole:
         return measure_sky(data, weight)
     return measure_frame(data, weight, settings.measure, saturation_adu=saturation)

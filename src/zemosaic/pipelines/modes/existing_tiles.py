@@ -60,10 +60,6 @@ NOISE_RANGE = 0.75, 1.6
 """Noise that a weight map may state, in units of what neighbouring pixels show: resampled pixels hide up to 40 %."""
 
 
-ZERO_IS_EMPTY = "zero is empty"
-"""As `Frame.calibration`: the tile has no map of its weight, so pixels that are 0 in all channels hold nothing."""
-
-
 class TileSource:
     """An `ImageSource` of stacks: what registering has left black round a tile without a weight map gets weight 0.
 
@@ -79,7 +75,7 @@ class TileSource:
     def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
         """See `ImageSource.read_window`."""
         data, weight = self._source.read_window(frame, box)
-        if frame.calibration == ZERO_IS_EMPTY:
+        if frame.storage.zero_is_empty:
             weight *= data.any(axis=0)
         return data, weight
 
@@ -122,9 +118,7 @@ def open_tiles(opened: Inputs, guide: Guide, settings: Settings, run: Run, grid:
         When no tile is left.
     """
     need, reader = need_of_tiles(solved=guide.solved), opened.files
-    # Told by the frame, so that what is stored of the same file as a plain frame is not taken for a tile's.
-    told = [f if f.weight or f.alpha else replace(f, calibration=ZERO_IS_EMPTY) for f in opened.frames]
-    opened = replace(opened, frames=told, source=TileSource(opened.source))
+    opened = replace(opened, frames=[_as_tile(frame) for frame in opened.frames], source=TileSource(opened.source))
     found = measure_and_place(opened, need, settings, run)
     sane = _without_absurd(found.frames, run)
     tiles = [_believe_weights(item, reader) for item in sane.frames] if reader else sane.frames
@@ -171,6 +165,12 @@ def fill_with_tiles(session: Session, out: Path, settings: Settings, run: Run, *
         return figures, reads
 
     return fill
+
+
+def _as_tile(frame: Frame) -> Frame:
+    """A frame as stacks are read: without a map of its weight it holds nothing where it is black."""
+    storage = frame.storage
+    return replace(frame, storage=replace(storage, zero_is_empty=storage.weight is None and storage.alpha is None))
 
 
 def _without_absurd(placed: Sequence[PlacedFrame], run: Run) -> Kept[PlacedFrame]:

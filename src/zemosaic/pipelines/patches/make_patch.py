@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -141,13 +140,13 @@ def _warp(
     item: PatchInput, box: Box, source: ImageSource, settings: WarpSettings, values: F4, weights: F4, alpha: U1
 ) -> Box | None:
     """`warp_window`, and the weights lowered by the image's own alpha where it has one."""
+    trust = item.frame.storage.alpha
     filled = warp_window(item.plan, box, _reader(source, item.frame), settings, values, weights, alpha)
-    if filled is None or item.frame.alpha is None:
+    if filled is None or trust is None:
         return filled
-    path, hdu, full = item.frame.alpha
-    plane = replace(item.frame, path=path, hdu=hdu, layout="mono", bayer=None, weight=None, alpha=None)
+    plane = item.frame.plane_at(trust.path, trust.hdu)
     part = filled.relative_to(box).slices
-    weigh_by_alpha(item.plan, filled, _reader(source, plane), full, weights[:, *part], alpha[part])
+    weigh_by_alpha(item.plan, filled, _reader(source, plane), trust.full, weights[:, *part], alpha[part])
     return filled
 
 
@@ -156,4 +155,4 @@ def _reader(source: ImageSource, frame: Frame) -> Callable[[Box], tuple[F4, F4]]
 
 
 def _exposures(inputs: Sequence[PatchInput]) -> F4:
-    return np.array([item.frame.exposure_s or 0.0 for item in inputs], np.float32)
+    return np.array([item.frame.decided.exposure_s or 0.0 for item in inputs], np.float32)

@@ -89,10 +89,10 @@ def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: Sky
         scale=scale,
         sigma=measured.area_noise,
         valid_box=measured.valid_box,
-        saturation_adu=frame.saturation_adu,
+        saturation_adu=frame.header.saturation_adu,
         area_ref_deg2=grid.area_ref_deg2,
         pixel_values=settings.input.pixel_values,
-        bayer=frame.bayer,
+        bayer=frame.storage.bayer,
     )
     to_mosaic = _to_mosaic(item, scale, grid)
     return PatchInput(
@@ -120,6 +120,6 @@ def _independence(measured: Measurements) -> npt.NDArray[np.float32]:
 def _own_share(frame: Frame, settings: WarpSettings) -> npt.NDArray[np.float32]:
     """How much of the variance that a frame's weight states a single sample shows, for each channel."""
     # A drizzled frame has gaps between its samples; those there are have the noise that is stated.
-    if frame.bayer is None or settings.kernel == "drizzle":
+    if frame.storage.bayer is None or settings.kernel == "drizzle":
         return np.ones(frame.n_channels, np.float32)
     return np.array([pixel_variance_ratio(settings, channel) for channel in range(3)], np.float32)
