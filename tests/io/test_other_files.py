@@ -301,17 +301,10 @@ def test_a_raw_file_gives_the_mosaic_of_its_sensor(tmp_path: Path, needs_rawpy: 
     mosaic = pixels("u2")
     facts = {**NIGHT, "model": f"Acme {pattern}"}
     frame = only_frame(write_dng(tmp_path / "IMG 1.DNG", mosaic, pattern, facts))
-    assert (frame.storage.layout, frame.storage.bayer, frame.shape, frame.storage.is_integer) == (
-        "bayer",
-        pattern,
-        (H, W),
-        True,
-    )
-    assert (frame.header.instrument, frame.decided.exposure_s, frame.header.gain_setting) == (
-        f"Acme {pattern}",
-        30,
-        800,
-    )
+    assert (frame.storage.layout, frame.storage.bayer, frame.storage.is_integer) == ("bayer", pattern, True)
+    assert frame.shape == (H, W)
+    assert (frame.header.instrument, frame.header.gain_setting) == (f"Acme {pattern}", 800)
+    assert frame.decided.exposure_s == 30
     assert frame.header.date_obs == "2024-08-10T22:33:44"
     assert frame.header.saturation_adu == WHITE
     assert frame.header.wcs_cards is None

@@ -6,18 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from zemosaic.engine.events import LeftOut
 from zemosaic.engine.values import digest_of
 from zemosaic.errors import FrameRejected, NothingToDo
-from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.measuring.defects import DefectWatch
 from zemosaic.pipelines.measuring.measure_remotely import measure_remotely
-from zemosaic.pipelines.measuring.measure_task import measure
+from zemosaic.pipelines.measuring.measure_task import MeasureRequest, MeasureTask
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.need import Measuring
 from zemosaic.settings import Settings
@@ -27,8 +25,6 @@ BYTES_PER_VALUE = 24
 """Measuring a frame: its data and weights, 8, what the steps hold beside them, up to 13, and the file's own bytes."""
 
 __all__ = ["Measured", "MeasuredFrame", "measure_frames"]
-
-F4 = npt.NDArray[np.float32]
 
 SEEING_FRAMES = 6
 """Frames whose stars are measured where only the typical seeing is wanted."""
@@ -60,21 +56,6 @@ class Measured:
     left_out: tuple[LeftOut, ...]
 
 
-class _ReadOnce:
-    """A source of one frame that reads each window once, for a task that looks at the pixels more than once."""
-
-    def __init__(self, source: ImageSource) -> None:
-        self._source = source
-        self._read: dict[tuple[FrameId, Box], tuple[F4, F4]] = {}
-
-    def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
-        """As the source's; the arrays are not to be changed."""
-        key = frame.id, box
-        if key not in self._read:
-            self._read[key] = self._source.read_window(frame, box)
-        return self._read[key]
-
-
 def measure_frames(
     frames: Sequence[Frame],
     source: ImageSource,
@@ -87,7 +68,7 @@ def measure_frames(
     """Measure every frame once; those that cannot be read or hold nothing are left out.
 
     To weigh frames, stars are measured on a few of them, for the typical seeing, where the stack asks for it.
-    Raw frames are shown to `watch` as they pass.
+    The residuals of raw frames are shown to `watch`.
 
     Raises
     ------
@@ -95,35 +76,30 @@ def measure_frames(
         When no frame is left.
     """
     advance = run.log.start("measure", len(frames))
-    every = max(-(-len(frames) // SEEING_FRAMES), 1)
-    seeing = METHODS[settings.stack.method].guarded
-    whole = {frame.id for i, frame in enumerate(frames) if need == "match" or (seeing and i % every == 0)}
+    whole = _measured_whole(frames, settings, need)
+    # Where stars are a luxury, a frame on which they cannot be measured is still weighed.
+    seeing: tuple[Measuring, ...] = ("match",) if need == "match" else ("match", "weigh")
+    requests = [MeasureRequest(f, seeing if f.id in whole else ("weigh",), watch.wants(f)) for f in frames]
+    task = MeasureTask(source, settings, run.store)
+    task_bytes = max(BYTES_PER_VALUE * _n_values(frame) for frame in frames)
+    elsewhere = measure_remotely(requests, task, watch, run, advance, task_bytes)
 
-    def task(frame: Frame) -> MeasuredFrame | FrameRejected:
+    def gather(request: MeasureRequest) -> Measurements | FrameRejected:
         run.cancel.check()
-        once = _ReadOnce(source)
-        # Where stars are a luxury, a frame on which they cannot be measured is still weighed.
-        tries: tuple[Measuring, ...] = ("match", "weigh") if need == "weigh" and frame.id in whole else (need,)
-        for each in tries:
-            try:
-                found = measure(frame, once, settings, run.store, need=each)
-            except FrameRejected as problem:
-                rejected = problem
-            else:
-                watch.add(frame, once, found)
-                return MeasuredFrame(frame, found)
-        return rejected
+        if request.frame.id in elsewhere:
+            return elsewhere[request.frame.id]
+        seen = task(replace(request, with_residuals=watch.wants(request.frame)))
+        if seen.residuals is not None:
+            watch.add(request.frame, seen.residuals)
+        return seen.found
 
     done: list[MeasuredFrame] = []
     left_out: list[LeftOut] = []
-    task_bytes = max(BYTES_PER_VALUE * _n_values(frame) for frame in frames)
-    measure_remotely(frames, source, settings, run, advance, task_bytes, need=need)
-    executor = run.machine.executor_for(task_bytes)
-    for count, (frame, result) in enumerate(executor.run(task, frames), 1):
-        if isinstance(result, FrameRejected):
-            left_out.append(run.log.leave_out(frame, result))
+    for count, (request, found) in enumerate(run.machine.executor_for(task_bytes).run(gather, requests), 1):
+        if isinstance(found, FrameRejected):
+            left_out.append(run.log.leave_out(request.frame, found))
         else:
-            done.append(result)
+            done.append(MeasuredFrame(request.frame, found))
         advance(count)
     known = {item.frame.id: item for item in done}
     if need == "match":
@@ -138,6 +114,14 @@ def measure_frames(
     stars = f", {n_stars} stars in the median frame" if whole else ""
     run.log.end("measure", f"{len(done)} frames{stars}")
     return Measured(sorted(done, key=lambda m: m.frame.id), known, tuple(left_out))
+
+
+def _measured_whole(frames: Sequence[Frame], settings: Settings, need: Measuring) -> set[FrameId]:
+    """The frames whose stars are measured: all, or a few where only the typical seeing is wanted."""
+    if need == "match":
+        return {frame.id for frame in frames}
+    every = max(-(-len(frames) // SEEING_FRAMES), 1)
+    return {frame.id for frame in frames[::every]} if METHODS[settings.stack.method].guarded else set()
 
 
 def _n_values(frame: Frame) -> int:
