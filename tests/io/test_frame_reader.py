@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from frame_cases import vary_frame
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.facts import frame_wcs
 from zemosaic.io.read.arrays import ArraySource
@@ -300,6 +301,17 @@ def test_one_map_for_three_channels_and_a_map_of_zeros(tmp_path: Path) -> None:
 
 
 # --- what can go wrong later ---------------------------------------------------------------------
+
+
+def test_pixels_that_are_black_in_all_channels_hold_nothing_where_zero_is_empty(tmp_path: Path) -> None:
+    data = pixels("u2", (3, H, W))
+    data[:, 2:4, 5:9] = 0
+    data[1:, 7, 7] = 0
+    fits.writeto(tmp_path / "a.fits", data)
+    (frame,) = frames_of(tmp_path)
+    _, weight = FrameReader().read_window(vary_frame(frame, zero_is_empty=True), WHOLE)
+    assert np.array_equal(weight, np.broadcast_to(data.any(axis=0), weight.shape))
+    assert FrameReader().read_window(frame, WHOLE)[1].all()
 
 
 @pytest.mark.parametrize("packing", ["plain", "gzip", "tiles"])

@@ -130,7 +130,7 @@ def measure_with(
     with output_folder(folder / "out", start_run(RunOptions(workers=2, executor=executor))) as run:
         found = scan_inputs([frames], InputSettings(), run).frames
         watch = DefectWatch(found, Settings(), run)
-        measured = measure_frames(found, source, Settings(), run, watch=watch, need=need)
+        measured = measure_frames(found, source, Settings(), run, watch=watch, need=need, seeing=True)
         return measured, source, found, dict(watch.maps())
 
 

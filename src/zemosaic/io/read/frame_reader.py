@@ -155,7 +155,8 @@ class FrameReader:
         Returns
         -------
         data, weight : ndarray, shape (c, height, width), float32
-            NaN, infinite and BLANK pixels have data 0 and weight 0. A Bayer frame has one channel.
+            NaN, infinite and BLANK pixels have data 0 and weight 0, and those that are 0 in all channels where
+            `Storage.zero_is_empty`. A Bayer frame has one channel.
 
         Raises
         ------
@@ -175,6 +176,8 @@ class FrameReader:
             weight *= trust > 0
         if storage.weight is not None or storage.alpha is not None:
             data[weight == 0] = 0
+        if storage.zero_is_empty:
+            weight *= data.any(axis=0)
         return data, weight
 
     def _read(self, path: str, hdu: int, shape: tuple[int, int], box: Box) -> tuple[F4, F4]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.engine.store import make_key
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.keys import make_key
 from zemosaic.settings import Settings
 from zemosaic.stages.measure.hot_pixels import DefectCounter, Residuals
 

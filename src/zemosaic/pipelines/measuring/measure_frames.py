@@ -19,7 +19,6 @@ from zemosaic.pipelines.measuring.measure_task import MeasureRequest, MeasureTas
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.need import Measuring
 from zemosaic.settings import Settings
-from zemosaic.stages.stack.methods import METHODS
 
 BYTES_PER_VALUE = 24
 """Measuring a frame: its data and weights, 8, what the steps hold beside them, up to 13, and the file's own bytes."""
@@ -64,11 +63,12 @@ def measure_frames(
     *,
     watch: DefectWatch,
     need: Measuring = "match",
+    seeing: bool = False,
 ) -> Measured:
     """Measure every frame once; those that cannot be read or hold nothing are left out.
 
-    To weigh frames, stars are measured on a few of them, for the typical seeing, where the stack asks for it.
-    The residuals of raw frames are shown to `watch`.
+    To weigh frames, stars are measured on a few of them where the typical `seeing` is wanted. The residuals of raw
+    frames are shown to `watch`.
 
     Raises
     ------
@@ -76,10 +76,11 @@ def measure_frames(
         When no frame is left.
     """
     advance = run.log.start("measure", len(frames))
-    whole = _measured_whole(frames, settings, need)
+    every = 1 if need == "match" else max(-(-len(frames) // SEEING_FRAMES), 1)
+    whole = {frame.id for frame in frames[::every]} if need == "match" or seeing else set()
     # Where stars are a luxury, a frame on which they cannot be measured is still weighed.
-    seeing: tuple[Measuring, ...] = ("match",) if need == "match" else ("match", "weigh")
-    requests = [MeasureRequest(f, seeing if f.id in whole else ("weigh",), watch.wants(f)) for f in frames]
+    needs: tuple[Measuring, ...] = ("match",) if need == "match" else ("match", "weigh")
+    requests = [MeasureRequest(f, needs if f.id in whole else ("weigh",), watch.wants(f)) for f in frames]
     task = MeasureTask(source, settings, run.store)
     task_bytes = max(BYTES_PER_VALUE * _n_values(frame) for frame in frames)
     elsewhere = measure_remotely(requests, task, watch, run, advance, task_bytes)
@@ -114,14 +115,6 @@ def measure_frames(
     stars = f", {n_stars} stars in the median frame" if whole else ""
     run.log.end("measure", f"{len(done)} frames{stars}")
     return Measured(sorted(done, key=lambda m: m.frame.id), known, tuple(left_out))
-
-
-def _measured_whole(frames: Sequence[Frame], settings: Settings, need: Measuring) -> set[FrameId]:
-    """The frames whose stars are measured: all, or a few where only the typical seeing is wanted."""
-    if need == "match":
-        return {frame.id for frame in frames}
-    every = max(-(-len(frames) // SEEING_FRAMES), 1)
-    return {frame.id for frame in frames[::every]} if METHODS[settings.stack.method].guarded else set()
 
 
 def _n_values(frame: Frame) -> int:

@@ -18,10 +18,8 @@ from zemosaic.errors import FrameRejected, NothingToDo
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.io.write.mosaic_file import MosaicFile
-from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.sky.grid import SkyGrid
-from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.corrections.correcting import correct_frames
 from zemosaic.pipelines.frames.pipeline import Inputs, PlacedFrame, measure_and_place
 from zemosaic.pipelines.modes.finish import Outputs, finish_outputs
@@ -58,26 +56,6 @@ MENTIONED = 0.005
 
 NOISE_RANGE = 0.75, 1.6
 """Noise that a weight map may state, in units of what neighbouring pixels show: resampled pixels hide up to 40 %."""
-
-
-class TileSource:
-    """An `ImageSource` of stacks: what registering has left black round a tile without a weight map gets weight 0.
-
-    Parameters
-    ----------
-    source : ImageSource
-        The pixels as stored; their weights are changed.
-    """
-
-    def __init__(self, source: ImageSource) -> None:
-        self._source = source
-
-    def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
-        """See `ImageSource.read_window`."""
-        data, weight = self._source.read_window(frame, box)
-        if frame.storage.zero_is_empty:
-            weight *= data.any(axis=0)
-        return data, weight
 
 
 def build_existing_tiles(
@@ -118,7 +96,7 @@ def open_tiles(opened: Inputs, guide: Guide, settings: Settings, run: Run, grid:
         When no tile is left.
     """
     need, reader = need_of_tiles(solved=guide.solved), opened.files
-    opened = replace(opened, frames=[_as_tile(frame) for frame in opened.frames], source=TileSource(opened.source))
+    opened = replace(opened, frames=[_as_tile(frame) for frame in opened.frames])
     found = measure_and_place(opened, need, settings, run)
     sane = _without_absurd(found.frames, run)
     tiles = [_believe_weights(item, reader) for item in sane.frames] if reader else sane.frames
