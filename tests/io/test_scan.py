@@ -141,7 +141,8 @@ def test_each_image_of_a_mef_is_a_frame_with_its_own_map(tmp_path: Path) -> None
     make_mef(tmp_path / "m.fits")
     frames = sorted(scan_all(tmp_path).frames, key=lambda frame: frame.storage.hdu)
     assert [(frame.name, frame.storage.hdu) for frame in frames] == [("m.fits[1]", 1), ("m.fits[5]", 5)]
-    assert [frame.storage.weight for frame in frames] == [(str(tmp_path / "m.fits"), 3), (str(tmp_path / "m.fits"), 7)]
+    maps = [MapRef(str(tmp_path / "m.fits"), hdu, "weight") for hdu in (3, 7)]
+    assert [frame.storage.weight for frame in frames] == maps
     assert {frame.decided.filter for frame in frames} == {"g"}
     assert {frame.decided.exposure_s for frame in frames} == {30.0}
     assert frames[0].id != frames[1].id
