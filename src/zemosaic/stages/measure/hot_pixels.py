@@ -110,13 +110,6 @@ class DefectCounter:
         add_residuals(raw, weight, noise, self.total)
         self.n_frames += 1
 
-    def merge(self, other: DefectCounter) -> None:
-        """Add the frames that another counter of the same sensor has seen."""
-        if other.total.shape != self.total.shape:
-            raise ValueError(f"cannot merge counters of {self.total.shape} and {other.total.shape} pixels")
-        self.total += other.total
-        self.n_frames += other.n_frames
-
     def defects(self, n_sigma: float = N_SIGMA) -> npt.NDArray[np.bool_]:
         """Pixels whose mean residual stands out.
 

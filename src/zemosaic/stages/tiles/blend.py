@@ -74,12 +74,29 @@ def build_gaussian_pyramid(image: npt.ArrayLike, levels: int) -> list[F4]:
     return pyramid
 
 
-def build_laplacian_pyramid(image: npt.ArrayLike, levels: int) -> list[F4]:
+def build_laplacian_pyramid(image: npt.ArrayLike, levels: int, reach: Sequence[F4] | None = None) -> list[F4]:
     """What each octave of an image adds to the coarser ones; the last is the coarsest image itself.
 
-    Parameters and result are those of `build_gaussian_pyramid`.
+    Parameters
+    ----------
+    image, levels
+        See `build_gaussian_pyramid`.
+    reach : sequence of ndarray, float32, optional
+        Pyramid of where the image is known (1) and where it is not (0); the image is 0 there, and each octave continues
+        it by what is known nearby.
+
+    Returns
+    -------
+    list of ndarray, float32
+        ``levels + 1`` images, the finest first.
     """
-    return _octaves(build_gaussian_pyramid(image, levels))
+    gaussian = build_gaussian_pyramid(image, levels)
+    if reach is not None:
+        gaussian = [
+            np.where(known > _LEAST_WEIGHT, total / np.maximum(known, _LEAST_WEIGHT), 0)
+            for total, known in zip(gaussian, reach, strict=True)
+        ]
+    return [*(low - _expand(high, low.shape) for low, high in pairwise(gaussian)), gaussian[-1]]
 
 
 def reconstruct_from_laplacian(pyramid: Sequence[F4]) -> F4:
@@ -201,7 +218,7 @@ def blend_pyramid(images: F4, weights: F4, levels: int) -> F4:
         blended = [np.zeros_like(total) for total in totals]
         for i, image in enumerate(images):
             away = np.where(valid[i], image[c] - channel, np.float32(0))
-            for k, octave in enumerate(_filled_laplacian(away, reach[i], levels)):
+            for k, octave in enumerate(build_laplacian_pyramid(away, levels, reach[i])):
                 blended[k] += masks[i][k] / totals[k] * octave
         out[c] = np.where(covered, channel + reconstruct_from_laplacian(blended), 0)
     return out
@@ -217,21 +234,6 @@ def are_alike(images: F4, weights: F4) -> bool:
         bool((np.abs(image - mean) <= _ROUNDING * np.abs(mean))[:, weight > 0].all())
         for image, weight in zip(images, weights, strict=True)
     )
-
-
-def _filled_laplacian(image: F4, reach: Sequence[F4], levels: int) -> list[F4]:
-    """Laplacian pyramid of an image that is 0 where it is not known; `reach` is the pyramid of where it is."""
-    summed = build_gaussian_pyramid(image, levels)
-    gaussian = [
-        np.where(known > _LEAST_WEIGHT, total / np.maximum(known, _LEAST_WEIGHT), 0)
-        for total, known in zip(summed, reach, strict=True)
-    ]
-    return _octaves(gaussian)
-
-
-def _octaves(gaussian: Sequence[F4]) -> list[F4]:
-    """What each image of a Gaussian pyramid adds to the next coarser one; then the coarsest itself."""
-    return [*(low - _expand(high, low.shape) for low, high in pairwise(gaussian)), gaussian[-1]]
 
 
 def _reduce(image: F4) -> F4:
