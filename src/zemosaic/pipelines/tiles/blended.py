@@ -103,8 +103,8 @@ def blend_tiles(
 def _border(tile: BlendTile, near: Sequence[BlendTile], grid: SkyGrid) -> F4:
     """Distance of a tile's pixels to the nearest one that another tile has and this one has not, 0 where it has none.
 
-    Where no tile has anything there is nothing to blend with: no rim of the mosaic is a border. No distance is more than
-    half of the tile's shorter side, so that a small tile inside a wide one still counts.
+    Where no tile has anything there is nothing to blend with: no rim of the mosaic is a border. No distance is more
+    than half of the tile's shorter side, so that a small tile inside a wide one still counts.
     """
     # One pixel more tells whether others go on beyond the tile's box.
     wide = tile.box.expand(1).intersect(grid.box)
