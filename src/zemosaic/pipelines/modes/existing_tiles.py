@@ -35,6 +35,7 @@ from zemosaic.pipelines.modes.session import (
     read_guide,
 )
 from zemosaic.pipelines.patches.jobs import MosaicJob
+from zemosaic.pipelines.patches.plan import stellar_widths_px
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run, output_folder
 from zemosaic.pipelines.run.kept import Kept
 from zemosaic.pipelines.run.need import need_of_tiles
@@ -129,7 +130,8 @@ def fill_with_tiles(session: Session, out: Path, settings: Settings, run: Run, *
 
     def fill(job: MosaicJob, frames: Sequence[PlacedFrame], file: MosaicFile) -> Filled:
         if settings.tiles.blend == "pyramid":
-            figures, reads = blend_tiles(job, file, out / WORK_FOLDER / "warped", run), ReadCounts()
+            widths = stellar_widths_px(frames, job.grid)
+            figures, reads = blend_tiles(job, widths, file, out / WORK_FOLDER / "warped", run), ReadCounts()
         else:
             figures, reads = fill_by_patches(run)(job, frames, file)
         bare = write_depth(file, job.inputs, job.grid, session.inputs.source, settings, run)

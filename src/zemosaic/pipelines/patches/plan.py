@@ -21,7 +21,7 @@ from zemosaic.settings import Settings, WarpSettings
 from zemosaic.stages.warp.lattice import Lattice, plan_lattice
 from zemosaic.stages.warp.warp import WarpPlan, pixel_variance_ratio
 
-__all__ = ["plan_input", "plan_inputs", "stellar_width_px"]
+__all__ = ["plan_input", "plan_inputs", "stellar_width_px", "stellar_widths_px"]
 
 Array = npt.NDArray[np.float64]
 
@@ -29,10 +29,14 @@ SIGMA_RANGE = 1e-16, 1e16
 """Noise whose inverse variance, summed over many frames, single precision holds."""
 
 
+def stellar_widths_px(frames: Sequence[PlacedFrame], grid: SkyGrid) -> dict[str, float]:
+    """FWHM of each frame in mosaic pixels, by its id; NaN where it shows no star."""
+    return {f.frame.id: f.measured.fwhm_px * f.wcs.pixel_scale_arcsec() / grid.scale_arcsec for f in frames}
+
+
 def stellar_width_px(frames: Sequence[PlacedFrame], grid: SkyGrid) -> float:
     """Median FWHM of the frames in mosaic pixels; 3 where no frame shows a star."""
-    widths = [f.measured.fwhm_px * f.wcs.pixel_scale_arcsec() / grid.scale_arcsec for f in frames]
-    widths = [w for w in widths if np.isfinite(w)]
+    widths = [width for width in stellar_widths_px(frames, grid).values() if np.isfinite(width)]
     return float(np.median(widths)) if widths else 3.0
 
 
