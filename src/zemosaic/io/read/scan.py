@@ -16,7 +16,7 @@ from zemosaic.io.headers.facts import frame_from_cards, image_layout
 from zemosaic.io.headers.wcs_cards import put_wcs_over
 from zemosaic.io.read.find_files import FoundFile, find_files
 from zemosaic.io.read.images import walk_images
-from zemosaic.model.frame import Frame, FrameId, FrameKind, WeightKind
+from zemosaic.model.frame import Frame, FrameId, FrameKind, MapKind, MapRef
 from zemosaic.settings import InputSettings
 
 __all__ = ["RejectedFile", "ScanResult", "scan"]
@@ -28,7 +28,7 @@ _HEAD_LINE = re.compile(r"\s*([A-Za-z0-9_-]{1,8})\s*=(.*)")
 
 _COUNTS = ("COV", "COVERAGE")
 # Extensions that describe the image beside them, by EXTNAME; in this order one is preferred to the next.
-_MAP_KINDS: dict[str, WeightKind] = {
+_MAP_KINDS: dict[str, MapKind] = {
     **dict.fromkeys(("WHT", "WEIGHT", "WGT", "WT", "WTMAP", "IVAR", "INVVAR"), "weight"),
     **dict.fromkeys(("VAR", "VARIANCE"), "variance"),
     **dict.fromkeys(("ERR", "ERROR", "SIGMA", "STDDEV", "RMS", "UNCERT"), "error"),
@@ -51,7 +51,14 @@ _NOT_FRAMES = {
     "BACKGROUND",
     "SEG",
     "SEGM",
+    "AREA",
+    "WAVELENGTH",
+    "ICCPROFILE",
+    "THUMBNAIL",
+    "PREVIEW",
 }
+_NO_FRAME = re.compile(r"(VAR|ERR|PATHLOSS|BARSHADOW)_.*|D2IMARR.*|WCSDVARR.*|.*THUMBNAIL.*")
+"""Extensions that are parts of a noise model or tables of a WCS, of JWST, HST and others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +115,8 @@ def scan(
     ----------
     paths : sequence of Path
         Files (taken whatever their name) and folders (searched for names that end in .fit, .fits,
-        .fts, .fz or .gz, or as those of TIFF and camera raw files, in any case). Hidden names, and folders that
-        a run wrote, are passed over.
+        .fts, .fz, .gz or .fits.bz2, or as those of TIFF and camera raw files, in any case). Hidden names, and
+        folders that a run wrote, are passed over.
     settings : InputSettings
         ``include``, ``exclude`` and ``bayer`` act here.
     on_progress : callable, optional
@@ -127,7 +134,7 @@ def scan(
     Notes
     -----
     A frame is known by its content, not its path: its id is a digest of header bytes, size and three
-    sampled blocks of the data (for a gzip stream, of the CRC-32 that it carries), with those of its
+    sampled blocks of the data (for a gzip or bzip2 stream, of the checksum that it carries), with those of its
     `.head` file and weight map. Two files of the same content give one frame; the first path counts.
     """
     listed = find_files(paths, settings)
@@ -141,7 +148,7 @@ def scan(
             if isinstance(found, RejectedFile):
                 rejected.append(found)
             elif found.id in frames:
-                copies.append(f"{found.name} is a copy of {frames[found.id].path}")
+                copies.append(f"{found.name} is a copy of {frames[found.id].storage.path}")
             else:
                 frames[found.id] = found
         if on_progress is not None:
@@ -152,11 +159,17 @@ def scan(
     if listed.orphans:
         names = [os.path.basename(path) for path in listed.orphans]
         notices.append(f"{len(names)} weight or header files belong to no frame: {_some(names)}")
+    if listed.passed_over:
+        names = [os.path.basename(path) for path in listed.passed_over]
+        notices.append(f"{len(names)} files are maps of other files, no frames, and are not used: {_some(names)}")
+    if listed.others:
+        kinds = ", ".join(f"{number} {ending}" for ending, number in sorted(listed.others.items()))
+        notices.append(f"{listed.others.total()} files are of kinds that are not read ({kinds}); FITS and TIFF are")
     rejected.sort(key=lambda r: r.path)
     ordered = [frames[key] for key in sorted(frames)]
     return ScanResult(
-        frames=tuple(frame for frame in ordered if frame.kind == "light"),
-        calibration=tuple(frame for frame in ordered if frame.kind != "light"),
+        frames=tuple(frame for frame in ordered if frame.decided.kind == "light"),
+        calibration=tuple(frame for frame in ordered if frame.decided.kind != "light"),
         rejected=tuple(rejected),
         notices=tuple(notices),
     )
@@ -184,7 +197,8 @@ def _scan_file(file: FoundFile, bayer: str, kind: FrameKind | None) -> list[Fram
     except OSError as problem:
         return [RejectedFile(path, f"the file cannot be read: {problem.strerror or problem}")]
     except (EOFError, zlib.error) as problem:
-        return [RejectedFile(path, f"the gzip stream is damaged or cut short: {problem}")]
+        packing = "bzip2" if path.lower().endswith(".bz2") else "gzip"
+        return [RejectedFile(path, f"the {packing} stream is damaged or cut short: {problem}")]
 
 
 def _walk_as_far_as_possible(path: str, source: FitsStream) -> tuple[list[Hdu], FrameRejected | None]:
@@ -200,7 +214,8 @@ def _walk_as_far_as_possible(path: str, source: FitsStream) -> tuple[list[Hdu], 
 def _frames_of_images(
     file: FoundFile, source: FitsStream, primary: Hdu, images: list[Hdu], bayer: str, kind: FrameKind | None
 ) -> list[Frame | RejectedFile]:
-    sky = [hdu for hdu in images if _extname(hdu) not in _PREFERENCE and _extname(hdu) not in _NOT_FRAMES]
+    sky = [hdu for hdu in images if not _is_companion(_extname(hdu))]
+    sky = [hdu for hdu in sky if sum(n > 1 for n in hdu.axes) > 1] or sky  # a row of numbers describes the image
     if not sky:
         names = ", ".join(_extname(hdu) for hdu in images)
         raise FrameRejected(f"there is no image of the sky in it, only {names}", names=names)
@@ -220,13 +235,19 @@ def _frames_of_images(
             frame = frame_from_cards(
                 hdu, cards, file.path, FrameId(""), bayer_setting=bayer, chip=chip, folder_kind=kind
             )
-            frame = _with_weight_map(frame, file, source, images, digest)
-            frame = _with_alpha(frame, source, images, digest)
-            found.append(replace(frame, id=FrameId(digest.hexdigest())))
+            weight = _find_weight_map(frame, file, source, images, digest)
+            alpha = _find_alpha(frame, source, images, digest)
+            storage = replace(frame.storage, weight=weight, alpha=alpha)
+            found.append(replace(frame, id=FrameId(digest.hexdigest()), storage=storage))
         except FrameRejected as problem:
             name = f"{file.path}[{hdu.index}]" if len(sky) > 1 else file.path
             found.append(RejectedFile(name, str(problem), problem.facts))
     return found
+
+
+def _is_companion(name: str) -> bool:
+    """Whether an extension of this name describes the image beside it."""
+    return name in _PREFERENCE or name in _NOT_FRAMES or _NO_FRAME.fullmatch(name) is not None
 
 
 def _extname(hdu: Hdu) -> str:
@@ -237,8 +258,8 @@ def _add_to_digest(digest: hashlib.blake2b, source: FitsStream, hdu: Hdu) -> Non
     """Header, place, size and samples of the data tell one image from another without reading it all."""
     digest.update(hdu.header)
     digest.update(f"{hdu.index} {source.n_bytes} ".encode())
-    if source.is_gzip:
-        digest.update(source.gzip_trailer)  # holds the CRC of all content
+    if source.is_packed:
+        digest.update(source.trailer)  # holds the CRC of all content
         return
     last = max(hdu.data_bytes - BLOCK, 0)
     for offset in (0, last // (2 * BLOCK) * BLOCK, last):
@@ -262,10 +283,10 @@ def _read_heads(path: str) -> list[Cards]:
     return heads
 
 
-def _with_weight_map(
+def _find_weight_map(
     frame: Frame, file: FoundFile, source: FitsStream, images: list[Hdu], digest: hashlib.blake2b
-) -> Frame:
-    """The frame with its weight map: a sidecar file before an extension; the digest learns of the map."""
+) -> MapRef | None:
+    """The weight map of a frame: a sidecar file before an extension; the digest learns of the map."""
     for kind, path in file.maps.items():
         try:
             with open_fits(path) as beside:
@@ -273,31 +294,31 @@ def _with_weight_map(
                 _add_to_digest(digest, beside, hdu)
         except (FrameRejected, OSError, EOFError, zlib.error) as problem:
             raise FrameRejected(f"its {kind} map {os.path.basename(path)} cannot be used: {problem}") from problem
-        return replace(frame, weight=(path, hdu.index), weight_kind=kind)
+        return MapRef(path, hdu.index, kind)
     extension = _map_among_extensions(images, frame)
     if extension is None:
-        return frame
+        return None
     _add_to_digest(digest, source, extension)
-    return replace(frame, weight=(file.path, extension.index), weight_kind=_MAP_KINDS[_extname(extension)])
+    return MapRef(file.path, extension.index, _MAP_KINDS[_extname(extension)])
 
 
-def _with_alpha(frame: Frame, source: FitsStream, images: list[Hdu], digest: hashlib.blake2b) -> Frame:
-    """The frame with the alpha map of its file; the digest learns of it."""
-    own = next(hdu for hdu in images if hdu.index == frame.hdu)
+def _find_alpha(frame: Frame, source: FitsStream, images: list[Hdu], digest: hashlib.blake2b) -> MapRef | None:
+    """The alpha map in a frame's file; the digest learns of it."""
+    own = next(hdu for hdu in images if hdu.index == frame.storage.hdu)
     hdu = next((hdu for hdu in images if _extname(hdu) == _ALPHA and _belongs(hdu, own, frame)), None)
     if hdu is None or image_layout(hdu.axes)[0] != "mono":
-        return frame
+        return None
     _add_to_digest(digest, source, hdu)
-    return replace(frame, alpha=(frame.path, hdu.index, 255.0 if hdu.bitpix > 0 else 1.0))
+    return MapRef(frame.storage.path, hdu.index, "alpha", full=255.0 if hdu.bitpix > 0 else 1.0)
 
 
 def _map_in_sidecar(hdus: list[Hdu], frame: Frame) -> Hdu:
     images = [hdu for hdu in hdus if hdu.is_image]
     if not images:
         raise FrameRejected("there is no image in it")
-    hdu = next((hdu for hdu in images if hdu.index == frame.hdu), images[0])
+    hdu = next((hdu for hdu in images if hdu.index == frame.storage.hdu), images[0])
     layout, shape = image_layout(hdu.axes)
-    if layout != "mono" and frame.layout not in {"chw", "hwc"}:
+    if layout != "mono" and frame.storage.layout not in {"chw", "hwc"}:
         raise FrameRejected("it has three channels, the frame has one")
     if shape != frame.shape:
         raise FrameRejected(
@@ -313,14 +334,14 @@ def _map_among_extensions(images: list[Hdu], frame: Frame) -> Hdu | None:
 
     A count of frames stands in for a weight only where nothing else, not even an alpha, tells one.
     """
-    own = next(hdu for hdu in images if hdu.index == frame.hdu)
+    own = next(hdu for hdu in images if hdu.index == frame.storage.hdu)
     has_alpha = any(_extname(hdu) == _ALPHA for hdu in images)
     candidates = []
     for hdu in images:
         rank = _PREFERENCE.get(_extname(hdu))
         if rank is None or not _belongs(hdu, own, frame) or (has_alpha and _extname(hdu) in _COUNTS):
             continue
-        candidates.append((rank, (hdu.index - frame.hdu) % (1 << 30), hdu))
+        candidates.append((rank, (hdu.index - frame.storage.hdu) % (1 << 30), hdu))
     return min(candidates, key=lambda item: item[:2])[2] if candidates else None
 
 
@@ -332,4 +353,4 @@ def _belongs(map_hdu: Hdu, own: Hdu, frame: Frame) -> bool:
         layout, shape = image_layout(map_hdu.axes)
     except FrameRejected:
         return False
-    return shape == frame.shape and (layout == "mono" or frame.layout in {"chw", "hwc"})
+    return shape == frame.shape and (layout == "mono" or frame.storage.layout in {"chw", "hwc"})

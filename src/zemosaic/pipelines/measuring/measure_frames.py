@@ -108,6 +108,7 @@ def measure_frames(
         left_out += copies
     done, noiseless = _with_noise(done, run)
     left_out += noiseless
+    _tell_no_data(done, run)
     _tell_correlated_noise(done, run)
     if not done:
         raise NothingToDo("none of the frames could be measured", n_frames=len(frames))
@@ -119,7 +120,7 @@ def measure_frames(
 
 def _n_values(frame: Frame) -> int:
     """Numbers in a frame's array."""
-    return frame.shape[0] * frame.shape[1] * (3 if frame.layout in {"chw", "hwc"} else 1)
+    return frame.shape[0] * frame.shape[1] * (3 if frame.storage.layout in {"chw", "hwc"} else 1)
 
 
 def _without_copies(frames: list[MeasuredFrame], run: Run) -> tuple[list[MeasuredFrame], list[LeftOut]]:
@@ -131,7 +132,9 @@ def _without_copies(frames: list[MeasuredFrame], run: Run) -> tuple[list[Measure
         if first is item.frame or not (len(item.measured.stars) or len(item.measured.blocks)):
             kept.append(item)
         else:
-            left_out.append(run.log.leave_out(item.frame, f"its pixels are those of {first.path}, which count once"))
+            left_out.append(
+                run.log.leave_out(item.frame, f"its pixels are those of {first.storage.path}, which count once")
+            )
     return kept, left_out
 
 
@@ -140,13 +143,29 @@ def _of_equal_weight(measured: Measurements) -> Measurements:
     return replace(measured, noise=one, area_noise=one)
 
 
+def _tell_no_data(frames: Sequence[MeasuredFrame], run: Run) -> None:
+    """Say how much of the frames is given no weight because its values are no measurement."""
+    shares = [
+        float(np.sum(item.measured.no_data[:, 2] - item.measured.no_data[:, 1])) / np.prod(item.measured.shape)
+        for item in frames
+    ]
+    some = [share for share in shares if share > 0]
+    if some:
+        worst = frames[int(np.argmax(shares))].frame.storage.path
+        run.log.notice(
+            f"{len(some)} of {len(frames)} frame(s) have parts without data (one constant value up to the border, or "
+            f"values far outside the noise): {100 * np.mean(some):.2g} % of their pixels, at most "
+            f"{100 * max(some):.2g} % in {worst}; these get no weight"
+        )
+
+
 def _tell_correlated_noise(frames: Sequence[MeasuredFrame], run: Run) -> None:
     """Say which cameras' frames were debayered, resampled or smoothed before, by their noise."""
     excess: dict[str, list[float]] = {}
     for item in frames:
         ratio = float(np.max(item.measured.area_noise / item.measured.noise))
         if ratio > 1:
-            excess.setdefault(item.frame.instrument or "one camera", []).append(ratio)
+            excess.setdefault(item.frame.header.instrument or "one camera", []).append(ratio)
     for camera, ratios in sorted(excess.items()):
         run.log.notice(
             f"neighbouring pixels of {len(ratios)} frame(s) of {camera} are not independent (debayered, resampled or "
