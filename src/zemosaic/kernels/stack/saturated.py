@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from zemosaic.kernels.resample.lattice import FLAG_SATURATED
+from zemosaic.kernels.stack.samples import FLAG_SATURATED
 
 __all__ = ["RIM_PX", "yield_rims", "yield_rows"]
 
