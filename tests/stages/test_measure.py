@@ -122,6 +122,15 @@ def test_block_means_see_the_sky_and_not_the_stars():
     assert 0.8 < np.std(pull) < 1.25
 
 
+def test_blocks_of_one_count_keep_an_error() -> None:
+    """Counts coarser than the noise: a block may hold one value, and yet its mean is not known without error."""
+    image = np.rint(np.random.default_rng(3).normal(75, 0.9, (1, 256, 256))).astype(np.float32)
+    image[0, 64:128, 64:128] = 75
+    found = measure_frame(image, np.ones_like(image), MeasureSettings())
+    assert found.noise[0] > 0
+    assert found.blocks.error.min() > 0.2 * found.noise[0] / found.blocks.size_px
+
+
 def test_pixels_without_weight_enter_nothing():
     data, _ = star_field(n=30)
     weight = ones(data)

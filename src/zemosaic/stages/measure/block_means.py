@@ -144,6 +144,13 @@ def _measure_levels(data: F4, bad: Mask, size: int, row_step: int) -> _Levels:
     return _Levels(level, sigma, full, noise, floor, quantile, edges)
 
 
+_LEAST_SPREAD = 0.3
+"""Share of the channel's noise that a block's scatter is taken to be at least.
+
+Blocks of counts coarser than the noise may hold one value throughout; no weight without limit follows from that.
+"""
+
+
 def measure_blocks(data: F4, mask: Mask, size: int, skies: list[ChannelSky]) -> Blocks:
     """Clipped means of the unmasked pixels of blocks of about `size` pixels, all channels.
 
@@ -168,6 +175,7 @@ def measure_blocks(data: F4, mask: Mask, size: int, skies: list[ChannelSky]) -> 
         spread = sky.noise * (sky.quantile * (1 - sky.quantile)) ** 0.5 / _NORMAL.pdf(z)
         rule = mesh.MeanRule(_CLIP_KAPPA, quantile, sky.noise * z, spread, least)
         mesh.block_means(data[c], mask, edges, rule, mesh.Means(mean[c], error[c], xs, ys))
+        np.maximum(error[c], _LEAST_SPREAD * sky.noise / size, out=error[c])
     use = np.isfinite(error).any(axis=0)
     return Blocks(xs[use], ys[use], mean[:, use], error[:, use], float(size))
 
