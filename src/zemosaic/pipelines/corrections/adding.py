@@ -115,7 +115,7 @@ def keep_steady(
     if run.store is None or not frames:
         return corrections, frames
     tolerance = run.options.tolerance
-    key = make_key("applied", frames[0].frame.filter, frames[0].frame.n_channels)
+    key = make_key("applied", frames[0].frame.decided.filter, frames[0].frame.n_channels)
     noted: _Steady | None = run.store.get(key, _Steady)
     last = noted if tolerance else None
     scales, fwhm_px = dict(corrections.scales), stellar_width_px(frames, grid)

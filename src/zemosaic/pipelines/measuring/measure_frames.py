@@ -119,7 +119,7 @@ def measure_frames(
 
 def _n_values(frame: Frame) -> int:
     """Numbers in a frame's array."""
-    return frame.shape[0] * frame.shape[1] * (3 if frame.layout in {"chw", "hwc"} else 1)
+    return frame.shape[0] * frame.shape[1] * (3 if frame.storage.layout in {"chw", "hwc"} else 1)
 
 
 def _without_copies(frames: list[MeasuredFrame], run: Run) -> tuple[list[MeasuredFrame], list[LeftOut]]:
@@ -131,7 +131,9 @@ def _without_copies(frames: list[MeasuredFrame], run: Run) -> tuple[list[Measure
         if first is item.frame or not (len(item.measured.stars) or len(item.measured.blocks)):
             kept.append(item)
         else:
-            left_out.append(run.log.leave_out(item.frame, f"its pixels are those of {first.path}, which count once"))
+            left_out.append(
+                run.log.leave_out(item.frame, f"its pixels are those of {first.storage.path}, which count once")
+            )
     return kept, left_out
 
 
@@ -146,7 +148,7 @@ def _tell_correlated_noise(frames: Sequence[MeasuredFrame], run: Run) -> None:
     for item in frames:
         ratio = float(np.max(item.measured.area_noise / item.measured.noise))
         if ratio > 1:
-            excess.setdefault(item.frame.instrument or "one camera", []).append(ratio)
+            excess.setdefault(item.frame.header.instrument or "one camera", []).append(ratio)
     for camera, ratios in sorted(excess.items()):
         run.log.notice(
             f"neighbouring pixels of {len(ratios)} frame(s) of {camera} are not independent (debayered, resampled or "
