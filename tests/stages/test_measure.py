@@ -47,11 +47,12 @@ def test_noise_is_within_two_percent_on_stars_and_nebula(nebula):
     assert measure_frame(data, ones(data), MeasureSettings()).noise[0] == pytest.approx(12.0, rel=0.02)
 
 
-def test_noise_of_coarsely_quantised_counts():
-    data, _ = star_field(n=0, sky=100.0, noise=0.8)
+@pytest.mark.parametrize("sigma", [0.5, 0.8, 0.9, 1.3])
+def test_noise_of_coarsely_quantised_counts(sigma):
+    data, _ = star_field(n=0, sky=100.0, noise=sigma)
     counts = np.round(data)
     noise = measure_sky(counts.astype(np.float32), ones(data)).noise
-    assert noise[0] == pytest.approx(np.hypot(0.8, 12**-0.5), rel=0.05)
+    assert noise[0] == pytest.approx(np.hypot(sigma, 12**-0.5), rel=0.05)
 
 
 @pytest.mark.parametrize("sky", [3.0, 8.0])

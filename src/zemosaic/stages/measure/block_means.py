@@ -68,13 +68,19 @@ def block_edges(length: int, size: int) -> npt.NDArray[np.int64]:
 def find_floor(data: F4, bad: Mask) -> float:
     """Value at which the pixels are cut off below, -inf when they are not.
 
-    A sky clipped at zero has many pixels at exactly its lowest value; noise has a thin tail there.
+    A sky clipped at zero has many pixels at exactly its lowest value, more than at the next one: noise has a thin tail
+    there, also where counts are coarse.
     """
     some = data[::7][bad[::7] == 0]
     if some.size == 0:
         return -np.inf
     low = float(some.min())
-    return low if np.count_nonzero(some == low) > _FLOOR_SHARE * some.size else -np.inf
+    n_lowest = np.count_nonzero(some == low)
+    if n_lowest <= _FLOOR_SHARE * some.size:
+        return -np.inf
+    above = some[some > low]
+    n_next = np.count_nonzero(above == above.min()) if above.size else 0
+    return low if n_lowest > n_next else -np.inf
 
 
 @dataclass(frozen=True, slots=True, eq=False)
