@@ -20,7 +20,12 @@ def stack(values, saturated, method="kappa_sigma"):
     weights = np.broadcast_to((1 / NOISE[:n] ** 2)[:, None, None], values.shape).astype(np.float32).copy()
     alpha = np.where(saturated, 127 + 128, 127).astype(np.uint8)
     cube = Cube(
-        values[None].astype(np.float32), weights[None], alpha[None], FrameNoise.of_sky((1, n)), np.ones(n, np.float32)
+        values[None].astype(np.float32),
+        weights[None],
+        alpha[None],
+        FrameNoise.of_sky((1, n)),
+        np.ones(n, np.float32),
+        np.zeros(n, bool),
     )
     return stack_cube(cube, 3.0, StackSettings(method=method))
 
