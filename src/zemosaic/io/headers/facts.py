@@ -18,6 +18,7 @@ from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.cards import Cards, Hdu
 from zemosaic.io.headers.filters import read_filter
 from zemosaic.io.headers.hints import read_hints
+from zemosaic.io.headers.scaling import read_scaling
 from zemosaic.io.headers.wcs_cards import normalise_wcs
 from zemosaic.model.frame import Frame, FrameId, FrameKind, Layout
 from zemosaic.model.sky.celestial import CelestialWcs
@@ -29,7 +30,6 @@ __all__ = [
     "frame_wcs",
     "image_layout",
     "one_line",
-    "stored_scaling",
 ]
 
 _PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
@@ -39,8 +39,6 @@ _CALIBRATION = re.compile(
     re.IGNORECASE,
 )
 _RATE = re.compile(r"(/\s*s(ec(ond)?)?\b|\bs(ec)?\s*(\^|\*\*)?\s*-1)", re.IGNORECASE)
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
-"""``32,768``: the comma may part thousands or decimals."""
 TOP_OF_16_BITS = 65520.0
 """4095 x 16: what a saturated 12-bit converter gives when scaled to 16 bits."""
 _ELECTRONS_PER_ADU = 1e-3, 1e3
@@ -96,27 +94,6 @@ def _pattern_of(text: str) -> str:
     """A pattern's four letters from their spellings: in quotes, in lower case, by the first row alone."""
     name = re.sub(r"[^A-Z0-9]", "", text.upper().removeprefix("BAYER"))
     return next((pattern for pattern in _PATTERNS if len(name) == 2 and pattern.startswith(name)), name)
-
-
-def stored_scaling(hdu: Hdu) -> tuple[float, float]:
-    """BZERO and BSCALE: physical value = BZERO + BSCALE x stored value.
-
-    Raises
-    ------
-    FrameRejected
-        When a card is there but holds no FITS number: what its pixels are worth is then not known.
-    """
-    found: dict[str, float] = {}
-    for key, default in (("BZERO", 0.0), ("BSCALE", 1.0)):
-        value = hdu.cards.number(key) if key in hdu.cards else default
-        if value is None or _THOUSANDS.fullmatch(hdu.cards.written(key)):
-            raise FrameRejected(
-                f"{key} = {hdu.cards.written(key)} is no FITS number, so what its pixels are worth is not known; "
-                f"write it with a point in the file's header",
-                card=key,
-            )
-        found[key] = value
-    return found["BZERO"], found["BSCALE"]
 
 
 def effective_bayer(cards: Cards, height: int, setting: str) -> str | None:
@@ -187,11 +164,14 @@ def _saturation(cards: Cards, hdu: Hdu) -> float | None:
     stated = cards.first_number("SATURATE", "SATLEVEL", "MAXLIN")
     if stated is not None and stated > 0:
         return stated
-    zero, scale = stored_scaling(hdu)
+    scaling = read_scaling(hdu)
+    if scaling.softening is not None:
+        return None  # the ends of an asinh scale are those of no detector
     if hdu.bitpix == 16:
-        top = TOP_OF_16_BITS if (zero, scale) == (32768, 1) else 32767 * scale + zero
+        is_unsigned = (scaling.zero, scaling.scale) == (32768, 1)
+        top = TOP_OF_16_BITS if is_unsigned else 32767 * scaling.scale + scaling.zero
         return top if top > 0 else None
-    return 255 * scale + zero if hdu.bitpix == 8 else None
+    return 255 * scaling.scale + scaling.zero if hdu.bitpix == 8 else None
 
 
 def _electrons_per_adu(cards: Cards, n_stacked: int) -> float | None:
@@ -307,7 +287,7 @@ def frame_from_cards(
         mount=_mount(cards),
         kind=kind,
         is_master=is_master or n_stacked > 1 or "master" in os.path.basename(path).lower(),
-        is_integer=hdu.bitpix > 0,
+        is_integer=hdu.bitpix > 0 and read_scaling(hdu).softening is None,
         gain_setting=cards.first_number("GAIN", "ISOSPEED"),
         temperature_c=cards.first_number("CCD-TEMP", "CCDTEMP", "SENSTEMP"),
         rotation_deg=cards.first_number("ROTATANG", "ROTATOR"),
