@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from dataclasses import replace
 from typing import Literal
 
 from astropy.io import fits
@@ -30,6 +31,7 @@ __all__ = [
     "frame_wcs",
     "image_layout",
     "one_line",
+    "with_bayer",
 ]
 
 _PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
@@ -293,6 +295,12 @@ def frame_from_cards(
         rotation_deg=cards.first_number("ROTATANG", "ROTATOR"),
         electrons_per_adu=_electrons_per_adu(cards, n_stacked),
     )
+
+
+def with_bayer(frame: Frame, bayer: str | None) -> Frame:
+    """A frame of one plane with another colour pattern than its header names, or with none."""
+    head, _, chip = frame.camera.rsplit("|", 2)
+    return replace(frame, bayer=bayer, layout="bayer" if bayer else "mono", camera="|".join((head, bayer or "", chip)))
 
 
 def frame_wcs(frame: Frame) -> CelestialWcs:
