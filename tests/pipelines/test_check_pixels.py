@@ -74,15 +74,15 @@ def binned(header: fits.Header, pixels: AnyArray) -> AnyArray:
 
 def test_true_headers_are_believed_without_a_word(raws: Path, tmp_path: Path) -> None:
     frames, told = checked(raws, tmp_path, states())
-    assert {(frame.bayer, frame.layout, frame.saturation_adu) for frame in frames} == {("GRBG", "bayer", 65520.0)}
+    assert {(frame.storage.bayer, frame.storage.layout, frame.decided.saturation_adu) for frame in frames} == {
+        ("GRBG", "bayer", 65520.0)
+    }
     assert told == []
 
 
 def test_a_pattern_left_over_on_binned_frames_is_dropped(raws: Path, tmp_path: Path) -> None:
     frames, told = checked(raws, tmp_path, binned)
-    assert {(frame.bayer, frame.layout) for frame in frames} == {(None, "mono")}
-    assert len({frame.camera for frame in frames}) == 1
-    assert "GRBG" not in frames[0].camera
+    assert {(frame.storage.bayer, frame.storage.layout) for frame in frames} == {(None, "mono")}
     (message,) = told
     assert f"{N} frame(s) of Simulated smart telescope (Light_0000.fit) name the colour pattern GRBG, but" in message
     assert "read as mono" in message
@@ -90,7 +90,7 @@ def test_a_pattern_left_over_on_binned_frames_is_dropped(raws: Path, tmp_path: P
 
 def test_a_pattern_that_no_header_names_is_seen_and_red_against_blue_told_as_open(raws: Path, tmp_path: Path) -> None:
     frames, told = checked(raws, tmp_path, states(BAYERPAT=None))
-    assert {(frame.bayer, frame.layout) for frame in frames} == {("GRBG", "bayer")}
+    assert {(frame.storage.bayer, frame.storage.layout) for frame in frames} == {("GRBG", "bayer")}
     (message,) = told
     assert "name no colour pattern" in message
     assert message.endswith("if these are exchanged, set input.bayer = 'GBRG'")
@@ -101,25 +101,25 @@ def test_greens_in_the_wrong_place_are_put_right_as_if_turned_over(raws: Path, t
         return pixels[::-1]
 
     frames, told = checked(raws, tmp_path, upside_down)
-    assert {frame.bayer for frame in frames} == {"BGGR"}
+    assert {frame.storage.bayer for frame in frames} == {"BGGR"}
     (message,) = told
     assert "name the colour pattern GRBG, but show greens at the second and third" in message
 
 
 def test_what_is_set_by_hand_is_doubted_only(raws: Path, tmp_path: Path) -> None:
     frames, told = checked(raws, tmp_path, states(), setting="RGGB")
-    assert {frame.bayer for frame in frames} == {"RGGB"}
+    assert {frame.storage.bayer for frame in frames} == {"RGGB"}
     (message,) = told
     assert message.startswith("input.bayer is RGGB, but ")
     frames, told = checked(raws, tmp_path, states(), setting="none")
-    assert {frame.bayer for frame in frames} == {None}
+    assert {frame.storage.bayer for frame in frames} == {None}
     assert told == []
 
 
 @pytest.mark.parametrize("level", [1.0, 255.0, 900.0])
 def test_a_saturation_level_below_the_sky_is_ignored_with_a_word(raws: Path, tmp_path: Path, level: float) -> None:
     frames, told = checked(raws, tmp_path, states(SATURATE=level))
-    assert {frame.saturation_adu for frame in frames} == {None}
+    assert {frame.decided.saturation_adu for frame in frames} == {None}
     (message,) = told
     assert f"said to saturate at {level:g} (Light_0000.fit), which is below their sky" in message
 
@@ -130,7 +130,7 @@ def test_overexposed_frames_keep_their_level(raws: Path, tmp_path: Path) -> None
         return np.minimum(pixels, 1000)
 
     frames, told = checked(raws, tmp_path, overexpose)
-    assert {frame.saturation_adu for frame in frames} == {1000.0}
+    assert {frame.decided.saturation_adu for frame in frames} == {1000.0}
     assert told == []
 
 

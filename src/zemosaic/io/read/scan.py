@@ -16,7 +16,7 @@ from zemosaic.io.headers.facts import frame_from_cards, image_layout
 from zemosaic.io.headers.wcs_cards import put_wcs_over
 from zemosaic.io.read.find_files import FoundFile, find_files
 from zemosaic.io.read.images import walk_images
-from zemosaic.model.frame import Frame, FrameId, FrameKind, WeightKind
+from zemosaic.model.frame import Frame, FrameId, FrameKind, MapKind, MapRef
 from zemosaic.settings import InputSettings
 
 __all__ = ["RejectedFile", "ScanResult", "scan"]
@@ -26,7 +26,7 @@ _HEAD_LINE = re.compile(r"\s*([A-Za-z0-9_-]{1,8})\s*=(.*)")
 
 _COUNTS = ("COV", "COVERAGE")
 # Extensions that describe the image beside them, by EXTNAME; in this order one is preferred to the next.
-_MAP_KINDS: dict[str, WeightKind] = {
+_MAP_KINDS: dict[str, MapKind] = {
     **dict.fromkeys(("WHT", "WEIGHT", "WGT", "WT", "WTMAP", "IVAR", "INVVAR"), "weight"),
     **dict.fromkeys(("VAR", "VARIANCE"), "variance"),
     **dict.fromkeys(("ERR", "ERROR", "SIGMA", "STDDEV", "RMS", "UNCERT"), "error"),
@@ -146,7 +146,7 @@ def scan(
             if isinstance(found, RejectedFile):
                 rejected.append(found)
             elif found.id in frames:
-                copies.append(f"{found.name} is a copy of {frames[found.id].path}")
+                copies.append(f"{found.name} is a copy of {frames[found.id].storage.path}")
             else:
                 frames[found.id] = found
         if on_progress is not None:
@@ -166,8 +166,8 @@ def scan(
     rejected.sort(key=lambda r: r.path)
     ordered = [frames[key] for key in sorted(frames)]
     return ScanResult(
-        frames=tuple(frame for frame in ordered if frame.kind == "light"),
-        calibration=tuple(frame for frame in ordered if frame.kind != "light"),
+        frames=tuple(frame for frame in ordered if frame.decided.kind == "light"),
+        calibration=tuple(frame for frame in ordered if frame.decided.kind != "light"),
         rejected=tuple(rejected),
         notices=tuple(notices),
     )
@@ -233,9 +233,10 @@ def _frames_of_images(
             frame = frame_from_cards(
                 hdu, cards, file.path, FrameId(""), bayer_setting=bayer, chip=chip, folder_kind=kind
             )
-            frame = _with_weight_map(frame, file, source, images, digest)
-            frame = _with_alpha(frame, source, images, digest)
-            found.append(replace(frame, id=FrameId(digest.hexdigest())))
+            weight = _find_weight_map(frame, file, source, images, digest)
+            alpha = _find_alpha(frame, source, images, digest)
+            storage = replace(frame.storage, weight=weight, alpha=alpha)
+            found.append(replace(frame, id=FrameId(digest.hexdigest()), storage=storage))
         except FrameRejected as problem:
             name = f"{file.path}[{hdu.index}]" if len(sky) > 1 else file.path
             found.append(RejectedFile(name, str(problem), problem.facts))
@@ -280,10 +281,10 @@ def _read_heads(path: str) -> list[Cards]:
     return heads
 
 
-def _with_weight_map(
+def _find_weight_map(
     frame: Frame, file: FoundFile, source: FitsStream, images: list[Hdu], digest: hashlib.blake2b
-) -> Frame:
-    """The frame with its weight map: a sidecar file before an extension; the digest learns of the map."""
+) -> MapRef | None:
+    """The weight map of a frame: a sidecar file before an extension; the digest learns of the map."""
     for kind, path in file.maps.items():
         try:
             with open_fits(path) as beside:
@@ -291,31 +292,31 @@ def _with_weight_map(
                 _add_to_digest(digest, beside, hdu)
         except (FrameRejected, OSError, EOFError, zlib.error) as problem:
             raise FrameRejected(f"its {kind} map {os.path.basename(path)} cannot be used: {problem}") from problem
-        return replace(frame, weight=(path, hdu.index), weight_kind=kind)
+        return MapRef(path, hdu.index, kind)
     extension = _map_among_extensions(images, frame)
     if extension is None:
-        return frame
+        return None
     _add_to_digest(digest, source, extension)
-    return replace(frame, weight=(file.path, extension.index), weight_kind=_MAP_KINDS[_extname(extension)])
+    return MapRef(file.path, extension.index, _MAP_KINDS[_extname(extension)])
 
 
-def _with_alpha(frame: Frame, source: FitsStream, images: list[Hdu], digest: hashlib.blake2b) -> Frame:
-    """The frame with the alpha map of its file; the digest learns of it."""
-    own = next(hdu for hdu in images if hdu.index == frame.hdu)
+def _find_alpha(frame: Frame, source: FitsStream, images: list[Hdu], digest: hashlib.blake2b) -> MapRef | None:
+    """The alpha map in a frame's file; the digest learns of it."""
+    own = next(hdu for hdu in images if hdu.index == frame.storage.hdu)
     hdu = next((hdu for hdu in images if _extname(hdu) == _ALPHA and _belongs(hdu, own, frame)), None)
     if hdu is None or image_layout(hdu.axes)[0] != "mono":
-        return frame
+        return None
     _add_to_digest(digest, source, hdu)
-    return replace(frame, alpha=(frame.path, hdu.index, 255.0 if hdu.bitpix > 0 else 1.0))
+    return MapRef(frame.storage.path, hdu.index, "alpha", full=255.0 if hdu.bitpix > 0 else 1.0)
 
 
 def _map_in_sidecar(hdus: list[Hdu], frame: Frame) -> Hdu:
     images = [hdu for hdu in hdus if hdu.is_image]
     if not images:
         raise FrameRejected("there is no image in it")
-    hdu = next((hdu for hdu in images if hdu.index == frame.hdu), images[0])
+    hdu = next((hdu for hdu in images if hdu.index == frame.storage.hdu), images[0])
     layout, shape = image_layout(hdu.axes)
-    if layout != "mono" and frame.layout not in {"chw", "hwc"}:
+    if layout != "mono" and frame.storage.layout not in {"chw", "hwc"}:
         raise FrameRejected("it has three channels, the frame has one")
     if shape != frame.shape:
         raise FrameRejected(
@@ -331,14 +332,14 @@ def _map_among_extensions(images: list[Hdu], frame: Frame) -> Hdu | None:
 
     A count of frames stands in for a weight only where nothing else, not even an alpha, tells one.
     """
-    own = next(hdu for hdu in images if hdu.index == frame.hdu)
+    own = next(hdu for hdu in images if hdu.index == frame.storage.hdu)
     has_alpha = any(_extname(hdu) == _ALPHA for hdu in images)
     candidates = []
     for hdu in images:
         rank = _PREFERENCE.get(_extname(hdu))
         if rank is None or not _belongs(hdu, own, frame) or (has_alpha and _extname(hdu) in _COUNTS):
             continue
-        candidates.append((rank, (hdu.index - frame.hdu) % (1 << 30), hdu))
+        candidates.append((rank, (hdu.index - frame.storage.hdu) % (1 << 30), hdu))
     return min(candidates, key=lambda item: item[:2])[2] if candidates else None
 
 
@@ -350,4 +351,4 @@ def _belongs(map_hdu: Hdu, own: Hdu, frame: Frame) -> bool:
         layout, shape = image_layout(map_hdu.axes)
     except FrameRejected:
         return False
-    return shape == frame.shape and (layout == "mono" or frame.layout in {"chw", "hwc"})
+    return shape == frame.shape and (layout == "mono" or frame.storage.layout in {"chw", "hwc"})

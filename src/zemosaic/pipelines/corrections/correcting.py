@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zemosaic.engine.store import make_key, remember
 from zemosaic.model.frame import Frame
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
+from zemosaic.stages.numeric.robust import mad_sigma
 
 if TYPE_CHECKING:
     from zemosaic.stages.gauge.reference import ReferenceSky
@@ -48,12 +48,22 @@ class Corrections:
     fwhm_px: float | None = None
 
 
+FEWEST_TO_DOUBT = 4
+"""Of fewer frames nobody can say which one is odd."""
+
+ODD_GAIN = float(np.log(1.5))
+"""ln of the light missing or too much that haze, airmass and vignetting do not explain."""
+
+ODD_SIGMA = 4.0
+"""And how far beyond the spread of all frames it must lie: nights of clouds spread."""
+
+
 def gain_priors(frames: Sequence[Frame]) -> np.ndarray:
     """Gains expected from headers, with median 1; 1 for frames whose keyword the others do not share."""
-    keys = [frame.gain_prior_key for frame in frames]
+    keys = [frame.decided.gain_prior_key for frame in frames]
     common = max(sorted(set(keys)), key=keys.count)
     known = np.array([key == common != "" for key in keys])
-    priors = np.where(known, [frame.gain_prior for frame in frames], 1.0)
+    priors = np.where(known, [frame.decided.gain_prior for frame in frames], 1.0)
     return np.where(known, priors / np.median(priors[known]), 1.0) if known.any() else priors
 
 
@@ -102,35 +112,14 @@ def correct_frames(
         Whether the frames of a camera share its response, which is then solved for.
     """
     # Here, so that runs that match nothing do not wait for what matches.
-    from zemosaic.stages.match.match import MatchSolution, channel_bytes, match
+    from zemosaic.pipelines.corrections.match_frames import match_frames
 
     plain = [item.frame for item in frames]
-    priors = gain_priors(plain)
     run.log.start("match")
-    measured, places = [item.measured for item in frames], [item.wcs for item in frames]
-    # A flat has taken the sensor's response out; what would be solved for is noise.
-    cameras = None if all(frame.is_flattened for frame in plain) else [frame.camera for frame in plain]
-    # Where the reference lies does not matter: its pixels are part of the key.
-    wanted = settings.match.model_copy(update={"reference": ""} | ({} if of_cameras else {"response_order": 0}))
-    key = make_key("match", measured, places, grid, wanted, cameras, priors, settings.input.pixel_values, reference)
-    found = remember(
-        run.store,
-        key,
-        lambda: match(
-            measured,
-            places,
-            grid,
-            wanted,
-            cameras=cameras,
-            gain_priors=priors,
-            pixel_values=settings.input.pixel_values,
-            reference=reference,
-            each=run.machine.executor_within(channel_bytes(measured)).map,
-        ),
-        MatchSolution,
-    )
+    found = match_frames(frames, gain_priors(plain), grid, settings, run, reference, of_cameras=of_cameras)
     for notice in found.notices:
         run.log.notice(notice)
+    _tell_odd_gains(plain, found.scales, run)
     n_groups = len({scale.component for scale in found.scales})
     apart = f", {n_groups} groups that share no sky" if n_groups > 1 else ""
     run.log.end("match", f"{found.n_ties} shared stars{apart}")
@@ -145,6 +134,25 @@ def correct_frames(
         ],
     }
     return Corrections(dict(zip((f.id for f in plain), found.scales, strict=True)), "one sky, solved once", facts)
+
+
+def _tell_odd_gains(frames: Sequence[Frame], scales: Sequence[PhotoScale], run: Run) -> None:
+    """Say which frames hold another amount of light than their exposure in the header promises, and whom we believe."""
+    known = np.array([np.isfinite(scale.gain_error[0]) for scale in scales])
+    if known.sum() < FEWEST_TO_DOUBT:
+        return
+    away = np.log([float(scale.gain[0]) for scale in scales] / gain_priors(frames))
+    away -= np.median(away[known])
+    odd = np.flatnonzero(known & (np.abs(away) > max(ODD_GAIN, ODD_SIGMA * mad_sigma(away[known]))))
+    if len(odd):
+        names = ", ".join(f"{frames[k].name} {np.exp(away[k]):.2g}" for k in odd[:3])
+        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        key = frames[odd[0]].gain_prior_key or "exposure"
+        run.log.notice(
+            f"{len(odd)} of {len(frames)} frames hold another share of the light than most do for the {key} in their "
+            f"headers: {names}{more}; the stars are believed, not the card (or a cloud took the light)",
+            "warning",
+        )
 
 
 def _seam_facts(figure: SeamFigure) -> dict[str, float]:

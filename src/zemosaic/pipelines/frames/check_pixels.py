@@ -12,14 +12,14 @@ from functools import partial
 
 import numpy as np
 
-from zemosaic.engine.store import make_key, remember
+from zemosaic.engine.store import remember
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.facts import with_bayer
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.run.context import Run
-from zemosaic.pipelines.run.keys import frame_identity
+from zemosaic.pipelines.run.keys import make_key
 from zemosaic.stages.measure.saturation import is_sky_above
 from zemosaic.stages.raw.phases import PhaseLook, PlaneKind, cells_of, judge_phases, look_at_phases
 
@@ -69,7 +69,7 @@ def check_pixels(frames: Sequence[Frame], source: ImageSource, bayer_setting: st
     """
     groups: dict[tuple[str, str], list[Frame]] = {}
     for frame in frames:
-        groups.setdefault((frame.camera, f"{frame.saturation_adu}"), []).append(frame)
+        groups.setdefault(_group_of(frame), []).append(frame)
     by_camera: dict[str, list[PhaseLook]] = {}
     doubted: set[tuple[str, str]] = set()
     for key, group in sorted(groups.items()):
@@ -79,24 +79,31 @@ def check_pixels(frames: Sequence[Frame], source: ImageSource, bayer_setting: st
             doubted.add(key)
             _tell_level(group, run)
     patterns = {
-        camera: _settle_pattern([f for f in frames if f.camera == camera], judge_phases(looks), bayer_setting, run)
+        camera: _settle_pattern(
+            [f for f in frames if f.header.camera == camera], judge_phases(looks), bayer_setting, run
+        )
         for camera, looks in by_camera.items()
     }
     return [
-        _mended(frame, patterns.get(frame.camera, frame.bayer), (frame.camera, f"{frame.saturation_adu}") in doubted)
+        _mended(frame, patterns.get(frame.header.camera, frame.storage.bayer), _group_of(frame) in doubted)
         for frame in frames
     ]
 
 
+def _group_of(frame: Frame) -> tuple[str, str]:
+    """What frames share that are judged together: camera and stated level of saturation."""
+    return frame.header.camera, f"{frame.decided.saturation_adu}"
+
+
 def _mended(frame: Frame, bayer: str | None, is_level_wrong: bool) -> Frame:
     if is_level_wrong:
-        frame = replace(frame, saturation_adu=None)
-    return frame if bayer == frame.bayer else with_bayer(frame, bayer)
+        frame = replace(frame, decided=replace(frame.decided, saturation_adu=None))
+    return frame if bayer == frame.storage.bayer else with_bayer(frame, bayer)
 
 
 def _look_at(group: Sequence[Frame], source: ImageSource, run: Run) -> Iterator[_Look]:
     """Looks at some frames of a group, in the order of their dates; those that cannot be read are passed over."""
-    ordered = sorted(group, key=lambda frame: (frame.date_obs, frame.id))
+    ordered = sorted(group, key=lambda frame: (frame.header.date_obs, frame.id))
     some = ordered[:: -(-len(ordered) // LOOKS)]
     height, width = (min(length, WINDOW_PX) for length in group[0].shape)
     executor = run.machine.executor_within(height * width * BYTES_PER_SAMPLE)
@@ -107,7 +114,7 @@ def _look_at(group: Sequence[Frame], source: ImageSource, run: Run) -> Iterator[
 
 
 def _look(frame: Frame, source: ImageSource, run: Run) -> _Look | None:
-    key = make_key("look", frame_identity(frame))
+    key = make_key("look", frame)
     try:
         return remember(run.store, key, lambda: _make_look(frame, source), _Look)
     except FrameRejected:
@@ -118,7 +125,7 @@ def _make_look(frame: Frame, source: ImageSource) -> _Look:
     height, width = frame.shape
     y0, x0 = (max(length - WINDOW_PX, 0) // 4 * 2 for length in frame.shape)
     data, weight = source.read_window(frame, Box(y0, min(y0 + WINDOW_PX, height), x0, min(x0 + WINDOW_PX, width)))
-    level = np.inf if frame.saturation_adu is None else frame.saturation_adu
+    level = np.inf if frame.decided.saturation_adu is None else frame.decided.saturation_adu
     if len(data) > 1:
         flat, known = (array.reshape(len(array), -1) for array in (data, np.broadcast_to(weight, data.shape)))
         return _Look(None, is_sky_above(flat, known, level))
@@ -134,9 +141,9 @@ def _make_look(frame: Frame, source: ImageSource) -> _Look:
 def _tell_level(group: Sequence[Frame], run: Run) -> None:
     first = min(group, key=lambda frame: frame.name)
     run.log.notice(
-        f"{len(group)} frame(s) of {first.instrument or 'one camera'} are said to saturate at {first.saturation_adu:g} "
-        f"({first.name}), which is below their sky: the level is ignored, so saturated stars are known by their shape "
-        "alone; a right SATURATE may stand in a file NAME.head",
+        f"{len(group)} frame(s) of {first.header.instrument or 'one camera'} are said to saturate at "
+        f"{first.decided.saturation_adu:g} ({first.name}), which is below their sky: the level is ignored, and "
+        "saturated stars are known by their shape alone; a right SATURATE may stand in a file NAME.head",
         "warning",
     )
 
@@ -144,12 +151,12 @@ def _tell_level(group: Sequence[Frame], run: Run) -> None:
 def _settle_pattern(group: Sequence[Frame], seen: PlaneKind | None, bayer_setting: str, run: Run) -> str | None:
     """The colour pattern of a camera's frames, told where it is another one than the header's."""
     first = min(group, key=lambda frame: frame.name)
-    stated = first.bayer
+    stated = first.storage.bayer
     if seen is None or seen == _kind_of(stated):
         return stated
     greens = {"main": "first and fourth", "anti": "second and third", "mono": ""}[seen]
     shown = f"show greens at the {greens} of each 2 x 2 pixels" if greens else "are alike at all places of 2 x 2 pixels"
-    about = f"{len(group)} frame(s) of {first.instrument or 'one camera'} ({first.name})"
+    about = f"{len(group)} frame(s) of {first.header.instrument or 'one camera'} ({first.name})"
     if bayer_setting != "auto":
         if stated:
             run.log.notice(f"input.bayer is {stated}, but {about} {shown}", "warning")

@@ -35,6 +35,7 @@ from zemosaic.pipelines.solving.places import Place, trust_headers
 from zemosaic.settings import InputSettings, Settings
 from zemosaic.stages.grid.plan import find_strays
 from zemosaic.stages.measure.photon_noise import SkyNoise, find_photon_noise
+from zemosaic.stages.stack.methods import METHODS
 
 __all__ = [
     "Inputs",
@@ -259,7 +260,10 @@ def measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run) 
         When no frame is left.
     """
     watch = DefectWatch(inputs.frames, settings, run)
-    measured = measure_frames(inputs.frames, inputs.source, settings, run, watch=watch, need=need.measure)
+    seeing = METHODS[settings.stack.method].guarded
+    measured = measure_frames(
+        inputs.frames, inputs.source, settings, run, watch=watch, need=need.measure, seeing=seeing
+    )
     known = watch.maps()
     good = grade_measured(measured.kept, settings, run) if need.measure == "match" else Kept(measured.kept)
     noise = {item.frame.id: item.measured for item in good.frames}
@@ -274,11 +278,11 @@ def _know_photon_noise(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFr
     told = [
         SkyNoise(
             # Stacks, and what other programs interpolated or scaled, follow no line of their own.
-            camera=(f.camera, f.gain_setting, f.n_channels, is_counted := f.is_integer and f.n_stacked == 1),
+            camera=(f.header.camera, f.header.gain_setting, f.n_channels, f.is_counted),
             sky=item.measured.sky,
             noise=item.measured.noise,
-            stated=f.electrons_per_adu if f.layout in {"mono", "bayer"} else None,
-            is_counted=is_counted,
+            stated=f.header.electrons_per_adu if f.storage.layout in {"mono", "bayer"} else None,
+            is_counted=f.is_counted,
         )
         for item in placed
         for f in [item.frame]

@@ -6,29 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from zemosaic.engine.events import LeftOut
 from zemosaic.engine.values import digest_of
 from zemosaic.errors import FrameRejected, NothingToDo
-from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.measuring.defects import DefectWatch
 from zemosaic.pipelines.measuring.measure_remotely import measure_remotely
-from zemosaic.pipelines.measuring.measure_task import measure
+from zemosaic.pipelines.measuring.measure_task import MeasureRequest, MeasureTask
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.need import Measuring
 from zemosaic.settings import Settings
-from zemosaic.stages.stack.methods import METHODS
 
 BYTES_PER_VALUE = 24
 """Measuring a frame: its data and weights, 8, what the steps hold beside them, up to 13, and the file's own bytes."""
 
 __all__ = ["Measured", "MeasuredFrame", "measure_frames"]
-
-F4 = npt.NDArray[np.float32]
 
 SEEING_FRAMES = 6
 """Frames whose stars are measured where only the typical seeing is wanted."""
@@ -60,21 +55,6 @@ class Measured:
     left_out: tuple[LeftOut, ...]
 
 
-class _ReadOnce:
-    """A source of one frame that reads each window once, for a task that looks at the pixels more than once."""
-
-    def __init__(self, source: ImageSource) -> None:
-        self._source = source
-        self._read: dict[tuple[FrameId, Box], tuple[F4, F4]] = {}
-
-    def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
-        """As the source's; the arrays are not to be changed."""
-        key = frame.id, box
-        if key not in self._read:
-            self._read[key] = self._source.read_window(frame, box)
-        return self._read[key]
-
-
 def measure_frames(
     frames: Sequence[Frame],
     source: ImageSource,
@@ -83,11 +63,12 @@ def measure_frames(
     *,
     watch: DefectWatch,
     need: Measuring = "match",
+    seeing: bool = False,
 ) -> Measured:
     """Measure every frame once; those that cannot be read or hold nothing are left out.
 
-    To weigh frames, stars are measured on a few of them, for the typical seeing, where the stack asks for it.
-    Raw frames are shown to `watch` as they pass.
+    To weigh frames, stars are measured on a few of them where the typical `seeing` is wanted. The residuals of raw
+    frames are shown to `watch`.
 
     Raises
     ------
@@ -95,35 +76,31 @@ def measure_frames(
         When no frame is left.
     """
     advance = run.log.start("measure", len(frames))
-    every = max(-(-len(frames) // SEEING_FRAMES), 1)
-    seeing = METHODS[settings.stack.method].guarded
-    whole = {frame.id for i, frame in enumerate(frames) if need == "match" or (seeing and i % every == 0)}
+    every = 1 if need == "match" else max(-(-len(frames) // SEEING_FRAMES), 1)
+    whole = {frame.id for frame in frames[::every]} if need == "match" or seeing else set()
+    # Where stars are a luxury, a frame on which they cannot be measured is still weighed.
+    needs: tuple[Measuring, ...] = ("match",) if need == "match" else ("match", "weigh")
+    requests = [MeasureRequest(f, needs if f.id in whole else ("weigh",), watch.wants(f)) for f in frames]
+    task = MeasureTask(source, settings, run.store)
+    task_bytes = max(BYTES_PER_VALUE * _n_values(frame) for frame in frames)
+    elsewhere = measure_remotely(requests, task, watch, run, advance, task_bytes)
 
-    def task(frame: Frame) -> MeasuredFrame | FrameRejected:
+    def gather(request: MeasureRequest) -> Measurements | FrameRejected:
         run.cancel.check()
-        once = _ReadOnce(source)
-        # Where stars are a luxury, a frame on which they cannot be measured is still weighed.
-        tries: tuple[Measuring, ...] = ("match", "weigh") if need == "weigh" and frame.id in whole else (need,)
-        for each in tries:
-            try:
-                found = measure(frame, once, settings, run.store, need=each)
-            except FrameRejected as problem:
-                rejected = problem
-            else:
-                watch.add(frame, once, found)
-                return MeasuredFrame(frame, found)
-        return rejected
+        if request.frame.id in elsewhere:
+            return elsewhere[request.frame.id]
+        seen = task(replace(request, with_residuals=watch.wants(request.frame)))
+        if seen.residuals is not None:
+            watch.add(request.frame, seen.residuals)
+        return seen.found
 
     done: list[MeasuredFrame] = []
     left_out: list[LeftOut] = []
-    task_bytes = max(BYTES_PER_VALUE * _n_values(frame) for frame in frames)
-    measure_remotely(frames, source, settings, run, advance, task_bytes, need=need)
-    executor = run.machine.executor_for(task_bytes)
-    for count, (frame, result) in enumerate(executor.run(task, frames), 1):
-        if isinstance(result, FrameRejected):
-            left_out.append(run.log.leave_out(frame, result))
+    for count, (request, found) in enumerate(run.machine.executor_for(task_bytes).run(gather, requests), 1):
+        if isinstance(found, FrameRejected):
+            left_out.append(run.log.leave_out(request.frame, found))
         else:
-            done.append(result)
+            done.append(MeasuredFrame(request.frame, found))
         advance(count)
     known = {item.frame.id: item for item in done}
     if need == "match":
@@ -143,7 +120,7 @@ def measure_frames(
 
 def _n_values(frame: Frame) -> int:
     """Numbers in a frame's array."""
-    return frame.shape[0] * frame.shape[1] * (3 if frame.layout in {"chw", "hwc"} else 1)
+    return frame.shape[0] * frame.shape[1] * (3 if frame.storage.layout in {"chw", "hwc"} else 1)
 
 
 def _without_copies(frames: list[MeasuredFrame], run: Run) -> tuple[list[MeasuredFrame], list[LeftOut]]:
@@ -155,7 +132,9 @@ def _without_copies(frames: list[MeasuredFrame], run: Run) -> tuple[list[Measure
         if first is item.frame or not (len(item.measured.stars) or len(item.measured.blocks)):
             kept.append(item)
         else:
-            left_out.append(run.log.leave_out(item.frame, f"its pixels are those of {first.path}, which count once"))
+            left_out.append(
+                run.log.leave_out(item.frame, f"its pixels are those of {first.storage.path}, which count once")
+            )
     return kept, left_out
 
 
@@ -172,7 +151,7 @@ def _tell_no_data(frames: Sequence[MeasuredFrame], run: Run) -> None:
     ]
     some = [share for share in shares if share > 0]
     if some:
-        worst = frames[int(np.argmax(shares))].frame.path
+        worst = frames[int(np.argmax(shares))].frame.storage.path
         run.log.notice(
             f"{len(some)} of {len(frames)} frame(s) have parts without data (one constant value up to the border, or "
             f"values far outside the noise): {100 * np.mean(some):.2g} % of their pixels, at most "
@@ -186,7 +165,7 @@ def _tell_correlated_noise(frames: Sequence[MeasuredFrame], run: Run) -> None:
     for item in frames:
         ratio = float(np.max(item.measured.area_noise / item.measured.noise))
         if ratio > 1:
-            excess.setdefault(item.frame.instrument or "one camera", []).append(ratio)
+            excess.setdefault(item.frame.header.instrument or "one camera", []).append(ratio)
     for camera, ratios in sorted(excess.items()):
         run.log.notice(
             f"neighbouring pixels of {len(ratios)} frame(s) of {camera} are not independent (debayered, resampled or "

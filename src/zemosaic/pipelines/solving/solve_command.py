@@ -53,12 +53,12 @@ def solve_inputs(inputs: Sequence[Path], settings: Settings, run: Run, folder: P
     opened = open_inputs(inputs, settings, run)
     if folder is not None:
         _make_folder(folder)
-    watch = DefectWatch(opened.frames, settings, run)
-    measured = measure_frames(opened.frames, opened.source, settings, run, watch=watch)
+    no_camera = DefectWatch([], settings, run)  # places need no defect maps
+    measured = measure_frames(opened.frames, opened.source, settings, run, watch=no_camera)
     places = dict(zip((m.frame.id for m in measured.kept), solve_frames(measured.kept, settings, run), strict=True))
     if not any(isinstance(place, Place) for place in places.values()):
         raise NothingToDo(f"none of {len(opened.frames)} frames could be solved; see the reasons above")
-    frames = sorted(opened.frames, key=lambda frame: (frame.path, frame.hdu))
+    frames = sorted(opened.frames, key=lambda frame: (frame.storage.path, frame.storage.hdu))
     places |= {FrameId(item.frame_id): item for item in measured.left_out}
     names = wcs_file_names(frames)
     rows = []
@@ -90,7 +90,7 @@ def _row(frame: Frame, place: Place | LeftOut, file: str) -> dict[str, Any]:
         "rms_px",
     ))
     reason = place.reason if isinstance(place, LeftOut) else ""
-    row = {"name": frame.name, "path": frame.path, "how": "unsolved", **row, "file": "", "reason": reason}
+    row = {"name": frame.name, "path": frame.storage.path, "how": "unsolved", **row, "file": "", "reason": reason}
     if isinstance(place, LeftOut):
         return row
     (ra, dec), (rotation_deg, mirrored) = _centre(place.wcs), _attitude(place.wcs)

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.engine.store import make_key, remember
+from zemosaic.engine.store import remember
 from zemosaic.errors import FrameRejected
 from zemosaic.model.box import Box
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.pipelines.patches.planes import PlaneSink
 from zemosaic.pipelines.run.context import Run
-from zemosaic.pipelines.survey.blending import BORDER, blend_onto_grid, or_simpler, say
+from zemosaic.pipelines.run.keys import make_key
+from zemosaic.pipelines.survey.blending import BORDER, BlendWay, blend_onto_grid, or_simpler, say
 from zemosaic.pipelines.survey.tiles import GridTile, TileRecipe
 from zemosaic.stages.measure.frame import measure_frame
 from zemosaic.stages.survey.overlaps import OverlapGraph, build_tile_overlap_graph
@@ -80,11 +81,10 @@ def assemble_tiles(tiles: Sequence[GridTile], recipe: TileRecipe, sink: PlaneSin
     solution = _solve(infos, tiles, graph, recipe, run)
     facts = _tell(infos, graph, solution, recipe.n_channels, run)
     run.log.end("match tiles", f"{len(graph.edges)} overlaps; {solution.method}")
-    levels = recipe.levels
-    told = blend_onto_grid(
-        tiles, solution.scales, recipe.job.grid, sink, recipe.job.names, levels, run, shared_frames=True
-    )
-    run.log.end("blend", f"{told}; {levels} octaves")
+    # Where they overlap tiles hold the same frames, so their seeing is the same.
+    way = BlendWay(recipe.levels, shared_frames=True)
+    told = blend_onto_grid(tiles, solution.scales, recipe.job.grid, sink, recipe.job.names, way, run)
+    run.log.end("blend", f"{told}; {way.levels} octaves")
     return {"tile_match": solution.method, "n_overlaps": len(graph.edges), **facts}
 
 

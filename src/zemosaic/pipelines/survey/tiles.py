@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.engine.executor import make_executor
-from zemosaic.engine.memory import PATCH_SIZES
-from zemosaic.engine.store import Store, make_key
+from zemosaic.engine.store import Store
 from zemosaic.engine.values import digest_of
 from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.io.write.tile_planes import TilePlanes
@@ -24,11 +23,13 @@ from zemosaic.pipelines.corrections.correcting import gain_priors
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
 from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput, plan_patch
 from zemosaic.pipelines.patches.make_patch import make_patch
+from zemosaic.pipelines.patches.patch_size import PATCH_SIZES
 from zemosaic.pipelines.patches.plan import plan_input
 from zemosaic.pipelines.patches.reading import Reading, frames_kept
 from zemosaic.pipelines.patches.stack_remotely import never_stop
 from zemosaic.pipelines.patches.stacking import describe_samples, plan_patches
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.survey.blending import BORDER, BlendTile, stored_planes, write_planes
 from zemosaic.settings import Settings
 from zemosaic.stages.match.match import match
@@ -148,7 +149,7 @@ class TileRecipe:
                 [item.wcs for item in placed],
                 self.job.grid,
                 self.settings.match,
-                cameras=[frame.camera for frame in plain],
+                cameras=[frame.header.camera for frame in plain],
                 gain_priors=gain_priors(plain),
                 pixel_values=self.settings.input.pixel_values,
             ).scales
