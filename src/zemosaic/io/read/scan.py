@@ -22,6 +22,8 @@ from zemosaic.settings import InputSettings
 __all__ = ["RejectedFile", "ScanResult", "scan"]
 
 _HEAD_MAX_BYTES = 1 << 20
+"""13,000 cards: what is longer is no header that a person or a solver wrote."""
+
 _HEAD_LINE = re.compile(r"\s*([A-Za-z0-9_-]{1,8})\s*=(.*)")
 
 _COUNTS = ("COV", "COVERAGE")

@@ -42,6 +42,8 @@ BYTES_PER_VALUE = 24
 """Stacking to a master: a value, its distance from the median, both sorted, and masks."""
 
 BAND_ROWS = 256
+"""Rows of a master that are made at a time, at most: there are bands enough for all workers."""
+
 SAMPLE_ROWS = 64
 """Rows of a frame's middle that tell the noise of its sky."""
 

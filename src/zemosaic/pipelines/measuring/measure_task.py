@@ -18,7 +18,7 @@ from zemosaic.pipelines.run.need import Measuring
 from zemosaic.settings import Settings
 from zemosaic.stages.measure.frame import measure_frame, measure_sky
 from zemosaic.stages.measure.hot_pixels import Residuals, residuals_of
-from zemosaic.stages.measure.no_data import drop_runs, find_no_data
+from zemosaic.stages.measure.no_data import Runs, drop_runs, find_no_data
 from zemosaic.stages.measure.raw import measure_raw, phase_noise
 
 __all__ = ["MeasureRequest", "MeasureTask", "Seen", "measure"]
@@ -130,10 +130,16 @@ def measure(
 def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool) -> Measurements:
     data, weight = source.read_window(frame, Box.of_shape(frame.shape))
     no_data = find_no_data(data, weight)
-    if len(no_data):
-        weight = weight.copy()
-        drop_runs(weight, no_data, Box.of_shape(frame.shape))
-    return replace(_measure_pixels(frame, data, weight, settings, whole), no_data=no_data)
+    return replace(_measure_pixels(frame, data, _without(weight, no_data), settings, whole), no_data=no_data)
+
+
+def _without(weight: F4, no_data: Runs) -> F4:
+    """A whole frame's weight with 0 where there is no data; the one given is not changed."""
+    if not len(no_data):
+        return weight
+    weight = weight.copy()
+    drop_runs(weight, no_data, Box.of_shape(weight.shape[1:]))
+    return weight
 
 
 def _measure_pixels(frame: Frame, data: F4, weight: F4, settings: Settings, whole: bool) -> Measurements:
@@ -152,4 +158,5 @@ def _residuals(frame: Frame, source: ImageSource, measured: Measurements) -> Res
     if frame.storage.bayer is None:
         return None
     data, weight = source.read_window(frame, Box.of_shape(frame.shape))
+    weight = _without(weight, measured.no_data)
     return residuals_of(data[0], weight[0], phase_noise(measured.noise, frame.storage.bayer))
