@@ -11,7 +11,6 @@ import pytest
 from astropy.io import fits
 
 from zemosaic.engine.events import Event, Notice
-from zemosaic.engine.store import Store
 from zemosaic.io.astrometry.catalogue import tycho2
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.scan import scan
@@ -35,16 +34,14 @@ def raws(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def checked(
-    raws: Path, folder: Path, lie: Lie, setting: str = "auto", store: Store | None = None
-) -> tuple[list[Frame], list[str]]:
+def checked(raws: Path, folder: Path, lie: Lie, setting: str = "auto") -> tuple[list[Frame], list[str]]:
     """The frames of a set whose headers or pixels are changed by `lie`, and the warnings about them."""
     folder.mkdir(exist_ok=True)
     for path in sorted(raws.glob("*.fit")):
         header, pixels = fits.getheader(path), fits.getdata(path)
         fits.writeto(folder / path.name, lie(header, pixels), header, overwrite=True)
     told: list[Event] = []
-    run = start_run(sink=told.append, store=store)
+    run = start_run(sink=told.append)
     frames = scan([folder], InputSettings(bayer=setting)).frames
     done = check_pixels(frames, FrameReader(), setting, run)
     assert [frame.id for frame in done] == [frame.id for frame in frames]
@@ -132,10 +129,3 @@ def test_overexposed_frames_keep_their_level(raws: Path, tmp_path: Path) -> None
     frames, told = checked(raws, tmp_path, overexpose)
     assert {frame.decided.saturation_adu for frame in frames} == {1000.0}
     assert told == []
-
-
-def test_what_was_seen_is_stored(raws: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(tmp_path / "store")
-    first = checked(raws, tmp_path / "in", states(BAYERPAT=None), store=store)
-    monkeypatch.setattr(FrameReader, "read_window", None)
-    assert checked(raws, tmp_path / "in", states(BAYERPAT=None), store=store) == first

@@ -12,14 +12,12 @@ from functools import partial
 
 import numpy as np
 
-from zemosaic.engine.store import remember
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.facts import with_bayer
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.run.context import Run
-from zemosaic.pipelines.run.keys import make_key
 from zemosaic.stages.measure.saturation import is_sky_above
 from zemosaic.stages.raw.phases import PhaseLook, PlaneKind, cells_of, judge_phases, look_at_phases
 
@@ -107,24 +105,19 @@ def _look_at(group: Sequence[Frame], source: ImageSource, run: Run) -> Iterator[
     some = ordered[:: -(-len(ordered) // LOOKS)]
     height, width = (min(length, WINDOW_PX) for length in group[0].shape)
     executor = run.machine.executor_within(height * width * BYTES_PER_SAMPLE)
-    for look in executor.map(partial(_look, source=source, run=run), some):
+    for look in executor.map(partial(_look, source=source), some):
         run.cancel.check()
         if look is not None:
             yield look
 
 
-def _look(frame: Frame, source: ImageSource, run: Run) -> _Look | None:
-    key = make_key("look", frame)
-    try:
-        return remember(run.store, key, lambda: _make_look(frame, source), _Look)
-    except FrameRejected:
-        return None  # told when it is measured
-
-
-def _make_look(frame: Frame, source: ImageSource) -> _Look:
+def _look(frame: Frame, source: ImageSource) -> _Look | None:
     height, width = frame.shape
     y0, x0 = (max(length - WINDOW_PX, 0) // 4 * 2 for length in frame.shape)
-    data, weight = source.read_window(frame, Box(y0, min(y0 + WINDOW_PX, height), x0, min(x0 + WINDOW_PX, width)))
+    try:
+        data, weight = source.read_window(frame, Box(y0, min(y0 + WINDOW_PX, height), x0, min(x0 + WINDOW_PX, width)))
+    except FrameRejected:
+        return None  # told when it is measured
     level = np.inf if frame.decided.saturation_adu is None else frame.decided.saturation_adu
     if len(data) > 1:
         flat, known = (array.reshape(len(array), -1) for array in (data, np.broadcast_to(weight, data.shape)))

@@ -21,7 +21,6 @@ CODE: Mapping[str, tuple[str, ...]] = {
     "calibration": ("pipelines.calibration.calibrating", *_PIXELS),
     "cut": ("pipelines.patches.stacking",),
     "defects": ("pipelines.measuring.measure_frames", *_PIXELS),
-    "look": ("pipelines.frames.check_pixels", *_PIXELS),
     "master": ("pipelines.calibration.calibrating", *_PIXELS),
     "master_tile": ("pipelines.modes.master_tiles", *_PIXELS),
     "match": ("pipelines.corrections.match_frames",),
