@@ -135,7 +135,7 @@ def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool)
     unit = noise_unit(sample_noise(data, weight))
     if unit != 1:
         data = data * np.float32(1 / unit)
-    saturation = None if frame.header.saturation_adu is None else frame.header.saturation_adu / unit
+    saturation = None if frame.decided.saturation_adu is None else frame.decided.saturation_adu / unit
     found = _measure_pixels(frame, data, weight, settings, whole, saturation)
     return replace(found if unit == 1 else found.times(unit), no_data=no_data)
 

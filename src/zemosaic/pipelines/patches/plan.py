@@ -128,7 +128,7 @@ def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: Sky
 
 def _saturation(item: PlacedFrame) -> float | None:
     """Level from which samples count as saturated: the header's, else the plateau that the pixels show."""
-    stated, shown = item.frame.header.saturation_adu, item.measured.plateau
+    stated, shown = item.frame.decided.saturation_adu, item.measured.plateau
     return shown if stated is None and math.isfinite(shown) else stated
 
 
