@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,6 @@ def test_a_block_in_parts(tmp_path: Path) -> None:
     image = pixels("<u2")
     path = write_xisf(tmp_path / "a.xisf", image, packing="zlib")
     content = image.tobytes()
-    import zlib
-
     parts = [zlib.compress(content[:1000]), zlib.compress(content[1000:])]
     told = f"{len(parts[0])},1000:{len(parts[1])},{len(content) - 1000}"
     path = write_xisf(tmp_path / "b.xisf", image, packing="zlib", attributes=f'subblocks="{told}"')
@@ -105,8 +104,8 @@ def test_colours_planar_and_side_by_side(tmp_path: Path) -> None:
 
 def test_keywords_are_cards_and_properties_stand_below_them(tmp_path: Path) -> None:
     keywords = {
-        "EXPTIME": "30.", "FILTER": "'Ha & ''OIII'''", "DATE-OBS": "2025-01-10T20:00:00", "NAXIS1": "7", "BZERO": "32768",
-        "COMMENT": "", "INSTRUME": "'camera'",
+        "EXPTIME": "30.", "FILTER": "'Ha & ''OIII'''", "DATE-OBS": "2025-01-10T20:00:00", "NAXIS1": "7",
+        "BZERO": "32768", "COMMENT": "", "INSTRUME": "'camera'",
     }  # fmt: skip
     inside = (
         '<Property id="Instrument:Filter:Name" type="String">other</Property>'
