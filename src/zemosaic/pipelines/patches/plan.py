@@ -110,7 +110,7 @@ def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: Sky
         scale=scale,
         sigma=measured.area_noise,
         valid_box=measured.valid_box,
-        saturation_adu=frame.header.saturation_adu,
+        saturation_adu=frame.decided.saturation_adu,
         area_ref_deg2=grid.area_ref_deg2,
         pixel_values=settings.input.pixel_values,
         bayer=frame.storage.bayer,
