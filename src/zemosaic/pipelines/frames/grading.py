@@ -20,10 +20,12 @@ from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.kept import Kept
 from zemosaic.settings import Settings
+from zemosaic.stages.measure.company import judge_company
+from zemosaic.stages.measure.double import find_double
 from zemosaic.stages.measure.quality import QualityTable, Verdict, cut_by_value, frame_score, keep_best, triage
 from zemosaic.stages.tiles.group import NIGHT_GAP_S
 
-__all__ = ["grade_matched", "grade_measured", "leave_out_stacks", "obey_table", "quality_table"]
+__all__ = ["grade_company", "grade_matched", "grade_measured", "leave_out_stacks", "obey_table", "quality_table"]
 
 F8 = npt.NDArray[np.float64]
 
@@ -163,7 +165,7 @@ def quality_table(
 def grade_measured(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> Kept[MeasuredFrame]:
     """Frames that pass triage and the user's own cuts, judged by what was measured on them.
 
-    Triage acts on raw frames unless the settings, or a table of frames, say otherwise.
+    Comparison with neighbours in time acts on raw frames unless the settings, or a table of frames, say otherwise.
 
     Raises
     ------
@@ -173,6 +175,10 @@ def grade_measured(frames: Sequence[MeasuredFrame], settings: Settings, run: Run
     wanted = settings.quality
     table = quality_table([m.frame for m in frames], [m.measured for m in frames])
     verdicts = [_triaged([m.frame for m in frames], table, settings)]
+    if _judges_all(settings):
+        verdicts.append([
+            Verdict("double", text) if (text := find_double(m.measured.stars)) else Verdict() for m in frames
+        ])
     if wanted.fwhm_max_px > 0:
         verdicts.append(cut_by_value("FWHM", table.fwhm_px, high=wanted.fwhm_max_px))
     if wanted.ellipticity_max < 1:
@@ -212,6 +218,43 @@ def grade_matched(
         for frame, verdict in zip(frames, _triaged(frames, table, settings), strict=True)
         if verdict.kind in _LATER
     )
+
+
+def grade_company(
+    frames: Sequence[Frame],
+    measured: Sequence[Measurements],
+    places: Sequence[CelestialWcs],
+    log_prior: F8,
+    settings: Settings,
+    run: Run,
+) -> tuple[LeftOut, ...]:
+    """Frames of one kind that the stars of those round them rule out: also calibrated ones, and in small sets.
+
+    Parameters
+    ----------
+    frames, measured, places : sequences of one length
+    log_prior : ndarray, shape (n,)
+        ln of the gain that each header lets expect.
+    settings : Settings
+    run : Run
+    """
+    if not _judges_all(settings):
+        return ()
+    left_out = []
+    cameras = [frame.header.camera for frame in frames]
+    for frame, verdict in zip(frames, judge_company(measured, places, cameras, log_prior), strict=True):
+        if not verdict.use:
+            left_out.append(run.log.leave_out(frame, f"{verdict.kind}: {verdict.reason}"))
+        elif verdict.reason:
+            run.log.notice(
+                f"{frame.name} is used, since no other frame reaches all that it shows, but {verdict.reason}", "warning"
+            )
+    return tuple(left_out)
+
+
+def _judges_all(settings: Settings) -> bool:
+    """Whether calibrated frames are judged too, by what needs no neighbours in time; a table of frames is obeyed."""
+    return settings.quality.triage == "on" or (settings.quality.triage == "auto" and not settings.input.frames)
 
 
 def _triaged(frames: Sequence[Frame], table: QualityTable, settings: Settings) -> list[Verdict]:

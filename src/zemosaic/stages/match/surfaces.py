@@ -62,6 +62,10 @@ _STRUCTURE = 6.0
 _MOST_GAIN_STEP = 0.3
 """Change of ln gain in one round, at most: the column is the sky as it was, right for small changes only."""
 
+_MOST_GAIN = 3.0
+"""Change of ln gain in all rounds together, at most, in units of how far it may move: a frame whose sky shows no
+structure would run away step by step."""
+
 _CAUCHY = 2.5
 """Errors at which a block's weight is halved: trails and ghosts fall away, noise hardly does."""
 
@@ -340,7 +344,9 @@ def _find_gains(problem: _Problem, state: _State, system: BackgroundSystem) -> _
     table, order = problem.table, problem.layout.order
     correlated = _correlation(problem, state, system) if state.turn in _CORRELATION_ROUNDS else state.correlated
     step_size = np.clip(state.surfaces[:, problem.n_terms], -_MOST_GAIN_STEP, _MOST_GAIN_STEP)
-    change = np.where(state.structured, step_size, 0)
+    most = _MOST_GAIN * problem.log_gain_sd
+    log_gain = np.clip(state.log_gain + np.where(state.structured, step_size, 0), -most, most)
+    change = log_gain - state.log_gain
     sky = system.sky_at_blocks(state.sky)
     extra, structured = np.zeros_like(sky), state.structured.copy()
     for i in np.flatnonzero(problem.free):
@@ -350,9 +356,7 @@ def _find_gains(problem: _Problem, state: _State, system: BackgroundSystem) -> _
         if structured[i]:
             extra[part] = sky[part]
     moved = float(np.max(np.abs(change), initial=0.0)) if structured.any() else 0.0
-    return replace(
-        state, log_gain=state.log_gain + change, moved=moved, structured=structured, correlated=correlated, extra=extra
-    )
+    return replace(state, log_gain=log_gain, moved=moved, structured=structured, correlated=correlated, extra=extra)
 
 
 def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> F8:
