@@ -222,7 +222,7 @@ def _judge_whole(
         return Verdict(
             "blind",
             f"it shows {np.count_nonzero(best.seen)} of {len(best.seen)} stars that another frame shows where it lies: "
-            "clouds, a cap, or moved while it was exposed",
+            "clouds, a cap, a roof, or moved while it was exposed",
         )
     thin = [
         _noise(measured[i]) / view.light / _noise(measured[view.other])
