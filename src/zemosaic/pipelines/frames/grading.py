@@ -25,7 +25,15 @@ from zemosaic.stages.measure.double import find_double
 from zemosaic.stages.measure.quality import QualityTable, Verdict, cut_by_value, frame_score, keep_best, triage
 from zemosaic.stages.tiles.group import NIGHT_GAP_S
 
-__all__ = ["grade_company", "grade_matched", "grade_measured", "leave_out_stacks", "obey_table", "quality_table"]
+__all__ = [
+    "grade_company",
+    "grade_matched",
+    "grade_measured",
+    "leave_out_stacks",
+    "name_sessions",
+    "obey_table",
+    "quality_table",
+]
 
 F8 = npt.NDArray[np.float64]
 
@@ -150,7 +158,7 @@ def quality_table(
         error = np.sqrt((m.stars.flux_error.astype(float) ** 2).sum(axis=0))
         counts.append(np.count_nonzero(signal > LEAST_SIGNIFICANCE * error))
     return QualityTable(
-        session=_sessions(frames, time),
+        session=name_sessions(frames),
         time_s=np.where(np.isfinite(time), time, 0.0),
         fwhm_px=np.array([m.fwhm_px for m in measured]),
         ellipticity=np.array([m.ellipticity for m in measured]),
@@ -274,8 +282,9 @@ def _triaged(frames: Sequence[Frame], table: QualityTable, settings: Settings) -
     ]
 
 
-def _sessions(frames: Sequence[Frame], time: F8) -> list[str]:
+def name_sessions(frames: Sequence[Frame]) -> list[str]:
     """A name for each frame: those of a camera and filter without a long pause between them share it."""
+    time = np.array([frame.header.time_s for frame in frames])
     kinds = [f"{frame.header.camera} {frame.decided.filter} {frame.decided.exposure_s}" for frame in frames]
     names = list(kinds)
     for kind in set(kinds):

@@ -16,6 +16,7 @@ __all__ = [
     "first_bend_spread",
     "first_widths",
     "level_scatter",
+    "night_scales",
     "typical_error",
     "update_widths",
     "weigh_priors",
@@ -64,6 +65,13 @@ _STARLIGHT = 0.15
 
 _FAR = 2.0
 """Sigma of its prior from which an image pulls no harder, however far off: a cloud's level, another night's slopes."""
+
+
+_OTHER_NIGHT = 2.0
+"""Surfaces of a night over the typical night's, rms, from which its prior is wider: moonlight, twilight, a lamp."""
+
+_FEWEST_OF_NIGHT = 4
+"""Coefficients of one degree from which a night's rms is told to 35 %."""
 
 
 def degrees(order: int) -> Ints:
@@ -179,6 +187,37 @@ def update_widths(surfaces: F8, draws: F8, widths: F8, scatter: float) -> F8:
         out[d] = np.clip(
             np.sqrt(squares / (determined + _USUAL_COUNTS)), widths[d] / _STRIDE[0], widths[d] * _STRIDE[1]
         )
+    return out
+
+
+def night_scales(surfaces: F8, night: Ints, order: int) -> F8:
+    """By how much wider than the typical night's the priors of each image are, shape (images, k); 1 for most.
+
+    One width for all images would let a moonlit night's gradients widen those of the dark ones, and their common part,
+    which differences cannot tell from the sky, would be shared out among all images alike.
+
+    Parameters
+    ----------
+    surfaces : ndarray, shape (images, k)
+    night : ndarray, shape (images,), int64
+        Number of each image's night.
+    order : int
+    """
+    degree = degrees(order)
+    out = np.ones(surfaces.shape)
+    n_nights = int(night.max(initial=-1)) + 1
+    if n_nights < 2:
+        return out
+    count = np.bincount(night, minlength=n_nights)
+    for d in range(order + 1):
+        own = degree == d
+        squares = np.mean(surfaces[:, own] ** 2, axis=1)
+        rms = np.sqrt(np.bincount(night, squares, n_nights) / np.maximum(count, 1))
+        # That of half of all images is typical, whatever the number of nights; of two halves the darker one.
+        typical = float(np.sort(rms[night])[(len(night) - 1) // 2])
+        ratio = rms / typical if typical > 0 else np.ones(n_nights)
+        wide = (ratio > _OTHER_NIGHT) & (count * np.count_nonzero(own) >= _FEWEST_OF_NIGHT)
+        out[:, own] = np.where(wide, ratio, 1.0)[night][:, None]
     return out
 
 

@@ -20,6 +20,7 @@ from zemosaic.stages.match.surface_priors import (
     first_bend_spread,
     first_widths,
     level_scatter,
+    night_scales,
     typical_error,
     update_widths,
     weigh_priors,
@@ -31,6 +32,7 @@ __all__ = ["SurfaceSolution", "fit_surfaces"]
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 _ROUNDS = 5
 """Rounds at least: priors and robust weights of ordinary sets have settled by then."""
@@ -109,7 +111,9 @@ class SurfaceSolution:
     from_structure : ndarray, shape (n,), bool
         Images whose gain was found so.
     prior_sd : ndarray, shape (order + 1,)
-        Scatter of the coefficients of each degree, found from the data.
+        Scatter of the coefficients of each degree, found from the data, in a typical night.
+    image_sd : ndarray, shape (n, k)
+        Width of each coefficient's prior: `prior_sd`, more for images of a night whose surfaces are larger.
     weight : ndarray, shape (blocks,), float32
         Final weights: inverse variance times the robust factor.
     draws : list of (ndarray (ny, nx), ndarray (n, k))
@@ -123,6 +127,7 @@ class SurfaceSolution:
     log_gain_error: F8
     from_structure: Flags
     prior_sd: F8
+    image_sd: F8
     weight: F4
     draws: list[tuple[F8, F8]]
 
@@ -142,6 +147,8 @@ class _Problem:
         Taken off all values, so that float32 holds what is left.
     scatter : float
         Of the images' levels.
+    night : ndarray, shape (n,), int64
+        Number of each image's night.
     """
 
     layout: Layout
@@ -150,6 +157,7 @@ class _Problem:
     log_gain_sd: F8
     level: np.float32
     scatter: float
+    night: Ints
 
     @property
     def table(self) -> BlockTable:
@@ -191,7 +199,9 @@ class _State:
     bend_sd : float
         Prior on the sky's second differences.
     widths : ndarray, shape (order + 1,)
-        Priors of the surfaces.
+        Priors of the surfaces in a typical night.
+    scales : ndarray, shape (n, k)
+        How many times wider those of each image are.
     differ, has_priors : bool
         Whether the images differ at all, and whether the widths are found.
     log_gain : ndarray, shape (n,)
@@ -212,6 +222,7 @@ class _State:
     structure: F8
     bend_sd: float
     widths: F8
+    scales: F8
     differ: bool
     has_priors: bool
     log_gain: F8
@@ -226,7 +237,9 @@ class _State:
         return self.turn >= _ROUNDS and self.moved < _GAIN_SETTLED and self.has_priors
 
 
-def fit_surfaces(table: BlockTable, value: F4, error: F4, order: int, log_gain_sd: F8) -> SurfaceSolution:
+def fit_surfaces(
+    table: BlockTable, value: F4, error: F4, order: int, log_gain_sd: F8, night: Ints | None = None
+) -> SurfaceSolution:
     """Solve one channel for the sky, every image's surface and, where asked, its gain.
 
     Parameters
@@ -240,9 +253,13 @@ def fit_surfaces(table: BlockTable, value: F4, error: F4, order: int, log_gain_s
         How far ln gain may still move; 0 holds it. A free gain is found from the sky's structure that no
         surface can mimic, all images at once and with the sky itself free: a regression with errors in both
         variables. Images that see no structure clear of the noise keep their gain.
+    night : ndarray, shape (n,), int64, optional
+        Number of each image's night, from 0: nights of larger surfaces have wider priors. Default: one night.
     """
+    night = np.zeros(table.n_images, np.int64) if night is None else night
     level = np.float32(np.median(value[error > 0])) if (error > 0).any() else np.float32(0)
-    problem = _Problem(Layout.of(table, order), value, error, log_gain_sd, level, level_scatter(table, value, error))
+    scatter = level_scatter(table, value, error)
+    problem = _Problem(Layout.of(table, order), value, error, log_gain_sd, level, scatter, night)
     state, preconditioner = _start(problem), None
     while True:
         system = BackgroundSystem.of(problem.layout, _weigh(problem, state), preconditioner)
@@ -267,6 +284,7 @@ def _start(problem: _Problem) -> _State:
         structure=np.zeros(table.nodes.shape),
         bend_sd=first_bend_spread(widths),
         widths=widths,
+        scales=np.ones((table.n_images, problem.n_terms)),
         differ=True,
         has_priors=False,
         log_gain=np.zeros(table.n_images),
@@ -283,10 +301,10 @@ def _weigh(problem: _Problem, state: _State) -> WeightedBlocks:
     scale = np.exp(-state.log_gain)[table.image].astype(np.float32)
     value, error = problem.value * scale - problem.level, problem.error * scale
     weight = np.where(error > 0, state.robust / _variance(table, error, state.structure), 0).astype(np.float32)
-    prior = np.tile(1 / state.widths[degrees(problem.layout.order)] ** 2, (table.n_images, 1))
+    prior = 1 / (state.scales * state.widths[degrees(problem.layout.order)]) ** 2
     # Equal images have no tails.
     if state.differ:
-        prior = prior * weigh_priors(state.surfaces[:, : problem.n_terms], state.widths)
+        prior = prior * weigh_priors(state.surfaces[:, : problem.n_terms] / state.scales, state.widths)
     centre = np.zeros_like(prior)
     if state.extra is not None:
         # Instead of weighing the blocks down for their correlation, what stars know is weighed up by as much.
@@ -320,11 +338,12 @@ def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem) -> 
     if not differ:
         noise = np.stack([system.draw_noise(seed)[1][:, :k] for seed in seeds[:2]])
         differ = differ_by_noise(found, noise, problem.layout.order, error)
-    widths = update_widths(found, draws, state.widths, problem.scatter if differ else 0.0)
+    scales = night_scales(found, problem.night, problem.layout.order) if differ else np.ones_like(found)
+    widths = update_widths(found / scales, draws / scales, state.widths, problem.scatter if differ else 0.0)
     change = float(np.max(np.abs(np.log(widths / state.widths))))
     settled = change < _PRIOR_SETTLED if differ else bool(np.all(widths <= _EQUAL * error))
     has_priors = settled and state.turn + 1 >= _ROUNDS
-    return replace(state, widths=widths, differ=differ, has_priors=has_priors)
+    return replace(state, widths=widths, scales=scales, differ=differ, has_priors=has_priors)
 
 
 def _find_weights(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
@@ -395,6 +414,7 @@ def _conclude(problem: _Problem, state: _State, system: BackgroundSystem) -> Sur
         log_gain_error=gain_error,
         from_structure=state.structured,
         prior_sd=state.widths,
+        image_sd=state.scales * state.widths[degrees(problem.layout.order)],
         weight=system.data.weight,
         draws=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in draws],
     )
