@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ from astropy.io import fits
 from frame_cases import vary_frame
 from mosaic_cases import digests_of, run_cli, tan_wcs, write_frame
 from zemosaic.io.read.frame_reader import FrameReader
-from zemosaic.io.read.scan import scan
+from zemosaic.io.read.scan import ScanResult, scan
 from zemosaic.model.box import Box
-from zemosaic.pipelines.calibration.calibrating import CalibratedSource, Correction
-from zemosaic.settings import InputSettings
+from zemosaic.model.frame import Frame
+from zemosaic.pipelines.calibration.calibrated_source import CalibratedSource, Correction
+from zemosaic.pipelines.calibration.calibrating import Calibrated, calibrate_frames
+from zemosaic.pipelines.run.context import start_run
+from zemosaic.settings import CalibrateSettings, InputSettings
 from zemosaic.simulate import read_truth
 from zemosaic.stages.match.match import MatchSolution, match
 
@@ -249,3 +253,52 @@ def test_what_a_flat_has_taken_out_is_not_solved_for(
     for name, options in (("raw", ()), ("flat", ("--flats", flat))):
         assert run_cli(capfd, "match", small_set, "-o", tmp_path / name, *options).code == 0
     assert asked == [True, False]
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> ScanResult:
+    """A raw frame of a colour sensor and one without a word of its colours, and flats of a lamp that is not white."""
+    lamp = np.where(np.add(*np.indices(SHAPE)) % 2 == 0, 20000, 9000) * response()
+    for name, cards in (("colour", {"BAYERPAT": "GRBG"}), ("mono", {})):
+        raw = np.random.default_rng(len(name)).normal(2000, 30, SHAPE).astype(np.uint16)
+        write_frame(tmp_path / f"{name}.fits", raw, tan_wcs(SHAPE), **CARDS, **cards)
+    write_many(tmp_path / "flats", lamp, 3, 50, 1)
+    return scan([tmp_path], InputSettings())
+
+
+def calibrated(frames: Sequence[Frame], found: ScanResult) -> Calibrated:
+    return calibrate_frames(frames, found.calibration, FrameReader(), CalibrateSettings(), start_run())
+
+
+def test_it_makes_no_difference_which_frame_asks_first(mixed: ScanResult) -> None:
+    whole = Box.of_shape(SHAPE)
+    answers = []
+    for frames in (mixed.frames, mixed.frames[::-1], mixed.frames[:1], mixed.frames[1:]):
+        made = calibrated(frames, mixed)
+        answers.append({frame.name: made.source.read_window(frame, whole)[0] for frame in made.frames})
+    both, reversed_, first, second = answers
+    assert both.keys() == {"colour.fits", "mono.fits"}
+    for name, pixels in both.items():
+        np.testing.assert_array_equal(reversed_[name], pixels)
+        np.testing.assert_array_equal((first | second)[name], pixels)
+    # The lamp's colour is no part of a flat of colours, and all of a flat of none.
+    level = {name: [np.median(pixels[0, i % 2 :: 2, ::2]) for i in (0, 1)] for name, pixels in both.items()}
+    assert level["colour.fits"][1] / level["colour.fits"][0] == pytest.approx(1, abs=0.05)
+    assert level["mono.fits"][1] / level["mono.fits"][0] == pytest.approx(20 / 9, rel=0.05)
+
+
+def test_a_flat_that_cannot_be_read_is_left_out_once_whoever_asks(mixed: ScanResult, tmp_path: Path) -> None:
+    broken = tmp_path / "flats/0.fits"
+    broken.unlink()
+    assert [out.path for out in calibrated(mixed.frames, mixed).left_out] == [str(broken)]
+
+
+def test_a_map_of_bad_pixels_counts_by_its_content(capfd: Capture, tmp_path: Path, light: np.ndarray) -> None:
+    """The same file, one more bad pixel: what is stored of the frames before is not theirs."""
+    bad = np.zeros(SHAPE, np.uint8)
+    for pixel in ((20, 30), (40, 50)):
+        bad[pixel] = 1
+        fits.writeto(tmp_path / "bad.fits", bad, overwrite=True)
+        coadd(capfd, tmp_path, "--set", f"calibrate.bad_pixels={tmp_path / 'bad.fits'}")
+        mosaic = fits.getdata(tmp_path / "out/mosaic.fits")
+        assert np.array_equal(np.isnan(mosaic), bad > 0)
