@@ -31,7 +31,8 @@ def tan_wcs(ra, dec, rotation_deg, shape, scale_arcsec):
 class Survey:
     """A known sky and frames of it.
 
-    ``value = gain * response * (area / A_ref) * (sky + background)`` at every block, plus noise.
+    ``value = gain * response * (area / A_ref) * (sky + background)`` at every block, plus noise. Frames lie on a
+    square of `n_side`, turned and shifted at random, or upright at `centres` (degrees from the middle).
     """
 
     seed: int = 1
@@ -49,25 +50,29 @@ class Survey:
     common: tuple[float, ...] = ()
     cloud: float = 0.0
     shift_deg: tuple[float, ...] = ()
+    centres: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self):
         rng = np.random.default_rng(self.seed)
         size = self.n_side * self.pitch_deg + 1.4
+        if self.centres:
+            size = 2 * float(np.max(np.abs(self.centres))) + 1.4
         n = int(size * 3600 / SCALE) + 2 * int(max((abs(s) for s in self.shift_deg), default=0) * 3600 / SCALE)
         self.grid = SkyGrid(tan_wcs(50.0, 20.0, 0, (n, n), SCALE))
         self.star_x, self.star_y = rng.uniform(0, n, (2, self.n_stars))
         self.star_flux = np.minimum(2000 * (rng.pareto(0.9, self.n_stars) + 1), 5e5)
         self.waves = rng.normal(0, 1 / 150, (2, 20)), rng.uniform(0, 2 * np.pi, 20), rng.normal(0, 0.32, 20)
         self.wcs, self.measurements, self.gain, self.surface, self.camera = [], [], [], [], []
-        for k in range(self.n_side**2):
+        for k in range(len(self.centres) or self.n_side**2):
             i, j = divmod(k, self.n_side)
             shift = self.shift_deg[k % len(self.shift_deg)] if self.shift_deg else 0.0
             at = (np.array([i, j]) + 0.5 - self.n_side / 2 + rng.normal(0, 0.1, 2)) * self.pitch_deg
+            turn = rng.uniform(-15, 15)
+            if self.centres:
+                at, turn = np.array(self.centres[k]), 0.0
             coarse = self.coarse_every and k % self.coarse_every == 0
             shape, scale = ((338, 600), 1.6 * SCALE) if coarse else (SHAPE, SCALE)
-            wcs = tan_wcs(
-                50.0 + (at[0] + shift) / np.cos(np.deg2rad(20)), 20.0 + at[1], rng.uniform(-15, 15), shape, scale
-            )
+            wcs = tan_wcs(50.0 + (at[0] + shift) / np.cos(np.deg2rad(20)), 20.0 + at[1], turn, shape, scale)
             self.wcs.append(wcs)
             self.camera.append("coarse" if coarse else "fine")
             self.gain.append(float(np.exp(rng.normal(0, self.gain_sd))))
@@ -132,8 +137,8 @@ class Survey:
             error[component == c] -= error[component == c].mean()
         return error
 
-    def sky_error(self, solution):
-        """What a mosaic of the corrected frames would be off by, on a lattice that two frames or more reach.
+    def sky_error(self, solution, least_depth=2):
+        """What a mosaic of the corrected frames would be off by, on a lattice that so many frames or more reach.
 
         Returns grid x, y and the error; the gains' common factor is taken out.
         """
@@ -152,7 +157,7 @@ class Survey:
             seen = gain * scale / found.gain[0] * response * true - scale * found.surface_at(px, py, shape)[0]
             total[inside] += seen - self.sky(x[inside], y[inside])
             count[inside] += 1
-        known = count >= 2
+        known = count >= least_depth
         return x[known], y[known], total[known] / count[known]
 
 

@@ -109,6 +109,8 @@ class Measurements:
     blocks : Blocks
     defects : ndarray, shape (n,), int32
         Hot and cold pixels of a raw frame as indices into its flat plane, ascending; none of other images.
+    no_data : ndarray, shape (n, 3), int32
+        Runs of pixels whose values are no measurement: row, first column and column past the last, rows ascending.
     """
 
     shape: tuple[int, int]
@@ -121,6 +123,7 @@ class Measurements:
     stars: Stars
     blocks: Blocks
     defects: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    no_data: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), np.int32))
 
     @property
     def n_channels(self) -> int:

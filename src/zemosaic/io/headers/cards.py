@@ -7,6 +7,7 @@ of raw cards, each parsed when it is asked for.
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import itertools
 import math
@@ -25,10 +26,16 @@ BLOCK = 2880
 """Bytes of a FITS block."""
 
 _CARD = 80
+"""Bytes of a card."""
+
 _FIRST_READ = 4 * BLOCK  # most headers end within it, so one read serves
 _MAX_HEADER_BYTES = 4096 * BLOCK  # 147,456 cards; what is longer is no header
+
 _MAX_AXES = 999
+"""The FITS standard allows no more."""
+
 _GZIP_MAGIC = b"\x1f\x8b"
+_BZIP2_MAGIC = b"BZh"
 
 _STRING = re.compile(r"\s*'((?:[^']|'')*)'?")
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][+-]?\d+)?)\s*(?:/|$)")
@@ -283,7 +290,7 @@ def _read_header(stream: BinaryIO, start: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class FitsStream:
-    """An open FITS file, unpacked on the fly where it is a gzip stream.
+    """An open FITS file, unpacked on the fly where it is a gzip or bzip2 stream.
 
     Attributes
     ----------
@@ -291,24 +298,26 @@ class FitsStream:
         Plain FITS bytes from their start; seekable.
     n_bytes : int
         Size of the file as it lies on disk.
-    gzip_trailer : bytes
-        The last eight bytes of a gzip stream (CRC-32 of the content and its size modulo 2**32,
-        RFC 1952); empty for a plain file.
+    trailer : bytes
+        The last eight bytes of a packed stream, which hold the checksum of its content; empty for a plain file.
+    content_size : int or None
+        Bytes of the content modulo 2**32, as a gzip stream states it (RFC 1952); None where nothing does.
     """
 
     stream: BinaryIO
     n_bytes: int
-    gzip_trailer: bytes = b""
+    trailer: bytes = b""
+    content_size: int | None = None
 
     @property
-    def is_gzip(self) -> bool:
-        """Whether the file is a gzip stream, whatever its name."""
-        return bool(self.gzip_trailer)
+    def is_packed(self) -> bool:
+        """Whether the file is a gzip or bzip2 stream, whatever its name."""
+        return bool(self.trailer)
 
 
 @contextmanager
 def open_fits(path: str) -> Iterator[FitsStream]:
-    """Open a file read-only; a gzip stream is known by its first bytes, not by its name.
+    """Open a file read-only; a packed stream is known by its first bytes, not by its name.
 
     Raises
     ------
@@ -317,15 +326,18 @@ def open_fits(path: str) -> Iterator[FitsStream]:
     """
     with open(path, "rb", buffering=0) as file:
         n_bytes = os.fstat(file.fileno()).st_size
-        if file.read(2) != _GZIP_MAGIC:
+        magic = file.read(3)
+        is_gzip = magic.startswith(_GZIP_MAGIC)
+        if not is_gzip and magic != _BZIP2_MAGIC:
             file.seek(0)
             yield FitsStream(file, n_bytes)
             return
         file.seek(max(n_bytes - 8, 0))
         trailer = file.read(8)
         file.seek(0)
-        with gzip.GzipFile(fileobj=file) as unpacked:
-            yield FitsStream(cast(BinaryIO, unpacked), n_bytes, trailer)
+        size = int.from_bytes(trailer[4:], "little") if is_gzip else None
+        with gzip.GzipFile(fileobj=file) if is_gzip else bz2.BZ2File(file) as unpacked:
+            yield FitsStream(cast(BinaryIO, unpacked), n_bytes, trailer, size)
 
 
 def walk_hdus(source: FitsStream) -> Iterator[Hdu]:
@@ -358,7 +370,7 @@ def walk_hdus(source: FitsStream) -> Iterator[Hdu]:
         data_bytes = _data_bytes(cards)
         hdu = Hdu(index, cards, header, offset, data_bytes)
         offset += -(-data_bytes // BLOCK) * BLOCK
-        if source.is_gzip and int.from_bytes(source.gzip_trailer[4:], "little") == offset % 2**32:
+        if source.content_size == offset % 2**32:
             yield hdu
             return  # the stream ends with this HDU: nothing more to look for, nothing to unpack
         _check_data_is_there(source, hdu)
@@ -367,7 +379,7 @@ def walk_hdus(source: FitsStream) -> Iterator[Hdu]:
 
 def _check_data_is_there(source: FitsStream, hdu: Hdu) -> None:
     offset, data_bytes = hdu.data_offset, hdu.data_bytes
-    n_bytes = source.stream.seek(offset + data_bytes) if source.is_gzip else source.n_bytes
+    n_bytes = source.stream.seek(offset + data_bytes) if source.is_packed else source.n_bytes
     if offset + data_bytes > n_bytes:
         there = max(n_bytes - offset, 0)
         raise FrameRejected(

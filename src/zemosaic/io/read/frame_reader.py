@@ -35,6 +35,8 @@ F4 = npt.NDArray[np.float32]
 AnyArray = npt.NDArray[Any]
 
 _EXACT_IN_FLOAT32 = 1 << 24
+"""Whole numbers below it are exact in float32."""
+
 _NORM_ROWS = 64  # rows of a weight map that its median is taken from
 _PIECE_BYTES = 1 << 18  # 64 kB to 1 MB are alike within 20 %; above, fresh pages cost more than they save
 

@@ -22,6 +22,8 @@ from zemosaic.settings import InputSettings
 __all__ = ["RejectedFile", "ScanResult", "scan"]
 
 _HEAD_MAX_BYTES = 1 << 20
+"""13,000 cards: what is longer is no header that a person or a solver wrote."""
+
 _HEAD_LINE = re.compile(r"\s*([A-Za-z0-9_-]{1,8})\s*=(.*)")
 
 _COUNTS = ("COV", "COVERAGE")
@@ -49,7 +51,14 @@ _NOT_FRAMES = {
     "BACKGROUND",
     "SEG",
     "SEGM",
+    "AREA",
+    "WAVELENGTH",
+    "ICCPROFILE",
+    "THUMBNAIL",
+    "PREVIEW",
 }
+_NO_FRAME = re.compile(r"(VAR|ERR|PATHLOSS|BARSHADOW)_.*|D2IMARR.*|WCSDVARR.*|.*THUMBNAIL.*")
+"""Extensions that are parts of a noise model or tables of a WCS, of JWST, HST and others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +115,8 @@ def scan(
     ----------
     paths : sequence of Path
         Files (taken whatever their name) and folders (searched for names that end in .fit, .fits,
-        .fts, .fz or .gz, or as those of TIFF and camera raw files, in any case). Hidden names, and folders that
-        a run wrote, are passed over.
+        .fts, .fz, .gz or .fits.bz2, or as those of TIFF and camera raw files, in any case). Hidden names, and
+        folders that a run wrote, are passed over.
     settings : InputSettings
         ``include``, ``exclude`` and ``bayer`` act here.
     on_progress : callable, optional
@@ -125,7 +134,7 @@ def scan(
     Notes
     -----
     A frame is known by its content, not its path: its id is a digest of header bytes, size and three
-    sampled blocks of the data (for a gzip stream, of the CRC-32 that it carries), with those of its
+    sampled blocks of the data (for a gzip or bzip2 stream, of the checksum that it carries), with those of its
     `.head` file and weight map. Two files of the same content give one frame; the first path counts.
     """
     listed = find_files(paths, settings)
@@ -150,6 +159,12 @@ def scan(
     if listed.orphans:
         names = [os.path.basename(path) for path in listed.orphans]
         notices.append(f"{len(names)} weight or header files belong to no frame: {_some(names)}")
+    if listed.passed_over:
+        names = [os.path.basename(path) for path in listed.passed_over]
+        notices.append(f"{len(names)} files are maps of other files, no frames, and are not used: {_some(names)}")
+    if listed.others:
+        kinds = ", ".join(f"{number} {ending}" for ending, number in sorted(listed.others.items()))
+        notices.append(f"{listed.others.total()} files are of kinds that are not read ({kinds}); FITS and TIFF are")
     rejected.sort(key=lambda r: r.path)
     ordered = [frames[key] for key in sorted(frames)]
     return ScanResult(
@@ -182,7 +197,8 @@ def _scan_file(file: FoundFile, bayer: str, kind: FrameKind | None) -> list[Fram
     except OSError as problem:
         return [RejectedFile(path, f"the file cannot be read: {problem.strerror or problem}")]
     except (EOFError, zlib.error) as problem:
-        return [RejectedFile(path, f"the gzip stream is damaged or cut short: {problem}")]
+        packing = "bzip2" if path.lower().endswith(".bz2") else "gzip"
+        return [RejectedFile(path, f"the {packing} stream is damaged or cut short: {problem}")]
 
 
 def _walk_as_far_as_possible(path: str, source: FitsStream) -> tuple[list[Hdu], FrameRejected | None]:
@@ -198,7 +214,8 @@ def _walk_as_far_as_possible(path: str, source: FitsStream) -> tuple[list[Hdu], 
 def _frames_of_images(
     file: FoundFile, source: FitsStream, primary: Hdu, images: list[Hdu], bayer: str, kind: FrameKind | None
 ) -> list[Frame | RejectedFile]:
-    sky = [hdu for hdu in images if _extname(hdu) not in _PREFERENCE and _extname(hdu) not in _NOT_FRAMES]
+    sky = [hdu for hdu in images if not _is_companion(_extname(hdu))]
+    sky = [hdu for hdu in sky if sum(n > 1 for n in hdu.axes) > 1] or sky  # a row of numbers describes the image
     if not sky:
         names = ", ".join(_extname(hdu) for hdu in images)
         raise FrameRejected(f"there is no image of the sky in it, only {names}", names=names)
@@ -228,6 +245,11 @@ def _frames_of_images(
     return found
 
 
+def _is_companion(name: str) -> bool:
+    """Whether an extension of this name describes the image beside it."""
+    return name in _PREFERENCE or name in _NOT_FRAMES or _NO_FRAME.fullmatch(name) is not None
+
+
 def _extname(hdu: Hdu) -> str:
     return hdu.cards.text("EXTNAME").upper()
 
@@ -236,8 +258,8 @@ def _add_to_digest(digest: hashlib.blake2b, source: FitsStream, hdu: Hdu) -> Non
     """Header, place, size and samples of the data tell one image from another without reading it all."""
     digest.update(hdu.header)
     digest.update(f"{hdu.index} {source.n_bytes} ".encode())
-    if source.is_gzip:
-        digest.update(source.gzip_trailer)  # holds the CRC of all content
+    if source.is_packed:
+        digest.update(source.trailer)  # holds the CRC of all content
         return
     last = max(hdu.data_bytes - BLOCK, 0)
     for offset in (0, last // (2 * BLOCK) * BLOCK, last):

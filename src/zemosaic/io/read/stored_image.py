@@ -42,7 +42,7 @@ class StoredImage:
 
     path: str
     hdu: int
-    packing: str  # "plain", "gzip", "tiles" or "picture"
+    packing: str  # "plain", "packed", "tiles" or "picture"
     offset: int
     n_bytes: int
     dtype: np.dtype[np.generic]
@@ -89,7 +89,7 @@ class StoredImage:
 def describe_image(path: str, index: int) -> StoredImage:
     """Look an image up in its file; FrameRejected when it is not there whole."""
     with open_fits(path) as source:
-        is_gzip = source.is_gzip
+        is_packed = source.is_packed
         hdu = next((hdu for hdu in walk_images(path, source) if hdu.index == index), None)
     if hdu is None or not hdu.is_image:
         raise FrameRejected(f"the file has changed since it was scanned: HDU {index} is no image now")
@@ -100,7 +100,7 @@ def describe_image(path: str, index: int) -> StoredImage:
     return StoredImage(
         path=path,
         hdu=hdu.index,
-        packing="picture" if is_picture(path) else "tiles" if hdu.is_tiled else "gzip" if is_gzip else "plain",
+        packing="picture" if is_picture(path) else "tiles" if hdu.is_tiled else "packed" if is_packed else "plain",
         offset=hdu.data_offset,
         n_bytes=int(np.prod(axes, dtype=object)) * dtype.itemsize,
         dtype=dtype,
@@ -146,18 +146,18 @@ def decode(stored: StoredImage, box: Box | None = None) -> AnyArray:
     """The planes of a compressed image; of one in tiles, a window of them where that is all that is wanted."""
     if stored.packing == "tiles":
         return _decode_tiles(stored, box)
-    return _unpack_gzip(stored) if stored.packing == "gzip" else _decode_picture(stored)
+    return _unpack(stored) if stored.packing == "packed" else _decode_picture(stored)
 
 
-def _unpack_gzip(stored: StoredImage) -> AnyArray:
-    """The planes of a gzip stream, its checksum compared."""
+def _unpack(stored: StoredImage) -> AnyArray:
+    """The planes of a gzip or bzip2 stream, its checksum compared."""
     with open_fits(stored.path) as source:
         source.stream.seek(stored.offset)
         content = source.stream.read(stored.n_bytes)
-        while source.stream.read(1 << 20):  # to the end: there gzip compares
+        while source.stream.read(1 << 20):  # to the end: there the checksum is compared
             pass
     if len(content) < stored.n_bytes:
-        raise FrameRejected(f"the gzip stream ends after {len(content)} of {stored.n_bytes} bytes of data")
+        raise FrameRejected(f"the packed stream ends after {len(content)} of {stored.n_bytes} bytes of data")
     return stored.planes(np.frombuffer(content, stored.dtype))
 
 

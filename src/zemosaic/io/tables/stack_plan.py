@@ -1,4 +1,4 @@
-"""``stack_plan.csv``: a survey's own list of its frames, and what it says of each (SPEC R-09)."""
+"""``stack_plan.csv``: a survey's own list of its frames, and what it says of each."""
 
 from __future__ import annotations
 

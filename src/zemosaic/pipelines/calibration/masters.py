@@ -36,7 +36,7 @@ BYTES_PER_VALUE = 24
 """Stacking to a master: a value, its distance from the median, both sorted, and masks."""
 
 BAND_ROWS = 256
-"""Rows that are stacked at once, at most: more of them are no faster, and no worker is left without any."""
+"""Rows of a master that are made at a time, at most: there are bands enough for all workers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -29,8 +29,7 @@ __all__ = ["frozen_grid", "inputs_so_far", "keep_steady", "record_inputs"]
 
 _RECORD = "inputs.json"
 
-_FLUX_UNIT = 0.01
-_PLACE_UNIT_PX = 0.1
+_FLUX_UNIT, _PLACE_UNIT_PX = 0.01, 0.1
 """What a tolerance of 1 means for a star's flux and for a place."""
 
 

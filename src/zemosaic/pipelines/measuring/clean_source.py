@@ -1,4 +1,4 @@
-"""Pixels as the patches want them: raw planes without their defective pixels."""
+"""Pixels as the patches want them: without defective pixels of raw planes and without parts that hold no data."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
 from zemosaic.stages.measure.hot_pixels import drop_pixels
+from zemosaic.stages.measure.no_data import drop_runs
 
 __all__ = ["CleanSource"]
 
@@ -21,9 +22,10 @@ F4 = npt.NDArray[np.float32]
 
 
 class CleanSource:
-    """An `ImageSource` that gives hot and cold pixels of raw frames weight 0.
+    """An `ImageSource` that gives weight 0 to hot and cold pixels of raw frames, and to parts that hold no data.
 
-    They are those that stood out in the frame itself when it was measured, and those that its camera is known for.
+    Hot and cold pixels are those that stood out in the frame itself when it was measured, and those that its camera is
+    known for.
 
     Parameters
     ----------
@@ -51,6 +53,7 @@ class CleanSource:
         self._source = source
         self._sigma = defect_sigma
         self._defects = {frame_id: item.defects for frame_id, item in measured.items()}
+        self._no_data = {frame_id: item.no_data for frame_id, item in measured.items()}
         self._known = {camera: np.flatnonzero(map_).astype(np.int32) for camera, map_ in known.items()}
 
     @property
@@ -67,6 +70,8 @@ class CleanSource:
             When a frame that has been measured cannot be read any more.
         """
         data, weight = self._read(frame, box)
+        if frame.id in self._no_data:
+            drop_runs(weight, self._no_data[frame.id], box)
         if frame.storage.bayer is not None:
             for pixels in (self._defects[frame.id], self._known.get(frame.header.camera)):
                 if pixels is not None:

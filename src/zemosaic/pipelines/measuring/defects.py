@@ -12,14 +12,11 @@ from zemosaic.model.frame import Frame, FrameId
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import make_key
 from zemosaic.settings import Settings
-from zemosaic.stages.measure.hot_pixels import DefectCounter, Residuals
+from zemosaic.stages.measure.hot_pixels import LEAST_FRAMES, DefectCounter, Residuals
 
 __all__ = ["DefectWatch"]
 
 Map = npt.NDArray[np.bool_]
-
-LEAST_FRAMES = 5
-"""Fewer frames tell no more than each of them does."""
 
 MOST_FRAMES = 100
 """More frames of a camera find no fainter defect that matters: these, evenly spread, show 0.7 sigma of a frame."""

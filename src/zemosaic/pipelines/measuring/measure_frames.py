@@ -108,6 +108,7 @@ def measure_frames(
         left_out += copies
     done, noiseless = _with_noise(done, run)
     left_out += noiseless
+    _tell_no_data(done, run)
     _tell_correlated_noise(done, run)
     if not done:
         raise NothingToDo("none of the frames could be measured", n_frames=len(frames))
@@ -140,6 +141,22 @@ def _without_copies(frames: list[MeasuredFrame], run: Run) -> tuple[list[Measure
 def _of_equal_weight(measured: Measurements) -> Measurements:
     one = np.ones_like(measured.noise)
     return replace(measured, noise=one, area_noise=one)
+
+
+def _tell_no_data(frames: Sequence[MeasuredFrame], run: Run) -> None:
+    """Say how much of the frames is given no weight because its values are no measurement."""
+    shares = [
+        float(np.sum(item.measured.no_data[:, 2] - item.measured.no_data[:, 1])) / np.prod(item.measured.shape)
+        for item in frames
+    ]
+    some = [share for share in shares if share > 0]
+    if some:
+        worst = frames[int(np.argmax(shares))].frame.storage.path
+        run.log.notice(
+            f"{len(some)} of {len(frames)} frame(s) have parts without data (one constant value up to the border, or "
+            f"values far outside the noise): {100 * np.mean(some):.2g} % of their pixels, at most "
+            f"{100 * max(some):.2g} % in {worst}; these get no weight"
+        )
 
 
 def _tell_correlated_noise(frames: Sequence[MeasuredFrame], run: Run) -> None:

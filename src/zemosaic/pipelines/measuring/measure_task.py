@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from zemosaic.pipelines.run.need import Measuring
 from zemosaic.settings import Settings
 from zemosaic.stages.measure.frame import measure_frame, measure_sky
 from zemosaic.stages.measure.hot_pixels import Residuals, residuals_of
+from zemosaic.stages.measure.no_data import Runs, drop_runs, find_no_data
 from zemosaic.stages.measure.raw import measure_raw, phase_noise
 
 __all__ = ["MeasureRequest", "MeasureTask", "Seen", "measure"]
@@ -128,6 +129,20 @@ def measure(
 
 def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool) -> Measurements:
     data, weight = source.read_window(frame, Box.of_shape(frame.shape))
+    no_data = find_no_data(data, weight)
+    return replace(_measure_pixels(frame, data, _without(weight, no_data), settings, whole), no_data=no_data)
+
+
+def _without(weight: F4, no_data: Runs) -> F4:
+    """A whole frame's weight with 0 where there is no data; the one given is not changed."""
+    if not len(no_data):
+        return weight
+    weight = weight.copy()
+    drop_runs(weight, no_data, Box.of_shape(weight.shape[1:]))
+    return weight
+
+
+def _measure_pixels(frame: Frame, data: F4, weight: F4, settings: Settings, whole: bool) -> Measurements:
     saturation = frame.header.saturation_adu
     if frame.storage.bayer:
         defects = settings.input.defect_sigma
@@ -143,4 +158,5 @@ def _residuals(frame: Frame, source: ImageSource, measured: Measurements) -> Res
     if frame.storage.bayer is None:
         return None
     data, weight = source.read_window(frame, Box.of_shape(frame.shape))
+    weight = _without(weight, measured.no_data)
     return residuals_of(data[0], weight[0], phase_noise(measured.noise, frame.storage.bayer))

@@ -18,7 +18,7 @@ from zemosaic.stages.solve.field import Solution
 
 __all__ = ["Candidate", "check_header", "star_field"]
 
-MAX_STARS = 200
+STARS_TO_SOLVE = 200
 """Brightest stars of a frame that places are found with: the solver asks for far fewer, ties for no more."""
 
 _KEEP = {"right", "unknown"}
@@ -72,7 +72,7 @@ def star_field(frame: Frame, found: Measurements, hint: PointingHint | None) -> 
     """A frame's brightest stars."""
     stars = found.stars
     total = stars.flux.sum(axis=0).astype(float)
-    order = np.argsort(-total, kind="stable")[:MAX_STARS]
+    order = np.argsort(-total, kind="stable")[:STARS_TO_SOLVE]
     xy = np.stack([stars.x, stars.y], axis=1)[order]
     return StarField(xy, total[order], frame.shape, hint, frame.header.epoch_year, frame.header.camera)
 

@@ -1,4 +1,7 @@
-"""Tiles of a survey into one mosaic: masks, overlaps, one solve, one blend (SPEC R-56)."""
+"""Tiles of a survey into one mosaic: masks, overlaps, one solve, one blend.
+
+A step that fails is told and replaced by a simpler one; it never ends the run.
+"""
 
 from __future__ import annotations
 

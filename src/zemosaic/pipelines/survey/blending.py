@@ -1,4 +1,4 @@
-"""Tiles into one mosaic, a box at a time: any tiles whose planes lie on the mosaic's own pixels (SPEC R-55)."""
+"""Tiles into one mosaic, a box at a time: any tiles whose planes lie on the mosaic's own pixels."""
 
 from __future__ import annotations
 

@@ -29,6 +29,8 @@ __all__ = ["write_depth"]
 F4 = npt.NDArray[np.float32]
 
 BAND_ROWS = 256
+"""Rows of the mosaic that are made at a time; they bound the memory that a band takes."""
+
 MOST_FRAMES = 32767
 """Counts are 16-bit integers."""
 

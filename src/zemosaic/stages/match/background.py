@@ -247,9 +247,17 @@ class BackgroundSystem:
 
     def draw(self, seed: int) -> tuple[F8, F8]:
         """One draw from the error distribution of sky and surfaces."""
+        return self._solve_noise(seed, self.data.prior)
+
+    def draw_noise(self, seed: int) -> tuple[F8, F8]:
+        """Sky and surfaces that the blocks' noise alone would give, were all images equal."""
+        return self._solve_noise(seed, np.zeros_like(self.data.prior))
+
+    def _solve_noise(self, seed: int, prior: F8) -> tuple[F8, F8]:
+        """Solution for unit noise in the blocks and in priors of a precision."""
         rhs_own, rhs_sky = np.empty_like(self.normals.rhs_own), np.empty_like(self.normals.rhs_sky)
         blocks = self.layout.blocks(self.data.extra)
-        kernel.perturb(seed, blocks, self.data.weight, self.data.prior, rhs_own, rhs_sky)
+        kernel.perturb(seed, blocks, self.data.weight, prior, rhs_own, rhs_sky)
         return self._solve(rhs_sky, rhs_own, None)
 
     def residuals(self, sky: F8, surfaces: F8) -> F4:

@@ -156,16 +156,17 @@ def match(
     component = table.components()
 
     def solve(c: int) -> tuple[GainSolution, GaugedSurfaces]:
-        gain = solve_gains(ties, c, camera, log_prior, order)
+        gain = _only_determined(solve_gains(ties, c, camera, log_prior, order), log_prior)
         if not settings.solve_gain:
             gain = replace(gain, log_gain=log_prior, log_gain_error=np.zeros(n))
-        found = _solve_channel(table, c, gain, _response_at_blocks(table, gain, camera, order), settings, component)
+        free = _open_gains(gain, component)
+        found = _solve_channel(table, c, gain, _response_at_blocks(table, gain, camera, order), settings, free)
         at_nodes, resolution = None, 0.0
         if reference is not None:
             at_nodes = reference_on_nodes(reference, grid, table.nodes, c)
             resolution = reference.resolution_arcsec / grid.scale_arcsec / node_px
         gauged = fix_gauge(table, found, settings.surface_order, component, at_nodes, resolution)
-        return _with_structure(gain, found), gauged
+        return _with_structure(gain, found, free), gauged
 
     channels = range(measurements[0].n_channels)
     gains, surfaces = (list(part) for part in zip(*each(solve, channels), strict=True))
@@ -203,11 +204,26 @@ def _solve_channel(
     gain: GainSolution,
     response: F8,
     settings: MatchSettings,
-    component: npt.NDArray[np.int32],
+    free: F8,
 ) -> SurfaceSolution:
     """Surfaces of one channel, gains free within what the stars leave open."""
     factor = (np.exp(-gain.log_gain).astype(np.float32)[table.image] / response).astype(np.float32)
     value, error = table.mean[channel] * factor, table.error[channel] * factor
+    return fit_surfaces(table, value, error, settings.surface_order, free)
+
+
+def _only_determined(gain: GainSolution, log_prior: F8) -> GainSolution:
+    """Gains with those that stars tell no better than headers do put back to their priors, error inf."""
+    unknown = gain.log_gain_error > _GAIN_SPREAD
+    return replace(
+        gain,
+        log_gain=np.where(unknown, log_prior, gain.log_gain),
+        log_gain_error=np.where(unknown, np.inf, gain.log_gain_error),
+    )
+
+
+def _open_gains(gain: GainSolution, component: npt.NDArray[np.int32]) -> F8:
+    """How far ln gain of each image may still move, shape (n,): what the stars leave open, 0 where nothing ties it."""
     free = np.minimum(gain.log_gain_error, _GAIN_SPREAD)
     # Groups that no star ties to the largest of their component: their common factor is open, not only each gain.
     for number in range(int(component.max()) + 1):
@@ -218,12 +234,13 @@ def _solve_channel(
         groups = np.bincount(gain.component[members])
         apart = members[gain.component[members] != np.argmax(groups)]
         free[apart] = np.where(free[apart] > 0, _GAIN_SPREAD, 0)
-    return fit_surfaces(table, value, error, settings.surface_order, free)
+    return free
 
 
-def _with_structure(gain: GainSolution, found: SurfaceSolution) -> GainSolution:
-    """Gains with what the sky's structure added."""
-    error = np.where(found.from_structure, found.log_gain_error, gain.log_gain_error)
+def _with_structure(gain: GainSolution, found: SurfaceSolution, free: F8) -> GainSolution:
+    """Gains with what the sky's structure added; of a gain that was open and stays so the error is inf."""
+    by_stars = np.where(free < _GAIN_SPREAD, gain.log_gain_error, np.inf)
+    error = np.where(found.from_structure, found.log_gain_error, by_stars)
     return replace(gain, log_gain=gain.log_gain + found.log_gain, log_gain_error=error)
 
 

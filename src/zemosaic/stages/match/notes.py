@@ -14,6 +14,9 @@ __all__ = ["image_note", "solve_notices"]
 _WEAK_GAIN = 0.02
 """Error of ln gain from which a reader is told."""
 
+_DEGREES = "level", "slope", "curvature", "third degree"
+"""Names of a surface's degrees."""
+
 
 def image_note(
     i: int, component: npt.NDArray[np.int32], gains: list[GainSolution], surfaces: list[GaugedSurfaces]
@@ -27,7 +30,7 @@ def image_note(
     n_stars = int(gains[0].n_stars[i])
     worst = max(float(g.log_gain_error[i]) for g in gains)
     if worst == np.inf:
-        parts.append("no shared star and no structure: gain is its prior")
+        parts.append(f"gain is its prior: {n_stars} shared star(s) and no structure tie it to the others")
     elif worst > _WEAK_GAIN:
         parts.append(f"gain uncertain by {100 * worst:.1f} % ({n_stars} shared stars)")
     elif n_stars == 0 and worst > 0:
@@ -74,7 +77,36 @@ def solve_notices(
             out.append(f"no vignetting or other response was found in {cameras}: taken as flat")
     unknown = int(np.count_nonzero(np.max([g.log_gain_error for g in gains], axis=0) == np.inf))
     if unknown and len(component) > 1:
-        out.append(f"{unknown} image(s) share no star and no structure with others: their gains are the priors")
+        out.append(
+            f"{unknown} of {len(component)} image(s) share too few stars and no structure with the others: their gains "
+            "are those that headers tell, or 1 (wider overlaps or longer exposures would tell them)"
+        )
+    out.extend(_weak_parts(component, gains, surfaces))
     rules = dict.fromkeys(rule for s in surfaces for rule in s.rules)
     out.extend(f"slow trends of the background: {rule}" for rule in rules)
+    return out
+
+
+def _weak_parts(
+    component: npt.NDArray[np.int32], gains: list[GainSolution], surfaces: list[GaugedSurfaces]
+) -> list[str]:
+    """Gains with large errors, and surfaces that rest on their priors, of images that overlap others."""
+    tied = np.bincount(component)[component] > 1
+    error = np.max([g.log_gain_error for g in gains], axis=0)
+    weak = tied & (error > _WEAK_GAIN) & np.isfinite(error)
+    out = []
+    if weak.any():
+        out.append(
+            f"{np.count_nonzero(weak)} of {len(component)} gain(s) are uncertain by over {100 * _WEAK_GAIN:.0f} %, "
+            f"the worst by {100 * float(error[weak].max()):.1f} %: they share few stars and little structure"
+        )
+    order = np.min([s.determined_order for s in surfaces], axis=0)
+    resting = tied & (order < len(surfaces[0].prior_sd) - 1)
+    if resting.any():
+        widths = np.max([s.prior_sd for s in surfaces], axis=0)
+        expected = ", ".join(f"{w:.3g} of {name}" for w, name in zip(widths, _DEGREES, strict=False))
+        out.append(
+            f"overlaps do not determine the whole surface of {np.count_nonzero(resting)} of {len(component)} image(s): "
+            f"what they leave open is held near 0 (expected spread {expected})"
+        )
     return out

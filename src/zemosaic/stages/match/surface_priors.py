@@ -1,4 +1,4 @@
-"""Priors of the surfaces' coefficients: widths that all images together show, weakened for images far out."""
+"""Priors of surfaces and sky: widths that all images together show, weakened for images far out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ import numpy.typing as npt
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1
 
-__all__ = ["degrees", "first_widths", "typical_error", "update_widths", "weigh_priors"]
+__all__ = [
+    "bend_spread",
+    "degrees",
+    "differ_by_noise",
+    "differ_by_variance",
+    "first_bend_spread",
+    "first_widths",
+    "level_scatter",
+    "typical_error",
+    "update_widths",
+    "weigh_priors",
+]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -21,17 +32,32 @@ overlaps of most sets narrow them in a round, while too narrow a start would tak
 _LEAST_FIRST = 10.0
 """First widths over a block's error, at least: images of equal levels may still have slopes."""
 
-_DETERMINED = 3.0
-"""Coefficients of a degree that must be determined in all, for their scatter to tell its width."""
+_USUAL_SHARE = 0.2
+"""Width of a degree over that of the degree below, where the images tell nothing of it: in frames of one night slopes
+are a sixth to a fifth of the levels' scatter, and curvatures a sixth to a third of the slopes."""
+
+_USUAL_COUNTS = 1.0
+"""Coefficients as many as which the usual width counts for: it decides where none is determined, is outvoted by a
+handful, and where slopes of fifty images are told moves their width by less than 1 %."""
 
 _STRIDE = 30.0, 5.0
 """By how much a width may shrink and grow in a round: a step too long would have to be taken back."""
+
+_BEND = 30.0
+"""Width of the prior on the sky's second differences over what well covered nodes show: it must not smooth nebulae,
+whose knots bend far more than their bulk."""
+
+_BEND_START = 10.0
+"""The same before any sky is known, over the first width of the levels."""
 
 _TAME = 9.0
 """Squares count up to so many variances: three sigma."""
 
 _SEEN = 3.0
 """Sigma by which some degree's coefficients must scatter more than those of equal images would."""
+
+_SEEN_IN_ONE = 4.0
+"""The same where all the scatter may be in one mode of the images together."""
 
 _STARLIGHT = 0.15
 """Of a block's error (a two-hundredth of a pixel's noise): what masks leave of the stars' wings differs by less."""
@@ -50,15 +76,14 @@ def typical_error(error: F4) -> float:
     return float(np.median(error[error > 0])) if (error > 0).any() else 0.0
 
 
-def first_widths(table: BlockTable, value: F4, error: F4, order: int) -> F8:
-    """Wide priors to start from, one a degree: the scatter of the images' levels, and shares of it.
+def level_scatter(table: BlockTable, value: F4, error: F4) -> float:
+    """Scatter of the images' median levels, at least ten errors of a block.
 
     Parameters
     ----------
     table : BlockTable
     value, error : ndarray, shape (blocks,), float32
         Block means over gain and response; error 0 leaves a block out.
-    order : int
     """
     levels = np.array([
         np.median(v[e > 0]) if (e > 0).any() else np.nan
@@ -67,14 +92,66 @@ def first_widths(table: BlockTable, value: F4, error: F4, order: int) -> F8:
     off2 = np.square(levels - np.nanmedian(levels))[np.isfinite(levels)]
     spread = np.sqrt(_mean_of_tame(off2)) if len(off2) else 0.0
     # Without a block that counts nothing will be solved: any width will do.
-    width = max(spread, _LEAST_FIRST * (typical_error(error) or 1.0))
-    return width * np.array(_FIRST[: order + 1])
+    return float(max(spread, _LEAST_FIRST * (typical_error(error) or 1.0)))
 
 
-def update_widths(surfaces: F8, draws: F8, widths: F8, error: F4) -> tuple[F8, bool]:
-    """Prior widths that the solution itself implies (MacKay's fixed point), one a degree; whether anything scatters.
+def first_widths(scatter: float, order: int) -> F8:
+    """Wide priors to start from, one a degree: multiples of the scatter of the images' levels."""
+    return scatter * np.array(_FIRST[: order + 1])
 
-    Where no degree scatters more than equal images would, all go to 0: equal images stay equal.
+
+def differ_by_variance(surfaces: F8, draws: F8, widths: F8, error: float) -> bool:
+    """Whether surfaces of some degree scatter more than those of equal images, by their own variances.
+
+    Those count what all images share (a trend of the sky, which only the priors hold) once for each: of few images
+    that can be most of them, and `differ_by_noise` tells better.
+
+    Parameters
+    ----------
+    surfaces : ndarray, shape (images, k)
+    draws : ndarray, shape (draws, images, k)
+        Of the error distribution of `surfaces`.
+    widths : ndarray, shape (order + 1,)
+        Priors with which they were found.
+    error : float
+        Typical error of a block: images which are equal on the sky may scatter by a share of it.
+    """
+    variance, degree = np.mean(draws**2, axis=0), degrees(len(widths) - 1)
+    # Were all images equal, a coefficient would scatter by trust x its variance.
+    trust = np.clip(1 - variance / widths[degree] ** 2, 0, 1)
+    expected = trust * variance + (_STARLIGHT * error) ** 2
+    of_degree = [degree == d for d in range(len(widths))]
+    return any(
+        np.sum(surfaces[:, own] ** 2) > (1 + _SEEN * np.sqrt(2 / surfaces[:, own].size)) * np.sum(expected[:, own])
+        for own in of_degree
+    )
+
+
+def differ_by_noise(surfaces: F8, noise: F8, order: int, error: float) -> bool:
+    """Whether surfaces of some degree scatter far more than the noise of the blocks alone makes them.
+
+    Far, since all of it may be in one mode of the images together.
+
+    Parameters
+    ----------
+    surfaces : ndarray, shape (images, k)
+    noise : ndarray, shape (draws, images, k)
+        Draws of what the blocks' noise alone would have given.
+    order : int
+    error : float
+        As above.
+    """
+    expected, degree = np.mean(noise**2, axis=0) + (_STARLIGHT * error) ** 2, degrees(order)
+    of_degree = [degree == d for d in range(order + 1)]
+    return any(np.sum(surfaces[:, own] ** 2) > _SEEN_IN_ONE**2 * np.sum(expected[:, own]) for own in of_degree)
+
+
+def update_widths(surfaces: F8, draws: F8, widths: F8, scatter: float) -> F8:
+    """Prior widths that the solution itself implies (MacKay's fixed point), one a degree.
+
+    Few images, or thin overlaps, tell little of it. So each width has a prior of its own, as if one more coefficient
+    had been seen: of the size of the levels' scatter for the levels, a fifth of the degree below for the others. (An
+    inverse gamma prior of the variance; MacKay's sum over determined coefficients gets one term more.)
 
     Parameters
     ----------
@@ -83,28 +160,26 @@ def update_widths(surfaces: F8, draws: F8, widths: F8, error: F4) -> tuple[F8, b
         Of the error distribution of `surfaces`.
     widths : ndarray, shape (order + 1,)
         With which they were found.
-    error : ndarray, shape (blocks,), float32
-        Images which are equal on the sky may scatter by a share of it.
+    scatter : float
+        Of the images' levels, as `level_scatter` tells it; 0 for images that do not differ: equal images stay equal.
 
     References
     ----------
     D. J. C. MacKay, Neural Computation 4, 415 (1992).
     """
+    if scatter == 0:
+        return np.asarray(widths / _STRIDE[0])
     out, degree = widths.copy(), degrees(len(widths) - 1)
     variance = np.mean(draws**2, axis=0)
-    least = _STARLIGHT * typical_error(error)
-    seen = False
     for d in range(len(widths)):
-        c, v = surfaces[:, degree == d], variance[:, degree == d]
-        trust = np.clip(1 - v / widths[d] ** 2, 0, 1)
-        determined = float(np.sum(trust))
-        # Were all images equal, a coefficient would scatter by trust x its variance.
-        equal = np.sum(trust * v) + c.size * least**2
-        seen |= bool(np.sum(c**2) > (1 + _SEEN * np.sqrt(2 / c.size)) * equal)
-        if determined > _DETERMINED:
-            out[d] = np.sqrt(_mean_of_tame(c**2) * c.size / determined)
-            out[d] = np.clip(out[d], widths[d] / _STRIDE[0], widths[d] * _STRIDE[1])
-    return (out, True) if seen else (widths / _STRIDE[0], False)
+        own = surfaces[:, degree == d]
+        determined = float(np.sum(np.clip(1 - variance[:, degree == d] / widths[d] ** 2, 0, 1)))
+        usual = scatter if d == 0 else _USUAL_SHARE * out[d - 1]
+        squares = _mean_of_tame(own**2) * own.size + _USUAL_COUNTS * usual**2
+        out[d] = np.clip(
+            np.sqrt(squares / (determined + _USUAL_COUNTS)), widths[d] / _STRIDE[0], widths[d] * _STRIDE[1]
+        )
+    return out
 
 
 def weigh_priors(surfaces: F8, widths: F8) -> F8:
@@ -120,6 +195,26 @@ def weigh_priors(surfaces: F8, widths: F8) -> F8:
     # After a large step of the prior all are beyond it.
     far = each / (_FAR**2 * np.maximum(np.median(each, axis=0), 1))
     return np.asarray(1 / np.maximum(far, 1)[:, degree])
+
+
+def bend_spread(sky: F8, depth: F8) -> float:
+    """Wide prior of the sky's second differences, by what well covered nodes show.
+
+    Parameters
+    ----------
+    sky, depth : ndarray, shape (ny, nx)
+        At the nodes, and the summed weight of the blocks round each.
+    """
+    known = depth > 0.5 * np.median(depth[depth > 0])
+    inner = known[:, :-2] & known[:, 1:-1] & known[:, 2:]
+    bends = np.abs(sky[:, :-2] - 2 * sky[:, 1:-1] + sky[:, 2:])[inner]
+    noise = 1 / np.sqrt(np.median(depth[known]))
+    return float(_BEND * np.hypot(np.sqrt(np.mean(bends**2)) if len(bends) else 0.0, noise))
+
+
+def first_bend_spread(widths: F8) -> float:
+    """The same before any sky is known, from the first widths of the surfaces."""
+    return float(_BEND_START * widths[0])
 
 
 def _mean_of_tame(squares: F8) -> float:

@@ -12,7 +12,18 @@ from zemosaic.kernels.match import background as kernel
 from zemosaic.model.photo_scale import n_terms, surface_terms
 from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
 from zemosaic.stages.match.sky_nodes import BlockTable
-from zemosaic.stages.match.surface_priors import degrees, first_widths, typical_error, update_widths, weigh_priors
+from zemosaic.stages.match.surface_priors import (
+    bend_spread,
+    degrees,
+    differ_by_noise,
+    differ_by_variance,
+    first_bend_spread,
+    first_widths,
+    level_scatter,
+    typical_error,
+    update_widths,
+    weigh_priors,
+)
 from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight
 
 __all__ = ["SurfaceSolution", "fit_surfaces"]
@@ -36,6 +47,9 @@ _GAIN_SETTLED = 2e-4
 _PRIOR_SETTLED = 0.2
 """Change of ln sd of the priors from one round to the next below which they are taken as found."""
 
+_EQUAL = 1e-3
+"""Widths of equal images' priors go down to so much of a block's error: no pixel shows the rest."""
+
 _HELD_SD = 1e-7
 """Spread of ln gain that holds a gain: far below what any structure tells."""
 
@@ -51,13 +65,6 @@ _MOST_GAIN_STEP = 0.3
 _CAUCHY = 2.5
 """Errors at which a block's weight is halved: trails and ghosts fall away, noise hardly does."""
 
-_BEND = 30.0
-"""Width of the prior on the sky's second differences over what well covered nodes show: it must not smooth nebulae,
-whose knots bend far more than their bulk."""
-
-_BEND_START = 10.0
-"""The same before any sky is known, over the first width of the levels."""
-
 _CORRELATED = 3.0
 """Neighbouring blocks share the sky's structure below a node: as witnesses of a gain, at least so many count as one."""
 
@@ -72,6 +79,9 @@ _STRUCTURE_SAMPLE = 400
 
 _FLOOR_SAMPLE = 100_000
 """Blocks whose median error is taken for that of all."""
+
+_DRAWN_SURFACES = 60
+"""Surfaces drawn at least: their mean square is then good to a fifth."""
 
 _MANY_IMAGES = 500
 """From so many images on, fewer draws from the error distribution tell as much."""
@@ -126,6 +136,8 @@ class _Problem:
         How far ln gain may still move; 0 holds it.
     level : float32
         Taken off all values, so that float32 holds what is left.
+    scatter : float
+        Of the images' levels.
     """
 
     layout: Layout
@@ -133,6 +145,7 @@ class _Problem:
     error: F4
     log_gain_sd: F8
     level: np.float32
+    scatter: float
 
     @property
     def table(self) -> BlockTable:
@@ -149,9 +162,11 @@ class _Problem:
         """Images whose gain may move."""
         return self.log_gain_sd > 0
 
-    def n_draws(self, few_images: int, many_images: int) -> int:
-        """How many draws tell enough."""
-        return few_images if self.table.n_images < _MANY_IMAGES else many_images
+    def n_draws(self, some_images: int, many_images: int) -> int:
+        """How many draws tell enough: of few images more, so that all draws together hold as many surfaces."""
+        if self.table.n_images >= _MANY_IMAGES:
+            return many_images
+        return max(some_images, -(-_DRAWN_SURFACES // max(self.table.n_images, 1)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -223,7 +238,7 @@ def fit_surfaces(table: BlockTable, value: F4, error: F4, order: int, log_gain_s
         variables. Images that see no structure clear of the noise keep their gain.
     """
     level = np.float32(np.median(value[error > 0])) if (error > 0).any() else np.float32(0)
-    problem = _Problem(Layout.of(table, order), value, error, log_gain_sd, level)
+    problem = _Problem(Layout.of(table, order), value, error, log_gain_sd, level, level_scatter(table, value, error))
     state, preconditioner = _start(problem), None
     while True:
         system = BackgroundSystem.of(problem.layout, _weigh(problem, state), preconditioner)
@@ -238,7 +253,7 @@ def fit_surfaces(table: BlockTable, value: F4, error: F4, order: int, log_gain_s
 def _start(problem: _Problem) -> _State:
     """Wide priors, equal weights, no sky."""
     n, table = len(problem.value), problem.table
-    widths = first_widths(table, problem.value, problem.error, problem.layout.order)
+    widths = first_widths(problem.scatter, problem.layout.order)
     return _State(
         turn=0,
         sky=np.zeros(table.nodes.n),
@@ -246,7 +261,7 @@ def _start(problem: _Problem) -> _State:
         residual=np.zeros(n, np.float32),
         robust=np.ones(n, np.float32),
         structure=np.zeros(table.nodes.shape),
-        bend_sd=float(_BEND_START * widths[0]),
+        bend_sd=first_bend_spread(widths),
         widths=widths,
         differ=True,
         has_priors=False,
@@ -293,10 +308,18 @@ def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem) -> 
         return state
     k, first = problem.n_terms, 97 * state.turn
     # 97 seeds apart: no round draws what another has drawn.
-    draws = np.stack([system.draw(first + seed)[1] for seed in range(problem.n_draws(2, 1))])
-    widths, differ = update_widths(state.surfaces[:, :k], draws[:, :, :k], state.widths, system.data.error)
+    seeds = range(first, first + problem.n_draws(2, 1))
+    draws = np.stack([system.draw(seed)[1][:, :k] for seed in seeds])
+    found = state.surfaces[:, :k]
+    error = typical_error(system.data.error)
+    differ = differ_by_variance(found, draws, state.widths, error)
+    if not differ:
+        noise = np.stack([system.draw_noise(seed)[1][:, :k] for seed in seeds[:2]])
+        differ = differ_by_noise(found, noise, problem.layout.order, error)
+    widths = update_widths(found, draws, state.widths, problem.scatter if differ else 0.0)
     change = float(np.max(np.abs(np.log(widths / state.widths))))
-    has_priors = state.turn + 1 >= _ROUNDS and (change < _PRIOR_SETTLED or not differ)
+    settled = change < _PRIOR_SETTLED if differ else bool(np.all(widths <= _EQUAL * error))
+    has_priors = settled and state.turn + 1 >= _ROUNDS
     return replace(state, widths=widths, differ=differ, has_priors=has_priors)
 
 
@@ -305,7 +328,7 @@ def _find_weights(problem: _Problem, state: _State, system: BackgroundSystem) ->
     error, table = system.data.error, problem.table
     structure = _structure(table, state.residual, error, state.structure)
     pull2 = state.residual**2 / _variance(table, error, structure)
-    bend_sd = _bend_spread(state.sky.reshape(table.nodes.shape), system.depth())
+    bend_sd = bend_spread(state.sky.reshape(table.nodes.shape), system.depth())
     robust = cauchy_weight(pull2, _CAUCHY)
     return replace(state, structure=structure, robust=robust, bend_sd=bend_sd)
 
@@ -414,12 +437,3 @@ def _structure(table: BlockTable, residual: F4, error: F4, before: F8) -> F8:
     shape = table.nodes.shape
     near, over = (scipy.ndimage.uniform_filter(q.reshape(shape), 3, mode="constant") for q in (count, excess))
     return np.where(near > 0, np.maximum(over, 0) / np.maximum(near, 1e-9), 0)
-
-
-def _bend_spread(sky: F8, depth: F8) -> float:
-    """A wide prior for the sky's second differences: `_BEND` times what well covered nodes show."""
-    known = depth > 0.5 * np.median(depth[depth > 0])
-    inner = known[:, :-2] & known[:, 1:-1] & known[:, 2:]
-    bends = np.abs(sky[:, :-2] - 2 * sky[:, 1:-1] + sky[:, 2:])[inner]
-    noise = 1 / np.sqrt(np.median(depth[known]))
-    return float(_BEND * np.hypot(np.sqrt(np.mean(bends**2)) if len(bends) else 0.0, noise))

@@ -1,4 +1,4 @@
-"""Tiles into one picture: weights from each tile's own border, pyramids, N tiles at once (SPEC R-55).
+"""Tiles into one picture: weights from each tile's own border, pyramids, N tiles at once.
 
 A pyramid blend mixes coarse structure over wide zones and fine structure over narrow ones (Burt & Adelson 1983, ACM
 TOG 2, 217). Three things differ from the textbook:
