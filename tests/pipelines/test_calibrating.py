@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,10 @@ from astropy.io import fits
 from frame_cases import vary_frame
 from mosaic_cases import digests_of, run_cli, tan_wcs, write_frame
 from zemosaic.io.read.frame_reader import FrameReader
-from zemosaic.io.read.scan import ScanResult, scan
+from zemosaic.io.read.scan import scan
 from zemosaic.model.box import Box
-from zemosaic.model.frame import Frame
 from zemosaic.pipelines.calibration.calibrated_source import CalibratedSource, Correction
-from zemosaic.pipelines.calibration.calibrating import Calibrated, calibrate_frames
+from zemosaic.pipelines.calibration.calibrating import calibrate_frames
 from zemosaic.pipelines.run.context import start_run
 from zemosaic.settings import CalibrateSettings, InputSettings
 from zemosaic.simulate import read_truth
@@ -255,42 +253,51 @@ def test_what_a_flat_has_taken_out_is_not_solved_for(
     assert asked == [True, False]
 
 
-@pytest.fixture
-def mixed(tmp_path: Path) -> ScanResult:
-    """A raw frame of a colour sensor and one without a word of its colours, and flats of a lamp that is not white."""
-    lamp = np.where(np.add(*np.indices(SHAPE)) % 2 == 0, 20000, 9000) * response()
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_flat_has_colours_for_frames_that_have_whichever_come_first(tmp_path: Path, order: tuple[int, int]) -> None:
+    """A lamp's colour, which a flat's own header does not tell, is no part of the flat of a Bayer frame."""
+    colour = np.tile([[1.0, 1.5], [1.5, 0.8]], (SHAPE[0] // 2, SHAPE[1] // 2))
+    write_many(tmp_path / "flats", 20000 * colour, 8, 20, 3)
+    for name, more in (("0", {}), ("1", {"BAYERPAT": "RGGB"})):
+        raw = np.full(SHAPE, 2000 + int(name), np.uint16)
+        write_frame(tmp_path / f"{name}.fits", raw, tan_wcs(SHAPE), **CARDS, **more)
+    frames = [scan([tmp_path / f"{k}.fits"], InputSettings()).frames[0] for k in order]
+    wanted = CalibrateSettings(flats=str(tmp_path / "flats"))
+    done = calibrate_frames(frames, [], FrameReader(0), wanted, start_run())
+    levels = {}
+    for frame in done.frames:
+        data, _ = done.source.read_window(frame, Box.of_shape(SHAPE))
+        levels[frame.storage.bayer] = np.array([data[0, j::2, i::2].mean() for j in (0, 1) for i in (0, 1)])
+    np.testing.assert_allclose(levels["RGGB"], 2001, rtol=2e-3)
+    np.testing.assert_allclose(levels[None], 2000 / (colour[:2, :2].ravel() / np.median(colour)), rtol=2e-3)
+
+
+def test_a_whole_frame_is_read_once_to_be_calibrated(tmp_path: Path) -> None:
+    """The rows that tell the share of read noise are taken from the window, where it holds them."""
+    raw = np.random.default_rng(5).normal(1000, 30, SHAPE)
+    write_frame(tmp_path / "light.fits", raw.astype(np.uint16), tan_wcs(SHAPE), **CARDS)
+    (frame,) = scan([tmp_path / "light.fits"], InputSettings()).frames
+    frame, reader = vary_frame(frame, calibration="known"), FrameReader(0)
+    correction = Correction(dark_current(), response(), None, 25.0)
+    whole = CalibratedSource(reader, {"known": correction}).read_window(frame, Box.of_shape(SHAPE))
+    assert reader.n_bytes_read == 2 * raw.size
+    part = CalibratedSource(reader, {"known": correction}).read_window(frame, Box(10, 30, 0, 50))
+    for one, other in zip(whole, part, strict=True):
+        assert np.array_equal(one[:, 10:30, :50], other)
+
+
+def test_a_flat_that_cannot_be_read_is_left_out_once_for_all_frames(tmp_path: Path) -> None:
+    """Frames with and without colours have flats of their own, made of the same files."""
     for name, cards in (("colour", {"BAYERPAT": "GRBG"}), ("mono", {})):
         raw = np.random.default_rng(len(name)).normal(2000, 30, SHAPE).astype(np.uint16)
         write_frame(tmp_path / f"{name}.fits", raw, tan_wcs(SHAPE), **CARDS, **cards)
-    write_many(tmp_path / "flats", lamp, 3, 50, 1)
-    return scan([tmp_path], InputSettings())
-
-
-def calibrated(frames: Sequence[Frame], found: ScanResult) -> Calibrated:
-    return calibrate_frames(frames, found.calibration, FrameReader(), CalibrateSettings(), start_run())
-
-
-def test_it_makes_no_difference_which_frame_asks_first(mixed: ScanResult) -> None:
-    whole = Box.of_shape(SHAPE)
-    answers = []
-    for frames in (mixed.frames, mixed.frames[::-1], mixed.frames[:1], mixed.frames[1:]):
-        made = calibrated(frames, mixed)
-        answers.append({frame.name: made.source.read_window(frame, whole)[0] for frame in made.frames})
-    both, reversed_, first, second = answers
-    assert both.keys() == {"colour.fits", "mono.fits"}
-    for name, pixels in both.items():
-        np.testing.assert_array_equal(reversed_[name], pixels)
-        np.testing.assert_array_equal((first | second)[name], pixels)
-    # The lamp's colour is no part of a flat of colours, and all of a flat of none.
-    level = {name: [np.median(pixels[0, i % 2 :: 2, ::2]) for i in (0, 1)] for name, pixels in both.items()}
-    assert level["colour.fits"][1] / level["colour.fits"][0] == pytest.approx(1, abs=0.05)
-    assert level["mono.fits"][1] / level["mono.fits"][0] == pytest.approx(20 / 9, rel=0.05)
-
-
-def test_a_flat_that_cannot_be_read_is_left_out_once_whoever_asks(mixed: ScanResult, tmp_path: Path) -> None:
+    write_many(tmp_path / "flats", 20000 * response(), 3, 50, 1)
+    found = scan([tmp_path], InputSettings())
     broken = tmp_path / "flats/0.fits"
     broken.unlink()
-    assert [out.path for out in calibrated(mixed.frames, mixed).left_out] == [str(broken)]
+    done = calibrate_frames(found.frames, found.calibration, FrameReader(), CalibrateSettings(), start_run())
+    assert [out.path for out in done.left_out] == [str(broken)]
+    assert len({frame.decided.calibration for frame in done.frames}) == 2
 
 
 def test_a_map_of_bad_pixels_counts_by_its_content(capfd: Capture, tmp_path: Path, light: np.ndarray) -> None:

@@ -61,6 +61,7 @@ class CalibratedSource:
     def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
         """See `ImageSource.read_window`."""
         data, weight = self._source.read_window(frame, box)
+        window = box, data, weight
         correction = self._corrections.get(frame.decided.calibration)
         if correction is None:
             return data, weight
@@ -71,20 +72,29 @@ class CalibratedSource:
             dark=None if correction.dark is None else correction.dark[part],
             flat=None if correction.flat is None else correction.flat[part],
             bad=None if correction.bad is None else correction.bad[part],
-            read_share=0.0 if correction.flat is None else self._read_share(frame, correction.read_variance),
+            read_share=0.0 if correction.flat is None else self._read_share(frame, correction.read_variance, window),
             saturation_adu=np.inf if frame.decided.saturation_adu is None else frame.decided.saturation_adu,
         )
         return clean[None], clean_weight[None]
 
-    def _read_share(self, frame: Frame, read_variance: float) -> float:
-        """Share of read and dark noise in the noise of the frame's sky, from the rows in its middle."""
+    def _read_share(self, frame: Frame, read_variance: float, window: tuple[Box, F4, F4]) -> float:
+        """Share of read and dark noise in the noise of the frame's sky, from the rows in its middle.
+
+        They are read where the window at hand does not hold them.
+        """
         if read_variance == 0:
             return 0.0
         share = self._shares.get(frame.id)
         if share is None:
             middle = Box.of_shape(frame.shape)
             y0 = max((middle.height - SAMPLE_ROWS) // 2, 0)
-            data, weight = self._source.read_window(frame, Box(y0, min(y0 + SAMPLE_ROWS, middle.y1), 0, middle.x1))
+            rows = Box(y0, min(y0 + SAMPLE_ROWS, middle.y1), 0, middle.x1)
+            box, data, weight = window
+            if box.contains(rows):
+                at = rows.relative_to(box).slices
+                data, weight = data[:, *at], weight[:, *at]
+            else:
+                data, weight = self._source.read_window(frame, rows)
             both = (weight[0, :, 2:] > 0) & (weight[0, :, :-2] > 0)
             difference = (data[0, :, 2:] - data[0, :, :-2])[both]
             sky = noise_variance(difference) if difference.size else 0.0

@@ -32,7 +32,7 @@ __all__ = ["Master", "Masters", "exposure_ratio"]
 F4 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-BYTES_PER_VALUE = 24
+CUBE_BYTES_PER_VALUE = 24
 """Stacking to a master: a value, its distance from the median, both sorted, and masks."""
 
 BAND_ROWS = 256
@@ -105,8 +105,8 @@ class Masters:
         k : int
             Number of the group in `heads`.
         of_colours : bool
-            Whether it is for raw frames of a colour sensor. A flat for them is 1 in every colour; of darks and biases
-            there is one for all frames.
+            Whether it is for raw frames of a colour sensor, which a flat's own header may not tell. A flat for them is
+            1 in every colour; of darks and biases there is one for all frames.
 
         Raises
         ------
@@ -186,7 +186,7 @@ class Masters:
     def _stack(self, group: Sequence[Frame], combine: Callable[[F4, Box], F4]) -> tuple[F4, Mask]:
         """Combine whole frames, a band of rows at a time."""
         height, width = group[0].shape
-        row_bytes = BYTES_PER_VALUE * len(group) * width
+        row_bytes = CUBE_BYTES_PER_VALUE * len(group) * width
         n_rows = int(np.clip(self._run.machine.cache_bytes // row_bytes, 1, min(BAND_ROWS, height)))
         bands = [Box(y, min(y + n_rows, height), 0, width) for y in range(0, height, n_rows)]
         data, holes = np.empty((height, width), np.float32), np.empty((height, width), bool)
