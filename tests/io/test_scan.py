@@ -157,8 +157,9 @@ def test_sidecar_maps(tmp_path: Path, ending: str, kind: str) -> None:
     for result in (scan_all(tmp_path), scan_all(frame_path)):
         (frame,) = result.frames
         assert frame.path == str(frame_path)
-        assert frame.weight == (str(side), 0)
-        assert frame.weight_kind == kind
+        mask = (frame.mask.path, frame.mask.hdu) if frame.mask else None
+        assert (mask if kind == "mask" else frame.weight) == (str(side), 0)
+        assert kind in {"mask", frame.weight_kind}
         assert frame.id != plain.id  # what is made from the frame depends on its map
     frame_path.unlink()
     result = scan_all(tmp_path)

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NewType
 
-__all__ = ["Frame", "FrameId", "FrameKind", "Layout", "PointingHint", "WeightKind"]
+from zemosaic.model.box import Box
+
+__all__ = ["ANY_BIT", "Frame", "FrameId", "FrameKind", "Layout", "MaskPlane", "PointingHint", "WeightKind"]
 
 FrameId = NewType("FrameId", str)
 """Hex digest of a frame's header bytes, size and sampled blocks: its sort key, cache key and seed."""
 
 Layout = Literal["mono", "bayer", "chw", "hwc"]
 FrameKind = Literal["light", "dark", "bias", "flat"]
-WeightKind = Literal["weight", "variance", "error", "mask"]
+WeightKind = Literal["weight", "variance", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,31 @@ class PointingHint:
     equinox: float | None = None
     scale_arcsec: float | None = None
     source: str = ""
+
+
+ANY_BIT = -1
+"""Of a mask: every value but 0 means 'do not use'."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPlane:
+    """A plane of an image whose values say which of its pixels not to use.
+
+    Attributes
+    ----------
+    path : str
+    hdu : int
+        File and HDU.
+    bits : int
+        Values that share a bit with it mark pixels not to use, or `ANY_BIT`.
+    is_known : bool
+        Whether somebody told what its bits mean: its maker's table, or the user.
+    """
+
+    path: str
+    hdu: int
+    bits: int = ANY_BIT
+    is_known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +96,10 @@ class Frame:
         Why `wcs_cards` is None, in one line.
     weight : tuple of str and int, or None
         File and HDU of the weight map: an extension of the same file or a sidecar file.
-    weight_kind : {"weight", "variance", "error", "mask"}
-        Meaning of the weight map: inverse variance, variance, standard deviation; a mask is true (non-zero)
-        where pixels are bad.
+    weight_kind : {"weight", "variance", "error"}
+        Meaning of the weight map: inverse variance, variance, standard deviation.
+    mask : MaskPlane or None
+        Says which pixels not to use, beside the weight map.
     alpha : tuple of str, int and float, or None
         File and HDU of a map of how far pixels are trusted, and its value for full trust; it weighs beside the weight
         map and leaves variances alone. Pixels of alpha 0 have no weight.
@@ -106,6 +134,10 @@ class Frame:
         Names the masters its pixels are calibrated with; "" for none.
     is_flattened : bool
         Whether a flat is among them.
+    data_box : Box or None
+        The part of the array that is no overscan; None for all of it.
+    doubts : tuple of str
+        Cards of the header that are not believed, each with the reason.
     """
 
     id: FrameId
@@ -120,6 +152,7 @@ class Frame:
     wcs_problem: str = ""
     weight: tuple[str, int] | None = None
     weight_kind: WeightKind = "weight"
+    mask: MaskPlane | None = None
     alpha: tuple[str, int, float] | None = None
     exposure_s: float | None = None
     date_obs: str = ""
@@ -140,6 +173,8 @@ class Frame:
     electrons_per_adu: float | None = None
     calibration: str = ""
     is_flattened: bool = False
+    data_box: Box | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def n_channels(self) -> int:

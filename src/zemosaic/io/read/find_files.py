@@ -9,13 +9,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Literal
 
 from zemosaic.errors import NothingToDo
 from zemosaic.io.read.images import PICTURE_SUFFIXES
 from zemosaic.model.frame import FrameKind, WeightKind
 from zemosaic.settings import InputSettings
 
-__all__ = ["WORK_FOLDER", "FoundFile", "FoundFiles", "find_files", "stem_of"]
+__all__ = ["WORK_FOLDER", "FoundFile", "FoundFiles", "MapKind", "find_files", "stem_of"]
+
+MapKind = WeightKind | Literal["mask"]
+"""What a map says of an image's pixels: a mask is true (non-zero) where they are not to be used."""
 
 _FITS = (".fit", ".fits", ".fts")
 _SUFFIXES = (*_FITS, ".fz", ".gz", *(f"{ending}.bz2" for ending in _FITS), ".head", *PICTURE_SUFFIXES)
@@ -33,7 +37,7 @@ _FOLDER_KINDS: dict[str, FrameKind] = {
     **dict.fromkeys(("flat", "flats"), "flat"),
 }
 """Folders whose name says what their files are, as in the folder trees of other stackers."""
-_MAP_KINDS: dict[str, WeightKind] = {
+_MAP_KINDS: dict[str, MapKind] = {
     **dict.fromkeys(("weight", "wht", "ivar", "invvar", "oow"), "weight"),
     **dict.fromkeys(("var", "variance"), "variance"),
     **dict.fromkeys(("rms", "unc", "err"), "error"),
@@ -57,7 +61,7 @@ class FoundFile:
     ----------
     path : str
         Absolute.
-    maps : dict of WeightKind to str
+    maps : dict of MapKind to str
         Sidecar files ``X.weight.fits``, ``X.var.fits``, ``X-unc.fits``, ``X_mask.fits`` ... of a file ``X.fits``.
     head : str or None
         ``X.head``: cards that override those of the file's images.
@@ -66,7 +70,7 @@ class FoundFile:
     """
 
     path: str
-    maps: dict[WeightKind, str] = field(default_factory=dict)
+    maps: dict[MapKind, str] = field(default_factory=dict)
     head: str | None = None
     kind: FrameKind | None = None
 

@@ -45,11 +45,13 @@ def measure(
 
 def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool) -> Measurements:
     data, weight = source.read_window(frame, Box.of_shape(frame.shape))
-    no_data = find_no_data(data, weight)
+    masked_share = 1 - np.count_nonzero(weight[0]) / weight[0].size
+    no_data = find_no_data(data, weight, frame.data_box)
     if len(no_data):
         weight = weight.copy()
         drop_runs(weight, no_data, Box.of_shape(frame.shape))
-    return replace(_measure_pixels(frame, data, weight, settings, whole), no_data=no_data)
+    measured = _measure_pixels(frame, data, weight, settings, whole)
+    return replace(measured, no_data=no_data, masked_share=masked_share)
 
 
 def _measure_pixels(frame: Frame, data: F4, weight: F4, settings: Settings, whole: bool) -> Measurements:

@@ -145,7 +145,7 @@ def _warp(
     if filled is None or item.frame.alpha is None:
         return filled
     path, hdu, full = item.frame.alpha
-    plane = replace(item.frame, path=path, hdu=hdu, layout="mono", bayer=None, weight=None, alpha=None)
+    plane = replace(item.frame, path=path, hdu=hdu, layout="mono", bayer=None, weight=None, alpha=None, mask=None)
     part = filled.relative_to(box).slices
     weigh_by_alpha(item.plan, filled, _reader(source, plane), full, weights[:, *part], alpha[part])
     return filled

@@ -10,5 +10,6 @@ __all__ = ["frame_identity"]
 
 
 def frame_identity(frame: Frame) -> Frame:
-    """A frame without the places of its files: its id tells the content of all of them."""
-    return replace(frame, path="", weight=None, alpha=None)
+    """A frame without the places of its files: its id tells the content of all of them; of a mask its bits count."""
+    mask = frame.mask and replace(frame.mask, path="")
+    return replace(frame, path="", weight=None, alpha=None, mask=mask)

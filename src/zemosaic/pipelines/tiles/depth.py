@@ -68,7 +68,9 @@ class _Depth:
     def _plane(self, name: str, otherwise: float | None, box: Box) -> F4:
         if name not in self.hdus:
             return np.full((1, *box.shape), otherwise or 0.0, np.float32)
-        plane = replace(self.frame, hdu=self.hdus[name], layout="mono", weight=None, alpha=None, calibration="")
+        plane = replace(
+            self.frame, hdu=self.hdus[name], layout="mono", weight=None, alpha=None, mask=None, calibration=""
+        )
         return self.reader.read_window(plane, box)[0]
 
 
