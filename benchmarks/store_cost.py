@@ -15,10 +15,10 @@ from typing import Any
 
 from zemosaic.cli import main
 from zemosaic.engine import store, values
-from zemosaic.pipelines.corrections import correcting
-from zemosaic.pipelines.measuring import defects
+from zemosaic.pipelines.corrections import match_frames
+from zemosaic.pipelines.measuring import defects, measure_task
 from zemosaic.pipelines.patches import ledger as resume
-from zemosaic.pipelines.patches import tasks
+from zemosaic.pipelines.run import keys as run_keys
 from zemosaic.pipelines.solving import solve_frames as solving
 
 wall: dict[str, float] = defaultdict(float)
@@ -45,8 +45,8 @@ def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def run() -> int:
     """Build with everything that storing does timed."""
-    keys = timed("keys", store.make_key)
-    for module in (tasks, defects, correcting, solving, resume):
+    keys = timed("keys", run_keys.make_key)
+    for module in (measure_task, defects, match_frames, solving, resume):
         module.make_key = keys  # type: ignore[attr-defined]
     resume.digest_of = timed("keys", values.digest_of)  # type: ignore[attr-defined]
     store.Store.put = timed("put", store.Store.put)  # type: ignore[method-assign]

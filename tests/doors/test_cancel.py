@@ -120,7 +120,7 @@ def test_a_step_that_does_not_look_is_interrupted(
         raise AssertionError("nobody interrupted it")
 
     n_threads = threading.active_count()
-    monkeypatch.setattr("zemosaic.stages.match.match.match", solve_for_ever)
+    monkeypatch.setattr("zemosaic.pipelines.corrections.match_frames.match", solve_for_ever)
     monkeypatch.setattr(commands, "HURRY_S", 0.3)
     assert main(["match", str(frames), "-o", str(tmp_path / "out")]) == 130
     assert "zemosaic: stopped" in capfd.readouterr().err

@@ -20,9 +20,9 @@ import psutil
 import pytest
 
 from mosaic_cases import digest_of, digests_of, run_cli, tan_wcs
+from zemosaic.engine.code import package_digest
 from zemosaic.engine.events import CancelToken
 from zemosaic.engine.remote import ProcessExecutor, RemoteExecutor, check_executor, make_remote
-from zemosaic.engine.store import code_digest
 from zemosaic.engine.values import digest_of as value_digest
 from zemosaic.errors import Cancelled, EnvironmentProblem, SettingError
 from zemosaic.io.headers.facts import frame_wcs
@@ -134,22 +134,22 @@ def test_workers_run_the_same_code_and_see_the_same_files(tmp_path: Path, monkey
     with pytest.raises(EnvironmentProblem, match=r"does not see .*gone; inputs and output must lie on storage"):
         executor.check_shared([tmp_path, tmp_path / "gone"])
     # Another package here than there.
-    monkeypatch.setattr("zemosaic.engine.store.sources", lambda root: [])
-    code_digest.cache_clear()
+    monkeypatch.setattr("zemosaic.engine.code._ROOT", tmp_path)
+    package_digest.cache_clear()
     try:
         with pytest.raises(EnvironmentProblem, match="1 of 1 dask workers run another version of zemosaic, numpy"):
             list(executor.run(Task(tmp_path), range(2)))
     finally:
         monkeypatch.undo()
-        code_digest.cache_clear()
+        package_digest.cache_clear()
         executor.close()
     assert list(tmp_path.iterdir()) == []
     # Workers that join later look for themselves before their first task.
     with pytest.raises(EnvironmentProblem, match="dask worker late runs another version"):
         _Work(Task(tmp_path), "another digest", []).do(2, "late")
     with pytest.raises(EnvironmentProblem, match="dask worker late does not see /nowhere"):
-        _Work(Task(tmp_path), code_digest(), ["/nowhere"]).do(2, "late")
-    assert _Work(Task(tmp_path), code_digest(), [str(tmp_path)]).do(2, "late") == 4
+        _Work(Task(tmp_path), package_digest(), ["/nowhere"]).do(2, "late")
+    assert _Work(Task(tmp_path), package_digest(), [str(tmp_path)]).do(2, "late") == 4
 
 
 def test_a_scheduler_that_is_there_already_is_left_as_it_was(tmp_path: Path) -> None:

@@ -245,7 +245,7 @@ def test_what_a_flat_has_taken_out_is_not_solved_for(
         asked.append(options["cameras"] is not None)
         return match(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("zemosaic.stages.match.match.match", spy)
+    monkeypatch.setattr("zemosaic.pipelines.corrections.match_frames.match", spy)
     for name, options in (("raw", ()), ("flat", ("--flats", flat))):
         assert run_cli(capfd, "match", small_set, "-o", tmp_path / name, *options).code == 0
     assert asked == [True, False]

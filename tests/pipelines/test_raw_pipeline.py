@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mosaic_cases import noise, tan_wcs, write_frame
 from zemosaic.engine.store import Store
 from zemosaic.io.astrometry.catalogue import tycho2
 from zemosaic.io.read.frame_reader import FrameReader
@@ -16,9 +19,10 @@ from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.frames.pipeline import scan_inputs
 from zemosaic.pipelines.measuring.clean_source import CleanSource
 from zemosaic.pipelines.measuring.defects import DefectWatch
-from zemosaic.pipelines.measuring.measure_frames import measure_frames
-from zemosaic.pipelines.run.context import RunOptions, start_run
-from zemosaic.settings import Settings, load_settings
+from zemosaic.pipelines.measuring.measure_frames import Measured, measure_frames
+from zemosaic.pipelines.run.context import RunOptions, output_folder, start_run
+from zemosaic.pipelines.run.need import Measuring
+from zemosaic.settings import InputSettings, Settings, load_settings
 from zemosaic.simulate import RawRecipe, SimulatedSky, simulate_raws
 from zemosaic.simulate.raws import camera_defects
 
@@ -44,8 +48,8 @@ def watched(
     watch = DefectWatch(frames, settings, run)
     measured = measure_frames(frames, reader, settings, run, watch=watch).kept
     known = dict(watch.maps())
-    noise = {item.frame.id: item.measured for item in measured}
-    return known, frames, CleanSource(reader, noise, settings.input.defect_sigma, known)
+    by_id = {item.frame.id: item.measured for item in measured}
+    return known, frames, CleanSource(reader, by_id, settings.input.defect_sigma, known)
 
 
 def test_planted_hot_pixels_are_known_and_get_no_weight(eight_raws: Path) -> None:
@@ -66,18 +70,11 @@ def test_many_frames_of_a_camera_are_not_all_counted(eight_raws: Path, monkeypat
     monkeypatch.setattr("zemosaic.pipelines.measuring.defects.MOST_FRAMES", 4)
     run, settings = start_run(RunOptions(workers=1)), Settings()
     frames = scan_inputs([eight_raws], settings.input, run).frames
-    reader, seen = FrameReader(1 << 26), []
-    measured = measure_frames(frames, reader, settings, run, watch=DefectWatch([], settings, run)).kept
-
-    class Spy:
-        def read_window(self, frame: Frame, box: Box) -> tuple[np.ndarray, np.ndarray]:
-            seen.append(frame.id)
-            return reader.read_window(frame, box)
-
     watch = DefectWatch(frames, settings, run)
-    for item in measured:
-        watch.add(item.frame, Spy(), item.measured)
-    assert sorted(seen) == sorted(frame.id for frame in frames)[::2]
+    wanted = sorted(frame.id for frame in frames if watch.wants(frame))
+    assert wanted == sorted(frame.id for frame in frames)[::2]
+    measure_frames(frames, FrameReader(1 << 26), settings, run, watch=watch)
+    assert not any(map(watch.wants, frames))
 
 
 def test_the_map_does_not_depend_on_the_order(eight_raws: Path) -> None:
@@ -106,10 +103,56 @@ def test_few_frames_and_no_wish_make_no_map(eight_raws: Path) -> None:
     assert watched(eight_raws, load_settings(assignments=["input.defect_sigma=0"]))[0] == {}
 
 
-def test_a_raw_frame_is_read_once_to_be_measured(eight_raws: Path) -> None:
-    """Its stars and levels, and what it tells of its camera's defects, come from one reading."""
-    settings, run = Settings(), start_run(RunOptions(workers=2))
-    frames = scan_inputs([eight_raws], settings.input, run).frames
-    reader = FrameReader(0)
-    measure_frames(frames, reader, settings, run, watch=DefectWatch(frames, settings, run))
-    assert reader.n_bytes_read == sum(2 * frame.shape[0] * frame.shape[1] for frame in frames)
+@dataclass(frozen=True)
+class NotingSource:
+    """Reads frames, and notes in a folder how many bytes of which frame, whatever process it is in."""
+
+    folder: Path
+
+    def read_window(self, frame: Frame, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        reader = FrameReader(0)
+        found = reader.read_window(frame, box)
+        (self.folder / f"{frame.id}.{secrets.token_hex(8)}").write_text(str(reader.n_bytes_read))
+        return found
+
+    def bytes_read(self, frame: Frame) -> int:
+        return sum(int(path.read_text()) for path in self.folder.glob(f"{frame.id}.*"))
+
+
+def measure_with(
+    executor: str, frames: Path, folder: Path, need: Measuring
+) -> tuple[Measured, NotingSource, list[Frame], dict[str, np.ndarray]]:
+    """Measure all frames of a folder by two workers, and find their cameras' defects."""
+    if executor == "dask":
+        pytest.importorskip("distributed")
+    source = NotingSource(folder / "notes")
+    source.folder.mkdir()
+    with output_folder(folder / "out", start_run(RunOptions(workers=2, executor=executor))) as run:
+        found = scan_inputs([frames], InputSettings(), run).frames
+        watch = DefectWatch(found, Settings(), run)
+        measured = measure_frames(found, source, Settings(), run, watch=watch, need=need, seeing=True)
+        return measured, source, found, dict(watch.maps())
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes", "dask"])
+def test_a_raw_frame_is_read_once_to_be_measured(eight_raws: Path, tmp_path: Path, executor: str) -> None:
+    """Its stars and levels, and what it tells of its camera's defects, come from one reading, wherever it is done."""
+    _, source, frames, found = measure_with(executor, eight_raws, tmp_path, "match")
+    sizes = {frame.name: 2 * frame.shape[0] * frame.shape[1] for frame in frames}
+    assert {frame.name: source.bytes_read(frame) for frame in frames} == sizes
+    (expected,) = watched(eight_raws, Settings())[0].values()
+    assert np.array_equal(*found.values(), expected)
+    assert expected.any()
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_a_frame_is_read_once_to_be_weighed_or_left_out(tmp_path: Path, executor: str) -> None:
+    """Stars are tried first, for the typical seeing: neither a frame without any nor one of zeros is read again."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for k in range(3):
+        pixels = noise((80, 90), k) if k else np.full((80, 90), np.nan, np.float32)
+        write_frame(folder / f"{k}.fits", pixels, tan_wcs((80, 90), 150.0))
+    measured, source, frames, _ = measure_with(executor, folder, tmp_path, "weigh")
+    assert [source.bytes_read(frame) for frame in frames] == [4 * 80 * 90] * 3
+    assert [Path(item.path).name for item in measured.left_out] == ["0.fits"]

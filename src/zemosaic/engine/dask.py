@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import distributed
 
-from zemosaic.engine.store import code_digest
+from zemosaic.engine.code import package_digest
 from zemosaic.errors import EnvironmentProblem
 
 __all__ = ["DaskExecutor"]
@@ -120,7 +120,7 @@ class DaskExecutor:
 
     def _tell(self, function: Callable[[Any], Any]) -> None:
         """Have the scheduler tell all workers, now and later, what they are to do."""
-        plugin = _Work(function, code_digest(), self._paths)
+        plugin = _Work(function, package_digest(), self._paths)
         give_up_s = time.monotonic() + _JOIN_S
         while True:
             try:
@@ -132,8 +132,8 @@ class DaskExecutor:
                 time.sleep(_POLL_S)
 
     def _compare_code(self) -> None:
-        found = self._ask(code_digest)
-        others = sorted(worker for worker, digest in found.items() if digest != code_digest())
+        found = self._ask(package_digest)
+        others = sorted(worker for worker, digest in found.items() if digest != package_digest())
         if others:
             raise EnvironmentProblem(
                 f"{len(others)} of {len(found)} dask workers run {_OTHER_CODE} ({others[0]}); install the same there",
@@ -184,7 +184,7 @@ class _Work(distributed.WorkerPlugin):
             When this worker, which joined after the others were asked, runs other code or does not see the files.
         """
         if not self._is_checked:
-            if code_digest() != self._digest:
+            if package_digest() != self._digest:
                 raise EnvironmentProblem(f"dask worker {worker} runs {_OTHER_CODE}; install the same there")
             for path in _missing(self._paths):
                 raise _not_shared(worker, path)

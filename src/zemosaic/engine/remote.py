@@ -1,7 +1,8 @@
 """Run tasks in other processes, here or elsewhere.
 
-What such a task makes goes into the store, written by the worker; only its key comes back. So a result is never
-shipped twice, a worker that dies costs the task it was at, and whoever asks next finds everything in the store.
+What of a task is to last goes into the store, written by the worker; its key comes back, and what is used up at once.
+So a result is never shipped twice, a worker that dies costs the task it was at, and whoever asks next finds everything
+in the store.
 """
 
 from __future__ import annotations

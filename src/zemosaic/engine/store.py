@@ -11,20 +11,18 @@ import contextlib
 import hashlib
 import logging
 import os
-import platform
 import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from zemosaic.engine.values import decode, digest_of, encode
+from zemosaic.engine.values import decode, encode
 from zemosaic.errors import EnvironmentProblem
 
-__all__ = ["Entry", "Store", "code_digest", "make_key", "remember", "sources"]
+__all__ = ["Entry", "Store", "remember"]
 
 T = TypeVar("T")
 
@@ -32,31 +30,6 @@ _log = logging.getLogger(__name__)
 
 _MAGIC = b"ZMSTORE1"
 _HEAD_BYTES = len(_MAGIC) + 8 + 16
-_ROOMS = ("model", "kernels", "stages", "io", "pipelines")
-
-
-@cache
-def code_digest() -> str:
-    """Digest of the sources, the numeric libraries and the kind of processor that results depend on."""
-    from importlib.metadata import version
-
-    root = Path(__file__).resolve().parents[1]
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sources(root):
-        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "numba", "astropy"))
-    digest.update(f"{libraries} {platform.machine()}".encode())
-    return digest.hexdigest()
-
-
-def sources(root: Path) -> list[Path]:
-    """Files of the package that results depend on, in rooms within rooms too."""
-    return [path for room in _ROOMS for path in sorted((root / room).rglob("*.py"))]
-
-
-def make_key(stage: str, *parts: object) -> str:
-    """Key of a task: ``STAGE/DIGEST`` of its inputs and settings (see `digest_of`) and of the code."""
-    return f"{stage}/{digest_of(code_digest(), *parts)}"
 
 
 @dataclass(frozen=True, slots=True)

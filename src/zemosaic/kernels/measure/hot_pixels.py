@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-__all__ = ["COLD", "HOT", "RESIDUAL_CLIP", "RESIDUAL_UNIT", "add_residuals", "find_defects", "mirror"]
+__all__ = ["COLD", "HOT", "RESIDUAL_CLIP", "RESIDUAL_UNIT", "find_defects", "find_residuals", "mirror"]
 
 HOT, COLD = 1, 2
 """Codes of a pixel that stands above or below its neighbours."""
 
 RESIDUAL_UNIT = 64
-"""Steps to one sigma in the sums of `add_residuals`."""
+"""Steps to one sigma in what `find_residuals` finds."""
 
 RESIDUAL_CLIP = 8
 """Sigmas at which one frame's residual is cut, so that no single frame decides."""
@@ -205,8 +205,8 @@ def _count_beyond(image, y, sigma, n_sigma, above, below):
 
 
 @njit(nogil=True, cache=True)
-def add_residuals(image: Floats, weight: Floats, sigma: Floats, total: npt.NDArray[np.int32]) -> None:
-    """Add a whole frame's residuals against the median of the eight pixels at distance 2.
+def find_residuals(image: Floats, weight: Floats, sigma: Floats, out: npt.NDArray[np.int16]) -> None:
+    """A whole frame's residuals against the median of the eight pixels at distance 2.
 
     Parameters
     ----------
@@ -214,12 +214,14 @@ def add_residuals(image: Floats, weight: Floats, sigma: Floats, total: npt.NDArr
         One raw frame, from its first pixel.
     sigma : ndarray, float32, shape (2, 2)
         Sky noise by parity of row and column.
-    total : ndarray, int32, shape (h, w)
-        Changed: + residual in units of ``sigma / RESIDUAL_UNIT``, cut at `RESIDUAL_CLIP` sigma. Whole numbers,
-        so that sums do not depend on the order of frames.
+    out : ndarray, int16, shape (h, w)
+        Filled: residual in units of ``sigma / RESIDUAL_UNIT``, cut at `RESIDUAL_CLIP` sigma; 0 where a pixel or one of
+        the eight has no weight, and in frames too small to have eight. Whole numbers, so that sums do not depend on the
+        order of frames.
     """
     h, w = image.shape
     if w < 5 or h < 5:
+        out[:] = 0
         return
     rows, bad = np.empty((8, w), np.float32), np.empty(w, np.uint8)
     for y in range(h):
@@ -233,7 +235,7 @@ def add_residuals(image: Floats, weight: Floats, sigma: Floats, total: npt.NDArr
             residual = (image[y, x] - np.float32(0.5) * (rows[3, x] + rows[4, x])) / s
             residual = min(max(residual, np.float32(-RESIDUAL_CLIP)), np.float32(RESIDUAL_CLIP))
             counts = weight[y, x] > 0 and bad[x] == 0
-            total[y, x] += np.int32(np.rint(residual * RESIDUAL_UNIT)) if counts else 0
+            out[y, x] = np.int16(np.rint(residual * RESIDUAL_UNIT)) if counts else 0
 
 
 @njit(nogil=True, cache=True)

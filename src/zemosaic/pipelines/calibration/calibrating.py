@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.engine.events import LeftOut
-from zemosaic.engine.store import make_key, remember
+from zemosaic.engine.store import remember
 from zemosaic.errors import FrameRejected, SettingError
 from zemosaic.io.read.scan import scan
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId, FrameKind
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.keys import make_key
 from zemosaic.settings import CalibrateSettings, InputSettings
 from zemosaic.stages.raw.calibrate import (
     EXPOSURE_TOLERANCE,

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from zemosaic.engine.store import make_key
 from zemosaic.engine.values import digest_of
 from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.model.photo_scale import PhotoScale
@@ -22,6 +21,7 @@ from zemosaic.pipelines.frames.pipeline import PlacedFrame
 from zemosaic.pipelines.outputs.report import write_text
 from zemosaic.pipelines.patches.plan import stellar_width_px
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run
+from zemosaic.pipelines.run.keys import make_key
 from zemosaic.settings import Settings
 from zemosaic.stages.gauge.frozen import correction_change, freeze_gauge
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zemosaic.engine.store import make_key, remember
 from zemosaic.model.frame import Frame
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.grid import SkyGrid
@@ -102,33 +101,11 @@ def correct_frames(
         Whether the frames of a camera share its response, which is then solved for.
     """
     # Here, so that runs that match nothing do not wait for what matches.
-    from zemosaic.stages.match.match import MatchSolution, channel_bytes, match
+    from zemosaic.pipelines.corrections.match_frames import match_frames
 
     plain = [item.frame for item in frames]
-    priors = gain_priors(plain)
     run.log.start("match")
-    measured, places = [item.measured for item in frames], [item.wcs for item in frames]
-    # A flat has taken the sensor's response out; what would be solved for is noise.
-    cameras = None if all(frame.is_flattened for frame in plain) else [frame.camera for frame in plain]
-    # Where the reference lies does not matter: its pixels are part of the key.
-    wanted = settings.match.model_copy(update={"reference": ""} | ({} if of_cameras else {"response_order": 0}))
-    key = make_key("match", measured, places, grid, wanted, cameras, priors, settings.input.pixel_values, reference)
-    found = remember(
-        run.store,
-        key,
-        lambda: match(
-            measured,
-            places,
-            grid,
-            wanted,
-            cameras=cameras,
-            gain_priors=priors,
-            pixel_values=settings.input.pixel_values,
-            reference=reference,
-            each=run.machine.executor_within(channel_bytes(measured)).map,
-        ),
-        MatchSolution,
-    )
+    found = match_frames(frames, gain_priors(plain), grid, settings, run, reference, of_cameras=of_cameras)
     for notice in found.notices:
         run.log.notice(notice)
     n_groups = len({scale.component for scale in found.scales})

@@ -34,6 +34,7 @@ from zemosaic.pipelines.solving.places import Place, trust_headers
 from zemosaic.settings import InputSettings, Settings
 from zemosaic.stages.grid.plan import find_strays
 from zemosaic.stages.measure.photon_noise import SkyNoise, find_photon_noise
+from zemosaic.stages.stack.methods import METHODS
 
 __all__ = [
     "Inputs",
@@ -257,7 +258,10 @@ def measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run) 
         When no frame is left.
     """
     watch = DefectWatch(inputs.frames, settings, run)
-    measured = measure_frames(inputs.frames, inputs.source, settings, run, watch=watch, need=need.measure)
+    seeing = METHODS[settings.stack.method].guarded
+    measured = measure_frames(
+        inputs.frames, inputs.source, settings, run, watch=watch, need=need.measure, seeing=seeing
+    )
     known = watch.maps()
     good = grade_measured(measured.kept, settings, run) if need.measure == "match" else Kept(measured.kept)
     noise = {item.frame.id: item.measured for item in good.frames}

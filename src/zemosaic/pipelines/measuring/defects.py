@@ -8,16 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.engine.store import make_key
-from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
-from zemosaic.model.measurements import Measurements
-from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.run.context import Run
-from zemosaic.pipelines.run.keys import frame_identity
+from zemosaic.pipelines.run.keys import frame_identity, make_key
 from zemosaic.settings import Settings
-from zemosaic.stages.measure.hot_pixels import DefectCounter
-from zemosaic.stages.measure.raw import phase_noise
+from zemosaic.stages.measure.hot_pixels import DefectCounter, Residuals
 
 __all__ = ["DefectWatch"]
 
@@ -31,7 +26,7 @@ MOST_FRAMES = 100
 
 
 class DefectWatch:
-    """Defect maps of all cameras: from the store, or counted as raw frames pass by in any order.
+    """Defect maps of all cameras: from the store, or counted as raw frames are measured, in any order.
 
     Holds four bytes a pixel for each camera whose map is not stored. Safe to feed from several workers.
 
@@ -72,15 +67,15 @@ class DefectWatch:
                 self._keys[camera], self._counters[camera] = key, DefectCounter(group[0].shape)
                 self._asked |= {frame.id for frame in asked}
 
-    def add(self, frame: Frame, source: ImageSource, measured: Measurements) -> None:
-        """Take a measured frame into account, where its camera's map is still wanted."""
-        counter = self._counters.get(frame.camera)
-        if counter is None or frame.bayer is None or frame.id not in self._asked:
-            return
-        data, weight = source.read_window(frame, Box.of_shape(frame.shape))
-        noise = phase_noise(measured.noise, frame.bayer)
+    def wants(self, frame: Frame) -> bool:
+        """Whether a frame's residuals are still to be counted."""
+        return frame.id in self._asked
+
+    def add(self, frame: Frame, residuals: Residuals) -> None:
+        """Count the residuals of a frame that is wanted."""
         with self._lock:
-            counter.add(data[0], weight[0], noise)
+            self._counters[frame.camera].add(residuals)
+            self._asked.discard(frame.id)
 
     def maps(self) -> Mapping[str, Map]:
         """Defects by camera, each the shape of its sensor; what was counted is stored."""

@@ -6,22 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from zemosaic.engine.events import LeftOut
 from zemosaic.engine.values import digest_of
 from zemosaic.errors import FrameRejected, NothingToDo
-from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.measuring.defects import DefectWatch
 from zemosaic.pipelines.measuring.measure_remotely import measure_remotely
-from zemosaic.pipelines.measuring.measure_task import measure
+from zemosaic.pipelines.measuring.measure_task import MeasureRequest, MeasureTask
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.need import Measuring
 from zemosaic.settings import Settings
-from zemosaic.stages.stack.methods import METHODS
 
 BYTES_PER_VALUE = 24
 """Measuring a frame: its data and weights, 8, what the steps hold beside them, up to 13, and the file's own bytes."""
@@ -30,8 +27,6 @@ MUCH_MASKED = 0.03
 """Share of pixels above which a mask of unknown meaning is told: bad pixels and cosmic rays rarely are as many."""
 
 __all__ = ["Measured", "MeasuredFrame", "measure_frames"]
-
-F4 = npt.NDArray[np.float32]
 
 SEEING_FRAMES = 6
 """Frames whose stars are measured where only the typical seeing is wanted."""
@@ -63,21 +58,6 @@ class Measured:
     left_out: tuple[LeftOut, ...]
 
 
-class _ReadOnce:
-    """A source of one frame that reads each window once, for a task that looks at the pixels more than once."""
-
-    def __init__(self, source: ImageSource) -> None:
-        self._source = source
-        self._read: dict[tuple[FrameId, Box], tuple[F4, F4]] = {}
-
-    def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
-        """As the source's; the arrays are not to be changed."""
-        key = frame.id, box
-        if key not in self._read:
-            self._read[key] = self._source.read_window(frame, box)
-        return self._read[key]
-
-
 def measure_frames(
     frames: Sequence[Frame],
     source: ImageSource,
@@ -86,11 +66,12 @@ def measure_frames(
     *,
     watch: DefectWatch,
     need: Measuring = "match",
+    seeing: bool = False,
 ) -> Measured:
     """Measure every frame once; those that cannot be read or hold nothing are left out.
 
-    To weigh frames, stars are measured on a few of them, for the typical seeing, where the stack asks for it.
-    Raw frames are shown to `watch` as they pass.
+    To weigh frames, stars are measured on a few of them where the typical `seeing` is wanted. The residuals of raw
+    frames are shown to `watch`.
 
     Raises
     ------
@@ -98,35 +79,31 @@ def measure_frames(
         When no frame is left.
     """
     advance = run.log.start("measure", len(frames))
-    every = max(-(-len(frames) // SEEING_FRAMES), 1)
-    seeing = METHODS[settings.stack.method].guarded
-    whole = {frame.id for i, frame in enumerate(frames) if need == "match" or (seeing and i % every == 0)}
+    every = 1 if need == "match" else max(-(-len(frames) // SEEING_FRAMES), 1)
+    whole = {frame.id for frame in frames[::every]} if need == "match" or seeing else set()
+    # Where stars are a luxury, a frame on which they cannot be measured is still weighed.
+    needs: tuple[Measuring, ...] = ("match",) if need == "match" else ("match", "weigh")
+    requests = [MeasureRequest(f, needs if f.id in whole else ("weigh",), watch.wants(f)) for f in frames]
+    task = MeasureTask(source, settings, run.store)
+    task_bytes = max(BYTES_PER_VALUE * _n_values(frame) for frame in frames)
+    elsewhere = measure_remotely(requests, task, watch, run, advance, task_bytes)
 
-    def task(frame: Frame) -> MeasuredFrame | FrameRejected:
+    def gather(request: MeasureRequest) -> Measurements | FrameRejected:
         run.cancel.check()
-        once = _ReadOnce(source)
-        # Where stars are a luxury, a frame on which they cannot be measured is still weighed.
-        tries: tuple[Measuring, ...] = ("match", "weigh") if need == "weigh" and frame.id in whole else (need,)
-        for each in tries:
-            try:
-                found = measure(frame, once, settings, run.store, need=each)
-            except FrameRejected as problem:
-                rejected = problem
-            else:
-                watch.add(frame, once, found)
-                return MeasuredFrame(frame, found)
-        return rejected
+        if request.frame.id in elsewhere:
+            return elsewhere[request.frame.id]
+        seen = task(replace(request, with_residuals=watch.wants(request.frame)))
+        if seen.residuals is not None:
+            watch.add(request.frame, seen.residuals)
+        return seen.found
 
     done: list[MeasuredFrame] = []
     left_out: list[LeftOut] = []
-    task_bytes = max(BYTES_PER_VALUE * _n_values(frame) for frame in frames)
-    measure_remotely(frames, source, settings, run, advance, task_bytes, need=need)
-    executor = run.machine.executor_for(task_bytes)
-    for count, (frame, result) in enumerate(executor.run(task, frames), 1):
-        if isinstance(result, FrameRejected):
-            left_out.append(run.log.leave_out(frame, result))
+    for count, (request, found) in enumerate(run.machine.executor_for(task_bytes).run(gather, requests), 1):
+        if isinstance(found, FrameRejected):
+            left_out.append(run.log.leave_out(request.frame, found))
         else:
-            done.append(result)
+            done.append(MeasuredFrame(request.frame, found))
         advance(count)
     known = {item.frame.id: item for item in done}
     if need == "match":

@@ -3,54 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from zemosaic.engine.store import Store
 from zemosaic.errors import FrameRejected
-from zemosaic.model.frame import Frame
-from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.measuring.measure_task import measure
+from zemosaic.model.frame import FrameId
+from zemosaic.pipelines.measuring.defects import DefectWatch
+from zemosaic.pipelines.measuring.measure_task import MeasureRequest, MeasureTask
 from zemosaic.pipelines.run.context import Run
-from zemosaic.pipelines.run.need import Measuring
-from zemosaic.settings import Settings
+from zemosaic.stages.measure.hot_pixels import Residuals
 
 __all__ = ["measure_remotely"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Measure:
-    """Measures a frame into the store; gives the keys of what it put."""
+class _Answer:
+    """What comes back from another process: what is not in the store.
 
-    source: ImageSource
-    settings: Settings
-    store: Store
-    need: Measuring
+    Attributes
+    ----------
+    keys : list of str
+        Of the stored results.
+    rejected : FrameRejected or None
+        Why the frame cannot be used.
+    residuals : ndarray or None
+        Not stored: two bytes a pixel that are added up at once, and never wanted again.
+    """
 
-    def __call__(self, frame: Frame) -> list[str]:
-        # A frame that is rejected is asked again, and its reason told, where the results are gathered.
-        with suppress(FrameRejected):
-            measure(frame, self.source, self.settings, self.store, need=self.need)
-        return self.store.take_used()
+    keys: list[str]
+    rejected: FrameRejected | None
+    residuals: Residuals | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _IntoTheStore:
+    """Measures a frame into the store."""
+
+    task: MeasureTask
+
+    def __call__(self, request: MeasureRequest) -> _Answer:
+        seen = self.task(request)
+        keys = self.task.store.take_used() if self.task.store is not None else []
+        return _Answer(keys, seen.found if isinstance(seen.found, FrameRejected) else None, seen.residuals)
 
 
 def measure_remotely(
-    frames: Sequence[Frame],
-    source: ImageSource,
-    settings: Settings,
+    requests: Sequence[MeasureRequest],
+    task: MeasureTask,
+    watch: DefectWatch,
     run: Run,
     advance: Callable[[int], None],
     task_bytes: int,
-    *,
-    need: Measuring,
-) -> None:
-    """Measure frames into the store, where the run has an executor for it; `task_bytes` is what one frame needs."""
+) -> dict[FrameId, FrameRejected]:
+    """Measure frames into the store, where the run has an executor for it; `task_bytes` is what one frame needs.
+
+    Their residuals are shown to `watch`. Returned is why frames cannot be used.
+    """
     if run.machine.remote is None or run.store is None:
-        return
-    run.machine.remote.check_shared([run.store.root, Path(frames[0].path)])
+        return {}
+    run.machine.remote.check_shared([run.store.root, Path(requests[0].frame.path)])
     workers = run.machine.plan_remote(task_bytes)
-    task = _Measure(source, settings, run.store, need)
-    for count, (_, keys) in enumerate(run.machine.remote.run(task, frames, workers), 1):
-        run.store.adopt(keys)
+    rejected: dict[FrameId, FrameRejected] = {}
+    for count, (request, answer) in enumerate(run.machine.remote.run(_IntoTheStore(task), requests, workers), 1):
+        run.store.adopt(answer.keys)
+        if answer.residuals is not None:
+            watch.add(request.frame, answer.residuals)
+        if answer.rejected is not None:
+            rejected[request.frame.id] = answer.rejected
         advance(count)
+    return rejected

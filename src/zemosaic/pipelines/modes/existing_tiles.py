@@ -18,12 +18,10 @@ from zemosaic.errors import FrameRejected, NothingToDo
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.io.write.mosaic_file import MosaicFile
-from zemosaic.model.box import Box
-from zemosaic.model.frame import Frame
 from zemosaic.model.sky.grid import SkyGrid
-from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.corrections.correcting import correct_frames
 from zemosaic.pipelines.frames.pipeline import Inputs, PlacedFrame, measure_and_place
+from zemosaic.pipelines.measuring.tile_source import ZERO_IS_EMPTY, TileSource
 from zemosaic.pipelines.modes.finish import Outputs, finish_outputs
 from zemosaic.pipelines.modes.mosaics import Fill, Filled, fill_by_patches, write_mosaics
 from zemosaic.pipelines.modes.session import (
@@ -58,30 +56,6 @@ MENTIONED = 0.005
 
 NOISE_RANGE = 0.75, 1.6
 """Noise that a weight map may state, in units of what neighbouring pixels show: resampled pixels hide up to 40 %."""
-
-
-ZERO_IS_EMPTY = "zero is empty"
-"""As `Frame.calibration`: the tile has no map of its weight, so pixels that are 0 in all channels hold nothing."""
-
-
-class TileSource:
-    """An `ImageSource` of stacks: what registering has left black round a tile without a weight map gets weight 0.
-
-    Parameters
-    ----------
-    source : ImageSource
-        The pixels as stored; their weights are changed.
-    """
-
-    def __init__(self, source: ImageSource) -> None:
-        self._source = source
-
-    def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
-        """See `ImageSource.read_window`."""
-        data, weight = self._source.read_window(frame, box)
-        if frame.calibration == ZERO_IS_EMPTY:
-            weight *= data.any(axis=0)
-        return data, weight
 
 
 def build_existing_tiles(

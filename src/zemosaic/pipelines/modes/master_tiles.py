@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from zemosaic.engine.events import LeftOut
-from zemosaic.engine.store import make_key
 from zemosaic.errors import EnvironmentProblem, NothingToDo
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.read_counts import ReadCounts
@@ -47,7 +46,7 @@ from zemosaic.pipelines.patches.planes import ArrayPlanes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
 from zemosaic.pipelines.run.context import Run, output_folder
 from zemosaic.pipelines.run.kept import Kept
-from zemosaic.pipelines.run.keys import frame_identity
+from zemosaic.pipelines.run.keys import frame_identity, make_key
 from zemosaic.pipelines.run.need import need_of_frames
 from zemosaic.settings import GridSettings, InputSettings, Settings
 from zemosaic.stages.grid.plan import plan_grid
@@ -236,7 +235,7 @@ def _make_tile(
     altaz = _is_altaz(group, members, settings)
     content = [replace(item, frame=frame_identity(item.frame)) for item in inputs]
     cleaning = settings.tiles.model_dump(exclude={"group", "cleanup", "blend", "two_pass", "two_pass_debug_delta_map"})
-    key = make_key("tile", content, own, fwhm_px, settings.warp, settings.stack, cleaning, altaz, source)
+    key = make_key("master_tile", content, own, fwhm_px, settings.warp, settings.stack, cleaning, altaz, source)
     key = key.rpartition("/")[2]
     if not run.options.fresh and tile_key(path) == key:
         return planned, ReadCounts()

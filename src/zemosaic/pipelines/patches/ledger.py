@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.engine.store import Store, make_key
+from zemosaic.engine.store import Store
 from zemosaic.engine.values import digest_of
 from zemosaic.io.write.finished_mosaic import FinishedMosaic
 from zemosaic.io.write.mosaic_file import MosaicFile
@@ -26,6 +26,7 @@ from zemosaic.model.frame import Frame
 from zemosaic.model.sky.grid import Patch
 from zemosaic.pipelines.patches.jobs import MosaicJob
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.keys import make_key
 
 __all__ = ["PatchCounts", "PatchLedger", "PatchPlanes", "forget_the_old", "open_ledger"]
 

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 
-from zemosaic.engine.store import make_key, remember
+from zemosaic.engine.store import remember
 from zemosaic.model.sky.catalogue import Catalogue
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.solving.candidate import Candidate
 from zemosaic.settings import RefineSettings
 from zemosaic.stages.refine.headers import HeaderMove, align_headers

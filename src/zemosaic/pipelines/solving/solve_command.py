@@ -53,8 +53,8 @@ def solve_inputs(inputs: Sequence[Path], settings: Settings, run: Run, folder: P
     opened = open_inputs(inputs, settings, run)
     if folder is not None:
         _make_folder(folder)
-    watch = DefectWatch(opened.frames, settings, run)
-    measured = measure_frames(opened.frames, opened.source, settings, run, watch=watch)
+    no_camera = DefectWatch([], settings, run)  # places need no defect maps
+    measured = measure_frames(opened.frames, opened.source, settings, run, watch=no_camera)
     places = dict(zip((m.frame.id for m in measured.kept), solve_frames(measured.kept, settings, run), strict=True))
     if not any(isinstance(place, Place) for place in places.values()):
         raise NothingToDo(f"none of {len(opened.frames)} frames could be solved; see the reasons above")

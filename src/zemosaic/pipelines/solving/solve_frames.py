@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.engine.events import LeftOut
-from zemosaic.engine.store import make_key, remember
+from zemosaic.engine.store import remember
 from zemosaic.errors import FrameRejected
 from zemosaic.io.astrometry.blind import installed_solvers
 from zemosaic.io.astrometry.catalogue import tycho2
@@ -20,6 +20,7 @@ from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.tan_sip import TanSip
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.solving.candidate import Candidate, check_header
 from zemosaic.pipelines.solving.header_places import align_kept_headers, judge_unconfirmed, settle_strays
 from zemosaic.pipelines.solving.places import Place

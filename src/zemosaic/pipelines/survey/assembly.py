@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.engine.store import make_key, remember
+from zemosaic.engine.store import remember
 from zemosaic.errors import FrameRejected
 from zemosaic.model.box import Box
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.pipelines.patches.planes import PlaneSink
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.survey.blending import BORDER, blend_onto_grid, or_simpler, say
 from zemosaic.pipelines.survey.tiles import GridTile, TileRecipe
 from zemosaic.stages.measure.frame import measure_frame

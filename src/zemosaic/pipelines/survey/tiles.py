@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from zemosaic.engine.executor import make_executor
 from zemosaic.engine.memory import PATCH_SIZES
-from zemosaic.engine.store import Store, make_key
+from zemosaic.engine.store import Store
 from zemosaic.engine.values import digest_of
 from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.io.write.tile_planes import TilePlanes
@@ -29,6 +29,7 @@ from zemosaic.pipelines.patches.reading import Reading, frames_kept
 from zemosaic.pipelines.patches.stack_remotely import never_stop
 from zemosaic.pipelines.patches.stacking import describe_samples, plan_patches
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.survey.blending import BORDER, BlendTile, stored_planes, write_planes
 from zemosaic.settings import Settings
 from zemosaic.stages.match.match import match

@@ -1,4 +1,4 @@
-"""Defective pixels: found on each raw frame, and by what all frames of a camera have in common (SPEC R-04)."""
+"""Defective pixels: found on each raw frame, and by what all frames of a camera have in common."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.measure.hot_pixels import RESIDUAL_UNIT, add_residuals, find_defects
+from zemosaic.kernels.measure.hot_pixels import RESIDUAL_UNIT, find_defects, find_residuals
 from zemosaic.model.box import Box
 
-__all__ = ["DefectCounter", "drop_pixels", "mask_defects"]
+__all__ = ["DefectCounter", "Residuals", "drop_pixels", "mask_defects", "residuals_of"]
 
 F4 = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
+Residuals = npt.NDArray[np.int16]
+"""How far every pixel of a raw frame stands from the median of its neighbours; see `residuals_of`."""
 
 N_SIGMA = 6.0
 """How far a pixel stands out of its neighbours to be judged, in sigma of the sky."""
@@ -73,11 +75,30 @@ def drop_pixels(weight: F4, pixels: npt.NDArray[np.int32], box: Box, width: int)
     weight[y[inside] - box.y0, x[inside] - box.x0] = 0
 
 
+def residuals_of(raw: F4, weight: F4, noise: F4) -> Residuals:
+    """How far every pixel of a whole raw frame stands from the median of its neighbours.
+
+    Parameters
+    ----------
+    raw, weight : ndarray, float32, shape (h, w)
+    noise : ndarray, float32, shape (2, 2)
+        See `mask_defects`.
+
+    Returns
+    -------
+    ndarray, int16, shape (h, w)
+        In 64ths of sigma, cut at 8 sigma; 0 where a pixel or one of its neighbours is missing.
+    """
+    out = np.empty(raw.shape, np.int16)
+    find_residuals(raw, weight, noise, out)
+    return out
+
+
 class DefectCounter:
     """What is hot or cold in all frames of one camera, however faintly.
 
-    Each frame adds how far every pixel stands from the median of its neighbours, cut at 8 sigma and kept as whole
-    numbers, so the sum does not depend on the order of frames and takes four bytes a pixel for any number of them.
+    Each frame adds its residuals (`residuals_of`). They are whole numbers, so the sum does not depend on the order of
+    frames, and takes four bytes a pixel for any number of them.
     The sky moves from frame to frame and averages out; a defect stays. Where the sky does not move (no dither, a
     perfect mount) a star stays too, and is told by its neighbours as in a single frame.
 
@@ -91,31 +112,22 @@ class DefectCounter:
         self.n_frames = 0
         self.total = np.zeros(shape, np.int32)
 
-    def add(self, raw: F4, weight: F4, noise: F4) -> None:
+    def add(self, residuals: Residuals) -> None:
         """Take a whole raw frame into account.
 
         Parameters
         ----------
-        raw, weight : ndarray, float32, shape (height, width)
-        noise : ndarray, float32, shape (2, 2)
-            See `mask_defects`.
+        residuals : ndarray, int16, shape (height, width)
 
         Raises
         ------
         ValueError
             When the frame has another shape than the sensor.
         """
-        if raw.shape != self.total.shape or weight.shape != raw.shape:
-            raise ValueError(f"the counter is for frames of {self.total.shape} pixels, got {raw.shape}")
-        add_residuals(raw, weight, noise, self.total)
+        if residuals.shape != self.total.shape:
+            raise ValueError(f"the counter is for frames of {self.total.shape} pixels, got {residuals.shape}")
+        self.total += residuals
         self.n_frames += 1
-
-    def merge(self, other: DefectCounter) -> None:
-        """Add the frames that another counter of the same sensor has seen."""
-        if other.total.shape != self.total.shape:
-            raise ValueError(f"cannot merge counters of {self.total.shape} and {other.total.shape} pixels")
-        self.total += other.total
-        self.n_frames += other.n_frames
 
     def defects(self, n_sigma: float = N_SIGMA) -> npt.NDArray[np.bool_]:
         """Pixels whose mean residual stands out.

@@ -8,7 +8,7 @@ import scipy
 
 from zemosaic.model.box import Box
 
-__all__ = ["drop_runs", "find_no_data", "runs_of"]
+__all__ = ["Runs", "drop_runs", "find_no_data", "runs_of"]
 
 F4 = npt.NDArray[np.float32]
 Map = npt.NDArray[np.bool_]
