@@ -1,4 +1,4 @@
-"""Executors, the memory plan, the store."""
+"""Executors, memory, the store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from astropy.io.fits import Header
 from zemosaic.engine.events import CancelToken
 from zemosaic.engine.executor import SerialExecutor, ThreadExecutor, make_executor
 from zemosaic.engine.lock import locked
-from zemosaic.engine.memory import ReusedMemory, parse_bytes, plan_patch_size, plan_workers
+from zemosaic.engine.memory import ReusedMemory, parse_bytes, plan_workers
 from zemosaic.engine.store import Store, remember
 from zemosaic.engine.values import decode, digest_of, encode, types_within
 from zemosaic.errors import Cancelled, EnvironmentProblem, SettingError
@@ -93,44 +93,6 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         parse_bytes(text)
 
 
-def need(size: int, threads: int) -> int:
-    """Bytes of a patch with a thousand at each pixel, and a fiftieth of it for each thread."""
-    return size * size * (1000 + 20 * threads)
-
-
-def test_a_smaller_cap_gives_smaller_patches_then_fewer_workers() -> None:
-    plenty = plan_patch_size(10 << 30, 4, 0, need, can_share=False)
-    less = plan_patch_size(2 << 30, 4, 0, need, can_share=False)
-    little = plan_patch_size(100 << 20, 4, 0, need, can_share=False)
-    assert (plenty.patch_px, plenty.workers) == (1024, 4)
-    assert (less.patch_px, less.workers) == (640, 4)
-    assert (little.patch_px, little.workers) == (224, 2)
-    for plan in (plenty, less, little):
-        assert plan.workers * need(plan.patch_px, 1) <= plan.cap_bytes
-        assert plan.threads == 1
-
-
-def test_threads_share_the_patches_that_fit_once_those_of_their_own_are_small() -> None:
-    plenty, little = plan_patch_size(10 << 30, 4, 0, need), plan_patch_size(100 << 20, 4, 0, need)
-    assert (plenty.patch_px, plenty.workers, plenty.threads) == (1024, 4, 1)
-    assert (little.patch_px, little.workers, little.threads) == (256, 1, 4)
-    three = plan_patch_size(30 << 20, 3, 0, need)
-    assert (three.patch_px, three.workers, three.threads) == (160, 1, 3)
-    assert little.workers * need(little.patch_px, little.threads) <= little.cap_bytes
-    # The more channels a window has, the less it matters that each has to be opened.
-    assert plan_patch_size(30 << 20, 3, 0, need, border_px=2, n_channels=30).patch_px == 96
-
-
-def test_more_workers_beat_larger_patches_until_patches_are_tiny() -> None:
-    def much(size: int, _threads: int) -> int:
-        return 30_000_000 + size * size * 1000
-
-    two, one = (plan_patch_size(cap, 2, 0, much, can_share=False) for cap in (200_000_000, 69_000_000))
-    assert (two.patch_px, two.workers) == (256, 2)
-    assert (one.patch_px, one.workers) == (192, 1)
-    assert plan_patch_size(200_000_000, 2, 0, much, border_px=3000).patch_px == 384
-
-
 def test_memory_is_lent_to_one_task_at_a_time_and_used_again() -> None:
     memory = ReusedMemory()
     with memory.block(500) as one, memory.block(1000) as two:
@@ -146,12 +108,6 @@ def test_memory_is_lent_to_one_task_at_a_time_and_used_again() -> None:
         assert six.size == 300
     with wide.block(5000) as seven:
         assert np.shares_memory(six, seven)
-
-
-def test_a_cap_too_small_says_how_much_is_needed() -> None:
-    with pytest.raises(EnvironmentProblem, match="raise --ram") as caught:
-        plan_patch_size(1 << 20, 2, 0, need)
-    assert caught.value.exit_code == 4
 
 
 def test_tasks_of_a_known_need_share_the_cap() -> None:

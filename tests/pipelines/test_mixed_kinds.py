@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from mosaic_cases import digest_of, noise, tan_wcs, write_frame
+from mosaic_cases import digest_of, noise, report_of, run_cli, tan_wcs, write_frame
+from zemosaic.engine.memory import resident_bytes
 from zemosaic.pipelines.modes.choose import build_mosaic
 from zemosaic.pipelines.run.context import RunOptions, start_run
 from zemosaic.settings import load_settings
@@ -34,7 +34,7 @@ def build(frames: Path, out: Path, **options: int) -> dict[str, Path]:
 
 
 def n_rejected(paths: dict[str, Path]) -> int:
-    return int(json.loads(paths["report"].read_text())["mosaic"]["n_rejected"])
+    return int(report_of(paths["report"].parent)["mosaic"]["n_rejected"])
 
 
 def test_the_cut_changes_no_byte_of_a_mixed_mosaic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +42,22 @@ def test_the_cut_changes_no_byte_of_a_mixed_mosaic(tmp_path: Path, monkeypatch: 
     for size, workers in ((1024, 1), (128, 2), (64, 1)):
         monkeypatch.setattr("zemosaic.pipelines.patches.stacking.PATCH_SIZES", (size,))
         digests.add(digest_of(build(frames, tmp_path / f"{size}", workers=workers)["mosaic"]))
+    assert len(digests) == 1
+
+
+def test_the_memory_cap_changes_no_byte_of_a_mixed_mosaic(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Patches as large as the sky, and as small as little memory beside what this process holds already asks for."""
+    frames, digests, sizes = write_set(tmp_path / "frames"), set(), []
+    for more_bytes in (2 << 30, 300 << 20, 60 << 20):
+        out = tmp_path / f"{more_bytes}"
+        # An eighth of the cap is set aside for decoded frames.
+        ram = f"{(resident_bytes() + more_bytes) * 8 // 7 >> 20}M"
+        options = "--mode", "direct", "--set", "match.method=none", "--set", "output.preview=false"
+        ran = run_cli(capfd, "build", frames, "-o", out, "--yes", "--workers", 2, "--ram", ram, *options)
+        assert ran.code == 0, ran.err
+        digests.add(digest_of(out / "mosaic.fits"))
+        sizes.append(report_of(out)["mosaic"]["patch_px"])
+    assert sizes[0] > 2 * sizes[2] >= 128
     assert len(digests) == 1
 
 

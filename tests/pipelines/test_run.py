@@ -11,8 +11,8 @@ import pytest
 
 from mosaic_cases import noise, tan_wcs, write_frame
 from zemosaic.engine.events import Event, LeftOut, StageEnded
-from zemosaic.engine.memory import MemoryPlan, plan_patch_size
 from zemosaic.pipelines.modes.master_tiles import build_master_tiles
+from zemosaic.pipelines.patches.patch_size import PatchPlan, plan_patch_size
 from zemosaic.pipelines.run.context import RunOptions, start_run
 from zemosaic.pipelines.run.log import Log
 from zemosaic.settings import load_settings
@@ -27,13 +27,13 @@ def test_after_a_deep_tile_the_rest_of_the_run_uses_all_workers(
             write_frame(tmp_path / f"{dec}_{k}.fits", noise((130, 130), k), tan_wcs((130, 130), 150 + 0.001 * k, dec))
     asked, planned = [], []
 
-    def plan(cap_bytes: int, workers: int, *args: Any, **options: Any) -> MemoryPlan:
+    def plan(cap_bytes: int, workers: int, *args: Any, **options: Any) -> PatchPlan:
         asked.append(workers)
         made = plan_patch_size(cap_bytes, workers, *args, **options)
         planned.append(made if planned else replace(made, workers=1, threads=workers))
         return planned[-1]
 
-    monkeypatch.setattr("zemosaic.pipelines.run.machine.plan_patch_size", plan)
+    monkeypatch.setattr("zemosaic.pipelines.patches.stacking.plan_patch_size", plan)
     settings = load_settings(assignments=["match.method=none", "output.preview=false", "tiles.cleanup=off"])
     build_master_tiles([tmp_path], tmp_path / "out", settings, start_run(RunOptions(workers=3, ram_bytes=4 << 30)))
     assert asked == [3, 3, 3]  # two tiles and their mosaic

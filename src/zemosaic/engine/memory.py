@@ -1,13 +1,12 @@
-"""How much memory a run may use, and how big a patch that allows."""
+"""How much memory a run may use, and how many tasks that allows."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -18,54 +17,17 @@ import psutil
 from zemosaic.errors import EnvironmentProblem, SettingError
 
 __all__ = [
-    "PATCH_SIZES",
-    "MemoryPlan",
     "ReusedMemory",
+    "cap_too_small",
     "default_cap_bytes",
     "default_workers",
     "keep_freed_memory",
     "parse_bytes",
-    "plan_patch_size",
     "plan_workers",
     "resident_bytes",
 ]
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-PATCH_SIZES = (1024, 768, 640, 512, 448, 384, 320, 256, 224, 192, 160, 128, 112, 96, 80, 64)
-
-WINDOW_PX = 20_000
-"""What opening a frame's window costs whatever its size, about a millisecond, in values resampled in that time."""
-
-SHARED_SPEED = 0.85
-"""How fast threads that share a patch are beside threads with a patch each."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryPlan:
-    """What was decided.
-
-    Attributes
-    ----------
-    cap_bytes : int
-        The cap that was asked for.
-    patch_px : int
-        Side of a patch.
-    workers : int
-        Tasks in flight; fewer than asked for when the cap wants it.
-    threads : int
-        Threads that share the work of one task.
-    task_bytes : int
-        Estimated need of one task.
-    spare_bytes : int
-        What is left of the cap with all workers at a task.
-    """
-
-    cap_bytes: int
-    patch_px: int
-    workers: int
-    threads: int
-    task_bytes: int
-    spare_bytes: int
 
 
 def parse_bytes(text: str) -> int:
@@ -107,65 +69,6 @@ def default_workers() -> int:
         return os.cpu_count() or 1
 
 
-def plan_patch_size(
-    cap_bytes: int,
-    workers: int,
-    fixed_bytes: int,
-    task_bytes: Callable[[int, int], int],
-    sizes: Sequence[int] = PATCH_SIZES,
-    border_px: int = 0,
-    n_channels: int = 1,
-    *,
-    can_share: bool = True,
-) -> MemoryPlan:
-    """The size of patches and the number of workers that fit and will be done first.
-
-    A frame's part in a patch costs its pixels in each channel, with the patch's border, shared among all threads, and
-    `WINDOW_PX` whatever their number. Where fewer tasks fit than there are workers, the others help with those.
-
-    Parameters
-    ----------
-    cap_bytes : int
-        Memory the whole process may use.
-    workers : int
-        Wanted tasks in flight.
-    fixed_bytes : int
-        What the process holds anyway (interpreter, libraries, plans).
-    task_bytes : callable
-        Bytes one task needs for a patch of a given side, with a number of threads that share it.
-    sizes : sequence of int
-        Sides to choose from, largest first.
-    border_px : int
-        Pixels round a patch that are computed too.
-    n_channels : int
-        Of the mosaic.
-    can_share : bool
-        Whether several threads can work on one task.
-
-    Raises
-    ------
-    EnvironmentProblem
-        When not even one worker with the smallest patch fits.
-    """
-    free = cap_bytes - fixed_bytes
-    plans = []
-    for size in sizes:
-        for n in range(workers, 0, -1):
-            threads = workers // n if can_share else 1
-            need = task_bytes(size, threads)
-            if n * need > free:
-                continue
-            at_once = n if threads == 1 else SHARED_SPEED * n * threads
-            cost = ((size + 2 * border_px) ** 2 * n_channels / at_once + WINDOW_PX) / size**2
-            plans.append((cost, MemoryPlan(cap_bytes, size, n, threads, need, free - n * need)))
-            break
-        if plans and plans[-1][1].workers == workers:
-            break  # smaller patches only have more border
-    if not plans:
-        raise _cap_too_small(cap_bytes, fixed_bytes + task_bytes(sizes[-1], 1))
-    return min(plans, key=lambda plan: plan[0])[1]
-
-
 def plan_workers(cap_bytes: int, workers: int, fixed_bytes: int, task_bytes: int) -> int:
     """How many of the wanted workers fit under the cap, each with a task of `task_bytes`.
 
@@ -176,11 +79,12 @@ def plan_workers(cap_bytes: int, workers: int, fixed_bytes: int, task_bytes: int
     """
     fitting = (cap_bytes - fixed_bytes) // max(task_bytes, 1)
     if fitting < 1:
-        raise _cap_too_small(cap_bytes, fixed_bytes + task_bytes)
+        raise cap_too_small(cap_bytes, fixed_bytes + task_bytes)
     return min(workers, fitting)
 
 
-def _cap_too_small(cap_bytes: int, needed_bytes: int) -> EnvironmentProblem:
+def cap_too_small(cap_bytes: int, needed_bytes: int) -> EnvironmentProblem:
+    """The error of a run whose smallest task does not fit under the memory cap."""
     return EnvironmentProblem(
         f"a memory cap of {cap_bytes / 2**30:.2f} GiB is too small for this work: it needs at least "
         f"{needed_bytes / 2**30:.2f} GiB; raise --ram",

@@ -14,6 +14,7 @@ from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
+from zemosaic.stages.numeric.robust import mad_sigma
 
 if TYPE_CHECKING:
     from zemosaic.stages.gauge.reference import ReferenceSky
@@ -45,6 +46,16 @@ class Corrections:
     method: str
     facts: Mapping[str, Any]
     fwhm_px: float | None = None
+
+
+FEWEST_TO_DOUBT = 4
+"""Of fewer frames nobody can say which one is odd."""
+
+ODD_GAIN = float(np.log(1.5))
+"""ln of the light missing or too much that haze, airmass and vignetting do not explain."""
+
+ODD_SIGMA = 4.0
+"""And how far beyond the spread of all frames it must lie: nights of clouds spread."""
 
 
 def gain_priors(frames: Sequence[Frame]) -> np.ndarray:
@@ -108,6 +119,7 @@ def correct_frames(
     found = match_frames(frames, gain_priors(plain), grid, settings, run, reference, of_cameras=of_cameras)
     for notice in found.notices:
         run.log.notice(notice)
+    _tell_odd_gains(plain, found.scales, run)
     n_groups = len({scale.component for scale in found.scales})
     apart = f", {n_groups} groups that share no sky" if n_groups > 1 else ""
     run.log.end("match", f"{found.n_ties} shared stars{apart}")
@@ -122,6 +134,25 @@ def correct_frames(
         ],
     }
     return Corrections(dict(zip((f.id for f in plain), found.scales, strict=True)), "one sky, solved once", facts)
+
+
+def _tell_odd_gains(frames: Sequence[Frame], scales: Sequence[PhotoScale], run: Run) -> None:
+    """Say which frames hold another amount of light than their exposure in the header promises, and whom we believe."""
+    known = np.array([np.isfinite(scale.gain_error[0]) for scale in scales])
+    if known.sum() < FEWEST_TO_DOUBT:
+        return
+    away = np.log([float(scale.gain[0]) for scale in scales] / gain_priors(frames))
+    away -= np.median(away[known])
+    odd = np.flatnonzero(known & (np.abs(away) > max(ODD_GAIN, ODD_SIGMA * mad_sigma(away[known]))))
+    if len(odd):
+        names = ", ".join(f"{frames[k].name} {np.exp(away[k]):.2g}" for k in odd[:3])
+        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        key = frames[odd[0]].gain_prior_key or "exposure"
+        run.log.notice(
+            f"{len(odd)} of {len(frames)} frames hold another share of the light than most do for the {key} in their "
+            f"headers: {names}{more}; the stars are believed, not the card (or a cloud took the light)",
+            "warning",
+        )
 
 
 def _seam_facts(figure: SeamFigure) -> dict[str, float]:

@@ -83,7 +83,7 @@ def _stack_patch(job: MosaicJob, work: PatchJob, check: Callable[[], None], bloc
         visit = work.visits[k]
         place = visit.part.relative_to(patch.outer)
         into = values[:, k, *place.slices], weights[:, k, *place.slices], alpha[k, *place.slices]
-        if _warp(visit.item, visit.part, job.source, job.warp, *into) is None:
+        if not _warp(visit.item, visit.part, job.source, job.warp, *into):
             place = Box(0, 0, 0, 0)
         for planes in (values[:, k], weights[:, k], alpha[k]):
             _clear_beyond(planes, place)
@@ -120,7 +120,7 @@ def _mean_patch(job: MosaicJob, work: PatchJob, check: Callable[[], None]) -> St
         item, part = visit.item, visit.part
         shape, n = (n_channels, *part.shape), n_channels * part.n_pixels
         samples = values[:n].reshape(shape), weights[:n].reshape(shape), alpha[: part.n_pixels].reshape(part.shape)
-        if _warp(item, part, job.source, job.warp, *samples) is not None:
+        if _warp(item, part, job.source, job.warp, *samples):
             place = part.relative_to(inner)
             noise = FrameNoise(np.ones_like(item.sky), item.sky, item.light)
             mean.add(*samples, float(exposure), place.y0, place.x0, noise)
@@ -139,16 +139,15 @@ def warp_box(item: PatchInput, box: Box, source: ImageSource, settings: WarpSett
 
 def _warp(
     item: PatchInput, box: Box, source: ImageSource, settings: WarpSettings, values: F4, weights: F4, alpha: U1
-) -> Box | None:
+) -> bool:
     """`warp_window`, and the weights lowered by the image's own alpha where it has one."""
-    filled = warp_window(item.plan, box, _reader(source, item.frame), settings, values, weights, alpha)
-    if filled is None or item.frame.alpha is None:
-        return filled
+    is_filled = warp_window(item.plan, box, _reader(source, item.frame), settings, values, weights, alpha)
+    if not is_filled or item.frame.alpha is None:
+        return is_filled
     path, hdu, full = item.frame.alpha
     plane = replace(item.frame, path=path, hdu=hdu, layout="mono", bayer=None, weight=None, alpha=None, mask=None)
-    part = filled.relative_to(box).slices
-    weigh_by_alpha(item.plan, filled, _reader(source, plane), full, weights[:, *part], alpha[part])
-    return filled
+    weigh_by_alpha(item.plan, box, _reader(source, plane), full, weights, alpha)
+    return True
 
 
 def _reader(source: ImageSource, frame: Frame) -> Callable[[Box], tuple[F4, F4]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zemosaic.engine.executor import make_executor
-from zemosaic.engine.memory import PATCH_SIZES, MemoryPlan, ReusedMemory
+from zemosaic.engine.memory import ReusedMemory, resident_bytes
 from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.model.box import Box
 from zemosaic.model.sky.grid import Patch, SkyGrid
 from zemosaic.pipelines.patches.jobs import MosaicJob, PatchJob
 from zemosaic.pipelines.patches.ledger import PatchCounts, PatchLedger
 from zemosaic.pipelines.patches.make_patch import make_patch
+from zemosaic.pipelines.patches.patch_size import PATCH_SIZES, PatchCost, PatchPlan, plan_patch_size
 from zemosaic.pipelines.patches.planes import PlaneSink, write_patch
 from zemosaic.pipelines.patches.reading import Reading, frames_kept
 from zemosaic.pipelines.patches.stack_remotely import stack_remotely
@@ -84,7 +85,7 @@ def _band_of(patch: Patch, grid: SkyGrid) -> Box:
 
 def plan_patches(
     job: MosaicJob, run: Run, sizes: Sequence[int] = PATCH_SIZES, *, beside_bytes: int = 0
-) -> tuple[MemoryPlan, int]:
+) -> tuple[PatchPlan, int]:
     """Size and border of the patches, and how many at once, that the memory cap allows.
 
     Parameters
@@ -109,9 +110,12 @@ def plan_patches(
         stack = n_channels * pixels * bytes_per_pixel(job.stack.method)
         return int(samples + stack + window * threads + beside_bytes)
 
-    room_bytes = job.source.files.room_bytes() if job.source.files else None
-    plan = run.machine.plan_patches(task_bytes, sizes, border, n_channels, room_bytes)
-    if plan.workers < run.machine.workers:
+    machine, files = run.machine, job.source.files
+    # The cache of decoded frames may still grow.
+    held = resident_bytes() + (files.room_bytes() if files else machine.cache_bytes)
+    cost, can_share = PatchCost(task_bytes, border, n_channels), machine.remote is None
+    plan = plan_patch_size(machine.cap_bytes, machine.workers, held, cost, sizes, can_share=can_share)
+    if plan.workers < machine.workers:
         shared = f", {plan.threads} threads each" if plan.threads > 1 else ""
-        run.log.notice(f"{plan.workers} of {run.machine.workers} patches at once{shared}, to stay under the memory cap")
+        run.log.notice(f"{plan.workers} of {machine.workers} patches at once{shared}, to stay under the memory cap")
     return plan, border

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from zemosaic.engine.executor import Executor, make_executor
-from zemosaic.engine.memory import PATCH_SIZES, MemoryPlan, plan_patch_size, plan_workers, resident_bytes
+from zemosaic.engine.memory import plan_workers, resident_bytes
 from zemosaic.engine.remote import RemoteExecutor
 
 __all__ = ["Machine"]
@@ -65,31 +64,6 @@ class Machine:
         if self.remote is None or not self.remote.is_here:
             return None
         return plan_workers(self.cap_bytes, self.remote.workers, resident_bytes(), task_bytes + self.beside_bytes)
-
-    def plan_patches(
-        self,
-        task_bytes: Callable[[int, int], int],
-        sizes: Sequence[int] = PATCH_SIZES,
-        border_px: int = 0,
-        n_channels: int = 1,
-        room_bytes: int | None = None,
-    ) -> MemoryPlan:
-        """Size of patches, workers, and threads that share a patch; parameters are those of `plan_patch_size`.
-
-        Parameters
-        ----------
-        room_bytes : int, optional
-            By how much the cache of decoded frames may still grow; its whole share by default.
-
-        Raises
-        ------
-        EnvironmentProblem
-            When not even one worker with the smallest patch fits.
-        """
-        held = resident_bytes() + (self.cache_bytes if room_bytes is None else room_bytes)
-        return plan_patch_size(
-            self.cap_bytes, self.workers, held, task_bytes, sizes, border_px, n_channels, can_share=self.remote is None
-        )
 
     def make_executor(self) -> Executor:
         """An executor with all workers, for tasks that take no memory to speak of."""

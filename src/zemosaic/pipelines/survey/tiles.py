@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.engine.executor import make_executor
-from zemosaic.engine.memory import PATCH_SIZES
 from zemosaic.engine.store import Store
 from zemosaic.engine.values import digest_of
 from zemosaic.io.read.read_counts import ReadCounts
@@ -24,6 +23,7 @@ from zemosaic.pipelines.corrections.correcting import gain_priors
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
 from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput, plan_patch
 from zemosaic.pipelines.patches.make_patch import make_patch
+from zemosaic.pipelines.patches.patch_size import PATCH_SIZES
 from zemosaic.pipelines.patches.plan import plan_input
 from zemosaic.pipelines.patches.reading import Reading, frames_kept
 from zemosaic.pipelines.patches.stack_remotely import never_stop

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from zemosaic.stages.match.camera_field import real_parts
 from zemosaic.stages.match.gain_equations import GainEquations, GainNormals
 from zemosaic.stages.match.star_ties import StarTies
-from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight
+from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight, mad_sigma
 
 __all__ = ["GainSolution", "solve_gains"]
 
@@ -68,6 +68,9 @@ _UNITS_APART = float(np.log(3))
 
 12 bits and 16 differ by 16, 0 to 1 and 16 bits by 65535; a cloud that takes two thirds of the light is rare.
 """
+
+_HONEST_HEADER = 0.1
+"""ln gain beyond what its header expects that the transparency of a good night explains."""
 
 _STANDS_OUT = 4.0
 """Sigma from its header's gain at which an image is left to its stars: a cloud, not noise."""
@@ -336,7 +339,7 @@ def _conclude(
 
 
 def _tell_units(away: F8) -> tuple[F8, float]:
-    """ln of each image's unit over that of most images, and the mean of those; of equal numbers that of larger values.
+    """ln of each image's unit over that of most images, and where those lie; of equal numbers that of larger values.
 
     Parameters
     ----------
@@ -347,9 +350,16 @@ def _tell_units(away: F8) -> tuple[F8, float]:
     unit = np.empty(len(away), np.int64)
     unit[order] = np.concatenate([[0], np.cumsum(np.diff(away[order]) > _UNITS_APART)])
     size = np.bincount(unit)
-    means = np.array([np.mean(away[unit == u]) for u in range(len(size))])
+    means = np.array([_location(away[unit == u]) for u in range(len(size))])
     most = len(size) - 1 - int(np.argmax(size[::-1]))
     return means[unit] - means[most], float(means[most])
+
+
+def _location(away: F8) -> float:
+    """Mean of the values that lie with most: one false header must not give all of the mosaic another unit."""
+    middle = float(np.median(away))
+    with_most = np.abs(away - middle) <= max(_STANDS_OUT * mad_sigma(away), _HONEST_HEADER)
+    return float(np.mean(away[with_most]))
 
 
 def _shared_variance(normals: GainNormals, flat: Flags, growth: F8, component: Ints) -> F8:

@@ -40,6 +40,9 @@ _FEWEST = 4
 _FEWEST_TO_DOUBT = 12
 """Stars that both must have before it means something that none coincide."""
 
+_FEWEST_TOGETHER = 3
+"""Stars that must coincide as they lie: fewer fall together by chance in every tenth pair of frames."""
+
 _SHIFTED_SHARE = 0.35
 """Share of the stars that must coincide after a shift: a frame that is merely shifted shows nearly all, chance few."""
 
@@ -150,19 +153,22 @@ def _compare(
         return Meeting(i, j, "unknown", n_stars) if n_stars else None
     area = max(float(np.prod(np.ptp(one, axis=0) + 2 * TOLERANCE_PX)), float(np.pi * REACH_PX**2))
     tree = scipy.spatial.cKDTree(one)
-    n_trials = (REACH_PX / TOLERANCE_PX) ** 2
-    for verdict, shift, n_used, trials in (
-        ("together", np.zeros(2), 0, 1.0),
-        ("shifted", _vote(other, tree), 1, n_trials),
-    ):
-        found, _, distance = match_nearest(other + shift, tree, TOLERANCE_PX)
-        log_chance = log_chance_of(distance, len(other), len(one), area, 0.5, n_used) + float(np.log10(trials))
-        n_needed = 3 if verdict == "together" else max(4, _SHIFTED_SHARE * n_stars)
-        if len(found) >= n_needed and log_chance <= _SURE_LOG_CHANCE:
-            return Meeting(i, j, verdict, n_stars, len(found), (float(shift[0]), float(shift[1])))  # type: ignore[arg-type]
-    n_here = len(match_nearest(other, tree, TOLERANCE_PX)[0])
+    n_here, log_chance = _coincide(other, one, tree, area)
+    if n_here >= _FEWEST_TOGETHER and log_chance <= _SURE_LOG_CHANCE:
+        return Meeting(i, j, "together", n_stars, n_here)
+    shift = _vote(other, tree)
+    n_shared, log_chance = _coincide(other + shift, one, tree, area, n_used=1)
+    log_chance += 2 * float(np.log10(REACH_PX / TOLERANCE_PX))
+    if n_shared >= max(4, _SHIFTED_SHARE * n_stars) and log_chance <= _SURE_LOG_CHANCE:
+        return Meeting(i, j, "shifted", n_stars, n_shared, (float(shift[0]), float(shift[1])))
     is_apart = n_stars >= _FEWEST_TO_DOUBT and n_here < n_stars / 6
     return Meeting(i, j, "apart" if is_apart else "unknown", n_stars, n_here)
+
+
+def _coincide(xy: Array, one: Array, tree: scipy.spatial.cKDTree, area: float, n_used: int = 0) -> tuple[int, float]:
+    """How many stars have one of the tree beside them, and log10 of the chance of it; `n_used` of them made the fit."""
+    found, _, distance = match_nearest(xy, tree, TOLERANCE_PX)
+    return len(found), log_chance_of(distance, len(xy), len(one), area, 0.5, n_used)
 
 
 def _inside(xy: Array, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:

@@ -220,7 +220,7 @@ def warp_window(
     values: Floats,
     weights: Floats,
     alpha: Bytes,
-) -> Box | None:
+) -> bool:
     """Warp the part of a frame that falls into an output box.
 
     Parameters
@@ -228,7 +228,7 @@ def warp_window(
     plan : WarpPlan
         The frame.
     box : Box
-        Output pixels wanted.
+        Output pixels wanted, within the frame's reach (``plan.lattice.box``); not empty.
     read : WindowReader
         Gives the frame's pixels.
     settings : WarpSettings
@@ -242,22 +242,26 @@ def warp_window(
 
     Returns
     -------
-    Box or None
-        The output pixels that were filled (0 where there is no data); None when nothing was. All other elements
-        of the three arrays are left alone.
+    bool
+        Whether the arrays were filled (0 where there is no data). They are left as they were where the frame has no
+        pixel for the box.
+
+    Raises
+    ------
+    ValueError
+        When the box goes beyond the frame's reach.
     """
-    part = plan.lattice.box.intersect(box)
-    if part.is_empty:
-        return None
-    lattice = plan.lattice.cut(part)
+    if box.is_empty or not plan.lattice.box.contains(box):
+        raise ValueError(f"{box} is not within the frame's reach, {plan.lattice.box}")
+    lattice = plan.lattice.cut(box)
     source = _source_box(plan, lattice, settings)
     if source.is_empty:
-        return None
+        return False
     data, weight = read(source)
     nodes_scale, nodes_offset = correction_nodes(
         lattice.xy, plan.wcs.shape, plan.area_terms, plan.area_ref_deg2, plan.scale
     )
-    valid, target = plan.valid_box, part.relative_to(box)
+    valid = plan.valid_box
     window = Window(
         data,
         weight,
@@ -266,15 +270,14 @@ def warp_window(
         nodes_scale=nodes_scale,
         nodes_offset=nodes_offset,
         step=lattice.step,
-        start=(part.y0 - lattice.y0, part.x0 - lattice.x0),
+        start=(box.y0 - lattice.y0, box.x0 - lattice.x0),
         inverse_variance=_independence(plan, settings) / np.square(np.asarray(plan.sigma, float)),
         taper_box=(valid.y0, valid.y1, valid.x0, valid.x1),
         taper_px=settings.taper_px,
         saturation=math.inf if plan.saturation_adu is None else plan.saturation_adu,
     )
-    out = Output(values, weights, alpha, (target.y0, target.y1, target.x0, target.x1))
-    _resample(window, out, settings, plan.bayer)
-    return part
+    _resample(window, Output(values, weights, alpha), settings, plan.bayer)
+    return True
 
 
 def _independence(plan: WarpPlan, settings: WarpSettings) -> float:

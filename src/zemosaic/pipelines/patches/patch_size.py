@@ -1,0 +1,116 @@
+"""How big patches may be under a memory cap, and how many are made at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from zemosaic.engine.memory import cap_too_small
+
+__all__ = ["PATCH_SIZES", "PatchCost", "PatchPlan", "plan_patch_size"]
+
+PATCH_SIZES = (1024, 768, 640, 512, 448, 384, 320, 256, 224, 192, 160, 128, 112, 96, 80, 64)
+"""Sides to choose from, pixels: beyond the first a patch gains nothing, below the last it is little but border. In
+between each has some two thirds of the pixels of the one before, so no more of the memory than that is left idle."""
+
+WINDOW_PX = 20_000
+"""What opening a frame's window costs whatever its size, about a millisecond, in values resampled in that time."""
+
+SHARED_SPEED = 0.85
+"""How fast threads that share a patch are beside threads with a patch each."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchCost:
+    """What patches of a mosaic take.
+
+    Attributes
+    ----------
+    task_bytes : callable
+        Bytes one task needs for a patch of a given side, with a number of threads that share it.
+    border_px : int
+        Pixels round a patch that are computed too.
+    n_channels : int
+        Of the mosaic.
+    """
+
+    task_bytes: Callable[[int, int], int]
+    border_px: int = 0
+    n_channels: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PatchPlan:
+    """What was decided.
+
+    Attributes
+    ----------
+    patch_px : int
+        Side of a patch.
+    workers : int
+        Tasks in flight; fewer than asked for when the cap wants it.
+    threads : int
+        Threads that share the work of one task.
+    task_bytes : int
+        Estimated need of one task.
+    spare_bytes : int
+        What is left of the cap with all workers at a task.
+    """
+
+    patch_px: int
+    workers: int
+    threads: int
+    task_bytes: int
+    spare_bytes: int
+
+
+def plan_patch_size(
+    cap_bytes: int,
+    workers: int,
+    fixed_bytes: int,
+    cost: PatchCost,
+    sizes: Sequence[int] = PATCH_SIZES,
+    *,
+    can_share: bool = True,
+) -> PatchPlan:
+    """The size of patches and the number of workers that fit and will be done first.
+
+    A frame's part in a patch costs its pixels in each channel, with the patch's border, shared among all threads, and
+    `WINDOW_PX` whatever their number. Where fewer tasks fit than there are workers, the others help with those.
+
+    Parameters
+    ----------
+    cap_bytes : int
+        Memory the whole process may use.
+    workers : int
+        Wanted tasks in flight.
+    fixed_bytes : int
+        What the process holds anyway (interpreter, libraries, plans).
+    cost : PatchCost
+    sizes : sequence of int
+        Sides to choose from, largest first.
+    can_share : bool
+        Whether several threads can work on one task.
+
+    Raises
+    ------
+    EnvironmentProblem
+        When not even one worker with the smallest patch fits.
+    """
+    free = cap_bytes - fixed_bytes
+    plans = []
+    for size in sizes:
+        for n in range(workers, 0, -1):
+            threads = workers // n if can_share else 1
+            need = cost.task_bytes(size, threads)
+            if n * need > free:
+                continue
+            at_once = n if threads == 1 else SHARED_SPEED * n * threads
+            pixels = (size + 2 * cost.border_px) ** 2 * cost.n_channels
+            plans.append(((pixels / at_once + WINDOW_PX) / size**2, PatchPlan(size, n, threads, need, free - n * need)))
+            break
+        if plans and plans[-1][1].workers == workers:
+            break  # smaller patches only have more border
+    if not plans:
+        raise cap_too_small(cap_bytes, fixed_bytes + cost.task_bytes(sizes[-1], 1))
+    return min(plans, key=lambda plan: plan[0])[1]

@@ -1,0 +1,46 @@
+"""An exposure that one header states wrongly: the stars are believed, and the mosaic keeps its unit."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from mosaic_cases import run_cli
+from zemosaic.simulate import FrameRecipe, SimulatedSky, simulate_frames
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six frames of a night of steady transparency."""
+    folder = tmp_path_factory.mktemp("steady")
+    recipe = FrameRecipe(shape=(300, 400), gain_scatter=0.03, trail_fraction=0)
+    simulate_frames(folder, SimulatedSky(5, size_deg=0.45), 6, recipe)
+    return folder
+
+
+def mosaic_of(capfd: Capture, frames: Path, out: Path) -> tuple[np.ndarray, str]:
+    ran = run_cli(capfd, "build", frames, "-o", out)
+    assert ran.code == 0
+    return fits.getdata(out / "mosaic.fits"), ran.err
+
+
+def test_a_wrong_exposure_is_told_and_changes_no_unit(capfd: Capture, steady: Path, tmp_path: Path) -> None:
+    true, said = mosaic_of(capfd, steady, tmp_path / "true")
+    assert "another share of the light" not in said
+    level = np.nanmedian(true)
+    for exposure_s in (2.0, 20.0):
+        frames = tmp_path / f"frames_{exposure_s:g}"
+        shutil.copytree(steady, frames)
+        fits.setval(frames / "frame_0003.fits", "EXPTIME", value=exposure_s)
+        data, said = mosaic_of(capfd, frames, tmp_path / f"out_{exposure_s:g}")
+        assert "1 of 6 frames hold another share of the light" in said
+        assert "EXPTIME in their headers: frame_0003.fits" in said
+        # The unit is the mean over frames whose gains scatter by 3 %; one of them has no say now.
+        bright = np.isfinite(data) & np.isfinite(true) & (true > level + 2000)
+        assert np.median((data[bright] - level) / (true[bright] - level)) == pytest.approx(1, abs=0.02)
