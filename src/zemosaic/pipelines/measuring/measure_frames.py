@@ -156,7 +156,7 @@ def _tell_no_data(frames: Sequence[MeasuredFrame], run: Run) -> None:
         worst = frames[int(np.argmax(shares))].frame.path
         run.log.notice(
             f"{len(some)} of {len(frames)} frame(s) have parts without data (overscan, one constant value up to "
-            f"the border, or values far outside the noise): {100 * np.mean(some):.2g} % of their pixels, at most "
+            f"the border, values far outside the noise, repeated rows, or what saw no sky behind a sharp edge): {100 * np.mean(some):.2g} % of their pixels, at most "
             f"{100 * max(some):.2g} % in {worst}; these get no weight"
         )
 

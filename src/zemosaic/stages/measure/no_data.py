@@ -7,6 +7,7 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.model.box import Box
+from zemosaic.stages.measure.no_signal import find_no_signal
 
 __all__ = ["Runs", "drop_runs", "find_no_data", "runs_of"]
 
@@ -43,7 +44,8 @@ def find_no_data(data: F4, weight: F4, data_box: Box | None = None) -> Runs:
     """Parts of an image whose values are no measurement.
 
     They are: what lies beyond the part that the header calls data; exactly constant parts that reach the border; values
-    beyond `MOST_ADU`; the lowest value, where many pixels share it, it lies far below the sky and nothing lies near it.
+    beyond `MOST_ADU`; the lowest value, where many pixels share it, it lies far below the sky and nothing lies near it;
+    what `find_no_signal` finds.
     All but the first are grown by `RIM_PX`. Zeros inside a noisy sky stay data.
 
     Parameters
@@ -68,6 +70,7 @@ def find_no_data(data: F4, weight: F4, data_box: Box | None = None) -> Runs:
         lost |= _beyond(channel, have)
         lost |= _constant_border(channel, have)
         lost |= _marked(channel, have & ~lost)
+        lost |= find_no_signal(channel, have & ~lost)
     if np.all(lost[have]):
         return runs_of(overscan)
     if lost.any():
