@@ -132,7 +132,7 @@ def solve(placed: Sequence[PlacedFrame], grid: SkyGrid, settings: Settings) -> M
         [item.wcs for item in placed],
         grid,
         settings.match,
-        cameras=[item.frame.camera for item in placed],
+        cameras=[item.frame.header.camera for item in placed],
         gain_priors=gain_priors([item.frame for item in placed]),
         pixel_values=settings.input.pixel_values,
         reference=read_reference(settings.match),

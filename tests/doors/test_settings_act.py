@@ -1,4 +1,4 @@
-"""Every settings key, when changed, changes something (R-82)."""
+"""Every settings key, when changed, changes something."""
 
 from __future__ import annotations
 

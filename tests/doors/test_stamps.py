@@ -66,7 +66,7 @@ def test_pixels_and_places_are_those_that_astropy_reads(name: str) -> None:
     frames = scan([STAMPS / name], InputSettings()).frames
     assert len(frames) == 2
     for frame in frames:
-        truth, header = fits.getdata(frame.path, frame.hdu, header=True)
+        truth, header = fits.getdata(frame.storage.path, frame.storage.hdu, header=True)
         seen = np.isfinite(truth)
         values, weight = FrameReader().read_window(frame, Box.of_shape(frame.shape))
         np.testing.assert_array_equal(weight[0], seen)

@@ -50,7 +50,7 @@ def test_a_companion_is_a_map_of_its_image(tmp_path: Path, science: str, compani
     result = scan_all(tmp_path)
     (frame,) = result.frames
     assert frame.name == science
-    assert (frame.weight_kind if frame.weight else "mask" if frame.mask else None) == kind
+    assert (beside.kind if (beside := frame.storage.weight or frame.storage.mask) else None) == kind
     assert bool(result.notices) == (kind is None)
 
 
@@ -66,7 +66,7 @@ def test_extensions_of_jwst_hst_and_others_are_no_frames(tmp_path: Path) -> None
     profile = fits.ImageHDU(np.arange(50, dtype="u1"), name="anything")
     fits.HDUList([fits.PrimaryHDU(), *hdus, profile]).writeto(tmp_path / "a.fits")
     result = scan_all(tmp_path)
-    assert [(frame.hdu, frame.weight_kind) for frame in result.frames] == [(1, "error")]
+    assert [(f.storage.hdu, f.storage.weight and f.storage.weight.kind) for f in result.frames] == [(1, "error")]
     assert result.rejected == ()
 
 

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from frame_cases import vary_frame
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.facts import frame_wcs
 from zemosaic.io.read.arrays import ArraySource
@@ -34,7 +35,7 @@ WINDOWS = [WHOLE, Box(5, 6, 7, 8), Box(0, 20, 10, 53), Box(30, 37, 0, 5)]
 def frames_of(*paths: Path, **options: str) -> list[Frame]:
     result = scan(list(paths), InputSettings.model_validate(options))
     assert not result.rejected, result.rejected
-    return sorted(result.frames, key=lambda frame: (frame.path, frame.hdu))
+    return sorted(result.frames, key=lambda frame: (frame.storage.path, frame.storage.hdu))
 
 
 def pixels(dtype: str, shape: tuple[int, ...] = (H, W), seed: int = 3) -> npt.NDArray[np.generic]:
@@ -86,7 +87,7 @@ def test_tile_compression(tmp_path: Path, dtype: str, method: str, tile: tuple[i
     hdu = fits.CompImageHDU(data, compression_type=method, tile_shape=tile, quantize_level=0)
     fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(tmp_path / "a.fits.fz")
     (frame,) = frames_of(tmp_path)
-    assert frame.hdu == 1
+    assert frame.storage.hdu == 1
     check_windows(frame, data[None])
     check_windows(frame, data[None], FrameReader(cache_bytes=100))  # too small: only the tiles of each window
 
@@ -131,7 +132,7 @@ def test_channel_layouts(
     fits.PrimaryHDU(stored).writeto(path)
     path.write_bytes(pack(path.read_bytes()))
     (frame,) = frames_of(path)
-    assert frame.layout == layout
+    assert frame.storage.layout == layout
     channels_first = np.moveaxis(stored, -1, 0) if layout == "hwc" else stored.reshape(-1, H, W)
     check_windows(frame, channels_first)
 
@@ -162,7 +163,7 @@ def test_a_bayer_frame_gives_its_raw_plane(tmp_path: Path) -> None:
     hdu.header["BAYERPAT"] = "GRBG"
     hdu.writeto(tmp_path / "a.fits")
     (frame,) = frames_of(tmp_path)
-    assert frame.layout == "bayer"
+    assert frame.storage.layout == "bayer"
     check_windows(frame, data[None])
 
 
@@ -302,6 +303,17 @@ def test_one_map_for_three_channels_and_a_map_of_zeros(tmp_path: Path) -> None:
 # --- what can go wrong later ---------------------------------------------------------------------
 
 
+def test_pixels_that_are_black_in_all_channels_hold_nothing_where_zero_is_empty(tmp_path: Path) -> None:
+    data = pixels("u2", (3, H, W))
+    data[:, 2:4, 5:9] = 0
+    data[1:, 7, 7] = 0
+    fits.writeto(tmp_path / "a.fits", data)
+    (frame,) = frames_of(tmp_path)
+    _, weight = FrameReader().read_window(vary_frame(frame, zero_is_empty=True), WHOLE)
+    assert np.array_equal(weight, np.broadcast_to(data.any(axis=0), weight.shape))
+    assert FrameReader().read_window(frame, WHOLE)[1].all()
+
+
 @pytest.mark.parametrize("packing", ["plain", "gzip", "tiles"])
 def test_files_that_change_after_the_scan(tmp_path: Path, packing: str) -> None:
     path = tmp_path / "a.fits"
@@ -371,8 +383,8 @@ def test_many_threads_get_the_same_pixels_and_decode_once(tmp_path: Path) -> Non
         for _ in range(60):
             frame = frames[rng.integers(len(frames))]
             data, _ = reader.read_window(frame, box := WINDOWS[rng.integers(len(WINDOWS))])
-            if not np.array_equal(data[0], truth[frame.path][box.slices]):
-                wrong.append(frame.path)
+            if not np.array_equal(data[0], truth[frame.storage.path][box.slices]):
+                wrong.append(frame.storage.path)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
     for thread in threads:
@@ -402,7 +414,7 @@ def test_the_cache_keeps_to_its_size(tmp_path: Path) -> None:
 def test_the_cache_tells_its_room_and_that_plain_files_need_none(tmp_path: Path) -> None:
     fits.PrimaryHDU(pixels("i2")).writeto(tmp_path / "plain.fits")
     fits.PrimaryHDU(pixels("i2", seed=1)).writeto(tmp_path / "z.fits.gz")
-    plain, packed = sorted(frames_of(tmp_path), key=lambda frame: frame.path)
+    plain, packed = sorted(frames_of(tmp_path), key=lambda frame: frame.storage.path)
     reader = FrameReader(cache_bytes=3 * H * W * 2)
     assert reader.room_bytes() == 3 * H * W * 2  # nothing is known yet
     reader.read_window(plain, WINDOWS[1])
@@ -425,7 +437,8 @@ def test_arrays_behave_like_files(tmp_path: Path) -> None:
     source = ArraySource()
     header = fits.Header({"FILTER": "R", "EXPTIME": 5.0, "CTYPE1": "RA---TAN", "CRVAL1": 3.0})
     frame = source.add(data, wcs, weight, header)
-    assert (frame.path, frame.layout, frame.shape, frame.filter) == ("memory:0", "hwc", (H, W), "R")
+    assert (frame.storage.path, frame.storage.layout) == ("memory:0", "hwc")
+    assert (frame.shape, frame.decided.filter) == ((H, W), "R")
     np.testing.assert_allclose(frame_wcs(frame).pixel_to_sky(3.0, 4.0), wcs.all_pix2world(3.0, 4.0, 0), atol=1e-12)
     truth = np.moveaxis(data, -1, 0).astype(float)
     truth[:, 5, 6] = np.nan
@@ -454,7 +467,7 @@ def test_real_frames_match_astropy(shared_dir: Path) -> None:
         ("decam_tpv_stamps", "*18b*"),
     ):
         (frame,) = frames_of(data / folder, include=pattern, exclude="*.wcs.fits")
-        truth = fits.getdata(frame.path, frame.hdu).astype(float)
+        truth = fits.getdata(frame.storage.path, frame.storage.hdu).astype(float)
         read, weight = reader.read_window(frame, Box.of_shape(frame.shape))
         seen = np.isfinite(truth)
         np.testing.assert_array_equal(weight[0], seen)

@@ -94,8 +94,8 @@ def scan_bytes(folder: Path, content: bytes, name: str = "x.fits") -> ScanResult
     assert result.frames or result.rejected or result.notices
     reasons = [rejected.reason for rejected in result.rejected]
     for frame in result.frames:
-        assert np.isfinite(frame.gain_prior)
-        assert frame.gain_prior > 0
+        assert np.isfinite(frame.decided.gain_prior)
+        assert frame.decided.gain_prior > 0
         try:
             wcs = frame_wcs(frame)
         except FrameRejected as problem:
@@ -225,10 +225,10 @@ def test_headers_of_real_cameras_are_understood(tmp_path: Path, path: Path) -> N
     pixels = np.random.default_rng(1).integers(0, 900, (20, 30)).astype(">i2").tobytes()
     found = scan_bytes(tmp_path, header_bytes(real_lines(path)) + pixels.ljust(2880, b"\0"))
     (frame,) = found.frames
-    assert frame.exposure_s is not None
-    assert frame.exposure_s > 0
-    assert frame.date_obs
-    assert frame.wcs_cards or frame.hint
+    assert frame.decided.exposure_s is not None
+    assert frame.decided.exposure_s > 0
+    assert frame.header.date_obs
+    assert frame.header.wcs_cards or frame.header.hint
 
 
 @FUZZ

@@ -185,17 +185,17 @@ def test_bayer_pattern_of_a_cut_and_flipped_sensor(
 
 
 def test_a_frame_is_bayer_only_when_something_says_so() -> None:
-    assert frame_of({}).layout == "mono"
-    assert frame_of({"BAYERPAT": "GRBG"}).bayer == "GRBG"
-    assert frame_of({"COLORTYP": "BGGR"}).bayer == "BGGR"
-    assert frame_of({"COLORTYP": "MONO"}).layout == "mono"
-    assert frame_of({}, bayer="RGGB").layout == "bayer"
-    assert frame_of({"BAYERPAT": "GRBG"}, bayer="none").layout == "mono"
-    assert frame_of({"BAYERPAT": "GRBG"}, bayer="RGGB").bayer == "RGGB"
+    assert frame_of({}).storage.layout == "mono"
+    assert frame_of({"BAYERPAT": "GRBG"}).storage.bayer == "GRBG"
+    assert frame_of({"COLORTYP": "BGGR"}).storage.bayer == "BGGR"
+    assert frame_of({"COLORTYP": "MONO"}).storage.layout == "mono"
+    assert frame_of({}, bayer="RGGB").storage.layout == "bayer"
+    assert frame_of({"BAYERPAT": "GRBG"}, bayer="none").storage.layout == "mono"
+    assert frame_of({"BAYERPAT": "GRBG"}, bayer="RGGB").storage.bayer == "RGGB"
     colour = frame_of({"BAYERPAT": "GRBG"}, NAXIS=3, NAXIS3=3)
-    assert (colour.layout, colour.bayer, colour.n_channels) == ("chw", None, 3)
+    assert (colour.storage.layout, colour.storage.bayer, colour.n_channels) == ("chw", None, 3)
     for spelling in ("'GRBG'", "grbg", "GR", "BAYER_GR", "Bayer GRBG"):
-        assert frame_of({"BAYERPAT": spelling}).bayer == "GRBG"
+        assert frame_of({"BAYERPAT": spelling}).storage.bayer == "GRBG"
     with pytest.raises(FrameRejected, match="BAYERPAT = 'XTRANS' is not one of RGGB"):
         frame_of({"BAYERPAT": "XTRANS"})
 
@@ -204,15 +204,17 @@ def test_a_frame_is_bayer_only_when_something_says_so() -> None:
 
 
 def test_gain_priors_say_where_they_come_from() -> None:
-    assert frame_of({}).gain_prior_key == ""
+    assert frame_of({}).decided.gain_prior_key == ""
     frame = frame_of({"FLXSCALE": 0.5, "MAGZP": 21.0, "EXPTIME": 10.0})
-    assert (frame.gain_prior, frame.gain_prior_key) == (2.0, "FLXSCALE")
+    assert (frame.decided.gain_prior, frame.decided.gain_prior_key) == (2.0, "FLXSCALE")
     one, two = frame_of({"MAGZP": 20.0}), frame_of({"MAGZP": 21.0})
-    assert two.gain_prior / one.gain_prior == pytest.approx(10**0.4)  # the deeper zero point responds more
-    assert frame_of({"EXPTIME": 10.0}).gain_prior == 10.0
-    assert frame_of({"EXPTIME": 10.0, "BUNIT": "electron/s"}).gain_prior_key == ""
-    assert frame_of({"EXPTIME": 10.0, "NCOMBINE": 5}).gain_prior_key == ""
-    assert frame_of({"FLXSCALE": 0.0}).gain_prior == 1.0
+    assert two.decided.gain_prior / one.decided.gain_prior == pytest.approx(
+        10**0.4
+    )  # the deeper zero point responds more
+    assert frame_of({"EXPTIME": 10.0}).decided.gain_prior == 10.0
+    assert frame_of({"EXPTIME": 10.0, "BUNIT": "electron/s"}).decided.gain_prior_key == ""
+    assert frame_of({"EXPTIME": 10.0, "NCOMBINE": 5}).decided.gain_prior_key == ""
+    assert frame_of({"FLXSCALE": 0.0}).decided.gain_prior == 1.0
 
 
 @pytest.mark.parametrize(
@@ -228,7 +230,7 @@ def test_gain_priors_say_where_they_come_from() -> None:
     ],
 )
 def test_saturation(values: dict[str, object], level: float | None) -> None:
-    assert frame_of(values).saturation_adu == level
+    assert frame_of(values).header.saturation_adu == level
 
 
 @pytest.mark.parametrize(
@@ -246,7 +248,7 @@ def test_saturation(values: dict[str, object], level: float | None) -> None:
 def test_electrons_per_adu_are_told_from_the_setting_of_a_camera(
     values: dict[str, object], stated: float | None
 ) -> None:
-    assert frame_of(values).electrons_per_adu == stated
+    assert frame_of(values).header.electrons_per_adu == stated
 
 
 def test_plain_facts() -> None:
@@ -259,10 +261,10 @@ def test_plain_facts() -> None:
         "NCOMBINE": 7,
         "BUNIT": "adu",
     })
-    assert (frame.filter, frame.exposure_s, frame.instrument) == ("Ha", 30.0, "Cam")
-    assert (frame.date_obs, frame.n_stacked, frame.unit) == ("2025-04-09T20:56:48.4", 7, "adu")
-    assert frame.camera == frame_of({"INSTRUME": "Cam", "EXPTIME": 1.0}).camera
-    assert frame.camera != frame_of({"INSTRUME": "Cam", "XBINNING": 2}).camera
+    assert (frame.decided.filter, frame.decided.exposure_s, frame.header.instrument) == ("Ha", 30.0, "Cam")
+    assert (frame.header.date_obs, frame.header.n_stacked, frame.header.unit) == ("2025-04-09T20:56:48.4", 7, "adu")
+    assert frame.header.camera == frame_of({"INSTRUME": "Cam", "EXPTIME": 1.0}).header.camera
+    assert frame.header.camera != frame_of({"INSTRUME": "Cam", "XBINNING": 2}).header.camera
 
 
 @pytest.mark.parametrize(
@@ -281,13 +283,13 @@ def test_plain_facts() -> None:
 )
 def test_the_image_type_tells_what_was_exposed(text: str, kind: str, is_master: bool) -> None:
     frame = frame_of({"IMAGETYP": text, "GAIN": 80, "CCD-TEMP": -9.5, "ROTATANG": 91.0})
-    assert (frame.kind, frame.is_master) == (kind, is_master)
-    assert (frame.gain_setting, frame.temperature_c, frame.rotation_deg) == (80, -9.5, 91)
+    assert (frame.decided.kind, frame.decided.is_master) == (kind, is_master)
+    assert (frame.header.gain_setting, frame.header.temperature_c, frame.header.rotation_deg) == (80, -9.5, 91)
 
 
 def test_a_bias_may_have_no_exposure_and_a_stack_is_a_master() -> None:
-    assert frame_of({"IMAGETYP": "Bias Frame", "EXPTIME": 0.0}).exposure_s is None
-    assert frame_of({"IMAGETYP": "Dark", "STACKCNT": 20}).is_master
+    assert frame_of({"IMAGETYP": "Bias Frame", "EXPTIME": 0.0}).decided.exposure_s is None
+    assert frame_of({"IMAGETYP": "Dark", "STACKCNT": 20}).decided.is_master
 
 
 @pytest.mark.parametrize(
@@ -420,7 +422,7 @@ def test_colour_axis_first_leaves_the_sky_axes_alone() -> None:
 )
 def test_absurd_wcs_is_named(change: dict[str, object], message: str) -> None:
     frame = frame_of({**TAN, **change})
-    assert frame.wcs_cards is None
+    assert frame.header.wcs_cards is None
     with pytest.raises(FrameRejected, match=message):
         frame_wcs(frame)
 

@@ -68,7 +68,7 @@ def plane_of_bits(n_bits: int, dtype: str) -> Plane:
 def test_bits_that_forbid_a_pixel(tmp_path: Path, cards: dict[str, str], name: str, bad: set[int]) -> None:
     write(tmp_path / "a.fits", plane_of_bits(15, "i2"), name=name, **cards)
     assert set(range(15)) - kept_bits(tmp_path / "a.fits") & set(range(15)) == bad
-    assert frame_of(tmp_path / "a.fits").mask.is_known == (cards.get("TELESCOP") != "another")
+    assert frame_of(tmp_path / "a.fits").storage.mask.is_known == (cards.get("TELESCOP") != "another")
 
 
 @pytest.mark.parametrize(("setting", "bad"), [("any", set(range(15))), ("1+8", {0, 3}), ("0x6", {1, 2}), (4, {2})])
@@ -87,13 +87,13 @@ def test_a_low_bit_beside_a_high_one_is_seen(tmp_path: Path) -> None:
 
 def test_a_known_mask_counts_beside_an_error_map(tmp_path: Path) -> None:
     write(tmp_path / "a.fits", plane_of_bits(15, "i2"), ("ERR",), TELESCOP="JWST")
-    assert frame_of(tmp_path / "a.fits").weight_kind == "error"
+    assert frame_of(tmp_path / "a.fits").storage.weight.kind == "error"
     assert 0 not in kept_bits(tmp_path / "a.fits")
 
 
 def test_a_plane_that_nobody_knows_adds_nothing_to_an_error_map(tmp_path: Path) -> None:
     write(tmp_path / "a.fits", plane_of_bits(15, "i2"), ("ERR",))
-    assert frame_of(tmp_path / "a.fits").mask is None
+    assert frame_of(tmp_path / "a.fits").storage.mask is None
 
 
 def test_a_setting_that_is_no_sum_of_bits_is_told() -> None:

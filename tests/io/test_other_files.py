@@ -6,6 +6,7 @@ import builtins
 import contextlib
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def pixels(dtype: str, shape: tuple[int, ...] = (H, W)) -> AnyArray:
 def test_every_kind_of_tiff_gives_its_numbers(tmp_path: Path, dtype: str, options: dict[str, Any]) -> None:
     data = pixels(dtype)
     frame = only_frame(write_tiff(tmp_path / "a b.TIF", data, **options))
-    assert (frame.shape, frame.layout, frame.is_integer) == ((H, W), "mono", dtype[0] in "ui")
+    assert (frame.shape, frame.storage.layout, frame.storage.is_integer) == ((H, W), "mono", dtype[0] in "ui")
     check_pixels(frame, data[None])
 
 
@@ -141,7 +142,7 @@ def test_colour_is_three_planes(tmp_path: Path, dtype: str, planar: str) -> None
     planes = pixels(dtype, (3, H, W))
     stored = planes if planar == "separate" else np.moveaxis(planes, 0, -1)
     frame = only_frame(write_tiff(tmp_path / "a.tiff", stored, planarconfig=planar))
-    assert frame.layout == ("chw" if planar == "separate" else "hwc")
+    assert frame.storage.layout == ("chw" if planar == "separate" else "hwc")
     check_pixels(frame, planes)
 
 
@@ -161,12 +162,13 @@ def test_what_is_transparent_is_no_data(tmp_path: Path) -> None:
 
 def test_facts_come_from_exif(tmp_path: Path) -> None:
     frame = only_frame(write_tiff(tmp_path / "a.tif", pixels("u2"), {**NIGHT, "offset": "+02:00"}))
-    assert frame.instrument == "Acme Nightcam 1"
-    assert (frame.exposure_s, frame.gain_setting) == (30, 800)
-    assert frame.date_obs == "2024-08-10T20:33:44"
-    assert frame.saturation_adu == 65520
+    assert frame.header.instrument == "Acme Nightcam 1"
+    assert (frame.decided.exposure_s, frame.header.gain_setting) == (30, 800)
+    assert frame.header.date_obs == "2024-08-10T20:33:44"
+    assert frame.header.saturation_adu == 65520
     plain = only_frame(write_tiff(tmp_path / "b.tif", pixels("f4"), {"date": "in August"}))
-    assert (plain.instrument, plain.exposure_s, plain.date_obs, plain.saturation_adu) == ("", None, "", None)
+    assert (plain.header.instrument, plain.header.date_obs, plain.header.saturation_adu) == ("", "", None)
+    assert plain.decided.exposure_s is None
 
 
 def test_an_astro_tiff_means_what_its_fits_file_means(tmp_path: Path) -> None:
@@ -178,10 +180,10 @@ def test_an_astro_tiff_means_what_its_fits_file_means(tmp_path: Path) -> None:
     text = fits.getheader(tmp_path / "a.fits").tostring("\r\n", endcard=True, padding=False)
     twin = only_frame(write_tiff(tmp_path / "b.tif", mosaic[::-1], description=text, compression="zlib"))
     original = only_frame(tmp_path / "a.fits")
-    for name in ("bayer", "layout", "wcs_cards", "exposure_s", "filter", "saturation_adu", "is_integer", "camera"):
-        assert getattr(twin, name) == getattr(original, name), name
+    assert (twin.header, twin.decided) == (original.header, original.decided)
+    assert twin.storage == replace(original.storage, path=twin.storage.path)
     check_pixels(twin, mosaic[None])
-    assert only_frame(tmp_path / "b.tif", bayer="none").layout == "mono"
+    assert only_frame(tmp_path / "b.tif", bayer="none").storage.layout == "mono"
 
 
 def test_pages_are_frames_and_small_copies_are_not(tmp_path: Path) -> None:
@@ -192,8 +194,8 @@ def test_pages_are_frames_and_small_copies_are_not(tmp_path: Path) -> None:
         file.write(second, photometric="minisblack", metadata=None)
     found = scan_all(tmp_path)
     assert not found.rejected
-    one, other = sorted(found.frames, key=lambda frame: frame.hdu)
-    assert (one.hdu, other.hdu) == (0, 2)
+    one, other = sorted(found.frames, key=lambda frame: frame.storage.hdu)
+    assert (one.storage.hdu, other.storage.hdu) == (0, 2)
     check_pixels(one, first[None])
     check_pixels(other, second[None])
 
@@ -205,7 +207,7 @@ def test_sidecars_belong_to_tiff_files_too(tmp_path: Path) -> None:
     write_tiff(tmp_path / "a.mask.tif", mask)
     (tmp_path / "a.head").write_text(tan_wcs((H, W)).to_header().tostring("\n") + "\nEND\n")
     frame = only_frame(tmp_path)
-    assert frame.wcs_cards is not None
+    assert frame.header.wcs_cards is not None
     _, weight = FrameReader().read_window(frame, Box.of_shape(frame.shape))
     assert np.argwhere(weight[0] == 0).tolist() == [[4, 5]]
 
@@ -299,18 +301,20 @@ def test_a_raw_file_gives_the_mosaic_of_its_sensor(tmp_path: Path, needs_rawpy: 
     mosaic = pixels("u2")
     facts = {**NIGHT, "model": f"Acme {pattern}"}
     frame = only_frame(write_dng(tmp_path / "IMG 1.DNG", mosaic, pattern, facts))
-    assert (frame.layout, frame.bayer, frame.shape, frame.is_integer) == ("bayer", pattern, (H, W), True)
-    assert (frame.instrument, frame.exposure_s, frame.gain_setting) == (f"Acme {pattern}", 30, 800)
-    assert frame.date_obs == "2024-08-10T22:33:44"
-    assert frame.saturation_adu == WHITE
-    assert frame.wcs_cards is None
+    assert (frame.storage.layout, frame.storage.bayer, frame.storage.is_integer) == ("bayer", pattern, True)
+    assert frame.shape == (H, W)
+    assert (frame.header.instrument, frame.header.gain_setting) == (f"Acme {pattern}", 800)
+    assert frame.decided.exposure_s == 30
+    assert frame.header.date_obs == "2024-08-10T22:33:44"
+    assert frame.header.saturation_adu == WHITE
+    assert frame.header.wcs_cards is None
     check_pixels(frame, mosaic[None])  # the black level is left in
 
 
 def test_a_raw_file_of_three_colours_a_pixel_is_a_colour_frame(tmp_path: Path, needs_rawpy: None) -> None:
     planes = pixels("u2", (3, H, W))
     frame = only_frame(write_dng(tmp_path / "a.dng", np.moveaxis(planes, 0, -1), facts={**NIGHT, "model": "linear"}))
-    assert (frame.layout, frame.bayer) == ("hwc", None)
+    assert (frame.storage.layout, frame.storage.bayer) == ("hwc", None)
     check_pixels(frame, planes)
 
 
@@ -331,7 +335,7 @@ def test_one_file_of_a_camera_is_unpacked_by_a_scan(
         write_dng(tmp_path / f"{k}.dng", pixels("u2") + np.uint16(k), facts={**NIGHT, "iso": iso})
     found = scan_all(tmp_path)
     assert len(found.frames) == 4
-    assert {frame.bayer for frame in found.frames} == {"RGGB"}
+    assert {frame.storage.bayer for frame in found.frames} == {"RGGB"}
     assert len(unpacked) == 2
 
 
@@ -340,7 +344,7 @@ def test_raw_darks_lie_in_their_folder(tmp_path: Path, needs_rawpy: None) -> Non
     write_dng(tmp_path / "darks/1.dng", pixels("u2"))
     write_dng(tmp_path / "2.dng", pixels("u2")[::-1])
     found = scan_all(tmp_path)
-    assert [frame.kind for frame in found.calibration] == ["dark"]
+    assert [frame.decided.kind for frame in found.calibration] == ["dark"]
     assert len(found.frames) == 1
 
 

@@ -15,6 +15,7 @@ from astropy.io import fits
 from zemosaic.errors import Cancelled, NothingToDo
 from zemosaic.io.headers.facts import frame_wcs
 from zemosaic.io.read.scan import ScanResult, scan
+from zemosaic.model.frame import MapRef
 from zemosaic.settings import InputSettings
 
 RNG = np.random.default_rng(5)
@@ -60,7 +61,7 @@ def test_finds_every_ending_in_a_tree_and_nothing_else(tmp_path: Path) -> None:
     assert names(result) == {Path(name).name for name in good}
     assert result.rejected == ()
     assert [frame.id for frame in result.frames] == sorted(frame.id for frame in result.frames)
-    assert all(os.path.isabs(frame.path) for frame in result.frames)
+    assert all(os.path.isabs(frame.storage.path) for frame in result.frames)
 
 
 def test_an_output_folder_given_as_input_leaves_out_its_own_mosaics(tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_gzip_is_known_by_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "c.fit.gz").write_bytes(gzip.compress(content[:2880] + content[2880:] + b"", 1))
     result = scan_all(tmp_path / "b.fits", tmp_path / "c.fit.gz")
     assert {frame.shape for frame in result.frames} == {(20, 30)}
-    assert {frame.filter for frame in result.frames} == {"V"}
+    assert {frame.decided.filter for frame in result.frames} == {"V"}
 
 
 def make_mef(path: Path) -> None:
@@ -138,11 +139,12 @@ def make_mef(path: Path) -> None:
 
 def test_each_image_of_a_mef_is_a_frame_with_its_own_map(tmp_path: Path) -> None:
     make_mef(tmp_path / "m.fits")
-    frames = sorted(scan_all(tmp_path).frames, key=lambda frame: frame.hdu)
-    assert [(frame.name, frame.hdu) for frame in frames] == [("m.fits[1]", 1), ("m.fits[5]", 5)]
-    assert [frame.weight for frame in frames] == [(str(tmp_path / "m.fits"), 3), (str(tmp_path / "m.fits"), 7)]
-    assert {frame.filter for frame in frames} == {"g"}
-    assert {frame.exposure_s for frame in frames} == {30.0}
+    frames = sorted(scan_all(tmp_path).frames, key=lambda frame: frame.storage.hdu)
+    assert [(frame.name, frame.storage.hdu) for frame in frames] == [("m.fits[1]", 1), ("m.fits[5]", 5)]
+    maps = [MapRef(str(tmp_path / "m.fits"), hdu, "weight") for hdu in (3, 7)]
+    assert [frame.storage.weight for frame in frames] == maps
+    assert {frame.decided.filter for frame in frames} == {"g"}
+    assert {frame.decided.exposure_s for frame in frames} == {30.0}
     assert frames[0].id != frames[1].id
 
 
@@ -156,10 +158,8 @@ def test_sidecar_maps(tmp_path: Path, ending: str, kind: str) -> None:
     side = write_image(tmp_path / f"my frame{ending}", 2)
     for result in (scan_all(tmp_path), scan_all(frame_path)):
         (frame,) = result.frames
-        assert frame.path == str(frame_path)
-        mask = (frame.mask.path, frame.mask.hdu) if frame.mask else None
-        assert (mask if kind == "mask" else frame.weight) == (str(side), 0)
-        assert kind in {"mask", frame.weight_kind}
+        assert frame.storage.path == str(frame_path)
+        assert (frame.storage.weight or frame.storage.mask) == MapRef(str(side), 0, kind)
         assert frame.id != plain.id  # what is made from the frame depends on its map
     frame_path.unlink()
     result = scan_all(tmp_path)
@@ -190,7 +190,7 @@ def test_head_file_overrides_wcs_and_scale(tmp_path: Path) -> None:
     )
     (after,) = scan_all(tmp_path).frames
     assert after.id != before.id
-    assert (after.gain_prior, after.gain_prior_key) == (4.0, "FLXSCALE")
+    assert (after.decided.gain_prior, after.decided.gain_prior_key) == (4.0, "FLXSCALE")
     wcs = frame_wcs(after)
     np.testing.assert_allclose(wcs.pixel_to_sky(14.0, 9.0), (11.0, 21.0), atol=1e-12)
     assert wcs.pixel_scale_arcsec() == pytest.approx(0.72, rel=1e-6)
@@ -200,9 +200,9 @@ def test_head_file_as_people_write_it(tmp_path: Path) -> None:
     write_image(tmp_path / "a.fits", 1)
     (tmp_path / "a.head").write_text("RA = 83.6\ndec=22.0\nFOCALLEN = 250\n XPIXSZ  = 2.9\nHISTORY FILTER = V\n")
     (frame,) = scan_all(tmp_path).frames
-    assert frame.hint is not None
-    assert (frame.hint.ra_deg, frame.hint.dec_deg, frame.filter) == (83.6, 22.0, "")
-    assert frame.hint.scale_arcsec == pytest.approx(206.2648 * 2.9 / 250)
+    assert frame.header.hint is not None
+    assert (frame.header.hint.ra_deg, frame.header.hint.dec_deg, frame.decided.filter) == (83.6, 22.0, "")
+    assert frame.header.hint.scale_arcsec == pytest.approx(206.2648 * 2.9 / 250)
 
 
 def test_bad_files_are_listed_with_reasons_and_the_rest_is_used(tmp_path: Path) -> None:
@@ -259,11 +259,12 @@ def test_calibration_frames_are_told_by_header_and_folder(tmp_path: Path) -> Non
         write_image(tmp_path / name, k, **cards)
     result = scan_all(tmp_path)
     assert names(result) == {"a.fits", "b.fits"}
-    kinds = {Path(frame.path).name: frame.kind for frame in result.calibration}
+    kinds = {Path(frame.storage.path).name: frame.decided.kind for frame in result.calibration}
     assert kinds == {"dark.fits": "dark", "c.fits": "dark", "d.fits": "flat", "e.fits": "bias", "f.fits": "flat"}
     # What lies above the folder that is searched says nothing.
     assert names(scan_all(tmp_path / "darks")) == {"c.fits"}
-    assert {frame.kind for frame in scan([tmp_path / "Lights"], InputSettings(), kind="flat").calibration} == {"flat"}
+    flats = scan([tmp_path / "Lights"], InputSettings(), kind="flat").calibration
+    assert {frame.decided.kind for frame in flats} == {"flat"}
 
 
 def test_zero_size_and_absurd_axes(tmp_path: Path) -> None:
@@ -335,16 +336,17 @@ def test_real_frames(shared_dir: Path) -> None:
     before = digest_of_tree(data / "decam_tpv_stamps")
     seestar = scan_all(data / "seestar_m94", exclude="*.wcs.fits")
     assert len(seestar.frames) == 18
-    assert {(f.layout, f.bayer, f.shape, f.filter) for f in seestar.frames} == {
+    assert {(f.storage.layout, f.storage.bayer, f.shape, f.decided.filter) for f in seestar.frames} == {
         ("bayer", "GRBG", (1920, 1080), "IRCUT")
     }
-    assert all(f.hint and f.hint.equinox is None and 2.3 < (f.hint.scale_arcsec or 0) < 2.5 for f in seestar.frames)
+    hints = [frame.header.hint for frame in seestar.frames]
+    assert all(hint and hint.equinox is None and 2.3 < (hint.scale_arcsec or 0) < 2.5 for hint in hints)
     twomass = scan_all(data / "twomass_m42_j")
     assert len(twomass.frames) == 33
-    assert {f.gain_prior_key for f in twomass.frames} == {"MAGZP"}
+    assert {f.decided.gain_prior_key for f in twomass.frames} == {"MAGZP"}
     assert all(frame_wcs(f).pixel_scale_arcsec() == pytest.approx(1.0, abs=1e-4) for f in twomass.frames)
     saao = scan_all(data / "saao_kb13475")
-    assert {(f.hdu, f.shape, f.filter) for f in saao.frames} == {(1, (512, 512), "58")}
+    assert {(f.storage.hdu, f.shape, f.decided.filter) for f in saao.frames} == {(1, (512, 512), "58")}
     assert len(saao.frames) == 59
     decam = scan_all(data / "decam_tpv_stamps")
     centre = [frame_wcs(f).pixel_to_sky(127.5, 127.5) for f in decam.frames]

@@ -70,7 +70,7 @@ def test_a_scan_tells_what_is_not_believed_once(tmp_path: Path) -> None:
         hdu.header["TRIMSEC"] = "[3:32,1:20]"
         hdu.writeto(tmp_path / f"{k}.fits")
     result = scan([tmp_path], InputSettings())
-    assert [frame.data_box for frame in result.frames] == [None] * 3
+    assert [frame.header.data_box for frame in result.frames] == [None] * 3
     assert result.notices == (
         "3 headers are not believed: TRIMSEC = [3:32,1:20] does not fit the array of 30 x 20 pixels",
     )

@@ -10,15 +10,16 @@ from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from frame_cases import make_frame
 from zemosaic.errors import SettingError
 from zemosaic.io.tables.solution import read_solution, write_solution
-from zemosaic.model.frame import Frame, FrameId
+from zemosaic.model.frame import Frame
 from zemosaic.model.photo_scale import N_TERMS, PhotoScale
 
 
-def make_frame(k: int, n_channels: int = 1) -> Frame:
+def numbered_frame(k: int, n_channels: int = 1) -> Frame:
     layout = "mono" if n_channels == 1 else "chw"
-    return Frame(FrameId(f"{k:032x}"), f"/night/{k}.fits", 0, (50, 60), layout=layout)
+    return make_frame(f"{k:032x}", f"/night/{k}.fits", (50, 60), layout=layout)
 
 
 def make_scale(rng: np.random.Generator, n_channels: int, n_response: int, note: str = "") -> PhotoScale:
@@ -44,7 +45,7 @@ def test_what_is_written_is_read_to_the_last_bit(
     tmp_path_factory: pytest.TempPathFactory, seed: int, n_channels: int, n_response: int, note: str
 ) -> None:
     rng = np.random.default_rng(seed)
-    frames = [make_frame(k, n_channels) for k in range(3)]
+    frames = [numbered_frame(k, n_channels) for k in range(3)]
     scales = [make_scale(rng, n_channels, n_response, note) for _ in frames]
     path = tmp_path_factory.mktemp("table") / "match.ecsv"
     write_solution(path, frames, scales)
@@ -64,16 +65,16 @@ def test_what_is_written_is_read_to_the_last_bit(
 def test_a_table_made_by_hand_finds_frames_by_name(tmp_path: Path) -> None:
     table = Table({"name": ["1.fits", "9.fits"], "channel": [0, 0], "gain": [2.0, 3.0], "b0": [7.0, 8.0]})
     table.write(tmp_path / "hand.ecsv", format="ascii.ecsv")
-    found = read_solution(tmp_path / "hand.ecsv", [make_frame(0), make_frame(1)])
-    assert list(found) == [make_frame(1).id]
-    scale = found[make_frame(1).id]
+    found = read_solution(tmp_path / "hand.ecsv", [numbered_frame(0), numbered_frame(1)])
+    assert list(found) == [numbered_frame(1).id]
+    scale = found[numbered_frame(1).id]
     assert (scale.gain[0], scale.surface[0, 0], scale.response) == (2, 7, None)
     assert np.isinf(scale.gain_error[0])
 
 
 def test_mono_and_colour_share_a_table(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    frames = [make_frame(0, 1), make_frame(1, 3)]
+    frames = [numbered_frame(0, 1), numbered_frame(1, 3)]
     scales = [make_scale(rng, 1, 0), make_scale(rng, 3, 2)]
     write_solution(tmp_path / "match.ecsv", frames, scales)
     found = read_solution(tmp_path / "match.ecsv", frames)
@@ -99,13 +100,13 @@ def test_tables_that_make_no_sense_are_refused(tmp_path: Path, column: str, valu
         table.remove_column("b0")
     table.write(tmp_path / "bad.ecsv", format="ascii.ecsv")
     with pytest.raises(SettingError, match=message):
-        read_solution(tmp_path / "bad.ecsv", [make_frame(1), make_frame(2)])
+        read_solution(tmp_path / "bad.ecsv", [numbered_frame(1), numbered_frame(2)])
 
 
 def test_channels_must_fit(tmp_path: Path) -> None:
-    write_solution(tmp_path / "m.ecsv", [make_frame(1)], [make_scale(np.random.default_rng(0), 1, 0)])
+    write_solution(tmp_path / "m.ecsv", [numbered_frame(1)], [make_scale(np.random.default_rng(0), 1, 0)])
     with pytest.raises(SettingError, match=r"1 channel\(s\) for 1.fits, which has 3"):
-        read_solution(tmp_path / "m.ecsv", [make_frame(1, 3)])
+        read_solution(tmp_path / "m.ecsv", [numbered_frame(1, 3)])
 
 
 def test_what_is_no_table_is_said(tmp_path: Path) -> None:

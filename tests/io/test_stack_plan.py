@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from astropy.io import fits
 
+from frame_cases import make_frame, vary_frame
 from mosaic_cases import noise, run_cli, tan_wcs, write_frame
 from zemosaic.errors import SettingError
 from zemosaic.io.tables.stack_plan import PlanRow, read_stack_plan
-from zemosaic.model.frame import Frame, FrameId
 from zemosaic.pipelines.frames.obey_plan import _as_planned
 
 Capture = pytest.CaptureFixture[str]
@@ -74,11 +73,11 @@ def test_a_plan_without_paths_is_an_error(tmp_path):
 
 def test_a_planned_exposure_is_the_gain_to_expect():
     """Unless the header states a gain of its own."""
-    frame = Frame(FrameId("1"), "/data/x.fit", 0, (4, 4), exposure_s=10.0, gain_prior=10.0, gain_prior_key="EXPTIME")
-    assert _as_planned(frame, PlanRow("x.fit", 30.0)).gain_prior == 30
-    calibrated = replace(frame, gain_prior=2.0, gain_prior_key="FLXSCALE")
-    assert _as_planned(calibrated, PlanRow("x.fit", 30.0)).gain_prior == 2
-    assert _as_planned(frame, PlanRow("x.fit", mount="altaz")) == replace(frame, mount="altaz")
+    frame = make_frame("1", "/data/x.fit", (4, 4), exposure_s=10.0, gain_prior=10.0, gain_prior_key="EXPTIME")
+    assert _as_planned(frame, PlanRow("x.fit", 30.0)).decided.gain_prior == 30
+    calibrated = vary_frame(frame, gain_prior=2.0, gain_prior_key="FLXSCALE")
+    assert _as_planned(calibrated, PlanRow("x.fit", 30.0)).decided.gain_prior == 2
+    assert _as_planned(frame, PlanRow("x.fit", mount="altaz")) == vary_frame(frame, mount="altaz")
 
 
 @pytest.fixture

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from zemosaic.model.frame import Frame, FrameId
+from frame_cases import make_frame, vary_frame
 from zemosaic.model.kind import Kind
 
-FRAME = Frame(FrameId("a"), "a.fits", 0, (10, 10), filter="R")
+FRAME = make_frame("a", "a.fits", (10, 10), filter="R")
 
 
 def test_raw_and_colour_frames_of_one_filter_are_of_one_kind() -> None:
-    raw = replace(FRAME, layout="bayer", bayer="RGGB")
-    assert Kind.of(raw) == Kind.of(replace(FRAME, layout="chw")) == Kind("R", 3, "adu")
+    raw = vary_frame(FRAME, layout="bayer", bayer="RGGB")
+    assert Kind.of(raw) == Kind.of(vary_frame(FRAME, layout="chw")) == Kind("R", 3, "adu")
 
 
 @pytest.mark.parametrize("other", [{"filter": "B"}, {"layout": "hwc"}, {"unit": "electron"}, {"unit": "MJy/sr"}])
 def test_frames_that_differ_in_filter_colour_or_unit_are_not(other: dict[str, str]) -> None:
-    assert Kind.of(replace(FRAME, **other)) != Kind.of(FRAME)
+    assert Kind.of(vary_frame(FRAME, **other)) != Kind.of(FRAME)
 
 
 @pytest.mark.parametrize(
@@ -27,4 +25,4 @@ def test_frames_that_differ_in_filter_colour_or_unit_are_not(other: dict[str, st
     [("", "adu"), ("ADU", "adu"), ("Counts ", "adu"), ("e-", "electron"), ("Electrons", "electron"), ("Jy", "Jy")],
 )
 def test_spellings_of_a_unit_are_one(written: str, unit: str) -> None:
-    assert Kind.of(replace(FRAME, unit=written)).unit == unit
+    assert Kind.of(vary_frame(FRAME, unit=written)).unit == unit

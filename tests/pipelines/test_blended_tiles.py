@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 from test_existing_tiles import BOXES, SHAPE, grid_header, true_sky, write_tiles
 
-from mosaic_cases import digest_of, digests_of, run_cli
+from mosaic_cases import cut, digest_of, digests_of, noise, report_of, run_cli, tan_wcs, write_frame
 from zemosaic.errors import SettingError
 from zemosaic.model.box import Box
 from zemosaic.model.sky.grid import Patch
@@ -71,6 +71,52 @@ def test_matched_tiles_give_their_sky_and_honest_variances(capfd: Capture, tmp_p
     assert np.nanmedian(ratio[depth() == 1]) == pytest.approx(1, abs=1e-4)
     inner = np.s_[20:-20, 20:-20]  # outside, and there alone, the weight is tapered
     np.testing.assert_allclose(blended["WHT"][inner] * blended["VAR"][inner], 1, rtol=0.05)
+
+
+def write_unlike(folder: Path, overlap: int) -> tuple[Path, np.ndarray, list[tuple[float, float]]]:
+    """Two tiles of one sky, stars of sigma 1.8 px in one and 2.3 in the other; places of those about the overlap."""
+    folder.mkdir()
+    shape, grid, flux = (260, 240 + overlap), tan_wcs((260, 240 + overlap)), 3e4
+    at = [(20.0 + 32 * k + 3 * (j % 2), 20.2 + (200 + overlap) * j / 9) for j in range(10) for k in range(7)]
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    for k, (name, sigma, x0) in enumerate((("a", 1.8, 0), ("b", 2.3, 120))):
+        image = sum(np.exp(-((y - j) ** 2 + (x - i) ** 2) / 2 / sigma**2) for j, i in at) * flux / 2 / np.pi / sigma**2
+        piece, wcs = cut((image + noise(shape, k, 0.5)).astype(np.float32), grid, 0, 260, x0, x0 + 120 + overlap)
+        write_frame(folder / f"{name}.fits", piece, wcs, NCOMBINE=10)
+    return folder, grid, [(j, i) for j, i in at if 100 < i < 140 + overlap]
+
+
+@pytest.mark.parametrize(("overlap", "is_narrow"), [(24, True), (72, False)])
+def test_stars_of_unlike_seeing_keep_their_flux_or_it_is_told(
+    capfd: Capture, tmp_path: Path, overlap: int, is_narrow: bool
+) -> None:
+    tiles, grid, at = write_unlike(tmp_path / "tiles", overlap)
+    header = grid.to_header()
+    header["NAXIS"], header["NAXIS1"], header["NAXIS2"] = 2, 240 + overlap, 260
+    (tmp_path / "grid.head").write_text(header.tostring(sep="\n"), encoding="ascii")
+    options = ["tiles.blend=pyramid", "match.method=none", "output.preview=false", "warp.taper_px=0"]
+    assign = [part for text in options for part in ("--set", text)]
+    ran = run_cli(
+        capfd, "build", tiles, "-o", tmp_path / "out", "--mode", "existing-tiles", "--header", tmp_path / "grid.head",
+        *assign,
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    data = fits.getdata(tmp_path / "out/mosaic.fits")
+    y, x = np.mgrid[: data.shape[0], : data.shape[1]]
+    off = []
+    for j, i in at:
+        r = np.hypot(y - j, x - i)
+        level = np.median(data[(r > 12) & (r < 15)])
+        off.append(2500 * np.log10(np.sum(data[r < 11] - level) / 3e4))
+    told = [notice for notice in report_of(tmp_path / "out")["notices"] if "narrow for how much the seeing" in notice]
+    worst = np.abs(off - np.median(off)).max()
+    if is_narrow:
+        assert worst > 3
+        assert len(told) == 1
+        assert float(told[0].partition(" mmag")[0].rpartition(" ")[2]) == pytest.approx(worst, abs=3)
+    else:
+        assert not told
+        assert worst < 2
 
 
 def test_a_pyramid_that_fails_is_replaced(

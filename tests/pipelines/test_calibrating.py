@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
+from frame_cases import vary_frame
 from mosaic_cases import digests_of, run_cli, tan_wcs, write_frame
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.scan import scan
@@ -183,7 +183,7 @@ def test_bad_pixels_get_no_weight(capfd: Capture, tmp_path: Path, light: np.ndar
 
 def test_the_share_of_read_noise_is_measured(tmp_path: Path, light: np.ndarray) -> None:
     """Sky noise of 30 with read noise of 15: a quarter of the variance does not fade with the flat."""
-    frame = replace(scan([tmp_path / "lights"], InputSettings()).frames[0], calibration="c")
+    frame = vary_frame(scan([tmp_path / "lights"], InputSettings()).frames[0], calibration="c")
     flat = response()
     source = CalibratedSource(FrameReader(), {"c": Correction(flat=flat, read_variance=225.0)})
     _, weight = source.read_window(frame, Box(10, 20, 5, 80))

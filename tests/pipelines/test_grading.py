@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.table import Table
 
+from frame_cases import make_frame, vary_frame
 from mosaic_cases import run_cli, tan_wcs
 from zemosaic.engine.events import Event, LeftOut
 from zemosaic.errors import NothingToDo, SettingError
@@ -37,8 +37,8 @@ N = 20
 
 def frame(k: int, *, bayer: str | None = "GRBG", day: int = 10) -> Frame:
     date = f"2026-01-{day}T20:{k:02d}:00"
-    return Frame(
-        FrameId(f"{day}{k:04d}"), f"/sky/light_{k}.fit", 0, SHAPE, "bayer" if bayer else "mono", bayer, camera="cam",
+    return make_frame(
+        f"{day}{k:04d}", f"/sky/light_{k}.fit", SHAPE, layout="bayer" if bayer else "mono", bayer=bayer, camera="cam",
         exposure_s=10.0, date_obs=date,
     )  # fmt: skip
 
@@ -77,11 +77,11 @@ def graded(frames: list[MeasuredFrame], *assign: str) -> tuple[list[int], list[s
 
 def test_a_telescopes_own_stack_beside_its_raw_frames_is_left_out() -> None:
     """Seestar writes both; the stack holds what the frames hold."""
-    raw = [replace(frame(k), instrument="Seestar S50") for k in range(3)]
-    stack = replace(
+    raw = [vary_frame(frame(k), instrument="Seestar S50") for k in range(3)]
+    stack = vary_frame(
         frame(9, bayer=None), path="/sky/Stacked_3.fit", layout="chw", instrument="Seestar S50", n_stacked=3
     )
-    other = replace(stack, id=FrameId("other"), instrument="ASI2600")
+    other = vary_frame(stack, id=FrameId("other"), instrument="ASI2600")
     events: list[Event] = []
     kept = leave_out_stacks([*raw, stack, other], start_run(sink=events.append))
     assert kept.frames == [*raw, other]
@@ -186,7 +186,7 @@ def test_gains_and_places_tell_more(index: int, words: str) -> None:
 
 def write_table(path: Path, use: list[object], kind: str) -> Path:
     frames = [frame(k) for k in range(3)]
-    rows = {"name": [f.name for f in frames], "use": use, "path": [f.path for f in frames]}
+    rows = {"name": [f.name for f in frames], "use": use, "path": [f.storage.path for f in frames]}
     Table(rows).write(path, format=kind)
     return path
 
@@ -232,11 +232,11 @@ def test_an_edited_table_of_a_run_is_obeyed_by_the_next(capfd: Capture, small_se
 def test_a_row_finds_its_frame_by_id_then_by_a_name_that_only_one_has(tmp_path: Path) -> None:
     """The folder was moved; two frames of two nights have one name."""
     frames = [frame(k) for k in range(3)]
-    moved = [replace(f, path=f.path.replace("/light", "/elsewhere/light")) for f in frames]
+    moved = [vary_frame(f, path=f.storage.path.replace("/light", "/elsewhere/light")) for f in frames]
     table = Table.read(write_table(tmp_path / "a.csv", [1, 0, 1], "ascii.csv"), format="ascii.csv")
     kept = obey_table(moved, tmp_path / "a.csv", start_run())
     assert [f.name for f in kept.frames] == ["light_0.fit", "light_2.fit"]
-    twin = replace(moved[1], id=FrameId("twin"), path=moved[1].path.replace("elsewhere", "other"))
+    twin = vary_frame(moved[1], id=FrameId("twin"), path=moved[1].storage.path.replace("elsewhere", "other"))
     assert len(obey_table([*moved, twin], tmp_path / "a.csv", start_run()).frames) == 4
     table["id"] = [f.id for f in frames]
     table.write(tmp_path / "b.csv", format="ascii.csv")

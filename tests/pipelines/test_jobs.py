@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from frame_cases import make_frame
 from mosaic_cases import tan_wcs
 from zemosaic.model.box import Box
-from zemosaic.model.frame import Frame, FrameId
+from zemosaic.model.frame import Frame
 from zemosaic.model.kind import Kind
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.celestial import CelestialWcs
@@ -46,7 +47,7 @@ def frame_at(name: str, y: float, x: float, rotation_deg: float = 0.0) -> PatchI
         pixel_values="counts",
         bayer=None,
     )
-    return PatchInput(Frame(FrameId(name), f"{name}.fits", 0, (SIDE, SIDE)), plan, ONE, ONE, ONE)
+    return PatchInput(make_frame(name, f"{name}.fits", (SIDE, SIDE)), plan, ONE, ONE, ONE)
 
 
 GRID = SkyGrid(CelestialWcs(tan_wcs(SHAPE), SHAPE))

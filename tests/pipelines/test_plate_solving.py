@@ -83,7 +83,7 @@ def test_headers_of_files_that_share_a_name_are_told_apart(tmp_path: Path) -> No
     for k, name in enumerate(("a/light.fits", "b/Light.fits", "c/light 2.fit")):
         (tmp_path / name).parent.mkdir()
         write_frame(tmp_path / name, noise((20, 30), k), None)
-    frames = sorted(scan([tmp_path], InputSettings()).frames, key=lambda frame: frame.path)
+    frames = sorted(scan([tmp_path], InputSettings()).frames, key=lambda frame: frame.storage.path)
     assert wcs_file_names(frames) == ["light.wcs", "Light_2.wcs", "light 2.wcs"]
 
 

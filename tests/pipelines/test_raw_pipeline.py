@@ -43,7 +43,7 @@ def watched(
     folder: Path, settings: Settings, workers: int = 1, store: Store | None = None, n: int = 8
 ) -> tuple[dict[str, np.ndarray], list[Frame], CleanSource]:
     run = start_run(RunOptions(workers=workers), store=store)
-    frames = sorted(scan_inputs([folder], settings.input, run).frames, key=lambda frame: frame.path)[:n]
+    frames = sorted(scan_inputs([folder], settings.input, run).frames, key=lambda frame: frame.storage.path)[:n]
     reader = FrameReader(1 << 26)
     watch = DefectWatch(frames, settings, run)
     measured = measure_frames(frames, reader, settings, run, watch=watch).kept

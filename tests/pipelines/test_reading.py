@@ -122,7 +122,7 @@ def write_frames(folder: Path, n_frames: int = 4, pack: Callable[[bytes], bytes]
         path = folder / f"{k}.fits"
         fits.PrimaryHDU(np.random.default_rng(k).integers(0, 999, SHAPE, np.int16)).writeto(path)
         path.write_bytes(pack(path.read_bytes()))
-    return sorted(scan([folder], InputSettings()).frames, key=lambda frame: frame.path)
+    return sorted(scan([folder], InputSettings()).frames, key=lambda frame: frame.storage.path)
 
 
 N_FRAME = 2 * SHAPE[0] * SHAPE[1]
@@ -177,7 +177,7 @@ def test_maps_of_weights_are_kept_beside_their_frames(tmp_path: Path) -> None:
     image, weight = np.ones(SHAPE, np.float32), np.full(SHAPE, 4, np.float32)
     fits.HDUList([fits.PrimaryHDU(image), fits.ImageHDU(weight, name="WHT")]).writeto(tmp_path / "a.fits")
     (frame,) = scan([tmp_path], InputSettings()).frames
-    assert frame.weight is not None
+    assert frame.storage.weight is not None
     reader = FrameReader()
     reader.read_window(frame, LEFT)
     with reader.expecting([(frame, Box.of_shape(SHAPE))] * 3, 8 * N_FRAME) as counts:

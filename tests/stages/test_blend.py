@@ -8,6 +8,7 @@ from scipy.ndimage import convolve1d, distance_transform_edt
 
 from zemosaic.model.box import Box
 from zemosaic.stages.tiles.blend import (
+    bend_shares,
     blend_border_px,
     blend_feather,
     blend_pyramid,
@@ -16,6 +17,7 @@ from zemosaic.stages.tiles.blend import (
     build_laplacian_pyramid,
     levels_for_overlap,
     normalise_weights,
+    predict_flux_change_mmag,
     reconstruct_from_laplacian,
 )
 
@@ -160,6 +162,38 @@ def test_a_star_on_a_seam_keeps_its_flux(levels):
         r = np.hypot(yy - y, xx - x)
         flux = np.sum(blended[r < 8]) - np.count_nonzero(r < 8) * np.median(blended[(r > 10) & (r < 15)])
         assert abs(2.5 * np.log10(flux / 1e5)) < 2e-3
+
+
+@pytest.mark.parametrize("is_bent", [False, True])
+@pytest.mark.parametrize("overlap", [32, 64])
+def test_stars_of_unlike_seeing_change_as_predicted(overlap, is_bent):
+    """Sigma 1.8 px in one tile, 2.3 in the other; a bent ramp keeps them to 2 mmag over 64 pixels."""
+    fwhms, shape = (2.3548 * 1.8, 2.3548 * 2.3), (60, overlap + 80)
+    valid = np.zeros((2, *shape), bool)
+    valid[0, :, : 40 + overlap], valid[1, :, 40:] = True, True
+    sides = (False, False, False, True), (False, False, True, False)
+    shares = normalise_weights(np.stack([border_weights(v, sides=s) for v, s in zip(valid, sides, strict=True)]))
+    shares = bend_shares(shares) if is_bent else shares
+    off = []
+    for x in np.arange(30.2, overlap + 50, 3.4):
+        stars = np.stack([gaussian_star(shape, 30.1, x, 1e4, fwhm)[None] for fwhm in fwhms])
+        blended = blend_pyramid(np.where(valid[:, None], stars, 0), shares, levels_for_overlap(overlap))[0]
+        off.append(2500 * np.log10(blended.sum() / 1e4))
+    predicted = predict_flux_change_mmag(fwhms, overlap, is_bent=is_bent)
+    assert np.abs(off).max() == pytest.approx(predicted, rel=0.33)
+    assert (np.abs(off).max() < 2) == (overlap == 64 and is_bent)
+
+
+def test_bent_shares_are_shares():
+    _, valid = lay(np.ones((1, 200, 220), np.float32), FOUR)
+    straight = weigh(valid)
+    bent = bend_shares(straight)
+    assert np.abs(bent.sum(axis=0) - valid.any(axis=0)).max() < 1e-6
+    assert (bent[~valid] == 0).all()
+    np.testing.assert_allclose(bent[straight == 0.5], 0.5, rtol=1e-6)
+    # The slope is even at both ends of an overlap.
+    row = bent[0, 60, 80:140]
+    assert np.abs(np.diff(row, 2)).max() < 0.2 * np.abs(np.diff(straight[0, 60, 80:140], 2)).max()
 
 
 def test_a_step_between_tiles_becomes_a_gentle_slope():

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from frame_cases import make_frame, vary_frame
 from zemosaic.model.frame import Frame, FrameId, FrameKind
 from zemosaic.stages.raw.calibrate import (
     Choice,
@@ -177,14 +176,14 @@ def test_the_noise_of_differences() -> None:
     assert noise_variance(np.zeros((3, 4), np.float32)) == 0
 
 
-FRAME = Frame(
-    FrameId("f"), "f.fits", 0, (1080, 1920), filter="IRCUT", instrument="cam", exposure_s=10.0,
+FRAME = make_frame(
+    "f", "f.fits", (1080, 1920), filter="IRCUT", instrument="cam", exposure_s=10.0,
     gain_setting=80.0, temperature_c=24.0, rotation_deg=90.0, date_obs="2025-03-27T01:20:00",
 )  # fmt: skip
 
 
 def masters(kind: FrameKind, *changes: dict[str, object]) -> list[Frame]:
-    return [dataclasses.replace(FRAME, id=FrameId(f"{k}"), kind=kind, **change) for k, change in enumerate(changes)]
+    return [vary_frame(FRAME, id=FrameId(f"{k}"), kind=kind, **change) for k, change in enumerate(changes)]
 
 
 def test_the_nearest_dark_is_taken_and_mismatches_are_named() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from frame_cases import make_frame
 from mosaic_cases import tan_wcs
 from zemosaic.io.headers.cards import Cards, Hdu
 from zemosaic.io.headers.facts import frame_from_cards
@@ -26,7 +27,7 @@ SHAPE = 300, 400
 
 def frame(number: int, **facts: object) -> Frame:
     given = {"date_obs": "2026-01-10T20:00:00", **facts}
-    return Frame(FrameId(f"{number:04d}"), f"/{number}.fits", 0, SHAPE, "mono", **given)  # type: ignore[arg-type]
+    return make_frame(f"{number:04d}", f"/{number}.fits", SHAPE, **given)
 
 
 def places(positions: Sequence[tuple[float, float]], turns: Sequence[float] | None = None) -> list[CelestialWcs]:
@@ -123,4 +124,4 @@ def test_angles() -> None:
 @pytest.mark.parametrize(("value", "mount"), [(None, ""), ("0", "altaz"), ("1", "equatorial")])
 def test_the_mount_is_read_from_eqmode(value: str | None, mount: str) -> None:
     cards = Cards({"NAXIS": "2", "NAXIS1": "9", "NAXIS2": "9", "BITPIX": "16", **({"EQMODE": value} if value else {})})
-    assert frame_from_cards(Hdu(0, cards, b"", 0, 0), cards, "/a.fits", FrameId("a")).mount == mount
+    assert frame_from_cards(Hdu(0, cards, b"", 0, 0), cards, "/a.fits", FrameId("a")).decided.mount == mount

@@ -158,37 +158,42 @@ def scan(args: ScanArgs) -> None:
 
     with _watched(args.as_json, People(all_left_out=True)) as (show, cancel):
         found = check_found(scan_inputs(args.inputs, settings.input, start_run(sink=show, cancel=cancel)))
-    for frame in sorted([*found.frames, *found.calibration], key=lambda f: f.path):
+    for frame in sorted([*found.frames, *found.calibration], key=lambda f: f.storage.path):
         if args.as_json:
-            facts = {
-                name: getattr(frame, name)
-                for name in ("id", "path", "kind", "hdu", "shape", "layout", "filter", "exposure_s", "date_obs")
-            }
-            print(json.dumps({"event": "Frame", **facts, "has_wcs": frame.wcs_cards is not None}))
+            print(json.dumps({"event": "Frame", **_facts_of(frame)}))
         else:
             height, width = frame.shape
-            exposure = f"{frame.exposure_s:g} s" if frame.exposure_s is not None else "-"
-            what = f"{_kind_of(frame)}  {frame.filter or '-'}  {exposure}  {_place_of(frame)}"
-            print(f"{frame.path}  {width} x {height}  {what}")
+            exposure = f"{frame.decided.exposure_s:g} s" if frame.decided.exposure_s is not None else "-"
+            what = f"{_kind_of(frame)}  {frame.decided.filter or '-'}  {exposure}  {_place_of(frame)}"
+            print(f"{frame.storage.path}  {width} x {height}  {what}")
+
+
+def _facts_of(frame: Frame) -> dict[str, object]:
+    storage, header, decided = frame.storage, frame.header, frame.decided
+    return {
+        "id": frame.id, "path": storage.path, "kind": decided.kind, "hdu": storage.hdu, "shape": frame.shape,
+        "layout": storage.layout, "filter": decided.filter, "exposure_s": decided.exposure_s,
+        "date_obs": header.date_obs, "has_wcs": header.wcs_cards is not None,
+    }  # fmt: skip
 
 
 def _kind_of(frame: Frame) -> str:
     """What was exposed, or how a picture of the sky holds its colours."""
-    if frame.kind != "light":
-        return frame.kind
-    stack = f", stack of {frame.n_stacked}" if frame.n_stacked > 1 else ""
-    return (frame.bayer or ("mono" if frame.n_channels == 1 else "colour")) + stack
+    if frame.decided.kind != "light":
+        return frame.decided.kind
+    stack = f", stack of {frame.header.n_stacked}" if frame.header.n_stacked > 1 else ""
+    return (frame.storage.bayer or ("mono" if frame.n_channels == 1 else "colour")) + stack
 
 
 def _place_of(frame: Frame) -> str:
     """What the header tells of where a picture of the sky is; the rest is solved for."""
-    if frame.kind != "light":
+    if frame.decided.kind != "light":
         return "-"
-    if frame.wcs_cards:
+    if frame.header.wcs_cards:
         return "WCS"
-    if frame.hint is None:
+    if frame.header.hint is None:
         return "no position"
-    return "RA, Dec" if frame.hint.scale_arcsec else "RA, Dec, no scale"
+    return "RA, Dec" if frame.header.hint.scale_arcsec else "RA, Dec, no scale"
 
 
 def simulate(

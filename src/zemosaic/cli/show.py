@@ -24,6 +24,8 @@ from zemosaic.engine import events
 __all__ = ["JsonLines", "People"]
 
 _SHOWN = 20
+"""Frames left out that are named, one a line: more would drown what else is said."""
+
 _ALIKE = 3
 """Of frames that are left out: how many lines in all, and how many of one reason, unless all are wanted."""
 

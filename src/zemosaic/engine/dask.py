@@ -26,7 +26,11 @@ R = TypeVar("R")
 _log = logging.getLogger(__name__)
 
 _POLL_S = 0.2
+"""Between two looks at the cancel token: a person who stops the run does not notice it, nor does the processor."""
+
 _RESULT_S = 3
+"""How long a finished result may take to come: its worker may be gone, and then it is made again."""
+
 _JOIN_S = 60
 """How long workers may take to come, or to come again."""
 

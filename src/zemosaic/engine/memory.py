@@ -126,7 +126,9 @@ class ReusedMemory:
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
 _KEPT_BYTES = 256 << 20
+"""Arrays up to this size are handed out again: more than any window takes."""
 
 
 def keep_freed_memory() -> None:

@@ -30,6 +30,7 @@ ATTEMPTS = 3
 """Times that a task is tried when its worker dies: what kills three workers is the task's own fault."""
 
 _POLL_S = 0.2
+"""Between two looks at the cancel token: a person who stops the run does not notice it, nor does the processor."""
 
 
 class RemoteExecutor(Protocol):

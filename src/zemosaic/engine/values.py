@@ -24,6 +24,7 @@ __all__ = ["HasIdentity", "decode", "digest_of", "encode", "types_within"]
 AnyArray = npt.NDArray[Any]
 
 _ALIGN = 8
+"""Arrays begin at multiples of so many bytes, the size of the largest number, so they can be looked at in place."""
 
 
 @runtime_checkable

@@ -39,8 +39,8 @@ class Kind:
     @classmethod
     def of(cls, frame: Frame) -> Kind:
         """The kind of a frame; spellings of one unit are one."""
-        written = frame.unit.strip()
-        return cls(frame.filter, frame.n_channels, _UNITS.get(written.casefold(), written))
+        written = frame.header.unit.strip()
+        return cls(frame.decided.filter, frame.n_channels, _UNITS.get(written.casefold(), written))
 
     @property
     def colour(self) -> str:

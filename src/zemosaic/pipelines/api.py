@@ -202,7 +202,7 @@ def coadd(
 def _check_one_kind(placed: Sequence[PlacedFrame]) -> None:
     if len({p.frame.n_channels for p in placed}) > 1:
         raise SettingError("the images are mono and colour; coadd them one kind at a time")
-    if len(filters := {p.frame.filter for p in placed}) > 1:
+    if len(filters := {p.frame.decided.filter for p in placed}) > 1:
         found = ", ".join(sorted(name or "none" for name in filters))
         raise SettingError(f"the images are of {len(filters)} filters ({found}); coadd them one filter at a time")
     if len(units := {Kind.of(p.frame).unit for p in placed}) > 1:

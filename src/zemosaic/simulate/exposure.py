@@ -31,7 +31,10 @@ Trail = tuple[float, float, float, float]
 """A point ``(x, y)`` on a trail, its angle in radians from +x, its peak in ADU."""
 
 SURFACE_ORDER = 3
+"""Light that leaks into a frame is smooth: gradients, vignetted moonlight, a glow in one corner."""
+
 _TRAIL_SIGMA_PX = 1.6
+"""Of a satellite's trail across: as narrow as stars are."""
 
 
 def _axes(shape: tuple[int, int]) -> tuple[Array, Array]:

@@ -30,7 +30,11 @@ Image = npt.NDArray[np.float32]
 Pointing = tuple[float, float, float]
 
 _EXPOSURE_S = 10.0
+"""As small telescopes without a guider take."""
+
 _SHORT = 0.2
+"""Part of the exposure that a short frame has: two seconds for stars that saturate in ten."""
+
 # Wings below this many sigma of one pixel are left out: all of them together add less than 0.1 % to a star.
 _WING_FLOOR = 3e-4
 

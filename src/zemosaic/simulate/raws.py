@@ -35,8 +35,14 @@ BAYER_PATTERN: npt.NDArray[np.int64] = np.array([[1, 0], [2, 1]])
 """Channel (red 0, green 1, blue 2) of each pixel by the parity of its row and column."""
 
 _EXPOSURE_S = 10.0
+"""As small telescopes without a guider take."""
+
 _SATURATION_ADU = 65535
+"""The largest value of two bytes."""
+
 _WING_FLOOR_ADU = 0.005
+"""Where the wings of stars are cut, far below the noise."""
+
 _START = "2026-01-10T20:00:00"
 _EQUINOX_OF_DATE = "J2026.03"
 

@@ -22,13 +22,28 @@ Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 _BIN_PX = 24
+"""Side of the blocks that large-scale errors are read from: far wider than a star, far narrower than a frame."""
+
 _FAINTEST_MASKED_ADU = 400.0
+"""Stars above are masked with a radius that grows with them; fainter ones are part of the known sky."""
+
 _FAINTEST_MEASURED_ADU = 12000.0
+"""Fainter stars tell more of noise than of gains."""
+
 _BRIGHTEST_MEASURED_ADU = 400000.0
+"""Brighter stars may be saturated."""
+
 _BORDER_OFFSET_PX = 6.0
+"""Distance of the compared means of 7 x 7 pixels from an exposure's border: none reaches over it."""
+
 _SEGMENT_PX = 96.0
+"""Length of border that makes one value."""
+
 _POINTS_PER_SEGMENT = 16
+"""Means along a segment: one every six pixels, so that those of 7 x 7 pixels meet."""
+
 _MMAG = 2500 / np.log(10)
+"""Thousandths of a magnitude in a relative difference of 1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,16 @@ FLUX_OF_MAG_10 = 60000.0
 """Integral of a star of magnitude 10, ADU."""
 
 _NEBULA_CELL_ARCSEC = 8.0
+"""Finest structure of the nebula: a few pixels of any frame, so that all sample it."""
+
 _LATTICE_STEP_PX = 32
+"""Frame pixels between exact positions; in between they are interpolated."""
+
 _FAINTEST_ADU = 150.0
+"""Flux of the faintest stars that are drawn."""
+
 _COUNTS_SLOPE = 0.85
+"""Slope of the logarithm of their number over that of flux: 0.34 dex a magnitude."""
 
 
 class Purpose(IntEnum):

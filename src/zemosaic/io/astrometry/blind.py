@@ -24,8 +24,14 @@ CPU_LIMIT_S = 10
 """Processor time for a frame; a field that can be solved takes about one second."""
 
 _WALL_LIMIT_S = 60
-_MAX_STARS = 100
+"""Where processor time is not counted, or many programs run at once, a frame still takes no longer."""
+
+_BRIGHTEST = 100
+"""Stars that are handed over: index files list the brightest of each piece of sky, so fainter ones find no partner."""
+
+
 _NEAR_DEG = 5.0
+"""Radius of the search round a header's position: farther off a header tells nothing."""
 
 
 class SolveField:
@@ -44,7 +50,7 @@ class SolveField:
 
     def locate(self, field: StarField) -> PointingHint | None:
         """Where the stars of a field are on the sky, or None; see `BlindSolver.locate`."""
-        order = np.argsort(-field.flux, kind="stable")[:_MAX_STARS]
+        order = np.argsort(-field.flux, kind="stable")[:_BRIGHTEST]
         # FITS counts pixels from 1.
         stars = Table({"X": field.xy[order, 0] + 1, "Y": field.xy[order, 1] + 1, "FLUX": field.flux[order]})
         with tempfile.TemporaryDirectory(prefix="zemosaic-") as folder:

@@ -26,9 +26,14 @@ BLOCK = 2880
 """Bytes of a FITS block."""
 
 _CARD = 80
+"""Bytes of a card."""
+
 _FIRST_READ = 4 * BLOCK  # most headers end within it, so one read serves
 _MAX_HEADER_BYTES = 4096 * BLOCK  # 147,456 cards; what is longer is no header
+
 _MAX_AXES = 999
+"""The FITS standard allows no more."""
+
 _GZIP_MAGIC = b"\x1f\x8b"
 _BZIP2_MAGIC = b"BZh"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import re
-from typing import Literal
 
 from astropy.io import fits
 from astropy.wcs import NoConvergence, WcsError
@@ -20,7 +19,7 @@ from zemosaic.io.headers.filters import read_filter
 from zemosaic.io.headers.hints import read_hints
 from zemosaic.io.headers.sections import read_data_section
 from zemosaic.io.headers.wcs_cards import normalise_wcs
-from zemosaic.model.frame import Frame, FrameId, FrameKind, Layout
+from zemosaic.model.frame import Decided, Frame, FrameId, FrameKind, HeaderFacts, Layout, Mount, Storage
 from zemosaic.model.sky.celestial import CelestialWcs
 
 __all__ = [
@@ -226,7 +225,7 @@ def _camera(cards: Cards, shape: tuple[int, int], bayer: str | None, chip: str) 
     return "|".join(parts)
 
 
-def _mount(cards: Cards) -> Literal["", "altaz", "equatorial"]:
+def _mount(cards: Cards) -> Mount:
     """A Seestar writes EQMODE = 1 on its wedge, 0 without it."""
     mode = cards.number("EQMODE")
     return "" if mode is None else "equatorial" if mode else "altaz"
@@ -257,7 +256,7 @@ def frame_from_cards(
     cards : Cards
         Where facts are looked up: `hdu`'s cards with what they inherit and what overrides them.
     path : str
-        See `Frame.path`.
+        See `Storage.path`.
     frame_id : FrameId
         See `FrameId`.
     bayer_setting : str
@@ -286,30 +285,17 @@ def frame_from_cards(
         wcs, wcs_problem = normalise_wcs(cards), ""
     except FrameRejected as problem:
         wcs, wcs_problem = None, str(problem)
-    return Frame(
-        id=frame_id,
-        path=path,
-        hdu=hdu.index,
-        shape=shape,
-        layout="bayer" if bayer else layout,
-        bayer=bayer,
-        filter=read_filter(cards),
+    storage = Storage(path, hdu.index, "bayer" if bayer else layout, bayer, is_integer=hdu.bitpix > 0)
+    facts = HeaderFacts(
         camera=_camera(cards, shape, bayer, chip),
+        instrument=cards.text("INSTRUME"),
         wcs_cards=wcs,
         wcs_problem=wcs_problem,
-        exposure_s=exposure_s,
+        hints=read_hints(cards),
         date_obs=_date_obs(cards),
-        instrument=cards.text("INSTRUME"),
-        gain_prior=gain_prior,
-        gain_prior_key=gain_prior_key,
         unit=cards.text("BUNIT"),
         saturation_adu=_saturation(cards, hdu),
-        hints=read_hints(cards),
         n_stacked=n_stacked,
-        mount=_mount(cards),
-        kind=kind,
-        is_master=is_master or n_stacked > 1 or "master" in os.path.basename(path).lower(),
-        is_integer=hdu.bitpix > 0,
         gain_setting=cards.first_number("GAIN", "ISOSPEED"),
         temperature_c=cards.first_number("CCD-TEMP", "CCDTEMP", "SENSTEMP"),
         rotation_deg=cards.first_number("ROTATANG", "ROTATOR"),
@@ -317,6 +303,16 @@ def frame_from_cards(
         data_box=section.box,
         doubts=section.doubts,
     )
+    decided = Decided(
+        kind=kind,
+        is_master=is_master or n_stacked > 1 or "master" in os.path.basename(path).lower(),
+        filter=read_filter(cards),
+        exposure_s=exposure_s,
+        mount=_mount(cards),
+        gain_prior=gain_prior,
+        gain_prior_key=gain_prior_key,
+    )
+    return Frame(frame_id, shape, storage, facts, decided)
 
 
 def frame_wcs(frame: Frame) -> CelestialWcs:
@@ -327,10 +323,10 @@ def frame_wcs(frame: Frame) -> CelestialWcs:
     FrameRejected
         When the header has none, or one that no pixel can be placed with.
     """
-    if frame.wcs_cards is None:
-        raise FrameRejected(frame.wcs_problem or "no WCS in the header")
+    if frame.header.wcs_cards is None:
+        raise FrameRejected(frame.header.wcs_problem or "no WCS in the header")
     try:
-        wcs = CelestialWcs.from_header(fits.Header.fromstring(frame.wcs_cards), frame.shape)
+        wcs = CelestialWcs.from_header(fits.Header.fromstring(frame.header.wcs_cards), frame.shape)
         x, y = (frame.shape[1] - 1) / 2, (frame.shape[0] - 1) / 2
         # In the header's own sky system: a transformation there and back proves nothing and takes milliseconds.
         lon, lat = wcs.wcs.all_pix2world([x], [y], 0)

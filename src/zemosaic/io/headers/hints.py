@@ -99,6 +99,8 @@ _SHORTEST_FOCAL_MM = 5.0
 """What is shorter is written in metres."""
 
 _ARCSEC_OF_UM_PER_MM = 206.26480624709636
+"""Pixel scale, arcsec, of 1 um at a focal length of 1 mm."""
+
 _MOST_READINGS = 12
 """A header that allows more readings says nothing; each of them costs a search."""
 

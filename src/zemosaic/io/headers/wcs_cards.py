@@ -30,8 +30,13 @@ _CTYPE = re.compile(r"([A-Z]{2,4})-+([A-Z0-9]{3})(-+SIP)?")
 _DEGREES = {"": 1.0, "deg": 1.0, "arcmin": 1 / 60, "arcsec": 1 / 3600, "mas": 1 / 3.6e6, "rad": 180 / math.pi}
 _PARAMETER = re.compile(r"PV(\d)_(\d\d?)")
 _TABLE_DISTORTIONS = ("CPDIS1", "CPDIS2", "D2IMDIS1", "D2IMDIS2")
+
 _MAX_SIP_ORDER = 9
+"""The SIP convention goes no higher."""
+
 _LARGEST_PIXEL_DEG = 10.0
+"""Wider than a pixel of any picture of the whole sky: a slip of the pen."""
+
 _SMALLEST_DETERMINANT = 1e-6  # of the CD matrix over the product of its rows' lengths: axes 0.2 arcsec apart
 
 _Matrix = npt.NDArray[np.float64]

@@ -79,8 +79,8 @@ class ArraySource:
         axes = {f"NAXIS{i}": str(n) for i, n in enumerate(reversed(array.shape), 1)}
         hdu = Hdu(0, Cards({"NAXIS": str(array.ndim), "BITPIX": "-32", **axes}), b"", 0, array.nbytes)
         frame = frame_from_cards(hdu, cards, f"memory:{len(self._images)}", frame_id, bayer_setting=bayer)
-        if frame.kind != "light":
-            raise FrameRejected(f"a {frame.kind}, not a picture of the sky")
+        if frame.decided.kind != "light":
+            raise FrameRejected(f"a {frame.decided.kind}, not a picture of the sky")
         self._images[frame_id] = (planes, weights)
         return frame
 

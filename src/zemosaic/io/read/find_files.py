@@ -9,17 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
 
 from zemosaic.errors import NothingToDo
 from zemosaic.io.read.images import PICTURE_SUFFIXES
-from zemosaic.model.frame import FrameKind, WeightKind
+from zemosaic.model.frame import FrameKind, MapKind
 from zemosaic.settings import InputSettings
 
-__all__ = ["WORK_FOLDER", "FoundFile", "FoundFiles", "MapKind", "find_files", "stem_of"]
-
-MapKind = WeightKind | Literal["mask"]
-"""What a map says of an image's pixels: a mask is true (non-zero) where they are not to be used."""
+__all__ = ["WORK_FOLDER", "FoundFile", "FoundFiles", "find_files", "stem_of"]
 
 _FITS = (".fit", ".fits", ".fts")
 _SUFFIXES = (*_FITS, ".fz", ".gz", *(f"{ending}.bz2" for ending in _FITS), ".head", *PICTURE_SUFFIXES)

@@ -27,7 +27,7 @@ from zemosaic.io.read.read_counts import Key, ReadCounts
 from zemosaic.io.read.stored_image import Rows, StoredImage, decode, describe_image, rows_of_file
 from zemosaic.kernels.pixels.stored import unpack_floats
 from zemosaic.model.box import Box
-from zemosaic.model.frame import ANY_BIT, Frame, MaskPlane
+from zemosaic.model.frame import ANY_BIT, Frame, MapRef
 
 __all__ = ["FrameReader", "put_physical_values"]
 
@@ -35,6 +35,8 @@ F4 = npt.NDArray[np.float32]
 AnyArray = npt.NDArray[Any]
 
 _EXACT_IN_FLOAT32 = 1 << 24
+"""Whole numbers below it are exact in float32."""
+
 _NORM_ROWS = 64  # rows of a weight map that its median is taken from
 _PIECE_BYTES = 1 << 18  # 64 kB to 1 MB are alike within 20 %; above, fresh pages cost more than they save
 
@@ -78,7 +80,7 @@ class FrameReader:
         self._parts: dict[Key, set[Box]] = {}
         self._counts: ReadCounts | None = None
         self._stored: dict[Key, StoredImage] = {}
-        self._norms: dict[tuple[str, int, str], F4] = {}
+        self._norms: dict[MapRef, F4] = {}
         self._count_lock = threading.Lock()
         self._n_decodes: Counter[Key] = Counter()
         self.n_bytes_read = 0
@@ -155,7 +157,8 @@ class FrameReader:
         Returns
         -------
         data, weight : ndarray, shape (c, height, width), float32
-            NaN, infinite and BLANK pixels have data 0 and weight 0. A Bayer frame has one channel.
+            NaN, infinite and BLANK pixels have data 0 and weight 0, and those that are 0 in all channels where
+            `Storage.zero_is_empty`. A Bayer frame has one channel.
 
         Raises
         ------
@@ -166,16 +169,19 @@ class FrameReader:
         """
         if box.is_empty or not Box.of_shape(frame.shape).contains(box):
             raise ValueError(f"{box} is not inside a frame of {frame.shape[0]} rows and {frame.shape[1]} columns")
-        data, weight = self._read(frame.path, frame.hdu, frame.shape, box)
-        if frame.weight is not None:
-            weight *= self._relative_weight(frame, box)
-        if frame.mask is not None:
-            weight[:, self._is_masked(frame.mask, frame.shape, box)] = 0
-        if frame.alpha is not None:
-            trust, _ = self._read(*frame.alpha[:2], frame.shape, box)
+        storage = frame.storage
+        data, weight = self._read(storage.path, storage.hdu, frame.shape, box)
+        if storage.weight is not None:
+            weight *= self._relative_weight(storage.weight, frame.shape, box)
+        if storage.mask is not None:
+            weight[:, self._is_masked(storage.mask, frame.shape, box)] = 0
+        if storage.alpha is not None:
+            trust, _ = self._read(storage.alpha.path, storage.alpha.hdu, frame.shape, box)
             weight *= trust > 0
-        if (frame.weight, frame.mask, frame.alpha) != (None, None, None):
+        if (storage.weight, storage.mask, storage.alpha) != (None, None, None):
             data[weight == 0] = 0
+        if storage.zero_is_empty:
+            weight *= data.any(axis=0)
         return data, weight
 
     def _read(self, path: str, hdu: int, shape: tuple[int, int], box: Box) -> tuple[F4, F4]:
@@ -187,7 +193,7 @@ class FrameReader:
             _unpack(stored, raw, data[:, rows], weight[:, rows])
         return data, weight
 
-    def _is_masked(self, mask: MaskPlane, shape: tuple[int, int], box: Box) -> npt.NDArray[np.bool_]:
+    def _is_masked(self, mask: MapRef, shape: tuple[int, int], box: Box) -> npt.NDArray[np.bool_]:
         """Where a mask says not to use a pixel; read as whole numbers, of whose bits float32 loses some."""
         stored = self._stored_of(mask.path, mask.hdu, shape)
         masked = np.empty(box.shape, bool)
@@ -281,41 +287,40 @@ class FrameReader:
         FrameRejected
             When the map cannot be read, or has no positive value.
         """
-        return None if frame.weight is None else self._norm(frame)
+        map_ = frame.storage.weight
+        return None if map_ is None else self._norm(map_, frame.shape)
 
-    def _norm(self, frame: Frame) -> F4:
-        key = (*(frame.weight or ("", 0)), frame.weight_kind)
-        norm = self._norms.get(key)
+    def _norm(self, map_: MapRef, shape: tuple[int, int]) -> F4:
+        norm = self._norms.get(map_)
         if norm is None:
-            norm = self._norms[key] = self._median_weight(frame)
+            norm = self._norms[map_] = self._median_weight(map_, shape)
         return norm
 
-    def _relative_weight(self, frame: Frame, box: Box) -> F4:
-        weight = self._map_weight(frame, box)
-        weight /= self._norm(frame)[:, None, None]
+    def _relative_weight(self, map_: MapRef, shape: tuple[int, int], box: Box) -> F4:
+        weight = self._map_weight(map_, shape, box)
+        weight /= self._norm(map_, shape)[:, None, None]
         return weight
 
-    def _map_weight(self, frame: Frame, box: Box) -> F4:
-        """The weight map's own values as inverse variance, 0 where it is not positive."""
-        path, hdu = frame.weight or ("", 0)
-        values, known = self._read(path, hdu, frame.shape, box)
+    def _map_weight(self, map_: MapRef, shape: tuple[int, int], box: Box) -> F4:
+        """A weight map's own values as inverse variance, 0 where it is not positive."""
+        values, known = self._read(map_.path, map_.hdu, shape, box)
         with np.errstate(divide="ignore", over="ignore"):
-            if frame.weight_kind == "weight":
+            if map_.kind == "weight":
                 weight: F4 = np.maximum(values, 0)
             else:
-                weight = np.reciprocal(values if frame.weight_kind == "variance" else values * values)
+                weight = np.reciprocal(values if map_.kind == "variance" else values * values)
                 weight[~(np.isfinite(weight) & (values > 0))] = 0
         weight[known == 0] = 0
         return weight
 
-    def _median_weight(self, frame: Frame) -> F4:
-        height, width = frame.shape
+    def _median_weight(self, map_: MapRef, shape: tuple[int, int]) -> F4:
+        height, width = shape
         rows = np.unique(np.linspace(0, height - 1, min(height, _NORM_ROWS)).astype(int))
-        sample = np.concatenate([self._map_weight(frame, Box(y, y + 1, 0, width)) for y in rows], axis=1)
+        sample = np.concatenate([self._map_weight(map_, shape, Box(y, y + 1, 0, width)) for y in rows], axis=1)
         if not sample.any(axis=(1, 2)).all():
-            sample = self._map_weight(frame, Box.of_shape(frame.shape))
+            sample = self._map_weight(map_, shape, Box.of_shape(shape))
         if not sample.any():
-            raise FrameRejected(f"its {frame.weight_kind} map has no positive weight in {height} x {width} pixels")
+            raise FrameRejected(f"its {map_.kind} map has no positive weight in {height} x {width} pixels")
         # A channel without any weight is left as it is.
         return np.array([np.median(plane[plane > 0]) if plane.any() else 1 for plane in sample], np.float32)
 
@@ -333,8 +338,9 @@ def _telling_file_problems() -> Iterator[None]:
 
 def _images_of(frame: Frame) -> list[Key]:
     """The images that are read for a frame's pixels."""
-    maps = [image[:2] for image in (frame.weight, frame.alpha) if image is not None]
-    return [(frame.path, frame.hdu), *maps, *([(frame.mask.path, frame.mask.hdu)] if frame.mask else [])]
+    storage = frame.storage
+    images = storage, storage.weight, storage.mask, storage.alpha
+    return [(image.path, image.hdu) for image in images if image is not None]
 
 
 def _keys_of(frame: Frame, box: Box) -> list[Hashable]:

@@ -16,14 +16,16 @@ from zemosaic.io.headers.cards import BLOCK, Cards, FitsStream, Hdu, open_fits
 from zemosaic.io.headers.facts import frame_from_cards, image_layout
 from zemosaic.io.headers.masks import read_mask_bits
 from zemosaic.io.headers.wcs_cards import put_wcs_over
-from zemosaic.io.read.find_files import FoundFile, MapKind, find_files
+from zemosaic.io.read.find_files import FoundFile, find_files
 from zemosaic.io.read.images import walk_images
-from zemosaic.model.frame import Frame, FrameId, FrameKind, MaskPlane
+from zemosaic.model.frame import Frame, FrameId, FrameKind, MapKind, MapRef
 from zemosaic.settings import InputSettings, MaskBits
 
 __all__ = ["RejectedFile", "ScanResult", "scan"]
 
 _HEAD_MAX_BYTES = 1 << 20
+"""13,000 cards: what is longer is no header that a person or a solver wrote."""
+
 _HEAD_LINE = re.compile(r"\s*([A-Za-z0-9_-]{1,8})\s*=(.*)")
 
 _COUNTS = ("COV", "COVERAGE")
@@ -148,7 +150,7 @@ def scan(
             if isinstance(found, RejectedFile):
                 rejected.append(found)
             elif found.id in frames:
-                copies.append(f"{found.name} is a copy of {frames[found.id].path}")
+                copies.append(f"{found.name} is a copy of {frames[found.id].storage.path}")
             else:
                 frames[found.id] = found
         if on_progress is not None:
@@ -162,7 +164,7 @@ def scan(
     if listed.passed_over:
         names = [os.path.basename(path) for path in listed.passed_over]
         notices.append(f"{len(names)} files are maps of other files, no frames, and are not used: {_some(names)}")
-    doubts = Counter(doubt for frame in frames.values() for doubt in frame.doubts)
+    doubts = Counter(doubt for frame in frames.values() for doubt in frame.header.doubts)
     notices += [f"{number} headers are not believed: {doubt}" for doubt, number in sorted(doubts.items())]
     if listed.others:
         kinds = ", ".join(f"{number} {ending}" for ending, number in sorted(listed.others.items()))
@@ -170,8 +172,8 @@ def scan(
     rejected.sort(key=lambda r: r.path)
     ordered = [frames[key] for key in sorted(frames)]
     return ScanResult(
-        frames=tuple(frame for frame in ordered if frame.kind == "light"),
-        calibration=tuple(frame for frame in ordered if frame.kind != "light"),
+        frames=tuple(frame for frame in ordered if frame.decided.kind == "light"),
+        calibration=tuple(frame for frame in ordered if frame.decided.kind != "light"),
         rejected=tuple(rejected),
         notices=tuple(notices),
     )
@@ -243,12 +245,12 @@ def _frames_of_images(
                 hdu, cards, file.path, FrameId(""), bayer_setting=settings.bayer, chip=chip, folder_kind=kind
             )
             maps = _Maps(file, source, images, digest)
-            frame = _with_weight_map(frame, maps)
-            mask = _find_mask(frame, maps, cards, settings.mask_bits)
-            if mask is not None and (mask.is_known or frame.weight is None or mask.path != file.path):
-                frame = replace(frame, mask=mask)
-            frame = _with_alpha(frame, source, images, digest)
-            found.append(replace(frame, id=FrameId(digest.hexdigest())))
+            weight, mask = _find_weight_map(frame, maps), _find_mask(frame, maps, cards, settings.mask_bits)
+            if weight and mask and not mask.is_known and mask.path == file.path:
+                mask = None  # a plane that nobody knows adds nothing to what a weight map tells
+            alpha = _find_alpha(frame, source, images, digest)
+            storage = replace(frame.storage, weight=weight, mask=mask, alpha=alpha)
+            found.append(replace(frame, id=FrameId(digest.hexdigest()), storage=storage))
         except FrameRejected as problem:
             name = f"{file.path}[{hdu.index}]" if len(sky) > 1 else file.path
             found.append(RejectedFile(name, str(problem), problem.facts))
@@ -322,44 +324,42 @@ class _Maps:
         return hdu
 
 
-def _with_weight_map(frame: Frame, maps: _Maps) -> Frame:
-    """The frame with its weight map: a sidecar file before an extension."""
+def _find_weight_map(frame: Frame, maps: _Maps) -> MapRef | None:
+    """The weight map of a frame: a sidecar file before an extension."""
     for kind, path in maps.file.maps.items():
         if kind != "mask":
-            return replace(frame, weight=(path, maps.in_sidecar(kind, frame).index), weight_kind=kind)
-    extension = maps.in_extension(frame, masks=False)
-    kind = _MAP_KINDS[_extname(extension)] if extension is not None else "mask"
-    if extension is None or kind == "mask":
-        return frame
-    return replace(frame, weight=(frame.path, extension.index), weight_kind=kind)
+            return MapRef(path, maps.in_sidecar(kind, frame).index, kind)
+    hdu = maps.in_extension(frame, masks=False)
+    return None if hdu is None else MapRef(maps.file.path, hdu.index, _MAP_KINDS[_extname(hdu)])
 
 
-def _find_mask(frame: Frame, maps: _Maps, cards: Cards, setting: MaskBits) -> MaskPlane | None:
+def _find_mask(frame: Frame, maps: _Maps, cards: Cards, setting: MaskBits) -> MapRef | None:
     """The plane that says which pixels not to use: a sidecar file before an extension."""
     beside = maps.file.maps.get("mask")
     hdu = maps.in_sidecar("mask", frame) if beside else maps.in_extension(frame, masks=True)
     if hdu is None:
         return None
-    return MaskPlane(beside or frame.path, hdu.index, *read_mask_bits(cards, hdu.cards, setting))
+    bits, is_known = read_mask_bits(cards, hdu.cards, setting)
+    return MapRef(beside or maps.file.path, hdu.index, "mask", bits=bits, is_known=is_known)
 
 
-def _with_alpha(frame: Frame, source: FitsStream, images: list[Hdu], digest: hashlib.blake2b) -> Frame:
-    """The frame with the alpha map of its file; the digest learns of it."""
-    own = next(hdu for hdu in images if hdu.index == frame.hdu)
+def _find_alpha(frame: Frame, source: FitsStream, images: list[Hdu], digest: hashlib.blake2b) -> MapRef | None:
+    """The alpha map in a frame's file; the digest learns of it."""
+    own = next(hdu for hdu in images if hdu.index == frame.storage.hdu)
     hdu = next((hdu for hdu in images if _extname(hdu) == _ALPHA and _belongs(hdu, own, frame)), None)
     if hdu is None or image_layout(hdu.axes)[0] != "mono":
-        return frame
+        return None
     _add_to_digest(digest, source, hdu)
-    return replace(frame, alpha=(frame.path, hdu.index, 255.0 if hdu.bitpix > 0 else 1.0))
+    return MapRef(frame.storage.path, hdu.index, "alpha", full=255.0 if hdu.bitpix > 0 else 1.0)
 
 
 def _map_in_sidecar(hdus: list[Hdu], frame: Frame) -> Hdu:
     images = [hdu for hdu in hdus if hdu.is_image]
     if not images:
         raise FrameRejected("there is no image in it")
-    hdu = next((hdu for hdu in images if hdu.index == frame.hdu), images[0])
+    hdu = next((hdu for hdu in images if hdu.index == frame.storage.hdu), images[0])
     layout, shape = image_layout(hdu.axes)
-    if layout != "mono" and frame.layout not in {"chw", "hwc"}:
+    if layout != "mono" and frame.storage.layout not in {"chw", "hwc"}:
         raise FrameRejected("it has three channels, the frame has one")
     if shape != frame.shape:
         raise FrameRejected(
@@ -375,14 +375,14 @@ def _map_among_extensions(images: list[Hdu], fitting: list[Hdu], frame: Frame) -
 
     A count of frames stands in for a weight only where nothing else, not even an alpha, tells one.
     """
-    own = next(hdu for hdu in images if hdu.index == frame.hdu)
+    own = next(hdu for hdu in images if hdu.index == frame.storage.hdu)
     has_alpha = any(_extname(hdu) == _ALPHA for hdu in images)
     candidates = []
     for hdu in fitting:
         rank = _PREFERENCE.get(_extname(hdu))
         if rank is None or not _belongs(hdu, own, frame) or (has_alpha and _extname(hdu) in _COUNTS):
             continue
-        candidates.append((rank, (hdu.index - frame.hdu) % (1 << 30), hdu))
+        candidates.append((rank, (hdu.index - frame.storage.hdu) % (1 << 30), hdu))
     return min(candidates, key=lambda item: item[:2])[2] if candidates else None
 
 
@@ -394,4 +394,4 @@ def _belongs(map_hdu: Hdu, own: Hdu, frame: Frame) -> bool:
         layout, shape = image_layout(map_hdu.axes)
     except FrameRejected:
         return False
-    return shape == frame.shape and (layout == "mono" or frame.layout in {"chw", "hwc"})
+    return shape == frame.shape and (layout == "mono" or frame.storage.layout in {"chw", "hwc"})

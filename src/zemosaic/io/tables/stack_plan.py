@@ -1,4 +1,4 @@
-"""``stack_plan.csv``: a survey's own list of its frames, and what it says of each (SPEC R-09)."""
+"""``stack_plan.csv``: a survey's own list of its frames, and what it says of each."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from zemosaic.errors import SettingError
+from zemosaic.model.frame import Mount
 
 __all__ = ["PLAN_NAME", "PlanRow", "StackPlan", "read_stack_plan"]
 
@@ -24,7 +24,7 @@ _ALIASES = {
     "order": ("order", "order_id", "stack_order", "sequence", "index", "idx"),
     "mount": ("mount", "mount_mode", "mount_type", "eqmode", "tracking"),
 }
-_MOUNTS: dict[str, Literal["altaz", "equatorial"]] = {
+_MOUNTS: dict[str, Mount] = {
     **dict.fromkeys(("altaz", "alt-az", "alt_az", "az", "0"), "altaz"),
     **dict.fromkeys(("eq", "equatorial", "equ", "1"), "equatorial"),
 }
@@ -50,7 +50,7 @@ class PlanRow:
     bortle: str = ""
     batch: str = ""
     order: str = ""
-    mount: Literal["", "altaz", "equatorial"] = ""
+    mount: Mount = ""
 
     @property
     def parts(self) -> tuple[str, ...]:

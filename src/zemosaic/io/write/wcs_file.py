@@ -20,7 +20,7 @@ def wcs_file_names(frames: list[Frame]) -> list[str]:
     taken: set[str] = set()
     names = []
     for frame in frames:
-        base = Path(stem_of(frame.path)).name + (f"_{frame.hdu}" if frame.hdu > 1 else "")
+        base = Path(stem_of(frame.storage.path)).name + (f"_{frame.storage.hdu}" if frame.storage.hdu > 1 else "")
         name, number = base, 1
         while name.casefold() in taken:
             number += 1

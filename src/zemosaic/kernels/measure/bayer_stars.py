@@ -14,8 +14,13 @@ from numba import njit
 __all__ = ["RawPlane", "fit_stars"]
 
 _MAX_ROUNDS = 25
+"""Of a damped fit, which ends in a few: one that is not done by then wanders."""
+
 _N_SHAPE = 5
+"""Parameters of place and shape; three heights and three backgrounds follow."""
+
 _FWHM_OF_SIGMA = 2.3548
+"""Of a Gaussian: ``sqrt(8 ln 2)``."""
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

@@ -24,11 +24,16 @@ RESIDUAL_CLIP = 8
 
 _DY = (-2, -2, -2, 0, 0, 2, 2, 2)
 _DX = (-2, 0, 2, -2, 2, -2, 0, 2)
+"""Where the eight nearest pixels of the same colour lie, on any Bayer sensor."""
+
 _SLOPE_SHARE = 0.5
 """Share of the neighbours' own range (6th minus 3rd of eight) that counts as scatter: 0.5 sigma on flat sky, more
 than that only on slopes."""
 
 _STAR_SHARE, _RED_SHARE = 0.25, 0.04
+"""Of a pixel's excess: what the four beside it show of a star at least, where it is faint and where it is bright; the
+figures are under `find_defects`."""
+
 _BESIDE_SIGMA = 0.58
 """Noise of the mean excess of four pixels, each over the median of its own eight neighbours, in sigma."""
 

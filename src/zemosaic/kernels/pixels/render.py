@@ -17,6 +17,7 @@ MOFFAT_CORE_PER_FWHM = 1.0 / (2.0 * math.sqrt(2.0 ** (1.0 / 3.0) - 1.0))
 """Core radius of a Moffat profile with exponent 3, per FWHM."""
 
 _MAX_RADIUS_PX = 256.0
+"""Where the wings of the brightest stars end at the latest: the time that a star takes grows with the square."""
 
 
 @nb.njit(nogil=True, cache=True)

@@ -53,7 +53,10 @@ _STEP_PX = (2.0, math.sqrt(2), 2.0)
 """Distance of neighbours on the lattices of red, green and blue."""
 
 _FAR = 2**30
+"""Beyond any frame, and far from where sums of two indices overflow 32 bits."""
+
 _BLOCK = 32
+"""Side of a block of pixels that are copied together, so that what they read and write stays in the cache."""
 
 
 class _Edges(NamedTuple):

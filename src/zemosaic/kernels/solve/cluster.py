@@ -11,6 +11,7 @@ __all__ = ["group_detections"]
 
 
 _EMPTY = np.int64(-(2**62))
+"""Marks a free place of the hash table; no cell of the sky has this number."""
 
 
 @njit(nogil=True, cache=True)

@@ -35,6 +35,7 @@ __all__ = ["KAPPA_SIGMA", "LINEAR_FIT", "WINSORIZED", "ClipRule", "clip_rows"]
 F4 = npt.NDArray[np.float32]
 
 KAPPA_SIGMA, WINSORIZED, LINEAR_FIT = range(3)
+"""Rules by number, as compiled loops compare them."""
 
 WINSOR_ROUNDS = 4
 """Rounds of winsorising: the start is robust already, so few are needed."""

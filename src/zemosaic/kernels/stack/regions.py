@@ -13,9 +13,9 @@ from zemosaic.kernels.stack.samples import noise_of, weighted_variance
 
 __all__ = ["REACH_PX", "mark_regions"]
 
-HALF = 4
-SIDE = 2 * HALF + 1
-"""Pixels along a box: about twice the width of a trail, so that its middle fills the box along and half across."""
+HALF, SIDE = 4, 9
+"""Pixels from the middle of a box to its side, and along it: about twice the width of a trail, so that its middle fills
+the box along and half across."""
 
 RIM_PX = 2
 """Pixels round a box's middle that are rejected with it."""
@@ -27,6 +27,8 @@ LEAST_PIXELS = SIDE * SIDE // 2
 """Fewer samples in a box say nothing."""
 
 LEAST_NEIGHBOURS = 5
+"""Of fewer no local mean is taken: its own noise would decide."""
+
 LEAST_KEPT = 5
 """A pixel keeps this many samples at least: regions are for deep stacks."""
 

@@ -42,6 +42,8 @@ BYTES_PER_VALUE = 24
 """Stacking to a master: a value, its distance from the median, both sorted, and masks."""
 
 BAND_ROWS = 256
+"""Rows of a master that are made at a time, at most: there are bands enough for all workers."""
+
 SAMPLE_ROWS = 64
 """Rows of a frame's middle that tell the noise of its sky."""
 
@@ -95,7 +97,7 @@ class CalibratedSource:
     def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
         """See `ImageSource.read_window`."""
         data, weight = self._source.read_window(frame, box)
-        correction = self._corrections.get(frame.calibration)
+        correction = self._corrections.get(frame.decided.calibration)
         if correction is None:
             return data, weight
         part = box.slices
@@ -106,7 +108,7 @@ class CalibratedSource:
             flat=None if correction.flat is None else correction.flat[part],
             bad=None if correction.bad is None else correction.bad[part],
             read_share=0.0 if correction.flat is None else self._read_share(frame, correction.read_variance),
-            saturation_adu=np.inf if frame.saturation_adu is None else frame.saturation_adu,
+            saturation_adu=np.inf if frame.header.saturation_adu is None else frame.header.saturation_adu,
         )
         return clean[None], clean_weight[None]
 
@@ -177,7 +179,7 @@ def calibrate_frames(
     for note, n_frames in sorted(bench.notes.items()):
         run.log.notice(f"{note} ({n_frames} frames)", "warning")
     made = ", ".join(f"{n} of {_OPTIONS[kind]}" for kind, n in Counter(kind for kind, _ in bench.masters).items())
-    n_done = sum(frame.calibration != "" for frame in done)
+    n_done = sum(frame.decided.calibration != "" for frame in done)
     run.log.end("calibrate", f"{n_done} frames of {len(frames)}; masters: {made or 'none'}")
     return Calibrated(done, CalibratedSource(source, bench.corrections), tuple(bench.left_out))
 
@@ -186,17 +188,17 @@ def _collect(kind: FrameKind, beside: Sequence[Frame], settings: CalibrateSettin
     """The calibration frames of a kind: from where the settings say, else those among the inputs."""
     given = str(getattr(settings, _OPTIONS[kind]))
     if not given:
-        return [frame for frame in beside if frame.kind == kind]
+        return [frame for frame in beside if frame.decided.kind == kind]
     if given == "none":
         return []
     if not Path(given).exists():
         raise SettingError(f"calibrate.{_OPTIONS[kind]}: {given} does not exist")
     found = scan([Path(given)], InputSettings(), check=run.cancel.check, kind=kind)
-    frames = [frame for frame in found.calibration if frame.kind == kind]
+    frames = [frame for frame in found.calibration if frame.decided.kind == kind]
     for rejected in found.rejected:
         run.log.notice(f"{rejected.path}: {rejected.reason}", "warning")
     if not frames:
-        others = Counter(frame.kind for frame in found.calibration)
+        others = Counter(frame.decided.kind for frame in found.calibration)
         holds = ", ".join(f"{n} {name} frames" for name, n in others.items()) or "no image"
         raise SettingError(f"calibrate.{_OPTIONS[kind]}: no {kind} in {given}, it holds {holds}")
     return frames
@@ -225,10 +227,10 @@ class _Bench:
 
     def calibrated(self, frame: Frame) -> Frame:
         """The frame with the name of its correction, which is made where it is new."""
-        if frame.layout not in {"mono", "bayer"}:
+        if frame.storage.layout not in {"mono", "bayer"}:
             self.notes["colour pictures of three planes are not calibrated: they have been debayered"] += 1
             return frame
-        self._is_bayer = frame.bayer is not None
+        self._is_bayer = frame.storage.bayer is not None
         dark, bias, flat = self._choose("dark", frame), self._choose("bias", frame), self._choose("flat", frame)
         ratio = 1.0
         if dark is not None and bias is not None:
@@ -246,7 +248,7 @@ class _Bench:
         name = make_key("calibration", {kind: m.key for kind, m in masters.items()}, ratio, self._settings.bad_pixels)
         if name not in self.corrections:
             self.corrections[name] = _correction(masters, ratio, user_map)
-        return replace(frame, calibration=name, is_flattened=flat is not None)
+        return replace(frame, decided=replace(frame.decided, calibration=name, is_flattened=flat is not None))
 
     def check_sizes(self, frames: Sequence[Frame]) -> None:
         """Say which calibration frames fit no frame; where the user gave them, that is an error."""
@@ -262,7 +264,8 @@ class _Bench:
             self._run.log.notice(what, "warning")
 
     def _choose(self, kind: FrameKind, frame: Frame) -> int | None:
-        if self.groups[kind] and not getattr(self._settings, _OPTIONS[kind]) and not _is_raw(frame):
+        # What was calibrated before must not be so again.
+        if self.groups[kind] and not getattr(self._settings, _OPTIONS[kind]) and not frame.is_counted:
             name = _OPTIONS[kind]
             self.notes[
                 f"{name} found among the inputs are not used on stacks or fractional values; --{name} would"
@@ -284,7 +287,7 @@ class _Bench:
 
     def _make_flat(self, k: int) -> _Master:
         group = self._readable(self.groups["flat"][k])
-        pedestal = None if group[0].is_master else self._flat_pedestal(group)
+        pedestal = None if group[0].decided.is_master else self._flat_pedestal(group)
         key = make_key("master", "flat", [f.id for f in group], pedestal.key if pedestal else "", self._is_bayer)
         dark = None if pedestal is None else pedestal.data
 
@@ -326,14 +329,14 @@ class _Bench:
             except FrameRejected as problem:
                 self.left_out.append(self._run.log.leave_out(frame, problem))
         if not good:
-            raise SettingError(f"none of {len(group)} {group[0].kind} frames can be read: {group[0].name} ...")
+            raise SettingError(f"none of {len(group)} {group[0].decided.kind} frames can be read: {group[0].name} ...")
         return good
 
     def _stored(self, key: str, group: Sequence[Frame], make: Callable[[], tuple[F4, Mask]]) -> _Master:
         def make_all() -> _Master:
             data, holes = make()
             variance = 0.0
-            if len(group) > 1 and group[0].kind != "flat":
+            if len(group) > 1 and group[0].decided.kind != "flat":
                 variance = noise_variance(self._whole(group[0]) - self._whole(group[1]))
             return _Master(key, data, holes, variance)
 
@@ -365,11 +368,6 @@ class _Bench:
         return data, holes
 
 
-def _is_raw(frame: Frame) -> bool:
-    """Whether a frame looks as a camera writes it; what was calibrated before must not be so again."""
-    return frame.is_integer and frame.n_stacked == 1
-
-
 def _correction(masters: Mapping[FrameKind, _Master], ratio: float, user_map: Mask | None) -> Correction:
     dark, bias, flat = (masters.get(kind) for kind in ("dark", "bias", "flat"))
     pedestal = dark or bias
@@ -388,9 +386,9 @@ def _correction(masters: Mapping[FrameKind, _Master], ratio: float, user_map: Ma
 
 def _exposure_ratio(frame: Frame, dark: Frame) -> float:
     """How much longer the frame was exposed than the dark; 1 where that is within tolerance or not known."""
-    if not frame.exposure_s or not dark.exposure_s:
+    if not frame.decided.exposure_s or not dark.decided.exposure_s:
         return 1.0
-    ratio = frame.exposure_s / dark.exposure_s
+    ratio = frame.decided.exposure_s / dark.decided.exposure_s
     return 1.0 if abs(ratio - 1) <= EXPOSURE_TOLERANCE else ratio
 
 

@@ -29,8 +29,7 @@ __all__ = ["frozen_grid", "inputs_so_far", "keep_steady", "record_inputs"]
 
 _RECORD = "inputs.json"
 
-_FLUX_UNIT = 0.01
-_PLACE_UNIT_PX = 0.1
+_FLUX_UNIT, _PLACE_UNIT_PX = 0.01, 0.1
 """What a tolerance of 1 means for a star's flux and for a place."""
 
 
@@ -115,7 +114,7 @@ def keep_steady(
     if run.store is None or not frames:
         return corrections, frames
     tolerance = run.options.tolerance
-    key = make_key("applied", frames[0].frame.filter, frames[0].frame.n_channels)
+    key = make_key("applied", frames[0].frame.decided.filter, frames[0].frame.n_channels)
     noted: _Steady | None = run.store.get(key, _Steady)
     last = noted if tolerance else None
     scales, fwhm_px = dict(corrections.scales), stellar_width_px(frames, grid)

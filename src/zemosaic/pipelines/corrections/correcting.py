@@ -60,10 +60,10 @@ ODD_SIGMA = 4.0
 
 def gain_priors(frames: Sequence[Frame]) -> np.ndarray:
     """Gains expected from headers, with median 1; 1 for frames whose keyword the others do not share."""
-    keys = [frame.gain_prior_key for frame in frames]
+    keys = [frame.decided.gain_prior_key for frame in frames]
     common = max(sorted(set(keys)), key=keys.count)
     known = np.array([key == common != "" for key in keys])
-    priors = np.where(known, [frame.gain_prior for frame in frames], 1.0)
+    priors = np.where(known, [frame.decided.gain_prior for frame in frames], 1.0)
     return np.where(known, priors / np.median(priors[known]), 1.0) if known.any() else priors
 
 

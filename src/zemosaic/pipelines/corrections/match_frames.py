@@ -34,8 +34,8 @@ def match_frames(
     """One sky solved for all frames; parameters are those of `correct_frames`, with the gains expected from headers."""
     measured, places = [item.measured for item in frames], [item.wcs for item in frames]
     # A flat has taken the sensor's response out; what would be solved for is noise.
-    is_flat = all(item.frame.is_flattened for item in frames)
-    cameras = None if is_flat else [item.frame.camera for item in frames]
+    is_flat = all(item.frame.decided.is_flattened for item in frames)
+    cameras = None if is_flat else [item.frame.header.camera for item in frames]
     # Where the reference lies does not matter: its pixels are part of the key.
     wanted = settings.match.model_copy(update={"reference": ""} | ({} if of_cameras else {"response_order": 0}))
     key = make_key("match", measured, places, grid, wanted, cameras, priors, settings.input.pixel_values, reference)

@@ -40,7 +40,7 @@ def read_reference(settings: MatchSettings) -> ReferenceSky | None:
         found = scan([path], InputSettings())
         if not found.frames:
             raise FrameRejected(found.rejected[0].reason if found.rejected else "there is no FITS image in it")
-        frame = min(found.frames, key=lambda frame: frame.hdu)
+        frame = min(found.frames, key=lambda frame: frame.storage.hdu)
         wcs = frame_wcs(frame)
         data, weight = FrameReader(0).read_window(frame, Box.of_shape(frame.shape))
     except (FrameRejected, NothingToDo) as problem:

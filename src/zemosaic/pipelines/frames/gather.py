@@ -54,7 +54,7 @@ class _Sources:
 
     def read_window(self, frame: Frame, box: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """See `ImageSource.read_window`."""
-        source: ImageSource = self._arrays if frame.path.startswith(_IN_MEMORY) else self._files
+        source: ImageSource = self._arrays if frame.storage.path.startswith(_IN_MEMORY) else self._files
         return source.read_window(frame, box)
 
 
@@ -92,7 +92,7 @@ def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: R
         try:
             image = make()
             frame = arrays.add(image.data, image.wcs, image.weight, image.header, settings.input.bayer)
-            frames.append(replace(frame, path=name))
+            frames.append(replace(frame, storage=replace(frame.storage, path=name)))
         except FrameRejected as problem:
             left_out.append(run.log.leave_out_file(name, str(problem)))
         except WcsError as problem:

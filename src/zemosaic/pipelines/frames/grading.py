@@ -50,21 +50,22 @@ def leave_out_stacks(frames: Sequence[Frame], run: Run) -> Kept[Frame]:
     They are made of those frames or of ones like them, and each frame counts once. Other stacks among frames that are
     not raw are used: surveys state how many exposures each of their images holds.
     """
-    raw = Counter(frame.instrument for frame in frames if frame.bayer is not None and frame.instrument)
-    single = {(frame.instrument, frame.time_s): frame.name for frame in frames if frame.n_stacked == 1}
+    raw = Counter(f.header.instrument for f in frames if f.storage.bayer is not None and f.header.instrument)
+    single = {(f.header.instrument, f.header.time_s): f.name for f in frames if f.header.n_stacked == 1}
     kept, left_out = [], []
     for frame in frames:
-        first = single.get((frame.instrument, frame.time_s))  # NaN, of no date, is equal to nothing
-        n_raw = raw[frame.instrument]
-        if frame.n_stacked > 1 and frame.bayer is None and n_raw:
+        header = frame.header
+        first = single.get((header.instrument, header.time_s))  # NaN, of no date, is equal to nothing
+        n_raw = raw[header.instrument]
+        if header.n_stacked > 1 and frame.storage.bayer is None and n_raw:
             reason = (
-                f"a stack of {frame.n_stacked} frames beside {n_raw} raw ones of {frame.instrument}: each frame counts "
-                "once; to use it, build it without them"
+                f"a stack of {header.n_stacked} frames beside {n_raw} raw ones of {header.instrument}: each frame "
+                "counts once; to use it, build it without them"
             )
             left_out.append(run.log.leave_out(frame, reason))
-        elif frame.n_stacked > 1 and first:
+        elif header.n_stacked > 1 and first:
             reason = (
-                f"a stack of {frame.n_stacked} frames with the DATE-OBS of {first}, which lies beside it: each frame "
+                f"a stack of {header.n_stacked} frames with the DATE-OBS of {first}, which lies beside it: each frame "
                 "counts once; to use it, build it without them"
             )
             left_out.append(run.log.leave_out(frame, reason))
@@ -106,7 +107,7 @@ def obey_table(frames: Sequence[Frame], table_path: Path, run: Run) -> Kept[Fram
     n_called = Counter(frame.name for frame in frames)
     by_key: dict[object, str] = {}
     for frame in frames:
-        by_key |= {frame.id: frame.id, (frame.path, frame.name): frame.id}
+        by_key |= {frame.id: frame.id, (frame.storage.path, frame.name): frame.id}
         if n_called[frame.name] == 1:
             by_key[frame.name] = frame.id
     out = set()
@@ -140,7 +141,7 @@ def quality_table(
         The WCS of each frame, where it is known.
     """
     n = len(frames)
-    time = np.array([frame.time_s for frame in frames])
+    time = np.array([frame.header.time_s for frame in frames])
     counts = []
     for m in measured:
         signal = m.stars.flux.sum(axis=0)
@@ -203,7 +204,7 @@ def grade_matched(
 
     Clouds are told by comparison, so they never rule out all.
     """
-    exposure = np.array([frame.exposure_s or 1.0 for frame in frames])
+    exposure = np.array([frame.decided.exposure_s or 1.0 for frame in frames])
     gain = np.array([float(np.mean(scales[frame.id].gain)) for frame in frames])
     table = quality_table(frames, measured, gain / exposure, places)
     return tuple(
@@ -217,7 +218,8 @@ def _triaged(frames: Sequence[Frame], table: QualityTable, settings: Settings) -
     """What triage says, where it is asked; else all are good."""
     asked = settings.quality.triage
     acts = np.array([
-        asked == "on" or (asked == "auto" and frame.bayer is not None and not settings.input.frames) for frame in frames
+        asked == "on" or (asked == "auto" and frame.storage.bayer is not None and not settings.input.frames)
+        for frame in frames
     ])
     if acts.sum() < LEAST_FRAMES:
         return [Verdict()] * len(frames)
@@ -231,7 +233,7 @@ def _triaged(frames: Sequence[Frame], table: QualityTable, settings: Settings) -
 
 def _sessions(frames: Sequence[Frame], time: F8) -> list[str]:
     """A name for each frame: those of a camera and filter without a long pause between them share it."""
-    kinds = [f"{frame.camera} {frame.filter} {frame.exposure_s}" for frame in frames]
+    kinds = [f"{frame.header.camera} {frame.decided.filter} {frame.decided.exposure_s}" for frame in frames]
     names = list(kinds)
     for kind in set(kinds):
         rows = np.flatnonzero([name == kind for name in kinds])

@@ -23,7 +23,7 @@ def name_filters(frames: Sequence[Frame], settings: InputSettings, run: Run) -> 
         ``filters`` acts here.
     run : Run
     """
-    names = [frame.filter for frame in frames]
+    names = [frame.decided.filter for frame in frames]
     agreed = agree_on_names(names, settings.filters.as_dict)
     changed = [f"'{old}' ({names.count(old)}) as '{new}'" for old, new in sorted(agreed.items()) if old != new]
     if changed:
@@ -34,4 +34,4 @@ def name_filters(frames: Sequence[Frame], settings: InputSettings, run: Run) -> 
             f"the filters {listed} are taken as {len(doubtful)}; if they are one, say so: "
             f"--set input.filters='{doubtful[-1]}={doubtful[0]}'"
         )
-    return [replace(frame, filter=agreed[frame.filter]) for frame in frames]
+    return [replace(frame, decided=replace(frame.decided, filter=agreed[frame.decided.filter])) for frame in frames]

@@ -58,14 +58,14 @@ def _obey(plan: StackPlan, frames: Sequence[Frame], folder: Path, run: Run) -> K
         run.log.notice(f"{plan.path.name}: column '{name}' is not known and ignored")
     if plan.unreadable:
         run.log.notice(f"{plan.path.name}: {len(plan.unreadable)} values are not understood: {plan.unreadable[0]} ...")
-    below = [frame.path for frame in frames if Path(frame.path).is_relative_to(folder)]
+    below = [frame.storage.path for frame in frames if Path(frame.storage.path).is_relative_to(folder)]
     rows = plan.find(list(dict.fromkeys(below)))
     spoken_for = set(below)
     kept, left_out = [], []
     for frame in frames:
-        if frame.path in rows:
-            kept.append(_as_planned(frame, rows[frame.path]))
-        elif frame.path in spoken_for:
+        if frame.storage.path in rows:
+            kept.append(_as_planned(frame, rows[frame.storage.path]))
+        elif frame.storage.path in spoken_for:
             left_out.append(run.log.leave_out(frame, f"not listed in {plan.path.name}"))
         else:
             kept.append(frame)
@@ -79,10 +79,11 @@ def _obey(plan: StackPlan, frames: Sequence[Frame], folder: Path, run: Run) -> K
 
 
 def _as_planned(frame: Frame, row: PlanRow) -> Frame:
-    planned = replace(frame, filter=row.filter or frame.filter, mount=row.mount or frame.mount)
-    if row.exposure_s is None:
-        return planned
-    if frame.gain_prior_key in {"", "EXPTIME"}:
-        # Nothing better than the exposure is known of the gain.
-        planned = replace(planned, gain_prior=row.exposure_s, gain_prior_key="EXPTIME")
-    return replace(planned, exposure_s=row.exposure_s)
+    planned = frame.decided
+    planned = replace(planned, filter=row.filter or planned.filter, mount=row.mount or planned.mount)
+    if row.exposure_s is not None:
+        planned = replace(planned, exposure_s=row.exposure_s)
+        if planned.gain_prior_key in {"", "EXPTIME"}:
+            # Nothing better than the exposure is known of the gain.
+            planned = replace(planned, gain_prior=row.exposure_s, gain_prior_key="EXPTIME")
+    return replace(frame, decided=planned)

@@ -276,11 +276,11 @@ def _know_photon_noise(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFr
     told = [
         SkyNoise(
             # Stacks, and what other programs interpolated or scaled, follow no line of their own.
-            camera=(f.camera, f.gain_setting, f.n_channels, is_counted := f.is_integer and f.n_stacked == 1),
+            camera=(f.header.camera, f.header.gain_setting, f.n_channels, f.is_counted),
             sky=item.measured.sky,
             noise=item.measured.noise,
-            stated=f.electrons_per_adu if f.layout in {"mono", "bayer"} else None,
-            is_counted=is_counted,
+            stated=f.header.electrons_per_adu if f.storage.layout in {"mono", "bayer"} else None,
+            is_counted=f.is_counted,
         )
         for item in placed
         for f in [item.frame]

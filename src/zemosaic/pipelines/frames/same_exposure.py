@@ -75,15 +75,16 @@ def find_twins(frames: Iterable[Frame]) -> dict[str, tuple[Frame, Frame]]:
     """
     exposures: dict[tuple[object, ...], list[Frame]] = {}
     for frame in frames:
-        if frame.n_stacked == 1 and ":" in frame.date_obs and not math.isnan(frame.time_s):
-            chip = frame.camera.rsplit("|", 1)[-1]
-            length = None if frame.exposure_s is None else round(frame.exposure_s, 3)
-            key = (frame.instrument, round(frame.time_s, 3), length, frame.filter, chip)
+        header, exposure_s = frame.header, frame.decided.exposure_s
+        if header.n_stacked == 1 and ":" in header.date_obs and not math.isnan(header.time_s):
+            chip = header.camera.rsplit("|", 1)[-1]
+            length = None if exposure_s is None else round(exposure_s, 3)
+            key = (header.instrument, round(header.time_s, 3), length, frame.decided.filter, chip)
             exposures.setdefault(key, []).append(frame)
     twins: dict[str, tuple[Frame, Frame]] = {}
     for group in exposures.values():
         kept: list[Frame] = []
-        for frame in sorted(group, key=lambda f: (_form(f), f.wcs_cards is None, f.path, f.hdu)):
+        for frame in sorted(group, key=lambda f: (_form(f), f.header.wcs_cards is None, f.storage.path, f.storage.hdu)):
             better = next((other for other in kept if _are_one(frame, other)), None)
             if better is None:
                 kept.append(frame)
@@ -94,7 +95,7 @@ def find_twins(frames: Iterable[Frame]) -> dict[str, tuple[Frame, Frame]]:
 
 def _marks(frame: Frame) -> tuple[str, set[str]]:
     """A file's name without what programs add, and what they added."""
-    name = stem_of(frame.path.replace("\\", "/").rsplit("/", 1)[-1]).lower()
+    name = stem_of(frame.storage.path.replace("\\", "/").rsplit("/", 1)[-1]).lower()
     marks = {part for found in _MARKS.finditer(name) for part in found[0].split("_") if part}
     return _MARKS.sub("", name), marks
 
@@ -102,12 +103,13 @@ def _marks(frame: Frame) -> tuple[str, set[str]]:
 def _form(frame: Frame) -> _Form:
     """How far a file's pixels are from those of the camera, the best form first: resampled, layout, uncalibrated."""
     _, marks = _marks(frame)
-    is_resampled = frame.layout in {"chw", "hwc"} or bool(marks & _RESAMPLED)
-    return is_resampled, frame.layout, frame.is_integer and not marks & _CALIBRATED
+    storage = frame.storage
+    is_resampled = storage.layout in {"chw", "hwc"} or bool(marks & _RESAMPLED)
+    return is_resampled, storage.layout, storage.is_integer and not marks & _CALIBRATED
 
 
 def _are_one(frame: Frame, other: Frame) -> bool:
-    if frame.path == other.path:
+    if frame.storage.path == other.storage.path:
         return False
     is_one_name = _marks(frame)[0] == _marks(other)[0] and frame.shape == other.shape
     return (is_one_name or _form(frame) != _form(other)) and not _point_apart(frame, other)
@@ -115,7 +117,7 @@ def _are_one(frame: Frame, other: Frame) -> bool:
 
 def _point_apart(frame: Frame, other: Frame) -> bool:
     """Whether headers place two files on different parts of the sky."""
-    if frame.wcs_cards and other.wcs_cards:
+    if frame.header.wcs_cards and other.header.wcs_cards:
         try:
             first, second = frame_wcs(frame), frame_wcs(other)
         except FrameRejected:
@@ -125,8 +127,9 @@ def _point_apart(frame: Frame, other: Frame) -> bool:
         x, y = second.sky_to_pixel(ra, dec)
         # The chips of a camera do not lie on each other: the centre of one is off the other.
         return not (0 <= x < other.shape[1] and 0 <= y < other.shape[0])
-    if frame.hint is None or other.hint is None:
+    one, two = frame.header.hint, other.header.hint
+    if one is None or two is None:
         return False
-    middle = math.radians((frame.hint.dec_deg + other.hint.dec_deg) / 2)
-    turned = (frame.hint.ra_deg - other.hint.ra_deg + 180) % 360 - 180
-    return math.hypot(turned * math.cos(middle), frame.hint.dec_deg - other.hint.dec_deg) > _MOST_APART_DEG
+    middle = math.radians((one.dec_deg + two.dec_deg) / 2)
+    turned = (one.ra_deg - two.ra_deg + 180) % 360 - 180
+    return math.hypot(turned * math.cos(middle), one.dec_deg - two.dec_deg) > _MOST_APART_DEG

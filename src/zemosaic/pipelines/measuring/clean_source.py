@@ -72,8 +72,8 @@ class CleanSource:
         data, weight = self._read(frame, box)
         if frame.id in self._no_data:
             drop_runs(weight, self._no_data[frame.id], box)
-        if frame.bayer is not None:
-            for pixels in (self._defects[frame.id], self._known.get(frame.camera)):
+        if frame.storage.bayer is not None:
+            for pixels in (self._defects[frame.id], self._known.get(frame.header.camera)):
                 if pixels is not None:
                     drop_pixels(weight[0], pixels, box, frame.shape[1])
         return data, weight
@@ -83,7 +83,7 @@ class CleanSource:
             return self._source.read_window(frame, box)
         except FrameRejected as problem:
             raise EnvironmentProblem(
-                f"{frame.path} was measured, but now {problem}; bring it back, or run the same command again to go on "
-                "without it",
-                path=frame.path,
+                f"{frame.storage.path} was measured, but now {problem}; bring it back, or run the same command again "
+                "to go on without it",
+                path=frame.storage.path,
             ) from problem

@@ -10,16 +10,13 @@ import numpy.typing as npt
 
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.pipelines.run.context import Run
-from zemosaic.pipelines.run.keys import frame_identity, make_key
+from zemosaic.pipelines.run.keys import make_key
 from zemosaic.settings import Settings
-from zemosaic.stages.measure.hot_pixels import DefectCounter, Residuals
+from zemosaic.stages.measure.hot_pixels import LEAST_FRAMES, DefectCounter, Residuals
 
 __all__ = ["DefectWatch"]
 
 Map = npt.NDArray[np.bool_]
-
-LEAST_FRAMES = 5
-"""Fewer frames tell no more than each of them does."""
 
 MOST_FRAMES = 100
 """More frames of a camera find no fainter defect that matters: these, evenly spread, show 0.7 sigma of a frame."""
@@ -47,14 +44,13 @@ class DefectWatch:
         self._last: dict[str, str] = {}
         self._counters: dict[str, DefectCounter] = {}
         self._asked: set[FrameId] = set()
-        raw = [frame for frame in frames if frame.bayer is not None and self._sigma > 0]
-        for camera in sorted({frame.camera for frame in raw}):
-            group = [frame for frame in raw if frame.camera == camera]
+        raw = [frame for frame in frames if frame.storage.bayer is not None and self._sigma > 0]
+        for camera in sorted({frame.header.camera for frame in raw}):
+            group = [frame for frame in raw if frame.header.camera == camera]
             if len(group) < LEAST_FRAMES:
                 continue
             asked = sorted(group, key=lambda frame: frame.id)[:: -(-len(group) // MOST_FRAMES)]
-            identities = [frame_identity(frame) for frame in asked]
-            key = make_key("defects", identities, self._sigma, settings.measure)
+            key = make_key("defects", asked, self._sigma, settings.measure)
             self._last[camera] = make_key("defects", camera, group[0].shape, self._sigma, settings.measure)
             stored = None
             if run.store is not None:
@@ -74,7 +70,7 @@ class DefectWatch:
     def add(self, frame: Frame, residuals: Residuals) -> None:
         """Count the residuals of a frame that is wanted."""
         with self._lock:
-            self._counters[frame.camera].add(residuals)
+            self._counters[frame.header.camera].add(residuals)
             self._asked.discard(frame.id)
 
     def maps(self) -> Mapping[str, Map]:

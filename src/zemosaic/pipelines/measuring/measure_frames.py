@@ -124,7 +124,7 @@ def measure_frames(
 
 def _n_values(frame: Frame) -> int:
     """Numbers in a frame's array."""
-    return frame.shape[0] * frame.shape[1] * (3 if frame.layout in {"chw", "hwc"} else 1)
+    return frame.shape[0] * frame.shape[1] * (3 if frame.storage.layout in {"chw", "hwc"} else 1)
 
 
 def _without_copies(frames: list[MeasuredFrame], run: Run) -> tuple[list[MeasuredFrame], list[LeftOut]]:
@@ -136,7 +136,9 @@ def _without_copies(frames: list[MeasuredFrame], run: Run) -> tuple[list[Measure
         if first is item.frame or not (len(item.measured.stars) or len(item.measured.blocks)):
             kept.append(item)
         else:
-            left_out.append(run.log.leave_out(item.frame, f"its pixels are those of {first.path}, which count once"))
+            left_out.append(
+                run.log.leave_out(item.frame, f"its pixels are those of {first.storage.path}, which count once")
+            )
     return kept, left_out
 
 
@@ -153,11 +155,12 @@ def _tell_no_data(frames: Sequence[MeasuredFrame], run: Run) -> None:
     ]
     some = [share for share in shares if share > 0]
     if some:
-        worst = frames[int(np.argmax(shares))].frame.path
+        worst = frames[int(np.argmax(shares))].frame.storage.path
         run.log.notice(
             f"{len(some)} of {len(frames)} frame(s) have parts without data (overscan, one constant value up to "
-            f"the border, values far outside the noise, repeated rows, or what saw no sky behind a sharp edge): {100 * np.mean(some):.2g} % of their pixels, at most "
-            f"{100 * max(some):.2g} % in {worst}; these get no weight"
+            f"the border, values far outside the noise, repeated rows, or what saw no sky behind a sharp edge): "
+            f"{100 * np.mean(some):.2g} % of their pixels, at most {100 * max(some):.2g} % in {worst}; "
+            "these get no weight"
         )
 
 
@@ -166,14 +169,17 @@ def _tell_masks(frames: Sequence[MeasuredFrame], run: Run) -> None:
     costly = [
         item
         for item in frames
-        if item.frame.mask is not None and not item.frame.mask.is_known and item.measured.masked_share > MUCH_MASKED
+        if (mask := item.frame.storage.mask) is not None
+        and not mask.is_known
+        and item.measured.masked_share > MUCH_MASKED
     ]
     if costly:
         worst = max(costly, key=lambda item: item.measured.masked_share)
         run.log.notice(
             f"{len(costly)} of {len(frames)} frame(s) lose more than {100 * MUCH_MASKED:g} % of their pixels to a mask "
-            f"of unknown meaning, {100 * worst.measured.masked_share:.2g} % of {worst.frame.path}: every value but 0 "
-            "counts as 'do not use'; where some bits only inform, set input.mask_bits to the sum of those that do not",
+            f"of unknown meaning, {100 * worst.measured.masked_share:.2g} % of {worst.frame.storage.path}: "
+            "every value but 0 counts as 'do not use'; where some bits only inform, set input.mask_bits to "
+            "the sum of those that do not",
             "warning",
         )
 
@@ -184,7 +190,7 @@ def _tell_correlated_noise(frames: Sequence[MeasuredFrame], run: Run) -> None:
     for item in frames:
         ratio = float(np.max(item.measured.area_noise / item.measured.noise))
         if ratio > 1:
-            excess.setdefault(item.frame.instrument or "one camera", []).append(ratio)
+            excess.setdefault(item.frame.header.instrument or "one camera", []).append(ratio)
     for camera, ratios in sorted(excess.items()):
         run.log.notice(
             f"neighbouring pixels of {len(ratios)} frame(s) of {camera} are not independent (debayered, resampled or "

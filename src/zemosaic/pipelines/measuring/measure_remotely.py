@@ -61,7 +61,7 @@ def measure_remotely(
     """
     if run.machine.remote is None or run.store is None:
         return {}
-    run.machine.remote.check_shared([run.store.root, Path(requests[0].frame.path)])
+    run.machine.remote.check_shared([run.store.root, Path(requests[0].frame.storage.path)])
     workers = run.machine.plan_remote(task_bytes)
     rejected: dict[FrameId, FrameRejected] = {}
     for count, (request, answer) in enumerate(run.machine.remote.run(_IntoTheStore(task), requests, workers), 1):

@@ -13,7 +13,7 @@ from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.source import ImageSource
-from zemosaic.pipelines.run.keys import frame_identity, make_key
+from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.run.need import Measuring
 from zemosaic.settings import Settings
 from zemosaic.stages.measure.frame import measure_frame, measure_sky
@@ -121,16 +121,16 @@ def measure(
     FrameRejected
         When the frame cannot be read, or holds nothing to measure.
     """
-    whole = frame.bayer is not None or need == "match"
-    defects = settings.input.defect_sigma if frame.bayer else None
-    key = make_key("measure", frame_identity(frame), settings.measure if whole else None, defects)
+    whole = frame.storage.bayer is not None or need == "match"
+    defects = settings.input.defect_sigma if frame.storage.bayer else None
+    key = make_key("measure", frame, settings.measure if whole else None, defects)
     return remember(store, key, lambda: _measure(frame, source, settings, whole), Measurements)
 
 
 def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool) -> Measurements:
     data, weight = source.read_window(frame, Box.of_shape(frame.shape))
     masked_share = 1 - np.count_nonzero(weight[0]) / weight[0].size
-    no_data = find_no_data(data, weight, frame.data_box)
+    no_data = find_no_data(data, weight, frame.header.data_box)
     measured = _measure_pixels(frame, data, _without(weight, no_data), settings, whole)
     return replace(measured, no_data=no_data, masked_share=masked_share)
 
@@ -145,18 +145,20 @@ def _without(weight: F4, no_data: Runs) -> F4:
 
 
 def _measure_pixels(frame: Frame, data: F4, weight: F4, settings: Settings, whole: bool) -> Measurements:
-    saturation = frame.saturation_adu
-    if frame.bayer:
+    saturation = frame.header.saturation_adu
+    if frame.storage.bayer:
         defects = settings.input.defect_sigma
-        return measure_raw(data, weight, frame.bayer, settings.measure, saturation_adu=saturation, defect_sigma=defects)
+        return measure_raw(
+            data, weight, frame.storage.bayer, settings.measure, saturation_adu=saturation, defect_sigma=defects
+        )
     if not whole:
         return measure_sky(data, weight)
     return measure_frame(data, weight, settings.measure, saturation_adu=saturation)
 
 
 def _residuals(frame: Frame, source: ImageSource, measured: Measurements) -> Residuals | None:
-    if frame.bayer is None:
+    if frame.storage.bayer is None:
         return None
     data, weight = source.read_window(frame, Box.of_shape(frame.shape))
     weight = _without(weight, measured.no_data)
-    return residuals_of(data[0], weight[0], phase_noise(measured.noise, frame.bayer))
+    return residuals_of(data[0], weight[0], phase_noise(measured.noise, frame.storage.bayer))

@@ -70,7 +70,7 @@ def _choose(inputs: Sequence[Path], settings: InputSettings, run: Run) -> str:
         frames = ()
     if not frames:
         return "direct"  # where it is said that there is nothing
-    n_stacks = sum(frame.n_stacked > 1 for frame in frames)
+    n_stacks = sum(frame.header.n_stacked > 1 for frame in frames)
     if 2 * n_stacks > len(frames):
         run.log.notice(
             f"mode existing-tiles: {n_stacks} of {len(frames)} headers looked at are of stacks (NCOMBINE, STACKCNT)"

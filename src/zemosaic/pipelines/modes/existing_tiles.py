@@ -18,10 +18,10 @@ from zemosaic.errors import FrameRejected, NothingToDo
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.io.write.mosaic_file import MosaicFile
+from zemosaic.model.frame import Frame
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.corrections.correcting import correct_frames
 from zemosaic.pipelines.frames.pipeline import Inputs, PlacedFrame, measure_and_place
-from zemosaic.pipelines.measuring.tile_source import ZERO_IS_EMPTY, TileSource
 from zemosaic.pipelines.modes.finish import Outputs, finish_outputs
 from zemosaic.pipelines.modes.mosaics import Fill, Filled, fill_by_patches, write_mosaics
 from zemosaic.pipelines.modes.session import (
@@ -35,6 +35,7 @@ from zemosaic.pipelines.modes.session import (
     read_guide,
 )
 from zemosaic.pipelines.patches.jobs import MosaicJob
+from zemosaic.pipelines.patches.plan import stellar_widths_px
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run, output_folder
 from zemosaic.pipelines.run.kept import Kept
 from zemosaic.pipelines.run.need import need_of_tiles
@@ -96,9 +97,7 @@ def open_tiles(opened: Inputs, guide: Guide, settings: Settings, run: Run, grid:
         When no tile is left.
     """
     need, reader = need_of_tiles(solved=guide.solved), opened.files
-    # Told by the frame, so that what is stored of the same file as a plain frame is not taken for a tile's.
-    told = [f if f.weight or f.alpha else replace(f, calibration=ZERO_IS_EMPTY) for f in opened.frames]
-    opened = replace(opened, frames=told, source=TileSource(opened.source))
+    opened = replace(opened, frames=[_as_tile(frame) for frame in opened.frames])
     found = measure_and_place(opened, need, settings, run)
     sane = _without_absurd(found.frames, run)
     tiles = [_believe_weights(item, reader) for item in sane.frames] if reader else sane.frames
@@ -131,7 +130,8 @@ def fill_with_tiles(session: Session, out: Path, settings: Settings, run: Run, *
 
     def fill(job: MosaicJob, frames: Sequence[PlacedFrame], file: MosaicFile) -> Filled:
         if settings.tiles.blend == "pyramid":
-            figures, reads = blend_tiles(job, file, out / WORK_FOLDER / "warped", run), ReadCounts()
+            widths = stellar_widths_px(frames, job.grid)
+            figures, reads = blend_tiles(job, widths, file, out / WORK_FOLDER / "warped", run), ReadCounts()
         else:
             figures, reads = fill_by_patches(run)(job, frames, file)
         bare = write_depth(file, job.inputs, job.grid, session.inputs.source, settings, run)
@@ -145,6 +145,12 @@ def fill_with_tiles(session: Session, out: Path, settings: Settings, run: Run, *
         return figures, reads
 
     return fill
+
+
+def _as_tile(frame: Frame) -> Frame:
+    """A frame as stacks are read: without a map of its weight it holds nothing where it is black."""
+    storage = frame.storage
+    return replace(frame, storage=replace(storage, zero_is_empty=storage.weight is None and storage.alpha is None))
 
 
 def _without_absurd(placed: Sequence[PlacedFrame], run: Run) -> Kept[PlacedFrame]:

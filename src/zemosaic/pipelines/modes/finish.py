@@ -77,7 +77,7 @@ def write_tables(
 ) -> dict[str, Path]:
     """One table of frames and one of corrections for all filters, in the order of the files' names."""
     placed = [item for group in groups for item in group.frames]
-    placed.sort(key=lambda item: (item.frame.path, item.frame.hdu))
+    placed.sort(key=lambda item: (item.frame.storage.path, item.frame.storage.hdu))
     scales = {frame_id: scale for group in groups for frame_id, scale in group.corrections.scales.items()}
     frames = [item.frame for item in placed]
     paths = {"match": out / "match.ecsv", "frames": out / "frames.ecsv"}

@@ -46,7 +46,7 @@ from zemosaic.pipelines.patches.planes import ArrayPlanes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
 from zemosaic.pipelines.run.context import Run, output_folder
 from zemosaic.pipelines.run.kept import Kept
-from zemosaic.pipelines.run.keys import frame_identity, make_key
+from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.run.need import need_of_frames
 from zemosaic.settings import GridSettings, InputSettings, Settings
 from zemosaic.stages.grid.plan import plan_grid
@@ -233,9 +233,8 @@ def _make_tile(
         return planned, ReadCounts()
     fwhm_px = stellar_width_px(members, own)
     altaz = _is_altaz(group, members, settings)
-    content = [replace(item, frame=frame_identity(item.frame)) for item in inputs]
     cleaning = settings.tiles.model_dump(exclude={"group", "cleanup", "blend", "two_pass", "two_pass_debug_delta_map"})
-    key = make_key("master_tile", content, own, fwhm_px, settings.warp, settings.stack, cleaning, altaz, source)
+    key = make_key("master_tile", inputs, own, fwhm_px, settings.warp, settings.stack, cleaning, altaz, source)
     key = key.rpartition("/")[2]
     if not run.options.fresh and tile_key(path) == key:
         return planned, ReadCounts()
@@ -278,7 +277,7 @@ def _is_altaz(group: TileGroup, members: Sequence[PlacedFrame], settings: Settin
     """Whether the thin rim of a tile is cleaned up."""
     if settings.tiles.cleanup != "auto":
         return settings.tiles.cleanup == "on"
-    mounts = {item.frame.mount for item in members}
+    mounts = {item.frame.decided.mount for item in members}
     return "altaz" in mounts or (mounts == {""} and group.turn_deg > TURN_DEG)
 
 

@@ -1,4 +1,4 @@
-"""The survey grid: geometric tiles, stacked, matched over their overlaps, blended into one mosaic (SPEC R-33)."""
+"""The survey grid: geometric tiles, stacked, matched over their overlaps, blended into one mosaic."""
 
 from __future__ import annotations
 

@@ -30,32 +30,33 @@ def mosaic_cards(
 ) -> tuple[list[Card], list[str]]:
     """Header cards and HISTORY lines of a mosaic: what it is made of, and how; no clock time of the run."""
     frames = [item.frame for item in inputs]
-    dates = sorted(frame.date_obs for frame in frames if frame.date_obs)
-    instruments = sorted({frame.instrument for frame in frames if frame.instrument})
+    dates = sorted(frame.header.date_obs for frame in frames if frame.header.date_obs)
+    instruments = sorted({frame.header.instrument for frame in frames if frame.header.instrument})
     cards: list[Card] = [
-        ("NCOMBINE", sum(frame.n_stacked for frame in frames), "number of frames combined"),
+        ("NCOMBINE", sum(frame.header.n_stacked for frame in frames), "number of frames combined"),
         ("BUNIT", Kind.of(frames[0]).unit, "input units per pixel of area A_REF"),
         ("A_REF", grid.area_ref_deg2 * 3600**2, "[arcsec2] pixel area that values refer to"),
     ]
     # Where raw and other frames share the mosaic each card speaks of its own.
     ratios: list[tuple[str, int | None]] = []
-    if any(frame.bayer is None for frame in frames):
+    if any(frame.storage.bayer is None for frame in frames):
         ratios.append(("VARRATIO", None))
-    if any(frame.bayer for frame in frames):
+    if any(frame.storage.bayer for frame in frames):
         ratios += [(f"VARRAT_{'RGB'[c]}", c) for c in range(3)]
     for key, channel in ratios:
         ratio = round(pixel_variance_ratio(settings.warp, channel), 4)
         cards.append((key, ratio, "variance of one pixel's scatter over VAR"))
     # Where no frame tells its exposure time the sum is unknown, not 0.
-    if any(frame.exposure_s for frame in frames):
-        cards.append(("EXPTIME", float(sum(f.exposure_s or 0 for f in frames)), "[s] total exposure of all frames"))
+    exposures = [frame.decided.exposure_s for frame in frames if frame.decided.exposure_s]
+    if exposures:
+        cards.append(("EXPTIME", float(sum(exposures)), "[s] total exposure of all frames"))
     if dates:
         cards += [
             ("DATE-OBS", dates[0], "start of the first frame"),
             ("DATE-END", _end(frames, dates[-1]), "end of the last frame"),
         ]
-    if frames[0].filter:
-        cards.append(("FILTER", frames[0].filter, "filter"))
+    if frames[0].decided.filter:
+        cards.append(("FILTER", frames[0].decided.filter, "filter"))
     if instruments:
         cards.append(("INSTRUME", ", ".join(instruments)[:68], "instrument(s)"))
     cards.append(("SOFTWARE", f"zemosaic {version('zemosaic')}", "made with"))
@@ -71,7 +72,7 @@ def mosaic_cards(
 
 
 def _end(frames: Sequence[Frame], last: str) -> str:
-    exposure = max((f.exposure_s or 0.0) for f in frames if f.date_obs == last)
+    exposure = max((f.decided.exposure_s or 0.0) for f in frames if f.header.date_obs == last)
     try:
         return (datetime.fromisoformat(last) + timedelta(seconds=exposure)).isoformat()
     except ValueError:

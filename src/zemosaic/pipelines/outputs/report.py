@@ -58,7 +58,7 @@ def write_frames_table(
         ra, dec = item.wcs.pixel_to_sky((frame.shape[1] - 1) / 2, (frame.shape[0] - 1) / 2)
         row: dict[str, Any] = {
             "name": frame.name, "use": frame.id in used, "reason": gone.reason if gone else "",
-            "path": frame.path, **_measured_columns(frame, item.measured),
+            "path": frame.storage.path, **_measured_columns(frame, item.measured),
             "ra_deg": float(ra), "dec_deg": float(dec), "place": item.place.how, "place_stars": item.place.n_stars,
             "place_rms_px": item.place.rms_px, "component": scale.component, "note": scale.note,
         }  # fmt: skip
@@ -82,7 +82,8 @@ def write_frames_table(
 def _measured_columns(frame: Frame, measured: Measurements) -> dict[str, Any]:
     """What is known of a frame before it has a place or a gain."""
     columns: dict[str, Any] = {
-        "id": str(frame.id), "filter": frame.filter, "exposure_s": frame.exposure_s, "date_obs": frame.date_obs,
+        "id": str(frame.id), "filter": frame.decided.filter, "exposure_s": frame.decided.exposure_s,
+        "date_obs": frame.header.date_obs,
         "fwhm_px": measured.fwhm_px, "ellipticity": measured.ellipticity, "n_stars": len(measured.stars),
     }  # fmt: skip
     for c, tag in enumerate(_channel_tags(measured)):

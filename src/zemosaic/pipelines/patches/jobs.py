@@ -16,7 +16,6 @@ from zemosaic.model.frame import Frame
 from zemosaic.model.kind import Kind
 from zemosaic.model.sky.grid import Patch, SkyGrid
 from zemosaic.pipelines.measuring.clean_source import CleanSource
-from zemosaic.pipelines.run.keys import frame_identity
 from zemosaic.settings import StackSettings, WarpSettings
 from zemosaic.stages.warp.warp import WarpPlan
 
@@ -134,7 +133,7 @@ class MosaicJob:
     @cached_property
     def contents(self) -> list[str]:
         """A digest of each input: all that its samples follow from but its pixels' source."""
-        return [digest_of(replace(item, frame=frame_identity(item.frame))) for item in self.inputs]
+        return [digest_of(item) for item in self.inputs]
 
     def contents_near(self, box: Box) -> list[str]:
         """The digests of the inputs whose boxes meet a box of the grid."""

@@ -179,5 +179,5 @@ def forget_the_old(run: Run, frames: Sequence[Frame]) -> None:
         return
     for left_behind in run.store.root.parent.glob("*.partial"):
         left_behind.unlink(missing_ok=True)
-    n_input = sum(os.path.getsize(path) for path in {frame.path for frame in frames} if os.path.exists(path))
+    n_input = sum(os.path.getsize(path) for path in {frame.storage.path for frame in frames} if os.path.exists(path))
     run.store.evict(n_input // STORE_SHARE)

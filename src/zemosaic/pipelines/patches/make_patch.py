@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -142,11 +141,11 @@ def _warp(
 ) -> bool:
     """`warp_window`, and the weights lowered by the image's own alpha where it has one."""
     is_filled = warp_window(item.plan, box, _reader(source, item.frame), settings, values, weights, alpha)
-    if not is_filled or item.frame.alpha is None:
+    trust = item.frame.storage.alpha
+    if not is_filled or trust is None:
         return is_filled
-    path, hdu, full = item.frame.alpha
-    plane = replace(item.frame, path=path, hdu=hdu, layout="mono", bayer=None, weight=None, alpha=None, mask=None)
-    weigh_by_alpha(item.plan, box, _reader(source, plane), full, weights, alpha)
+    plane = item.frame.plane_at(trust.path, trust.hdu)
+    weigh_by_alpha(item.plan, box, _reader(source, plane), trust.full, weights, alpha)
     return True
 
 
@@ -155,4 +154,4 @@ def _reader(source: ImageSource, frame: Frame) -> Callable[[Box], tuple[F4, F4]]
 
 
 def _exposures(inputs: Sequence[PatchInput]) -> F4:
-    return np.array([item.frame.exposure_s or 0.0 for item in inputs], np.float32)
+    return np.array([item.frame.decided.exposure_s or 0.0 for item in inputs], np.float32)

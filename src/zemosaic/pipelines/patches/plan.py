@@ -21,7 +21,7 @@ from zemosaic.settings import Settings, WarpSettings
 from zemosaic.stages.warp.lattice import Lattice, plan_lattice
 from zemosaic.stages.warp.warp import WarpPlan, pixel_variance_ratio
 
-__all__ = ["plan_input", "plan_inputs", "stellar_width_px"]
+__all__ = ["plan_input", "plan_inputs", "stellar_width_px", "stellar_widths_px"]
 
 Array = npt.NDArray[np.float64]
 
@@ -29,10 +29,14 @@ SIGMA_RANGE = 1e-16, 1e16
 """Noise whose inverse variance, summed over many frames, single precision holds."""
 
 
+def stellar_widths_px(frames: Sequence[PlacedFrame], grid: SkyGrid) -> dict[str, float]:
+    """FWHM of each frame in mosaic pixels, by its id; NaN where it shows no star."""
+    return {f.frame.id: f.measured.fwhm_px * f.wcs.pixel_scale_arcsec() / grid.scale_arcsec for f in frames}
+
+
 def stellar_width_px(frames: Sequence[PlacedFrame], grid: SkyGrid) -> float:
     """Median FWHM of the frames in mosaic pixels; 3 where no frame shows a star."""
-    widths = [f.measured.fwhm_px * f.wcs.pixel_scale_arcsec() / grid.scale_arcsec for f in frames]
-    widths = [w for w in widths if np.isfinite(w)]
+    widths = [width for width in stellar_widths_px(frames, grid).values() if np.isfinite(width)]
     return float(np.median(widths)) if widths else 3.0
 
 
@@ -89,10 +93,10 @@ def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: Sky
         scale=scale,
         sigma=measured.area_noise,
         valid_box=measured.valid_box,
-        saturation_adu=frame.saturation_adu,
+        saturation_adu=frame.header.saturation_adu,
         area_ref_deg2=grid.area_ref_deg2,
         pixel_values=settings.input.pixel_values,
-        bayer=frame.bayer,
+        bayer=frame.storage.bayer,
     )
     to_mosaic = _to_mosaic(item, scale, grid)
     return PatchInput(
@@ -120,6 +124,6 @@ def _independence(measured: Measurements) -> npt.NDArray[np.float32]:
 def _own_share(frame: Frame, settings: WarpSettings) -> npt.NDArray[np.float32]:
     """How much of the variance that a frame's weight states a single sample shows, for each channel."""
     # A drizzled frame has gaps between its samples; those there are have the noise that is stated.
-    if frame.bayer is None or settings.kernel == "drizzle":
+    if frame.storage.bayer is None or settings.kernel == "drizzle":
         return np.ones(frame.n_channels, np.float32)
     return np.array([pixel_variance_ratio(settings, channel) for channel in range(3)], np.float32)

@@ -98,7 +98,7 @@ def plan_patches(
         What each worker holds beside its patch.
     """
     border, n_channels = border_px(job.stack, job.fwhm_px), job.kind.n_channels
-    n_planes = max(1 if item.frame.bayer else n_channels for item in job.inputs)
+    n_planes = max(1 if item.frame.storage.bayer else n_channels for item in job.inputs)
     cube = METHODS[job.stack.method].guarded
 
     def task_bytes(size: int, threads: int) -> int:

@@ -1,20 +1,17 @@
-"""Keys of stored results: what makes inputs what they are, and whose code makes a result."""
+"""Keys of stored results: all that a result follows from, and the code that makes it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from zemosaic.engine.code import code_digest
 from zemosaic.engine.values import digest_of
-from zemosaic.model.frame import Frame
 
-__all__ = ["CODE", "frame_identity", "make_key"]
+__all__ = ["CODE", "make_key"]
 
 _PIXELS = (
     "io.read.frame_reader",
     "pipelines.calibration.calibrating",
-    "pipelines.measuring.tile_source",
     "pipelines.measuring.clean_source",
 )
 """What reads pixels. It is handed to tasks behind a protocol, so their modules do not import it."""
@@ -51,9 +48,3 @@ def make_key(stage: str, *parts: object) -> str:
         All that the result follows from.
     """
     return f"{stage}/{digest_of(code_digest(CODE[stage]), *parts)}"
-
-
-def frame_identity(frame: Frame) -> Frame:
-    """A frame without the places of its files: its id tells the content of all of them; of a mask its bits count."""
-    mask = frame.mask and replace(frame.mask, path="")
-    return replace(frame, path="", weight=None, alpha=None, mask=mask)

@@ -73,7 +73,7 @@ class Log:
 
     def leave_out(self, frame: Frame, reason: object) -> LeftOut:
         """Announce that a frame is not used; what was announced is returned, for those who need the reason."""
-        event = LeftOut(frame.name, str(reason), frame.path, str(frame.id))
+        event = LeftOut(frame.name, str(reason), frame.storage.path, str(frame.id))
         self._tell(event)
         return event
 

@@ -18,7 +18,7 @@ from zemosaic.stages.solve.field import Solution
 
 __all__ = ["Candidate", "check_header", "star_field"]
 
-MAX_STARS = 200
+STARS_TO_SOLVE = 200
 """Brightest stars of a frame that places are found with: the solver asks for far fewer, ties for no more."""
 
 _KEEP = {"right", "unknown"}
@@ -72,18 +72,18 @@ def star_field(frame: Frame, found: Measurements, hint: PointingHint | None) -> 
     """A frame's brightest stars."""
     stars = found.stars
     total = stars.flux.sum(axis=0).astype(float)
-    order = np.argsort(-total, kind="stable")[:MAX_STARS]
+    order = np.argsort(-total, kind="stable")[:STARS_TO_SOLVE]
     xy = np.stack([stars.x, stars.y], axis=1)[order]
-    return StarField(xy, total[order], frame.shape, hint, frame.epoch_year, frame.camera)
+    return StarField(xy, total[order], frame.shape, hint, frame.header.epoch_year, frame.header.camera)
 
 
 def check_header(frame: Frame, found: Measurements, catalogue: Catalogue) -> Candidate:
     """What the stars say of a frame's header WCS, if it has one, and where else its header says that it points."""
-    field = star_field(frame, found, frame.hint)
+    field = star_field(frame, found, frame.header.hint)
     try:
         wcs = frame_wcs(frame)
     except FrameRejected as problem:
-        return Candidate(frame, field, frame.hints, reason=str(problem))
+        return Candidate(frame, field, frame.header.hints, reason=str(problem))
     check = check_wcs(wcs, field.xy, field.flux, catalogue)
     reason = f"the WCS in its header is {check.verdict}"
     if check.verdict == "shifted":
@@ -91,6 +91,8 @@ def check_header(frame: Frame, found: Measurements, catalogue: Catalogue) -> Can
     if check.verdict == "wrong":
         reason += f" ({check.n_matched} of {check.n_expected} stars of {catalogue.name} where it has them)"
     hint = hint_from_wcs(wcs)
-    other_scales = [replace(hint, scale_arcsec=h.scale_arcsec, source=h.source) for h in frame.hints if h.scale_arcsec]
-    hints = (hint, *frame.hints, *other_scales)
+    other_scales = [
+        replace(hint, scale_arcsec=h.scale_arcsec, source=h.source) for h in frame.header.hints if h.scale_arcsec
+    ]
+    hints = (hint, *frame.header.hints, *other_scales)
     return Candidate(frame, replace(field, hint=hint), hints, wcs, verdict=check.verdict, reason=reason)

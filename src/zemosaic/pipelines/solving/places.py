@@ -47,7 +47,7 @@ class Place:
 
 def kept_place(frame: Frame, wcs: CelestialWcs, how: str) -> Place:
     """The place that a frame's own header gives."""
-    return Place(fits.Header.fromstring(frame.wcs_cards or ""), wcs, how)
+    return Place(fits.Header.fromstring(frame.header.wcs_cards or ""), wcs, how)
 
 
 def trust_headers(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[Place | LeftOut]:

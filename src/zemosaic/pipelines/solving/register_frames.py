@@ -92,7 +92,7 @@ def _by_pixels(
 
     Where stars place no frame at all, the frame in the middle of the session is where the others are laid on.
     """
-    order = sorted(range(len(frames)), key=lambda k: (frames[k].date_obs, frames[k].id))
+    order = sorted(range(len(frames)), key=lambda k: (frames[k].header.date_obs, frames[k].id))
     plates = {row: plate for row, k in enumerate(order) if (plate := by_stars[k]) is not None}
     seed = None
     if not plates and len(frames) > 1:
@@ -124,7 +124,7 @@ def _by_pixels(
 
 
 def _comparable(one: Frame, other: Frame) -> bool:
-    return (one.camera, one.shape, one.bayer) == (other.camera, other.shape, other.bayer)
+    return (one.header.camera, one.shape, one.storage.bayer) == (other.header.camera, other.shape, other.storage.bayer)
 
 
 def _moved(plate: TanSip, shift: FftShift) -> TanSip:
@@ -145,15 +145,15 @@ class _Planes:
             found = find_shift(self._plane(reference), self._plane(frame))
         except (FrameRejected, ValueError):
             return None
-        step = 2 if frame.bayer else 1
+        step = 2 if frame.storage.bayer else 1
         return replace(found, dy=step * found.dy, dx=step * found.dx)
 
     def _plane(self, frame: Frame) -> F4:
         """Mean of the channels (of a raw frame's superpixels), NaN where there are no data."""
         if frame.id not in self._kept:
             data, weight = self._source.read_window(frame, Box.of_shape(frame.shape))
-            if frame.bayer:
-                data, weight = superpixels(data[0], weight[0], frame.bayer)
+            if frame.storage.bayer:
+                data, weight = superpixels(data[0], weight[0], frame.storage.bayer)
             while len(self._kept) > MAX_TRIES:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[frame.id] = np.where((weight > 0).all(axis=0), data.mean(axis=0), np.float32(np.nan))

@@ -58,7 +58,7 @@ def solve_inputs(inputs: Sequence[Path], settings: Settings, run: Run, folder: P
     places = dict(zip((m.frame.id for m in measured.kept), solve_frames(measured.kept, settings, run), strict=True))
     if not any(isinstance(place, Place) for place in places.values()):
         raise NothingToDo(f"none of {len(opened.frames)} frames could be solved; see the reasons above")
-    frames = sorted(opened.frames, key=lambda frame: (frame.path, frame.hdu))
+    frames = sorted(opened.frames, key=lambda frame: (frame.storage.path, frame.storage.hdu))
     places |= {FrameId(item.frame_id): item for item in measured.left_out}
     names = wcs_file_names(frames)
     rows = []
@@ -90,7 +90,7 @@ def _row(frame: Frame, place: Place | LeftOut, file: str) -> dict[str, Any]:
         "rms_px",
     ))
     reason = place.reason if isinstance(place, LeftOut) else ""
-    row = {"name": frame.name, "path": frame.path, "how": "unsolved", **row, "file": "", "reason": reason}
+    row = {"name": frame.name, "path": frame.storage.path, "how": "unsolved", **row, "file": "", "reason": reason}
     if isinstance(place, LeftOut):
         return row
     (ra, dec), (rotation_deg, mirrored) = _centre(place.wcs), _attitude(place.wcs)

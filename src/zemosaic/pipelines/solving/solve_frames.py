@@ -96,8 +96,8 @@ def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) 
 def _tell_readings(candidates: Sequence[Candidate], run: Run) -> None:
     """Say how header positions were understood: a camera's frames are all written in one way."""
     readings: Counter[str] = Counter()
-    for camera in sorted({c.frame.camera for c in candidates}):
-        solutions = [c.solution for c in candidates if c.frame.camera == camera and c.solution is not None]
+    for camera in sorted({c.frame.header.camera for c in candidates}):
+        solutions = [c.solution for c in candidates if c.frame.header.camera == camera and c.solution is not None]
         if reading := session_reading(solutions):
             readings[reading] += len(solutions)
     if readings:
@@ -135,7 +135,7 @@ def _solve(
     """Solve one frame, or note why not; readings that led to frames of its camera before come first."""
     if candidate.solution is not None:
         return
-    field, camera = candidate.field, candidate.frame.camera
+    field, camera = candidate.field, candidate.frame.header.camera
     hints = sorted(candidate.hints, key=lambda hint: -order[camera, hint.source])
 
     def solve() -> tuple[Solution, PointingHint] | str:
@@ -163,17 +163,19 @@ def _guess_scales(candidates: Sequence[Candidate], catalogue: Catalogue, setting
     """
     if settings.scale_tolerance < LEAST_TOLERANCE_TO_GUESS:
         return
-    for camera in sorted({c.frame.camera for c in candidates}):
-        group = [c for c in candidates if c.frame.camera == camera]
-        unsolved = [c for c in group if not c.is_placed and c.verdict != "unconfirmed" and c.frame.hint is not None]
+    for camera in sorted({c.frame.header.camera for c in candidates}):
+        group = [c for c in candidates if c.frame.header.camera == camera]
+        unsolved = [
+            c for c in group if not c.is_placed and c.verdict != "unconfirmed" and c.frame.header.hint is not None
+        ]
         if not unsolved or any(c.is_placed for c in group):
             continue
         order: Counter[tuple[str, str]] = Counter()
         for candidate in sorted(unsolved, key=lambda c: (-len(c.field.xy), c.frame.id))[:_BLIND_ATTEMPTS]:
             run.cancel.check()
             hints, reason = candidate.hints, candidate.reason
-            if candidate.frame.hint is not None:
-                candidate.hints = tuple(guess_scales(candidate.frame.hint, settings))
+            if candidate.frame.header.hint is not None:
+                candidate.hints = tuple(guess_scales(candidate.frame.header.hint, settings))
             _solve(candidate, catalogue, settings, run, order)
             if candidate.solution is not None:
                 break
@@ -185,20 +187,20 @@ def _guess_scales(candidates: Sequence[Candidate], catalogue: Catalogue, setting
             f"the headers tell no pixel scale that fits the stars: {scale:.3f} arcsec was found by trying", "warning"
         )
         for other in unsolved:
-            other.hints = tuple(replace(hint, scale_arcsec=scale) for hint in other.frame.hints)
+            other.hints = tuple(replace(hint, scale_arcsec=scale) for hint in other.frame.header.hints)
             _solve(other, catalogue, settings, run, order)
 
 
 def _tie(candidates: Sequence[Candidate], settings: SolveSettings) -> None:
     """Place unsolved frames of a camera by the stars they share with those that have a place."""
-    for camera in sorted({c.frame.camera for c in candidates}):
-        group = [c for c in candidates if c.frame.camera == camera]
-        group.sort(key=lambda c: (c.frame.date_obs, c.frame.id))
+    for camera in sorted({c.frame.header.camera for c in candidates}):
+        group = [c for c in candidates if c.frame.header.camera == camera]
+        group.sort(key=lambda c: (c.frame.header.date_obs, c.frame.id))
         if all(c.is_placed for c in group) or not any(c.is_placed for c in group):
             continue
         known = [c.solution if c.header is None else solution_of_header(c.header) for c in group]
         # What the header says of the position, not the WCS in it, tells the session's pointing error.
-        fields = [c.field if c.header is None else replace(c.field, hint=c.frame.hint) for c in group]
+        fields = [c.field if c.header is None else replace(c.field, hint=c.frame.header.hint) for c in group]
         tied = tie_frames(fields, known, settings)
         for candidate, solution in zip(group, tied, strict=True):
             if not candidate.is_placed and solution is not None:
@@ -213,7 +215,7 @@ def _solve_blind(candidates: Sequence[Candidate], catalogue: Catalogue, settings
     solvers = installed_solvers()
     vain: Counter[str] = Counter()
     for candidate in candidates if solvers else ():
-        field, camera = candidate.field, candidate.frame.camera
+        field, camera = candidate.field, candidate.frame.header.camera
         has_hint = field.hint is not None and field.hint.scale_arcsec is not None
         if candidate.is_placed or has_hint or vain[camera] >= _BLIND_ATTEMPTS or len(field.xy) < settings.min_matches:
             continue

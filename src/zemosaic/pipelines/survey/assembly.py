@@ -1,4 +1,7 @@
-"""Tiles of a survey into one mosaic: masks, overlaps, one solve, one blend (SPEC R-56)."""
+"""Tiles of a survey into one mosaic: masks, overlaps, one solve, one blend.
+
+A step that fails is told and replaced by a simpler one; it never ends the run.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.pipelines.patches.planes import PlaneSink
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import make_key
-from zemosaic.pipelines.survey.blending import BORDER, blend_onto_grid, or_simpler, say
+from zemosaic.pipelines.survey.blending import BORDER, BlendWay, blend_onto_grid, or_simpler, say
 from zemosaic.pipelines.survey.tiles import GridTile, TileRecipe
 from zemosaic.stages.measure.frame import measure_frame
 from zemosaic.stages.survey.overlaps import OverlapGraph, build_tile_overlap_graph
@@ -81,11 +84,10 @@ def assemble_tiles(tiles: Sequence[GridTile], recipe: TileRecipe, sink: PlaneSin
     solution = _solve(infos, tiles, graph, recipe, run)
     facts = _tell(infos, graph, solution, recipe.n_channels, run)
     run.log.end("match tiles", f"{len(graph.edges)} overlaps; {solution.method}")
-    levels = recipe.levels
-    told = blend_onto_grid(
-        tiles, solution.scales, recipe.job.grid, sink, recipe.job.names, levels, run, shared_frames=True
-    )
-    run.log.end("blend", f"{told}; {levels} octaves")
+    # Where they overlap tiles hold the same frames, so their seeing is the same.
+    way = BlendWay(recipe.levels, shared_frames=True)
+    told = blend_onto_grid(tiles, solution.scales, recipe.job.grid, sink, recipe.job.names, way, run)
+    run.log.end("blend", f"{told}; {way.levels} octaves")
     return {"tile_match": solution.method, "n_overlaps": len(graph.edges), **facts}
 
 

@@ -1,4 +1,4 @@
-"""Tiles into one mosaic, a box at a time: any tiles whose planes lie on the mosaic's own pixels (SPEC R-55)."""
+"""Tiles into one mosaic, a box at a time: any tiles whose planes lie on the mosaic's own pixels."""
 
 from __future__ import annotations
 
@@ -21,12 +21,20 @@ from zemosaic.pipelines.patches.planes import PlaneSink, write_patch
 from zemosaic.pipelines.run.context import Run
 from zemosaic.stages.stack.stack import StackedPatch
 from zemosaic.stages.survey.overlaps import overlapping_boxes
-from zemosaic.stages.tiles.blend import are_alike, blend_border_px, blend_feather, blend_pyramid, normalise_weights
+from zemosaic.stages.tiles.blend import (
+    are_alike,
+    bend_shares,
+    blend_border_px,
+    blend_feather,
+    blend_pyramid,
+    normalise_weights,
+)
 
 __all__ = [
     "BLEND_PX",
     "BORDER",
     "BlendTile",
+    "BlendWay",
     "blend_onto_grid",
     "blend_patch",
     "blend_patches",
@@ -72,6 +80,26 @@ class BlendTile:
     planes: TilePlanes
 
 
+@dataclass(frozen=True, slots=True)
+class BlendWay:
+    """How tiles are blended.
+
+    Attributes
+    ----------
+    levels : int
+        Octaves of the pyramid; 0 feathers.
+    shared_frames : bool
+        Whether tiles that overlap hold the same frames: their noise is then one and the same, so sigmas are added, and
+        coverage, exposure and counts are those of one tile. Otherwise variances are added, and so are the counts.
+    is_bent : bool
+        Whether shares change along a curve (`bend_shares`), for tiles of unlike seeing.
+    """
+
+    levels: int
+    shared_frames: bool
+    is_bent: bool = False
+
+
 def stored_planes(names: Sequence[str]) -> tuple[str, ...]:
     """The arrays of a `StackedPatch` that a tile keeps for the named planes of a mosaic."""
     wanted = {"data", "weight", *(made for name in names for made in _MADE_OF[name])}
@@ -114,10 +142,8 @@ def blend_onto_grid(
     grid: SkyGrid,
     sink: PlaneSink,
     names: Sequence[str],
-    levels: int,
+    way: BlendWay,
     run: Run,
-    *,
-    shared_frames: bool,
 ) -> str:
     """Blend all tiles, a box of the mosaic at a time.
 
@@ -130,20 +156,16 @@ def blend_onto_grid(
     sink : PlaneSink
         Takes the planes `names`. What a `PatchLedger` finds finished is not blended again.
     names : sequence of str
-    levels : int
-        Octaves of the pyramid; 0 feathers.
+    way : BlendWay
     run : Run
-    shared_frames : bool
-        Whether tiles that overlap hold the same frames: their noise is then one and the same, so sigmas are added, and
-        coverage, exposure and counts are those of one tile. Otherwise variances are added, and so are the counts.
 
     Returns
     -------
     str
         How many overlaps were blended by what, in words.
     """
-    border = blend_border_px(levels)
-    patches = blend_patches(grid, levels)
+    border = blend_border_px(way.levels)
+    patches = blend_patches(grid, way.levels)
     advance = run.log.start("blend", len(patches))
     n_channels = len(scales[0].gain)
     index = BoxIndex(tile.box for tile in tiles)
@@ -161,9 +183,7 @@ def blend_onto_grid(
             return
         here = index.meeting(patch.outer)
         those, theirs = [tiles[k] for k in here], [scales[k] for k in here]
-        made, ways[patch] = blend_patch(
-            patch, those, theirs, n_channels, levels, failed, names, shared_frames=shared_frames
-        )
+        made, ways[patch] = blend_patch(patch, those, theirs, n_channels, way, failed, names)
         write_patch(sink, patch.inner, made, names)
         if ledger:
             ledger.record(patch, PatchCounts(0, 0))
@@ -211,11 +231,9 @@ def blend_patch(
     tiles: Sequence[BlendTile],
     scales: Sequence[PhotoScale],
     n_channels: int,
-    levels: int,
+    way: BlendWay,
     failed: list[str],
     names: Sequence[str],
-    *,
-    shared_frames: bool,
 ) -> tuple[StackedPatch, str]:
     """The planes `names` of a box of the mosaic, from the tiles that meet there, and how it was blended.
 
@@ -233,16 +251,17 @@ def blend_patch(
         return replace(empty, **_window(tile, scale, patch.inner, {"weight", *kept})), ""
     wide = [_window(tile, scale, patch.outer, {"data", "weight", BORDER}) for tile, scale in meeting]
     share = normalise_weights(np.stack([part[BORDER] * part["weight"].mean(axis=0) for part in wide]))
+    share = bend_shares(share) if way.is_bent else share
     images = np.stack([part["data"] for part in wide])
-    data, way = or_simpler(
-        lambda: _blend(images, share, levels), lambda: (blend_feather(images, share), FAILED), failed.append
+    data, how = or_simpler(
+        lambda: _blend(images, share, way.levels), lambda: (blend_feather(images, share), FAILED), failed.append
     )  # fmt: skip
     inner = patch.inner.relative_to(patch.outer).slices
     own = share[:, *inner]
     weights = [part["weight"][:, *inner] for part in wide]
     rest = [_window(tile, scale, patch.inner, set(kept) - {"data", "weight"}) for tile, scale in meeting]
-    made = _blend_counts(own, rest, shared_frames)
-    return replace(empty, data=data[:, *inner], weight=_blend_weight(own, weights, shared_frames), **made), way
+    made = _blend_counts(own, rest, way.shared_frames)
+    return replace(empty, data=data[:, *inner], weight=_blend_weight(own, weights, way.shared_frames), **made), how
 
 
 def _blend(images: F4, share: F4, levels: int) -> tuple[F4, str]:

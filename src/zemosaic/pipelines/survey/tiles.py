@@ -149,7 +149,7 @@ class TileRecipe:
                 [item.wcs for item in placed],
                 self.job.grid,
                 self.settings.match,
-                cameras=[frame.camera for frame in plain],
+                cameras=[frame.header.camera for frame in plain],
                 gain_priors=gain_priors(plain),
                 pixel_values=self.settings.input.pixel_values,
             ).scales

@@ -3,38 +3,56 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from zemosaic.io.write.mosaic_file import MosaicFile
 from zemosaic.io.write.tile_planes import TilePlanes
 from zemosaic.model.box import Box
 from zemosaic.model.photo_scale import PhotoScale
-from zemosaic.model.sky.grid import Patch
+from zemosaic.model.sky.grid import Patch, SkyGrid
 from zemosaic.pipelines.patches.jobs import MosaicJob, plan_patch
 from zemosaic.pipelines.patches.make_patch import make_patch
 from zemosaic.pipelines.run.context import Run
-from zemosaic.pipelines.survey.blending import BORDER, BlendTile, blend_onto_grid, stored_planes, write_planes
+from zemosaic.pipelines.survey.blending import (
+    BORDER,
+    BlendTile,
+    BlendWay,
+    blend_onto_grid,
+    stored_planes,
+    write_planes,
+)
 from zemosaic.stages.survey.overlaps import overlapping_boxes
-from zemosaic.stages.tiles.blend import border_weights, levels_for_overlap
+from zemosaic.stages.tiles.blend import border_weights, levels_for_overlap, predict_flux_change_mmag
 
 __all__ = ["blend_tiles"]
+
+F4 = npt.NDArray[np.float32]
 
 BYTES_PER_VALUE = 60
 """Memory for each value of a tile while it is warped: its samples, the sums of the mean, the planes."""
 
 
-def blend_tiles(job: MosaicJob, file: MosaicFile, folder: Path, run: Run) -> dict[str, Any]:
+MOST_MMAG = 2.0
+"""Blending may change the flux of a star by so much (SPEC R-55)."""
+
+
+def blend_tiles(
+    job: MosaicJob, fwhm_px: Mapping[str, float], file: MosaicFile, folder: Path, run: Run
+) -> dict[str, Any]:
     """Warp tiles onto a mosaic's pixels and blend them; takes the place of `stack_onto_grid`.
 
     Parameters
     ----------
     job : MosaicJob
         Its inputs are the tiles; they hold no frame in common.
+    fwhm_px : mapping
+        Of the stars of each tile, mosaic pixels, by its id; NaN where it shows none.
     file : MosaicFile
         Takes the planes.
     folder : Path
@@ -54,7 +72,6 @@ def blend_tiles(job: MosaicJob, file: MosaicFile, folder: Path, run: Run) -> dic
         made = make_patch(alone, plan_patch(Patch(boxes[k], boxes[k]), [inputs[k]]), run.cancel.check)
         tile = BlendTile(boxes[k], TilePlanes(folder / f"{k:05d}"))
         write_planes(tile.planes, made, kept)
-        tile.planes.write(BORDER, border_weights(made.weight.min(axis=0) > 0))
         return tile
 
     advance = run.log.start("warp tiles", len(inputs))
@@ -64,16 +81,68 @@ def blend_tiles(job: MosaicJob, file: MosaicFile, folder: Path, run: Run) -> dic
         for k, tile in run.machine.executor_for(largest * BYTES_PER_VALUE).run(warp, range(len(inputs))):
             tiles[k] = tile
             advance(len(tiles))
-        overlaps = [boxes[i].intersect(boxes[j]) for i, j in overlapping_boxes(boxes)]
+        ordered = [tiles[k] for k in range(len(inputs))]
+        for tile in ordered:
+            run.cancel.check()
+            tile.planes.write(BORDER, _border(tile, [ordered[j] for j in job.index.meeting(tile.box.expand(1))], grid))
+        pairs = list(overlapping_boxes(boxes))
+        overlaps = [boxes[i].intersect(boxes[j]) for i, j in pairs]
         levels = levels_for_overlap(_typical_width(overlaps))
+        widths = [fwhm_px[item.frame.id] for item in inputs]
+        is_bent = _choose_ramp([(widths[i], widths[j]) for i, j in pairs], overlaps, run)
         run.log.end("warp tiles", f"{len(tiles)} tiles, {len(overlaps)} overlaps")
         neutral = [PhotoScale.neutral(n_channels)] * len(inputs)
-        ordered = [tiles[k] for k in range(len(inputs))]
-        told = blend_onto_grid(ordered, neutral, grid, file, job.names, levels, run, shared_frames=False)
+        way = BlendWay(levels, shared_frames=False, is_bent=is_bent)
+        told = blend_onto_grid(ordered, neutral, grid, file, job.names, way, run)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     run.log.end("blend", f"{told}; {levels} octaves")
-    return {"n_overlaps": len(overlaps), "blend_octaves": levels}
+    return {"n_overlaps": len(overlaps), "blend_octaves": levels, "blend_is_bent": is_bent}
+
+
+def _border(tile: BlendTile, near: Sequence[BlendTile], grid: SkyGrid) -> F4:
+    """Distance of a tile's pixels to the nearest one that another tile has and this one has not, 0 where it has none.
+
+    Where no tile has anything there is nothing to blend with: no rim of the mosaic is a border. No distance is more
+    than half of the tile's shorter side, so that a small tile inside a wide one still counts.
+    """
+    # One pixel more tells whether others go on beyond the tile's box.
+    wide = tile.box.expand(1).intersect(grid.box)
+    own, anyone = np.zeros((2, *wide.shape), bool)
+    for other in near:
+        part = other.box.intersect(wide)
+        seen = other.planes.read("weight", part.relative_to(other.box)).min(axis=0) > 0
+        anyone[part.relative_to(wide).slices] |= seen
+        if other is tile:
+            own[part.relative_to(wide).slices] = seen
+    distance = np.minimum(border_weights(own | ~anyone, sides=(False,) * 4), min(tile.box.shape) / 2)
+    return np.where(own, distance, 0)[tile.box.relative_to(wide).slices].astype(np.float32)
+
+
+def _choose_ramp(fwhm_px: Sequence[tuple[float, float]], overlaps: Sequence[Box], run: Run) -> bool:
+    """Whether shares change along a curve, where a straight ramp would change the stars of tiles of unlike seeing.
+
+    Says so where neither keeps them.
+    """
+    known = [(pair, min(box.shape)) for pair, box in zip(fwhm_px, overlaps, strict=True) if np.isfinite(pair).all()]
+    straight, bent = (
+        [predict_flux_change_mmag(pair, width, is_bent=is_bent) for pair, width in known] for is_bent in (False, True)
+    )
+    if max(straight, default=0.0) <= MOST_MMAG:
+        return False
+    is_bent = max(bent) < max(straight)
+    off = bent if is_bent else straight
+    n_off, worst = sum(value > MOST_MMAG for value in off), int(np.argmax(off))
+    if n_off:
+        (one, other), width = known[worst]
+        enough = width * (bent[worst] / MOST_MMAG) ** 0.5
+        run.log.notice(
+            f"{n_off} overlaps are narrow for how much the seeing of their tiles differs: between stars of "
+            f"{one:.1f} and {other:.1f} px, {width} px wide, blending may change the flux of a star on the seam by "
+            f"{off[worst]:.0f} mmag; an overlap of {enough:.0f} px would keep it to {MOST_MMAG:g}",
+            "warning",
+        )
+    return is_bent
 
 
 def _typical_width(overlaps: Sequence[Box]) -> float:

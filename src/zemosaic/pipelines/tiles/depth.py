@@ -6,7 +6,7 @@ And how much sky the tiles' masks cost.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,8 @@ __all__ = ["write_depth"]
 F4 = npt.NDArray[np.float32]
 
 BAND_ROWS = 256
+"""Rows of the mosaic that are made at a time; they bound the memory that a band takes."""
+
 MOST_FRAMES = 32767
 """Counts are 16-bit integers."""
 
@@ -59,7 +61,8 @@ class _Depth:
         """Frames, seconds, saturated frames, weighed where the tile has weight in all channels; 1 where any reaches."""
         _, weight = self.reader.read_window(self.frame, box)
         seen = (weight > 0).all(axis=0, keepdims=True)
-        frames, seconds = self._plane("COV", self.frame.n_stacked, box), self._plane("EXPT", self.frame.exposure_s, box)
+        frames = self._plane("COV", self.frame.header.n_stacked, box)
+        seconds = self._plane("EXPT", self.frame.decided.exposure_s, box)
         saturated = frames * self._plane("SAT", 0.0, box)
         reached = frames > 0 if "COV" in self.hdus else seen
         planes = np.concatenate([frames, seconds, saturated, np.ones_like(frames)])
@@ -68,9 +71,7 @@ class _Depth:
     def _plane(self, name: str, otherwise: float | None, box: Box) -> F4:
         if name not in self.hdus:
             return np.full((1, *box.shape), otherwise or 0.0, np.float32)
-        plane = replace(
-            self.frame, hdu=self.hdus[name], layout="mono", weight=None, alpha=None, mask=None, calibration=""
-        )
+        plane = self.frame.plane_at(self.frame.storage.path, self.hdus[name])
         return self.reader.read_window(plane, box)[0]
 
 
@@ -91,7 +92,7 @@ def write_depth(
     if settings.output.planes != "all":
         return 0.0
     layers = [
-        _Depth(item.frame, plan_maps(item.plan, 4), plane_hdus(Path(item.frame.path), item.frame.shape), reader)
+        _Depth(item.frame, plan_maps(item.plan, 4), plane_hdus(Path(item.frame.storage.path), item.frame.shape), reader)
         for item in inputs
     ]
     all_tell = all("SAT" in layer.hdus for layer in layers)

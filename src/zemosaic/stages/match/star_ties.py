@@ -21,10 +21,13 @@ F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _LEAST_SNR = 20.0
+"""In the colour that shows a star best: its error is then 5 %, and ties are weighted by their errors."""
+
 _MOST_STARS = 250
 """Brightest stars of an image that are used."""
 
 _RADIUS_FWHM = 0.75
+"""Detections of different images within it, in the typical FWHM, are one star; closer pairs would be blended."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

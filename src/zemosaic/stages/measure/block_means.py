@@ -18,7 +18,10 @@ F8 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.uint8]
 
 _NORMAL = NormalDist()
+
 _CLIP_KAPPA = 3.0
+"""Of what no mask has found, in sigma: cuts one good pixel in 370, on both sides alike."""
+
 _MIN_SHARE = 0.35
 """Least share of a block's pixels that must be free of stars."""
 

@@ -20,24 +20,46 @@ F8 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.uint8]
 
 MESH_PX = 64
-_MAX_STARS = 3000
+"""Side of the blocks that the sky is read from: many times a star's width, and narrower than gradients bend."""
+
+_MOST_MEASURED = 3000
+"""Brightest stars that are measured: they bound the time that a field of the Milky Way takes."""
+
 _MAX_PEAKS = 100_000
+"""Room for peaks, of which the brightest are then chosen."""
+
 _FWHM_OF_SIGMA = 2.3548
+"""Of a Gaussian: ``sqrt(8 ln 2)``."""
+
 APERTURES_FWHM = (1.75, 3.0)
 """Radii of the measuring and of the growth-curve aperture, in FWHM of the frame."""
 
 _RING_FWHM = (3.2, 5.0)
+"""Ring of the local sky, in FWHM: clear of the aperture of the growth curve, and near enough to share its sky."""
+
 _DEFAULT_FWHM_PX = 3.0
+"""Where no star tells."""
+
 _START_SIGMA_PX = 1.5
+"""Of the weight that the first moments are taken with."""
+
 _REACH_PX, _DROP = 5, 0.1
+"""See `find_peaks`: the light of a star falls by more within so many pixels, that of a bump on its flank does not."""
+
 _NEBULOUS = 0.3
 """Share of a mesh block's pixels above the threshold from which they are nebulosity, not stars."""
 
 _PLATEAU_PIXELS = 4
+"""Pixels that share the highest value of a frame exactly, from which it is where the camera saturates."""
 
 _BETA = 2.5
+"""Of a Moffat star with wide wings; turbulence alone gives 4.8 (Trujillo et al. 2001, MNRAS 328, 977)."""
+
 _FAINT = 0.1
+"""Share of the sky noise that light of a star may leave in what counts as sky."""
+
 _RIM_PX = 2
+"""Round a detected pixel: its neighbours are part of the same star."""
 
 
 def find_stars(
@@ -150,7 +172,7 @@ def _detect(light: F4, bad: Mask, sky: ChannelSky, detect_sigma: float) -> tuple
     heights = np.empty(_MAX_PEAKS, np.float32)
     n = find_peaks(smoothed, detect_sigma * sigma, edges, _REACH_PX, _DROP, Peaks(xs, ys, heights))
     mark_objects(smoothed, detect_sigma * sigma, edges, _NEBULOUS, objects)
-    best = np.argsort(-heights[:n], kind="stable")[:_MAX_STARS]
+    best = np.argsort(-heights[:n], kind="stable")[:_MOST_MEASURED]
     xs, ys = xs[:n][best], ys[:n][best]
     at = np.searchsorted(edges.y, ys, side="right") - 1, np.searchsorted(edges.x, xs, side="right") - 1
     return xs.astype(float), ys.astype(float), heights[:n][best] / sigma[at], objects

@@ -1,4 +1,4 @@
-"""Measure one image: sky, noise, stars and star-free block means (SPEC R-10)."""
+"""Measure one image: sky, noise, stars and star-free block means."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from zemosaic.kernels.measure.hot_pixels import RESIDUAL_UNIT, find_defects, find_residuals
 from zemosaic.model.box import Box
 
-__all__ = ["DefectCounter", "Residuals", "drop_pixels", "mask_defects", "residuals_of"]
+__all__ = ["LEAST_FRAMES", "DefectCounter", "Residuals", "drop_pixels", "mask_defects", "residuals_of"]
 
 F4 = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
@@ -20,8 +20,13 @@ Residuals = npt.NDArray[np.int16]
 N_SIGMA = 6.0
 """How far a pixel stands out of its neighbours to be judged, in sigma of the sky."""
 
-_LEAST_FRAMES = 5
+LEAST_FRAMES = 5
+"""Fewer frames tell no more than each of them does."""
+
+
 _LEAST_MEAN_SIGMA = 0.5
+"""A fainter defect does less harm than the pixel is worth."""
+
 _RESIDUAL_SIGMA = 1.1
 """Scatter of a residual against the median of eight neighbours, in sigma."""
 
@@ -142,7 +147,7 @@ class DefectCounter:
         ndarray, bool, shape (height, width)
             All False with fewer than 5 frames. Missing pixels count as ordinary.
         """
-        if self.n_frames < _LEAST_FRAMES:
+        if self.n_frames < LEAST_FRAMES:
             return np.zeros(self.total.shape, bool)
         mean = (self.total / np.float32(RESIDUAL_UNIT * self.n_frames)).astype(np.float32)
         error = _RESIDUAL_SIGMA / math.sqrt(self.n_frames)

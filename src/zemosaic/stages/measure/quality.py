@@ -1,4 +1,4 @@
-"""Which frames are good enough: clouds, focus, trailing, dawn and wrong fields, with the reason in numbers (SPEC R-11).
+"""Which frames are good enough: clouds, focus, trailing, dawn and wrong fields, with the reason in numbers.
 
 A frame is judged against its neighbours in the session, never against a fixed level: what is a poor night on one
 mountain is a fine one in a garden.

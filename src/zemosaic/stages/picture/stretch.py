@@ -1,4 +1,4 @@
-"""A picture of a mosaic for people: sky dark grey, highlights kept, no colour cast (R-72).
+"""A picture of a mosaic for people: sky dark grey, highlights kept, no colour cast.
 
 Nothing here touches science data; the stretch is measured on a reduced copy.
 """

@@ -1,4 +1,4 @@
-"""All frames adjusted together: one distortion a camera, a small linear model a frame (R-13).
+"""All frames adjusted together: one distortion a camera, a small linear model a frame.
 
 The observations are the frames' star positions. Stars that frames share tie the frames to
 each other to a fraction of a pixel; catalogue stars, with their own larger error, tie the

@@ -1,4 +1,4 @@
-"""Frames laid on each other by their pixels alone, and the overlap that is left (SPEC R-40).
+"""Frames laid on each other by their pixels alone, and the overlap that is left.
 
 Where stars can be matched, `solve_ties.register_frames` does better; a shift found here says how much to believe it.
 """

@@ -1,4 +1,4 @@
-"""Whether a header's WCS is true: checked against the frame's own stars before it is trusted (R-12)."""
+"""Whether a header's WCS is true: checked against the frame's own stars before it is trusted."""
 
 from __future__ import annotations
 
@@ -23,9 +23,15 @@ Verdict = Literal["right", "shifted", "wrong", "unknown"]
 
 _RIGHT: Verdict = "right"
 _SHIFTED: Verdict = "shifted"
+
 _MAX_SHIFT_ARCSEC = 400.0
+"""How far a header may be off as a whole and still be mended by a shift; beyond, the frame is solved."""
+
 _SURE_LOG_CHANCE = -5.0
+"""log10 of the chance, all shifts counted, below which an agreement is believed."""
+
 _MIN_STARS_TO_DOUBT = 6
+"""With fewer stars that none agrees may be chance, and the header is let stand as unknown."""
 
 
 @dataclass(frozen=True, slots=True)

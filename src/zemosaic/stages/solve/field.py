@@ -1,4 +1,4 @@
-"""Where a frame points: a plate from its stars, a hint and a star catalogue (R-12, R-14).
+"""Where a frame points: a plate from its stars, a hint and a star catalogue.
 
 Method: two stars of the frame laid on two stars of the catalogue give a complete
 hypothesis (shift, rotation, scale; both parities). All catalogue pairs of fitting

@@ -16,16 +16,19 @@ __all__ = ["Search", "find_plates", "prepare_search"]
 
 Array = npt.NDArray[np.float64]
 
-# Brightness limits matter in fields of many degrees only: a cone of 1.7 degrees holds at most some 650 stars.
-_MAX_PAIR_REFS = 800
-_MAX_MARKED_REFS = 4000
+_MAX_PAIR_REFS, _MAX_MARKED_REFS = 800, 4000
+"""Brightest stars of the catalogue that pairs are made of, and that hits are counted on. They matter in fields of many
+degrees only: a cone of 1.7 degrees holds at most some 650 stars."""
 
 # (stars tested / stars expected, stars that pairs are made of, hypotheses allowed), cheap first. The sum of
 # the last column bounds the cost of giving up: some 0.15 microseconds each.
 _TIERS = ((1.3, 10, 200_000), (1.3, 20, 400_000), (2.5, 40, 450_000))
 
 _CHANCE_OF_A_FIT = 1e-4
+"""Chance of so many hits by accident from which a hypothesis is worth a fit."""
+
 _HYPOTHESES_A_FIT_COSTS = 3000
+"""In time: a fit takes half a millisecond."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

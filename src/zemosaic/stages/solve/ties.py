@@ -1,4 +1,4 @@
-"""Frames that the catalogue could not place, tied to placed ones by the stars they share (R-12)."""
+"""Frames that the catalogue could not place, tied to placed ones by the stars they share."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 
 _HOT_RADIUS_PX = 1.0
+"""What lies so near to the same pixel in frames that point elsewhere is of the sensor, not of the sky."""
 
 _WIDEST_DEG = 6.0
 """A frame without a hint is looked for this far from the middle of all placed ones; the solver's plane ends at 45."""

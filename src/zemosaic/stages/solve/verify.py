@@ -17,6 +17,7 @@ Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
 _LOG_FLOOR = -300.0
+"""Chances below the smallest float are told as this one."""
 
 
 class SkyPlane:

@@ -1,4 +1,4 @@
-"""The grid of a survey: overlapping tiles of one size that cover the mosaic (SPEC R-33)."""
+"""The grid of a survey: overlapping tiles of one size that cover the mosaic."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from zemosaic.model.box import Box
 
 __all__ = ["TileGrid", "cut_tiles"]
 
-_BLOCKS_PX = 8, 16, 32
-_BLOCKS_ACROSS = 32
-"""A tile has so many blocks along a side at least, as any image (`measure_frame`)."""
+_BLOCKS_PX, _BLOCKS_ACROSS = (8, 16, 32), 32
+"""Sides that a block may have, and blocks along a tile's side at least, as of any image (`measure_frame`)."""
 
 _LEAST_SIZE_PX = 256
+"""So that blocks of the smallest side make `_BLOCKS_ACROSS`."""
+
 _LEAST_OVERLAP_BLOCKS = 3
 """So many blocks fit into an overlap at least: fewer tell no slope."""
 

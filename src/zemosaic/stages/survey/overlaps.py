@@ -1,4 +1,7 @@
-"""Which tiles overlap, and what each overlap says: diagnostics, start values, and the simplest match (SPEC R-53)."""
+"""Which tiles overlap, and what each overlap says: diagnostics, start values, and the simplest match.
+
+Overlaps are found by a spatial index. Their regressions have errors in both variables, and state their own.
+"""
 
 from __future__ import annotations
 

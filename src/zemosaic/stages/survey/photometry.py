@@ -1,4 +1,4 @@
-"""What a tile needs before it meets its neighbours: validity, background, scaling, colour (SPEC R-50 to R-54).
+"""What a tile needs before it meets its neighbours: validity, background, scaling, colour.
 
 Tiles are ``(h, w)``, ``(c, h, w)`` or ``(h, w, c)`` with one or three channels. What the functions here return are
 *corrections*: ``corrected = gain * tile + offset``. Results are always finite; where nothing can be found they are gain
@@ -39,12 +39,20 @@ AnyArray = npt.NDArray[Any]
 _LOG = logging.getLogger(__name__)
 
 _CHANNELS = 1, 3
+"""An axis of so many is one of colours."""
+
 _ERODE_PX = 2
 """Rows of pixels at the rim of an overlap that are left out: one tile's stack is thin and noisy there."""
 
 _MOST_SAMPLE = 200_000
+"""Pixels that a level is taken from: its median is then known to 0.3 % of the noise."""
+
 _CLIP_SIGMA = 3.0
+"""Of stars and nebulae on the sky, in robust sigma."""
+
 _CLIP_ROUNDS = 8
+"""At most; they end when nothing more is cut."""
+
 _SAMPLE_STEP = 4
 """Every so many rows and columns tell whether a tile is healthy."""
 

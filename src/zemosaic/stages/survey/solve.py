@@ -1,4 +1,8 @@
-"""One gain and one background surface a tile, all tiles at once: the one-sky solve on tiles (SPEC R-54)."""
+"""One gain and one background surface a tile, all tiles at once: the one-sky solve on tiles.
+
+Edges give start values and diagnostics. One that tells nothing is dropped, never taken for equality, and no tile is
+shifted to an absolute level: that would take nebulae for sky.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiles into one picture: weights from each tile's own border, pyramids, N tiles at once (SPEC R-55).
+"""Tiles into one picture: weights from each tile's own border, pyramids, N tiles at once.
 
 A pyramid blend mixes coarse structure over wide zones and fine structure over narrow ones (Burt & Adelson 1983, ACM
 TOG 2, 217). Three things differ from the textbook:
@@ -13,6 +13,7 @@ TOG 2, 217). Three things differ from the textbook:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -25,6 +26,7 @@ from zemosaic.kernels.tiles import pyramid as kernel
 __all__ = [
     "MAX_LEVELS",
     "are_alike",
+    "bend_shares",
     "blend_border_px",
     "blend_feather",
     "blend_pyramid",
@@ -33,6 +35,7 @@ __all__ = [
     "build_laplacian_pyramid",
     "levels_for_overlap",
     "normalise_weights",
+    "predict_flux_change_mmag",
     "reconstruct_from_laplacian",
 ]
 
@@ -44,6 +47,10 @@ MAX_LEVELS = 6
 
 _OVERLAP_REACHES = 8
 """The coarsest pixel is so many times narrower than the overlap, or more."""
+
+_FWHM_PER_SIGMA = 2.3548
+_MMAG = 1085.7
+"""Thousandths of a magnitude in a relative change of flux."""
 
 _ROUNDING = 4 * np.finfo(np.float32).eps
 
@@ -74,12 +81,29 @@ def build_gaussian_pyramid(image: npt.ArrayLike, levels: int) -> list[F4]:
     return pyramid
 
 
-def build_laplacian_pyramid(image: npt.ArrayLike, levels: int) -> list[F4]:
+def build_laplacian_pyramid(image: npt.ArrayLike, levels: int, reach: Sequence[F4] | None = None) -> list[F4]:
     """What each octave of an image adds to the coarser ones; the last is the coarsest image itself.
 
-    Parameters and result are those of `build_gaussian_pyramid`.
+    Parameters
+    ----------
+    image, levels
+        See `build_gaussian_pyramid`.
+    reach : sequence of ndarray, float32, optional
+        Pyramid of where the image is known (1) and where it is not (0); the image is 0 there, and each octave continues
+        it by what is known nearby.
+
+    Returns
+    -------
+    list of ndarray, float32
+        ``levels + 1`` images, the finest first.
     """
-    return _octaves(build_gaussian_pyramid(image, levels))
+    gaussian = build_gaussian_pyramid(image, levels)
+    if reach is not None:
+        gaussian = [
+            np.where(known > _LEAST_WEIGHT, total / np.maximum(known, _LEAST_WEIGHT), 0)
+            for total, known in zip(gaussian, reach, strict=True)
+        ]
+    return [*(low - _expand(high, low.shape) for low, high in pairwise(gaussian)), gaussian[-1]]
 
 
 def reconstruct_from_laplacian(pyramid: Sequence[F4]) -> F4:
@@ -139,6 +163,42 @@ def normalise_weights(weights: F4) -> F4:
     return np.asarray(weights / np.where(total > 0, total, 1), np.float32)
 
 
+def bend_shares(shares: F4) -> F4:
+    """Shares along a curve of two parabolas in place of a straight ramp: 0, 1/2 and 1 stay, no kink is at either end.
+
+    Parameters
+    ----------
+    shares : ndarray, float32, shape (n, h, w)
+        From `normalise_weights`.
+
+    Returns
+    -------
+    ndarray, float32, shape (n, h, w)
+        1 in all wherever the shares are.
+
+    Notes
+    -----
+    A star that is softer in one tile than in the other keeps its flux where the share changes evenly under it, and
+    loses some where that bends. A straight ramp bends at its ends alone, and sharply; two parabolas bend least for
+    their width. In exchange, they are twice as steep in the middle.
+    """
+    curved = np.where(shares < 0.5, 2 * shares**2, 1 - 2 * (1 - shares) ** 2).astype(np.float32)
+    return normalise_weights(curved)
+
+
+def predict_flux_change_mmag(fwhm_px: tuple[float, float], overlap_px: float, *, is_bent: bool) -> float:
+    """How far the flux of the worst star on a seam is off, for tiles of two FWHMs that share so many pixels.
+
+    A straight ramp's kink of ``1 / overlap_px`` costs that times the difference of the sigmas over ``sqrt(2 pi)``; the
+    curvature ``4 / overlap_px**2`` of `bend_shares` half of that times the difference of their squares. True to a third
+    for overlaps of eight sigmas and more, too large for narrower ones (`benchmarks/blend_seams.py`).
+    """
+    one, other = (fwhm / _FWHM_PER_SIGMA for fwhm in fwhm_px)
+    if is_bent:
+        return _MMAG * 2 * abs(one**2 - other**2) / overlap_px**2
+    return _MMAG * abs(one - other) / (math.sqrt(2 * math.pi) * overlap_px)
+
+
 def blend_feather(images: F4, weights: F4) -> F4:
     """Weighted mean of tiles.
 
@@ -147,7 +207,7 @@ def blend_feather(images: F4, weights: F4) -> F4:
     images : ndarray, float32, shape (n, c, h, w)
         Tiles on common pixels; any finite value where the weight is 0.
     weights : ndarray, float32, shape (n, h, w)
-        From `normalise_weights`.
+        From `normalise_weights`, or `bend_shares`.
 
     Returns
     -------
@@ -201,7 +261,7 @@ def blend_pyramid(images: F4, weights: F4, levels: int) -> F4:
         blended = [np.zeros_like(total) for total in totals]
         for i, image in enumerate(images):
             away = np.where(valid[i], image[c] - channel, np.float32(0))
-            for k, octave in enumerate(_filled_laplacian(away, reach[i], levels)):
+            for k, octave in enumerate(build_laplacian_pyramid(away, levels, reach[i])):
                 blended[k] += masks[i][k] / totals[k] * octave
         out[c] = np.where(covered, channel + reconstruct_from_laplacian(blended), 0)
     return out
@@ -217,21 +277,6 @@ def are_alike(images: F4, weights: F4) -> bool:
         bool((np.abs(image - mean) <= _ROUNDING * np.abs(mean))[:, weight > 0].all())
         for image, weight in zip(images, weights, strict=True)
     )
-
-
-def _filled_laplacian(image: F4, reach: Sequence[F4], levels: int) -> list[F4]:
-    """Laplacian pyramid of an image that is 0 where it is not known; `reach` is the pyramid of where it is."""
-    summed = build_gaussian_pyramid(image, levels)
-    gaussian = [
-        np.where(known > _LEAST_WEIGHT, total / np.maximum(known, _LEAST_WEIGHT), 0)
-        for total, known in zip(summed, reach, strict=True)
-    ]
-    return _octaves(gaussian)
-
-
-def _octaves(gaussian: Sequence[F4]) -> list[F4]:
-    """What each image of a Gaussian pyramid adds to the next coarser one; then the coarsest itself."""
-    return [*(low - _expand(high, low.shape) for low, high in pairwise(gaussian)), gaussian[-1]]
 
 
 def _reduce(image: F4) -> F4:

@@ -60,9 +60,10 @@ _FIRST_SHAPE, _SHAPE = 0.5, 0.02
 """Share of a star's light by which its shape may differ: before the kernel is known, and once it is (the PSF varies
 over a tile). Bright stars count no more than this allows."""
 
-_SEEING_SD = 1.0
-"""What the kernel's other two terms are expected to be, one sigma: seeing of 1.7 px against 2.6 px makes 0.6 of the
-first. Where structure is too faint or too smooth to tell them, they stay near 0."""
+_SEEING_SD = 0.6, 0.15
+"""What the kernel's second and third term are expected to be, one sigma: seeing of 1.7 px against 2.6 px makes 0.73 and
+-0.15, 2.5 px against 3.75 makes 1.08 and 0.10. Where structure is too faint or too smooth to tell them, they stay near
+0; held so, they add a sixth less noise to a gain told by stars than free ones do."""
 
 _TRAIL = 8.0
 """Structure of so many times its median size is left out where one image alone shows it."""
@@ -320,8 +321,8 @@ def _denoised(normal: F8, noise: float, prior: float) -> F8:
     """Normal equations without what noise adds to the terms of the kernel, and with what is expected of seeing."""
     out = normal.copy()
     out[:3, :3] -= noise * _OVERLAP
-    out[1, 1] += prior / _SEEING_SD**2
-    out[2, 2] += prior / _SEEING_SD**2
+    out[1, 1] += prior / _SEEING_SD[0] ** 2
+    out[2, 2] += prior / _SEEING_SD[1] ** 2
     return out
 
 

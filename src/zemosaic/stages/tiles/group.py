@@ -178,11 +178,11 @@ def _labels(frames: Sequence[Frame], angles: Array, split: frozenset[str]) -> li
     """What frames of one group must share besides their pointing."""
     columns: list[list[str]] = []
     if "filter" in split:
-        columns.append([f"filter {frame.filter or 'none'}" for frame in frames])
+        columns.append([f"filter {frame.decided.filter or 'none'}" for frame in frames])
     if "mount" in split:
-        columns.append([frame.mount or "mount unknown" for frame in frames])
+        columns.append([frame.decided.mount or "mount unknown" for frame in frames])
     if "night" in split:
-        seconds = np.array([frame.time_s for frame in frames])
+        seconds = np.array([frame.header.time_s for frame in frames])
         columns.append([f"night {k}" if k else "undated" for k in _runs(seconds, NIGHT_GAP_S)])
     if "angle" in split:
         columns.append([f"angle {k}" for k in _arcs(angles)])

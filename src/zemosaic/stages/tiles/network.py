@@ -17,6 +17,8 @@ F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _ROUNDS = 15
+"""Of reweighting. There are few unknowns, so they cost nothing."""
+
 _CAUCHY = 2.0
 """Errors from which on an edge that contradicts the others is weighed down."""
 
