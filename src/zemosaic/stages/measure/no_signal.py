@@ -33,6 +33,9 @@ BLOCK_PX = 8
 LEAST_BLOCKS = 12
 """Size of the smallest part: saturated stars at the border are smaller."""
 
+LEAST_SLIVER_PX = 16
+"""Size of the smallest sliver at the border: the square of 4 px that the image is smoothed by to find them."""
+
 FEWEST_ACROSS = 8
 """Blocks along a side below which an image is too small to tell parts of it."""
 
@@ -94,7 +97,7 @@ def find_no_signal(channel: F4, have: Map) -> Map:
     typical = float(np.percentile(blocks.noise[known], 75)) if known.any() else 0.0
     if typical == 0:
         return np.zeros_like(lost)
-    quiet = _parts_at_border(known & (blocks.noise < QUIET * typical))
+    quiet = _parts_at_border(known & (blocks.noise < QUIET * typical), LEAST_BLOCKS)
     lost |= blocks.spread(scipy.ndimage.binary_dilation(quiet, np.ones((3, 3), bool)))
     for part in _find_set_off(blocks, known & ~scipy.ndimage.binary_dilation(quiet, iterations=2)):
         pixels = _outline(channel, have, blocks, part)
@@ -129,12 +132,12 @@ def _measure_blocks(channel: F4, have: Map) -> _Blocks:
     return _Blocks(edges, level, noise)
 
 
-def _parts_at_border(blocks: Map) -> Map:
-    """Connected blocks that reach the border, where they are many enough."""
-    labels, n = scipy.ndimage.label(blocks)
+def _parts_at_border(marked: Map, least: int) -> Map:
+    """Connected blocks or pixels that reach the border, where they are many enough."""
+    labels, n = scipy.ndimage.label(marked)
     touches = np.zeros(n + 1, bool)
     touches[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
-    touches &= np.bincount(labels.ravel(), minlength=n + 1) >= LEAST_BLOCKS
+    touches &= np.bincount(labels.ravel(), minlength=n + 1) >= least
     touches[0] = False
     return np.asarray(touches[labels])
 
@@ -190,7 +193,7 @@ def _middle_of_edges(level: F8, known: Map, noise: float) -> float | None:
 
 def _split(level: F8, noise: F8, known: Map, middle: float, sign: int) -> list[_Part]:
     """Parts on one side of a level whose whole edge is sharp and high."""
-    labels, n = scipy.ndimage.label(_parts_at_border(known & (sign * level < sign * middle)))
+    labels, n = scipy.ndimage.label(_parts_at_border(known & (sign * level < sign * middle), LEAST_BLOCKS))
     found = []
     for label in range(1, n + 1):
         blocks = labels == label
@@ -232,14 +235,18 @@ def _is_set_off(level: F8, noise: F8, known: Map, part: Map, sign: int) -> bool:
 
 
 def _outline(channel: F4, have: Map, blocks: _Blocks, part: _Part) -> Map:
-    """Pixels of a part: of the blocks along its edge those on its side of the edge."""
+    """Pixels of a part: of the blocks along its edge those on its side of the edge.
+
+    Slivers at the border that lie below such an edge elsewhere are parts of the same kind, too small for blocks.
+    """
     core = scipy.ndimage.binary_erosion(part.blocks, iterations=1, border_value=1)
     about = scipy.ndimage.binary_dilation(part.blocks, iterations=2)
     # Even, so that it holds all colours of a Bayer plane alike.
     total = scipy.ndimage.uniform_filter(np.where(have, channel, np.float32(0)), 4, mode="nearest")
     share = scipy.ndimage.uniform_filter(have.astype(np.float32), 4, mode="nearest")
     beyond = part.sign * (total - part.middle * share) < 0
-    return np.asarray(blocks.spread(core) | (blocks.spread(about) & beyond))
+    slivers = _parts_at_border(beyond & have, LEAST_SLIVER_PX) if part.sign > 0 else np.zeros_like(have)
+    return np.asarray(blocks.spread(core) | (blocks.spread(about) & beyond) | slivers)
 
 
 def _is_sharp(channel: F4, have: Map, part: Map) -> bool:
