@@ -26,7 +26,16 @@ from zemosaic.model.tile import Tile
 from zemosaic.pipelines.modes import master_tiles
 from zemosaic.pipelines.run.context import start_run
 from zemosaic.settings import Settings, TileSettings
-from zemosaic.simulate import RawRecipe, SetTruth, SimulatedSky, read_truth, score_mosaic, simulate_raws
+from zemosaic.simulate import (
+    FrameRecipe,
+    RawRecipe,
+    SetTruth,
+    SimulatedSky,
+    read_truth,
+    score_mosaic,
+    simulate_frames,
+    simulate_raws,
+)
 
 Capture = pytest.CaptureFixture[str]
 F8 = npt.NDArray[np.float64]
@@ -81,6 +90,39 @@ def analytic_count(truth: SetTruth, names: set[str], grid: CelestialWcs, margin_
 def valid_bounds(border: int, height: int, width: int) -> tuple[int, int, int, int]:
     """First and last rows and columns with data: a border of NaN is at the first rows and the last columns."""
     return border, height - 1, 0, width - 1 - border
+
+
+@pytest.mark.parametrize("n_each", [1, 2])
+def test_trails_in_tiles_too_few_to_clip_go(tmp_path: Path, n_each: int) -> None:
+    """Tiles of one or two frames each: what the other tiles' frames show takes their trails away, as in direct."""
+    n, recipe = (
+        6,
+        FrameRecipe(shape=(200, 260), trail_fraction=0.34, gain_scatter=0.02, gradient_adu=5, max_border_px=2),
+    )
+    pointings = [(83.8 + 0.012 * (k // n_each), 22.0, 0.0) for k in range(n)]
+    truth = simulate_frames(tmp_path / "set", SimulatedSky(4, size_deg=0.6), n, recipe, pointings=pointings)
+    assert sum(exposure.trail is not None for exposure in truth.exposures) == 2
+    group = "tiles.group=0.03"
+    made = {mode: build(tmp_path / "set", tmp_path / mode, mode, group) for mode in ("direct", "master-tiles")}
+    facts = report_of(made["master-tiles"])
+    assert [tile["n_frames"] for tile in facts["tiles"]] == [n_each] * (n // n_each)
+    assert any(f"{n // n_each} tiles hold fewer than 3 frames" in notice for notice in facts["notices"])
+    direct, ours = (fits.getdata(out / "mosaic.fits").astype(float) for out in made.values())
+    count, ours_count = (fits.getdata(out / "mosaic.fits", "COV") for out in made.values())
+    assert (np.isfinite(direct) != np.isfinite(ours)).mean() < 0.01  # the rim, by a pixel
+    assert (ours_count != count).mean() < 0.02
+    grid = CelestialWcs.from_header(fits.getheader(made["direct"] / "mosaic.fits"), direct.shape)
+    y, x = np.mgrid[: grid.shape[0], : grid.shape[1]]
+    ra, dec = grid.pixel_to_sky(x, y)
+    for exposure in truth.exposures:
+        if exposure.trail is None:
+            continue
+        x0, y0, angle, _ = exposure.trail
+        fx, fy = exposure.celestial.sky_to_pixel(ra, dec)
+        off = np.abs((fy - y0) * np.cos(angle) - (fx - x0) * np.sin(angle))
+        inside = (fx > 8) & (fy > 8) & (fx < 250) & (fy < 190) & (count >= 4)
+        left = np.mean((ours - direct)[inside & (off < 1.5)]) - np.mean((ours - direct)[inside & (off > 12)])
+        assert abs(left) < 0.1 * truth.sigma
 
 
 # --- tiles --------------------------------------------------------------------------------------------------------

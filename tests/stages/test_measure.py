@@ -47,11 +47,12 @@ def test_noise_is_within_two_percent_on_stars_and_nebula(nebula):
     assert measure_frame(data, ones(data), MeasureSettings()).noise[0] == pytest.approx(12.0, rel=0.02)
 
 
-def test_noise_of_coarsely_quantised_counts():
-    data, _ = star_field(n=0, sky=100.0, noise=0.8)
+@pytest.mark.parametrize("sigma", [0.5, 0.8, 0.9, 1.3])
+def test_noise_of_coarsely_quantised_counts(sigma):
+    data, _ = star_field(n=0, sky=100.0, noise=sigma)
     counts = np.round(data)
     noise = measure_sky(counts.astype(np.float32), ones(data)).noise
-    assert noise[0] == pytest.approx(np.hypot(0.8, 12**-0.5), rel=0.05)
+    assert noise[0] == pytest.approx(np.hypot(sigma, 12**-0.5), rel=0.05)
 
 
 @pytest.mark.parametrize("sky", [3.0, 8.0])
@@ -120,6 +121,15 @@ def test_block_means_see_the_sky_and_not_the_stars():
     assert len(blocks) > 0.9 * (SHAPE[0] // 32) * (SHAPE[1] // 32)
     assert abs(np.mean(blocks.mean[0]) - 1000.0) < 0.1
     assert 0.8 < np.std(pull) < 1.25
+
+
+def test_blocks_of_one_count_keep_an_error() -> None:
+    """Counts coarser than the noise: a block may hold one value, and yet its mean is not known without error."""
+    image = np.rint(np.random.default_rng(3).normal(75, 0.9, (1, 256, 256))).astype(np.float32)
+    image[0, 64:128, 64:128] = 75
+    found = measure_frame(image, np.ones_like(image), MeasureSettings())
+    assert found.noise[0] > 0
+    assert found.blocks.error.min() > 0.2 * found.noise[0] / found.blocks.size_px
 
 
 def test_pixels_without_weight_enter_nothing():

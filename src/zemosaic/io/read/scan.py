@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from zemosaic.errors import FrameRejected
-from zemosaic.io.headers.cards import BLOCK, Cards, FitsStream, Hdu, open_fits
+from zemosaic.io.headers.cards import BLOCK, Cards, FitsStream, Hdu, open_fits, text_of
 from zemosaic.io.headers.facts import frame_from_cards, image_layout
 from zemosaic.io.headers.masks import read_mask_bits
 from zemosaic.io.headers.wcs_cards import put_wcs_over
@@ -284,8 +284,8 @@ def _read_heads(path: str) -> list[Cards]:
 
     Lines as people write them (``RA = 83.6``) serve as well as cards, whose ``=`` stands in the ninth place.
     """
-    with open(path, encoding="latin-1") as file:
-        lines = file.read(_HEAD_MAX_BYTES).splitlines()
+    with open(path, "rb") as file:
+        lines = [text_of(line) for line in file.read(_HEAD_MAX_BYTES).splitlines()]
     lines = [f"{card[1]:<8}={card[2]}" if (card := _HEAD_LINE.fullmatch(line)) else line for line in lines]
     heads = []
     while any(line.strip() for line in lines):

@@ -108,7 +108,7 @@ class CalibratedSource:
             flat=None if correction.flat is None else correction.flat[part],
             bad=None if correction.bad is None else correction.bad[part],
             read_share=0.0 if correction.flat is None else self._read_share(frame, correction.read_variance),
-            saturation_adu=np.inf if frame.header.saturation_adu is None else frame.header.saturation_adu,
+            saturation_adu=np.inf if frame.decided.saturation_adu is None else frame.decided.saturation_adu,
         )
         return clean[None], clean_weight[None]
 

@@ -68,13 +68,19 @@ def block_edges(length: int, size: int) -> npt.NDArray[np.int64]:
 def find_floor(data: F4, bad: Mask) -> float:
     """Value at which the pixels are cut off below, -inf when they are not.
 
-    A sky clipped at zero has many pixels at exactly its lowest value; noise has a thin tail there.
+    A sky clipped at zero has many pixels at exactly its lowest value, more than at the next one: noise has a thin tail
+    there, also where counts are coarse.
     """
     some = data[::7][bad[::7] == 0]
     if some.size == 0:
         return -np.inf
     low = float(some.min())
-    return low if np.count_nonzero(some == low) > _FLOOR_SHARE * some.size else -np.inf
+    n_lowest = np.count_nonzero(some == low)
+    if n_lowest <= _FLOOR_SHARE * some.size:
+        return -np.inf
+    above = some[some > low]
+    n_next = np.count_nonzero(above == above.min()) if above.size else 0
+    return low if n_lowest > n_next else -np.inf
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,6 +153,13 @@ def _measure_levels(data: F4, bad: Mask, size: int, row_step: int) -> _Levels:
     return _Levels(level, sigma, full, noise, floor, quantile, edges)
 
 
+_LEAST_SPREAD = 0.3
+"""Share of the channel's noise that a block's scatter is taken to be at least.
+
+Blocks of counts coarser than the noise may hold one value throughout; no weight without limit follows from that.
+"""
+
+
 def measure_blocks(data: F4, mask: Mask, size: int, skies: list[ChannelSky]) -> Blocks:
     """Clipped means of the unmasked pixels of blocks of about `size` pixels, all channels.
 
@@ -171,6 +184,7 @@ def measure_blocks(data: F4, mask: Mask, size: int, skies: list[ChannelSky]) -> 
         spread = sky.noise * (sky.quantile * (1 - sky.quantile)) ** 0.5 / _NORMAL.pdf(z)
         rule = mesh.MeanRule(_CLIP_KAPPA, quantile, sky.noise * z, spread, least)
         mesh.block_means(data[c], mask, edges, rule, mesh.Means(mean[c], error[c], xs, ys))
+        np.maximum(error[c], _LEAST_SPREAD * sky.noise / size, out=error[c])
     use = np.isfinite(error).any(axis=0)
     return Blocks(xs[use], ys[use], mean[:, use], error[:, use], float(size))
 
