@@ -2,7 +2,7 @@
 
 Of a plain file only the window's rows are read, in pieces that stay in the processor's cache, unless
 it is known that more windows will be asked for (`FrameReader.expecting`): then all at once. A gzip
-stream, a tile-compressed image, a TIFF or a camera's raw file has to be decoded: it is decoded once.
+stream, a tile-compressed image, an XISF, TIFF or camera raw file has to be decoded: it is decoded once.
 Both are kept, as they are stored, in a cache of limited size.
 """
 

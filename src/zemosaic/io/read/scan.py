@@ -117,7 +117,7 @@ def scan(
     ----------
     paths : sequence of Path
         Files (taken whatever their name) and folders (searched for names that end in .fit, .fits,
-        .fts, .fz, .gz or .fits.bz2, or as those of TIFF and camera raw files, in any case). Hidden names, and
+        .fts, .fz, .gz or .fits.bz2, or as those of XISF, TIFF and camera raw files, in any case). Hidden names, and
         folders that a run wrote, are passed over.
     settings : InputSettings
         ``include``, ``exclude`` and ``bayer`` act here.
@@ -168,7 +168,9 @@ def scan(
     notices += [f"{number} headers are not believed: {doubt}" for doubt, number in sorted(doubts.items())]
     if listed.others:
         kinds = ", ".join(f"{number} {ending}" for ending, number in sorted(listed.others.items()))
-        notices.append(f"{listed.others.total()} files are of kinds that are not read ({kinds}); FITS and TIFF are")
+        notices.append(
+            f"{listed.others.total()} files are of kinds that are not read ({kinds}); FITS, XISF and TIFF are"
+        )
     rejected.sort(key=lambda r: r.path)
     ordered = [frames[key] for key in sorted(frames)]
     return ScanResult(

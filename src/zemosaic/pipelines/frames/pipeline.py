@@ -240,7 +240,7 @@ def _why_nothing(found: ScanResult, settings: InputSettings) -> str:
         return f", but {len(found.calibration)} calibration frames: name the frames of the sky too"
     if settings.include or settings.exclude:
         return f": no file is left by input.include = '{settings.include}' and input.exclude = '{settings.exclude}'"
-    return ": no file has the name of a FITS (.fit .fits .fts .fz .gz), TIFF or camera raw file"
+    return ": no file has the name of a FITS (.fit .fits .fts .fz .gz), XISF, TIFF or camera raw file"
 
 
 def measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run) -> Placed:
