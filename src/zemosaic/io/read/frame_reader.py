@@ -203,9 +203,9 @@ class FrameReader:
         masked = np.empty(box.shape, bool)
         for rows, raw in self._read_pieces(stored, box):
             if mask.bits == ANY_BIT:
-                masked[rows] = np.any(raw * stored.scale + stored.zero != 0, axis=0)
+                masked[rows] = np.any(raw * stored.scaling.scale + stored.scaling.zero != 0, axis=0)
             else:
-                whole = np.nan_to_num(raw).astype(np.int64) * int(stored.scale) + int(stored.zero)
+                whole = np.nan_to_num(raw).astype(np.int64) * int(stored.scaling.scale) + int(stored.scaling.zero)
                 masked[rows] = np.any((whole & mask.bits != 0) | np.isnan(raw), axis=0)
         return masked
 
