@@ -138,7 +138,7 @@ def stack(exposures: list[Exposure], method: str, combine: str = "kappa_sigma") 
     if how == "cfa" and kernel != "drizzle":
         share = np.array([pixel_variance(kernel, channel) for channel in range(3)])
     noise = [np.repeat(a[:, None], n, 1).astype(np.float32) for a in (share, SKY, ADU_PER_ELECTRON / SKY_VARIANCE)]
-    cube = Cube(values, weights, alpha, FrameNoise(*noise), np.ones(n, np.float32))
+    cube = Cube(values, weights, alpha, FrameNoise(*noise), np.ones(n, np.float32), np.zeros(n, bool))
     return stack_cube(cube, 2.8, StackSettings(method=combine))
 
 

@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 from frame_cases import vary_frame
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.facts import frame_wcs
+from zemosaic.io.headers.scaling import Scaling
 from zemosaic.io.read.arrays import ArraySource
 from zemosaic.io.read.frame_reader import FrameReader, put_physical_values
 from zemosaic.io.read.scan import scan
@@ -192,10 +193,51 @@ def test_scaling_and_blank(tmp_path: Path, dtype: str) -> None:
 def test_large_integers_are_scaled_before_they_are_rounded() -> None:
     raw = np.array([[[2**31 - 1, -(2**31), 5]]], ">i4")
     out = np.empty(raw.shape, np.float32)
-    assert put_physical_values(raw, out, 2.0**31) is None
+    assert put_physical_values(raw, out, Scaling(2.0**31)) is None
     assert out.tolist() == [[[float(np.float32(2**32 - 1)), 0.0, float(2**31 + 5)]]] or out[0, 0, 1] == 0.0
-    put_physical_values(raw, out, -5.0)
+    put_physical_values(raw, out, Scaling(-5.0))
     assert out[0, 0, 2] == 0.0
+
+
+@pytest.mark.filterwarnings("ignore::astropy.io.fits.verify.VerifyWarning")
+@pytest.mark.parametrize(("dtype", "scale"), [("i2", 5e-4), ("i4", 1e-8), (">f4", 1.0)])
+def test_an_asinh_scale_is_undone(tmp_path: Path, dtype: str, scale: float) -> None:
+    """A truth of known light, stored as Pan-STARRS stores it: 1.08574 asinh((light - BOFFSET) / 2 BSOFTEN)."""
+    softening, offset = 7.5, 40.0
+    light = np.random.default_rng(5).normal(100, 30, (H, W))
+    light[3, 4], light[6, 7] = 2e5, -60.0
+    stored = 1.0857362047581296 * np.arcsinh((light - offset) / (2 * softening)) / scale
+    stored = np.rint(stored) if dtype.startswith("i") else stored
+    frame = write_raw(tmp_path / "a.fits", stored.astype(dtype), BSCALE=scale, BSOFTEN=softening, BOFFSET=offset)
+    data, weight = FrameReader().read_window(frame, WHOLE)
+    assert np.all(weight == 1)
+    np.testing.assert_allclose(data[0], light, rtol=5e-4, atol=0.02)
+    assert not frame.storage.is_integer
+    assert frame.decided.saturation_adu is None
+    arrays = ArraySource()
+    with fits.open(tmp_path / "a.fits") as hdus:
+        given_ = arrays.add(hdus[0].data, header=hdus[0].header)
+    np.testing.assert_allclose(arrays.read_window(given_, WHOLE)[0], data, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cards", [{"BSOFTEN": 7.5}, {"BOFFSET": 1.0}, {"BSOFTEN": 0.0, "BOFFSET": 1.0}])
+def test_half_an_asinh_scale_is_refused_with_its_cards(tmp_path: Path, cards: dict[str, float]) -> None:
+    hdu = fits.PrimaryHDU(pixels(">f4"))
+    hdu.header.update(cards)
+    hdu.writeto(tmp_path / "a.fits")
+    (rejected,) = scan([tmp_path], InputSettings()).rejected
+    assert "asinh scale that its header does not tell in full" in rejected.reason
+    assert all(key in rejected.reason for key in ("BSOFTEN", "BOFFSET"))
+
+
+def test_light_beyond_an_asinh_scale_is_no_data(tmp_path: Path) -> None:
+    stored = np.full((H, W), 2.0, ">f4")
+    stored[1, 1] = 900.0
+    hdu = fits.PrimaryHDU(stored)
+    hdu.header.update({"BSOFTEN": 1.0, "BOFFSET": 0.0})
+    hdu.writeto(tmp_path / "a.fits")
+    _, weight = FrameReader().read_window(*frames_of(tmp_path / "a.fits"), WHOLE)
+    assert np.argwhere(weight[0] == 0).tolist() == [[1, 1]]
 
 
 @given(

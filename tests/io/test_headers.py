@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.cards import Cards, Hdu, open_fits, walk_hdus
-from zemosaic.io.headers.facts import effective_bayer, frame_from_cards, frame_wcs, image_layout, stored_scaling
+from zemosaic.io.headers.facts import effective_bayer, frame_from_cards, frame_wcs, image_layout
+from zemosaic.io.headers.scaling import read_scaling
 from zemosaic.io.headers.wcs_cards import cards_of_wcs, normalise_wcs, put_wcs_over
 from zemosaic.model.frame import Frame, FrameId
 
@@ -125,6 +126,32 @@ def test_exotic_cards() -> None:
     assert "Z" not in cards
 
 
+@pytest.mark.filterwarnings("ignore::astropy.io.fits.verify.VerifyWarning")
+def test_hierarch_and_continue_cards_are_kept() -> None:
+    header = fits.Header()
+    header["HIERARCH ESO INS FILT1 NAME"] = ("Ha 6563", "first wheel")
+    header["HIERARCH ESO TPL NOTE"] = "a long note that goes on and on, past the end of one card of eighty bytes"
+    header["FILTER"] = "CLEAR"
+    header["OBJECT"] = "a name that is much longer than one card can hold, as some planning programs write them"
+    cards = Cards.parse(header.tostring().encode())
+    for key, value in header.items():
+        assert cards.value(key) == value
+    assert cards.comment("ESO INS FILT1 NAME") == "first wheel"
+    assert frame_of(dict(header)).decided.filter == "Ha 6563"
+    hierarch = ["HIERARCH  ESO  DET   CHIP =  'x&'", "CONTINUE  'y'", "hierarch ESO A=1 / tight", "HIERARCH nothing"]
+    odd = Cards.from_lines(hierarch)
+    assert (odd.value("ESO DET CHIP"), odd.value("ESO A"), len(list(odd))) == ("xy", 1, 2)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_text_beyond_ascii_is_shown_as_it_was_meant(encoding: str) -> None:
+    text = "Observatoire du Pic du Midi, Ångström 5 µm, é"
+    block = f"OBJECT  = '{text}'".encode(encoding).ljust(80) + b"NEXT    = 7".ljust(80)
+    cards = Cards.parse(block)
+    assert cards.text("OBJECT") == text
+    assert cards.value("NEXT") == 7  # a card is 80 bytes, however many letters they are
+
+
 # --- shapes and colours --------------------------------------------------------------------------
 
 
@@ -230,7 +257,7 @@ def test_gain_priors_say_where_they_come_from() -> None:
     ],
 )
 def test_saturation(values: dict[str, object], level: float | None) -> None:
-    assert frame_of(values).header.saturation_adu == level
+    assert frame_of(values).decided.saturation_adu == level
 
 
 @pytest.mark.parametrize(
@@ -367,7 +394,7 @@ def test_numbers_with_a_decimal_comma_or_a_unit() -> None:
     assert raw.number("BSCALE") == 2.0
     axes = {"BITPIX": 16, "NAXIS": 2, "NAXIS1": 30, "NAXIS2": 20}
     with pytest.raises(FrameRejected, match="BZERO = 32,768 is no FITS number, so what its pixels are worth is not"):
-        stored_scaling(Hdu(0, raw.over(cards_of(axes)), b"", 0, 0))
+        read_scaling(Hdu(0, raw.over(cards_of(axes)), b"", 0, 0))
 
 
 @pytest.mark.parametrize("fill", [b"\0", b"\n", b"\r", b" "])

@@ -165,9 +165,9 @@ def test_facts_come_from_exif(tmp_path: Path) -> None:
     assert frame.header.instrument == "Acme Nightcam 1"
     assert (frame.decided.exposure_s, frame.header.gain_setting) == (30, 800)
     assert frame.header.date_obs == "2024-08-10T20:33:44"
-    assert frame.header.saturation_adu == 65520
+    assert frame.decided.saturation_adu == 65520
     plain = only_frame(write_tiff(tmp_path / "b.tif", pixels("f4"), {"date": "in August"}))
-    assert (plain.header.instrument, plain.header.date_obs, plain.header.saturation_adu) == ("", "", None)
+    assert (plain.header.instrument, plain.header.date_obs, plain.decided.saturation_adu) == ("", "", None)
     assert plain.decided.exposure_s is None
 
 
@@ -306,7 +306,7 @@ def test_a_raw_file_gives_the_mosaic_of_its_sensor(tmp_path: Path, needs_rawpy: 
     assert (frame.header.instrument, frame.header.gain_setting) == (f"Acme {pattern}", 800)
     assert frame.decided.exposure_s == 30
     assert frame.header.date_obs == "2024-08-10T22:33:44"
-    assert frame.header.saturation_adu == WHITE
+    assert frame.decided.saturation_adu == WHITE
     assert frame.header.wcs_cards is None
     check_pixels(frame, mosaic[None])  # the black level is left in
 

@@ -205,6 +205,14 @@ def test_head_file_as_people_write_it(tmp_path: Path) -> None:
     assert frame.header.hint.scale_arcsec == pytest.approx(206.2648 * 2.9 / 250)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_head_file_in_either_encoding(tmp_path: Path, encoding: str) -> None:
+    write_image(tmp_path / "a.fits")
+    (tmp_path / "a.head").write_bytes("FILTER = 'é 5 µm'\nEND\n".encode(encoding))
+    (frame,) = scan_all(tmp_path).frames
+    assert frame.decided.filter == "é 5 µm"
+
+
 def test_bad_files_are_listed_with_reasons_and_the_rest_is_used(tmp_path: Path) -> None:
     write_image(tmp_path / "good.fits", 1)
     content = (tmp_path / "good.fits").read_bytes()

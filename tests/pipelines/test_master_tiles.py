@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import tracemalloc
@@ -14,9 +13,11 @@ import numpy.typing as npt
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from scipy.ndimage import grey_closing
+from astropy.time import Time, TimeDelta
+from scipy import ndimage
+from scipy.ndimage import distance_transform_edt, grey_closing
 
-from mosaic_cases import digest_of, digests_of, noise, run_cli, tan_wcs, write_frame
+from mosaic_cases import digest_of, digests_of, noise, report_of, run_cli, tan_wcs, write_frame
 from tile_sets import rotating_panels
 from zemosaic.cli import main
 from zemosaic.errors import SettingError
@@ -26,7 +27,16 @@ from zemosaic.model.tile import Tile
 from zemosaic.pipelines.modes import master_tiles
 from zemosaic.pipelines.run.context import start_run
 from zemosaic.settings import Settings, TileSettings
-from zemosaic.simulate import RawRecipe, SetTruth, SimulatedSky, read_truth, score_mosaic, simulate_raws
+from zemosaic.simulate import (
+    FrameRecipe,
+    RawRecipe,
+    SetTruth,
+    SimulatedSky,
+    read_truth,
+    score_mosaic,
+    simulate_frames,
+    simulate_raws,
+)
 
 Capture = pytest.CaptureFixture[str]
 F8 = npt.NDArray[np.float64]
@@ -59,11 +69,6 @@ def tiles_of(out: Path) -> list[Path]:
     return sorted((out / "tiles").glob("*.fits"))
 
 
-def report_of(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "report.json").read_text())
-    return found
-
-
 def analytic_count(truth: SetTruth, names: set[str], grid: CelestialWcs, margin_px: float) -> npt.NDArray[np.int64]:
     """How many of the named frames' footprints, grown by a margin, reach each pixel."""
     y, x = np.mgrid[: grid.shape[0], : grid.shape[1]]
@@ -81,6 +86,39 @@ def analytic_count(truth: SetTruth, names: set[str], grid: CelestialWcs, margin_
 def valid_bounds(border: int, height: int, width: int) -> tuple[int, int, int, int]:
     """First and last rows and columns with data: a border of NaN is at the first rows and the last columns."""
     return border, height - 1, 0, width - 1 - border
+
+
+@pytest.mark.parametrize("n_each", [1, 2])
+def test_trails_in_tiles_too_few_to_clip_go(tmp_path: Path, n_each: int) -> None:
+    """Tiles of one or two frames each: what the other tiles' frames show takes their trails away, as in direct."""
+    n, recipe = (
+        6,
+        FrameRecipe(shape=(200, 260), trail_fraction=0.34, gain_scatter=0.02, gradient_adu=5, max_border_px=2),
+    )
+    pointings = [(83.8 + 0.012 * (k // n_each), 22.0, 0.0) for k in range(n)]
+    truth = simulate_frames(tmp_path / "set", SimulatedSky(4, size_deg=0.6), n, recipe, pointings=pointings)
+    assert sum(exposure.trail is not None for exposure in truth.exposures) == 2
+    group = "tiles.group=0.03"
+    made = {mode: build(tmp_path / "set", tmp_path / mode, mode, group) for mode in ("direct", "master-tiles")}
+    facts = report_of(made["master-tiles"])
+    assert [tile["n_frames"] for tile in facts["tiles"]] == [n_each] * (n // n_each)
+    assert any(f"{n // n_each} tiles hold fewer than 3 frames" in notice for notice in facts["notices"])
+    direct, ours = (fits.getdata(out / "mosaic.fits").astype(float) for out in made.values())
+    count, ours_count = (fits.getdata(out / "mosaic.fits", "COV") for out in made.values())
+    assert (np.isfinite(direct) != np.isfinite(ours)).mean() < 0.01  # the rim, by a pixel
+    assert (ours_count != count).mean() < 0.02
+    grid = CelestialWcs.from_header(fits.getheader(made["direct"] / "mosaic.fits"), direct.shape)
+    y, x = np.mgrid[: grid.shape[0], : grid.shape[1]]
+    ra, dec = grid.pixel_to_sky(x, y)
+    for exposure in truth.exposures:
+        if exposure.trail is None:
+            continue
+        x0, y0, angle, _ = exposure.trail
+        fx, fy = exposure.celestial.sky_to_pixel(ra, dec)
+        off = np.abs((fy - y0) * np.cos(angle) - (fx - x0) * np.sin(angle))
+        inside = (fx > 8) & (fy > 8) & (fx < 250) & (fy < 190) & (count >= 4)
+        left = np.mean((ours - direct)[inside & (off < 1.5)]) - np.mean((ours - direct)[inside & (off > 12)])
+        assert abs(left) < 0.1 * truth.sigma
 
 
 # --- tiles --------------------------------------------------------------------------------------------------------
@@ -158,12 +196,14 @@ def test_coverage_takes_no_memory_a_frame(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture(scope="module")
 def turning_raws(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight raw frames of one panel whose field turns by 44 degrees, with their true WCS."""
+    """Eight raw frames of one panel whose field turns by 44 degrees, with true WCS; the last four a night later."""
     folder = tmp_path_factory.mktemp("turning_raws")
     recipe = RawRecipe(shape=(400, 500), panels=(1, 1), rotation_deg=50, cloud_fraction=0, soft_fraction=0)
-    for exposure in simulate_raws(folder, SimulatedSky(5, 314.7, 44.3, 0.8), 8, recipe).exposures:
+    for k, exposure in enumerate(simulate_raws(folder, SimulatedSky(5, 314.7, 44.3, 0.8), 8, recipe).exposures):
         with fits.open(folder / exposure.name, mode="update") as hdus:
-            hdus[0].header.update(wcs_header(exposure.celestial))
+            header = hdus[0].header
+            header.update(wcs_header(exposure.celestial))
+            header["DATE-OBS"] = (Time(header["DATE-OBS"]) + TimeDelta(k // 4, format="jd")).isot
     return folder
 
 
@@ -181,6 +221,29 @@ def test_coverage_of_raw_frames_is_the_analytic_count(turning_raws: Path, tmp_pa
     assert (count < low).mean() < 0.02
     assert (grey_closing(count, (9, 9)) < low).mean() < 5e-4
     assert count.max() == 8
+
+
+def test_clean_up_of_raw_frames_loses_no_sky_and_leaves_no_fringe(turning_raws: Path, tmp_path: Path) -> None:
+    """Two colour tiles that turn by 19 degrees each: filled as the direct mosaic is, with its colours to the rim."""
+    assign = "solve.method=header", "tiles.group=0.25,night"
+    made = {mode: build(turning_raws, tmp_path / mode, mode, *assign) for mode in ("direct", "master-tiles")}
+    told = report_of(made["master-tiles"])["tiles"]
+    assert [(tile["n_frames"], tile["altaz"]) for tile in told] == [(4, True), (4, True)]
+    theirs, ours = (fits.getdata(out / "mosaic.fits").astype(float) for out in made.values())
+    reached, filled = np.isfinite(theirs).all(axis=0), np.isfinite(ours).all(axis=0)
+    assert (reached & filled).sum() > 0.97 * reached.sum()
+    assert (np.isfinite(ours).any(axis=0) & ~filled).mean() < 1e-3
+    rim = reached & filled & (distance_transform_edt(np.pad(reached, 1))[1:-1, 1:-1] < 24)
+    off = [ndimage.median((one - other)[rim], *blocks_of(rim)) for one, other in zip(ours, theirs, strict=True)]
+    # Not all blocks: on the nebula the gains that two stars a frame tell differ from frame to frame.
+    assert np.percentile(np.abs(off), 80, axis=1).max() < 0.02 * read_truth(turning_raws).sigma
+
+
+def blocks_of(mask: npt.NDArray[np.bool_], side: int = 24) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Number of the block that each true pixel lies in, and the numbers of those that hold many."""
+    y, x = np.nonzero(mask)
+    block = y // side * mask.shape[1] + x // side
+    return block, np.flatnonzero(np.bincount(block) > side * side // 4)
 
 
 def test_thin_coverage_weighs_little(tiled: Path, panels: Path) -> None:
@@ -228,8 +291,6 @@ def test_no_dark_wedge(tiled: Path, direct: Path) -> None:
     left = np.full(seen.shape, np.nan)
     left[seen] = (value - basis @ plane) / noise[seen]
     assert np.nanmedian(np.abs(left)) < 0.5
-    from scipy.ndimage import distance_transform_edt
-
     depth = distance_transform_edt(seen)
     for low, high in ((1, 4), (4, 8), (8, 16)):
         ring = (depth >= low) & (depth < high)

@@ -166,7 +166,7 @@ def test_a_weak_trail_is_judged_by_the_noise_of_a_sample():
     left = {}
     own = plain._replace(share=np.repeat(np.asarray(share, np.float32)[:, None], n, 1))
     for name, noise in (("own", own), ("area", plain)):
-        cube = Cube(values.copy(), weights.copy(), alpha, noise, np.ones(n, np.float32))
+        cube = Cube(values.copy(), weights.copy(), alpha, noise, np.ones(n, np.float32), np.zeros(n, bool))
         stack = stack_cube(cube, 2.7, StackSettings())
         left[name] = [(stack.data[c][on].mean() - stack.data[c][~on].mean()) / 10 for c in range(3)]
         np.testing.assert_allclose(np.median(stack.weight, axis=(1, 2)), n * 0.01 * np.array(SAMPLE_DENSITY), rtol=1e-3)

@@ -32,7 +32,7 @@ def cube_of(values, weights=None, alpha=None, share=1.0, slope=0.0):
     weights = np.full(values.shape, 1 / SIGMA**2, np.float32) if weights is None else weights[None].copy()
     alpha = np.full(values.shape, 127, np.uint8) if alpha is None else alpha[None].copy()
     noise = FrameNoise(*(np.full((1, n), number, np.float32) for number in (share, SKY, slope)))
-    return Cube(values, weights, alpha, noise, np.arange(1, n + 1, dtype=np.float32))
+    return Cube(values, weights, alpha, noise, np.arange(1, n + 1, dtype=np.float32), np.zeros(n, bool))
 
 
 def run(values, method="kappa_sigma", weights=None, alpha=None, inner=None, each=map, **keys) -> StackedPatch:
@@ -319,6 +319,26 @@ def test_single_noise_clips_do_not_grow():
 
 
 @pytest.mark.parametrize("method", CLIPPING)
+def test_witnesses_judge_and_count_nowhere(method):
+    """One frame with a trail and four witnesses: of it good samples are kept, and theirs stand in for the others."""
+    values = np.random.default_rng(4).normal(SKY, SIGMA, (5, 90, 90)).astype(np.float32)
+    values[2, 40:44] += 30 * SIGMA
+    cube = replace(cube_of(values), witness=np.arange(5) != 2)
+    out = stack_cube(cube, FWHM, StackSettings(method=method))
+    assert (out.coverage == 1).all()
+    clipped = out.rejected[0] == 1
+    assert clipped[40:44].all()
+    assert clipped[np.r_[:36, 48:90]].mean() < 0.02
+    np.testing.assert_array_equal(out.data[0][~clipped], values[2][~clipped])
+    assert (out.exposure[0] == np.where(clipped, 0, 3)).all()
+    np.testing.assert_allclose(out.weight[0][~clipped], 1 / SIGMA**2, rtol=1e-6)
+    np.testing.assert_allclose(out.weight[0] * out.variance[0], 1, rtol=1e-5)
+    assert (out.weight[0][clipped] < 5e-4 / SIGMA**2).all()
+    assert np.abs(out.data[0][40:44] - SKY).max() < 5 * SIGMA / 2
+    assert out.data[0][40:44].std() < 1.2 * SIGMA / 2
+
+
+@pytest.mark.parametrize("method", CLIPPING)
 @pytest.mark.parametrize("amplitude", [12, 20, 200])
 def test_trail_goes_where_two_frames_meet(method, amplitude):
     core, wings, elsewhere = trail_residual(method, 2, amplitude, seed=amplitude)
@@ -457,7 +477,7 @@ def test_channels_are_separate_and_may_share_alpha():
     one = cube_of(values, weights, alpha)
     scaled = np.concatenate([one.weights, one.weights / 9])
     noise = FrameNoise(*(np.concatenate([a, 3 * a if a is one.noise.sky else a]) for a in one.noise))
-    both = Cube(np.concatenate([one.values, 3 * one.values]), scaled, one.alpha[0], noise, one.exposure)
+    both = Cube(np.concatenate([one.values, 3 * one.values]), scaled, one.alpha[0], noise, one.exposure, one.witness)
     out = stack_cube(both, FWHM, StackSettings())
     np.testing.assert_array_equal(out.data[0], want.data[0])
     np.testing.assert_array_equal(out.rejected[1], want.rejected[0])
@@ -487,7 +507,9 @@ def test_arguments_are_checked():
     cube = cube_of(np.zeros((3, 8, 9)))
     wrong = {
         r"share one shape": {"weights": cube.weights[:, :2]},
-        r"noise must have shape \(1, 3\)": {"noise": cube.noise._replace(sky=cube.noise.sky[:, :2])},
+        r"noise must have shape \(1, 3\), exposure and witness \(3,\)": {
+            "noise": cube.noise._replace(sky=cube.noise.sky[:, :2])
+        },
         r"samples must be float32": {"values": cube.values.astype(float)},
         r"C order": {"values": np.asfortranarray(cube.values)},
     }

@@ -141,8 +141,6 @@ class HeaderFacts:
         Start of the exposure; "" when absent.
     unit : str
         BUNIT as written.
-    saturation_adu : float or None
-        Level at which pixels saturate, when the header or the integer type tells.
     n_stacked : int
         NCOMBINE, STACKCNT or MT_NFRAMES; 1 for a single exposure.
     gain_setting, temperature_c, rotation_deg : float or None
@@ -158,7 +156,6 @@ class HeaderFacts:
     hints: tuple[PointingHint, ...] = ()
     date_obs: str = ""
     unit: str = ""
-    saturation_adu: float | None = None
     n_stacked: int = 1
     gain_setting: float | None = None
     temperature_c: float | None = None
@@ -207,6 +204,8 @@ class Decided:
     gain_prior_key : str
         Header keyword that `gain_prior` comes from; "" when there is none. Priors from different keywords
         have no common scale.
+    saturation_adu : float or None
+        Level at which pixels saturate, when the header or the integer type tells.
     calibration : str
         Names the masters its pixels are calibrated with; "" for none.
     is_flattened : bool
@@ -220,6 +219,7 @@ class Decided:
     mount: Mount = ""
     gain_prior: float = 1.0
     gain_prior_key: str = ""
+    saturation_adu: float | None = None
     calibration: str = ""
     is_flattened: bool = False
 

@@ -20,7 +20,7 @@ from typing import BinaryIO, cast
 
 from zemosaic.errors import FrameRejected
 
-__all__ = ["BLOCK", "Cards", "FitsStream", "Hdu", "open_fits", "walk_hdus"]
+__all__ = ["BLOCK", "Cards", "FitsStream", "Hdu", "open_fits", "text_of", "walk_hdus"]
 
 BLOCK = 2880
 """Bytes of a FITS block."""
@@ -68,7 +68,7 @@ class Cards:
     @classmethod
     def parse(cls, block: bytes) -> Cards:
         """Read cards of 80 bytes until END or the end of `block`."""
-        return cls.from_lines(_text(block[i : i + _CARD]) for i in range(0, len(block), _CARD))
+        return cls.from_lines(text_of(block[i : i + _CARD]) for i in range(0, len(block), _CARD))
 
     @classmethod
     def from_lines(cls, lines: Iterable[str]) -> Cards:
@@ -168,8 +168,8 @@ class Cards:
         return next((text for key in keys if (text := self.text(key))), "")
 
 
-def _text(card: bytes) -> str:
-    """A card as it was meant: programs put UTF-8 or Latin-1 where the standard has ASCII."""
+def text_of(card: bytes) -> str:
+    """A card, or a line, as it was meant: programs put UTF-8 or Latin-1 where the standard has ASCII."""
     try:
         return card.decode("utf-8")
     except UnicodeDecodeError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from dataclasses import replace
 
 from astropy.io import fits
 from astropy.wcs import NoConvergence, WcsError
@@ -17,6 +18,7 @@ from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.cards import Cards, Hdu
 from zemosaic.io.headers.filters import read_filter
 from zemosaic.io.headers.hints import read_hints
+from zemosaic.io.headers.scaling import read_scaling
 from zemosaic.io.headers.wcs_cards import normalise_wcs
 from zemosaic.model.frame import Decided, Frame, FrameId, FrameKind, HeaderFacts, Layout, Mount, Storage
 from zemosaic.model.sky.celestial import CelestialWcs
@@ -28,7 +30,7 @@ __all__ = [
     "frame_wcs",
     "image_layout",
     "one_line",
-    "stored_scaling",
+    "with_bayer",
 ]
 
 _PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
@@ -38,8 +40,6 @@ _CALIBRATION = re.compile(
     re.IGNORECASE,
 )
 _RATE = re.compile(r"(/\s*s(ec(ond)?)?\b|\bs(ec)?\s*(\^|\*\*)?\s*-1)", re.IGNORECASE)
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
-"""``32,768``: the comma may part thousands or decimals."""
 TOP_OF_16_BITS = 65520.0
 """4095 x 16: what a saturated 12-bit converter gives when scaled to 16 bits."""
 _ELECTRONS_PER_ADU = 1e-3, 1e3
@@ -95,27 +95,6 @@ def _pattern_of(text: str) -> str:
     """A pattern's four letters from their spellings: in quotes, in lower case, by the first row alone."""
     name = re.sub(r"[^A-Z0-9]", "", text.upper().removeprefix("BAYER"))
     return next((pattern for pattern in _PATTERNS if len(name) == 2 and pattern.startswith(name)), name)
-
-
-def stored_scaling(hdu: Hdu) -> tuple[float, float]:
-    """BZERO and BSCALE: physical value = BZERO + BSCALE x stored value.
-
-    Raises
-    ------
-    FrameRejected
-        When a card is there but holds no FITS number: what its pixels are worth is then not known.
-    """
-    found: dict[str, float] = {}
-    for key, default in (("BZERO", 0.0), ("BSCALE", 1.0)):
-        value = hdu.cards.number(key) if key in hdu.cards else default
-        if value is None or _THOUSANDS.fullmatch(hdu.cards.written(key)):
-            raise FrameRejected(
-                f"{key} = {hdu.cards.written(key)} is no FITS number, so what its pixels are worth is not known; "
-                f"write it with a point in the file's header",
-                card=key,
-            )
-        found[key] = value
-    return found["BZERO"], found["BSCALE"]
 
 
 def effective_bayer(cards: Cards, height: int, setting: str) -> str | None:
@@ -186,11 +165,14 @@ def _saturation(cards: Cards, hdu: Hdu) -> float | None:
     stated = cards.first_number("SATURATE", "SATLEVEL", "MAXLIN")
     if stated is not None and stated > 0:
         return stated
-    zero, scale = stored_scaling(hdu)
+    scaling = read_scaling(hdu)
+    if scaling.softening is not None:
+        return None  # the ends of an asinh scale are those of no detector
     if hdu.bitpix == 16:
-        top = TOP_OF_16_BITS if (zero, scale) == (32768, 1) else 32767 * scale + zero
+        is_unsigned = (scaling.zero, scaling.scale) == (32768, 1)
+        top = TOP_OF_16_BITS if is_unsigned else 32767 * scaling.scale + scaling.zero
         return top if top > 0 else None
-    return 255 * scale + zero if hdu.bitpix == 8 else None
+    return 255 * scaling.scale + scaling.zero if hdu.bitpix == 8 else None
 
 
 def _electrons_per_adu(cards: Cards, n_stacked: int) -> float | None:
@@ -283,7 +265,8 @@ def frame_from_cards(
         wcs, wcs_problem = normalise_wcs(cards), ""
     except FrameRejected as problem:
         wcs, wcs_problem = None, str(problem)
-    storage = Storage(path, hdu.index, "bayer" if bayer else layout, bayer, is_integer=hdu.bitpix > 0)
+    is_counted = hdu.bitpix > 0 and read_scaling(hdu).softening is None
+    storage = Storage(path, hdu.index, "bayer" if bayer else layout, bayer, is_integer=is_counted)
     facts = HeaderFacts(
         camera=_camera(cards, shape, bayer, chip),
         instrument=cards.text("INSTRUME"),
@@ -292,7 +275,6 @@ def frame_from_cards(
         hints=read_hints(cards),
         date_obs=_date_obs(cards),
         unit=cards.text("BUNIT"),
-        saturation_adu=_saturation(cards, hdu),
         n_stacked=n_stacked,
         gain_setting=cards.first_number("GAIN", "ISOSPEED"),
         temperature_c=cards.first_number("CCD-TEMP", "CCDTEMP", "SENSTEMP"),
@@ -307,8 +289,14 @@ def frame_from_cards(
         mount=_mount(cards),
         gain_prior=gain_prior,
         gain_prior_key=gain_prior_key,
+        saturation_adu=_saturation(cards, hdu),
     )
     return Frame(frame_id, shape, storage, facts, decided)
+
+
+def with_bayer(frame: Frame, bayer: str | None) -> Frame:
+    """A frame of one plane with another colour pattern than its header names, or with none."""
+    return replace(frame, storage=replace(frame.storage, bayer=bayer, layout="bayer" if bayer else "mono"))
 
 
 def frame_wcs(frame: Frame) -> CelestialWcs:

@@ -12,6 +12,7 @@ from astropy.wcs import WCS
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.cards import Cards, Hdu
 from zemosaic.io.headers.facts import frame_from_cards, image_layout
+from zemosaic.io.headers.scaling import Scaling, read_softening
 from zemosaic.io.headers.wcs_cards import cards_of_wcs, put_wcs_over
 from zemosaic.io.read.frame_reader import put_physical_values
 from zemosaic.model.box import Box
@@ -29,7 +30,7 @@ class ArraySource:
     """
 
     def __init__(self) -> None:
-        self._images: dict[FrameId, tuple[npt.NDArray[np.generic], F4 | None]] = {}
+        self._images: dict[FrameId, tuple[npt.NDArray[np.generic], F4 | None, Scaling]] = {}
 
     def add(
         self,
@@ -44,7 +45,7 @@ class ArraySource:
         Parameters
         ----------
         data : array_like, shape (y, x), (3, y, x) or (y, x, 3)
-            Physical values; NaN where there is none.
+            Physical values, or those of an asinh scale that the header tells; NaN where there is none.
         wcs : astropy.wcs.WCS, optional
             Where it is on the sky; stands above the header's.
         weight : array_like, shape (y, x) or (3, y, x), optional
@@ -81,7 +82,7 @@ class ArraySource:
         frame = frame_from_cards(hdu, cards, f"memory:{len(self._images)}", frame_id, bayer_setting=bayer)
         if frame.decided.kind != "light":
             raise FrameRejected(f"a {frame.decided.kind}, not a picture of the sky")
-        self._images[frame_id] = (planes, weights)
+        self._images[frame_id] = (planes, weights, Scaling(softening=read_softening(cards)))
         return frame
 
     def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
@@ -94,10 +95,10 @@ class ArraySource:
         """
         if box.is_empty or not Box.of_shape(frame.shape).contains(box):
             raise ValueError(f"{box} is not inside a frame of {frame.shape[0]} rows and {frame.shape[1]} columns")
-        planes, weights = self._images[frame.id]
+        planes, weights, scaling = self._images[frame.id]
         raw = planes[:, *box.slices]
         data = np.empty(raw.shape, np.float32)
-        bad = put_physical_values(raw, data)
+        bad = put_physical_values(raw, data, scaling)
         weight = np.ones(data.shape, np.float32)
         if weights is not None:
             weight[:] = weights[:, *box.slices]

@@ -2,7 +2,7 @@
 
 Of a plain file only the window's rows are read, in pieces that stay in the processor's cache, unless
 it is known that more windows will be asked for (`FrameReader.expecting`): then all at once. A gzip
-stream, a tile-compressed image, a TIFF or a camera's raw file has to be decoded: it is decoded once.
+stream, a tile-compressed image, an XISF, TIFF or camera raw file has to be decoded: it is decoded once.
 Both are kept, as they are stored, in a cache of limited size.
 """
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.facts import one_line
+from zemosaic.io.headers.scaling import Scaling
 from zemosaic.io.read.frame_cache import FrameCache
 from zemosaic.io.read.read_counts import Key, ReadCounts
 from zemosaic.io.read.stored_image import Rows, StoredImage, decode, describe_image, rows_of_file
@@ -34,6 +35,9 @@ __all__ = ["FrameReader", "put_physical_values"]
 F4 = npt.NDArray[np.float32]
 AnyArray = npt.NDArray[Any]
 
+_AS_STORED = Scaling()
+_ASINH_UNIT = 2.5 / np.log(10)
+"""A factor e of light, in magnitudes: what asinh scales are kept in."""
 _EXACT_IN_FLOAT32 = 1 << 24
 """Whole numbers below it are exact in float32."""
 
@@ -327,21 +331,19 @@ def _keys_of(frame: Frame, box: Box) -> list[Hashable]:
 
 def _unpack(stored: StoredImage, raw: AnyArray, data: F4, weight: F4) -> None:
     """Stored values to physical ones and 1 for each; both 0 where there is no data."""
-    if raw.dtype.str == ">f4" and (stored.zero, stored.scale) == (0.0, 1.0) and sys.byteorder == "little":
+    if raw.dtype.str == ">f4" and stored.scaling.is_plain and sys.byteorder == "little":
         # What most frames are: one pass over the bits instead of five over numbers. Rows without gaps are what
         # the loop is fast on.
         for plane, into, known in zip(raw, data, weight, strict=True):
             unpack_floats(np.ascontiguousarray(plane).view(np.uint32), into.view(np.uint32), known)
         return
     weight[:] = 1
-    bad = put_physical_values(raw, data, stored.zero, stored.scale, stored.blank)
+    bad = put_physical_values(raw, data, stored.scaling)
     if bad is not None:
         weight[bad] = 0
 
 
-def put_physical_values(
-    raw: AnyArray, out: F4, zero: float = 0.0, scale: float = 1.0, blank: int | None = None
-) -> npt.NDArray[np.bool_] | None:
+def put_physical_values(raw: AnyArray, out: F4, scaling: Scaling = _AS_STORED) -> npt.NDArray[np.bool_] | None:
     """Turn stored values into native float32.
 
     Parameters
@@ -349,23 +351,28 @@ def put_physical_values(
     raw : ndarray
         Integers or floats of any byte order; not modified.
     out : ndarray of float32, same shape
-        Receives ``zero + scale x raw`` (reckoned in float64 where float32 would round integers), and 0
+        Receives the physical values (reckoned in float64 where float32 would round integers), and 0
         where there is no data.
-    blank : int or None
-        Stored integer that means "no data".
+    scaling : Scaling
+        How they come from the stored ones.
 
     Returns
     -------
     ndarray of bool, or None
-        True where there is no data: NaN, infinite, beyond float32, or `blank`. None when there is no
+        True where there is no data: NaN, infinite, beyond float32, or blank. None when there is no
         such pixel.
     """
     bad = None
     is_integer = raw.dtype.kind in "iu"
     is_small = is_integer and raw.dtype.itemsize <= 2
+    zero, scale = scaling.zero, scaling.scale
     with np.errstate(over="ignore", invalid="ignore"):
-        if (scale == 1 and is_small and zero.is_integer() and abs(zero) < _EXACT_IN_FLOAT32) or (
-            not is_integer and (zero, scale) == (0.0, 1.0)
+        if scaling.softening is not None:
+            softening, offset = scaling.softening
+            light = 2 * softening * np.sinh((raw.astype(np.float64) * scale + zero) / _ASINH_UNIT)
+            np.copyto(out, light + offset, casting="same_kind")
+        elif (scale == 1 and is_small and zero.is_integer() and abs(zero) < _EXACT_IN_FLOAT32) or (
+            not is_integer and scaling.is_plain
         ):
             np.copyto(out, raw, casting="same_kind")
             if zero:
@@ -375,8 +382,8 @@ def put_physical_values(
     finite = np.isfinite(out)
     if not finite.all():
         bad = ~finite
-    if is_integer and blank is not None:
-        is_blank = raw == blank
+    if is_integer and scaling.blank is not None:
+        is_blank = raw == scaling.blank
         if is_blank.any():
             bad = is_blank if bad is None else bad | is_blank
     if bad is not None:

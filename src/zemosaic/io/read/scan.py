@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from zemosaic.errors import FrameRejected
-from zemosaic.io.headers.cards import BLOCK, Cards, FitsStream, Hdu, open_fits
+from zemosaic.io.headers.cards import BLOCK, Cards, FitsStream, Hdu, open_fits, text_of
 from zemosaic.io.headers.facts import frame_from_cards, image_layout
 from zemosaic.io.headers.wcs_cards import put_wcs_over
 from zemosaic.io.read.find_files import FoundFile, find_files
@@ -115,7 +115,7 @@ def scan(
     ----------
     paths : sequence of Path
         Files (taken whatever their name) and folders (searched for names that end in .fit, .fits,
-        .fts, .fz, .gz or .fits.bz2, or as those of TIFF and camera raw files, in any case). Hidden names, and
+        .fts, .fz, .gz or .fits.bz2, or as those of XISF, TIFF and camera raw files, in any case). Hidden names, and
         folders that a run wrote, are passed over.
     settings : InputSettings
         ``include``, ``exclude`` and ``bayer`` act here.
@@ -164,7 +164,9 @@ def scan(
         notices.append(f"{len(names)} files are maps of other files, no frames, and are not used: {_some(names)}")
     if listed.others:
         kinds = ", ".join(f"{number} {ending}" for ending, number in sorted(listed.others.items()))
-        notices.append(f"{listed.others.total()} files are of kinds that are not read ({kinds}); FITS and TIFF are")
+        notices.append(
+            f"{listed.others.total()} files are of kinds that are not read ({kinds}); FITS, XISF and TIFF are"
+        )
     rejected.sort(key=lambda r: r.path)
     ordered = [frames[key] for key in sorted(frames)]
     return ScanResult(
@@ -272,8 +274,8 @@ def _read_heads(path: str) -> list[Cards]:
 
     Lines as people write them (``RA = 83.6``) serve as well as cards, whose ``=`` stands in the ninth place.
     """
-    with open(path, encoding="latin-1") as file:
-        lines = file.read(_HEAD_MAX_BYTES).splitlines()
+    with open(path, "rb") as file:
+        lines = [text_of(line) for line in file.read(_HEAD_MAX_BYTES).splitlines()]
     lines = [f"{card[1]:<8}={card[2]}" if (card := _HEAD_LINE.fullmatch(line)) else line for line in lines]
     heads = []
     while any(line.strip() for line in lines):

@@ -14,7 +14,8 @@ from astropy.io.fits.hdu.compressed._compression import CfitsioException
 
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.cards import open_fits
-from zemosaic.io.headers.facts import image_layout, one_line, stored_scaling
+from zemosaic.io.headers.facts import image_layout, one_line
+from zemosaic.io.headers.scaling import Scaling, read_scaling
 from zemosaic.io.read.images import decode_picture, is_picture, walk_images
 from zemosaic.io.read.read_counts import Key
 from zemosaic.model.box import Box
@@ -49,9 +50,7 @@ class StoredImage:
     axes: tuple[int, ...]
     layout: Layout
     shape: tuple[int, int]
-    zero: float
-    scale: float
-    blank: int | None
+    scaling: Scaling
 
     @property
     def n_planes(self) -> int:
@@ -96,7 +95,6 @@ def describe_image(path: str, index: int) -> StoredImage:
     axes = hdu.axes
     layout, shape = image_layout(axes)
     dtype = np.dtype(_DTYPES[hdu.bitpix])
-    zero, scale = stored_scaling(hdu)
     return StoredImage(
         path=path,
         hdu=hdu.index,
@@ -107,9 +105,7 @@ def describe_image(path: str, index: int) -> StoredImage:
         axes=axes,
         layout=layout,
         shape=shape,
-        zero=zero,
-        scale=scale,
-        blank=hdu.cards.integer("BLANK") if hdu.bitpix > 0 else None,
+        scaling=read_scaling(hdu),
     )
 
 

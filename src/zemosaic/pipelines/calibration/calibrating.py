@@ -38,7 +38,7 @@ __all__ = ["CalibratedSource", "Correction", "calibrate_frames"]
 F4 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-BYTES_PER_VALUE = 24
+CUBE_BYTES_PER_VALUE = 24
 """Stacking to a master: a value, its distance from the median, both sorted, and masks."""
 
 BAND_ROWS = 256
@@ -97,6 +97,7 @@ class CalibratedSource:
     def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
         """See `ImageSource.read_window`."""
         data, weight = self._source.read_window(frame, box)
+        window = box, data, weight
         correction = self._corrections.get(frame.decided.calibration)
         if correction is None:
             return data, weight
@@ -107,20 +108,29 @@ class CalibratedSource:
             dark=None if correction.dark is None else correction.dark[part],
             flat=None if correction.flat is None else correction.flat[part],
             bad=None if correction.bad is None else correction.bad[part],
-            read_share=0.0 if correction.flat is None else self._read_share(frame, correction.read_variance),
-            saturation_adu=np.inf if frame.header.saturation_adu is None else frame.header.saturation_adu,
+            read_share=0.0 if correction.flat is None else self._read_share(frame, correction.read_variance, window),
+            saturation_adu=np.inf if frame.decided.saturation_adu is None else frame.decided.saturation_adu,
         )
         return clean[None], clean_weight[None]
 
-    def _read_share(self, frame: Frame, read_variance: float) -> float:
-        """Share of read and dark noise in the noise of the frame's sky, from the rows in its middle."""
+    def _read_share(self, frame: Frame, read_variance: float, window: tuple[Box, F4, F4]) -> float:
+        """Share of read and dark noise in the noise of the frame's sky, from the rows in its middle.
+
+        They are read where the window at hand does not hold them.
+        """
         if read_variance == 0:
             return 0.0
         share = self._shares.get(frame.id)
         if share is None:
             middle = Box.of_shape(frame.shape)
             y0 = max((middle.height - SAMPLE_ROWS) // 2, 0)
-            data, weight = self._source.read_window(frame, Box(y0, min(y0 + SAMPLE_ROWS, middle.y1), 0, middle.x1))
+            rows = Box(y0, min(y0 + SAMPLE_ROWS, middle.y1), 0, middle.x1)
+            box, data, weight = window
+            if box.contains(rows):
+                at = rows.relative_to(box).slices
+                data, weight = data[:, *at], weight[:, *at]
+            else:
+                data, weight = self._source.read_window(frame, rows)
             both = (weight[0, :, 2:] > 0) & (weight[0, :, :-2] > 0)
             difference = (data[0, :, 2:] - data[0, :, :-2])[both]
             sky = noise_variance(difference) if difference.size else 0.0
@@ -178,7 +188,7 @@ def calibrate_frames(
     bench.check_sizes(frames)
     for note, n_frames in sorted(bench.notes.items()):
         run.log.notice(f"{note} ({n_frames} frames)", "warning")
-    made = ", ".join(f"{n} of {_OPTIONS[kind]}" for kind, n in Counter(kind for kind, _ in bench.masters).items())
+    made = ", ".join(f"{n} of {_OPTIONS[kind]}" for kind, n in Counter(kind for kind, _, _ in bench.masters).items())
     n_done = sum(frame.decided.calibration != "" for frame in done)
     run.log.end("calibrate", f"{n_done} frames of {len(frames)}; masters: {made or 'none'}")
     return Calibrated(done, CalibratedSource(source, bench.corrections), tuple(bench.left_out))
@@ -215,7 +225,7 @@ class _Bench:
         run: Run,
     ) -> None:
         self.groups = {kind: group_for_masters(frames) for kind, frames in found.items()}
-        self.masters: dict[tuple[FrameKind, int], _Master] = {}
+        self.masters: dict[tuple[FrameKind, int, bool], _Master] = {}
         self.corrections: dict[str, Correction] = {}
         self.notes: Counter[str] = Counter()
         self.left_out: list[LeftOut] = []
@@ -223,14 +233,12 @@ class _Bench:
         self._source = source
         self._run = run
         self._user_map = _read_bad_pixels(settings.bad_pixels, source) if settings.bad_pixels else None
-        self._is_bayer = False
 
     def calibrated(self, frame: Frame) -> Frame:
         """The frame with the name of its correction, which is made where it is new."""
         if frame.storage.layout not in {"mono", "bayer"}:
             self.notes["colour pictures of three planes are not calibrated: they have been debayered"] += 1
             return frame
-        self._is_bayer = frame.storage.bayer is not None
         dark, bias, flat = self._choose("dark", frame), self._choose("bias", frame), self._choose("flat", frame)
         ratio = 1.0
         if dark is not None and bias is not None:
@@ -244,7 +252,8 @@ class _Bench:
         used: dict[FrameKind, int | None] = {"dark": dark, "bias": bias, "flat": flat}
         if dark is not None and ratio == 1:
             used["bias"] = None
-        masters = {kind: self._master(kind, k) for kind, k in used.items() if k is not None}
+        is_bayer = frame.storage.bayer is not None
+        masters = {kind: self._master(kind, k, is_bayer) for kind, k in used.items() if k is not None}
         name = make_key("calibration", {kind: m.key for kind, m in masters.items()}, ratio, self._settings.bad_pixels)
         if name not in self.corrections:
             self.corrections[name] = _correction(masters, ratio, user_map)
@@ -275,24 +284,26 @@ class _Bench:
         self.notes.update(choice.notes)
         return choice.index
 
-    def _master(self, kind: FrameKind, k: int) -> _Master:
-        if (kind, k) not in self.masters:
-            self.masters[kind, k] = self._make_flat(k) if kind == "flat" else self._make_dark(kind, k)
-        return self.masters[kind, k]
+    def _master(self, kind: FrameKind, k: int, is_bayer: bool = False) -> _Master:
+        """The master of a group. The colours of a flat count where the frame has them: a flat's header may not say."""
+        name = kind, k, is_bayer and kind == "flat"
+        if name not in self.masters:
+            self.masters[name] = self._make_flat(k, is_bayer) if kind == "flat" else self._make_dark(kind, k)
+        return self.masters[name]
 
     def _make_dark(self, kind: FrameKind, k: int) -> _Master:
         group = self._readable(self.groups[kind][k])
         key = make_key("master", kind, [frame.id for frame in group])
         return self._stored(key, group, lambda: self._stack(group, lambda cube, _: combine_frames(cube)))
 
-    def _make_flat(self, k: int) -> _Master:
+    def _make_flat(self, k: int, is_bayer: bool) -> _Master:
         group = self._readable(self.groups["flat"][k])
         pedestal = None if group[0].decided.is_master else self._flat_pedestal(group)
-        key = make_key("master", "flat", [f.id for f in group], pedestal.key if pedestal else "", self._is_bayer)
+        key = make_key("master", "flat", [f.id for f in group], pedestal.key if pedestal else "", is_bayer)
         dark = None if pedestal is None else pedestal.data
 
         def make() -> tuple[F4, Mask]:
-            levels = np.stack([flat_levels(self._whole(frame), dark, self._is_bayer) for frame in group])
+            levels = np.stack([flat_levels(self._whole(frame), dark, is_bayer) for frame in group])
             return self._stack(
                 group,
                 lambda cube, box: combine_flats(
@@ -349,7 +360,7 @@ class _Bench:
     def _stack(self, group: Sequence[Frame], combine: Callable[[F4, Box], F4]) -> tuple[F4, Mask]:
         """Combine whole frames, a band of rows at a time."""
         height, width = group[0].shape
-        row_bytes = BYTES_PER_VALUE * len(group) * width
+        row_bytes = CUBE_BYTES_PER_VALUE * len(group) * width
         n_rows = int(np.clip(self._run.machine.cache_bytes // row_bytes, 1, min(BAND_ROWS, height)))
         bands = [Box(y, min(y + n_rows, height), 0, width) for y in range(0, height, n_rows)]
         data, holes = np.empty((height, width), np.float32), np.empty((height, width), bool)

@@ -147,7 +147,7 @@ def _tell_odd_gains(frames: Sequence[Frame], scales: Sequence[PhotoScale], run: 
     if len(odd):
         names = ", ".join(f"{frames[k].name} {np.exp(away[k]):.2g}" for k in odd[:3])
         more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
-        key = frames[odd[0]].gain_prior_key or "exposure"
+        key = frames[odd[0]].decided.gain_prior_key or "exposure"
         run.log.notice(
             f"{len(odd)} of {len(frames)} frames hold another share of the light than most do for the {key} in their "
             f"headers: {names}{more}; the stars are believed, not the card (or a cloud took the light)",

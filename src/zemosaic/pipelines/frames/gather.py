@@ -20,6 +20,7 @@ from zemosaic.io.read.arrays import ArraySource
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.source import ImageSource
+from zemosaic.pipelines.frames.check_pixels import check_pixels
 from zemosaic.pipelines.frames.pipeline import Inputs, check_found, open_scanned, scan_inputs
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
@@ -98,6 +99,7 @@ def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: R
         except WcsError as problem:
             reason = f"its WCS cannot be used: {str(problem).splitlines()[-1]}"
             left_out.append(run.log.leave_out_file(name, reason))
+    frames = check_pixels(frames, arrays, settings.input.bayer, run)
     files: ImageSource = arrays
     reader = None
     if paths:

@@ -20,6 +20,7 @@ from zemosaic.model.measurements import Measurements
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.calibration.calibrating import calibrate_frames
+from zemosaic.pipelines.frames.check_pixels import check_pixels
 from zemosaic.pipelines.frames.grading import grade_measured, obey_table
 from zemosaic.pipelines.frames.name_filters import name_filters
 from zemosaic.pipelines.frames.obey_plan import obey_plans
@@ -183,7 +184,8 @@ def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> Inputs:
 def open_scanned(found: Scanned, settings: Settings, run: Run) -> Inputs:
     """As `open_inputs`, of frames whose headers have been read."""
     reader = FrameReader(run.machine.cache_bytes)
-    ready = calibrate_frames(found.frames, found.calibration, reader, settings.calibrate, run)
+    frames = check_pixels(found.frames, reader, settings.input.bayer, run)
+    ready = calibrate_frames(frames, found.calibration, reader, settings.calibrate, run)
     return Inputs(ready.frames, ready.source, reader, found.left_out + ready.left_out)
 
 
@@ -238,7 +240,7 @@ def _why_nothing(found: ScanResult, settings: InputSettings) -> str:
         return f", but {len(found.calibration)} calibration frames: name the frames of the sky too"
     if settings.include or settings.exclude:
         return f": no file is left by input.include = '{settings.include}' and input.exclude = '{settings.exclude}'"
-    return ": no file has the name of a FITS (.fit .fits .fts .fz .gz), TIFF or camera raw file"
+    return ": no file has the name of a FITS (.fit .fits .fts .fz .gz), XISF, TIFF or camera raw file"
 
 
 def measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run) -> Placed:

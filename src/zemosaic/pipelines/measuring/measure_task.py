@@ -143,7 +143,7 @@ def _without(weight: F4, no_data: Runs) -> F4:
 
 
 def _measure_pixels(frame: Frame, data: F4, weight: F4, settings: Settings, whole: bool) -> Measurements:
-    saturation = frame.header.saturation_adu
+    saturation = frame.decided.saturation_adu
     if frame.storage.bayer:
         defects = settings.input.defect_sigma
         return measure_raw(

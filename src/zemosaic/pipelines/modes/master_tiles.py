@@ -41,7 +41,7 @@ from zemosaic.pipelines.modes.session import (
 )
 from zemosaic.pipelines.outputs.cards import mosaic_cards
 from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput
-from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
+from zemosaic.pipelines.patches.plan import plan_inputs, plan_witnesses, stellar_width_px
 from zemosaic.pipelines.patches.planes import ArrayPlanes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
 from zemosaic.pipelines.run.context import Run, output_folder
@@ -50,6 +50,7 @@ from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.run.need import need_of_frames
 from zemosaic.settings import GridSettings, InputSettings, Settings
 from zemosaic.stages.grid.plan import plan_grid
+from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.tiles.group import TileGroup, describe_plan, group_frames
 from zemosaic.stages.tiles.rim import clean_tile
 
@@ -61,10 +62,13 @@ TILES = "tiles"
 TURN_DEG = 2.0
 """Frames of a tile that turn by more than this were taken on an alt-az mount, where no header tells."""
 
-BYTES_PER_PIXEL = 64
+FEWEST = 3
+"""Fewer samples than this tell no outlier among themselves: then the frames of other tiles judge."""
+
+TILE_BYTES_PER_PIXEL = 64
 """A tile in memory: its planes, its mask and the distances that make it, the copies while it is written ..."""
 
-BYTES_PER_VALUE = 24
+TILE_BYTES_PER_VALUE = 24
 """... and for each channel of a pixel."""
 
 
@@ -173,6 +177,7 @@ class _Recipe:
     """What all tiles of one kind share."""
 
     kind: Kind
+    frames: Sequence[PlacedFrame]
     corrections: Corrections
     session: Session
     settings: Settings
@@ -182,7 +187,7 @@ def _stack_kind(group: KindGroup, session: Session, folder: Path, settings: Sett
     """Correct the frames of one kind, group them, and stack each group into a tile file."""
     corrected = correct_group(group.frames, session, settings, run)
     placed, tag = corrected.frames, session.tag(group)
-    recipe = _Recipe(group.kind, corrected.corrections, session, settings)
+    recipe = _Recipe(group.kind, placed, corrected.corrections, session, settings)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -205,6 +210,11 @@ def _stack_kind(group: KindGroup, session: Session, folder: Path, settings: Sett
         facts.append(_tile_facts(path, tile, planned.frames, altaz=_is_altaz(tile, members, settings)))
     n_altaz = sum(bool(fact["altaz"]) for fact in facts)
     run.log.notice(f"{len(used)} frames in {len(files)} master tiles; alt-az clean-up acts on {n_altaz} of them")
+    n_few = sum(fact["n_frames"] < FEWEST for fact in facts)
+    if n_few and METHODS[settings.stack.method].grows:
+        run.log.notice(
+            f"{n_few} tiles hold fewer than {FEWEST} frames: what is to be clipped in them frames of other tiles tell"
+        )
     made = MosaicGroup(group.frames, corrected.corrections, frozenset(used))
     return _StackedKind(tag, made, files, facts, reads, left_out)
 
@@ -234,16 +244,28 @@ def _make_tile(
     fwhm_px = stellar_width_px(members, own)
     altaz = _is_altaz(group, members, settings)
     cleaning = settings.tiles.model_dump(exclude={"group", "cleanup", "blend", "two_pass", "two_pass_debug_delta_map"})
-    key = make_key("master_tile", inputs, own, fwhm_px, settings.warp, settings.stack, cleaning, altaz, source)
+    every = _with_witnesses(inputs, own, recipe)
+    key = make_key("master_tile", every, own, fwhm_px, settings.warp, settings.stack, cleaning, altaz, source)
     key = key.rpartition("/")[2]
     if not run.options.fresh and tile_key(path) == key:
         return planned, ReadCounts()
-    job = MosaicJob(inputs, own, fwhm_px, recipe.kind, _planes(recipe.kind), settings.warp, settings.stack, source)
+    job = MosaicJob(every, own, fwhm_px, recipe.kind, _planes(recipe.kind), settings.warp, settings.stack, source)
     tile, reads = _stack(job, run)
     tile = clean_tile(tile, settings.tiles, path.stem, altaz=altaz)
     cards, history = mosaic_cards(inputs, own, settings, recipe.session.need.place, recipe.corrections.method)
     write_tile(path, tile, key, [*cards, *_saturation_card(inputs, own)], history)
     return planned, reads
+
+
+def _with_witnesses(inputs: Sequence[PatchInput], own: SkyGrid, recipe: _Recipe) -> list[PatchInput]:
+    """The frames of a tile, sorted by FrameId, with those of other tiles beside them where they are too few to clip."""
+    settings = recipe.settings
+    if len(inputs) >= FEWEST or not METHODS[settings.stack.method].grows:
+        return list(inputs)
+    inside = {item.frame.id for item in inputs}
+    others = [placed for placed in recipe.frames if placed.frame.id not in inside]
+    witnesses = plan_witnesses(others, recipe.corrections.scales, own, settings)
+    return sorted([*inputs, *witnesses], key=lambda item: item.frame.id)
 
 
 def _planes(kind: Kind) -> tuple[Plane, ...]:
@@ -255,7 +277,7 @@ def _planes(kind: Kind) -> tuple[Plane, ...]:
 def _stack(job: MosaicJob, run: Run) -> tuple[Tile, ReadCounts]:
     """The frames of a group on their own grid, by the patch code of all modes."""
     grid = job.grid
-    need = grid.box.n_pixels * (BYTES_PER_PIXEL + BYTES_PER_VALUE * job.kind.n_channels)
+    need = grid.box.n_pixels * (TILE_BYTES_PER_PIXEL + TILE_BYTES_PER_VALUE * job.kind.n_channels)
     run.machine.plan(need)  # refuses what the memory cap does not hold
     sink = ArrayPlanes(job.planes, grid.shape)
     _, reads = stack_onto_grid(job, sink, run)
@@ -268,7 +290,7 @@ def _stack(job: MosaicJob, run: Run) -> tuple[Tile, ReadCounts]:
         exposure=made["EXPT"][0],
         saturated=made["SAT"][0],
         alpha=np.ones(grid.shape, np.float32),
-        frames=tuple(item.frame.id for item in job.inputs),
+        frames=tuple(item.frame.id for item in job.inputs if not item.is_witness),
     )
     return tile, reads
 

@@ -39,6 +39,8 @@ class PatchInput:
         By how much of itself the noise's variance grows per mosaic unit above the sky; 0 where unknown.
     own_share : ndarray, shape (c,)
         Variance of a single sample over what its weight states; 1 but for raw frames.
+    is_witness : bool
+        Whether its samples only help to judge those of the others, and count nowhere.
     """
 
     frame: Frame
@@ -46,6 +48,7 @@ class PatchInput:
     sky: F4
     light: F4
     own_share: F4
+    is_witness: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -89,7 +89,8 @@ def _stack_patch(job: MosaicJob, work: PatchJob, check: Callable[[], None], bloc
 
     list(each(warp, range(n)))
     inputs = [visit.item for visit in work.visits]
-    cube = Cube(values, weights, alpha, _noise_of(inputs), _exposures(inputs))
+    witness = np.array([item.is_witness for item in inputs])
+    cube = Cube(values, weights, alpha, _noise_of(inputs), _exposures(inputs), witness)
     return stack_cube(cube, job.fwhm_px, job.stack, patch.inner.relative_to(patch.outer), check, each)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from zemosaic.settings import Settings, WarpSettings
 from zemosaic.stages.warp.lattice import Lattice, plan_lattice
 from zemosaic.stages.warp.warp import WarpPlan, pixel_variance_ratio
 
-__all__ = ["plan_input", "plan_inputs", "stellar_width_px", "stellar_widths_px"]
+__all__ = ["plan_input", "plan_inputs", "plan_witnesses", "stellar_width_px", "stellar_widths_px"]
 
 Array = npt.NDArray[np.float64]
 
@@ -79,6 +80,22 @@ def plan_inputs(
     return Kept(planned, tuple(left_out))
 
 
+def plan_witnesses(
+    frames: Sequence[PlacedFrame], scales: Mapping[str, PhotoScale], grid: SkyGrid, settings: Settings
+) -> list[PatchInput]:
+    """Frames that reach the grid, to judge the samples of other frames by; those that cannot are passed over."""
+    planned = []
+    for item in frames:
+        try:
+            lattice = plan_lattice(item.wcs, grid, settings.warp.coordinate_error_px)
+        except FrameRejected:
+            continue
+        if not lattice.box.is_empty:
+            made = plan_input(item, lattice, scales[item.frame.id], grid, settings)
+            planned.append(replace(made, is_witness=True))
+    return planned
+
+
 def _to_mosaic(item: PlacedFrame, scale: PhotoScale, grid: SkyGrid) -> Array:
     """Mosaic units per input unit at the frame's centre, per channel."""
     return np.asarray(grid.area_ref_deg2 / (scale.gain * item.wcs.pixel_area_deg2()))
@@ -93,7 +110,7 @@ def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: Sky
         scale=scale,
         sigma=measured.area_noise,
         valid_box=measured.valid_box,
-        saturation_adu=frame.header.saturation_adu,
+        saturation_adu=frame.decided.saturation_adu,
         area_ref_deg2=grid.area_ref_deg2,
         pixel_values=settings.input.pixel_values,
         bayer=frame.storage.bayer,

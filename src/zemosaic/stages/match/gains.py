@@ -7,16 +7,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.kernels.match.gains import Detections
 from zemosaic.stages.match.camera_field import real_parts
-from zemosaic.stages.match.gain_equations import GainEquations, GainNormals
+from zemosaic.stages.match.star_equations import StarEquations, StarNormals
 from zemosaic.stages.match.star_ties import StarTies
-from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight, mad_sigma
+from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight, excess_scatter, mad_sigma
 
 __all__ = ["GainSolution", "solve_gains"]
 
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+
+_LEAST_SNR = 5.0
+"""Signal to noise of a flux in one channel below which its logarithm is skewed by more than 2 % of its error."""
 
 _ROUNDS = 6
 """Reweighted solves: weights of outliers have settled to a percent by then."""
@@ -128,7 +132,7 @@ class GainPriors:
     offset_sd: F8
 
     @classmethod
-    def wide(cls, equations: GainEquations, log_gain: F8) -> GainPriors:
+    def wide(cls, equations: StarEquations, log_gain: F8) -> GainPriors:
         """Priors that only images without ties feel, about the gains expected."""
         n, rest = equations.n_images, equations.n_unknowns - equations.n_images
         return cls(
@@ -188,10 +192,10 @@ def solve_gains(ties: StarTies, channel: int, camera: Ints, prior: F8, response_
     response_order : int
         Order of ln F; 0 for none.
     """
-    equations = GainEquations.of(ties, channel, camera, response_order)
+    equations = _equations(ties, channel, camera, response_order)
     priors = GainPriors.wide(equations, prior)
     state = _settle(equations, priors)
-    if equations.n_response and len(equations.log_flux):
+    if equations.n_response and len(equations.value):
         flat = ~_real_response(equations, priors, state, ties.growth.field_doubt[:, channel])
         if flat.any():
             priors = priors.with_flat(flat)
@@ -205,20 +209,30 @@ def solve_gains(ties: StarTies, channel: int, camera: Ints, prior: F8, response_
     return replace(found, log_gain_error=priors.errors(found.log_gain_error))
 
 
-def _settle(equations: GainEquations, priors: GainPriors) -> GainState:
+def _equations(ties: StarTies, channel: int, camera: Ints, order: int) -> StarEquations:
+    """Equations of the detections that stand clear of the noise in a channel; `order` is that of ln F."""
+    flux, error = ties.flux[channel], ties.flux_error[channel]
+    good = (flux > _LEAST_SNR * error) & (error > 0)
+    image = ties.image[good]
+    detections = Detections(image, camera[image], ties.star[good], ties.u[good], ties.v[good], order, len(camera))
+    n_cameras = int(camera.max()) + 1 if len(camera) else 0
+    return StarEquations(detections, np.log(flux[good]), error[good] / flux[good], ties.n_stars, n_cameras)
+
+
+def _settle(equations: StarEquations, priors: GainPriors) -> GainState:
     """Reweighted solves from equal weights on."""
-    ones = np.ones(len(equations.log_flux))
+    ones = np.ones(len(equations.value))
     state = GainState(priors.centre, ones, ones, _FLOOR_START)
     for _ in range(_ROUNDS):
         state = step(equations, priors, state)
     return state
 
 
-def step(equations: GainEquations, priors: GainPriors, state: GainState) -> GainState:
+def step(equations: StarEquations, priors: GainPriors, state: GainState) -> GainState:
     """One solve with the weights so far; from its residuals the intrinsic scatter and the next weights."""
     variance = equations.error**2 + state.floor**2
-    normals = GainNormals.of(equations, state.robust / variance, priors.precision)
-    rhs = normals.project(equations.log_flux) + priors.precision * priors.centre
+    normals = StarNormals.of(equations, state.robust / variance, priors.precision)
+    rhs = normals.project(equations.value) + priors.precision * priors.centre
     unknowns = normals.solve(rhs, state.unknowns)
     residual = normals.residual(unknowns)
     # A residual about its own star's mean is smaller than the error by the star's other detections.
@@ -235,21 +249,12 @@ def _intrinsic_scatter(error: F8, squares: F8, before: float) -> float:
     # A third of the detections, but no fewer than fifty: their median is then good to a fifth.
     rank = min(max(len(squares) // 3, 50), len(squares) - 1)
     bright = error <= np.partition(error, rank)[rank]
-    return _excess_scatter(squares[bright], error[bright], *_FLOOR_RANGE, MEDIAN_CHI2_1, n_halvings=12)
+    return excess_scatter(squares[bright], error[bright], *_FLOOR_RANGE, n_halvings=12)
 
 
-def _excess_scatter(squares: F8, error: F8, low: float, high: float, limit: float, n_halvings: int) -> float:
-    """The s between `low` and `high` at which the median of ``squares / (error^2 + s^2)`` is `limit`."""
-    for _ in range(n_halvings):
-        middle = np.sqrt(low * high)
-        wide = float(np.median(squares / (error**2 + middle**2))) > limit
-        low, high = (middle, high) if wide else (low, middle)
-    return float(np.sqrt(low * high))
-
-
-def _real_response(equations: GainEquations, priors: GainPriors, state: GainState, doubt: F8) -> Flags:
+def _real_response(equations: StarEquations, priors: GainPriors, state: GainState, doubt: F8) -> Flags:
     """Terms of each camera's response that are real, shape (cameras, k); `doubt` is that of its growth field."""
-    normals = GainNormals.of(equations, state.weight, priors.precision)
+    normals = StarNormals.of(equations, state.weight, priors.precision)
     found, k = equations.response(state.unknowns), equations.n_response
     out = np.zeros(found.shape, bool)
     for c in range(equations.n_cameras):
@@ -316,15 +321,15 @@ def _own_scatter(away: F8, error: F8) -> float:
     leaves open: headers are doubted only where the deviations say so.
     """
     limit = MEDIAN_CHI2_1 * (1 + 2 / np.sqrt(len(away)))
-    return _excess_scatter(away**2, error, _LEAST_PRIOR_SD, 1.0, limit, n_halvings=30)
+    return excess_scatter(away**2, error, _LEAST_PRIOR_SD, 1.0, limit=limit, n_halvings=30)
 
 
 def _conclude(
-    equations: GainEquations, priors: GainPriors, state: GainState, expected: F8, growth_field: F8, growth_error: F8
+    equations: StarEquations, priors: GainPriors, state: GainState, expected: F8, growth_field: F8, growth_error: F8
 ) -> GainSolution:
     """Gauge, errors by the stars alone, counts; growth curves as in `Growth`, of one channel."""
     n, component = equations.n_images, equations.components()
-    normals = GainNormals.of(equations, state.weight, priors.precision)
+    normals = StarNormals.of(equations, state.weight, priors.precision)
     gain, log_unit = state.unknowns[:n].copy(), np.zeros(n)
     for c in range(int(component.max()) + 1 if n else 0):
         members = component == c
@@ -362,12 +367,12 @@ def _location(away: F8) -> float:
     return float(np.mean(away[with_most]))
 
 
-def _shared_variance(normals: GainNormals, flat: Flags, growth: F8, component: Ints) -> F8:
+def _shared_variance(normals: StarNormals, flat: Flags, growth: F8, component: Ints) -> F8:
     """Variance that each gain has from fields which images of a camera share: response and growth curve.
 
     Parameters
     ----------
-    normals : GainNormals
+    normals : StarNormals
     flat : ndarray, shape (cameras, k), bool
         Terms of the responses that are held at 0.
     growth : ndarray, shape (cameras, 5, 5)

@@ -4,6 +4,10 @@ Each image has one number, shrunk towards its camera's mean as far as images of 
 over the field (a PSF that widens towards the corners) is a quadratic that all images of a camera share. One image's
 stars alone would give either at ten times the error. The field's odd and even part are each taken only where they
 are real (`camera_field`): what a growth curve invents the camera's response takes back, and sky is left with it.
+
+A star's neighbours, and nebulosity behind it, add to its wide aperture the same in all images. So each star has an
+offset of its own, which is small for most stars: on smooth sky a star tells the loss itself, on bright structure it
+tells only how images differ.
 """
 
 from __future__ import annotations
@@ -14,15 +18,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.kernels.match.gains import Detections
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import surface_basis
 from zemosaic.stages.match.camera_field import real_parts
-from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight
+from zemosaic.stages.match.star_equations import StarEquations, StarNormals
+from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight, excess_scatter
 
 __all__ = ["Growth", "fit_growth"]
 
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 _LEAST_SNR = 40.0
 """A star's signal to noise from which its wide aperture tells more than noise (1.8 / 40 is 4.5 %)."""
@@ -31,16 +38,37 @@ _WIDE_NOISE = 1.8
 """Noise of the wide aperture over that of the measuring one (ratio of radii, a little more for the ring)."""
 
 _FLOOR = 0.003
-"""Scatter of ln(wide / measured) that no star is better than: rings of sky differ by as much."""
+"""Scatter of ln(wide / measured) that no detection is better than: rings of sky differ by as much."""
+
+_OFFSET_START = 0.01
+"""Scatter of the stars' own offsets to start from."""
+
+_OFFSET_RANGE = 1e-3, 0.1
+"""Bounds of that scatter: rings differ by the lower, and beyond the upper no star tells the loss itself."""
+
+_LEAST_STARS = 10
+"""Fewer do not tell their own scatter."""
+
+_FREE_SD = 0.3
+"""Scatter that leaves offsets free, so that only differences between images count."""
+
+_OWN_SD = 0.03
+"""Scatter of the images' numbers to start from: seeing and focus change what is missed by as much."""
+
+_LEAST_OWN_SD = 1e-4
+"""Least scatter of the images' numbers: below all errors, and wide enough for the solve to find their mean."""
 
 _FIELD_SD = 0.02
 """Width of the prior on each term of the field: a PSF wider by a tenth in the corners moves it by as much."""
 
-_HELD = 1e12
+_HELD = 1e10
 """Precision that holds a term at 0: far above that of any number of stars."""
 
 _LEAST_CURVATURE = 0.2
 """Least mean curvature of the Cauchy loss over its weight; with most residuals far out it could turn negative."""
+
+_LEAST_SHARE = 0.1
+"""A detection that is nearly all of its star's weight has nearly no residual: its pull is not blown up by more."""
 
 _CAUCHY = 2.0
 """Errors at which a star's weight is halved; narrow, since neighbours lie on one side alone."""
@@ -49,8 +77,14 @@ _REAL_CURVE = 3.0
 """Errors by which the even part must stand out. It looks like no trend of the gains, and where one of two cameras lost
 it, their gains would be a few thousandths apart."""
 
-_ROUNDS = 6
-"""Reweighted solves; the last but one decides which parts are real. More change nothing above the errors."""
+_PAIR_ROUNDS = 3
+"""Reweighted solves by images' differences alone."""
+
+_ROUNDS = 4
+"""Further ones, which decide which parts are real. More change nothing above the errors."""
+
+_LAST_ROUNDS = 2
+"""Solves once that is decided, and how far images differ."""
 
 _DOUBT = 0.03
 """Share of the correction itself that seeing and focus change without the measured width showing it."""
@@ -78,6 +112,46 @@ class Growth:
     field_doubt: F8
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class GrowthState:
+    """Where the reweighting of one camera stands.
+
+    Attributes
+    ----------
+    unknowns : ndarray, shape (images + 5,)
+        Numbers of the images, then terms of the field.
+    normals : StarNormals
+        With which they were found.
+    residual : ndarray, shape (detections,)
+    robust : ndarray, shape (detections,)
+        Factors of the next weights.
+    near : ndarray, shape (stars,)
+        Factors of the precisions of the stars' offsets in the next solve: small for a star that stands out.
+    scatter : float
+        Of the offsets.
+    curvature : float
+        Second derivative of the Cauchy loss over its weight.
+    """
+
+    unknowns: F8
+    normals: StarNormals
+    residual: F8
+    robust: F8
+    near: F8
+    scatter: float
+    curvature: float
+
+    @property
+    def own(self) -> F8:
+        """Numbers of the images."""
+        return self.unknowns[: self.normals.equations.n_images]
+
+    @property
+    def field(self) -> F8:
+        """Terms of the field, shape (5,)."""
+        return self.unknowns[self.normals.equations.n_images :]
+
+
 def fit_growth(measurements: Sequence[Measurements], camera: Ints, stars: Sequence[Ints]) -> Growth:
     """Growth curves of all images.
 
@@ -96,94 +170,139 @@ def fit_growth(measurements: Sequence[Measurements], camera: Ints, stars: Sequen
     for number in np.unique(camera):
         members = np.flatnonzero(camera == number)
         for c in range(channels):
-            own, error[members, c], field, covariance[number, c], doubt[number, c] = _fit_camera(
-                [measurements[int(i)] for i in members], [stars[int(i)] for i in members], c
-            )
+            equations = _bright_ratios([measurements[int(i)] for i in members], [stars[int(i)] for i in members], c)
+            own, error[members, c], field, covariance[number, c], doubt[number, c] = _fit_camera(equations)
             out[members, c] = np.column_stack([own, np.tile(field, (len(own), 1))])
     return Growth(out, error, covariance, doubt)
 
 
-def _fit_camera(measurements: list[Measurements], stars: list[Ints], channel: int) -> tuple[F8, F8, F8, F8, F8]:
+def _fit_camera(equations: StarEquations) -> tuple[F8, F8, F8, F8, F8]:
     """Numbers of one camera's images with their errors, (images,), and their field (5,), its covariance and doubt."""
-    n = len(measurements)
-    image, star, basis, ratio, error = _bright_ratios(measurements, stars, channel)
-    doubt = np.eye(5) * _FIELD_SD**2
-    if len(ratio) == 0:
-        return np.zeros(n), np.zeros(n), np.zeros(5), np.zeros((5, 5)), doubt
-    weight = 1 / (error**2 + _FLOOR**2)
-    own: F8 = np.full(n, np.median(ratio))
-    robust, ridge, held = np.ones(len(ratio)), np.full(5, _FIELD_SD**-2), np.zeros(5, bool)
-    for turn in range(_ROUNDS + 1):
-        w = weight * robust
-        total = np.maximum(np.bincount(image, w, n), 1e-9)
-        # The images' own numbers are eliminated before the common field is solved for.
-        centred = basis - (np.stack([np.bincount(image, w * q, n) for q in basis.T]) / total).T[image]
-        inverse = np.asarray(np.linalg.inv(centred.T @ (w[:, None] * basis) + np.diag(ridge)), float)
-        field = np.where(held, 0.0, inverse @ (centred.T @ (w * ratio)))
-        own, own_error = _shrink(np.bincount(image, w * (ratio - basis @ field), n) / total, total)
-        residual = ratio - basis @ field - own[image]
-        # Of a Cauchy loss: its second derivative over the weight.
-        curvature = max(float(np.sum(w * (2 * robust - 1)) / np.sum(w)), _LEAST_CURVATURE)
-        covariance = _star_covariance(inverse / curvature, (w * residual)[:, None] * centred, star)
-        # Where stars are few the prior holds the field, and its width is what is known.
-        covariance += (inverse * ridge) @ inverse
-        if turn == _ROUNDS - 1:
-            # Parts that are not real are held at 0, and the rest found once more without them.
-            held, doubt = ~real_parts(field, covariance, 2, even_errors=_REAL_CURVE), covariance
-            ridge[held] = _HELD
-        robust = cauchy_weight((residual * np.sqrt(weight)) ** 2, _CAUCHY)
-    known = np.where(held | held[:, None], 0.0, covariance)
-    return own, np.hypot(own_error, _DOUBT * own), field, known, doubt
+    n = equations.n_images
+    if len(equations.value) == 0:
+        return np.zeros(n), np.zeros(n), np.zeros(5), np.zeros((5, 5)), np.eye(5) * _FIELD_SD**2
+    precision = np.concatenate([np.full(n, _OWN_SD**-2), np.full(5, _FIELD_SD**-2)])
+    ones = np.ones(len(equations.value))
+    near, free = np.ones(equations.n_stars), np.full(equations.n_stars, _FREE_SD**2)
+    normals = StarNormals.of(equations, ones, precision, 1 / free)
+    state = GrowthState(np.zeros(n + 5), normals, np.zeros_like(ones), ones, near, _OFFSET_START, 1.0)
+    for _ in range(_PAIR_ROUNDS):
+        state = step(precision, state, free)
+    shared = _shared_offsets(state)
+    for _ in range(_ROUNDS):
+        state = step(precision, state, shared)
+    doubt, error = _field_covariance(state), _own_errors(state)
+    # Parts that are not real are held at 0, and the rest found once more without them.
+    held = ~real_parts(state.field, doubt, 2, even_errors=_REAL_CURVE)
+    own_variance = _true_variance(state.own, error)
+    precision[:n], precision[n:][held] = 1 / own_variance, _HELD
+    for _ in range(_LAST_ROUNDS):
+        state = step(precision, state, shared)
+    covariance = np.where(held | held[:, None], 0.0, _field_covariance(state))
+    error = 1 / np.sqrt(1 / own_variance + 1 / error**2)
+    return state.own, np.hypot(error, _DOUBT * state.own), np.where(held, 0.0, state.field), covariance, doubt
 
 
-def _star_covariance(inverse: F8, pulls: F8, star: Ints) -> F8:
-    """Covariance of a field's terms when the residuals of a star go together in all images that see it.
+def step(precision: F8, state: GrowthState, shared: F8) -> GrowthState:
+    """One solve with the weights so far; what it leaves tells the scatter of the offsets and the next weights.
 
-    Neighbours and nebulosity change a star's ratio by far more than noise does, and by the same in every image. So
-    what counts is the number of stars, not of detections (a cluster-robust variance, Liang & Zeger 1986).
-
-    Parameters
-    ----------
-    inverse : ndarray, shape (k, k)
-        Of the second derivatives of the loss.
-    pulls : ndarray, shape (detections, k)
-        What each detection adds to the loss's gradient.
-    star : ndarray, shape (detections,), int64
+    `shared` (stars,) is the variance that each star's offset has beyond the scatter.
     """
-    number = np.unique(star, return_inverse=True)[1]
-    sums = np.stack([np.bincount(number, q) for q in pulls.T])
-    n_stars, k = sums.shape[1], len(inverse)
+    equations = state.normals.equations
+    variance = equations.error**2 + _FLOOR**2
+    normals = StarNormals.of(equations, state.robust / variance, precision, state.near / (state.scatter**2 + shared))
+    unknowns = normals.solve(normals.project(equations.value), state.unknowns)
+    residual = normals.residual(unknowns)
+    pull2 = residual**2 / (variance * np.maximum(normals.share_left(), _LEAST_SHARE))
+    robust = cauchy_weight(pull2, _CAUCHY)
+    offset, error = normals.star_means(unknowns)
+    squares = offset**2
+    scatter = _OFFSET_START
+    if len(squares) >= _LEAST_STARS:
+        scatter = excess_scatter(squares, error, *_OFFSET_RANGE, n_halvings=12)
+    near = cauchy_weight(squares / (error**2 + scatter**2), _CAUCHY)
+    curvature = min(_curvature(near, near), _curvature(robust, normals.weight))
+    return GrowthState(unknowns, normals, residual, robust, near, scatter, curvature)
+
+
+def _shared_offsets(state: GrowthState) -> F8:
+    """Variance that the stars of an image have in common, times their number: what one star's would be; shape (stars,).
+
+    Nebulosity behind a whole image adds to all of its stars, which then tell its own loss no better than one star.
+    It shows where their offsets, as images' differences alone give them, have a mean that their scatter cannot explain.
+    """
+    normals, seen = state.normals, state.normals.equations.detections
+    weight, image, n = normals.weight, seen.image, seen.n_images
+    total = np.maximum(np.bincount(image, weight, n), 1e-300)
+    common = np.bincount(image, weight * normals.star_means(state.unknowns)[0][seen.star], n) / total
+    count = total**2 / np.maximum(np.bincount(image, weight**2, n), 1e-300)
+    differences = np.maximum(np.bincount(image, weight * normals.share_left(), n), 1e-300)
+    mean = float(np.sum(common * total) / np.sum(total))
+    excess = np.maximum((common - mean) ** 2 - state.scatter**2 / np.maximum(count, 1) - 1 / differences, 0) * count
+    return np.asarray(np.bincount(seen.star, excess[image]) / np.bincount(seen.star))
+
+
+def _curvature(robust: F8, weight: F8) -> float:
+    """Mean second derivative of a Cauchy loss over its weight."""
+    return max(float(np.sum(weight * (2 * robust - 1)) / np.sum(weight)), _LEAST_CURVATURE)
+
+
+def _own_errors(state: GrowthState) -> F8:
+    """Errors of the images' own numbers against each other, shape (images,); inf of an image without a bright star."""
+    normals, image = state.normals, state.normals.equations.detections.image
+    n = normals.equations.n_images
+    error = normals.gain_errors(np.zeros(n, np.int64))
+    # Where an image's stars scatter by more than their errors, as on structure seen in other seeing, it is less known
+    # (a sandwich variance, Huber 1967).
+    shown = np.bincount(image, (normals.weight * state.residual) ** 2, n)
+    expected = np.bincount(image, normals.weight * normals.share_left(), n)
+    known = np.bincount(image, minlength=n) > 0
+    error *= np.sqrt(np.maximum(shown / np.where(known, expected, 1.0), 1.0))
+    # The mean is free: a camera's only image has no error against it.
+    return np.where(known, np.maximum(error, _LEAST_OWN_SD), np.inf)
+
+
+def _true_variance(own: F8, error: F8) -> float:
+    """Variance of the images' numbers about their mean beyond their errors."""
+    known = np.isfinite(error)
+    precision = 1 / error[known] ** 2
+    mean = float(np.sum(own[known] * precision) / np.sum(precision))
+    squares = (own[known] - mean) ** 2
+    # From medians: one wild image must not free all others.
+    return max(float(np.median(squares) / MEDIAN_CHI2_1 - np.median(1 / precision)), _LEAST_OWN_SD**2)
+
+
+def _field_covariance(state: GrowthState) -> F8:
+    """Covariance of the field's terms, shape (5, 5), when what a star's offset leaves goes together in all images.
+
+    So what counts is the number of stars, not of detections (a cluster-robust variance, Liang & Zeger 1986).
+    """
+    normals, equations = state.normals, state.normals.equations
+    n, star = equations.n_images, equations.detections.star
+    rows = normals.response_columns(np.arange(5))
+    pulls = normals.weight * state.residual / state.curvature
+    sums = np.stack([np.bincount(star, pulls * equations.model(row)) for row in rows])
+    # Where stars are few the prior holds the field, and its width is what is known.
+    held = rows[:, n:] * normals.precision[n:]
     # The fit has bent towards as many stars as it has terms.
-    return np.asarray(inverse @ (sums @ sums.T) @ inverse * (n_stars / max(n_stars - k, 0.5)), float)
+    n_stars = equations.n_stars
+    shown = np.sum(sums[:, None] * sums, axis=-1) * (n_stars / max(n_stars - 5, 0.5))
+    return np.asarray(shown + held @ rows[:, n:].T, float)
 
 
-def _bright_ratios(measurements: list[Measurements], stars: list[Ints], channel: int) -> tuple[Ints, Ints, F8, F8, F8]:
-    """Image, star, field terms (without the constant), ln(wide / measured) and its error, of all bright stars."""
-    image, number, basis, ratio, error = [], [], [], [], []
+def _bright_ratios(measurements: list[Measurements], stars: list[Ints], channel: int) -> StarEquations:
+    """ln(wide / measured) and its error, of all bright stars of one camera's images."""
+    image, number, places, ratio, error = [], [], [], [], []
     for i, (m, star) in enumerate(zip(measurements, stars, strict=True)):
         flux, wide = m.stars.flux[channel].astype(float), m.stars.flux_wide[channel].astype(float)
         flux_error = m.stars.flux_error[channel].astype(float)
         good = (star >= 0) & (flux > _LEAST_SNR * flux_error) & (wide > 0.7 * flux) & (wide < 1.5 * flux)
-        image.append(np.full(np.count_nonzero(good), i))
+        image.append(np.full(np.count_nonzero(good), i, np.int64))
         number.append(star[good])
-        basis.append(surface_basis(m.stars.x[good], m.stars.y[good], m.shape)[1:].T)
+        places.append(surface_basis(m.stars.x[good], m.stars.y[good], m.shape, 1)[1:])
         ratio.append(np.log(wide[good] / flux[good]))
         error.append(_WIDE_NOISE * flux_error[good] / flux[good])
-    return (
-        np.concatenate(image),
-        np.concatenate(number),
-        np.concatenate(basis),
-        np.concatenate(ratio),
-        np.concatenate(error),
-    )
-
-
-def _shrink(own: F8, precision: F8) -> tuple[F8, F8]:
-    """Each image's number drawn to the mean of all, by its error against the true scatter; what error is left."""
-    known = precision > 1e-6
-    mean = float(np.sum(own[known] * precision[known]) / np.sum(precision[known]))
-    squares = (own[known] - mean) ** 2
-    # Excess of the scatter over the errors, from medians: one wild image must not free all others.
-    scatter2 = max(float(np.median(squares) / MEDIAN_CHI2_1 - np.median(1 / precision[known])), 0.0)
-    trust = scatter2 / (scatter2 + 1 / precision)
-    return mean + (own - mean) * trust, np.sqrt(trust / precision)
+    images, (u, v) = np.concatenate(image), np.concatenate(places, axis=1)
+    names, numbers = np.unique(np.concatenate(number), return_inverse=True)
+    seen = Detections(images, np.zeros_like(images), numbers.astype(np.int64), u, v, 2, len(measurements))
+    return StarEquations(seen, np.concatenate(ratio), np.concatenate(error), len(names), 1)

@@ -7,8 +7,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MAD_TO_SIGMA", "MEDIAN_CHI2_1", "cauchy_weight", "mad_sigma"]
+__all__ = ["MAD_TO_SIGMA", "MEDIAN_CHI2_1", "cauchy_weight", "excess_scatter", "mad_sigma"]
 
+F8 = npt.NDArray[np.float64]
 Float = TypeVar("Float", np.float32, np.float64)
 
 MAD_TO_SIGMA = 1.4826
@@ -55,3 +56,25 @@ def cauchy_weight(pull2: npt.NDArray[Float], scale: float) -> npt.NDArray[Float]
         ``1 / (1 + pull2 / scale**2)``.
     """
     return np.asarray(1 / (1 + pull2 / scale**2), pull2.dtype)
+
+
+def excess_scatter(
+    squares: F8, error: F8, low: float, high: float, *, limit: float = MEDIAN_CHI2_1, n_halvings: int
+) -> float:
+    """Scatter beyond stated errors: the s at which the median of ``squares / (error^2 + s^2)`` is `limit`.
+
+    Parameters
+    ----------
+    squares, error : ndarray, shape (n,)
+        Squared deviations and their errors, n > 0.
+    low, high : float
+        Bounds of s, both above 0.
+    limit : float
+    n_halvings : int
+        Of ln high / low.
+    """
+    for _ in range(n_halvings):
+        middle = np.sqrt(low * high)
+        wide = float(np.median(squares / (error**2 + middle**2))) > limit
+        low, high = (middle, high) if wide else (low, middle)
+    return float(np.sqrt(low * high))

@@ -56,11 +56,16 @@ __all__ = [
 F4 = npt.NDArray[np.float32]
 I2 = npt.NDArray[np.int16]
 U1 = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
 Check = Callable[[], None]
 _Sums = TypeVar("_Sums", combine.MeanSums, combine.SideSums, combine.PhotonSums)
 
 MAX_FRAMES = 32767
 """Counts are 16-bit integers."""
+
+STAND_IN = np.float32(1e-4)
+"""Share of their weight with which witnesses stand in where all other samples are clipped: the value is theirs, so that
+no kernel finds a hole there, and it weighs next to nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +145,8 @@ class Cube:
         Of arrays of shape (c, n).
     exposure : ndarray, float32, shape (n,)
         Exposure time of each frame.
+    witness : ndarray, bool, shape (n,)
+        Frames that only help to judge the samples of the others and count nowhere.
 
     Raises
     ------
@@ -152,6 +159,7 @@ class Cube:
     alpha: U1
     noise: FrameNoise
     exposure: F4
+    witness: Flags
 
     def __post_init__(self) -> None:
         shape = self.values.shape
@@ -159,9 +167,9 @@ class Cube:
             shapes = f"{shape}, {self.weights.shape}, {self.alpha.shape}"
             raise ValueError(f"values, weights and alpha must share one shape (c, n, h, w), got {shapes}")
         c, n = shape[:2]
-        if any(a.shape != (c, n) for a in self.noise) or self.exposure.shape != (n,):
-            shapes = f"{', '.join(str(a.shape) for a in self.noise)} and {self.exposure.shape}"
-            raise ValueError(f"noise must have shape {(c, n)} and exposure {(n,)}, got {shapes}")
+        if any(a.shape != (c, n) for a in self.noise) or {self.exposure.shape, self.witness.shape} != {(n,)}:
+            shapes = f"{', '.join(str(a.shape) for a in self.noise)}, {self.exposure.shape} and {self.witness.shape}"
+            raise ValueError(f"noise must have shape {(c, n)}, exposure and witness {(n,)}, got {shapes}")
         arrays = (self.values, self.weights, *self.noise, self.exposure, self.alpha)
         types = [a.dtype for a in arrays]
         if types != [*[np.float32] * 6, np.uint8]:
@@ -301,7 +309,7 @@ def stack_cube(
     Parameters
     ----------
     cube : Cube
-        **The weights of clipped samples are made negative in place.**
+        **The weights of clipped samples are made negative in place, those of witnesses 0.**
     fwhm_px : float
         FWHM of stars on the output grid, one value for the whole run.
     settings : StackSettings
@@ -340,5 +348,20 @@ def stack_cube(
             if method.finish is not None:
                 method.finish(channel, settings, y0, y1, corner, planes)
 
-        channel.by_rows(finish, inner.height, check, each)
+        if cube.witness.any():
+            everyone = StackedPatch.empty((1, *inner.shape)).planes(0)
+            channel.by_rows(partial(finish, planes=everyone), inner.height, check, each)
+            channel.samples.weights[cube.witness] = 0
+            channel.by_rows(finish, inner.height, check, each)
+            _stand_in(everyone, planes)
+        else:
+            channel.by_rows(finish, inner.height, check, each)
     return out
+
+
+def _stand_in(everyone: Planes, planes: Planes) -> None:
+    """Where all samples but those of witnesses are clipped: what the witnesses show."""
+    empty = (planes.weight == 0) & (planes.coverage > 0)
+    planes.data[empty] = everyone.data[empty]
+    planes.weight[empty] = STAND_IN * everyone.weight[empty]
+    planes.variance[empty] = everyone.variance[empty] / STAND_IN

@@ -1,6 +1,7 @@
-"""The equations of the gain solve: log fluxes of shared stars, the stars eliminated, nothing ever assembled.
+"""Equations of what stars show: numbers of images, fields of cameras, stars eliminated; nothing is ever assembled.
 
-Unknowns are one vector: ln gain of every image, then each camera's coefficients of ln response without the constant.
+Unknowns are one vector: a number of every image (ln gain, the loss of its aperture), then each camera's coefficients of
+a field (ln response, the loss's change) without the constant.
 """
 
 from __future__ import annotations
@@ -13,16 +14,12 @@ import scipy
 
 from zemosaic.kernels.match import gains as kernel
 from zemosaic.model.photo_scale import n_terms, surface_terms
-from zemosaic.stages.match.star_ties import StarTies
 from zemosaic.stages.numeric.conjugate import inner_product, solve_conjugate
 
-__all__ = ["GainEquations", "GainNormals"]
+__all__ = ["StarEquations", "StarNormals"]
 
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-_LEAST_SNR = 5.0
-"""Signal to noise of a flux in one channel below which its logarithm is skewed by more than 2 % of its error."""
 
 _CHI2_LEFT = 1e-6
 """Conjugate gradients end when less than this is left to gain in chi squared: 0.1 % of an error bar."""
@@ -44,34 +41,22 @@ _HAIR = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GainEquations:
-    """``ln flux = ln g + ln F + ln star`` for all detections of one channel.
+class StarEquations:
+    """``value = image + field + star`` for all detections of one channel.
 
     Attributes
     ----------
     detections : kernels.match.gains.Detections
-    log_flux, error : ndarray, shape (detections,)
-        ln flux and its error by noise.
+    value, error : ndarray, shape (detections,)
+        A logarithm (of a flux, or of a ratio of two) and its error by noise.
     n_stars, n_cameras : int
     """
 
     detections: kernel.Detections
-    log_flux: F8
+    value: F8
     error: F8
     n_stars: int
     n_cameras: int
-
-    @classmethod
-    def of(cls, ties: StarTies, channel: int, camera: Ints, order: int) -> GainEquations:
-        """Equations of the detections that stand clear of the noise in a channel; `order` is that of ln F."""
-        flux, error = ties.flux[channel], ties.flux_error[channel]
-        good = (flux > _LEAST_SNR * error) & (error > 0)
-        image = ties.image[good]
-        detections = kernel.Detections(
-            image, camera[image], ties.star[good], ties.u[good], ties.v[good], order, len(camera)
-        )
-        n_cameras = int(camera.max()) + 1 if len(camera) else 0
-        return cls(detections, np.log(flux[good]), error[good] / flux[good], ties.n_stars, n_cameras)
 
     @property
     def n_images(self) -> int:
@@ -92,6 +77,12 @@ class GainEquations:
         """Coefficients of ln F in a vector of unknowns, shape (cameras, k)."""
         return unknowns[self.n_images :].reshape(self.n_cameras, self.n_response)
 
+    def model(self, unknowns: F8) -> F8:
+        """What images and fields give of every value, shape (detections,)."""
+        out = np.empty_like(self.value)
+        kernel.log_model(unknowns, self.detections, out)
+        return out
+
     def components(self) -> Ints:
         """Number of the group of every image: images tied by stars."""
         image, star, n = self.detections.image, self.detections.star, self.n_images
@@ -101,30 +92,35 @@ class GainEquations:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GainNormals:
+class StarNormals:
     """Normal equations for one set of weights and priors.
 
     Attributes
     ----------
-    equations : GainEquations
+    equations : StarEquations
     weight : ndarray, shape (detections,)
         Inverse variance times the robust factor.
     precision : ndarray, shape (unknowns,)
         Of the prior of every unknown.
     totals : ndarray, shape (stars,)
-        Summed weight of every star.
+        Summed weight of every star, with the precision of its prior at 0 where it has one.
+    about_mean : bool
+        Whether the priors hold the images' numbers to their common mean, which is free, and not to 0.
     """
 
-    equations: GainEquations
+    equations: StarEquations
     weight: F8
     precision: F8
     totals: F8
+    about_mean: bool
 
     @classmethod
-    def of(cls, equations: GainEquations, weight: F8, precision: F8) -> GainNormals:
-        """For the given weights and prior precisions."""
+    def of(cls, equations: StarEquations, weight: F8, precision: F8, star_precision: F8 | None = None) -> StarNormals:
+        """For the given weights and prior precisions; with those of stars the images are held to their mean."""
         totals = np.asarray(np.bincount(equations.detections.star, weight, equations.n_stars), float)
-        return cls(equations, weight, precision, totals)
+        if star_precision is None:
+            return cls(equations, weight, precision, totals, False)
+        return cls(equations, weight, precision, totals + star_precision, True)
 
     def share_left(self) -> F8:
         """Share of each detection's variance that its star's mean, taken out, leaves; shape (detections,)."""
@@ -141,24 +137,37 @@ class GainNormals:
     def solve(self, rhs: F8, start: F8 | None = None, enough: float = _CHI2_LEFT) -> F8:
         """Unknowns for a right-hand side, to within `enough` of the least chi squared."""
         eq, diagonal = self.equations, self.diagonal()
-        work, sums, out = np.empty_like(eq.log_flux), np.empty(eq.n_stars), np.empty(eq.n_unknowns)
+        work, sums, out = np.empty_like(eq.value), np.empty(eq.n_stars), np.empty(eq.n_unknowns)
 
         def apply(x: F8) -> F8:
             kernel.apply_normal(x, eq.detections, self.weight, self.totals, work, sums, out)
-            return np.asarray(out + self.precision * x)
+            return np.asarray(out + self.precision * self._held(x))
 
         return solve_conjugate(
             apply, lambda r: np.asarray(r / diagonal), rhs, start, enough=enough, most_steps=_MOST_STEPS
         )
 
+    def _held(self, unknowns: F8) -> F8:
+        """What the priors draw to 0."""
+        if not self.about_mean:
+            return unknowns
+        n, out = self.equations.n_images, unknowns.copy()
+        out[:n] -= np.sum(out[:n]) / n
+        return out
+
     def residual(self, unknowns: F8) -> F8:
-        """ln flux minus model, stars at their weighted means; shape (detections,)."""
+        """Values minus model, stars at their (shrunk) weighted means; shape (detections,)."""
         eq, sums = self.equations, np.empty(self.equations.n_stars)
-        model = np.empty_like(eq.log_flux)
-        kernel.log_model(unknowns, eq.detections, model)
-        out: F8 = eq.log_flux - model
+        out: F8 = eq.value - eq.model(unknowns)
         kernel.remove_star_means(out, self.weight, eq.detections.star, sums, self.totals)
         return out
+
+    def star_means(self, unknowns: F8) -> tuple[F8, F8]:
+        """What is left of each star's values, weighted mean and its error, priors of stars apart; shapes (stars,)."""
+        eq = self.equations
+        total = np.bincount(eq.detections.star, self.weight, eq.n_stars)
+        left = np.bincount(eq.detections.star, self.weight * (eq.value - eq.model(unknowns)), eq.n_stars)
+        return left / total, 1 / np.sqrt(total)
 
     def diagonal(self) -> F8:
         """Diagonal of the normal matrix, stars eliminated."""

@@ -1,0 +1,85 @@
+"""What the stored values of an image are worth, as its header tells."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from zemosaic.errors import FrameRejected
+from zemosaic.io.headers.cards import Cards, Hdu
+
+__all__ = ["Scaling", "read_scaling", "read_softening"]
+
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
+"""``32,768``: the comma may part thousands or decimals."""
+_ASINH_CARDS = ("BSOFTEN", "BOFFSET")
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """How physical values come from stored ones.
+
+    Attributes
+    ----------
+    zero, scale : float
+        BZERO and BSCALE: value = zero + scale x stored value.
+    blank : int or None
+        Stored whole number that means "no data".
+    softening : tuple of float, or None
+        BSOFTEN and BOFFSET of an image that is kept on an asinh scale, as Pan-STARRS keeps its own: the light is
+        ``BOFFSET + 2 BSOFTEN sinh(value ln(10) / 2.5)``, asinh magnitudes of Lupton, Gunn and Szalay (1999, AJ 118,
+        1406).
+    """
+
+    zero: float = 0.0
+    scale: float = 1.0
+    blank: int | None = None
+    softening: tuple[float, float] | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether stored values are the physical ones."""
+        return self.softening is None and (self.zero, self.scale) == (0.0, 1.0)
+
+
+def read_scaling(hdu: Hdu) -> Scaling:
+    """The scaling of an image.
+
+    Raises
+    ------
+    FrameRejected
+        When a card of it is there but cannot be used: what its pixels are worth is then not known.
+    """
+    found: dict[str, float] = {}
+    for key, default in (("BZERO", 0.0), ("BSCALE", 1.0)):
+        value = hdu.cards.number(key) if key in hdu.cards else default
+        if value is None or _THOUSANDS.fullmatch(hdu.cards.written(key)):
+            raise FrameRejected(
+                f"{key} = {hdu.cards.written(key)} is no FITS number, so what its pixels are worth is not known; "
+                f"write it with a point in the file's header",
+                card=key,
+            )
+        found[key] = value
+    blank = hdu.cards.integer("BLANK") if hdu.bitpix > 0 else None
+    return Scaling(found["BZERO"], found["BSCALE"], blank, read_softening(hdu.cards))
+
+
+def read_softening(cards: Cards) -> tuple[float, float] | None:
+    """BSOFTEN and BOFFSET of an image on an asinh scale; None for a linear one.
+
+    Raises
+    ------
+    FrameRejected
+        When one of them is missing or no number, or BSOFTEN is not positive.
+    """
+    if not any(key in cards for key in _ASINH_CARDS):
+        return None
+    softening, offset = (cards.number(key) for key in _ASINH_CARDS)
+    if softening is None or offset is None or softening <= 0:
+        told = ", ".join(f"{key} = {cards.written(key) or 'missing'}" for key in _ASINH_CARDS)
+        raise FrameRejected(
+            f"its values are on an asinh scale that its header does not tell in full ({told}); write both cards, or "
+            "take them out where the values are linear",
+            card=_ASINH_CARDS[0],
+        )
+    return softening, offset
