@@ -42,7 +42,7 @@ def clip_pairs(samples, maps, y0, y1, n_sigma):
     Parameters
     ----------
     samples : Samples
-        Nothing is clipped yet. Weights of clipped samples become negative.
+        Nothing is clipped yet but what is saturated. Weights of clipped samples become negative.
     maps : Maps
         Where a sample is clipped both middle values become the other one.
     y0, y1 : int

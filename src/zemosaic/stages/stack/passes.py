@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.stack import grow, order, pairs, regions, template
+from zemosaic.kernels.stack import grow, order, pairs, regions, saturated, template
 from zemosaic.kernels.stack.normal_tables import spread_table
 from zemosaic.kernels.stack.samples import FrameNoise, Maps, Samples
 from zemosaic.model.each import Each
 from zemosaic.settings import StackSettings
 
-__all__ = ["Channel", "clip_pairs", "find_spans", "grow_regions", "make_template", "mark_regions"]
+__all__ = ["Channel", "clip_pairs", "find_spans", "grow_regions", "make_template", "mark_regions", "yield_saturated"]
 
 F4 = npt.NDArray[np.float32]
 U1 = npt.NDArray[np.uint8]
@@ -94,6 +94,14 @@ def find_spans(channel: Channel, check: Check, each: Each) -> None:
     """Where each frame has samples: what lies outside is not looked at again."""
     weights, span = channel.samples.weights, channel.samples.span
     channel.by_rows(lambda y0, y1: order.find_spans(weights, y0, y1, span), weights.shape[1], check, each)
+
+
+def yield_saturated(channel: Channel, check: Check, each: Each) -> None:
+    """Saturated samples, and their rims, give way where others say more."""
+    samples, h = channel.samples, channel.samples.values.shape[1]
+    yielded = np.zeros(h, np.bool_)
+    channel.by_rows(lambda y0, y1: saturated.yield_rows(samples, y0, y1, yielded), h, check, each)
+    channel.by_rows(lambda y0, y1: saturated.yield_rims(samples, y0, y1, yielded), h, check, each)
 
 
 def make_template(

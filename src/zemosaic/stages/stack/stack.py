@@ -2,6 +2,7 @@
 
 A stack is made channel by channel in up to seven passes over rows of the patch:
 
+0. saturated samples, which are lower limits, give way where those that are not say more;
 1. the median of all samples of a pixel (the template), their scatter and their noise;
 2. the template's steepness within half a FWHM, less its noise: the guard that lets star cores and wings survive
    changing seeing;
@@ -29,6 +30,7 @@ import numpy.typing as npt
 from zemosaic.kernels.stack import combine
 from zemosaic.kernels.stack.regions import REACH_PX
 from zemosaic.kernels.stack.samples import FrameNoise, Planes, noise_of
+from zemosaic.kernels.stack.saturated import RIM_PX
 from zemosaic.model.box import Box
 from zemosaic.model.each import Each
 from zemosaic.settings import StackSettings
@@ -40,6 +42,7 @@ from zemosaic.stages.stack.passes import (
     grow_regions,
     make_template,
     mark_regions,
+    yield_saturated,
 )
 
 __all__ = [
@@ -188,8 +191,8 @@ class Cube:
 def border_px(settings: StackSettings, fwhm_px: float) -> int:
     """How far from a pixel the samples lie that can change its stack.
 
-    The guard reaches half a FWHM (rounded to the nearest pixel); growing reaches its passes and the local mean 1 px
-    more, and needs centres, hence the guard, and regions there.
+    Rims of saturation reach 2 px, the guard half a FWHM (rounded to the nearest pixel); growing reaches its passes and
+    the local mean 1 px more, and needs centres, hence the guard, and regions there.
 
     Parameters
     ----------
@@ -203,7 +206,7 @@ def border_px(settings: StackSettings, fwhm_px: float) -> int:
         return 0
     grown = settings.grow_px + 1 if method.grows and settings.grow_px > 0 else 0
     region = REACH_PX if method.grows and settings.region_sigma > 0 else 0
-    return int(fwhm_px / 2 + 0.5) + region + grown
+    return int(fwhm_px / 2 + 0.5) + region + grown + RIM_PX
 
 
 def bytes_per_pixel(method: str) -> float:
@@ -333,6 +336,7 @@ def stack_cube(
         channel, planes = cube.channel(c), out.planes(c)
         find_spans(channel, check, each)
         if method.guarded:
+            yield_saturated(channel, check, each)
             make_template(channel, fwhm_px, settings, method.wide_guard, check, each)
         if method.grows:
             clip_pairs(channel, settings, check, each)
