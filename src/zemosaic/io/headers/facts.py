@@ -19,6 +19,7 @@ from zemosaic.io.headers.cards import Cards, Hdu
 from zemosaic.io.headers.filters import read_filter
 from zemosaic.io.headers.hints import read_hints
 from zemosaic.io.headers.scaling import read_scaling
+from zemosaic.io.headers.sections import read_data_section
 from zemosaic.io.headers.wcs_cards import normalise_wcs
 from zemosaic.model.frame import Decided, Frame, FrameId, FrameKind, HeaderFacts, Layout, Mount, Storage
 from zemosaic.model.sky.celestial import CelestialWcs
@@ -264,11 +265,13 @@ def frame_from_cards(
     decided = _decide(cards, hdu, n_stacked, folder_kind)
     if n_stacked > 1 or "master" in os.path.basename(path).lower():
         decided = replace(decided, is_master=True)
-    return Frame(frame_id, shape, storage, _read_facts(cards, _camera(cards, shape, bayer, chip), n_stacked), decided)
+    facts = _read_facts(cards, shape, _camera(cards, shape, bayer, chip), n_stacked)
+    return Frame(frame_id, shape, storage, facts, decided)
 
 
-def _read_facts(cards: Cards, camera: str, n_stacked: int) -> HeaderFacts:
+def _read_facts(cards: Cards, shape: tuple[int, int], camera: str, n_stacked: int) -> HeaderFacts:
     """What a header says, as it says it."""
+    section = read_data_section(cards, shape)
     try:
         wcs, wcs_problem = normalise_wcs(cards), ""
     except FrameRejected as problem:
@@ -286,6 +289,8 @@ def _read_facts(cards: Cards, camera: str, n_stacked: int) -> HeaderFacts:
         temperature_c=cards.first_number("CCD-TEMP", "CCDTEMP", "SENSTEMP"),
         rotation_deg=cards.first_number("ROTATANG", "ROTATOR"),
         electrons_per_adu=_electrons_per_adu(cards, n_stacked),
+        data_box=section.box,
+        doubts=section.doubts,
     )
 
 
