@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import shutil
 import threading
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from mosaic_cases import digest_of, noise, run_cli, tan_wcs, write_frame
+from mosaic_cases import digest_of, noise, report_of, run_cli, tan_wcs, write_frame
 from zemosaic.errors import FrameRejected
 from zemosaic.io.read.frame_cache import FrameCache
 from zemosaic.io.read.frame_reader import FrameReader
@@ -231,7 +230,7 @@ def build(capfd: Capture, frames: Path, out: Path, *options: str) -> tuple[dict[
     # More than this process holds when it has run many other tests; what is left of it for frames, the tests say.
     ran = run_cli(capfd, "build", frames, "-o", out, "--ram", "8G", "--json", *options)
     assert ran.code == 0, ran.err
-    return json.loads((out / "report.json").read_text())["reading"], digest_of(out / "mosaic.fits")
+    return report_of(out)["reading"], digest_of(out / "mosaic.fits")
 
 
 @pytest.mark.parametrize("mode", ["direct", "grid", "master-tiles"])

@@ -19,6 +19,7 @@ from zemosaic.io.headers.cards import Cards, Hdu
 from zemosaic.io.headers.filters import read_filter
 from zemosaic.io.headers.hints import read_hints
 from zemosaic.io.headers.scaling import read_scaling
+from zemosaic.io.headers.sections import read_data_section
 from zemosaic.io.headers.wcs_cards import normalise_wcs
 from zemosaic.model.frame import Decided, Frame, FrameId, FrameKind, HeaderFacts, Layout, Mount, Storage
 from zemosaic.model.sky.celestial import CelestialWcs
@@ -261,6 +262,7 @@ def frame_from_cards(
     bayer = effective_bayer(cards, shape[0], bayer_setting) if layout == "mono" else None
     exposure_s, n_stacked = _exposure(cards, kind), _n_stacked(cards)
     gain_prior, gain_prior_key = _gain_prior(cards, exposure_s, n_stacked)
+    section = read_data_section(cards, shape)
     try:
         wcs, wcs_problem = normalise_wcs(cards), ""
     except FrameRejected as problem:
@@ -280,6 +282,8 @@ def frame_from_cards(
         temperature_c=cards.first_number("CCD-TEMP", "CCDTEMP", "SENSTEMP"),
         rotation_deg=cards.first_number("ROTATANG", "ROTATOR"),
         electrons_per_adu=_electrons_per_adu(cards, n_stacked),
+        data_box=section.box,
+        doubts=section.doubts,
     )
     decided = Decided(
         kind=kind,

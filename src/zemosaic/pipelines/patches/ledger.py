@@ -27,6 +27,7 @@ from zemosaic.model.sky.grid import Patch
 from zemosaic.pipelines.patches.jobs import MosaicJob
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import make_key
+from zemosaic.stages.stack.stack import StackedPatch
 
 __all__ = ["PatchCounts", "PatchLedger", "PatchPlanes", "forget_the_old", "open_ledger"]
 
@@ -40,6 +41,11 @@ class PatchCounts:
 
     n_samples: int
     n_rejected: int
+
+    @classmethod
+    def of(cls, made: StackedPatch) -> PatchCounts:
+        """Those of a patch that has been stacked."""
+        return cls(int(made.coverage.sum()), int(made.rejected.sum()))
 
 
 @dataclass(frozen=True, slots=True)

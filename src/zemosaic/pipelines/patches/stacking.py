@@ -47,7 +47,7 @@ def stack_onto_grid(
             return found
         made = make_patch(job, work, run.cancel.check, memory, each)
         write_patch(ledger or sink, work.patch.inner, made, job.names)
-        counts = PatchCounts(int(made.coverage.sum()), int(made.rejected.sum()))
+        counts = PatchCounts.of(made)
         if ledger:
             ledger.record(work.patch, counts)
         return counts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,18 @@ class GaugedSurfaces:
     slow_rms: list[float]
     rules: list[str]
     prior_sd: F8
+
+    def times(self, factor: float) -> GaugedSurfaces:
+        """The same in another unit."""
+        return replace(
+            self,
+            sky=self.sky * factor,
+            depth=self.depth / factor**2,
+            surfaces=self.surfaces * factor,
+            level_error=self.level_error * factor,
+            slow_rms=[rms * factor for rms in self.slow_rms],
+            prior_sd=self.prior_sd * factor,
+        )
 
 
 def fix_gauge(
