@@ -50,7 +50,7 @@ def test_a_companion_is_a_map_of_its_image(tmp_path: Path, science: str, compani
     result = scan_all(tmp_path)
     (frame,) = result.frames
     assert frame.name == science
-    assert (frame.storage.weight.kind if frame.storage.weight else None) == kind
+    assert (beside.kind if (beside := frame.storage.weight or frame.storage.mask) else None) == kind
     assert bool(result.notices) == (kind is None)
 
 
@@ -72,10 +72,10 @@ def test_extensions_of_jwst_hst_and_others_are_no_frames(tmp_path: Path) -> None
 
 def test_files_of_other_kinds_are_counted_in_one_line(tmp_path: Path) -> None:
     write(tmp_path / "a.fits")
-    for name in ("a.png", "b.PNG", "c.xisf", "notes.txt", ".hidden.png"):
+    for name in ("a.png", "b.PNG", "c.ser", "notes.txt", ".hidden.png"):
         (tmp_path / name).write_bytes(b"x")
     (notice,) = scan_all(tmp_path).notices
-    assert notice.startswith("3 files are of kinds that are not read (2 .png, 1 .xisf)")
+    assert notice.startswith("3 files are of kinds that are not read (2 .png, 1 .ser)")
 
 
 def test_bzip2_is_read_and_a_damaged_stream_is_told(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def _note(context: typer.Context, param: typer.CallbackParam, value: bool) -> bo
 
 Inputs = Annotated[
     list[Path],
-    typer.Argument(metavar="INPUT", help="Files (FITS, TIFF, camera raw), or folders to search for them."),
+    typer.Argument(metavar="INPUT", help="Files (FITS, XISF, TIFF, camera raw), or folders to search for them."),
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Folder for the results; made when missing.")]
 Config = Annotated[

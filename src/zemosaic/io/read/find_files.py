@@ -20,7 +20,7 @@ __all__ = ["WORK_FOLDER", "FoundFile", "FoundFiles", "find_files", "stem_of"]
 _FITS = (".fit", ".fits", ".fts")
 _SUFFIXES = (*_FITS, ".fz", ".gz", *(f"{ending}.bz2" for ending in _FITS), ".head", *PICTURE_SUFFIXES)
 _OTHER_IMAGES = (
-    ".xisf", ".ser", ".avi", ".mov", ".mp4", ".png", ".jpg", ".jpeg", ".heic", ".bmp", ".psd", ".asdf", ".zip", ".7z",
+    ".ser", ".avi", ".mov", ".mp4", ".png", ".jpg", ".jpeg", ".heic", ".bmp", ".psd", ".asdf", ".zip", ".7z",
     ".rar", ".tar", ".tgz", ".bz2", ".xz",
 )  # fmt: skip
 """Names of files that may hold pictures of the sky in a form that is not read: they are counted, so that none is

@@ -11,6 +11,7 @@ from zemosaic.io.headers.cards import FitsStream, Hdu, walk_hdus
 from zemosaic.io.read.camera_raw import decode_raw, raw_picture
 from zemosaic.io.read.picture import Picture, cards_of
 from zemosaic.io.read.tiff import decode_tiff, tiff_pictures
+from zemosaic.io.read.xisf import decode_xisf, xisf_pictures
 
 __all__ = ["PICTURE_SUFFIXES", "decode_picture", "is_picture", "walk_images"]
 
@@ -19,12 +20,13 @@ _CAMERA_RAW = (
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mos", ".mrw", ".nef", ".nrw", ".orf",
     ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 )  # fmt: skip
-PICTURE_SUFFIXES = (*_TIFF, *_CAMERA_RAW)
+_XISF = (".xisf",)
+PICTURE_SUFFIXES = (*_TIFF, *_XISF, *_CAMERA_RAW)
 """Ends of the names of files that are not FITS files and may hold frames, in lower case."""
 
 
 def is_picture(path: str) -> bool:
-    """Whether a file is a TIFF or a camera's raw file, by its name."""
+    """Whether a file is a TIFF, an XISF file or a camera's raw file, by its name."""
     return path.lower().endswith(PICTURE_SUFFIXES)
 
 
@@ -43,9 +45,17 @@ def walk_images(path: str, source: FitsStream) -> Iterator[Hdu]:
     if not is_picture(path):
         yield from walk_hdus(source)
         return
-    pictures = tiff_pictures(path) if path.lower().endswith(_TIFF) else iter([raw_picture(path)])
-    for picture in pictures:
+    for picture in _pictures(path):
         yield _as_hdu(picture, source.n_bytes)
+
+
+def _pictures(path: str) -> Iterator[Picture]:
+    if path.lower().endswith(_TIFF):
+        yield from tiff_pictures(path)
+    elif path.lower().endswith(_XISF):
+        yield from xisf_pictures(path)
+    else:
+        yield raw_picture(path)
 
 
 def _as_hdu(picture: Picture, n_bytes: int) -> Hdu:
@@ -64,4 +74,6 @@ def decode_picture(path: str, index: int) -> npt.NDArray[Any]:
     FrameRejected, OSError
         As `walk_images`.
     """
-    return decode_tiff(path, index) if path.lower().endswith(_TIFF) else decode_raw(path)
+    if path.lower().endswith(_TIFF):
+        return decode_tiff(path, index)
+    return decode_xisf(path, index) if path.lower().endswith(_XISF) else decode_raw(path)

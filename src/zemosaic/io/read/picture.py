@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from zemosaic.io.headers.cards import Cards, Value
 
-__all__ = ["Picture", "cards_of"]
+__all__ = ["ABOUT_THE_ARRAY", "Picture", "cards_of"]
+
+ABOUT_THE_ARRAY = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|BZERO|BSCALE|BLANK|EXTEND|GROUPS|[PG]COUNT|Z.*")
+"""Cards of a FITS header that speak of how FITS stores pixels, which other formats do in their own ways."""
 
 
 @dataclass(frozen=True, slots=True)

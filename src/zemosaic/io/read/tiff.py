@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.cards import Cards, Value
 from zemosaic.io.headers.facts import TOP_OF_16_BITS, one_line
-from zemosaic.io.read.picture import Picture, cards_of
+from zemosaic.io.read.picture import ABOUT_THE_ARRAY, Picture, cards_of
 
 __all__ = ["decode_tiff", "exif_of_file", "tiff_pictures"]
 
@@ -31,9 +30,6 @@ _MOST_BYTES_OF_ONE = {
     8: 1040,
     32946: 1040,
 }  # by compression: none, deflate; a broken size must not fill the memory
-_ABOUT_THE_ARRAY = re.compile(r"SIMPLE|BITPIX|NAXIS\d*|BZERO|BSCALE|BLANK|EXTEND|GROUPS|[PG]COUNT|Z.*")
-"""Cards of a FITS header that speak of how FITS stores pixels, which a TIFF does in its own way."""
-
 # What tifffile makes of damaged files: it has an error of its own, and those of what it calls.
 _DAMAGE = (
     ValueError, LookupError, TypeError, RuntimeError, ArithmeticError, AttributeError, AssertionError, MemoryError,
@@ -127,7 +123,7 @@ def _describe(index: int, page: Any) -> Picture:
     _check_data_is_there(page)
     facts: dict[str, Value] = {"SATURATE": TOP_OF_16_BITS} if dtype.str[1:] == "u2" else {}
     header = _fits_header(page)
-    cards = cards_of(facts | _exif(page)) if header is None else header.without(_ABOUT_THE_ARRAY).over(cards_of(facts))
+    cards = cards_of(facts | _exif(page)) if header is None else header.without(ABOUT_THE_ARRAY).over(cards_of(facts))
     return Picture(index, _axes(page), _BITPIX[dtype.str[1:]], cards)
 
 

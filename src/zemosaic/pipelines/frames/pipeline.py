@@ -240,7 +240,7 @@ def _why_nothing(found: ScanResult, settings: InputSettings) -> str:
         return f", but {len(found.calibration)} calibration frames: name the frames of the sky too"
     if settings.include or settings.exclude:
         return f": no file is left by input.include = '{settings.include}' and input.exclude = '{settings.exclude}'"
-    return ": no file has the name of a FITS (.fit .fits .fts .fz .gz), TIFF or camera raw file"
+    return ": no file has the name of a FITS (.fit .fits .fts .fz .gz), XISF, TIFF or camera raw file"
 
 
 def measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run) -> Placed:
@@ -303,9 +303,10 @@ def _find_places(
         from zemosaic.pipelines.solving.register_frames import register_to_each_other
 
         return register_to_each_other(frames, source, settings, run)
+    from zemosaic.pipelines.solving.known_sky import known_sky
     from zemosaic.pipelines.solving.solve_frames import solve_frames
 
-    return solve_frames(frames, settings, run)
+    return solve_frames(frames, known_sky(), settings, run)
 
 
 def place_frames(
