@@ -6,10 +6,11 @@ A stack is made channel by channel in up to seven passes over rows of the patch:
 1. the median of all samples of a pixel (the template), their scatter and their noise;
 2. the template's steepness within half a FWHM, less its noise: the guard that lets star cores and wings survive
    changing seeing;
-3. clipping by the method (`zemosaic.stages.stack.methods`), with one noise model for all;
-4. rejecting regions of a frame that deviate as a whole, though no pixel does (`region_sigma`);
-5. growing clipped regions into their rims, frame by frame;
-6. the weighted mean of what is left, summed in double precision in the order of the frames, and what the method
+3. of two samples alone, the higher goes where it is too far above the other;
+4. clipping by the method (`zemosaic.stages.stack.methods`), with one noise model for all;
+5. rejecting regions of a frame that deviate as a whole, though no pixel does (`region_sigma`);
+6. growing clipped regions into their rims, frame by frame;
+7. the weighted mean of what is left, summed in double precision in the order of the frames, and what the method
    makes of it.
 
 Every result is a function of the samples within `border_px` of its pixel, so it does not depend on how the sky was
@@ -36,6 +37,7 @@ from zemosaic.settings import StackSettings
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.passes import (
     Channel,
+    clip_pairs,
     find_spans,
     grow_regions,
     make_template,
@@ -336,6 +338,8 @@ def stack_cube(
         if method.guarded:
             yield_saturated(channel, check, each)
             make_template(channel, fwhm_px, settings, method.wide_guard, check, each)
+        if method.grows:
+            clip_pairs(channel, settings, check, each)
         if (clip := method.clip) is not None:
             channel.by_rows(partial(clip, channel, settings), channel.samples.values.shape[1], check, each)
         if method.grows and settings.region_sigma > 0:
