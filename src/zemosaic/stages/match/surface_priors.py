@@ -1,22 +1,28 @@
-"""Priors of surfaces and sky: widths that all images together show, weakened for images far out."""
+"""Priors of surfaces and sky: widths that all images together show, weaker for images far out; sky between nodes."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 
+from zemosaic.kernels.match import background as kernel
+from zemosaic.model.photo_scale import n_terms, surface_terms
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1
 
 __all__ = [
     "bend_spread",
+    "block_variance",
     "degrees",
     "differ_by_noise",
     "differ_by_variance",
     "first_bend_spread",
     "first_widths",
+    "has_structure",
     "level_scatter",
     "night_scales",
+    "sub_node_structure",
     "typical_error",
     "update_widths",
     "weigh_priors",
@@ -72,6 +78,15 @@ _OTHER_NIGHT = 2.0
 
 _FEWEST_OF_NIGHT = 4
 """Coefficients of one degree from which a night's rms is told to 35 %."""
+
+_STRUCTURE = 6.0
+"""Variance of the sky's structure over that of a block from which a gain may be found in it."""
+
+_STRUCTURE_SAMPLE = 400
+"""Blocks of an image that tell whether its sky has structure: a median of so many is good to 6 %."""
+
+_FLOOR_SAMPLE = 100_000
+"""Blocks whose median error is taken for that of all."""
 
 
 def degrees(order: int) -> Ints:
@@ -254,6 +269,32 @@ def bend_spread(sky: F8, depth: F8) -> float:
 def first_bend_spread(widths: F8) -> float:
     """The same before any sky is known, from the first widths of the surfaces."""
     return float(_BEND_START * widths[0])
+
+
+def has_structure(table: BlockTable, part: slice, sky: F4, weight: F4, order: int) -> bool:
+    """Whether an image's sky varies, beyond any surface, well above the noise of its blocks."""
+    used = np.flatnonzero(weight > 0)[:: max(len(weight) // _STRUCTURE_SAMPLE, 1)]
+    if len(used) < 4 * n_terms(order):
+        return False
+    basis = surface_terms(table.u[part][used], table.v[part][used], order).T
+    # Normal equations: six tame terms on thousands of blocks, for every image and round.
+    rest = sky[used] - basis @ np.linalg.solve(basis.T @ basis, basis.T @ sky[used])
+    return float(np.median(rest**2)) > _STRUCTURE * MEDIAN_CHI2_1 * float(np.median(1 / weight[used]))
+
+
+def block_variance(table: BlockTable, error: F4, structure: F8) -> F4:
+    """Variance of every block: of its noise, and of the sky's structure below its nodes."""
+    return np.asarray(error**2 + structure.astype(np.float32).ravel()[table.cell] + np.float32(1e-20))
+
+
+def sub_node_structure(table: BlockTable, residual: F4, error: F4, before: F8) -> F8:
+    """Variance of the sky below a node's reach, from local residuals, smoothed over 3 x 3 cells."""
+    count, excess = np.empty(table.nodes.n), np.empty(table.nodes.n)
+    floor = typical_error(error[:: max(len(error) // _FLOOR_SAMPLE, 1)]) ** 2
+    kernel.cell_excess(table.cell, residual, error, before.ravel(), floor, count, excess)
+    shape = table.nodes.shape
+    near, over = (scipy.ndimage.uniform_filter(q.reshape(shape), 3, mode="constant") for q in (count, excess))
+    return np.where(near > 0, np.maximum(over, 0) / np.maximum(near, 1e-9), 0)
 
 
 def _mean_of_tame(squares: F8) -> float:

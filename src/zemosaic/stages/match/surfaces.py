@@ -6,26 +6,27 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
-from zemosaic.kernels.match import background as kernel
-from zemosaic.model.photo_scale import n_terms, surface_terms
+from zemosaic.model.photo_scale import n_terms
 from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.match.surface_priors import (
     bend_spread,
+    block_variance,
     degrees,
     differ_by_noise,
     differ_by_variance,
     first_bend_spread,
     first_widths,
+    has_structure,
     level_scatter,
     night_scales,
+    sub_node_structure,
     typical_error,
     update_widths,
     weigh_priors,
 )
-from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight
+from zemosaic.stages.numeric.robust import cauchy_weight
 
 __all__ = ["SurfaceSolution", "fit_surfaces"]
 
@@ -58,9 +59,6 @@ _HELD_SD = 1e-7
 _STRUCTURE_ROUNDS = 3
 """Rounds that decide which images see structure; later changes of mind would keep the loop from settling."""
 
-_STRUCTURE = 6.0
-"""Variance of the sky's structure over that of a block from which a gain may be found in it."""
-
 _MOST_GAIN_STEP = 0.3
 """Change of ln gain in one round, at most: the column is the sky as it was, right for small changes only."""
 
@@ -83,12 +81,6 @@ _PARTS = 4
 
 _CORRELATION_ROUNDS = range(1, 5)
 """Rounds that tell it: of the first residuals most is the start's; later ones would keep the loop from settling."""
-
-_STRUCTURE_SAMPLE = 400
-"""Blocks of an image that tell whether its sky has structure: a median of so many is good to 6 %."""
-
-_FLOOR_SAMPLE = 100_000
-"""Blocks whose median error is taken for that of all."""
 
 _DRAWN_SURFACES = 60
 """Surfaces drawn at least: their mean square is then good to a fifth."""
@@ -304,7 +296,7 @@ def _weigh(problem: _Problem, state: _State) -> WeightedBlocks:
     table = problem.table
     scale = np.exp(-state.log_gain)[table.image].astype(np.float32)
     value, error = problem.value * scale - problem.level, problem.error * scale
-    weight = np.where(error > 0, state.robust / _variance(table, error, state.structure), 0).astype(np.float32)
+    weight = np.where(error > 0, state.robust / block_variance(table, error, state.structure), 0).astype(np.float32)
     prior = 1 / (state.scales * state.widths[degrees(problem.layout.order)]) ** 2
     # Equal images have no tails.
     if state.differ:
@@ -353,8 +345,8 @@ def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem) -> 
 def _find_weights(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
     """Structure below the nodes, robust factors and the sky's own prior, from the residuals."""
     error, table = system.data.error, problem.table
-    structure = _structure(table, state.residual, error, state.structure)
-    pull2 = state.residual**2 / _variance(table, error, structure)
+    structure = sub_node_structure(table, state.residual, error, state.structure)
+    pull2 = state.residual**2 / block_variance(table, error, structure)
     bend_sd = bend_spread(state.sky.reshape(table.nodes.shape), system.depth())
     robust = cauchy_weight(pull2, _CAUCHY)
     return replace(state, structure=structure, robust=robust, bend_sd=bend_sd)
@@ -375,7 +367,7 @@ def _find_gains(problem: _Problem, state: _State, system: BackgroundSystem) -> _
     for i in np.flatnonzero(problem.free):
         part = slice(table.start[i], table.start[i + 1])
         if state.turn < _STRUCTURE_ROUNDS:
-            structured[i] = _has_structure(table, part, sky[part], system.data.weight[part], order)
+            structured[i] = has_structure(table, part, sky[part], system.data.weight[part], order)
         if structured[i]:
             extra[part] = sky[part]
     moved = float(np.max(np.abs(change), initial=0.0)) if structured.any() else 0.0
@@ -393,7 +385,7 @@ def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> 
     least = max(float(np.median(found[known])), _CORRELATED)
     out = np.maximum(np.where(known, found, least), least)
     # What the nodes cannot follow is wrong in the same places block after block: near by it does not average out.
-    variance = _variance(table, error, state.structure)
+    variance = block_variance(table, error, state.structure)
     alike = _ALIKE_NODES**2 * np.diff(table.start) / np.maximum(np.diff(problem.layout.local.start), 1)
     for i in np.flatnonzero(state.structured):
         part = slice(table.start[i], table.start[i + 1])
@@ -443,28 +435,3 @@ def _structure_gain_errors(problem: _Problem, state: _State, system: BackgroundS
     blocks = np.minimum(np.fmax(found, 1.0), state.correlated)
     stars = np.clip(each * state.correlated / np.where(problem.free, problem.log_gain_sd, np.inf) ** 2, 0, 1)
     return np.asarray(np.sqrt(each * (blocks + (state.correlated - blocks) * stars)))
-
-
-def _has_structure(table: BlockTable, part: slice, sky: F4, weight: F4, order: int) -> bool:
-    """Whether an image's sky varies, beyond any surface, well above the noise of its blocks."""
-    used = np.flatnonzero(weight > 0)[:: max(len(weight) // _STRUCTURE_SAMPLE, 1)]
-    if len(used) < 4 * n_terms(order):
-        return False
-    basis = surface_terms(table.u[part][used], table.v[part][used], order).T
-    # Normal equations: six tame terms on thousands of blocks, for every image and round.
-    rest = sky[used] - basis @ np.linalg.solve(basis.T @ basis, basis.T @ sky[used])
-    return float(np.median(rest**2)) > _STRUCTURE * MEDIAN_CHI2_1 * float(np.median(1 / weight[used]))
-
-
-def _variance(table: BlockTable, error: F4, structure: F8) -> F4:
-    return np.asarray(error**2 + structure.astype(np.float32).ravel()[table.cell] + np.float32(1e-20))
-
-
-def _structure(table: BlockTable, residual: F4, error: F4, before: F8) -> F8:
-    """Variance of the sky below a node's reach, from local residuals, smoothed over 3 x 3 cells."""
-    count, excess = np.empty(table.nodes.n), np.empty(table.nodes.n)
-    floor = typical_error(error[:: max(len(error) // _FLOOR_SAMPLE, 1)]) ** 2
-    kernel.cell_excess(table.cell, residual, error, before.ravel(), floor, count, excess)
-    shape = table.nodes.shape
-    near, over = (scipy.ndimage.uniform_filter(q.reshape(shape), 3, mode="constant") for q in (count, excess))
-    return np.where(near > 0, np.maximum(over, 0) / np.maximum(near, 1e-9), 0)
