@@ -11,9 +11,13 @@ from test_existing_tiles import BOXES, SHAPE, grid_header, true_sky, write_tiles
 
 from mosaic_cases import cut, digest_of, digests_of, noise, report_of, run_cli, tan_wcs, write_frame
 from zemosaic.errors import SettingError
+from zemosaic.io.write.tile_planes import TilePlanes
 from zemosaic.model.box import Box
-from zemosaic.model.sky.grid import Patch
+from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.model.sky.grid import Patch, SkyGrid
 from zemosaic.pipelines.survey import blending
+from zemosaic.pipelines.survey.blending import BlendTile
+from zemosaic.pipelines.tiles import blended
 from zemosaic.settings import load_settings
 
 Capture = pytest.CaptureFixture[str]
@@ -117,6 +121,23 @@ def test_stars_of_unlike_seeing_keep_their_flux_or_it_is_told(
     else:
         assert not told
         assert worst < 2
+
+
+def test_a_border_is_where_another_tile_goes_on(tmp_path: Path) -> None:
+    """A wide tile, another that goes on at its right, and a small one inside; the rim of the mosaic is no border."""
+    grid = SkyGrid(CelestialWcs(tan_wcs((100, 200)), (100, 200)))
+    boxes = [Box(0, 100, 0, 140), Box(0, 100, 100, 200), Box(40, 60, 20, 50)]
+    tiles = [BlendTile(box, TilePlanes(tmp_path / str(k))) for k, box in enumerate(boxes)]
+    for tile in tiles:
+        tile.planes.write("weight", np.ones((1, *tile.box.shape), np.float32))
+    wide, right, small = (
+        blended._border(tile, [other for other in tiles if other.box.overlaps(tile.box)], grid) for tile in tiles
+    )
+    np.testing.assert_allclose(wide[50], np.minimum(np.arange(140, 0, -1), 50))
+    np.testing.assert_array_equal(wide, wide[:1].repeat(100, axis=0))
+    np.testing.assert_allclose(right[10], np.minimum(np.arange(1, 101), 50))
+    assert small.max() == 10
+    assert small[0].max() == 1
 
 
 def test_a_pyramid_that_fails_is_replaced(
