@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.wcs import WCS
 
+from mosaic_cases import tan_wcs
 from zemosaic.model.box import Box
 from zemosaic.model.measurements import Blocks, Measurements, Stars
 from zemosaic.model.photo_scale import surface_basis
@@ -17,14 +17,9 @@ SHAPE = (540, 960)
 SCALE = 4.0
 
 
-def tan_wcs(ra, dec, rotation_deg, shape, scale_arcsec):
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-    wcs.wcs.crval = [ra, dec]
-    wcs.wcs.crpix = [shape[1] / 2 + 0.5, shape[0] / 2 + 0.5]
-    s, (c, n) = scale_arcsec / 3600, (np.cos(np.deg2rad(rotation_deg)), np.sin(np.deg2rad(rotation_deg)))
-    wcs.wcs.cd = np.array([[-s * c, s * n], [s * n, s * c]])
-    return CelestialWcs(wcs, shape)
+def tan_place(shape, ra_deg, dec_deg, scale_arcsec, rotation_deg=0.0):
+    """`tan_wcs` as frames and grids have it."""
+    return CelestialWcs(tan_wcs(shape, ra_deg, dec_deg, scale_arcsec, rotation_deg), shape)
 
 
 @dataclass
@@ -58,7 +53,7 @@ class Survey:
         if self.centres:
             size = 2 * float(np.max(np.abs(self.centres))) + 1.4
         n = int(size * 3600 / SCALE) + 2 * int(max((abs(s) for s in self.shift_deg), default=0) * 3600 / SCALE)
-        self.grid = SkyGrid(tan_wcs(50.0, 20.0, 0, (n, n), SCALE))
+        self.grid = SkyGrid(tan_place((n, n), 50.0, 20.0, SCALE))
         self.star_x, self.star_y = rng.uniform(0, n, (2, self.n_stars))
         self.star_flux = np.minimum(2000 * (rng.pareto(0.9, self.n_stars) + 1), 5e5)
         self.waves = rng.normal(0, 1 / 150, (2, 20)), rng.uniform(0, 2 * np.pi, 20), rng.normal(0, 0.32, 20)
@@ -72,7 +67,7 @@ class Survey:
                 at, turn = np.array(self.centres[k]), 0.0
             coarse = self.coarse_every and k % self.coarse_every == 0
             shape, scale = ((338, 600), 1.6 * SCALE) if coarse else (SHAPE, SCALE)
-            wcs = tan_wcs(50.0 + (at[0] + shift) / np.cos(np.deg2rad(20)), 20.0 + at[1], turn, shape, scale)
+            wcs = tan_place(shape, 50.0 + (at[0] + shift) / np.cos(np.deg2rad(20)), 20.0 + at[1], scale, turn)
             self.wcs.append(wcs)
             self.camera.append("coarse" if coarse else "fine")
             self.gain.append(float(np.exp(rng.normal(0, self.gain_sd))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mosaic_cases import noise, run_cli, tan_wcs, write_frame
+from mosaic_cases import noise, report_of, run_cli, tan_wcs, write_frame
 from zemosaic.engine.executor import ThreadExecutor
 from zemosaic.engine.memory import resident_bytes
-from zemosaic.pipelines.measuring.measure_frames import BYTES_PER_VALUE
+from zemosaic.pipelines.measuring.measure_frames import MEASURE_BYTES_PER_VALUE
 
 CAP = 520 * 2**20
 N_FRAMES, SIDE = 18, 2000
@@ -59,8 +58,7 @@ def test_the_peak_stays_under_the_cap(large_set: Path, small_set: Path, tmp_path
     _, code, peak = found.stdout.splitlines()[-1].split()
     assert code == "0", found.stderr
     assert int(peak) < 1.2 * CAP
-    report = json.loads((tmp_path / "out/report.json").read_text())
-    assert report["mosaic"]["n_frames"] == N_FRAMES
+    assert report_of(tmp_path / "out")["mosaic"]["n_frames"] == N_FRAMES
 
 
 def test_large_frames_are_measured_one_at_a_time(
@@ -76,7 +74,7 @@ def test_large_frames_are_measured_one_at_a_time(
     for k in range(2):
         write_frame(tmp_path / f"{k}.fits", noise((2000, 1500), k), tan_wcs((2000, 1500)))
     monkeypatch.setattr("zemosaic.pipelines.run.machine.make_executor", make)
-    need = BYTES_PER_VALUE * 2000 * 1500
+    need = MEASURE_BYTES_PER_VALUE * 2000 * 1500
     cap = int((resident_bytes() + 1.9 * need) * 8 / 7)
     # The frames are measured first.
     for given, n_measure in ((cap, 1), (2 * cap, 2)):

@@ -13,8 +13,10 @@ from mosaic_cases import digests_of, run_cli, tan_wcs, write_frame
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.scan import scan
 from zemosaic.model.box import Box
-from zemosaic.pipelines.calibration.calibrating import CalibratedSource, Correction
-from zemosaic.settings import InputSettings
+from zemosaic.pipelines.calibration.calibrated_source import CalibratedSource, Correction
+from zemosaic.pipelines.calibration.calibrating import calibrate_frames
+from zemosaic.pipelines.run.context import start_run
+from zemosaic.settings import CalibrateSettings, InputSettings
 from zemosaic.simulate import read_truth
 from zemosaic.stages.match.match import MatchSolution, match
 
@@ -249,3 +251,61 @@ def test_what_a_flat_has_taken_out_is_not_solved_for(
     for name, options in (("raw", ()), ("flat", ("--flats", flat))):
         assert run_cli(capfd, "match", small_set, "-o", tmp_path / name, *options).code == 0
     assert asked == [True, False]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_flat_has_colours_for_frames_that_have_whichever_come_first(tmp_path: Path, order: tuple[int, int]) -> None:
+    """A lamp's colour, which a flat's own header does not tell, is no part of the flat of a Bayer frame."""
+    colour = np.tile([[1.0, 1.5], [1.5, 0.8]], (SHAPE[0] // 2, SHAPE[1] // 2))
+    write_many(tmp_path / "flats", 20000 * colour, 8, 20, 3)
+    for name, more in (("0", {}), ("1", {"BAYERPAT": "RGGB"})):
+        raw = np.full(SHAPE, 2000 + int(name), np.uint16)
+        write_frame(tmp_path / f"{name}.fits", raw, tan_wcs(SHAPE), **CARDS, **more)
+    frames = [scan([tmp_path / f"{k}.fits"], InputSettings()).frames[0] for k in order]
+    wanted = CalibrateSettings(flats=str(tmp_path / "flats"))
+    done = calibrate_frames(frames, [], FrameReader(0), wanted, start_run())
+    levels = {}
+    for frame in done.frames:
+        data, _ = done.source.read_window(frame, Box.of_shape(SHAPE))
+        levels[frame.storage.bayer] = np.array([data[0, j::2, i::2].mean() for j in (0, 1) for i in (0, 1)])
+    np.testing.assert_allclose(levels["RGGB"], 2001, rtol=2e-3)
+    np.testing.assert_allclose(levels[None], 2000 / (colour[:2, :2].ravel() / np.median(colour)), rtol=2e-3)
+
+
+def test_a_whole_frame_is_read_once_to_be_calibrated(tmp_path: Path) -> None:
+    """The rows that tell the share of read noise are taken from the window, where it holds them."""
+    raw = np.random.default_rng(5).normal(1000, 30, SHAPE)
+    write_frame(tmp_path / "light.fits", raw.astype(np.uint16), tan_wcs(SHAPE), **CARDS)
+    (frame,) = scan([tmp_path / "light.fits"], InputSettings()).frames
+    frame, reader = vary_frame(frame, calibration="known"), FrameReader(0)
+    correction = Correction(dark_current(), response(), None, 25.0)
+    whole = CalibratedSource(reader, {"known": correction}).read_window(frame, Box.of_shape(SHAPE))
+    assert reader.n_bytes_read == 2 * raw.size
+    part = CalibratedSource(reader, {"known": correction}).read_window(frame, Box(10, 30, 0, 50))
+    for one, other in zip(whole, part, strict=True):
+        assert np.array_equal(one[:, 10:30, :50], other)
+
+
+def test_a_flat_that_cannot_be_read_is_left_out_once_for_all_frames(tmp_path: Path) -> None:
+    """Frames with and without colours have flats of their own, made of the same files."""
+    for name, cards in (("colour", {"BAYERPAT": "GRBG"}), ("mono", {})):
+        raw = np.random.default_rng(len(name)).normal(2000, 30, SHAPE).astype(np.uint16)
+        write_frame(tmp_path / f"{name}.fits", raw, tan_wcs(SHAPE), **CARDS, **cards)
+    write_many(tmp_path / "flats", 20000 * response(), 3, 50, 1)
+    found = scan([tmp_path], InputSettings())
+    broken = tmp_path / "flats/0.fits"
+    broken.unlink()
+    done = calibrate_frames(found.frames, found.calibration, FrameReader(), CalibrateSettings(), start_run())
+    assert [out.path for out in done.left_out] == [str(broken)]
+    assert len({frame.decided.calibration for frame in done.frames}) == 2
+
+
+def test_a_map_of_bad_pixels_counts_by_its_content(capfd: Capture, tmp_path: Path, light: np.ndarray) -> None:
+    """The same file, one more bad pixel: what is stored of the frames before is not theirs."""
+    bad = np.zeros(SHAPE, np.uint8)
+    for pixel in ((20, 30), (40, 50)):
+        bad[pixel] = 1
+        fits.writeto(tmp_path / "bad.fits", bad, overwrite=True)
+        coadd(capfd, tmp_path, "--set", f"calibrate.bad_pixels={tmp_path / 'bad.fits'}")
+        mosaic = fits.getdata(tmp_path / "out/mosaic.fits")
+        assert np.array_equal(np.isnan(mosaic), bad > 0)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +12,7 @@ from astropy.io import fits
 from astropy.table import Table
 from scipy.ndimage import gaussian_filter
 
-from mosaic_cases import noise, run_cli, tan_wcs
+from mosaic_cases import noise, report_of, run_cli, tan_wcs
 from zemosaic.errors import EnvironmentProblem, SettingError
 from zemosaic.pipelines.modes.choose import build_mosaic
 from zemosaic.pipelines.run.context import start_run
@@ -52,11 +50,6 @@ def grid_header() -> str:
     header = tan_wcs(SHAPE).to_header()
     header["NAXIS"], header["NAXIS1"], header["NAXIS2"] = 2, SHAPE[1], SHAPE[0]
     return str(header.tostring(sep="\n"))
-
-
-def report_of(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "report.json").read_text())
-    return found
 
 
 def test_auto_knows_stacks_and_joins_them(capfd: Capture, tmp_path: Path) -> None:

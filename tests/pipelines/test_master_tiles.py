@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import tracemalloc
@@ -18,7 +17,7 @@ from astropy.time import Time, TimeDelta
 from scipy import ndimage
 from scipy.ndimage import distance_transform_edt, grey_closing
 
-from mosaic_cases import digest_of, digests_of, noise, run_cli, tan_wcs, write_frame
+from mosaic_cases import digest_of, digests_of, noise, report_of, run_cli, tan_wcs, write_frame
 from tile_sets import rotating_panels
 from zemosaic.cli import main
 from zemosaic.errors import SettingError
@@ -68,11 +67,6 @@ def direct(panels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tiles_of(out: Path) -> list[Path]:
     return sorted((out / "tiles").glob("*.fits"))
-
-
-def report_of(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "report.json").read_text())
-    return found
 
 
 def analytic_count(truth: SetTruth, names: set[str], grid: CelestialWcs, margin_px: float) -> npt.NDArray[np.int64]:

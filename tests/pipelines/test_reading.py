@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import shutil
 import threading
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from mosaic_cases import digest_of, noise, run_cli, tan_wcs, write_frame
+from mosaic_cases import digest_of, noise, report_of, run_cli, tan_wcs, write_frame
 from zemosaic.errors import FrameRejected
 from zemosaic.io.read.frame_cache import FrameCache
 from zemosaic.io.read.frame_reader import FrameReader
@@ -28,7 +27,7 @@ from zemosaic.pipelines.frames.pipeline import measure_and_place, open_inputs
 from zemosaic.pipelines.modes.session import Guide, plan_sky
 from zemosaic.pipelines.patches.jobs import plan_patch
 from zemosaic.pipelines.patches.plan import plan_inputs
-from zemosaic.pipelines.patches.reading import Reading, frames_kept
+from zemosaic.pipelines.patches.reading import Reading, keep_frames
 from zemosaic.pipelines.patches.stacking import plan_patches
 from zemosaic.pipelines.run.context import RunOptions, start_run
 from zemosaic.pipelines.run.need import Need
@@ -231,7 +230,7 @@ def build(capfd: Capture, frames: Path, out: Path, *options: str) -> tuple[dict[
     # More than this process holds when it has run many other tests; what is left of it for frames, the tests say.
     ran = run_cli(capfd, "build", frames, "-o", out, "--ram", "8G", "--json", *options)
     assert ran.code == 0, ran.err
-    return json.loads((out / "report.json").read_text())["reading"], digest_of(out / "mosaic.fits")
+    return report_of(out)["reading"], digest_of(out / "mosaic.fits")
 
 
 @pytest.mark.parametrize("mode", ["direct", "grid", "master-tiles"])
@@ -288,7 +287,7 @@ def test_turned_frames_are_kept_whole_where_they_fit(tmp_path: Path, spare: int,
     neutral = {item.frame.id: PhotoScale.neutral(1) for item in placed}
     inputs = plan_inputs(placed, neutral, grid, Settings(), run).frames
     works = [plan_patch(patch, inputs) for patch in grid.patches(100, 0)]
-    reading = frames_kept(
+    reading = keep_frames(
         opened.files,
         {work: Reading(Box(work.patch.outer.y0, work.patch.outer.y1, 0, grid.shape[1]), work.visits) for work in works},
         WarpSettings(),

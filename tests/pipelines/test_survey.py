@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
-from mosaic_cases import digest_of, digests_of, run_cli
+from mosaic_cases import digest_of, digests_of, report_of, run_cli
 from zemosaic.cli import main
 from zemosaic.engine.memory import resident_bytes
 from zemosaic.model.box import Box
@@ -34,11 +33,11 @@ def planes(path: Path) -> dict[str, np.ndarray]:
 
 
 def facts(mosaic: Path) -> dict[str, object]:
-    return json.loads((mosaic.parent / "report.json").read_text())["mosaic"]
+    return report_of(mosaic.parent)["mosaic"]
 
 
 def notices(mosaic: Path) -> list[str]:
-    return json.loads((mosaic.parent / "report.json").read_text())["notices"]
+    return report_of(mosaic.parent)["notices"]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simulated_measurements import Survey, tan_wcs, without_trend
+from simulated_measurements import Survey, tan_place, without_trend
 from zemosaic.engine.executor import ThreadExecutor
 from zemosaic.engine.values import digest_of
 from zemosaic.model.measurements import Blocks, Stars
@@ -224,7 +224,7 @@ def test_a_dark_flat_sky_stays_flat_under_a_common_gradient():
 
 def test_a_reference_fixes_what_differences_cannot_tell():
     survey = Survey(common=(0, 40, 20, 40, 0, 30))
-    plain, wcs = solve(survey), tan_wcs(50.0, 20.0, 0, (200, 200), 60.0)
+    plain, wcs = solve(survey), tan_place((200, 200), 50.0, 20.0, 60.0)
     y, x = np.mgrid[:200, :200]
     gx, gy = survey.grid.wcs.sky_to_pixel(*wcs.pixel_to_sky(x, y))
     rng = np.random.default_rng(1)

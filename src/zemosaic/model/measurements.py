@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +58,12 @@ class Stars:
     def __len__(self) -> int:
         return len(self.x)
 
+    def times(self, factor: float) -> Stars:
+        """The same stars in another unit."""
+        by = np.float32(factor)
+        flux, error, wide = self.flux * by, self.flux_error * by, self.flux_wide * by
+        return replace(self, flux=flux, flux_error=error, flux_wide=wide, peak=self.peak * by)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blocks:
@@ -87,6 +94,11 @@ class Blocks:
     def __len__(self) -> int:
         return len(self.x)
 
+    def times(self, factor: float) -> Blocks:
+        """The same blocks in another unit."""
+        by = np.float32(factor)
+        return replace(self, mean=self.mean * by, error=self.error * by)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measurements:
@@ -109,8 +121,13 @@ class Measurements:
     blocks : Blocks
     defects : ndarray, shape (n,), int32
         Hot and cold pixels of a raw frame as indices into its flat plane, ascending; none of other images.
+    plateau : float
+        The highest value, where several pixels of a channel share it exactly: the image saturates there, input units.
+        inf where they do not.
     no_data : ndarray, shape (n, 3), int32
         Runs of pixels whose values are no measurement: row, first column and column past the last, rows ascending.
+    masked_share : float
+        Share of the pixels that have no weight as they are read: missing, or forbidden by a mask.
     """
 
     shape: tuple[int, int]
@@ -122,10 +139,24 @@ class Measurements:
     ellipticity: float
     stars: Stars
     blocks: Blocks
+    plateau: float = math.inf
     defects: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     no_data: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), np.int32))
+    masked_share: float = 0.0
 
     @property
     def n_channels(self) -> int:
         """Number of channels measured."""
         return len(self.sky)
+
+    def times(self, factor: float) -> Measurements:
+        """The same image in another unit: every value `factor` times as large."""
+        return replace(
+            self,
+            sky=self.sky * factor,
+            noise=self.noise * factor,
+            area_noise=self.area_noise * factor,
+            plateau=self.plateau * factor,
+            stars=self.stars.times(factor),
+            blocks=self.blocks.times(factor),
+        )

@@ -6,7 +6,7 @@ One noise model serves all methods. A sample v is clipped when it lies beyond th
 
 with s_stack the method's scatter of the samples not yet clipped (0 below `MIN_SPREAD_COUNT` values), the variance that
 of `FrameNoise` for c the mean of the two middle values, and guard a multiple of the template's steepness. A middle
-value is never clipped, so two samples that disagree both stay: nothing tells which is right.
+value is never clipped, so two samples that disagree both stay here; `zemosaic.kernels.stack.pairs` judges those.
 
 A clipped sample's weight is made negative, in place.
 """

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from zemosaic.kernels.stack.samples import noise_of
+from zemosaic.kernels.stack.samples import FLAG_SATURATED, noise_of
 
 __all__ = [
     "MeanSums",
@@ -118,7 +118,7 @@ def _add_clipped(weight, clipped):
 @njit(nogil=True, cache=True, error_model="numpy")
 def _count_saturated(weight, alpha, saturated):
     for j in range(weight.size):
-        saturated[j] += np.int16((alpha[j] > 127) & (weight[j] > 0))
+        saturated[j] += np.int16((alpha[j] >= FLAG_SATURATED) & (weight[j] > 0))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

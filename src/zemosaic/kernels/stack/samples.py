@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-__all__ = ["FrameNoise", "Maps", "Planes", "Samples", "noise_of", "weighted_variance"]
+__all__ = ["FLAG_SATURATED", "FrameNoise", "Maps", "Planes", "Samples", "noise_of", "weighted_variance"]
 
 F4 = npt.NDArray[np.float32]
 I2 = npt.NDArray[np.int16]
@@ -17,6 +17,9 @@ U1 = npt.NDArray[np.uint8]
 
 UNIT = np.float32(1 / 127)
 """Alpha is stored in 127ths."""
+
+FLAG_SATURATED = 128
+"""Bit of the alpha that marks a saturated sample."""
 
 
 class FrameNoise(NamedTuple):

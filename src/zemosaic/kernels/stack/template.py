@@ -84,6 +84,8 @@ def template_rows(samples, maps, y0, y1, table, precision):
 def median_rows(maps, precision, y0, y1, median, variance):
     """The median template and its variance, from what `template_rows` found.
 
+    Of two samples the lower is taken: a trail in one of them is no part of the sky's own steepness.
+
     Parameters
     ----------
     maps : Maps
@@ -92,7 +94,7 @@ def median_rows(maps, precision, y0, y1, median, variance):
     y0, y1 : int
         Rows to do.
     median : ndarray, float32, shape (h, w)
-        Written: mean of the two middle values.
+        Written: mean of the two middle values; of two samples the lower.
     variance : ndarray, float32, shape (h, w)
         Written: ``(pi / 2) / precision``, infinite where there is no sample.
     """
@@ -100,7 +102,8 @@ def median_rows(maps, precision, y0, y1, median, variance):
     half_pi = np.float32(np.pi / 2)
     for y in range(y0, y1):
         for x in range(median.shape[1]):
-            median[y, x] = half * maps.low[y, x] + half * maps.high[y, x]
+            low = maps.low[y, x]
+            median[y, x] = low if maps.kept[y, x] == 2 else half * low + half * maps.high[y, x]
             variance[y, x] = half_pi / precision[y, x]
 
 

@@ -114,6 +114,7 @@ def correct_frames(
     # Here, so that runs that match nothing do not wait for what matches.
     from zemosaic.pipelines.corrections.match_frames import match_frames
 
+    frames = sorted(frames, key=_place)
     plain = [item.frame for item in frames]
     run.log.start("match")
     found = match_frames(frames, gain_priors(plain), grid, settings, run, reference, of_cameras=of_cameras)
@@ -134,6 +135,16 @@ def correct_frames(
         ],
     }
     return Corrections(dict(zip((f.id for f in plain), found.scales, strict=True)), "one sky, solved once", facts)
+
+
+def _place(item: PlacedFrame) -> tuple[float, float, str]:
+    """What frames are matched in the order of.
+
+    The solve draws random numbers image by image. Ids, which come from pixels, would deal them anew in another unit.
+    """
+    height, width = item.wcs.shape
+    ra, dec = item.wcs.pixel_to_sky((width - 1) / 2, (height - 1) / 2)
+    return float(ra), float(dec), str(item.frame.id)
 
 
 def _tell_odd_gains(frames: Sequence[Frame], scales: Sequence[PhotoScale], run: Run) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,8 +20,11 @@ from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.need import Measuring
 from zemosaic.settings import Settings
 
-BYTES_PER_VALUE = 24
+MEASURE_BYTES_PER_VALUE = 24
 """Measuring a frame: its data and weights, 8, what the steps hold beside them, up to 13, and the file's own bytes."""
+
+MUCH_MASKED = 0.03
+"""Share of pixels above which a mask of unknown meaning is told: bad pixels and cosmic rays rarely are as many."""
 
 __all__ = ["Measured", "MeasuredFrame", "measure_frames"]
 
@@ -76,13 +79,40 @@ def measure_frames(
         When no frame is left.
     """
     advance = run.log.start("measure", len(frames))
+    requests = _request_all(frames, watch, need, seeing)
+    done, left_out = _measure_all(requests, MeasureTask(source, settings, run.store), watch, run, advance)
+    known = {item.frame.id: item for item in done}
+    if need == "match":
+        done, copies = _without_copies(done, run)
+        left_out += copies
+    done, noiseless = _with_noise(done, run)
+    left_out += noiseless
+    _tell_no_data(done, run)
+    _tell_masks(done, run)
+    _tell_correlated_noise(done, run)
+    if not done:
+        raise NothingToDo("none of the frames could be measured", n_frames=len(frames))
+    whole = {request.frame.id for request in requests if "match" in request.needs}
+    n_stars = int(np.median([len(m.measured.stars) for m in done if m.frame.id in whole] or [0]))
+    stars = f", {n_stars} stars in the median frame" if whole else ""
+    run.log.end("measure", f"{len(done)} frames{stars}")
+    return Measured(sorted(done, key=lambda m: m.frame.id), known, tuple(left_out))
+
+
+def _request_all(frames: Sequence[Frame], watch: DefectWatch, need: Measuring, seeing: bool) -> list[MeasureRequest]:
+    """What is asked of each frame."""
     every = 1 if need == "match" else max(-(-len(frames) // SEEING_FRAMES), 1)
     whole = {frame.id for frame in frames[::every]} if need == "match" or seeing else set()
     # Where stars are a luxury, a frame on which they cannot be measured is still weighed.
     needs: tuple[Measuring, ...] = ("match",) if need == "match" else ("match", "weigh")
-    requests = [MeasureRequest(f, needs if f.id in whole else ("weigh",), watch.wants(f)) for f in frames]
-    task = MeasureTask(source, settings, run.store)
-    task_bytes = max(BYTES_PER_VALUE * _n_values(frame) for frame in frames)
+    return [MeasureRequest(f, needs if f.id in whole else ("weigh",), watch.wants(f)) for f in frames]
+
+
+def _measure_all(
+    requests: Sequence[MeasureRequest], task: MeasureTask, watch: DefectWatch, run: Run, advance: Callable[[int], None]
+) -> tuple[list[MeasuredFrame], list[LeftOut]]:
+    """What could be measured, and what could not; their residuals are shown to `watch`."""
+    task_bytes = max(MEASURE_BYTES_PER_VALUE * _n_values(request.frame) for request in requests)
     elsewhere = measure_remotely(requests, task, watch, run, advance, task_bytes)
 
     def gather(request: MeasureRequest) -> Measurements | FrameRejected:
@@ -102,20 +132,7 @@ def measure_frames(
         else:
             done.append(MeasuredFrame(request.frame, found))
         advance(count)
-    known = {item.frame.id: item for item in done}
-    if need == "match":
-        done, copies = _without_copies(done, run)
-        left_out += copies
-    done, noiseless = _with_noise(done, run)
-    left_out += noiseless
-    _tell_no_data(done, run)
-    _tell_correlated_noise(done, run)
-    if not done:
-        raise NothingToDo("none of the frames could be measured", n_frames=len(frames))
-    n_stars = int(np.median([len(m.measured.stars) for m in done if m.frame.id in whole] or [0]))
-    stars = f", {n_stars} stars in the median frame" if whole else ""
-    run.log.end("measure", f"{len(done)} frames{stars}")
-    return Measured(sorted(done, key=lambda m: m.frame.id), known, tuple(left_out))
+    return done, left_out
 
 
 def _n_values(frame: Frame) -> int:
@@ -153,9 +170,30 @@ def _tell_no_data(frames: Sequence[MeasuredFrame], run: Run) -> None:
     if some:
         worst = frames[int(np.argmax(shares))].frame.storage.path
         run.log.notice(
-            f"{len(some)} of {len(frames)} frame(s) have parts without data (one constant value up to the border, or "
-            f"values far outside the noise): {100 * np.mean(some):.2g} % of their pixels, at most "
-            f"{100 * max(some):.2g} % in {worst}; these get no weight"
+            f"{len(some)} of {len(frames)} frame(s) have parts without data (overscan, one constant value up to "
+            f"the border, values far outside the noise, repeated rows, or what saw no sky behind a sharp edge): "
+            f"{100 * np.mean(some):.2g} % of their pixels, at most {100 * max(some):.2g} % in {worst}; "
+            "these get no weight"
+        )
+
+
+def _tell_masks(frames: Sequence[MeasuredFrame], run: Run) -> None:
+    """Say which frames lose much to masks whose bits nobody explained."""
+    costly = [
+        item
+        for item in frames
+        if (mask := item.frame.storage.mask) is not None
+        and not mask.is_known
+        and item.measured.masked_share > MUCH_MASKED
+    ]
+    if costly:
+        worst = max(costly, key=lambda item: item.measured.masked_share)
+        run.log.notice(
+            f"{len(costly)} of {len(frames)} frame(s) lose more than {100 * MUCH_MASKED:g} % of their pixels to a mask "
+            f"of unknown meaning, {100 * worst.measured.masked_share:.2g} % of {worst.frame.storage.path}: "
+            "every value but 0 counts as 'do not use'; where some bits only inform, set input.mask_bits to "
+            "the sum of those that do not",
+            "warning",
         )
 
 

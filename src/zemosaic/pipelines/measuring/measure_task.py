@@ -20,6 +20,7 @@ from zemosaic.stages.measure.frame import measure_frame, measure_sky
 from zemosaic.stages.measure.hot_pixels import Residuals, residuals_of
 from zemosaic.stages.measure.no_data import Runs, drop_runs, find_no_data
 from zemosaic.stages.measure.raw import measure_raw, phase_noise
+from zemosaic.stages.numeric.units import noise_unit, sample_noise
 
 __all__ = ["MeasureRequest", "MeasureTask", "Seen", "measure"]
 
@@ -129,8 +130,15 @@ def measure(
 
 def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool) -> Measurements:
     data, weight = source.read_window(frame, Box.of_shape(frame.shape))
-    no_data = find_no_data(data, weight)
-    return replace(_measure_pixels(frame, data, _without(weight, no_data), settings, whole), no_data=no_data)
+    masked_share = 1 - np.count_nonzero(weight[0]) / weight[0].size
+    no_data = find_no_data(data, weight, frame.header.data_box)
+    weight = _without(weight, no_data)
+    unit = noise_unit(sample_noise(data, weight))
+    if unit != 1:
+        data = data * np.float32(1 / unit)
+    saturation = None if frame.decided.saturation_adu is None else frame.decided.saturation_adu / unit
+    found = _measure_pixels(frame, data, weight, settings, whole, saturation)
+    return replace(found if unit == 1 else found.times(unit), no_data=no_data, masked_share=masked_share)
 
 
 def _without(weight: F4, no_data: Runs) -> F4:
@@ -142,8 +150,9 @@ def _without(weight: F4, no_data: Runs) -> F4:
     return weight
 
 
-def _measure_pixels(frame: Frame, data: F4, weight: F4, settings: Settings, whole: bool) -> Measurements:
-    saturation = frame.decided.saturation_adu
+def _measure_pixels(
+    frame: Frame, data: F4, weight: F4, settings: Settings, whole: bool, saturation: float | None
+) -> Measurements:
     if frame.storage.bayer:
         defects = settings.input.defect_sigma
         return measure_raw(

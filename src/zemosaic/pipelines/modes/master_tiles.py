@@ -65,10 +65,10 @@ TURN_DEG = 2.0
 FEWEST = 3
 """Fewer samples than this tell no outlier among themselves: then the frames of other tiles judge."""
 
-BYTES_PER_PIXEL = 64
+TILE_BYTES_PER_PIXEL = 64
 """A tile in memory: its planes, its mask and the distances that make it, the copies while it is written ..."""
 
-BYTES_PER_VALUE = 24
+TILE_BYTES_PER_VALUE = 24
 """... and for each channel of a pixel."""
 
 
@@ -277,7 +277,7 @@ def _planes(kind: Kind) -> tuple[Plane, ...]:
 def _stack(job: MosaicJob, run: Run) -> tuple[Tile, ReadCounts]:
     """The frames of a group on their own grid, by the patch code of all modes."""
     grid = job.grid
-    need = grid.box.n_pixels * (BYTES_PER_PIXEL + BYTES_PER_VALUE * job.kind.n_channels)
+    need = grid.box.n_pixels * (TILE_BYTES_PER_PIXEL + TILE_BYTES_PER_VALUE * job.kind.n_channels)
     run.machine.plan(need)  # refuses what the memory cap does not hold
     sink = ArrayPlanes(job.planes, grid.shape)
     _, reads = stack_onto_grid(job, sink, run)

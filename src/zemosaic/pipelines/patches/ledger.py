@@ -27,8 +27,9 @@ from zemosaic.model.sky.grid import Patch
 from zemosaic.pipelines.patches.jobs import MosaicJob
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import make_key
+from zemosaic.stages.stack.stack import StackedPatch
 
-__all__ = ["PatchCounts", "PatchLedger", "PatchPlanes", "forget_the_old", "open_ledger"]
+__all__ = ["PatchCounts", "PatchLedger", "PatchPlanes", "forget_unused_results", "open_ledger"]
 
 STORE_SHARE = 5
 """Results of earlier runs may take a fifth of the input's bytes, those of this run included."""
@@ -40,6 +41,11 @@ class PatchCounts:
 
     n_samples: int
     n_rejected: int
+
+    @classmethod
+    def of(cls, made: StackedPatch) -> PatchCounts:
+        """Those of a patch that has been stacked."""
+        return cls(int(made.coverage.sum()), int(made.rejected.sum()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +179,7 @@ def open_ledger(job: MosaicJob, file: MosaicFile, run: Run) -> PatchLedger | Non
     return PatchLedger(job, file, run.store, digest_of(job.source), steady=run.options.tolerance > 0)
 
 
-def forget_the_old(run: Run, frames: Sequence[Frame]) -> None:
+def forget_unused_results(run: Run, frames: Sequence[Frame]) -> None:
     """After a run that ended well: remove stored results that it had no use for, beyond their share of the disk."""
     if run.store is None:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -26,8 +27,8 @@ __all__ = ["plan_input", "plan_inputs", "plan_witnesses", "stellar_width_px", "s
 
 Array = npt.NDArray[np.float64]
 
-SIGMA_RANGE = 1e-16, 1e16
-"""Noise whose inverse variance, summed over many frames, single precision holds."""
+SIGMA_RANGE = 1e-18, 1e16
+"""Noise whose inverse variance, summed over some hundred frames, single precision holds."""
 
 
 def stellar_widths_px(frames: Sequence[PlacedFrame], grid: SkyGrid) -> dict[str, float]:
@@ -110,7 +111,7 @@ def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: Sky
         scale=scale,
         sigma=measured.area_noise,
         valid_box=measured.valid_box,
-        saturation_adu=frame.decided.saturation_adu,
+        saturation_adu=_saturation(item),
         area_ref_deg2=grid.area_ref_deg2,
         pixel_values=settings.input.pixel_values,
         bayer=frame.storage.bayer,
@@ -123,6 +124,12 @@ def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: Sky
         light=_light(item, to_mosaic).astype(np.float32),
         own_share=_own_share(frame, settings.warp) * _independence(measured),
     )
+
+
+def _saturation(item: PlacedFrame) -> float | None:
+    """Level from which samples count as saturated: the header's, else the plateau that the pixels show."""
+    stated, shown = item.frame.decided.saturation_adu, item.measured.plateau
+    return shown if stated is None and math.isfinite(shown) else stated
 
 
 def _light(item: PlacedFrame, to_mosaic: Array) -> Array:

@@ -33,8 +33,7 @@ class _Stack:
         made = make_patch(self.job, work, never_stop)
         planes = _Planes(self.dtypes)
         write_patch(planes, work.patch.inner, made, list(self.dtypes))
-        counts = PatchCounts(int(made.coverage.sum()), int(made.rejected.sum()))
-        self.store.put(key, PatchPlanes(counts, planes.values), PatchPlanes)
+        self.store.put(key, PatchPlanes(PatchCounts.of(made), planes.values), PatchPlanes)
         return key
 
 

@@ -21,7 +21,7 @@ from zemosaic.stages.grid.plan import cut_grid
 
 __all__ = ["keep_warps"]
 
-BYTES_PER_VALUE = 40
+WARP_BYTES_PER_VALUE = 40
 """A warp: values and weights, 8, their copies as written, 8, and the frame's window under a turned box, 20."""
 
 
@@ -53,7 +53,7 @@ def keep_warps(
             return problem
         return None
 
-    need = max(BYTES_PER_VALUE * item.plan.lattice.box.n_pixels * item.frame.n_channels for item in inputs)
+    need = max(WARP_BYTES_PER_VALUE * item.plan.lattice.box.n_pixels * item.frame.n_channels for item in inputs)
     left_out: list[LeftOut] = []
     for done, (k, failed) in enumerate(run.machine.executor_for(need).run(task, range(len(inputs))), 1):
         if failed is not None:

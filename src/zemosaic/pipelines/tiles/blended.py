@@ -34,7 +34,7 @@ __all__ = ["blend_tiles"]
 
 F4 = npt.NDArray[np.float32]
 
-BYTES_PER_VALUE = 60
+WARPED_TILE_BYTES_PER_VALUE = 60
 """Memory for each value of a tile while it is warped: its samples, the sums of the mean, the planes."""
 
 
@@ -78,7 +78,7 @@ def blend_tiles(
     tiles: dict[int, BlendTile] = {}
     try:
         largest = max(box.n_pixels for box in boxes) * n_channels
-        for k, tile in run.machine.executor_for(largest * BYTES_PER_VALUE).run(warp, range(len(inputs))):
+        for k, tile in run.machine.executor_for(largest * WARPED_TILE_BYTES_PER_VALUE).run(warp, range(len(inputs))):
             tiles[k] = tile
             advance(len(tiles))
         ordered = [tiles[k] for k in range(len(inputs))]

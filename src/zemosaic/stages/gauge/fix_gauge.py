@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from zemosaic.stages.gauge.slow_modes import (
     find_slow_modes,
     null_amplitudes,
     take_out,
-    weigh,
+    weigh_modes,
 )
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.match.surface_priors import degrees
@@ -57,6 +57,18 @@ class GaugedSurfaces:
     slow_rms: list[float]
     rules: list[str]
     prior_sd: F8
+
+    def times(self, factor: float) -> GaugedSurfaces:
+        """The same in another unit."""
+        return replace(
+            self,
+            sky=self.sky * factor,
+            depth=self.depth / factor**2,
+            surfaces=self.surfaces * factor,
+            level_error=self.level_error * factor,
+            slow_rms=[rms * factor for rms in self.slow_rms],
+            prior_sd=self.prior_sd * factor,
+        )
 
 
 def fix_gauge(
@@ -124,7 +136,7 @@ def _outside_knowledge(
     nothing = np.zeros(len(modes.precision)), np.zeros_like(modes.precision)
     if dark is None:
         return *nothing, f"mean of the priors: the dark sky does not span the mosaic{missed}"
-    return weigh(modes, *dark), dark[1], f"flat dark sky, weighed against the priors{missed}"
+    return weigh_modes(modes, *dark), dark[1], f"flat dark sky, weighed against the priors{missed}"
 
 
 def _determined_order(found: SurfaceSolution, degree: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

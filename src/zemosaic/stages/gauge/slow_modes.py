@@ -17,7 +17,7 @@ from zemosaic.model.photo_scale import n_terms, surface_terms
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import mad_sigma
 
-__all__ = ["SlowModes", "dark_sky_trend", "find_slow_modes", "null_amplitudes", "take_out", "weigh"]
+__all__ = ["SlowModes", "dark_sky_trend", "find_slow_modes", "null_amplitudes", "take_out", "weigh_modes"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -170,10 +170,9 @@ def dark_sky_trend(sky: F8, modes: SlowModes, order: int) -> tuple[F8, F8] | Non
     terms = n_terms(order)
     if order == 0:
         return None
-    level, at = _dark_tiles(sky, modes)
+    level, design = _dark_tiles(sky, modes, terms)
     if len(level) < 3 * terms:
         return None
-    design = modes.on_nodes[:terms].reshape(terms, -1)[:, at].T
     keep = np.ones(len(level), bool)
     scatter = 0.0
     for _ in range(20):
@@ -197,27 +196,33 @@ def dark_sky_trend(sky: F8, modes: SlowModes, order: int) -> tuple[F8, F8] | Non
     return amplitudes, precision
 
 
-def _dark_tiles(sky: F8, modes: SlowModes) -> tuple[F8, Ints]:
-    """Dark level of every well covered tile, and the flat index of the node that shows it."""
+def _dark_tiles(sky: F8, modes: SlowModes, terms: int) -> tuple[F8, F8]:
+    """Dark level of every well covered tile, (tiles,), and the modes' first terms there, (tiles, terms).
+
+    Both are means over the nodes round the quantile, weighed by a triangle of their ranks up to twice its own: were one
+    node taken, two of equal level would change places by rounding alone, and the trend with them.
+    """
     y, x = np.nonzero(modes.covered)
     if len(x) == 0:
-        return np.zeros(0), np.zeros(0, np.int64)
+        return np.zeros(0), np.zeros((0, terms))
     size = max(np.ptp(x) + 1, np.ptp(y) + 1) / _TILES
     tile = ((y - y.min()) // size).astype(np.int64) * _TILES + ((x - x.min()) // size).astype(np.int64)
-    values, flat = sky[y, x], y * sky.shape[1] + x
-    levels, at = [], []
+    values, polynomials = sky[y, x], modes.on_nodes[:terms, y, x]
+    levels, design = [], []
     for t in np.unique(tile):
         inside = np.flatnonzero(tile == t)
         if len(inside) < 0.4 * size * size:
             continue
-        order = inside[np.argsort(values[inside], kind="stable")]
-        dark = order[int(_TILE_QUANTILE * len(order))]
-        levels.append(values[dark])
-        at.append(flat[dark])
-    return np.array(levels), np.array(at, np.int64)
+        middle = int(_TILE_QUANTILE * len(inside))
+        dark = inside[np.argsort(values[inside], kind="stable")][: 2 * middle + 1]
+        weight = 1 - np.abs(np.arange(2 * middle + 1) - middle) / (middle + 1)
+        weight /= weight.sum()
+        levels.append(np.sum(values[dark] * weight))
+        design.append(np.sum(polynomials[:, dark] * weight, axis=1))
+    return np.array(levels), np.array(design).reshape(-1, terms)
 
 
-def weigh(modes: SlowModes, amplitudes: F8, precision: F8) -> F8:
+def weigh_modes(modes: SlowModes, amplitudes: F8, precision: F8) -> F8:
     """Mode amplitudes to take out of the sky: outside knowledge against what data and priors know."""
     total = modes.precision + precision
     return np.asarray(np.linalg.pinv(total, hermitian=True) @ (precision @ amplitudes))

@@ -22,6 +22,7 @@ from zemosaic.stages.match.seams import SeamFigure, measure_seams
 from zemosaic.stages.match.sky_nodes import BlockTable, SkyNodes, make_block_table
 from zemosaic.stages.match.star_ties import find_star_ties
 from zemosaic.stages.match.surfaces import SurfaceSolution, fit_surfaces
+from zemosaic.stages.numeric.units import noise_unit
 
 __all__ = ["MatchSolution", "channel_bytes", "match"]
 
@@ -152,6 +153,9 @@ def match(
     order = settings.response_order if cameras is not None and settings.solve_gain else 0
     node_px = _affordable_spacing(measurements, wcs, grid, settings)
     table = make_block_table(measurements, wcs, grid, node_px, pixel_values)
+    # Surfaces are solved for in units of the noise: what keeps a division from failing is far below it there.
+    unit = noise_unit(float(np.median([m.noise for m in measurements])))
+    scaled = table.times(1 / unit)
     ties = find_star_ties(measurements, wcs, grid, camera)
     component = table.components()
 
@@ -160,13 +164,13 @@ def match(
         if not settings.solve_gain:
             gain = replace(gain, log_gain=log_prior, log_gain_error=np.zeros(n))
         free = _open_gains(gain, component)
-        found = _solve_channel(table, c, gain, _response_at_blocks(table, gain, camera, order), settings, free)
+        found = _solve_channel(scaled, c, gain, _response_at_blocks(table, gain, camera, order), settings, free)
         at_nodes, resolution = None, 0.0
         if reference is not None:
-            at_nodes = reference_on_nodes(reference, grid, table.nodes, c)
+            at_nodes = reference_on_nodes(reference, grid, table.nodes, c) / unit
             resolution = reference.resolution_arcsec / grid.scale_arcsec / node_px
-        gauged = fix_gauge(table, found, settings.surface_order, component, at_nodes, resolution)
-        return _with_structure(gain, found, free), gauged
+        gauged = fix_gauge(scaled, found, settings.surface_order, component, at_nodes, resolution)
+        return _with_structure(gain, found, free), gauged.times(unit)
 
     channels = range(measurements[0].n_channels)
     gains, surfaces = (list(part) for part in zip(*each(solve, channels), strict=True))

@@ -13,7 +13,7 @@ from zemosaic.model.measurements import Stars
 from zemosaic.stages.measure.block_means import ChannelSky, block_edges, sky_of_blocks
 from zemosaic.stages.numeric.robust import mad_sigma
 
-__all__ = ["APERTURES_FWHM", "find_stars", "star_mask"]
+__all__ = ["APERTURES_FWHM", "find_plateau", "find_stars", "star_mask"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -63,7 +63,7 @@ _RIM_PX = 2
 
 
 def find_stars(
-    data: F4, bad: Mask, skies: list[ChannelSky], detect_sigma: float, saturation_adu: float | None
+    data: F4, bad: Mask, skies: list[ChannelSky], detect_sigma: float, limits: list[float]
 ) -> tuple[Stars, Mask, float]:
     """Detect on the sum of all channels, measure on each.
 
@@ -76,8 +76,8 @@ def find_stars(
         One for each channel.
     detect_sigma : float
         Threshold of a peak in sigma of the smoothed image.
-    saturation_adu : float or None
-        See `measure_frame`.
+    limits : list of float
+        Level from which each channel's pixels count as saturated; inf for none.
 
     Returns
     -------
@@ -90,10 +90,9 @@ def find_stars(
     light, sky = _detection_image(data, bad, skies)
     x, y, snr, objects = _detect(light, bad, sky, detect_sigma)
     x, y, fwhm, ellipticity = _shapes(light, x, y)
-    limit = [_plateau(channel, bad) if saturation_adu is None else saturation_adu for channel in data]
     width = _typical_width(fwhm, snr)
     scale = width if np.isfinite(width) else _DEFAULT_FWHM_PX
-    flux, error, wide, peak, saturated = _photometry(data, bad, objects, skies, x, y, scale, limit)
+    flux, error, wide, peak, saturated = _photometry(data, bad, objects, skies, x, y, scale, limits)
     brightness = flux.sum(axis=0)
     order = np.argsort(-brightness, kind="stable")
     stars = Stars(
@@ -202,7 +201,7 @@ def _typical_width(fwhm: F8, snr: F8) -> float:
     return float(np.median(fwhm[near])) if near.any() else width
 
 
-def _plateau(data: F4, bad: Mask) -> float:
+def find_plateau(data: F4, bad: Mask) -> float:
     """The highest value where several pixels share it exactly (saturation), else inf."""
     top = float(data.max())
     n = np.count_nonzero((data == top) & (bad == 0))

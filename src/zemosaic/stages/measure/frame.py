@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from zemosaic.model.measurements import Blocks, Measurements, Stars
 from zemosaic.settings import MeasureSettings
 from zemosaic.stages.measure.area_noise import AreaNoise, measure_area_noise
 from zemosaic.stages.measure.block_means import measure_blocks, sky_and_noise, sky_of_blocks
-from zemosaic.stages.measure.find_stars import MESH_PX, find_stars, star_mask
+from zemosaic.stages.measure.find_stars import MESH_PX, find_plateau, find_stars, star_mask
 
 __all__ = ["measure_frame", "measure_sky"]
 
@@ -98,7 +99,9 @@ def measure_frame(
     noise = np.array([sky.noise for sky in skies])
     if not np.all(noise > 0):
         raise FrameRejected(f"no noise: the pixels with weight hold one value ({skies[0].level:g})", sky=skies[0].level)
-    stars, objects, width = find_stars(data, bad, skies, settings.detect_sigma, saturation_adu)
+    plateau = min(find_plateau(channel, bad) for channel in data) if saturation_adu is None else math.inf
+    limits = [plateau if saturation_adu is None else saturation_adu] * len(data)
+    stars, objects, width = find_stars(data, bad, skies, settings.detect_sigma, limits)
     mask = star_mask(bad, objects, stars, noise, width)
     # Small images overlap by small strips: blocks must fit into them.
     block_px = min(settings.block_px, max(min(data.shape[1:]) // BLOCKS_ACROSS, 8))
@@ -120,6 +123,7 @@ def measure_frame(
         valid_box=box,
         fwhm_px=width,
         ellipticity=float(np.median(stars.ellipticity[clean])) if clean.any() else float("nan"),
+        plateau=plateau,
         stars=replace(stars, flux_error=stars.flux_error * of_flux),
         blocks=replace(blocks, error=blocks.error * of_blocks),
     )

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.stack import grow, order, regions, template
+from zemosaic.kernels.stack import grow, order, pairs, regions, saturated, template
 from zemosaic.kernels.stack.normal_tables import spread_table
 from zemosaic.kernels.stack.samples import FrameNoise, Maps, Samples
 from zemosaic.model.each import Each
 from zemosaic.settings import StackSettings
 
-__all__ = ["Channel", "find_spans", "grow_regions", "make_template", "mark_regions"]
+__all__ = ["Channel", "clip_pairs", "find_spans", "grow_regions", "make_template", "mark_regions", "yield_saturated"]
 
 F4 = npt.NDArray[np.float32]
 U1 = npt.NDArray[np.uint8]
@@ -34,6 +34,8 @@ TEMPLATE_SIGMA = 5.0
 GROW_SIGMA = 1.0
 """A sample beside a clipped region joins it when its 3 x 3 mean deviates by this much: 3 sigma of such a mean."""
 
+PAIR_SIGMA = 5.0
+"""The higher of two samples goes beyond this many sigma of their difference: noise does it once in three million."""
 
 STAR_SIGMA = np.float32(3.0)
 """Wide guard: a sample on a star this far inside the scatter of its pixel is explained by the seeing."""
@@ -94,6 +96,14 @@ def find_spans(channel: Channel, check: Check, each: Each) -> None:
     channel.by_rows(lambda y0, y1: order.find_spans(weights, y0, y1, span), weights.shape[1], check, each)
 
 
+def yield_saturated(channel: Channel, check: Check, each: Each) -> None:
+    """Saturated samples, and their rims, give way where others say more."""
+    samples, h = channel.samples, channel.samples.values.shape[1]
+    yielded = np.zeros(h, np.bool_)
+    channel.by_rows(lambda y0, y1: saturated.yield_rows(samples, y0, y1, yielded), h, check, each)
+    channel.by_rows(lambda y0, y1: saturated.yield_rims(samples, y0, y1, yielded), h, check, each)
+
+
 def make_template(
     channel: Channel, fwhm_px: float, settings: StackSettings, wide: bool, check: Check, each: Each
 ) -> None:
@@ -115,13 +125,22 @@ def make_template(
         maps.guard[...] += np.minimum(STAR_SIGMA * maps.spread, 2 * maps.guard)
 
 
+def clip_pairs(channel: Channel, settings: StackSettings, check: Check, each: Each) -> None:
+    """Pass 3, where two frames meet: the higher sample goes where it is too far above the other."""
+    n_sigma = np.float32(max(PAIR_SIGMA, settings.kappa_high))
+    n_rows = channel.samples.values.shape[1]
+    channel.by_rows(
+        lambda y0, y1: pairs.clip_pairs(channel.samples, channel.maps, y0, y1, n_sigma), n_rows, check, each
+    )
+
+
 def mark_regions(channel: Channel, settings: StackSettings, check: Check) -> None:
-    """Pass 4: reject regions that deviate as a whole, some frames at a time."""
+    """Pass 5: reject regions that deviate as a whole, some frames at a time."""
     threshold = np.float32(settings.region_sigma)
     channel.by_frames(lambda i0, i1: regions.mark_regions(channel.samples, channel.maps, i0, i1, threshold), check)
 
 
 def grow_regions(channel: Channel, settings: StackSettings, check: Check) -> None:
-    """Pass 5: grow clipped regions, some frames at a time."""
+    """Pass 6: grow clipped regions, some frames at a time."""
     sigma, passes = np.float32(GROW_SIGMA), settings.grow_px
     channel.by_frames(lambda i0, i1: grow.grow_frames(channel.samples, channel.maps, i0, i1, sigma, passes), check)

@@ -1,14 +1,16 @@
 """Combining the samples of all frames that reach a patch: mean, median, and clipping outliers first.
 
-A stack is made channel by channel in up to six passes over rows of the patch:
+A stack is made channel by channel in up to seven passes over rows of the patch:
 
+0. saturated samples, which are lower limits, give way where those that are not say more;
 1. the median of all samples of a pixel (the template), their scatter and their noise;
 2. the template's steepness within half a FWHM, less its noise: the guard that lets star cores and wings survive
    changing seeing;
-3. clipping by the method (`zemosaic.stages.stack.methods`), with one noise model for all;
-4. rejecting regions of a frame that deviate as a whole, though no pixel does (`region_sigma`);
-5. growing clipped regions into their rims, frame by frame;
-6. the weighted mean of what is left, summed in double precision in the order of the frames, and what the method
+3. of two samples alone, the higher goes where it is too far above the other;
+4. clipping by the method (`zemosaic.stages.stack.methods`), with one noise model for all;
+5. rejecting regions of a frame that deviate as a whole, though no pixel does (`region_sigma`);
+6. growing clipped regions into their rims, frame by frame;
+7. the weighted mean of what is left, summed in double precision in the order of the frames, and what the method
    makes of it.
 
 Every result is a function of the samples within `border_px` of its pixel, so it does not depend on how the sky was
@@ -28,16 +30,19 @@ import numpy.typing as npt
 from zemosaic.kernels.stack import combine
 from zemosaic.kernels.stack.regions import REACH_PX
 from zemosaic.kernels.stack.samples import FrameNoise, Planes, noise_of
+from zemosaic.kernels.stack.saturated import RIM_PX
 from zemosaic.model.box import Box
 from zemosaic.model.each import Each
 from zemosaic.settings import StackSettings
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.passes import (
     Channel,
+    clip_pairs,
     find_spans,
     grow_regions,
     make_template,
     mark_regions,
+    yield_saturated,
 )
 
 __all__ = [
@@ -186,8 +191,8 @@ class Cube:
 def border_px(settings: StackSettings, fwhm_px: float) -> int:
     """How far from a pixel the samples lie that can change its stack.
 
-    The guard reaches half a FWHM (rounded to the nearest pixel); growing reaches its passes and the local mean 1 px
-    more, and needs centres, hence the guard, and regions there.
+    Rims of saturation reach 2 px, the guard half a FWHM (rounded to the nearest pixel); growing reaches its passes and
+    the local mean 1 px more, and needs centres, hence the guard, and regions there.
 
     Parameters
     ----------
@@ -201,7 +206,7 @@ def border_px(settings: StackSettings, fwhm_px: float) -> int:
         return 0
     grown = settings.grow_px + 1 if method.grows and settings.grow_px > 0 else 0
     region = REACH_PX if method.grows and settings.region_sigma > 0 else 0
-    return int(fwhm_px / 2 + 0.5) + region + grown
+    return int(fwhm_px / 2 + 0.5) + region + grown + RIM_PX
 
 
 def bytes_per_pixel(method: str) -> float:
@@ -331,7 +336,10 @@ def stack_cube(
         channel, planes = cube.channel(c), out.planes(c)
         find_spans(channel, check, each)
         if method.guarded:
+            yield_saturated(channel, check, each)
             make_template(channel, fwhm_px, settings, method.wide_guard, check, each)
+        if method.grows:
+            clip_pairs(channel, settings, check, each)
         if (clip := method.clip) is not None:
             channel.by_rows(partial(clip, channel, settings), channel.samples.values.shape[1], check, each)
         if method.grows and settings.region_sigma > 0:

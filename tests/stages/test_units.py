@@ -1,0 +1,43 @@
+"""Values in other units: measurements and the match see none of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from simulated_measurements import Survey
+from zemosaic.settings import MatchSettings
+from zemosaic.stages.match.match import match
+from zemosaic.stages.numeric.units import noise_unit, sample_noise
+
+
+@pytest.mark.parametrize("factor", [1e-19, 1e-11, 1e9])
+def test_the_match_of_any_unit_is_the_same(factor):
+    survey = Survey(n_side=2)
+    plain = match(survey.measurements, survey.wcs, survey.grid, MatchSettings(response_order=0))
+    scaled = [m.times(factor) for m in survey.measurements]
+    other = match(scaled, survey.wcs, survey.grid, MatchSettings(response_order=0))
+    for a, b in zip(plain.scales, other.scales, strict=True):
+        np.testing.assert_allclose(b.gain, a.gain, rtol=1e-5)
+        np.testing.assert_allclose(b.surface / factor, a.surface, atol=0.005 * survey.measurements[0].noise[0])
+        np.testing.assert_allclose(b.level_error / factor, a.level_error, rtol=1e-3)
+    np.testing.assert_allclose(other.prior_sd / factor, plain.prior_sd, rtol=1e-3)
+    assert other.seams_after[0].rms / factor == pytest.approx(plain.seams_after[0].rms, rel=1e-3)
+
+
+def test_a_unit_is_a_power_of_two_near_the_noise():
+    assert [noise_unit(noise) for noise in (0.0, np.inf, 1e-6, 14.0, 1e6)] == [1.0] * 5
+    for noise in (3e-19, 2e7):
+        unit = noise_unit(noise)
+        assert 0.5 < noise / unit < 2
+        assert np.frexp(unit)[0] == 0.5
+
+
+def test_the_noise_of_a_sample_is_of_samples_that_count():
+    data = np.random.default_rng(1).normal(0, 3e-18, (1, 200, 300)).astype(np.float32)
+    data[..., ::2] += np.float32(1e-15)  # the other colour of a Bayer plane
+    data[..., :150] = 1e9
+    weight = np.ones_like(data)
+    weight[..., :150] = 0
+    assert sample_noise(data, weight) == pytest.approx(3e-18, rel=0.1)
+    assert sample_noise(data, np.zeros_like(weight)) == 0
