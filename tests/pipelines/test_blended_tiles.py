@@ -81,11 +81,13 @@ def write_unlike(folder: Path, overlap: int) -> tuple[Path, np.ndarray, list[tup
     """Two tiles of one sky, stars of sigma 1.8 px in one and 2.3 in the other; places of those about the overlap."""
     folder.mkdir()
     shape, grid, flux = (260, 240 + overlap), tan_wcs((260, 240 + overlap)), 3e4
-    at = [(20.0 + 32 * k + 3 * (j % 2), 20.2 + (200 + overlap) * j / 9) for j in range(10) for k in range(7)]
+    rng = np.random.default_rng(6)
+    at = [(20 + 34 * k + rng.uniform(-2, 2), 20 + 34 * j + rng.uniform(-2, 2)) for j in range(9) for k in range(7)]
+    at = [(j, i) for j, i in at if i < shape[1] - 16]
     y, x = np.mgrid[: shape[0], : shape[1]]
     for k, (name, sigma, x0) in enumerate((("a", 1.8, 0), ("b", 2.3, 120))):
         image = sum(np.exp(-((y - j) ** 2 + (x - i) ** 2) / 2 / sigma**2) for j, i in at) * flux / 2 / np.pi / sigma**2
-        piece, wcs = cut((image + noise(shape, k, 0.5)).astype(np.float32), grid, 0, 260, x0, x0 + 120 + overlap)
+        piece, wcs = cut((image + noise(shape, k, 0.2)).astype(np.float32), grid, 0, 260, x0, x0 + 120 + overlap)
         write_frame(folder / f"{name}.fits", piece, wcs, NCOMBINE=10)
     return folder, grid, [(j, i) for j, i in at if 100 < i < 140 + overlap]
 
@@ -113,7 +115,7 @@ def test_stars_of_unlike_seeing_keep_their_flux_or_it_is_told(
         level = np.median(data[(r > 12) & (r < 15)])
         off.append(2500 * np.log10(np.sum(data[r < 11] - level) / 3e4))
     told = [notice for notice in report_of(tmp_path / "out")["notices"] if "narrow for how much the seeing" in notice]
-    worst = np.abs(off - np.median(off)).max()
+    worst = np.abs(off).max()
     if is_narrow:
         assert worst > 3
         assert len(told) == 1
