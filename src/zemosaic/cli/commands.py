@@ -29,7 +29,8 @@ DEMO_FIELD = 314.7, 44.3
 """ICRS centre of the demo in degrees: the North America nebula, rich in stars that the packaged list knows."""
 
 HURRY_S = 3.0
-"""After a Ctrl-C, steps that look at the cancel token in vain so long are interrupted."""
+"""After a Ctrl-C, steps that look at the cancel token in vain so long are interrupted, whatever they are at. No file is
+spoilt by that: each has a temporary name until it is whole, and a mosaic that is half made is gone on with."""
 
 
 @contextmanager
@@ -134,10 +135,12 @@ def solve(args: SolveArgs) -> None:
     """Find where frames point."""
     settings = _load(args)
     from zemosaic.pipelines.modes.build import make_run
+    from zemosaic.pipelines.solving.known_sky import known_sky
     from zemosaic.pipelines.solving.solve_command import solve_inputs
 
     with _watched(args.as_json, People("solve.ecsv" if args.write_wcs else "")) as (show, cancel):
-        rows = solve_inputs(args.inputs, settings, make_run(_options(args), show, cancel), args.write_wcs)
+        run = make_run(_options(args), show, cancel)
+        rows = solve_inputs(args.inputs, known_sky(), settings, run, args.write_wcs)
     for row in rows:
         if args.as_json:
             print(json.dumps({"event": "Solved", **row}))
