@@ -1,4 +1,4 @@
-"""Priors of surfaces and sky: widths that all images together show, weaker for images far out; sky between nodes."""
+"""What is known of surfaces and sky before they are solved: widths that all images show, structure below the nodes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ __all__ = [
     "first_widths",
     "has_structure",
     "level_scatter",
+    "n_draws",
     "night_scales",
-    "sub_node_structure",
+    "structure_below_nodes",
     "typical_error",
     "update_widths",
     "weigh_priors",
@@ -57,6 +58,15 @@ whose knots bend far more than their bulk."""
 _BEND_START = 10.0
 """The same before any sky is known, over the first width of the levels."""
 
+_STRUCTURE = 6.0
+"""Variance of the sky's structure over that of a block from which a gain may be found in it."""
+
+_STRUCTURE_SAMPLE = 400
+"""Blocks of an image that tell whether its sky has structure: a median of so many is good to 6 %."""
+
+_FLOOR_SAMPLE = 100_000
+"""Blocks whose median error is taken for that of all."""
+
 _TAME = 9.0
 """Squares count up to so many variances: three sigma."""
 
@@ -79,14 +89,11 @@ _OTHER_NIGHT = 2.0
 _FEWEST_OF_NIGHT = 4
 """Coefficients of one degree from which a night's rms is told to 35 %."""
 
-_STRUCTURE = 6.0
-"""Variance of the sky's structure over that of a block from which a gain may be found in it."""
+_DRAWN_SURFACES = 60
+"""Surfaces drawn at least: their mean square is then good to a fifth."""
 
-_STRUCTURE_SAMPLE = 400
-"""Blocks of an image that tell whether its sky has structure: a median of so many is good to 6 %."""
-
-_FLOOR_SAMPLE = 100_000
-"""Blocks whose median error is taken for that of all."""
+_MANY_IMAGES = 500
+"""From so many images on, fewer draws from the error distribution tell as much."""
 
 
 def degrees(order: int) -> Ints:
@@ -236,6 +243,13 @@ def night_scales(surfaces: F8, night: Ints, order: int) -> F8:
     return out
 
 
+def n_draws(n_images: int, some_images: int, many_images: int) -> int:
+    """How many draws tell enough: of few images more, so that all draws together hold as many surfaces."""
+    if n_images >= _MANY_IMAGES:
+        return many_images
+    return max(some_images, -(-_DRAWN_SURFACES // max(n_images, 1)))
+
+
 def weigh_priors(surfaces: F8, widths: F8) -> F8:
     """How much of its prior each coefficient feels, shape (images, k): less than 1 where its degree lies far out.
 
@@ -271,6 +285,16 @@ def first_bend_spread(widths: F8) -> float:
     return float(_BEND_START * widths[0])
 
 
+def block_variance(table: BlockTable, error: F4, structure: F8) -> F4:
+    """Variance of every block: of its noise, and of the sky's structure below its nodes."""
+    return np.asarray(error**2 + structure.astype(np.float32).ravel()[table.cell] + np.float32(1e-20))
+
+
+def _mean_of_tame(squares: F8) -> float:
+    """Mean of squares, robust against a few wild ones: they are cut at three sigma of the bulk."""
+    return float(np.mean(np.minimum(squares, _TAME * np.median(squares) / MEDIAN_CHI2_1)))
+
+
 def has_structure(table: BlockTable, part: slice, sky: F4, weight: F4, order: int) -> bool:
     """Whether an image's sky varies, beyond any surface, well above the noise of its blocks."""
     used = np.flatnonzero(weight > 0)[:: max(len(weight) // _STRUCTURE_SAMPLE, 1)]
@@ -282,12 +306,7 @@ def has_structure(table: BlockTable, part: slice, sky: F4, weight: F4, order: in
     return float(np.median(rest**2)) > _STRUCTURE * MEDIAN_CHI2_1 * float(np.median(1 / weight[used]))
 
 
-def block_variance(table: BlockTable, error: F4, structure: F8) -> F4:
-    """Variance of every block: of its noise, and of the sky's structure below its nodes."""
-    return np.asarray(error**2 + structure.astype(np.float32).ravel()[table.cell] + np.float32(1e-20))
-
-
-def sub_node_structure(table: BlockTable, residual: F4, error: F4, before: F8) -> F8:
+def structure_below_nodes(table: BlockTable, residual: F4, error: F4, before: F8) -> F8:
     """Variance of the sky below a node's reach, from local residuals, smoothed over 3 x 3 cells."""
     count, excess = np.empty(table.nodes.n), np.empty(table.nodes.n)
     floor = typical_error(error[:: max(len(error) // _FLOOR_SAMPLE, 1)]) ** 2
@@ -295,8 +314,3 @@ def sub_node_structure(table: BlockTable, residual: F4, error: F4, before: F8) -
     shape = table.nodes.shape
     near, over = (scipy.ndimage.uniform_filter(q.reshape(shape), 3, mode="constant") for q in (count, excess))
     return np.where(near > 0, np.maximum(over, 0) / np.maximum(near, 1e-9), 0)
-
-
-def _mean_of_tame(squares: F8) -> float:
-    """Mean of squares, robust against a few wild ones: they are cut at three sigma of the bulk."""
-    return float(np.mean(np.minimum(squares, _TAME * np.median(squares) / MEDIAN_CHI2_1)))

@@ -8,24 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.model.photo_scale import n_terms
+from zemosaic.stages.match import surface_priors as priors
 from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
+from zemosaic.stages.match.camera_field import PatternBasis, SensorPattern
 from zemosaic.stages.match.sky_nodes import BlockTable
-from zemosaic.stages.match.surface_priors import (
-    bend_spread,
-    block_variance,
-    degrees,
-    differ_by_noise,
-    differ_by_variance,
-    first_bend_spread,
-    first_widths,
-    has_structure,
-    level_scatter,
-    night_scales,
-    sub_node_structure,
-    typical_error,
-    update_widths,
-    weigh_priors,
-)
 from zemosaic.stages.numeric.robust import cauchy_weight
 
 __all__ = ["SurfaceSolution", "fit_surfaces"]
@@ -65,6 +51,11 @@ _MOST_GAIN_STEP = 0.3
 _MOST_GAIN = 3.0
 """Change of ln gain in all rounds together, at most, in units of how far it may move: a frame whose sky shows no
 structure would run away step by step."""
+_PATTERN_TURN = 2
+"""Round that decides whether a camera has a pattern: weights and surfaces are about right by then."""
+
+_PATTERN_SETTLED = 0.1
+"""Change of a pattern in a round, over a block's error, below which it is taken as found."""
 
 _CAUCHY = 2.5
 """Errors at which a block's weight is halved: trails and ghosts fall away, noise hardly does."""
@@ -81,12 +72,6 @@ _PARTS = 4
 
 _CORRELATION_ROUNDS = range(1, 5)
 """Rounds that tell it: of the first residuals most is the start's; later ones would keep the loop from settling."""
-
-_DRAWN_SURFACES = 60
-"""Surfaces drawn at least: their mean square is then good to a fifth."""
-
-_MANY_IMAGES = 500
-"""From so many images on, fewer draws from the error distribution tell as much."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,6 +91,7 @@ class SurfaceSolution:
         where the gain was held).
     from_structure : ndarray, shape (n,), bool
         Images whose gain was found so.
+    pattern : SensorPattern
     prior_sd : ndarray, shape (order + 1,)
         Scatter of the coefficients of each degree, found from the data, in a typical night.
     image_sd : ndarray, shape (n, k)
@@ -122,6 +108,7 @@ class SurfaceSolution:
     log_gain: F8
     log_gain_error: F8
     from_structure: Flags
+    pattern: SensorPattern
     prior_sd: F8
     image_sd: F8
     weight: F4
@@ -145,6 +132,7 @@ class _Problem:
         Of the images' levels.
     night : ndarray, shape (n,), int64
         Number of each image's night.
+    patterns : PatternBasis
     """
 
     layout: Layout
@@ -154,6 +142,7 @@ class _Problem:
     level: np.float32
     scatter: float
     night: Ints
+    patterns: PatternBasis
 
     @property
     def table(self) -> BlockTable:
@@ -169,12 +158,6 @@ class _Problem:
     def free(self) -> Flags:
         """Images whose gain may move."""
         return self.log_gain_sd > 0
-
-    def n_draws(self, some_images: int, many_images: int) -> int:
-        """How many draws tell enough: of few images more, so that all draws together hold as many surfaces."""
-        if self.table.n_images >= _MANY_IMAGES:
-            return many_images
-        return max(some_images, -(-_DRAWN_SURFACES // max(self.table.n_images, 1)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,6 +191,7 @@ class _State:
         How many blocks count as one witness of a gain.
     extra : ndarray, shape (blocks,), float32, or None
         The next column: the sky's structure; None where no gain is free.
+    pattern : SensorPattern
     """
 
     turn: int
@@ -226,15 +210,23 @@ class _State:
     structured: Flags
     correlated: F8
     extra: F4 | None
+    pattern: SensorPattern
 
     @property
     def settled(self) -> bool:
         """Whether another round would change nothing that counts."""
-        return self.turn >= _ROUNDS and self.moved < _GAIN_SETTLED and self.has_priors
+        still = self.moved < _GAIN_SETTLED and self.pattern.changed < _PATTERN_SETTLED
+        return self.turn >= _ROUNDS and still and self.has_priors
 
 
 def fit_surfaces(
-    table: BlockTable, value: F4, error: F4, order: int, log_gain_sd: F8, night: Ints | None = None
+    table: BlockTable,
+    value: F4,
+    error: F4,
+    order: int,
+    log_gain_sd: F8,
+    patterns: PatternBasis,
+    night: Ints | None = None,
 ) -> SurfaceSolution:
     """Solve one channel for the sky, every image's surface and, where asked, its gain.
 
@@ -249,13 +241,15 @@ def fit_surfaces(
         How far ln gain may still move; 0 holds it. A free gain is found from the sky's structure that no
         surface can mimic, all images at once and with the sky itself free: a regression with errors in both
         variables. Images that see no structure clear of the noise keep their gain.
+    patterns : PatternBasis
+        Of the same blocks; a pattern is taken where it stands clear of what images have of their own.
     night : ndarray, shape (n,), int64, optional
         Number of each image's night, from 0: nights of larger surfaces have wider priors. Default: one night.
     """
     night = np.zeros(table.n_images, np.int64) if night is None else night
     level = np.float32(np.median(value[error > 0])) if (error > 0).any() else np.float32(0)
-    scatter = level_scatter(table, value, error)
-    problem = _Problem(Layout.of(table, order), value, error, log_gain_sd, level, scatter, night)
+    scatter = priors.level_scatter(table, value, error)
+    problem = _Problem(Layout.of(table, order), value, error, log_gain_sd, level, scatter, night, patterns)
     state, preconditioner = _start(problem), None
     while True:
         system = BackgroundSystem.of(problem.layout, _weigh(problem, state), preconditioner)
@@ -270,7 +264,7 @@ def fit_surfaces(
 def _start(problem: _Problem) -> _State:
     """Wide priors, equal weights, no sky."""
     n, table = len(problem.value), problem.table
-    widths = first_widths(problem.scatter, problem.layout.order)
+    widths = priors.first_widths(problem.scatter, problem.layout.order)
     return _State(
         turn=0,
         sky=np.zeros(table.nodes.n),
@@ -278,7 +272,7 @@ def _start(problem: _Problem) -> _State:
         residual=np.zeros(n, np.float32),
         robust=np.ones(n, np.float32),
         structure=np.zeros(table.nodes.shape),
-        bend_sd=first_bend_spread(widths),
+        bend_sd=priors.first_bend_spread(widths),
         widths=widths,
         scales=np.ones((table.n_images, problem.n_terms)),
         differ=True,
@@ -288,6 +282,7 @@ def _start(problem: _Problem) -> _State:
         structured=np.zeros(table.n_images, bool),
         correlated=np.full(table.n_images, _CORRELATED),
         extra=np.zeros(n, np.float32) if problem.free.any() else None,
+        pattern=problem.patterns.none,
     )
 
 
@@ -296,11 +291,15 @@ def _weigh(problem: _Problem, state: _State) -> WeightedBlocks:
     table = problem.table
     scale = np.exp(-state.log_gain)[table.image].astype(np.float32)
     value, error = problem.value * scale - problem.level, problem.error * scale
-    weight = np.where(error > 0, state.robust / block_variance(table, error, state.structure), 0).astype(np.float32)
-    prior = 1 / (state.scales * state.widths[degrees(problem.layout.order)]) ** 2
+    if state.pattern.coefficients.any():
+        value -= problem.patterns.at_blocks(state.pattern)
+    weight = np.where(error > 0, state.robust / priors.block_variance(table, error, state.structure), 0).astype(
+        np.float32
+    )
+    prior = 1 / (state.scales * state.widths[priors.degrees(problem.layout.order)]) ** 2
     # Equal images have no tails.
     if state.differ:
-        prior = prior * weigh_priors(state.surfaces[:, : problem.n_terms] / state.scales, state.widths)
+        prior = prior * priors.weigh_priors(state.surfaces[:, : problem.n_terms] / state.scales, state.widths)
     centre = np.zeros_like(prior)
     if state.extra is not None:
         # Instead of weighing the blocks down for their correlation, what stars know is weighed up by as much.
@@ -317,7 +316,9 @@ def step(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
     residual = system.residuals(sky, surfaces)
     solved = replace(state, sky=sky, surfaces=surfaces, residual=residual)
     weighed = _find_weights(problem, _find_priors(problem, solved, system), system)
-    return replace(_find_gains(problem, weighed, system), turn=state.turn + 1)
+    decides = state.turn == _PATTERN_TURN
+    pattern = problem.patterns.follow(state.pattern, residual, system.data.weight, decides)
+    return replace(_find_gains(problem, weighed, system), pattern=pattern, turn=state.turn + 1)
 
 
 def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
@@ -326,16 +327,16 @@ def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem) -> 
         return state
     k, first = problem.n_terms, 97 * state.turn
     # 97 seeds apart: no round draws what another has drawn.
-    seeds = range(first, first + problem.n_draws(2, 1))
+    seeds = range(first, first + priors.n_draws(problem.table.n_images, 2, 1))
     draws = np.stack([system.draw(seed)[1][:, :k] for seed in seeds])
     found = state.surfaces[:, :k]
-    error = typical_error(system.data.error)
-    differ = differ_by_variance(found, draws, state.widths, error)
+    error = priors.typical_error(system.data.error)
+    differ = priors.differ_by_variance(found, draws, state.widths, error)
     if not differ:
         noise = np.stack([system.draw_noise(seed)[1][:, :k] for seed in seeds[:2]])
-        differ = differ_by_noise(found, noise, problem.layout.order, error)
-    scales = night_scales(found, problem.night, problem.layout.order) if differ else np.ones_like(found)
-    widths = update_widths(found / scales, draws / scales, state.widths, problem.scatter if differ else 0.0)
+        differ = priors.differ_by_noise(found, noise, problem.layout.order, error)
+    scales = priors.night_scales(found, problem.night, problem.layout.order) if differ else np.ones_like(found)
+    widths = priors.update_widths(found / scales, draws / scales, state.widths, problem.scatter if differ else 0.0)
     change = float(np.max(np.abs(np.log(widths / state.widths))))
     settled = change < _PRIOR_SETTLED if differ else bool(np.all(widths <= _EQUAL * error))
     has_priors = settled and state.turn + 1 >= _ROUNDS
@@ -345,9 +346,9 @@ def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem) -> 
 def _find_weights(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
     """Structure below the nodes, robust factors and the sky's own prior, from the residuals."""
     error, table = system.data.error, problem.table
-    structure = sub_node_structure(table, state.residual, error, state.structure)
-    pull2 = state.residual**2 / block_variance(table, error, structure)
-    bend_sd = bend_spread(state.sky.reshape(table.nodes.shape), system.depth())
+    structure = priors.structure_below_nodes(table, state.residual, error, state.structure)
+    pull2 = state.residual**2 / priors.block_variance(table, error, structure)
+    bend_sd = priors.bend_spread(state.sky.reshape(table.nodes.shape), system.depth())
     robust = cauchy_weight(pull2, _CAUCHY)
     return replace(state, structure=structure, robust=robust, bend_sd=bend_sd)
 
@@ -367,7 +368,7 @@ def _find_gains(problem: _Problem, state: _State, system: BackgroundSystem) -> _
     for i in np.flatnonzero(problem.free):
         part = slice(table.start[i], table.start[i + 1])
         if state.turn < _STRUCTURE_ROUNDS:
-            structured[i] = has_structure(table, part, sky[part], system.data.weight[part], order)
+            structured[i] = priors.has_structure(table, part, sky[part], system.data.weight[part], order)
         if structured[i]:
             extra[part] = sky[part]
     moved = float(np.max(np.abs(change), initial=0.0)) if structured.any() else 0.0
@@ -385,7 +386,7 @@ def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> 
     least = max(float(np.median(found[known])), _CORRELATED)
     out = np.maximum(np.where(known, found, least), least)
     # What the nodes cannot follow is wrong in the same places block after block: near by it does not average out.
-    variance = block_variance(table, error, state.structure)
+    variance = priors.block_variance(table, error, state.structure)
     alike = _ALIKE_NODES**2 * np.diff(table.start) / np.maximum(np.diff(problem.layout.local.start), 1)
     for i in np.flatnonzero(state.structured):
         part = slice(table.start[i], table.start[i + 1])
@@ -397,7 +398,7 @@ def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> 
 
 def _conclude(problem: _Problem, state: _State, system: BackgroundSystem) -> SurfaceSolution:
     """The solution, with draws from its error distribution."""
-    draws, k = [system.draw(1000 + s) for s in range(problem.n_draws(6, 3))], problem.n_terms
+    draws, k = [system.draw(1000 + s) for s in range(priors.n_draws(problem.table.n_images, 6, 3))], problem.n_terms
     shape = problem.table.nodes.shape
     gain_error = problem.log_gain_sd
     if state.structured.any():
@@ -410,8 +411,9 @@ def _conclude(problem: _Problem, state: _State, system: BackgroundSystem) -> Sur
         log_gain=state.log_gain,
         log_gain_error=gain_error,
         from_structure=state.structured,
+        pattern=state.pattern,
         prior_sd=state.widths,
-        image_sd=state.scales * state.widths[degrees(problem.layout.order)],
+        image_sd=state.scales * state.widths[priors.degrees(problem.layout.order)],
         weight=system.data.weight,
         draws=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in draws],
     )
