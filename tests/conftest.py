@@ -54,4 +54,4 @@ def raw_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _no_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """What else is installed on the machine changes no test."""
-    monkeypatch.setattr("zemosaic.pipelines.solving.solve_frames.installed_solvers", list)
+    monkeypatch.setattr("zemosaic.pipelines.solving.known_sky.installed_solvers", list)

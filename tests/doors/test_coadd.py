@@ -72,7 +72,7 @@ def test_all_kinds_of_inputs_give_the_same(tmp_path: Path) -> None:
 def test_uncertainties_weigh_within_a_frame() -> None:
     shape, wcs = (80, 100), tan_wcs((80, 100))
     error = np.where(np.arange(100) < 50, 10.0, 30.0) * np.ones(shape)
-    image = noise(shape, 1, sigma=1.0) * error
+    image = 1000 + noise(shape, 1, sigma=1.0, level=0.0) * error
     settings = load_settings(assignments=["stack.method=mean", "warp.taper_px=0"])
     made = zemosaic.coadd([NDData(image, wcs=wcs, uncertainty=StdDevUncertainty(error))], wcs, settings=settings)
     assert np.median(made.weight[:, :45]) == pytest.approx(9 * np.median(made.weight[:, 55:]), rel=1e-4)

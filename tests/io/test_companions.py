@@ -50,7 +50,7 @@ def test_a_companion_is_a_map_of_its_image(tmp_path: Path, science: str, compani
     result = scan_all(tmp_path)
     (frame,) = result.frames
     assert frame.name == science
-    assert (frame.storage.weight.kind if frame.storage.weight else None) == kind
+    assert (beside.kind if (beside := frame.storage.weight or frame.storage.mask) else None) == kind
     assert bool(result.notices) == (kind is None)
 
 

@@ -13,7 +13,8 @@ from mosaic_cases import digests_of, run_cli, tan_wcs, write_frame
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.scan import scan
 from zemosaic.model.box import Box
-from zemosaic.pipelines.calibration.calibrating import CalibratedSource, Correction, calibrate_frames
+from zemosaic.pipelines.calibration.calibrated_source import CalibratedSource, Correction
+from zemosaic.pipelines.calibration.calibrating import calibrate_frames
 from zemosaic.pipelines.run.context import start_run
 from zemosaic.settings import CalibrateSettings, InputSettings
 from zemosaic.simulate import read_truth
@@ -283,3 +284,28 @@ def test_a_whole_frame_is_read_once_to_be_calibrated(tmp_path: Path) -> None:
     part = CalibratedSource(reader, {"known": correction}).read_window(frame, Box(10, 30, 0, 50))
     for one, other in zip(whole, part, strict=True):
         assert np.array_equal(one[:, 10:30, :50], other)
+
+
+def test_a_flat_that_cannot_be_read_is_left_out_once_for_all_frames(tmp_path: Path) -> None:
+    """Frames with and without colours have flats of their own, made of the same files."""
+    for name, cards in (("colour", {"BAYERPAT": "GRBG"}), ("mono", {})):
+        raw = np.random.default_rng(len(name)).normal(2000, 30, SHAPE).astype(np.uint16)
+        write_frame(tmp_path / f"{name}.fits", raw, tan_wcs(SHAPE), **CARDS, **cards)
+    write_many(tmp_path / "flats", 20000 * response(), 3, 50, 1)
+    found = scan([tmp_path], InputSettings())
+    broken = tmp_path / "flats/0.fits"
+    broken.unlink()
+    done = calibrate_frames(found.frames, found.calibration, FrameReader(), CalibrateSettings(), start_run())
+    assert [out.path for out in done.left_out] == [str(broken)]
+    assert len({frame.decided.calibration for frame in done.frames}) == 2
+
+
+def test_a_map_of_bad_pixels_counts_by_its_content(capfd: Capture, tmp_path: Path, light: np.ndarray) -> None:
+    """The same file, one more bad pixel: what is stored of the frames before is not theirs."""
+    bad = np.zeros(SHAPE, np.uint8)
+    for pixel in ((20, 30), (40, 50)):
+        bad[pixel] = 1
+        fits.writeto(tmp_path / "bad.fits", bad, overwrite=True)
+        coadd(capfd, tmp_path, "--set", f"calibrate.bad_pixels={tmp_path / 'bad.fits'}")
+        mosaic = fits.getdata(tmp_path / "out/mosaic.fits")
+        assert np.array_equal(np.isnan(mosaic), bad > 0)

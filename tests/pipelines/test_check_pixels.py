@@ -85,6 +85,16 @@ def test_a_pattern_left_over_on_binned_frames_is_dropped(raws: Path, tmp_path: P
     assert "read as mono" in message
 
 
+def test_one_binned_frame_among_others(raws: Path, tmp_path: Path) -> None:
+    def first(header: fits.Header, pixels: AnyArray) -> AnyArray:
+        is_first = header["DATE-OBS"] == fits.getheader(raws / "Light_0000.fit")["DATE-OBS"]
+        return binned(header, pixels) if is_first else pixels
+
+    frames, (message,) = checked(raws, tmp_path, first)
+    assert [frame.storage.bayer for frame in sorted(frames, key=lambda f: f.name)] == [None] + ["GRBG"] * (N - 1)
+    assert message.startswith("1 frame(s) of Simulated smart telescope (Light_0000.fit) name the colour pattern GRBG")
+
+
 def test_a_pattern_that_no_header_names_is_seen_and_red_against_blue_told_as_open(raws: Path, tmp_path: Path) -> None:
     frames, told = checked(raws, tmp_path, states(BAYERPAT=None))
     assert {(frame.storage.bayer, frame.storage.layout) for frame in frames} == {("GRBG", "bayer")}
@@ -129,3 +139,32 @@ def test_overexposed_frames_keep_their_level(raws: Path, tmp_path: Path) -> None
     frames, told = checked(raws, tmp_path, overexpose)
     assert {frame.decided.saturation_adu for frame in frames} == {1000.0}
     assert told == []
+
+
+@pytest.mark.parametrize("stated", ["RGGB", "BGGR", "GBRG", None])
+def test_one_frame_that_names_another_pattern_than_the_others(raws: Path, tmp_path: Path, stated: str | None) -> None:
+    def third(header: fits.Header, pixels: AnyArray) -> AnyArray:
+        if header["DATE-OBS"] == fits.getheader(raws / "Light_0002.fit")["DATE-OBS"]:
+            states(BAYERPAT=stated)(header, pixels)
+        return pixels
+
+    frames, told = checked(raws, tmp_path, third)
+    assert {(frame.storage.bayer, frame.storage.layout) for frame in frames} == {("GRBG", "bayer")}
+    (message,) = told
+    assert f"1 of {N} frame(s) of Simulated smart telescope have the sky of the others only when read" in message
+    assert f"(Light_0002.fit: {stated or 'none'}, read as GRBG)" in message
+
+
+@pytest.mark.parametrize(("flip", "period"), [("top to bottom", 2), ("half a turn", 3)])
+def test_frames_that_another_program_turned_over(raws: Path, tmp_path: Path, flip: str, period: int) -> None:
+    """Some frames, their headers as they were: the rows, or rows and columns, which exchanges red and blue."""
+
+    def some(header: fits.Header, pixels: AnyArray) -> AnyArray:
+        number = int(header["DATE-OBS"][17:19]) // 11
+        return pixels if number % period != 1 else pixels[::-1] if flip == "top to bottom" else pixels[::-1, ::-1]
+
+    frames, (message,) = checked(raws, tmp_path, some)
+    wrong = "BGGR" if flip == "top to bottom" else "GBRG"
+    patterns = ["GRBG", wrong] if period == 2 else ["GRBG", wrong, "GRBG"]
+    assert [frame.storage.bayer for frame in sorted(frames, key=lambda f: f.name)] == patterns * (N // period)
+    assert f"{N // period} of {N} frame(s)" in message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,20 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from mosaic_cases import digests_of, draw_stars, noise, run_cli, tan_wcs, write_frame
+from zemosaic.engine.events import Event, LeftOut
+from zemosaic.errors import NothingToDo
 from zemosaic.io.astrometry.blind import installed_solvers
 from zemosaic.io.astrometry.catalogue import tycho2
 from zemosaic.io.read.scan import scan
 from zemosaic.io.write.wcs_file import wcs_file_names
 from zemosaic.model.frame import PointingHint
+from zemosaic.model.sky.catalogue import CatalogueStars
 from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
 from zemosaic.model.sky.star_field import StarField
-from zemosaic.settings import InputSettings
+from zemosaic.pipelines.run.context import start_run
+from zemosaic.pipelines.solving.known_sky import KnownSky
+from zemosaic.pipelines.solving.solve_command import solve_inputs
+from zemosaic.settings import InputSettings, Settings, load_settings
 from zemosaic.simulate import read_truth
 from zemosaic.simulate.truth import SetTruth
 
@@ -140,9 +147,7 @@ def without_hints(raw_set: Path, folder: Path) -> Path:
     return folder
 
 
-def test_a_blind_solver_is_asked_where_the_header_says_nothing(
-    capfd: Capture, raw_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_blind_solver_is_asked_where_the_header_says_nothing(raw_set: Path, tmp_path: Path) -> None:
     """One frame that it locates ties the others; a place that the stars do not confirm is not taken."""
     middle = next(iter(truth_by_name(raw_set).values()))
     ra, dec = middle.pixel_to_sky(450, 300)
@@ -150,26 +155,37 @@ def test_a_blind_solver_is_asked_where_the_header_says_nothing(
     wrong = PointingHint(10.0, -40.0, 2000.0, middle.pixel_scale_arcsec())
     frames = without_hints(raw_set, tmp_path / "frames")
     for answers, n_asked, n_solved in (((right,), 1, 4), ((None, right), 2, 4), ((wrong, None, right), 2, 0)):
-        solver = FakeSolver(*answers)
-        monkeypatch.setattr("zemosaic.pipelines.solving.solve_frames.installed_solvers", lambda solver=solver: [solver])
-        ran = run_cli(capfd, "solve", frames, "--json")
-        assert ran.code == (0 if n_solved else 3)
+        solver, events = FakeSolver(*answers), list[Event]()
+        sky, run = KnownSky(tycho2(), (solver,)), start_run(sink=events.append)
+        with nullcontext() if n_solved else pytest.raises(NothingToDo):
+            rows = solve_inputs([frames], sky, Settings(), run, None)
+            assert sorted(row["how"] for row in rows) == ["solved, located by fake", *["tied"] * 3]
         assert solver.n_asked == n_asked
-        rows = [row for row in ran.events if row["event"] == "Solved"]
-        hows = sorted(str(row["how"]) for row in rows)
-        assert hows == (["solved, located by fake", *["tied"] * 3] if n_solved else [])
-    reasons = [str(row["reason"]) for row in ran.events if row["event"] == "LeftOut"]
+    reasons = [event.reason for event in events if isinstance(event, LeftOut)]
     assert sum("not located by fake either" in reason for reason in reasons) == 2
 
 
-def test_frames_with_hints_ask_nobody(
-    capfd: Capture, raw_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frames_with_hints_ask_nobody(raw_set: Path) -> None:
     solver = FakeSolver()
-    monkeypatch.setattr("zemosaic.pipelines.solving.solve_frames.installed_solvers", lambda: [solver])
-    assert run_cli(capfd, "solve", raw_set, "--set", "solve.min_matches=5000").code == 3
-    assert run_cli(capfd, "solve", raw_set).code == 0
+    sky = KnownSky(tycho2(), (solver,))
+    with pytest.raises(NothingToDo):
+        solve_inputs([raw_set], sky, load_settings(assignments=["solve.min_matches=5000"]), start_run(), None)
+    assert len(solve_inputs([raw_set], sky, Settings(), start_run(), None)) == 4
     assert solver.n_asked == 0
+
+
+class NoStars:
+    """A catalogue of nothing."""
+
+    name = "none"
+
+    def cone(self, ra_deg: float, dec_deg: float, radius_deg: float) -> CatalogueStars:
+        return CatalogueStars(*np.zeros((3, 0)))
+
+
+def test_the_catalogue_that_is_handed_in_is_the_one_that_is_asked(raw_set: Path) -> None:
+    with pytest.raises(NothingToDo, match="none of 4 frames could be solved"):
+        solve_inputs([raw_set], KnownSky(NoStars()), Settings(), start_run(), None)
 
 
 @pytest.mark.skipif(not installed_solvers(), reason="solve-field of astrometry.net is not installed")

@@ -27,7 +27,7 @@ from zemosaic.pipelines.frames.pipeline import measure_and_place, open_inputs
 from zemosaic.pipelines.modes.session import Guide, plan_sky
 from zemosaic.pipelines.patches.jobs import plan_patch
 from zemosaic.pipelines.patches.plan import plan_inputs
-from zemosaic.pipelines.patches.reading import Reading, frames_kept
+from zemosaic.pipelines.patches.reading import Reading, keep_frames
 from zemosaic.pipelines.patches.stacking import plan_patches
 from zemosaic.pipelines.run.context import RunOptions, start_run
 from zemosaic.pipelines.run.need import Need
@@ -287,7 +287,7 @@ def test_turned_frames_are_kept_whole_where_they_fit(tmp_path: Path, spare: int,
     neutral = {item.frame.id: PhotoScale.neutral(1) for item in placed}
     inputs = plan_inputs(placed, neutral, grid, Settings(), run).frames
     works = [plan_patch(patch, inputs) for patch in grid.patches(100, 0)]
-    reading = frames_kept(
+    reading = keep_frames(
         opened.files,
         {work: Reading(Box(work.patch.outer.y0, work.patch.outer.y1, 0, grid.shape[1]), work.visits) for work in works},
         WarpSettings(),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from zemosaic.engine.values import decode, encode
 from zemosaic.errors import FrameRejected
-from zemosaic.kernels.measure.mesh import BlockEdges, MeanRule, Means, block_means, select
+from zemosaic.kernels.measure.mesh import BlockEdges, MeanRule, Means, block_means, select_nth
 from zemosaic.kernels.solve.cluster import group_detections
 from zemosaic.model.measurements import Measurements
 from zemosaic.settings import MeasureSettings
@@ -188,7 +188,7 @@ def test_empty_and_flat_frames_are_rejected():
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=80), st.data())
 def test_select_agrees_with_sorting(values, data):
     k = data.draw(st.integers(0, len(values) - 1))
-    assert select(np.array(values, np.float32), len(values), k) == np.sort(np.array(values, np.float32))[k]
+    assert select_nth(np.array(values, np.float32), len(values), k) == np.sort(np.array(values, np.float32))[k]
 
 
 def test_clipped_mean_withstands_a_trail():

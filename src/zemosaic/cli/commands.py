@@ -134,10 +134,12 @@ def solve(args: SolveArgs) -> None:
     """Find where frames point."""
     settings = _load(args)
     from zemosaic.pipelines.modes.build import make_run
+    from zemosaic.pipelines.solving.known_sky import known_sky
     from zemosaic.pipelines.solving.solve_command import solve_inputs
 
     with _watched(args.as_json, People("solve.ecsv" if args.write_wcs else "")) as (show, cancel):
-        rows = solve_inputs(args.inputs, settings, make_run(_options(args), show, cancel), args.write_wcs)
+        run = make_run(_options(args), show, cancel)
+        rows = solve_inputs(args.inputs, known_sky(), settings, run, args.write_wcs)
     for row in rows:
         if args.as_json:
             print(json.dumps({"event": "Solved", **row}))

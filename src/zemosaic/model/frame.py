@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NewType
 
+from zemosaic.model.box import Box
+
 __all__ = [
+    "ANY_BIT",
     "Decided",
     "Frame",
     "FrameId",
@@ -28,6 +31,9 @@ Layout = Literal["mono", "bayer", "chw", "hwc"]
 FrameKind = Literal["light", "dark", "bias", "flat"]
 MapKind = Literal["weight", "variance", "error", "mask", "alpha"]
 Mount = Literal["", "altaz", "equatorial"]
+
+ANY_BIT = -1
+"""Of a mask: every value but 0 means 'do not use'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +70,27 @@ class MapRef:
     hdu : int
         Index of the image HDU.
     kind : {"weight", "variance", "error", "mask", "alpha"}
-        What its values mean: inverse variance, variance, standard deviation; a mask is not 0 where pixels are bad; an
+        What its values mean: inverse variance, variance, standard deviation; a mask says which pixels not to use; an
         alpha tells how far pixels are trusted.
     full : float
         Value of an alpha for full trust; 1 for the other kinds.
+    bits : int
+        Values of a mask that share a bit with it mark pixels not to use, or `ANY_BIT`.
+    is_known : bool
+        Whether somebody told what the bits of a mask mean: its maker's table, or the user.
     """
 
     path: str
     hdu: int
     kind: MapKind
     full: float = 1.0
+    bits: int = ANY_BIT
+    is_known: bool = False
 
     @property
-    def identity(self) -> tuple[MapKind, float]:
+    def identity(self) -> tuple[MapKind, float, int]:
         """What it means: its content is in the id of its frame, and where it lies does not matter."""
-        return self.kind, self.full
+        return self.kind, self.full, self.bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +110,9 @@ class Storage:
     is_integer : bool
         Whether pixels are stored as whole numbers, as cameras write them.
     weight : MapRef or None
-        Its weight map, of any kind but alpha.
+        Its weight map: inverse variance, variance or standard deviation.
+    mask : MapRef or None
+        Its mask, which counts beside the weight map.
     alpha : MapRef or None
         Its alpha, which weighs beside the weight map and leaves variances alone. Pixels of alpha 0 have no weight.
     zero_is_empty : bool
@@ -111,13 +125,15 @@ class Storage:
     bayer: str | None = None
     is_integer: bool = False
     weight: MapRef | None = None
+    mask: MapRef | None = None
     alpha: MapRef | None = None
     zero_is_empty: bool = False
 
     @property
     def identity(self) -> tuple[object, ...]:
         """How the pixels are stored, but not where: the frame's id tells the content of all its files."""
-        return self.hdu, self.layout, self.bayer, self.is_integer, self.weight, self.alpha, self.zero_is_empty
+        maps = self.weight, self.mask, self.alpha
+        return self.hdu, self.layout, self.bayer, self.is_integer, maps, self.zero_is_empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +163,10 @@ class HeaderFacts:
         Gain (or ISO) setting, temperature of the sensor, angle of the rotator, where the header tells.
     electrons_per_adu : float or None
         As the header states it (EGAIN, or a GAIN that reads like one); not yet believed.
+    data_box : Box or None
+        The part of the array that is no overscan; None for all of it.
+    doubts : tuple of str
+        Cards that are not believed, each with the reason.
     """
 
     camera: str = ""
@@ -161,6 +181,8 @@ class HeaderFacts:
     temperature_c: float | None = None
     rotation_deg: float | None = None
     electrons_per_adu: float | None = None
+    data_box: Box | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def hint(self) -> PointingHint | None:

@@ -29,7 +29,7 @@ from zemosaic.pipelines.outputs.cards import mosaic_cards
 from zemosaic.pipelines.patches.planes import ArrayPlanes, file_planes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
 from zemosaic.pipelines.run.context import Run
-from zemosaic.pipelines.run.log import ignore
+from zemosaic.pipelines.run.log import ignore_event
 from zemosaic.pipelines.run.need import need_of_frames
 from zemosaic.settings import GivenSettings, OutputSettings, make_settings
 
@@ -176,7 +176,7 @@ def coadd(
     """
     settings = make_settings(settings)
     given = None if output_projection is None else _given_grid(output_projection, shape_out)
-    run = make_run(BuildOptions(workers=workers, ram=ram, yes=True), on_event or ignore)
+    run = make_run(BuildOptions(workers=workers, ram=ram, yes=True), on_event or ignore_event)
     opened = gather_inputs(inputs, settings, run)
     guide = read_guide(settings, opened.frames, matched=match)
     need = need_of_frames(settings, solved=guide.solved)
@@ -271,7 +271,7 @@ def build(
     given = list_inputs(inputs)
     if others := [item for item in given if not isinstance(item, str | Path)]:
         raise SettingError(f"build takes paths, not inputs of type {type(others[0]).__name__}: see coadd")
-    return run_build([Path(path) for path in given], out, whole, options, on_event or ignore)
+    return run_build([Path(path) for path in given], out, whole, options, on_event or ignore_event)
 
 
 def _given_grid(projection: WCS | fits.Header, shape_out: tuple[int, int] | None) -> SkyGrid:

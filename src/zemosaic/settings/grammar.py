@@ -23,6 +23,7 @@ __all__ = [
     "FilterNames",
     "Group",
     "GroupKey",
+    "MaskBits",
     "MaybeCrop",
     "MaybePosition",
     "MaybeSize",
@@ -30,6 +31,7 @@ __all__ = [
     "Rotation",
     "Size",
     "SkyPosition",
+    "WhichBits",
 ]
 
 GROUP_SPLITS = ("night", "filter", "mount", "angle")
@@ -106,6 +108,8 @@ class GroupKey:
 Crop = CoverageCrop | BoxCrop
 Angle = float | Literal["min-area"]
 """Degrees east of north, or the angle of the smallest box."""
+MaskBits = int | Literal["auto", "any"]
+"""The sum of a mask's bits that mean 'do not use'; any value but 0; or what the file's maker is known for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +204,21 @@ def _read_group(value: Any) -> GroupKey:
     return GroupKey(radius, frozenset(words))
 
 
+def _read_bits(value: Any) -> MaskBits:
+    text = _text(value)
+    if text == "auto":
+        return "auto"
+    if text == "any":
+        return "any"
+    try:
+        bits = sum(int(part, 0) for part in text.split("+"))
+    except ValueError:
+        bits = -1
+    if not 0 < bits < 1 << 63:
+        raise ValueError("is neither auto, any nor a sum of bits, as 1+4 or 0x5")
+    return bits
+
+
 def _read_filter_names(value: Any) -> FilterNames:
     if isinstance(value, FilterNames):
         return value
@@ -236,6 +255,7 @@ MaybeSize = Annotated[Size | None, BeforeValidator(_read_size), PlainSerializer(
 Rotation = Annotated[Angle, BeforeValidator(_read_angle), PlainSerializer(_write_angle, return_type=str), _IS_TEXT]
 MaybeCrop = Annotated[Crop | None, BeforeValidator(_read_crop), PlainSerializer(_or_none, return_type=str), _IS_TEXT]
 Group = Annotated[GroupKey, BeforeValidator(_read_group), PlainSerializer(str, return_type=str), _IS_TEXT]
+WhichBits = Annotated[MaskBits, BeforeValidator(_read_bits), PlainSerializer(str, return_type=str), _IS_TEXT]
 NamesOfFilters = Annotated[
     FilterNames, BeforeValidator(_read_filter_names), PlainSerializer(str, return_type=str), _IS_TEXT
 ]

@@ -28,6 +28,7 @@ from zemosaic.settings.grammar import (
     MaybeSize,
     NamesOfFilters,
     Rotation,
+    WhichBits,
 )
 from zemosaic.settings.slips import find_slip
 
@@ -107,6 +108,12 @@ class InputSettings(_Model):
     )
     defect_sigma: float = Field(
         6.0, ge=0, description="Raw frames: hot and cold pixels stand out by this many sigma; 0 looks for none."
+    )
+    mask_bits: WhichBits = Field(
+        "auto",
+        description="Masks and DQ planes: the sum of the bits that mean 'do not use', as 1+4; any: every value but 0; "
+        "auto knows JWST, Roman, HST, LSST and DECam, and takes any value of others.",
+        json_schema_extra=_EXPERT,
     )
     pixel_values: Literal["counts", "surface"] = Field(
         "counts",

@@ -19,6 +19,7 @@ from zemosaic.io.headers.cards import Cards, Hdu
 from zemosaic.io.headers.filters import read_filter
 from zemosaic.io.headers.hints import read_hints
 from zemosaic.io.headers.scaling import read_scaling
+from zemosaic.io.headers.sections import read_data_section
 from zemosaic.io.headers.wcs_cards import normalise_wcs
 from zemosaic.model.frame import Decided, Frame, FrameId, FrameKind, HeaderFacts, Layout, Mount, Storage
 from zemosaic.model.sky.celestial import CelestialWcs
@@ -257,18 +258,26 @@ def frame_from_cards(
         raise FrameRejected(f"header is broken: BITPIX = {hdu.bitpix}")
     if hdu.is_tiled:
         _check_tiles(hdu)
-    kind, is_master = _kind(cards, folder_kind)
     bayer = effective_bayer(cards, shape[0], bayer_setting) if layout == "mono" else None
-    exposure_s, n_stacked = _exposure(cards, kind), _n_stacked(cards)
-    gain_prior, gain_prior_key = _gain_prior(cards, exposure_s, n_stacked)
+    is_counted = hdu.bitpix > 0 and read_scaling(hdu).softening is None
+    storage = Storage(path, hdu.index, "bayer" if bayer else layout, bayer, is_integer=is_counted)
+    n_stacked = _n_stacked(cards)
+    decided = _decide(cards, hdu, n_stacked, folder_kind)
+    if n_stacked > 1 or "master" in os.path.basename(path).lower():
+        decided = replace(decided, is_master=True)
+    facts = _read_facts(cards, shape, _camera(cards, shape, bayer, chip), n_stacked)
+    return Frame(frame_id, shape, storage, facts, decided)
+
+
+def _read_facts(cards: Cards, shape: tuple[int, int], camera: str, n_stacked: int) -> HeaderFacts:
+    """What a header says, as it says it."""
+    section = read_data_section(cards, shape)
     try:
         wcs, wcs_problem = normalise_wcs(cards), ""
     except FrameRejected as problem:
         wcs, wcs_problem = None, str(problem)
-    is_counted = hdu.bitpix > 0 and read_scaling(hdu).softening is None
-    storage = Storage(path, hdu.index, "bayer" if bayer else layout, bayer, is_integer=is_counted)
-    facts = HeaderFacts(
-        camera=_camera(cards, shape, bayer, chip),
+    return HeaderFacts(
+        camera=camera,
         instrument=cards.text("INSTRUME"),
         wcs_cards=wcs,
         wcs_problem=wcs_problem,
@@ -280,10 +289,19 @@ def frame_from_cards(
         temperature_c=cards.first_number("CCD-TEMP", "CCDTEMP", "SENSTEMP"),
         rotation_deg=cards.first_number("ROTATANG", "ROTATOR"),
         electrons_per_adu=_electrons_per_adu(cards, n_stacked),
+        data_box=section.box,
+        doubts=section.doubts,
     )
-    decided = Decided(
+
+
+def _decide(cards: Cards, hdu: Hdu, n_stacked: int, folder_kind: FrameKind | None) -> Decided:
+    """What a header says of matters that plans, tables and settings may decide otherwise."""
+    kind, is_master = _kind(cards, folder_kind)
+    exposure_s = _exposure(cards, kind)
+    gain_prior, gain_prior_key = _gain_prior(cards, exposure_s, n_stacked)
+    return Decided(
         kind=kind,
-        is_master=is_master or n_stacked > 1 or "master" in os.path.basename(path).lower(),
+        is_master=is_master,
         filter=read_filter(cards),
         exposure_s=exposure_s,
         mount=_mount(cards),
@@ -291,7 +309,6 @@ def frame_from_cards(
         gain_prior_key=gain_prior_key,
         saturation_adu=_saturation(cards, hdu),
     )
-    return Frame(frame_id, shape, storage, facts, decided)
 
 
 def with_bayer(frame: Frame, bayer: str | None) -> Frame:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,11 +14,12 @@ from pathlib import Path
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.cards import BLOCK, Cards, FitsStream, Hdu, open_fits, text_of
 from zemosaic.io.headers.facts import frame_from_cards, image_layout
+from zemosaic.io.headers.masks import read_mask_bits
 from zemosaic.io.headers.wcs_cards import put_wcs_over
 from zemosaic.io.read.find_files import FoundFile, find_files
 from zemosaic.io.read.images import walk_images
 from zemosaic.model.frame import Frame, FrameId, FrameKind, MapKind, MapRef
-from zemosaic.settings import InputSettings
+from zemosaic.settings import InputSettings, MaskBits
 
 __all__ = ["RejectedFile", "ScanResult", "scan"]
 
@@ -33,7 +35,7 @@ _MAP_KINDS: dict[str, MapKind] = {
     **dict.fromkeys(("VAR", "VARIANCE"), "variance"),
     **dict.fromkeys(("ERR", "ERROR", "SIGMA", "STDDEV", "RMS", "UNCERT"), "error"),
     **dict.fromkeys(_COUNTS, "weight"),
-    **dict.fromkeys(("MASK", "DQ", "BPM", "FLAGS", "QUALITY"), "mask"),
+    **dict.fromkeys(("MASK", "DQ", "MSK", "BPM", "FLAGS", "QUALITY"), "mask"),
 }
 _ALPHA = "ALPHA"  # weighs beside any of them; 0 to 255 in whole numbers, else 0 to 1
 _PREFERENCE = {name: rank for rank, name in enumerate(_MAP_KINDS)}
@@ -144,7 +146,7 @@ def scan(
     for done, file in enumerate(listed.files, 1):
         if check is not None:
             check()
-        for found in _scan_file(file, settings.bayer, kind):
+        for found in _scan_file(file, settings, kind):
             if isinstance(found, RejectedFile):
                 rejected.append(found)
             elif found.id in frames:
@@ -162,6 +164,8 @@ def scan(
     if listed.passed_over:
         names = [os.path.basename(path) for path in listed.passed_over]
         notices.append(f"{len(names)} files are maps of other files, no frames, and are not used: {_some(names)}")
+    doubts = Counter(doubt for frame in frames.values() for doubt in frame.header.doubts)
+    notices += [f"{number} headers are not believed: {doubt}" for doubt, number in sorted(doubts.items())]
     if listed.others:
         kinds = ", ".join(f"{number} {ending}" for ending, number in sorted(listed.others.items()))
         notices.append(
@@ -181,7 +185,7 @@ def _some(names: Sequence[str]) -> str:
     return "; ".join(names[:3]) + (f"; and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _scan_file(file: FoundFile, bayer: str, kind: FrameKind | None) -> list[Frame | RejectedFile]:
+def _scan_file(file: FoundFile, settings: InputSettings, kind: FrameKind | None) -> list[Frame | RejectedFile]:
     """All frames of a file, and what is wrong with it."""
     path = file.path
     try:
@@ -190,7 +194,7 @@ def _scan_file(file: FoundFile, bayer: str, kind: FrameKind | None) -> list[Fram
             images = [hdu for hdu in hdus if hdu.is_image]
             if not images:
                 raise broken or FrameRejected(f"there is no image in it ({len(hdus)} HDUs)", n_hdus=len(hdus))
-            found = _frames_of_images(file, source, hdus[0], images, bayer, file.kind or kind)
+            found = _frames_of_images(file, source, hdus[0], images, settings, file.kind or kind)
         if broken:
             found.append(RejectedFile(f"{path}[{len(hdus)}]", str(broken), broken.facts))
         return found
@@ -214,7 +218,12 @@ def _walk_as_far_as_possible(path: str, source: FitsStream) -> tuple[list[Hdu], 
 
 
 def _frames_of_images(
-    file: FoundFile, source: FitsStream, primary: Hdu, images: list[Hdu], bayer: str, kind: FrameKind | None
+    file: FoundFile,
+    source: FitsStream,
+    primary: Hdu,
+    images: list[Hdu],
+    settings: InputSettings,
+    kind: FrameKind | None,
 ) -> list[Frame | RejectedFile]:
     sky = [hdu for hdu in images if not _is_companion(_extname(hdu))]
     sky = [hdu for hdu in sky if sum(n > 1 for n in hdu.axes) > 1] or sky  # a row of numbers describes the image
@@ -235,11 +244,14 @@ def _frames_of_images(
         chip = (_extname(hdu) or f"hdu{hdu.index}") if len(sky) > 1 else ""
         try:
             frame = frame_from_cards(
-                hdu, cards, file.path, FrameId(""), bayer_setting=bayer, chip=chip, folder_kind=kind
+                hdu, cards, file.path, FrameId(""), bayer_setting=settings.bayer, chip=chip, folder_kind=kind
             )
-            weight = _find_weight_map(frame, file, source, images, digest)
+            maps = _Maps(file, source, images, digest)
+            weight, mask = _find_weight_map(frame, maps), _find_mask(frame, maps, cards, settings.mask_bits)
+            if weight and mask and not mask.is_known and mask.path == file.path:
+                mask = None  # a plane that nobody knows adds nothing to what a weight map tells
             alpha = _find_alpha(frame, source, images, digest)
-            storage = replace(frame.storage, weight=weight, alpha=alpha)
+            storage = replace(frame.storage, weight=weight, mask=mask, alpha=alpha)
             found.append(replace(frame, id=FrameId(digest.hexdigest()), storage=storage))
         except FrameRejected as problem:
             name = f"{file.path}[{hdu.index}]" if len(sky) > 1 else file.path
@@ -285,23 +297,52 @@ def _read_heads(path: str) -> list[Cards]:
     return heads
 
 
-def _find_weight_map(
-    frame: Frame, file: FoundFile, source: FitsStream, images: list[Hdu], digest: hashlib.blake2b
-) -> MapRef | None:
-    """The weight map of a frame: a sidecar file before an extension; the digest learns of the map."""
-    for kind, path in file.maps.items():
+@dataclass(frozen=True, slots=True)
+class _Maps:
+    """Where the maps of an image are, and the digest that learns of those that are used."""
+
+    file: FoundFile
+    source: FitsStream
+    images: list[Hdu]
+    digest: hashlib.blake2b
+
+    def in_sidecar(self, kind: MapKind, frame: Frame) -> Hdu:
+        """The map in a sidecar file; FrameRejected when it is none of this frame."""
+        path = self.file.maps[kind]
         try:
             with open_fits(path) as beside:
                 hdu = _map_in_sidecar(list(walk_images(path, beside)), frame)
-                _add_to_digest(digest, beside, hdu)
+                _add_to_digest(self.digest, beside, hdu)
         except (FrameRejected, OSError, EOFError, zlib.error) as problem:
             raise FrameRejected(f"its {kind} map {os.path.basename(path)} cannot be used: {problem}") from problem
-        return MapRef(path, hdu.index, kind)
-    extension = _map_among_extensions(images, frame)
-    if extension is None:
+        return hdu
+
+    def in_extension(self, frame: Frame, *, masks: bool) -> Hdu | None:
+        """The best map among the extensions."""
+        fitting = [hdu for hdu in self.images if (_MAP_KINDS.get(_extname(hdu)) == "mask") == masks]
+        hdu = _map_among_extensions(self.images, fitting, frame)
+        if hdu is not None:
+            _add_to_digest(self.digest, self.source, hdu)
+        return hdu
+
+
+def _find_weight_map(frame: Frame, maps: _Maps) -> MapRef | None:
+    """The weight map of a frame: a sidecar file before an extension."""
+    for kind, path in maps.file.maps.items():
+        if kind != "mask":
+            return MapRef(path, maps.in_sidecar(kind, frame).index, kind)
+    hdu = maps.in_extension(frame, masks=False)
+    return None if hdu is None else MapRef(maps.file.path, hdu.index, _MAP_KINDS[_extname(hdu)])
+
+
+def _find_mask(frame: Frame, maps: _Maps, cards: Cards, setting: MaskBits) -> MapRef | None:
+    """The plane that says which pixels not to use: a sidecar file before an extension."""
+    beside = maps.file.maps.get("mask")
+    hdu = maps.in_sidecar("mask", frame) if beside else maps.in_extension(frame, masks=True)
+    if hdu is None:
         return None
-    _add_to_digest(digest, source, extension)
-    return MapRef(file.path, extension.index, _MAP_KINDS[_extname(extension)])
+    bits, is_known = read_mask_bits(cards, hdu.cards, setting)
+    return MapRef(beside or maps.file.path, hdu.index, "mask", bits=bits, is_known=is_known)
 
 
 def _find_alpha(frame: Frame, source: FitsStream, images: list[Hdu], digest: hashlib.blake2b) -> MapRef | None:
@@ -331,15 +372,15 @@ def _map_in_sidecar(hdus: list[Hdu], frame: Frame) -> Hdu:
     return hdu
 
 
-def _map_among_extensions(images: list[Hdu], frame: Frame) -> Hdu | None:
-    """The best map of the frame's shape and EXTVER, of those the one nearest behind the frame.
+def _map_among_extensions(images: list[Hdu], fitting: list[Hdu], frame: Frame) -> Hdu | None:
+    """The best of the fitting maps of the frame's shape and EXTVER, of those the one nearest behind the frame.
 
     A count of frames stands in for a weight only where nothing else, not even an alpha, tells one.
     """
     own = next(hdu for hdu in images if hdu.index == frame.storage.hdu)
     has_alpha = any(_extname(hdu) == _ALPHA for hdu in images)
     candidates = []
-    for hdu in images:
+    for hdu in fitting:
         rank = _PREFERENCE.get(_extname(hdu))
         if rank is None or not _belongs(hdu, own, frame) or (has_alpha and _extname(hdu) in _COUNTS):
             continue

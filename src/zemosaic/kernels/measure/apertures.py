@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from zemosaic.kernels.measure.mesh import select
+from zemosaic.kernels.measure.mesh import select_nth
 
 __all__ = ["Circles", "Fluxes", "aperture_fluxes", "weighted_moments"]
 
@@ -190,9 +190,9 @@ def _ring_mean(ring, n):
     """Mean of the ring within 2.5 robust sigma of its median; 0 for fewer than 8 pixels."""
     if n < 8:
         return 0.0
-    centre = float(select(ring, n, n // 2))
+    centre = float(select_nth(ring, n, n // 2))
     # 16th percentile: neighbours' light lifts the upper side only.
-    spread = centre - float(select(ring, n, int(0.16 * n)))
+    spread = centre - float(select_nth(ring, n, int(0.16 * n)))
     total, count = 0.0, 0
     for k in range(n):
         if abs(ring[k] - centre) <= 2.5 * spread:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-__all__ = ["COLD", "HOT", "RESIDUAL_CLIP", "RESIDUAL_UNIT", "find_defects", "find_residuals", "mirror"]
+__all__ = ["COLD", "HOT", "RESIDUAL_CLIP", "RESIDUAL_UNIT", "find_defects", "find_residuals", "mirror_index"]
 
 HOT, COLD = 1, 2
 """Codes of a pixel that stands above or below its neighbours."""
@@ -49,7 +49,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 @njit(nogil=True, cache=True)
-def mirror(i, n):
+def mirror_index(i, n):
     """Index mirrored about the first and the last pixel; keeps its parity on an even-sized or any inner edge."""
     if i < 0:
         return -i
@@ -62,7 +62,7 @@ def _sorted_neighbours(image, weight, y, x, values):
     h, w = image.shape
     n = 0
     for k in range(8):
-        j, i = mirror(y + _DY[k], h), mirror(x + _DX[k], w)
+        j, i = mirror_index(y + _DY[k], h), mirror_index(x + _DX[k], w)
         if not weight[j, i] > 0:
             continue
         value = image[j, i]
@@ -90,7 +90,7 @@ def _excess_beside(image, weight, y, x, values):
     h, w = image.shape
     n, total, lowest, highest = 0, np.float32(0), np.float32(np.inf), np.float32(-np.inf)
     for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
-        j, i = mirror(y + dy, h), mirror(x + dx, w)
+        j, i = mirror_index(y + dy, h), mirror_index(x + dx, w)
         if not weight[j, i] > 0:
             continue
         found = _sorted_neighbours(image, weight, j, i, values)
@@ -192,7 +192,7 @@ def _count_beyond(image, y, sigma, n_sigma, above, below):
     above[:], below[:] = 0, 0
     row = image[y]
     for k in range(8):
-        other, dx = image[mirror(y + _DY[k], h)], _DX[k]
+        other, dx = image[mirror_index(y + _DY[k], h)], _DX[k]
         first, last = max(-dx, 0), min(w - dx, w)
         shifted = other[first + dx : last + dx]
         here, far = row[first:last], limit[first:last]
@@ -204,7 +204,7 @@ def _count_beyond(image, y, sigma, n_sigma, above, below):
         for x in range(w):
             if first <= x < last:
                 continue
-            difference = row[x] - other[mirror(x + dx, w)]
+            difference = row[x] - other[mirror_index(x + dx, w)]
             above[x] += np.uint8(difference > limit[x])
             below[x] += np.uint8(difference < -limit[x])
 
@@ -247,7 +247,7 @@ def find_residuals(image: Floats, weight: Floats, sigma: Floats, out: npt.NDArra
 def _shift_row(image, weight, y, dx, row, bad):
     """Copy row `y` (mirrored), moved by `dx`, to `row`; raise `bad` where it has no weight."""
     w = row.size
-    y = mirror(y, image.shape[0])
+    y = mirror_index(y, image.shape[0])
     first, last = max(-dx, 0), min(w - dx, w)
     row[first:last] = image[y, first + dx : last + dx]
     seen, flags = weight[y, first + dx : last + dx], bad[first:last]
@@ -255,8 +255,8 @@ def _shift_row(image, weight, y, dx, row, bad):
         flags[x] |= np.uint8(not seen[x] > 0)
     for x in range(w):
         if not first <= x < last:
-            row[x] = image[y, mirror(x + dx, w)]
-            bad[x] |= np.uint8(not weight[y, mirror(x + dx, w)] > 0)
+            row[x] = image[y, mirror_index(x + dx, w)]
+            bad[x] |= np.uint8(not weight[y, mirror_index(x + dx, w)] > 0)
 
 
 @njit(nogil=True, cache=True)

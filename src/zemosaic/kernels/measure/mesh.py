@@ -89,7 +89,7 @@ class Means(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def select(values, n, k):
+def select_nth(values, n, k):
     """The k-th smallest of ``values[:n]`` (k from 0), float32.
 
     Halves the range that holds it, counting the values below: a loop without branches for each bit, four times as fast
@@ -165,7 +165,7 @@ def block_levels(data, bad, edges, step, floor, out):
                     previous_good = True
             n_used[j, i] = n
             n_floor[j, i] = at_floor
-            level[j, i] = select(values, n, n // 2) if n > 0 else 0.0
+            level[j, i] = select_nth(values, n, n // 2) if n > 0 else 0.0
             sigma[j, i] = _clipped_rms(steps, m) / math.sqrt(2.0)
 
 
@@ -175,7 +175,7 @@ def _clipped_rms(magnitudes, n):
     if n < 8:
         return np.nan
     # The median magnitude may be quantised (integer data); it only starts the clipping.
-    limit = 3.0 * 1.4826 * max(float(select(magnitudes, n, n // 2)), 0.0) + 1e-30
+    limit = 3.0 * 1.4826 * max(float(select_nth(magnitudes, n, n // 2)), 0.0) + 1e-30
     rms = 0.0
     for _ in range(4):
         total, count = 0.0, 0
@@ -233,7 +233,7 @@ def block_means(data, bad, edges, rule, out):
                 continue
             xs[j, i], ys[j, i] = sx / n, sy / n
             if quantile > 0:
-                mean[j, i] = select(values, n, int(quantile * n)) - shift
+                mean[j, i] = select_nth(values, n, int(quantile * n)) - shift
                 error[j, i] = spread / math.sqrt(n)
             else:
                 mean[j, i], error[j, i] = _clipped_mean(values, some, n, kappa)
@@ -248,10 +248,10 @@ def _clipped_mean(values, some, n, kappa):
     for k in range(0, n, step):
         some[m] = values[k]
         m += 1
-    median = float(select(some, m, m // 2))
+    median = float(select_nth(some, m, m // 2))
     for k in range(m):
         some[k] = abs(some[k] - median)
-    sigma = 1.4826 * float(select(some, m, m // 2)) + 1e-30
+    sigma = 1.4826 * float(select_nth(some, m, m // 2)) + 1e-30
     centre = median
     for _ in range(2):
         shift, squares, count = _moments_within(values, n, median, centre - kappa * sigma, centre + kappa * sigma)

@@ -25,7 +25,7 @@ from zemosaic.pipelines.run.keys import make_key
 from zemosaic.settings import Settings
 from zemosaic.stages.gauge.frozen import correction_change, freeze_gauge
 
-__all__ = ["frozen_grid", "inputs_so_far", "keep_steady", "record_inputs"]
+__all__ = ["frozen_grid", "inputs_so_far", "keep_steady_frames", "record_inputs"]
 
 _RECORD = "inputs.json"
 
@@ -102,7 +102,7 @@ def frozen_grid(out: Path) -> Path:
     return found[0]
 
 
-def keep_steady(
+def keep_steady_frames(
     frames: Sequence[PlacedFrame], corrections: Corrections, grid: SkyGrid, settings: Settings, run: Run
 ) -> tuple[Corrections, Sequence[PlacedFrame]]:
     """Corrections and places of one filter's frames, those of the last run where they are within the tolerance.

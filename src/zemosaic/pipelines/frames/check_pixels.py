@@ -6,7 +6,8 @@ which they are said to saturate. What is wrong is mended for all frames of the c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,11 +16,21 @@ import numpy as np
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.facts import with_bayer
 from zemosaic.model.box import Box
-from zemosaic.model.frame import Frame
+from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.run.context import Run
 from zemosaic.stages.measure.saturation import is_sky_above
-from zemosaic.stages.raw.phases import PhaseLook, PlaneKind, cells_of, judge_phases, look_at_phases
+from zemosaic.stages.raw.phases import (
+    PhaseLook,
+    PlaneKind,
+    cells_of,
+    fit_pattern,
+    judge_phases,
+    kind_of,
+    look_at_phases,
+    shows_pattern,
+    sky_colours,
+)
 
 __all__ = ["check_pixels"]
 
@@ -29,6 +40,9 @@ blocks with stars then, which tell shares of light to 2 %."""
 
 WINDOW_PX = 1024
 """Side of the part in a frame's middle that is looked at, even: a part of a larger frame has stars enough."""
+
+LEAST_WITNESSES = 3
+"""Frames whose names and skies agree, from which others of their camera are judged by them."""
 
 BYTES_PER_SAMPLE = 40
 """Looking: data and weight, 8, cells and their weights likewise, their light, and what is sorted for a median."""
@@ -68,24 +82,79 @@ def check_pixels(frames: Sequence[Frame], source: ImageSource, bayer_setting: st
     groups: dict[tuple[str, str], list[Frame]] = {}
     for frame in frames:
         groups.setdefault(_group_of(frame), []).append(frame)
-    by_camera: dict[str, list[PhaseLook]] = {}
+    looks: dict[FrameId, PhaseLook] = {}
     doubted: set[tuple[str, str]] = set()
     for key, group in sorted(groups.items()):
-        looks = list(_look_at(group, source, run))
-        by_camera.setdefault(key[0], []).extend(look.phases for look in looks if look.phases is not None)
-        if 2 * sum(look.is_sky_saturated for look in looks) > len(looks):
+        seen = _look_at(_some_of(group), source, run)
+        looks |= {frame_id: look.phases for frame_id, look in seen.items() if look.phases is not None}
+        if 2 * sum(look.is_sky_saturated for look in seen.values()) > len(seen):
             doubted.add(key)
             _tell_level(group, run)
-    patterns = {
-        camera: _settle_pattern(
-            [f for f in frames if f.header.camera == camera], judge_phases(looks), bayer_setting, run
-        )
-        for camera, looks in by_camera.items()
-    }
+    patterns = _find_patterns(frames, looks, source, bayer_setting, run)
     return [
-        _mended(frame, patterns.get(frame.header.camera, frame.storage.bayer), _group_of(frame) in doubted)
-        for frame in frames
+        _mended(frame, patterns.get(frame.id, frame.storage.bayer), _group_of(frame) in doubted) for frame in frames
     ]
+
+
+def _find_patterns(
+    frames: Sequence[Frame], looks: dict[FrameId, PhaseLook], source: ImageSource, bayer_setting: str, run: Run
+) -> dict[FrameId, str | None]:
+    """The colour patterns of frames whose headers are wrong: single frames by others of their camera, then the rest."""
+    found: dict[FrameId, str | None] = {}
+    if bayer_setting == "auto":
+        sessions: dict[tuple[str, str], list[Frame]] = {}
+        for frame in frames:
+            head, _, chip = frame.header.camera.rsplit("|", 2)  # the pattern stands between
+            sessions.setdefault((head, chip), []).append(frame)
+        for _, session in sorted(sessions.items()):
+            found |= _fit_to_others(session, looks, source, run)
+    cameras: dict[str, list[Frame]] = {}
+    for frame in frames:
+        if frame.id not in found:
+            cameras.setdefault(frame.header.camera, []).append(frame)
+    coloured = {(f.header.instrument, f.shape) for f in frames if f.id in looks and shows_pattern(looks[f.id])}
+    for _, group in sorted(cameras.items()):
+        instrument, shape = group[0].header.instrument, group[0].shape
+        is_coloured = any(name == instrument and other != shape for name, other in coloured)
+        of_group = [looks[frame.id] for frame in group if frame.id in looks]
+        seen = judge_phases(of_group, is_sky_coloured=is_coloured)
+        found |= dict.fromkeys((frame.id for frame in group), _settle_pattern(group, seen, bayer_setting, run))
+    return found
+
+
+def _fit_to_others(
+    session: Sequence[Frame], looks: dict[FrameId, PhaseLook], source: ImageSource, run: Run
+) -> dict[FrameId, str | None]:
+    """Patterns of frames whose sky has the colours of most others of their camera only by another one than they name.
+
+    All frames are looked at where one of those that were is such a frame.
+    """
+    named = Counter(frame.storage.bayer for frame in session if frame.id in looks and frame.storage.bayer)
+    if not named:
+        return {}
+    usual = named.most_common(1)[0][0]
+    witnesses = [
+        colours
+        for frame in session
+        if frame.storage.bayer == usual and frame.id in looks
+        for colours in [sky_colours(looks[frame.id], usual)]
+        if colours is not None
+    ]
+    if len(witnesses) < LEAST_WITNESSES:
+        return {}
+    typical = np.median(witnesses, axis=0)
+
+    def odd_ones() -> dict[FrameId, str | None]:
+        fits = {f.id: (f.storage.bayer, fit_pattern(looks[f.id], typical)) for f in session if f.id in looks}
+        return {frame_id: best for frame_id, (stated, best) in fits.items() if best is not None and best != stated}
+
+    if not odd_ones():
+        return {}
+    seen = _look_at([frame for frame in session if frame.id not in looks], source, run)
+    looks |= {frame_id: look.phases for frame_id, look in seen.items() if look.phases is not None}
+    odd = odd_ones()
+    _tell_odd([frame for frame in session if frame.id in odd], odd, len(session), run)
+    return odd
 
 
 def _group_of(frame: Frame) -> tuple[str, str]:
@@ -99,16 +168,24 @@ def _mended(frame: Frame, bayer: str | None, is_level_wrong: bool) -> Frame:
     return frame if bayer == frame.storage.bayer else with_bayer(frame, bayer)
 
 
-def _look_at(group: Sequence[Frame], source: ImageSource, run: Run) -> Iterator[_Look]:
-    """Looks at some frames of a group, in the order of their dates; those that cannot be read are passed over."""
+def _some_of(group: Sequence[Frame]) -> list[Frame]:
+    """Frames spread over the dates of a group."""
     ordered = sorted(group, key=lambda frame: (frame.header.date_obs, frame.id))
-    some = ordered[:: -(-len(ordered) // LOOKS)]
-    height, width = (min(length, WINDOW_PX) for length in group[0].shape)
+    return ordered[:: -(-len(ordered) // LOOKS)]
+
+
+def _look_at(some: Sequence[Frame], source: ImageSource, run: Run) -> dict[FrameId, _Look]:
+    """A look at each frame that can be read."""
+    if not some:
+        return {}
+    height, width = (min(length, WINDOW_PX) for length in some[0].shape)
     executor = run.machine.executor_within(height * width * BYTES_PER_SAMPLE)
-    for look in executor.map(partial(_look, source=source), some):
+    found: dict[FrameId, _Look] = {}
+    for frame, look in zip(some, executor.map(partial(_look, source=source), some), strict=True):
         run.cancel.check()
         if look is not None:
-            yield look
+            found[frame.id] = look
+    return found
 
 
 def _look(frame: Frame, source: ImageSource) -> _Look | None:
@@ -141,11 +218,21 @@ def _tell_level(group: Sequence[Frame], run: Run) -> None:
     )
 
 
+def _tell_odd(group: Sequence[Frame], patterns: Mapping[FrameId, str | None], n_frames: int, run: Run) -> None:
+    first = min(group, key=lambda frame: frame.name)
+    run.log.notice(
+        f"{len(group)} of {n_frames} frame(s) of {first.header.instrument or 'one camera'} have the sky of the others "
+        f"only when read with another colour pattern than they name ({first.name}: {first.storage.bayer or 'none'}, "
+        f"read as {patterns[first.id]}): they are read so; input.bayer sets one pattern for all",
+        "warning",
+    )
+
+
 def _settle_pattern(group: Sequence[Frame], seen: PlaneKind | None, bayer_setting: str, run: Run) -> str | None:
     """The colour pattern of a camera's frames, told where it is another one than the header's."""
     first = min(group, key=lambda frame: frame.name)
     stated = first.storage.bayer
-    if seen is None or seen == _kind_of(stated):
+    if seen is None or seen == kind_of(stated):
         return stated
     greens = {"main": "first and fourth", "anti": "second and third", "mono": ""}[seen]
     shown = f"show greens at the {greens} of each 2 x 2 pixels" if greens else "are alike at all places of 2 x 2 pixels"
@@ -167,9 +254,3 @@ def _settle_pattern(group: Sequence[Frame], seen: PlaneKind | None, bayer_settin
         "warning",
     )
     return pattern
-
-
-def _kind_of(bayer: str | None) -> PlaneKind:
-    if bayer is None:
-        return "mono"
-    return "main" if bayer[0] == "G" else "anti"

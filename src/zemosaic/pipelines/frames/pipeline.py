@@ -303,9 +303,10 @@ def _find_places(
         from zemosaic.pipelines.solving.register_frames import register_to_each_other
 
         return register_to_each_other(frames, source, settings, run)
+    from zemosaic.pipelines.solving.known_sky import known_sky
     from zemosaic.pipelines.solving.solve_frames import solve_frames
 
-    return solve_frames(frames, settings, run)
+    return solve_frames(frames, known_sky(), settings, run)
 
 
 def place_frames(

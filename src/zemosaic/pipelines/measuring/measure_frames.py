@@ -23,6 +23,9 @@ from zemosaic.settings import Settings
 MEASURE_BYTES_PER_VALUE = 24
 """Measuring a frame: its data and weights, 8, what the steps hold beside them, up to 13, and the file's own bytes."""
 
+MUCH_MASKED = 0.03
+"""Share of pixels above which a mask of unknown meaning is told: bad pixels and cosmic rays rarely are as many."""
+
 __all__ = ["Measured", "MeasuredFrame", "measure_frames"]
 
 SEEING_FRAMES = 6
@@ -85,6 +88,7 @@ def measure_frames(
     done, noiseless = _with_noise(done, run)
     left_out += noiseless
     _tell_no_data(done, run)
+    _tell_masks(done, run)
     _tell_correlated_noise(done, run)
     if not done:
         raise NothingToDo("none of the frames could be measured", n_frames=len(frames))
@@ -166,9 +170,30 @@ def _tell_no_data(frames: Sequence[MeasuredFrame], run: Run) -> None:
     if some:
         worst = frames[int(np.argmax(shares))].frame.storage.path
         run.log.notice(
-            f"{len(some)} of {len(frames)} frame(s) have parts without data (one constant value up to the border, or "
-            f"values far outside the noise): {100 * np.mean(some):.2g} % of their pixels, at most "
-            f"{100 * max(some):.2g} % in {worst}; these get no weight"
+            f"{len(some)} of {len(frames)} frame(s) have parts without data (overscan, one constant value up to "
+            f"the border, values far outside the noise, repeated rows, or what saw no sky behind a sharp edge): "
+            f"{100 * np.mean(some):.2g} % of their pixels, at most {100 * max(some):.2g} % in {worst}; "
+            "these get no weight"
+        )
+
+
+def _tell_masks(frames: Sequence[MeasuredFrame], run: Run) -> None:
+    """Say which frames lose much to masks whose bits nobody explained."""
+    costly = [
+        item
+        for item in frames
+        if (mask := item.frame.storage.mask) is not None
+        and not mask.is_known
+        and item.measured.masked_share > MUCH_MASKED
+    ]
+    if costly:
+        worst = max(costly, key=lambda item: item.measured.masked_share)
+        run.log.notice(
+            f"{len(costly)} of {len(frames)} frame(s) lose more than {100 * MUCH_MASKED:g} % of their pixels to a mask "
+            f"of unknown meaning, {100 * worst.measured.masked_share:.2g} % of {worst.frame.storage.path}: "
+            "every value but 0 counts as 'do not use'; where some bits only inform, set input.mask_bits to "
+            "the sum of those that do not",
+            "warning",
         )
 
 

@@ -130,14 +130,15 @@ def measure(
 
 def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool) -> Measurements:
     data, weight = source.read_window(frame, Box.of_shape(frame.shape))
-    no_data = find_no_data(data, weight)
+    masked_share = 1 - np.count_nonzero(weight[0]) / weight[0].size
+    no_data = find_no_data(data, weight, frame.header.data_box)
     weight = _without(weight, no_data)
     unit = noise_unit(sample_noise(data, weight))
     if unit != 1:
         data = data * np.float32(1 / unit)
     saturation = None if frame.decided.saturation_adu is None else frame.decided.saturation_adu / unit
     found = _measure_pixels(frame, data, weight, settings, whole, saturation)
-    return replace(found if unit == 1 else found.times(unit), no_data=no_data)
+    return replace(found if unit == 1 else found.times(unit), no_data=no_data, masked_share=masked_share)
 
 
 def _without(weight: F4, no_data: Runs) -> F4:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from zemosaic.pipelines.corrections.adding import keep_steady
+from zemosaic.pipelines.corrections.adding import keep_steady_frames
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
 from zemosaic.pipelines.modes.finish import Outputs, finish_outputs, write_tables
 from zemosaic.pipelines.modes.mosaics import MosaicGroup, fill_by_patches, write_mosaics
@@ -53,7 +53,9 @@ def build_direct(
             corrected = correct_group(frames, session, settings, run)
             if guide.given is not None:
                 return corrected
-            corrections, chosen = keep_steady(corrected.frames, corrected.corrections, session.grid, settings, run)
+            corrections, chosen = keep_steady_frames(
+                corrected.frames, corrected.corrections, session.grid, settings, run
+            )
             return replace(corrected, corrections=corrections, frames=chosen)
 
         made = write_mosaics(session, correct, fill_by_patches(run), out, settings, run)

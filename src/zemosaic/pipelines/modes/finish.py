@@ -16,7 +16,7 @@ from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.modes.mosaics import MadeMosaics, MosaicGroup
 from zemosaic.pipelines.modes.session import Session
 from zemosaic.pipelines.outputs.report import write_frames_table, write_report, write_settings
-from zemosaic.pipelines.patches.ledger import forget_the_old
+from zemosaic.pipelines.patches.ledger import forget_unused_results
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
 
@@ -65,7 +65,7 @@ def finish_outputs(
     facts = {"mode": mode, "grid": _grid_facts(session.grid), **made.facts, "reading": made.reads.figures()}
     write_report(out / "report.json", facts, left_out, settings, run.log.journal)
     record_inputs(out, mode, inputs)
-    forget_the_old(run, session.inputs.frames)
+    forget_unused_results(run, session.inputs.frames)
     return Outputs({**made.paths, **tables, "report": out / "report.json"}, left_out)
 
 

@@ -29,7 +29,7 @@ from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import make_key
 from zemosaic.stages.stack.stack import StackedPatch
 
-__all__ = ["PatchCounts", "PatchLedger", "PatchPlanes", "forget_the_old", "open_ledger"]
+__all__ = ["PatchCounts", "PatchLedger", "PatchPlanes", "forget_unused_results", "open_ledger"]
 
 STORE_SHARE = 5
 """Results of earlier runs may take a fifth of the input's bytes, those of this run included."""
@@ -179,7 +179,7 @@ def open_ledger(job: MosaicJob, file: MosaicFile, run: Run) -> PatchLedger | Non
     return PatchLedger(job, file, run.store, digest_of(job.source), steady=run.options.tolerance > 0)
 
 
-def forget_the_old(run: Run, frames: Sequence[Frame]) -> None:
+def forget_unused_results(run: Run, frames: Sequence[Frame]) -> None:
     """After a run that ended well: remove stored results that it had no use for, beyond their share of the disk."""
     if run.store is None:
         return

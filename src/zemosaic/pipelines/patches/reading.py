@@ -16,7 +16,7 @@ from zemosaic.pipelines.patches.jobs import FrameVisit
 from zemosaic.settings import WarpSettings
 from zemosaic.stages.warp.warp import source_box
 
-__all__ = ["Reading", "frames_kept"]
+__all__ = ["Reading", "keep_frames"]
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class Reading:
 
 
 @contextmanager
-def frames_kept(
+def keep_frames(
     reader: FrameReader | None,
     readings: Mapping[T, Reading],
     warp: WarpSettings,

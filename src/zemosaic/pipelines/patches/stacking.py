@@ -14,7 +14,7 @@ from zemosaic.pipelines.patches.ledger import PatchCounts, PatchLedger
 from zemosaic.pipelines.patches.make_patch import make_patch
 from zemosaic.pipelines.patches.patch_size import PATCH_SIZES, PatchCost, PatchPlan, plan_patch_size
 from zemosaic.pipelines.patches.planes import PlaneSink, write_patch
-from zemosaic.pipelines.patches.reading import Reading, frames_kept
+from zemosaic.pipelines.patches.reading import Reading, keep_frames
 from zemosaic.pipelines.patches.stack_remotely import stack_remotely
 from zemosaic.pipelines.run.context import Run
 from zemosaic.stages.stack.methods import METHODS
@@ -56,7 +56,7 @@ def stack_onto_grid(
         stack_remotely(job, works, ledger, run, advance, plan.workers)
     n_samples = n_rejected = 0
     readings = {work: Reading(_band_of(work.patch, job.grid), work.visits) for work in works}
-    with frames_kept(job.source.files, readings, job.warp, plan.spare_bytes) as (release, reads):
+    with keep_frames(job.source.files, readings, job.warp, plan.spare_bytes) as (release, reads):
         for count, (work, counts) in enumerate(make_executor(plan.workers).run(task, works), 1):
             release(work)
             n_samples += counts.n_samples

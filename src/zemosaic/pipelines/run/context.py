@@ -15,7 +15,7 @@ from zemosaic.engine.remote import make_remote
 from zemosaic.engine.store import Store
 from zemosaic.errors import EnvironmentProblem
 from zemosaic.io.read.find_files import WORK_FOLDER
-from zemosaic.pipelines.run.log import Log, ignore
+from zemosaic.pipelines.run.log import Log, ignore_event
 from zemosaic.pipelines.run.machine import Machine
 
 __all__ = ["WORK_FOLDER", "Run", "RunOptions", "output_folder", "start_run"]
@@ -43,7 +43,7 @@ class RunOptions:
         Where tasks run: see `zemosaic.engine.remote.check_executor`.
     tolerance : float
         Where frames are added: how much those that are there already may change and yet stay as they are; see
-        `zemosaic.pipelines.corrections.adding.keep_steady`.
+        `zemosaic.pipelines.corrections.adding.keep_steady_frames`.
     """
 
     workers: int = 0
@@ -93,7 +93,7 @@ class Run:
 
 def start_run(
     options: RunOptions | None = None,
-    sink: EventSink = ignore,
+    sink: EventSink = ignore_event,
     cancel: CancelToken | None = None,
     store: Store | None = None,
 ) -> Run:

@@ -11,7 +11,7 @@ __all__ = ["CODE", "make_key"]
 
 _PIXELS = (
     "io.read.frame_reader",
-    "pipelines.calibration.calibrating",
+    "pipelines.calibration.calibrated_source",
     "pipelines.measuring.clean_source",
 )
 """What reads pixels. It is handed to tasks behind a protocol, so their modules do not import it."""
@@ -21,7 +21,7 @@ CODE: Mapping[str, tuple[str, ...]] = {
     "calibration": ("pipelines.calibration.calibrating", *_PIXELS),
     "cut": ("pipelines.patches.stacking",),
     "defects": ("pipelines.measuring.measure_frames", *_PIXELS),
-    "master": ("pipelines.calibration.calibrating", *_PIXELS),
+    "master": ("pipelines.calibration.masters", *_PIXELS),
     "master_tile": ("pipelines.modes.master_tiles", *_PIXELS),
     "match": ("pipelines.corrections.match_frames",),
     "measure": ("pipelines.measuring.measure_task", *_PIXELS),

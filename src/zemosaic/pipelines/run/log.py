@@ -8,10 +8,10 @@ from collections.abc import Callable
 from zemosaic.engine.events import Event, EventSink, LeftOut, Notice, Progress, StageEnded, StageStarted
 from zemosaic.model.frame import Frame
 
-__all__ = ["Journal", "Log", "ignore"]
+__all__ = ["Journal", "Log", "ignore_event"]
 
 
-def ignore(event: Event) -> None:
+def ignore_event(event: Event) -> None:
     """The sink of a run nobody watches."""
 
 
@@ -52,7 +52,7 @@ class Log:
         For what is written when the work is done; no stage decides anything by it.
     """
 
-    def __init__(self, sink: EventSink = ignore) -> None:
+    def __init__(self, sink: EventSink = ignore_event) -> None:
         self._sink = sink
         self._begun: dict[str, float] = {}
         self.journal = Journal()

@@ -18,6 +18,7 @@ from zemosaic.pipelines.frames.pipeline import open_inputs
 from zemosaic.pipelines.measuring.defects import DefectWatch
 from zemosaic.pipelines.measuring.measure_frames import measure_frames
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.solving.known_sky import KnownSky
 from zemosaic.pipelines.solving.places import Place
 from zemosaic.pipelines.solving.solve_frames import solve_frames
 from zemosaic.settings import Settings
@@ -25,12 +26,15 @@ from zemosaic.settings import Settings
 __all__ = ["solve_inputs"]
 
 
-def solve_inputs(inputs: Sequence[Path], settings: Settings, run: Run, folder: Path | None) -> list[dict[str, Any]]:
+def solve_inputs(
+    inputs: Sequence[Path], sky: KnownSky, settings: Settings, run: Run, folder: Path | None
+) -> list[dict[str, Any]]:
     """Solve all frames in files and folders and refine them together; nothing is judged or left out for its quality.
 
     Parameters
     ----------
     inputs : sequence of Path
+    sky : KnownSky
     settings : Settings
     run : Run
     folder : Path or None
@@ -55,7 +59,8 @@ def solve_inputs(inputs: Sequence[Path], settings: Settings, run: Run, folder: P
         _make_folder(folder)
     no_camera = DefectWatch([], settings, run)  # places need no defect maps
     measured = measure_frames(opened.frames, opened.source, settings, run, watch=no_camera)
-    places = dict(zip((m.frame.id for m in measured.kept), solve_frames(measured.kept, settings, run), strict=True))
+    found = solve_frames(measured.kept, sky, settings, run)
+    places = dict(zip((m.frame.id for m in measured.kept), found, strict=True))
     if not any(isinstance(place, Place) for place in places.values()):
         raise NothingToDo(f"none of {len(opened.frames)} frames could be solved; see the reasons above")
     frames = sorted(opened.frames, key=lambda frame: (frame.storage.path, frame.storage.hdu))

@@ -12,8 +12,6 @@ import numpy.typing as npt
 from zemosaic.engine.events import LeftOut
 from zemosaic.engine.store import remember
 from zemosaic.errors import FrameRejected
-from zemosaic.io.astrometry.blind import installed_solvers
-from zemosaic.io.astrometry.catalogue import tycho2
 from zemosaic.model.frame import Frame, PointingHint
 from zemosaic.model.sky.catalogue import Catalogue
 from zemosaic.model.sky.celestial import CelestialWcs
@@ -23,6 +21,7 @@ from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.solving.candidate import Candidate, check_header
 from zemosaic.pipelines.solving.header_places import align_kept_headers, judge_unconfirmed, settle_strays
+from zemosaic.pipelines.solving.known_sky import KnownSky
 from zemosaic.pipelines.solving.places import Place
 from zemosaic.settings import Settings, SolveSettings
 from zemosaic.stages.refine.refine import Refined, refine
@@ -59,15 +58,15 @@ def _tell_rms(rms_px: npt.ArrayLike) -> str:
     return f", stars coincide to {np.nanmedian(found):.2f} px" if np.isfinite(found).any() else ""
 
 
-def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> list[Place | LeftOut]:
+def solve_frames(frames: Sequence[MeasuredFrame], sky: KnownSky, settings: Settings, run: Run) -> list[Place | LeftOut]:
     """A place for every frame that can have one; the others are announced with the reason.
 
     A header WCS is kept when the frame's stars agree with it, or are too few to tell. Frames without one, or with
-    a wrong one, are solved with the packaged catalogue from every reading of their header, then tied to the frames
+    a wrong one, are solved with the catalogue from every reading of their header, then tied to the frames
     that have a place. Where frames overlap, their own stars must coincide: a header that is off is moved onto the
     others, or the frame is left out. At last all solved frames are refined together, or kept headers aligned.
     """
-    catalogue = tycho2()
+    catalogue = sky.catalogue
     advance = run.log.start("solve", len(frames))
     candidates = [check_header(item.frame, item.measured, catalogue) for item in frames]
     _doubt_the_catalogue(candidates, catalogue, settings.solve, run)
@@ -81,7 +80,7 @@ def solve_frames(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) 
     judge_unconfirmed(candidates, catalogue, run)
     settle_strays(candidates, run)
     _tie(candidates, settings.solve)
-    _solve_blind(candidates, catalogue, settings.solve, run)
+    _solve_blind(candidates, sky, settings.solve, run)
     n_header = sum(c.header is not None for c in candidates)
     refined, summary = _refine(candidates, catalogue, settings, run)
     n_solved = sum(c.solution is not None for c in candidates)
@@ -207,25 +206,24 @@ def _tie(candidates: Sequence[Candidate], settings: SolveSettings) -> None:
                 candidate.how, candidate.solution = "tied", solution
 
 
-def _solve_blind(candidates: Sequence[Candidate], catalogue: Catalogue, settings: SolveSettings, run: Run) -> None:
-    """Frames whose header lacks a position or a scale, by blind solvers that are installed.
+def _solve_blind(candidates: Sequence[Candidate], sky: KnownSky, settings: SolveSettings, run: Run) -> None:
+    """Frames whose header lacks a position or a scale, by blind solvers.
 
     A frame found in this way may tie the others of its camera; after a few vain attempts a camera is given up.
     """
-    solvers = installed_solvers()
     vain: Counter[str] = Counter()
-    for candidate in candidates if solvers else ():
+    for candidate in candidates if sky.solvers else ():
         field, camera = candidate.field, candidate.frame.header.camera
         has_hint = field.hint is not None and field.hint.scale_arcsec is not None
         if candidate.is_placed or has_hint or vain[camera] >= _BLIND_ATTEMPTS or len(field.xy) < settings.min_matches:
             continue
-        for solver in solvers:
+        for solver in sky.solvers:
             run.cancel.check()
             hint = solver.locate(field)
             if hint is not None:
                 candidate.field, candidate.how = replace(field, hint=hint), f"solved, located by {solver.name}"
                 candidate.hints = (hint,)
-                _solve(candidate, catalogue, settings, run, Counter())
+                _solve(candidate, sky.catalogue, settings, run, Counter())
             if candidate.solution is not None:
                 # What its header says of the position is not known.
                 candidate.solution = replace(candidate.solution, hint_used=None, offset_deg={})
@@ -233,7 +231,7 @@ def _solve_blind(candidates: Sequence[Candidate], catalogue: Catalogue, settings
                 break
         else:
             vain[camera] += 1
-            names = ", ".join(solver.name for solver in solvers)
+            names = ", ".join(solver.name for solver in sky.solvers)
             candidate.field, candidate.how = field, "solved"
             candidate.reason = f"{candidate.reason}; not located by {names} either"
 

@@ -21,7 +21,7 @@ from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.pipelines.patches.planes import PlaneSink
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import make_key
-from zemosaic.pipelines.survey.blending import BORDER, BlendWay, blend_onto_grid, or_simpler, say
+from zemosaic.pipelines.survey.blending import BORDER, BlendWay, blend_onto_grid, log_and_notice, try_step
 from zemosaic.pipelines.survey.tiles import GridTile, TileRecipe
 from zemosaic.stages.measure.frame import measure_frame
 from zemosaic.stages.survey.overlaps import OverlapGraph, build_tile_overlap_graph
@@ -44,7 +44,7 @@ _MEASURE_BYTES = 60
 
 def _warn(run: Run, what: str) -> Callable[[str], None]:
     """Says in a warning that a step failed, and why."""
-    return lambda why: say(
+    return lambda why: log_and_notice(
         run,
         f"[GRID] {what} failed ({why}); a simpler way is taken",
         f"survey tiles: {what[0].lower() + what[1:]} failed ({why}); a simpler way is taken",
@@ -78,9 +78,7 @@ def assemble_tiles(tiles: Sequence[GridTile], recipe: TileRecipe, sink: PlaneSin
     run.log.start("match tiles", len(tiles))
     infos = [_info_of(tile) for tile in tiles]
     nothing = OverlapGraph(tuple(info.tile_id for info in infos), (), 0)
-    graph = or_simpler(
-        lambda: build_tile_overlap_graph(infos), lambda: nothing, _warn(run, "Photometry: overlap graph")
-    )
+    graph = try_step(lambda: build_tile_overlap_graph(infos), lambda: nothing, _warn(run, "Photometry: overlap graph"))
     solution = _solve(infos, tiles, graph, recipe, run)
     facts = _tell(infos, graph, solution, recipe.n_channels, run)
     run.log.end("match tiles", f"{len(graph.edges)} overlaps; {solution.method}")
@@ -117,33 +115,35 @@ def _solve(
         )
 
     def by_levels() -> TileSolution:
-        return or_simpler(lambda: shift_levels(graph, n_channels), neutral, _warn(run, "Photometry: shift of levels"))
+        return try_step(lambda: shift_levels(graph, n_channels), neutral, _warn(run, "Photometry: shift of levels"))
 
     if len(infos) == 1:
         return neutral("one tile: nothing to match")
     if tiles_agree(graph, [_noise(tile) for tile in tiles]):
-        say(
+        log_and_notice(
             run,
             "[GRID] Photometry: no overlap shows a step or a gain; the tiles are one picture already",
             "the survey's tiles agree in their overlaps: none is changed",
         )
         return neutral("tiles agree already")
-    found = or_simpler(all_at_once, by_levels, _warn(run, "Photometry: solve over all tiles"))
+    found = try_step(all_at_once, by_levels, _warn(run, "Photometry: solve over all tiles"))
+    _tell_solution(found, len(infos) - found.n_neutral, len(graph.edges), run)
+    return found
+
+
+def _tell_solution(found: TileSolution, n_solved: int, n_overlaps: int, run: Run) -> None:
+    """Announce how many tiles were matched, and what the solve has to say."""
     for notice in found.notices:
         run.log.notice(f"survey tiles: {notice}")
-    n_solved = len(infos) - found.n_neutral
     if n_solved == 0:
-        say(
+        log_and_notice(
             run,
             "[GRID] Photometry did not act: every tile keeps gain 1 and offset 0",
             "the survey's tiles differ in their overlaps, yet nothing tells by how much: they are blended as they are",
             "warning",
         )
     else:
-        run.log.notice(
-            f"gain and background of {n_solved} survey tiles are matched through {len(graph.edges)} overlaps"
-        )
-    return found
+        run.log.notice(f"gain and background of {n_solved} survey tiles are matched through {n_overlaps} overlaps")
 
 
 def _noise(tile: GridTile) -> F8:

@@ -38,9 +38,9 @@ __all__ = [
     "blend_onto_grid",
     "blend_patch",
     "blend_patches",
-    "or_simpler",
-    "say",
+    "log_and_notice",
     "stored_planes",
+    "try_step",
     "write_planes",
 ]
 
@@ -111,13 +111,13 @@ def write_planes(planes: TilePlanes, stack: StackedPatch, names: Sequence[str]) 
     return {name: planes.write(name, getattr(stack, name)) for name in names}
 
 
-def say(run: Run, line: str, words: str, level: str = "info") -> None:
+def log_and_notice(run: Run, line: str, words: str, level: str = "info") -> None:
     """Log a line, and tell it in plain words to whoever watches the run."""
     _LOG.log(logging.WARNING if level == "warning" else logging.INFO, line)
     run.log.notice(words, level)
 
 
-def or_simpler(step: Callable[[], T], simpler: Callable[[], T], tell: Callable[[str], None]) -> T:
+def try_step(step: Callable[[], T], simpler: Callable[[], T], tell: Callable[[str], None]) -> T:
     """The result of a step; if it fails, `tell` hears why and a simpler one's result is taken.
 
     The one place of the survey that catches everything: whatever goes wrong in making a picture finer, it can be made.
@@ -191,7 +191,7 @@ def blend_onto_grid(
     for done, _ in enumerate(run.machine.executor_for(task_bytes).run(task, patches), 1):
         advance(done)
     if failed:
-        say(
+        log_and_notice(
             run,
             f"[GRID] Blending: the pyramid failed ({failed[0]}); {len(failed)} boxes are feathered",
             f"{len(failed)} pieces of the mosaic are blended linearly, as the finer way failed ({failed[0]})",
@@ -253,7 +253,7 @@ def blend_patch(
     share = normalise_weights(np.stack([part[BORDER] * part["weight"].mean(axis=0) for part in wide]))
     share = bend_shares(share) if way.is_bent else share
     images = np.stack([part["data"] for part in wide])
-    data, how = or_simpler(
+    data, how = try_step(
         lambda: _blend(images, share, way.levels), lambda: (blend_feather(images, share), FAILED), failed.append
     )  # fmt: skip
     inner = patch.inner.relative_to(patch.outer).slices

@@ -12,7 +12,7 @@ from zemosaic.pipelines.patches.ledger import PatchLedger
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.survey.assembly import assemble_tiles
-from zemosaic.pipelines.survey.blending import blend_patches, say
+from zemosaic.pipelines.survey.blending import blend_patches, log_and_notice
 from zemosaic.pipelines.survey.tiles import TileRecipe, make_tiles
 
 __all__ = ["stack_by_tiles"]
@@ -42,7 +42,7 @@ def stack_by_tiles(recipe: TileRecipe, file: MosaicFile, folder: Path, run: Run)
     figures: dict[str, Any] | None = run.store.get(figures_key) if run.store else None
     if figures is not None and ledger and all(map(ledger.recall, blend_patches(recipe.job.grid, recipe.levels))):
         return figures, ReadCounts()
-    say(
+    log_and_notice(
         run,
         f"[GRID] {len(recipe.wanted)} tiles of {cut.boxes[0].width} x {cut.boxes[0].height} px, "
         f"{cut.overlap_px} px shared",

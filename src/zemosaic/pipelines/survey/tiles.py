@@ -25,7 +25,7 @@ from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput, plan_patch
 from zemosaic.pipelines.patches.make_patch import make_patch
 from zemosaic.pipelines.patches.patch_size import PATCH_SIZES
 from zemosaic.pipelines.patches.plan import plan_input
-from zemosaic.pipelines.patches.reading import Reading, frames_kept
+from zemosaic.pipelines.patches.reading import Reading, keep_frames
 from zemosaic.pipelines.patches.stack_remotely import never_stop
 from zemosaic.pipelines.patches.stacking import describe_samples, plan_patches
 from zemosaic.pipelines.run.context import Run
@@ -191,7 +191,7 @@ def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> tuple[list[GridTil
     tiles = []
     # A frame counts once for each piece: also where only one tile wants it, it is read once.
     readings = {wanted: task.reading(wanted[1]) for wanted in recipe.wanted}
-    with frames_kept(recipe.job.source.files, readings, recipe.settings.warp, plan.spare_bytes) as (release, reads):
+    with keep_frames(recipe.job.source.files, readings, recipe.settings.warp, plan.spare_bytes) as (release, reads):
         for done, (wanted, tile) in enumerate(make_executor(plan.workers).run(task, recipe.wanted), 1):
             release(wanted)
             tiles.append(tile)

@@ -22,7 +22,7 @@ from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput
 from zemosaic.pipelines.patches.planes import ArrayPlanes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
 from zemosaic.pipelines.run.context import Run
-from zemosaic.pipelines.survey.blending import or_simpler
+from zemosaic.pipelines.survey.blending import try_step
 from zemosaic.settings import Settings
 from zemosaic.stages.two_pass.gains import CoarseTile, TileGains, find_gains
 from zemosaic.stages.two_pass.tell import DELTA_PX, TileStats, compare_coverage, log_gain, make_delta_map, tile_stats
@@ -115,7 +115,7 @@ def second_pass(job: MosaicJob, file: MosaicFile, out: Path, settings: Settings,
 
     made: dict[str, npt.NDArray[Any]] = {}
     try:
-        made = or_simpler(stack_again, dict, keep_first)
+        made = try_step(stack_again, dict, keep_first)
     except (EnvironmentProblem, MemoryError) as problem:
         keep_first(str(problem) or "out of memory")
     for name, plane in made.items():

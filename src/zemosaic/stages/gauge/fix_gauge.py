@@ -15,7 +15,7 @@ from zemosaic.stages.gauge.slow_modes import (
     find_slow_modes,
     null_amplitudes,
     take_out,
-    weigh,
+    weigh_modes,
 )
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.match.surface_priors import degrees
@@ -136,7 +136,7 @@ def _outside_knowledge(
     nothing = np.zeros(len(modes.precision)), np.zeros_like(modes.precision)
     if dark is None:
         return *nothing, f"mean of the priors: the dark sky does not span the mosaic{missed}"
-    return weigh(modes, *dark), dark[1], f"flat dark sky, weighed against the priors{missed}"
+    return weigh_modes(modes, *dark), dark[1], f"flat dark sky, weighed against the priors{missed}"
 
 
 def _determined_order(found: SurfaceSolution, degree: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

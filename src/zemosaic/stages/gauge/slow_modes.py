@@ -17,7 +17,7 @@ from zemosaic.model.photo_scale import n_terms, surface_terms
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import mad_sigma
 
-__all__ = ["SlowModes", "dark_sky_trend", "find_slow_modes", "null_amplitudes", "take_out", "weigh"]
+__all__ = ["SlowModes", "dark_sky_trend", "find_slow_modes", "null_amplitudes", "take_out", "weigh_modes"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -222,7 +222,7 @@ def _dark_tiles(sky: F8, modes: SlowModes, terms: int) -> tuple[F8, F8]:
     return np.array(levels), np.array(design).reshape(-1, terms)
 
 
-def weigh(modes: SlowModes, amplitudes: F8, precision: F8) -> F8:
+def weigh_modes(modes: SlowModes, amplitudes: F8, precision: F8) -> F8:
     """Mode amplitudes to take out of the sky: outside knowledge against what data and priors know."""
     total = modes.precision + precision
     return np.asarray(np.linalg.pinv(total, hermitian=True) @ (precision @ amplitudes))

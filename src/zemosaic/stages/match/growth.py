@@ -25,7 +25,7 @@ from zemosaic.stages.match.camera_field import real_parts
 from zemosaic.stages.match.star_equations import StarEquations, StarNormals
 from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight, excess_scatter
 
-__all__ = ["Growth", "fit_growth"]
+__all__ = ["WIDE_NOISE", "Growth", "fit_growth"]
 
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -34,7 +34,7 @@ Flags = npt.NDArray[np.bool_]
 _LEAST_SNR = 40.0
 """A star's signal to noise from which its wide aperture tells more than noise (1.8 / 40 is 4.5 %)."""
 
-_WIDE_NOISE = 1.8
+WIDE_NOISE = 1.8
 """Noise of the wide aperture over that of the measuring one (ratio of radii, a little more for the ring)."""
 
 _FLOOR = 0.003
@@ -301,7 +301,7 @@ def _bright_ratios(measurements: list[Measurements], stars: list[Ints], channel:
         number.append(star[good])
         places.append(surface_basis(m.stars.x[good], m.stars.y[good], m.shape, 1)[1:])
         ratio.append(np.log(wide[good] / flux[good]))
-        error.append(_WIDE_NOISE * flux_error[good] / flux[good])
+        error.append(WIDE_NOISE * flux_error[good] / flux[good])
     images, (u, v) = np.concatenate(image), np.concatenate(places, axis=1)
     names, numbers = np.unique(np.concatenate(number), return_inverse=True)
     seen = Detections(images, np.zeros_like(images), numbers.astype(np.int64), u, v, 2, len(measurements))

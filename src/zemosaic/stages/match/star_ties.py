@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import surface_basis
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
-from zemosaic.stages.match.growth import Growth, fit_growth
+from zemosaic.stages.match.growth import WIDE_NOISE, Growth, fit_growth
 
 __all__ = ["StarTies", "find_star_ties"]
 
@@ -27,6 +27,16 @@ _MOST_STARS = 250
 """Brightest stars of an image that are used."""
 
 _RADIUS_FWHM = 0.75
+
+_GROWS = 4.0
+"""Change of ln flux with ln aperture over what the wide aperture adds, on structure: flux over a curved sky grows with
+the fourth power of the radius."""
+
+_CLEAR = 2.0
+"""Errors by which what the wide aperture adds must stand out to count as structure."""
+
+_MOST_ADDED = 0.4
+"""What a wide aperture adds at most, in ln: beyond, the measuring one holds no star."""
 """Detections of different images within it, in the typical FWHM, are one star; closer pairs would be blended."""
 
 
@@ -83,6 +93,7 @@ def find_star_ties(
     star = np.empty(len(image), np.int64)
     radius = _RADIUS_FWHM * _typical_fwhm(measurements, wcs, grid)
     n_stars = group_detections(x, y, np.argsort(-snr, kind="stable"), radius, star)
+    away = _log_width(measurements, wcs)
     growth = fit_growth(measurements, camera, _numbers(measurements, [p[0] for p in placed], star))
     key = star * np.int64(len(placed)) + image
     _, where, count = np.unique(key, return_inverse=True, return_counts=True)
@@ -91,9 +102,10 @@ def find_star_ties(
     keep &= shared[star]
     number = np.cumsum(shared) - 1
     totals = [
-        _total_fluxes(m, p[0], g) for m, p, g in zip(measurements, placed, growth.coefficients, strict=True)
+        _total_fluxes(m, p[0], g, a) for m, p, g, a in zip(measurements, placed, growth.coefficients, away, strict=True)
     ]  # fmt: skip
     u, v, flux, error = (np.concatenate([t[q] for t in totals], axis=-1) for q in range(4))
+    growth = replace(growth, error=np.hypot(growth.error, np.array([t[4] for t in totals])))
     return StarTies(
         image[keep], number[star[keep]], u[keep], v[keep], flux[:, keep], error[:, keep], int(shared.sum()),
         growth,
@@ -131,14 +143,35 @@ def _numbers(measurements: Sequence[Measurements], used: list[Ints], star: Ints)
     return out
 
 
-def _total_fluxes(measured: Measurements, used: Ints, growth: F8) -> tuple[F8, F8, F8, F8]:
-    """Image u and v, total flux and its error of an image's used stars."""
+def _total_fluxes(measured: Measurements, used: Ints, growth: F8, away: float) -> tuple[F8, F8, F8, F8, F8]:
+    """Image u and v, total flux and its error of an image's used stars, and the error of ln flux that they share, (c,).
+
+    Apertures scale with the width; `away` is its ln over that of most images. That suits the star, but not the
+    structure that it lies on: where the wide aperture shows such, another width shows another share of it, of all
+    stars alike.
+    """
     stars = measured.stars
     x, y = stars.x[used], stars.y[used]
     height, width = measured.shape
     total = np.exp(growth @ surface_basis(x, y, measured.shape))
-    flux, error = stars.flux[:, used].astype(float) * total, stars.flux_error[:, used].astype(float) * total
-    return 2 * (x + 0.5) / width - 1, 2 * (y + 0.5) / height - 1, flux, error
+    flux, error = stars.flux[:, used].astype(float), stars.flux_error[:, used].astype(float)
+    ratio = stars.flux_wide[:, used] / np.where(flux > 0, flux * total, np.inf)
+    added = np.log(np.clip(ratio, np.exp(-_MOST_ADDED), np.exp(_MOST_ADDED)))
+    noise = error / np.maximum(np.abs(flux), 1e-30)
+    structure = np.sqrt(np.maximum(added**2 - (_CLEAR * WIDE_NOISE * noise) ** 2, 0)) * np.sign(added) * _GROWS * away
+    weight = 1 / (noise**2 + structure**2 + 1e-12)
+    shared = np.abs(np.sum(weight * structure, axis=1)) / np.maximum(np.sum(weight, axis=1), 1e-300)
+    error = np.hypot(error, structure * flux) * total
+    flux = flux * total
+    return 2 * (x + 0.5) / width - 1, 2 * (y + 0.5) / height - 1, flux, error, shared
+
+
+def _log_width(measurements: Sequence[Measurements], wcs: Sequence[CelestialWcs]) -> F8:
+    """ln of each image's stars' width on the sky over the median of all; 0 where it has none."""
+    widths = np.array([m.fwhm_px * w.pixel_scale_arcsec() for m, w in zip(measurements, wcs, strict=True)])
+    known = np.isfinite(widths)
+    typical = float(np.median(widths[known])) if known.any() else 1.0
+    return np.log(np.where(known, widths, typical) / typical)
 
 
 def _typical_fwhm(measurements: Sequence[Measurements], wcs: Sequence[CelestialWcs], grid: SkyGrid) -> float:

@@ -68,6 +68,10 @@ _CAUCHY = 2.5
 _CORRELATED = 3.0
 """Neighbouring blocks share the sky's structure below a node: as witnesses of a gain, at least so many count as one."""
 
+_ALIKE_NODES = 3
+"""Nodes along a side of an area in which what they cannot follow may be wrong alike: the sky is bilinear between them,
+and what it misses changes its sign from one to the next."""
+
 _PARTS = 4
 """Parts along an image's side whose residuals tell how many count as one."""
 
@@ -365,13 +369,14 @@ def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> 
     # A few parts tell it badly: what is typical of all images is the least that is taken.
     least = max(float(np.median(found[known])), _CORRELATED)
     out = np.maximum(np.where(known, found, least), least)
-    # What the nodes cannot follow is wrong in the same places block after block: it does not average out.
+    # What the nodes cannot follow is wrong in the same places block after block: near by it does not average out.
     variance = _variance(table, error, state.structure)
+    alike = _ALIKE_NODES**2 * np.diff(table.start) / np.maximum(np.diff(problem.layout.local.start), 1)
     for i in np.flatnonzero(state.structured):
         part = slice(table.start[i], table.start[i + 1])
         noise2 = error[part] ** 2
         used = noise2 > 0
-        out[i] = max(out[i], _CORRELATED * float(np.median(variance[part][used] / noise2[used])))
+        out[i] = max(out[i], min(_CORRELATED * float(np.median(variance[part][used] / noise2[used])), alike[i]))
     return out
 
 
@@ -405,13 +410,15 @@ def _structure_gain_errors(problem: _Problem, state: _State, system: BackgroundS
     """
     # What all images share is the gauge of the gains, not an error of one.
     centred = drawn - drawn[:, state.structured].mean(axis=1, keepdims=True)
-    each = np.mean(centred**2, axis=0)
+    # A few draws tell one image's variance badly. How far it exceeds that under a known sky they tell well for all
+    # images together: halfway between.
+    alone = system.normals.coupling.own_inverse[:, -1, -1]
+    excess = np.mean(centred**2, axis=0) / alone
+    each = alone * (excess + excess[state.structured].mean()) / 2
     found = system.clustered_variance(state.residual, _PARTS)
     blocks = np.minimum(np.fmax(found, 1.0), state.correlated)
     stars = np.clip(each * state.correlated / np.where(problem.free, problem.log_gain_sd, np.inf) ** 2, 0, 1)
-    each = each * (blocks + (state.correlated - blocks) * stars)
-    # A few draws tell one image's variance badly and the mean of all well: halfway between.
-    return np.asarray(np.sqrt((each + each[state.structured].mean()) / 2))
+    return np.asarray(np.sqrt(each * (blocks + (state.correlated - blocks) * stars)))
 
 
 def _has_structure(table: BlockTable, part: slice, sky: F4, weight: F4, order: int) -> bool:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.model.box import Box
+from zemosaic.stages.measure.no_signal import find_no_signal
 
 __all__ = ["Runs", "drop_runs", "find_no_data", "runs_of"]
 
@@ -39,17 +40,20 @@ MOST_SENTINELS = 4
 """Marks looked for in one channel, lowest first."""
 
 
-def find_no_data(data: F4, weight: F4) -> Runs:
+def find_no_data(data: F4, weight: F4, data_box: Box | None = None) -> Runs:
     """Parts of an image whose values are no measurement.
 
-    They are: exactly constant parts that reach the border; values beyond `MOST_ADU`; the lowest value, where many
-    pixels share it, it lies far below the sky and nothing lies near it. All are grown by `RIM_PX`. Zeros inside a
-    noisy sky stay data.
+    They are: what lies beyond the part that the header calls data; exactly constant parts that reach the border; values
+    beyond `MOST_ADU`; the lowest value, where many pixels share it, it lies far below the sky and nothing lies near it;
+    what `find_no_signal` finds.
+    All but the first are grown by `RIM_PX`. Zeros inside a noisy sky stay data.
 
     Parameters
     ----------
     data : ndarray, float32, shape (c, h, w)
     weight : ndarray, float32, shape (1 or c, h, w)
+    data_box : Box, optional
+        The part that is no overscan, by the header.
 
     Returns
     -------
@@ -57,14 +61,21 @@ def find_no_data(data: F4, weight: F4) -> Runs:
         Row, first column and column past the last, of each run of pixels; empty where all is data, or nothing is.
     """
     have = np.all(weight > 0, axis=0)
-    lost = np.zeros(have.shape, bool)
+    lost, overscan = np.zeros(have.shape, bool), np.zeros(have.shape, bool)
+    if data_box is not None:
+        overscan[:] = True
+        overscan[data_box.slices] = False
+        have &= ~overscan
     for channel in data:
         lost |= _beyond(channel, have)
         lost |= _constant_border(channel, have)
         lost |= _marked(channel, have & ~lost)
-    if not lost.any() or np.all(lost[have]):
-        return np.zeros((0, 3), np.int32)
-    return runs_of(scipy.ndimage.binary_dilation(lost, np.ones((3, 3), bool), RIM_PX))
+        lost |= find_no_signal(channel, have & ~lost)
+    if np.all(lost[have]):
+        return runs_of(overscan)
+    if lost.any():
+        overscan |= scipy.ndimage.binary_dilation(lost, np.ones((3, 3), bool), RIM_PX)
+    return runs_of(overscan)
 
 
 def runs_of(part: Map) -> Runs:

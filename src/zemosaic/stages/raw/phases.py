@@ -16,7 +16,18 @@ import numpy.typing as npt
 from zemosaic.errors import FrameRejected
 from zemosaic.stages.raw.cfa import noise_by_phase
 
-__all__ = ["PhaseLook", "PlaneKind", "cells_of", "judge_phases", "look_at_phases"]
+__all__ = [
+    "PATTERNS",
+    "PhaseLook",
+    "PlaneKind",
+    "cells_of",
+    "fit_pattern",
+    "judge_phases",
+    "kind_of",
+    "look_at_phases",
+    "shows_pattern",
+    "sky_colours",
+]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -24,6 +35,8 @@ F8 = npt.NDArray[np.float64]
 PlaneKind = Literal["mono", "main", "anti"]
 """No pattern; or one whose greens lie on the main diagonal (first pixel and that below to its right: GRBG, GBRG), or on
 the other one (RGGB, BGGR)."""
+
+PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 
 MESH_CELLS = 32
 """Side of the squares, in cells of 2 x 2 pixels, whose medians are the sky: larger than stars."""
@@ -57,6 +70,9 @@ SAME_SIGMA = 3.0
 WELL_KNOWN = 0.05
 """Error of shares up to which they can be said to be alike: those of cameras with a filter differ by 0.3 and more."""
 
+ROUGHLY_KNOWN = 0.12
+"""Likewise, where other frames show that the camera's sky is not grey."""
+
 APART = 0.08
 """Shares that differ by more than this are those of two colours, where they also differ by `APART_SIGMA`."""
 
@@ -64,6 +80,16 @@ APART_SIGMA = 5.0
 
 SAME_SKY = 0.2
 """Skies that differ by less, in noises of one sample, are alike: before a sky with light a filter makes several."""
+
+
+LEAST_CONTRAST = 1.0
+"""Spread of the sky over the four places, in noises of one sample, from which it shows a pattern by itself."""
+
+FITS = 0.25
+"""Distance of a sky's contrast from that of others, both of length 1, up to which it fits them."""
+
+FITS_BETTER = 2.5
+"""How much nearer one pattern must lie than any other. Skies of one session, moon and haze included, differ by 0.1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,8 +173,15 @@ def cells_of(plane: F4) -> F4:
     return np.stack([plane[j:height:2, i:width:2] for j in (0, 1) for i in (0, 1)])
 
 
-def judge_phases(looks: Sequence[PhaseLook]) -> PlaneKind | None:
+def judge_phases(looks: Sequence[PhaseLook], *, is_sky_coloured: bool = False) -> PlaneKind | None:
     """What kind of planes frames of one camera are, from looks at some of them.
+
+    Parameters
+    ----------
+    looks : sequence of PhaseLook
+    is_sky_coloured : bool
+        Whether the same instrument's frames of another size show a pattern in their sky. One sky alike at all
+        places then says more, and fewer stars are asked for.
 
     Returns
     -------
@@ -164,8 +197,9 @@ def judge_phases(looks: Sequence[PhaseLook]) -> PlaneKind | None:
     error = float(1 / np.sqrt(weight.sum()))
     if len(looks) >= LEAST_LOOKS:
         error = max(error, float(shares.std(axis=0).max()) / np.sqrt(len(looks) - 1))
-    sky = np.median([(look.sky - look.sky.mean()) / look.noise.mean() for look in looks], axis=0)
-    if np.ptp(share) < max(SAME, SAME_SIGMA * error) and error < WELL_KNOWN and np.ptp(sky) < SAME_SKY:
+    known = ROUGHLY_KNOWN if is_sky_coloured else WELL_KNOWN
+    sky = np.median([_sky_contrast(look) for look in looks], axis=0)
+    if np.ptp(share) < max(SAME, SAME_SIGMA * error) and error < known and np.ptp(sky) < SAME_SKY:
         return "mono"
     return _greens(share, max(APART, APART_SIGMA * error), sky)
 
@@ -178,7 +212,73 @@ def _greens(share: F8, apart: float, sky: F8) -> PlaneKind | None:
         greens = share.flat[first], share.flat[second]
         others = np.delete(share, (first, second))
         contrast = float(np.max(np.abs(others - np.mean(greens))))
-        is_sky_alike = abs(sky.flat[first] - sky.flat[second]) < max(SAME_SKY, np.ptp(sky) / 3)
+        is_sky_alike = abs(sky.flat[first] - sky.flat[second]) < max(SAME_SKY, np.ptp(sky) / 4)
         if contrast > apart and abs(greens[0] - greens[1]) < contrast / 3 and is_sky_alike:
             candidates.append((float(np.mean(greens)), name))
     return max(candidates)[1] if candidates else None
+
+
+def kind_of(pattern: str | None) -> PlaneKind:
+    """What a plane of a pattern is; None stands for no pattern."""
+    if pattern is None:
+        return "mono"
+    return "main" if pattern[0] == "G" else "anti"
+
+
+def _sky_contrast(look: PhaseLook) -> F8:
+    """Sky at the four places above their mean, in noises of one sample."""
+    return np.asarray((look.sky - look.sky.mean()) / look.noise.mean(), np.float64)
+
+
+def shows_pattern(look: PhaseLook) -> bool:
+    """Whether the sky alone shows a pattern."""
+    return bool(np.ptp(_sky_contrast(look)) > LEAST_CONTRAST)
+
+
+def sky_colours(look: PhaseLook, pattern: str) -> F8 | None:
+    """Red, green and blue of a sky above their mean, shape (3,), the whole contrast being 1.
+
+    Returns
+    -------
+    ndarray or None
+        None where the sky shows no pattern, or one whose greens lie elsewhere.
+    """
+    contrast = _sky_contrast(look)
+    if not shows_pattern(look) or _greens(1 + contrast, LEAST_CONTRAST / 2, contrast) != kind_of(pattern):
+        return None
+    red, first, second, blue = (contrast.flat[place] for place in _places(pattern))
+    return np.array([red, (first + second) / 2, blue]) / float(np.linalg.norm(contrast))
+
+
+def _places(pattern: str) -> tuple[int, ...]:
+    """Where a pattern has red, its two greens and blue."""
+    return pattern.index("R"), pattern.index("G"), pattern.rindex("G"), pattern.index("B")
+
+
+def fit_pattern(look: PhaseLook, colours: F8) -> str | None:
+    """The pattern by which a frame's sky has the colours of other frames' of its camera.
+
+    Unlike the light of stars alone, it tells red from blue: what they are called is the others' word.
+
+    Parameters
+    ----------
+    look : PhaseLook
+    colours : ndarray, shape (3,)
+        `sky_colours` of the others.
+
+    Returns
+    -------
+    str or None
+        None where the sky shows no pattern, or fits none much better than the others.
+    """
+    if not shows_pattern(look):
+        return None
+    contrast = _sky_contrast(look)
+    distances = []
+    for pattern in PATTERNS:
+        expected = np.empty(4)
+        expected[list(_places(pattern))] = colours[[0, 1, 1, 2]]
+        away = contrast.reshape(4) / np.linalg.norm(contrast) - expected / np.linalg.norm(expected)
+        distances.append((float(np.linalg.norm(away)), pattern))
+    (nearest, best), (second, _), *_ = sorted(distances)
+    return best if nearest < FITS and second > FITS_BETTER * nearest else None

@@ -22,7 +22,7 @@ from zemosaic.model.sky.tan_sip import TanSip
 from zemosaic.settings import RefineSettings
 from zemosaic.stages.numeric.robust import mad_sigma
 from zemosaic.stages.refine.equations import Equations, solve_equations
-from zemosaic.stages.refine.state import ARCSEC, AstrometricState, Noise, leftovers, local_axes, start_state
+from zemosaic.stages.refine.state import ARCSEC, AstrometricState, Noise, find_leftovers, local_axes, start_state
 from zemosaic.stages.solve.sky_stars import group_on_sky
 from zemosaic.stages.solve.verify import match_nearest
 
@@ -142,9 +142,9 @@ def refine(
         for _ in range(n_weights):
             equations = _linearise(state, detections, ties, noise, matrix_sigma)
             change = solve_equations(equations)
-            noise = noise.measured(*leftovers(equations, change), detections.brightness[ties.row])
+            noise = noise.measured(*find_leftovers(equations, change), detections.brightness[ties.row])
         state = state.moved(change)
-    return _report(state, detections.frame[ties.row], noise, *leftovers(equations, change))
+    return _report(state, detections.frame[ties.row], noise, *find_leftovers(equations, change))
 
 
 def _detections(fields: Sequence[StarField], max_stars: int) -> _Detections:

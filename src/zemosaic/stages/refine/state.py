@@ -14,7 +14,7 @@ from zemosaic.model.sky.tan_sip import TanSip, fit_tan_sip, plane_to_sky, powers
 from zemosaic.stages.numeric.robust import mad_sigma
 from zemosaic.stages.refine.equations import Change, Equations
 
-__all__ = ["ARCSEC", "AstrometricState", "Noise", "leftovers", "local_axes", "start_state"]
+__all__ = ["ARCSEC", "AstrometricState", "Noise", "find_leftovers", "local_axes", "start_state"]
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -205,7 +205,7 @@ def start_state(fields: Sequence[StarField], plates: Sequence[TanSip], order: in
     )
 
 
-def leftovers(eq: Equations, change: Change) -> tuple[Array, Array]:
+def find_leftovers(eq: Equations, change: Change) -> tuple[Array, Array]:
     """Residuals (arcsec) of observations, shape (n, 2), and of catalogue stars, shape (m, 2), after a change."""
     model = np.einsum("naj,nj->na", change.frame[eq.frame_of], eq.linear)
     model += np.einsum("naj,nj->na", eq.camera, change.camera[eq.camera_of])

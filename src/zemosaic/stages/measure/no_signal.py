@@ -1,0 +1,262 @@
+"""Parts of an image that saw no sky though their values vary.
+
+A readout that stuck or broke off, an occulted strip, what lies beyond an image circle, smooth borders that a program
+made.
+
+One image is all there is to tell them by, so only what no sky does is taken for it: rows that repeat each other, parts
+up to the border in which samples do not scatter, and parts up to the border that a sharp edge all along sets far off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from zemosaic.kernels.measure.block_noise import block_noise
+from zemosaic.kernels.measure.mesh import BlockEdges
+
+__all__ = ["find_no_signal"]
+
+F4 = npt.NDArray[np.float32]
+F8 = npt.NDArray[np.float64]
+Map = npt.NDArray[np.bool_]
+
+LEAST_ROWS = 8
+"""Rows in succession that repeat the row before: images enlarged by whole factors repeat fewer."""
+
+BLOCK_PX = 8
+"""Side of the blocks: even, so that each holds all colours of a Bayer plane, and narrow beside what is looked for."""
+
+LEAST_BLOCKS = 12
+"""Size of the smallest part: saturated stars at the border are smaller."""
+
+LEAST_SLIVER_PX = 16
+"""Size of the smallest sliver at the border: the square of 4 px that the image is smoothed by to find them."""
+
+FEWEST_ACROSS = 8
+"""Blocks along a side below which an image is too small to tell parts of it."""
+
+QUIET = 0.05
+"""Noise of a block over that of the image below which its samples were made, not observed. Read noise under a dark sky
+is a third of the sky's at least."""
+
+STEP_SIGMA = 4.0
+"""Least height of an edge in sigma of a sample; no dust, filter or cloud has a sharp edge as high."""
+
+FLAT_SHARE = 0.5
+"""What the levels beside an edge may change over three blocks, in heights of the edge: a gradient changes as much."""
+
+SHARP_SHARE = 0.75
+"""Share of a step over 24 px that an edge makes within 8 px. A blade in focus makes all of it, the front of a nebula or
+the rim of a cloud that falls off with a scale of 3 px no more than 0.7."""
+
+CLEAR_SHARE = 0.85
+"""Share of the blocks along an edge that must lie clearly on either side of it: stars stand on the rest."""
+
+MOST_PARTS = 3
+"""Parts with edges of different heights that are looked for, the highest edges first."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Blocks:
+    """Level and noise of blocks of one channel, shape (ny, nx); NaN where less than half of a block has data."""
+
+    edges: BlockEdges
+    level: F8
+    noise: F8
+
+    def spread(self, blocks: Map) -> Map:
+        """A map of blocks as one of pixels."""
+        rows = np.repeat(blocks, np.diff(self.edges.y), axis=0)
+        return np.repeat(rows, np.diff(self.edges.x), axis=1)
+
+
+def find_no_signal(channel: F4, have: Map) -> Map:
+    """Pixels of parts that saw no sky.
+
+    Parameters
+    ----------
+    channel : ndarray, float32, shape (h, w)
+        One colour, or a Bayer plane.
+    have : ndarray, bool, shape (h, w)
+        Where there is data.
+
+    Returns
+    -------
+    ndarray, bool, shape (h, w)
+        None are true where the image has no noise at all: it was made.
+    """
+    lost = _repeated_rows(channel, have) | _repeated_rows(channel.T, have.T).T
+    if min(channel.shape) < FEWEST_ACROSS * BLOCK_PX:
+        return lost
+    blocks = _measure_blocks(channel, have & ~lost)
+    known = np.isfinite(blocks.level) & np.isfinite(blocks.noise)
+    typical = float(np.percentile(blocks.noise[known], 75)) if known.any() else 0.0
+    if typical == 0:
+        return np.zeros_like(lost)
+    quiet = _parts_at_border(known & (blocks.noise < QUIET * typical), LEAST_BLOCKS)
+    lost |= blocks.spread(scipy.ndimage.binary_dilation(quiet, np.ones((3, 3), bool)))
+    for part in _find_set_off(blocks, known & ~scipy.ndimage.binary_dilation(quiet, iterations=2)):
+        pixels = _outline(channel, have, blocks, part)
+        if _is_sharp(channel, have & ~lost, pixels):
+            lost |= scipy.ndimage.binary_dilation(pixels, np.ones((3, 3), bool))
+    return lost & have
+
+
+def _repeated_rows(channel: F4, have: Map) -> Map:
+    """Rows that hold what the row before, or of a Bayer plane the last one of the same colours, holds."""
+    lost = np.zeros(channel.shape, bool)
+    for lag in (1, 2):
+        looked = np.s_[:, :: max(channel.shape[1] // 64, 1)]  # rows that differ mostly do so in few pixels
+        same = np.ones(len(channel) - lag, bool)
+        for part in (looked, np.s_[:, :]):
+            rows = np.flatnonzero(same)
+            here, before = channel[part][rows + lag], channel[part][rows]
+            both = have[part][rows + lag] & have[part][rows]
+            same[rows] = ((here == before) | ~both).all(axis=1) & (2 * both.sum(axis=1) > both.shape[1])
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]])))
+        for first, last in edges.reshape(-1, 2):
+            if last - first >= LEAST_ROWS:
+                lost[first + lag : last + lag] = True
+    return lost
+
+
+def _measure_blocks(channel: F4, have: Map) -> _Blocks:
+    edges = BlockEdges(*(np.append(np.arange(0, n - BLOCK_PX + 1, BLOCK_PX), n) for n in channel.shape))
+    shape = len(edges.y) - 1, len(edges.x) - 1
+    level, noise = np.empty(shape), np.empty(shape)
+    block_noise(channel, have, edges, level, noise)
+    return _Blocks(edges, level, noise)
+
+
+def _parts_at_border(marked: Map, least: int) -> Map:
+    """Connected blocks or pixels that reach the border, where they are many enough."""
+    labels, n = scipy.ndimage.label(marked)
+    touches = np.zeros(n + 1, bool)
+    touches[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
+    touches &= np.bincount(labels.ravel(), minlength=n + 1) >= least
+    touches[0] = False
+    return np.asarray(touches[labels])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Blocks that an edge sets off, and the level halfway up the edge; `sign` is 1 for a part below the rest."""
+
+    blocks: Map
+    middle: float
+    sign: int
+
+
+def _find_set_off(blocks: _Blocks, known: Map) -> list[_Part]:
+    """Parts at the border with a sharp edge all along; what is brighter than the rest must also scatter less."""
+    if not known.any():
+        return []
+    nearest = scipy.ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    level = scipy.ndimage.median_filter(blocks.level[tuple(nearest)], 3, mode="nearest")  # without stars
+    found: list[_Part] = []
+    left = known.copy()
+    for _ in range(MOST_PARTS):
+        middle = _middle_of_edges(level, left, float(np.median(blocks.noise[left])))
+        parts = [] if middle is None else [
+            part for sign in (1, -1) for part in _split(level, blocks.noise, left, middle, sign)
+        ]  # fmt: skip
+        if not parts:
+            break
+        found += parts
+        for part in parts:
+            left &= ~scipy.ndimage.binary_dilation(part.blocks, iterations=2)
+        if not left.any():
+            break
+    return found
+
+
+def _middle_of_edges(level: F8, known: Map, noise: float) -> float | None:
+    """The level halfway up most of the sharp edges, the higher half of them; None for too few."""
+    steps, middles = [], []
+    for values, there in ((level, known), (level.T, known.T)):
+        padded = np.pad(values, ((0, 0), (2, 2)), mode="edge")
+        far_low, low, high, far_high = (padded[:, k : k + values.shape[1]] for k in (0, 1, 3, 4))
+        step = np.abs(high - low)
+        flank = np.abs(far_high - high) + np.abs(low - far_low)
+        sharp = there & (step > STEP_SIGMA * noise) & (flank < FLAT_SHARE * step)
+        steps.append(step[sharp])
+        middles.append((0.5 * (high + low))[sharp])
+    step, middle = np.concatenate(steps), np.concatenate(middles)
+    if len(step) < LEAST_BLOCKS // 2:
+        return None
+    return float(np.median(middle[step >= np.median(step)]))
+
+
+def _split(level: F8, noise: F8, known: Map, middle: float, sign: int) -> list[_Part]:
+    """Parts on one side of a level whose whole edge is sharp and high."""
+    labels, n = scipy.ndimage.label(_parts_at_border(known & (sign * level < sign * middle), LEAST_BLOCKS))
+    found = []
+    for label in range(1, n + 1):
+        blocks = labels == label
+        if _is_set_off(sign * level, noise, known, blocks, sign):
+            found.append(_Part(blocks, middle, sign))
+    return found
+
+
+def _is_set_off(level: F8, noise: F8, known: Map, part: Map, sign: int) -> bool:
+    """Whether a part lies below all that is beside it, by a high step within three blocks and nothing more beyond."""
+
+    def outside(first: int, last: int) -> Map:
+        grown = [scipy.ndimage.binary_dilation(part, iterations=k) for k in (first, last)]
+        return np.asarray(grown[1] & ~grown[0] & known)
+
+    def rise(upper: Map, lower: Map) -> F8:
+        """How far blocks lie above the nearest ones of others."""
+        nearest = scipy.ndimage.distance_transform_edt(~lower, return_distances=False, return_indices=True)
+        return np.asarray(level[upper] - level[tuple(nearest)][upper])
+
+    inner, near, far, rest = (
+        scipy.ndimage.binary_erosion(part, border_value=1),
+        outside(1, 2),
+        outside(4, 5),
+        known & ~part,
+    )
+    if not near.any() or not inner.any() or 20 * np.count_nonzero(rest) < np.count_nonzero(known):
+        return False
+    rises = rise(near, inner)
+    step, sigma = float(np.median(rises)), float(np.median(noise[rest]))
+    is_flat = not far.any() or np.mean(np.abs(rise(far, near)) < FLAT_SHARE * step) > CLEAR_SHARE
+    scatter = float(np.median(noise[part]))
+    return bool(
+        step > STEP_SIGMA * sigma
+        and is_flat
+        and np.mean(rises > 0.6 * step) > CLEAR_SHARE
+        and scatter < (1.1 if sign > 0 else 0.7) * sigma
+    )
+
+
+def _outline(channel: F4, have: Map, blocks: _Blocks, part: _Part) -> Map:
+    """Pixels of a part: of the blocks along its edge those on its side of the edge.
+
+    Slivers at the border that lie below such an edge elsewhere are parts of the same kind, too small for blocks.
+    """
+    core = scipy.ndimage.binary_erosion(part.blocks, iterations=1, border_value=1)
+    about = scipy.ndimage.binary_dilation(part.blocks, iterations=2)
+    # Even, so that it holds all colours of a Bayer plane alike.
+    total = scipy.ndimage.uniform_filter(np.where(have, channel, np.float32(0)), 4, mode="nearest")
+    share = scipy.ndimage.uniform_filter(have.astype(np.float32), 4, mode="nearest")
+    beyond = part.sign * (total - part.middle * share) < 0
+    slivers = _parts_at_border(beyond & have, LEAST_SLIVER_PX) if part.sign > 0 else np.zeros_like(have)
+    return np.asarray(blocks.spread(core) | (blocks.spread(about) & beyond) | slivers)
+
+
+def _is_sharp(channel: F4, have: Map, part: Map) -> bool:
+    """Whether the step at the edge of a part is made within a few pixels."""
+
+    def level(side: Map, first: int, last: int) -> float:
+        """Of pixels on the other side of the edge, so far from it."""
+        grown = [scipy.ndimage.binary_dilation(side, iterations=k) for k in (first, last)]
+        values = channel[grown[1] & ~grown[0] & have]
+        return float(np.median(values)) if len(values) else 0.0
+
+    near, wide = (level(part, *reach) - level(~part, *reach) for reach in ((2, 6), (9, 13)))
+    return abs(near) > SHARP_SHARE * abs(wide)
