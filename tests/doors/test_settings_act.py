@@ -83,7 +83,6 @@ ELSEWHERE = {
     "calibrate.biases": "tests/pipelines/test_calibrating.py",
     "calibrate.bad_pixels": "tests/pipelines/test_calibrating.py",
     "grid.header": "tests/doors/test_direct.py",
-    "warp.dering": "tests/stages/test_warp.py",
     "input.frames": "tests/pipelines/test_grading.py",
     "quality.triage": "tests/pipelines/test_grading.py",
     "match.node_px": "below",

@@ -250,7 +250,6 @@ def test_sharp_peaks_have_no_rings_however_the_sky_is_cut(cuts):
     plan, read = plan_for(image, grid), reader(data)
     whole = warp(plan, grid.box, read)[0][0]
     assert whole.min() > -0.02 * 2e4
-    assert warp(plan, grid.box, read, dering=False)[0].min() < -0.1 * 2e4
     for y0, y1 in zip((0, *cuts), (*cuts, 130), strict=True):
         for x0, x1 in zip((0, *cuts), (*cuts, 120), strict=True):
             part = warp(plan, Box(y0, y1, x0, x1), read)[0][0]

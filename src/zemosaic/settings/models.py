@@ -164,13 +164,8 @@ class WarpSettings(_Model):
         0.0,
         ge=0,
         le=1,
-        description="Against Lanczos ringing: how strongly a value is pulled into the range of the four "
+        description="Against what rings remain of Lanczos: how strongly a value is pulled into the range of the four "
         "nearest pixels; 0 never, 1 fully.",
-    )
-    dering: bool = Field(
-        True,
-        description="Lanczos: peaks too sharp for it (stars below some 2 px FWHM, cosmic rays) are carried bilinearly, "
-        "which keeps their light and makes no dark rings; raw colour frames are not looked at.",
     )
     pixfrac: float = Field(0.8, gt=0, le=1, description="Drizzle: side of a drop over the side of a pixel.")
     taper_px: float = Field(
