@@ -29,7 +29,8 @@ DEMO_FIELD = 314.7, 44.3
 """ICRS centre of the demo in degrees: the North America nebula, rich in stars that the packaged list knows."""
 
 HURRY_S = 3.0
-"""After a Ctrl-C, steps that look at the cancel token in vain so long are interrupted."""
+"""After a Ctrl-C, steps that look at the cancel token in vain so long are interrupted, whatever they are at. No file is
+spoilt by that: each has a temporary name until it is whole, and a mosaic that is half made is gone on with."""
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,14 @@ _POINTS_PER_SEGMENT = 16
 
 _MMAG = 2500 / np.log(10)
 """Thousandths of a magnitude in a relative difference of 1."""
+
+
+class _Stars(NamedTuple):
+    """True stars on a mosaic: where they lie, pixels, and their fluxes in one channel, ADU."""
+
+    x: Array
+    y: Array
+    flux: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +147,16 @@ def score_plane(data: npt.NDArray[np.floating], wcs: CelestialWcs, truth: SetTru
         When the plane holds no data on the truth's sky.
     """
     flux = truth.sky.star_fluxes(truth.n_channels)[:, channel]
-    x, y = wcs.sky_to_pixel(truth.sky.star_ra, truth.sky.star_dec)
+    stars = _Stars(*wcs.sky_to_pixel(truth.sky.star_ra, truth.sky.star_dec), flux)
     fwhm_px = _mosaic_fwhm(truth, wcs)
     valid = np.isfinite(data)
     if not valid.any():
         raise NothingToDo("the mosaic holds no data to score")
     full = true_image(truth, wcs, channel)
     model = true_image(truth, wcs, channel, faintest_left_out=_FAINTEST_MASKED_ADU)
-    ratio = _star_ratios(np.where(valid, data, 0), valid, model, full - model, x, y, flux, fwhm_px)
+    ratio = _star_ratios(np.where(valid, data, 0), valid, model, full - model, stars, fwhm_px)
     scale = float(np.median(ratio)) if len(ratio) else 1.0
-    clean = binary_erosion(valid, iterations=6) & ~_star_mask(data.shape, x, y, flux, fwhm_px)
+    clean = binary_erosion(valid, iterations=6) & ~_star_mask(data.shape, stars, fwhm_px)
     residual = np.where(clean, data, 0) / scale - np.where(clean, model, 0)
     background, trend = _background_rms(residual, clean)
     steps = _border_steps(np.where(clean, residual - trend, 0), clean, wcs, _good(truth))
@@ -205,10 +214,10 @@ def _robust_std(values: Array) -> float:
     return float(high - low) / 2
 
 
-def _star_mask(shape: tuple[int, ...], x: Array, y: Array, flux: Array, fwhm_px: float) -> Mask:
+def _star_mask(shape: tuple[int, ...], stars: _Stars, fwhm_px: float) -> Mask:
     """True round stars, as far as their wings exceed what a change of the seeing may move."""
     mask = np.zeros(shape, bool)
-    for xs, ys, f in zip(x, y, flux, strict=True):
+    for xs, ys, f in zip(*stars, strict=True):
         if f < _FAINTEST_MASKED_ADU or not (0 <= xs < shape[1] and 0 <= ys < shape[0]):
             continue
         radius = fwhm_px * (1 + (f / _FAINTEST_MASKED_ADU) ** (1 / 6))
@@ -225,16 +234,15 @@ def _star_ratios(
     data: npt.NDArray[np.floating],
     valid: Mask,
     model: Image,
-    stars: Image,
-    x: Array,
-    y: Array,
-    flux: Array,
+    light: Image,
+    stars: _Stars,
     fwhm_px: float,
 ) -> Array:
-    """Aperture fluxes of isolated stars over those of the same apertures on the true `stars`.
+    """Aperture fluxes of isolated stars over those of the same apertures on their true `light`.
 
     The true background `model` is taken off first: it scales with what the stars tell.
     """
+    x, y, flux = stars
     aperture, outer = 2.3 * fwhm_px, 5 * fwhm_px
     reach = int(np.ceil(outer))
     height, width = data.shape
@@ -252,7 +260,7 @@ def _star_ratios(
         if valid[box].all():
             rows, columns = np.mgrid[box]
             radius = np.hypot(rows - y[k], columns - x[k])
-            cuts.append((_aperture_flux(stars[box], radius, aperture, outer), data[box], model[box], radius))
+            cuts.append((_aperture_flux(light[box], radius, aperture, outer), data[box], model[box], radius))
     ratio, scale = np.zeros(0), 1.0
     for _ in range(3):
         ratio = np.array([_aperture_flux(d - scale * m, r, aperture, outer) / f for f, d, m, r in cuts])

@@ -9,6 +9,8 @@ from numba import njit
 __all__ = ["mark_stars", "search_pair"]
 
 Array = npt.NDArray[np.float64]
+Place = tuple[float, float, float, float, float]
+"""(a_re, a_im, b_re, b_im, parity) of a hypothesis; see `search_pair`."""
 
 
 @njit(nogil=True, cache=True)
@@ -40,10 +42,8 @@ def mark_stars(x: Array, y: Array, n_cells: int) -> npt.NDArray[np.uint8]:
 @njit(nogil=True, cache=True)
 def search_pair(
     stars: Array,
-    first: int,
-    second: int,
-    ref_x: Array,
-    ref_y: Array,
+    pair: tuple[int, int],
+    ref: Array,
     marks: npt.NDArray[np.uint8],
     scale_range: tuple[float, float],
     reach: float,
@@ -58,10 +58,10 @@ def search_pair(
     ----------
     stars : ndarray, shape (m, 2)
         The frame's stars at the nominal scale, from the frame's centre.
-    first, second : int
-        The pair.
-    ref_x, ref_y : ndarray, shape (n,)
-        Reference stars from the corner of the map, sorted by `ref_x`.
+    pair : tuple of int
+        Two of them.
+    ref : ndarray, shape (2, n)
+        x and y of the reference stars from the corner of the map, sorted by x.
     marks : ndarray of uint8
         From `mark_stars`.
     scale_range : tuple of float
@@ -78,6 +78,7 @@ def search_pair(
     n_found, n_tested : int
         Rows filled (the best `n_max` where there are more), and hypotheses tested.
     """
+    (first, second), (ref_x, ref_y) = pair, (ref[0], ref[1])
     n = len(ref_x)
     middle = 0.5 * len(marks)
     dx, dy = stars[second, 0] - stars[first, 0], stars[second, 1] - stars[first, 1]
@@ -105,35 +106,31 @@ def search_pair(
                 if (b_re - middle) ** 2 + (b_im - middle) ** 2 > reach * reach:
                     continue
                 n_tested += 1
-                hits = _count_hits(stars, first, second, parity, a_re, a_im, b_re, b_im, marks)
-                if hits < min_hits:
-                    continue
-                row = n_found
-                if n_found == len(found):
-                    row = int(np.argmin(found[:, 0]))
-                    if found[row, 0] >= hits:
-                        continue
-                else:
-                    n_found += 1
-                found[row, 0], found[row, 5] = hits, parity
-                found[row, 1], found[row, 2] = a_re, a_im
-                found[row, 3], found[row, 4] = b_re, b_im
+                place = (a_re, a_im, b_re, b_im, parity)
+                hits = _count_hits(stars, pair, place, marks)
+                if hits >= min_hits:
+                    n_found = _keep_place(found, n_found, hits, place)
     return n_found, n_tested
 
 
 @njit(nogil=True, cache=True)
-def _count_hits(
-    stars: Array,
-    first: int,
-    second: int,
-    parity: float,
-    a_re: float,
-    a_im: float,
-    b_re: float,
-    b_im: float,
-    marks: npt.NDArray[np.uint8],
-) -> int:
+def _keep_place(found: Array, n_found: int, hits: int, place: Place) -> int:
+    """Put a place into the table, where it is full in the row of fewest hits if it has more; the rows filled."""
+    row = n_found
+    if n_found == len(found):
+        row = int(np.argmin(found[:, 0]))
+        if found[row, 0] >= hits:
+            return n_found
+    found[row, 0] = hits
+    for k in range(5):
+        found[row, 1 + k] = place[k]
+    return max(n_found, row + 1)
+
+
+@njit(nogil=True, cache=True)
+def _count_hits(stars: Array, pair: tuple[int, int], place: Place, marks: npt.NDArray[np.uint8]) -> int:
     """Stars beside the pair that fall on a marked cell; gives up early where the first ones all miss."""
+    (first, second), (a_re, a_im, b_re, b_im, parity) = pair, place
     m, n_cells = len(stars), len(marks)
     hits = tried = 0
     # Every pair begins with other stars, so that a run of false ones can stop some pairs but not all.

@@ -164,9 +164,8 @@ def _try_pair(stars: Array, pair: tuple[int, int], search: Search, share: float)
     found = np.empty((16, 6))
     n_found, n_tested = search_pair(
         stars * unit,
-        *pair,
-        search.ref[0],
-        search.ref[1],
+        pair,
+        search.ref,
         search.marks,
         (1 / bound, bound),
         search.reach_deg * 3600 / cell,
