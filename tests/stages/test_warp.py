@@ -14,7 +14,8 @@ from zemosaic.model.box import Box
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid, footprint_box
-from zemosaic.settings import WarpSettings
+from zemosaic.settings import GridSettings, WarpSettings
+from zemosaic.stages.grid.plan import plan_grid
 from zemosaic.stages.warp.lattice import MIN_CELLS
 from zemosaic.stages.warp.warp import (
     WarpPlan,
@@ -414,6 +415,16 @@ def test_star_flux_is_one_number_whatever_the_frame(kernel):
             # Flux in the frame is counts; a mosaic pixel off the centre is a little smaller than A_ref.
             flux *= grid.wcs.pixel_area_deg2(ox, oy) / grid.area_ref_deg2
             assert flux == pytest.approx(1e5, rel=1e-3)
+
+
+def test_star_flux_is_the_sum_over_a_wide_grid_too():
+    images = [tan(100.0 + turn, 20.0, 120.0, (150, 150), 20.0) for turn in (-25, 0, 25)]
+    grid = plan_grid(images, GridSettings(scale_arcsec=120.0))
+    py, px = np.mgrid[:150, :150]
+    data = 1e5 * np.exp(-((px - 75.3) ** 2 + (py - 74.2) ** 2) / 4) / (4 * np.pi)
+    for image in images:
+        values = warp(plan_for(image, grid), grid.box, reader(data[None]))[0]
+        assert values.sum() == pytest.approx(1e5, rel=2e-3)
 
 
 def test_the_area_fit_follows_distortion():

@@ -70,11 +70,11 @@ _EXPERT: dict[str, JsonValue] = {"expert": True}
 
 
 Projection = Literal[
-    "TAN", "SIN", "ZEA", "STG", "ARC", "AIR", "AZP", "SZP",
+    "auto", "TAN", "SIN", "ZEA", "STG", "ARC", "AIR", "AZP", "SZP",
     "CAR", "CEA", "MER", "CYP", "SFL", "PAR", "AIT", "MOL",
     "TSC", "CSC", "QSC", "HPX", "XPH",
 ]  # fmt: skip
-"""Projections that a code alone makes a grid in: those without parameters of their own (FITS WCS paper II)."""
+"""By extent, or one that a code alone makes a grid in: those without parameters of their own (FITS WCS paper II)."""
 
 
 def _stack_methods() -> tuple[str, ...]:
@@ -138,7 +138,11 @@ class CalibrateSettings(_Model):
 class GridSettings(_Model):
     """The output grid."""
 
-    projection: Projection = Field("TAN", description="Projection code of the FITS standard.")
+    projection: Projection = Field(
+        "auto",
+        description="Projection code of the FITS standard; auto takes TAN, and ZEA, whose pixels have one area, "
+        "for frames that reach over more than 10 degrees.",
+    )
     scale_arcsec: float = Field(0.0, ge=0, description="Pixel scale; 0 takes the median of the frames.")
     center: MaybePosition = Field(None, description="RA and Dec of the centre in degrees, 'RA,DEC'; empty finds it.")
     size_px: MaybeSize = Field(None, description="'WIDTH,HEIGHT' in pixels; empty takes what the frames cover.")
