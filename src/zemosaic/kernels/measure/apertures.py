@@ -9,12 +9,16 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from zemosaic.kernels.measure.holes import fill_hole
 from zemosaic.kernels.measure.mesh import select_nth
 
-__all__ = ["Circles", "Fluxes", "aperture_fluxes", "weighted_moments"]
+__all__ = ["BETA_OF_HOLES", "Circles", "Fluxes", "Holes", "aperture_fluxes", "weighted_moments"]
 
 
 F8 = npt.NDArray[np.float64]
+
+BETA_OF_HOLES = 4.0
+"""Of the Moffat profile that filled pixels are set right by: between the stars of a steady and of a restless sky."""
 
 
 class Circles(NamedTuple):
@@ -43,6 +47,8 @@ class Fluxes(NamedTuple):
         Pixels that the ring's mean stands on; highest raw pixel in the smallest circle.
     n_bad : ndarray, int64, shape (n,)
         Bad or missing pixels in the largest circle.
+    filled_error, n_filled : ndarray, float64, shape (n,)
+        Error of the smallest circle's flux by the pixels that were filled, and how many these are.
     """
 
     flux: F8
@@ -50,6 +56,36 @@ class Fluxes(NamedTuple):
     ring_n: F8
     peak: F8
     n_bad: npt.NDArray[np.int64]
+    filled_error: F8
+    n_filled: F8
+
+    @classmethod
+    def empty(cls, n: int, m: int) -> Fluxes:
+        """Room for n stars in m apertures."""
+        whole = np.empty(n, np.int64)
+        return cls(np.empty((n, m)), np.empty((n, m)), np.empty(n), np.empty(n), whole, np.empty(n), np.empty(n))
+
+
+class Holes(NamedTuple):
+    """Pixels that were filled, and what stars look like there.
+
+    Attributes
+    ----------
+    code, bad : ndarray, uint8, shape (h, w)
+        As `zemosaic.kernels.measure.holes.find_holes` left and had them.
+    core_px : float
+        Stars are taken for ``(1 + (r / core_px)^2) ** -4``.
+    error : float
+        Error of what is set right by that, as a share of it.
+    floor : float
+        Least error of the light in a filled pixel, as a share of it.
+    """
+
+    code: npt.NDArray[np.uint8]
+    bad: npt.NDArray[np.uint8]
+    core_px: float
+    error: float
+    floor: float
 
 
 @njit(nogil=True, cache=True)
@@ -116,7 +152,7 @@ def weighted_moments(data, x, y, sigma0, out):
 
 
 @njit(nogil=True, cache=True)
-def aperture_fluxes(data, bad, objects, x, y, circles, out):
+def aperture_fluxes(data, bad, objects, holes, x, y, circles, out):
     """Fluxes in concentric circles over the clipped mean of a ring around each star.
 
     Pixels cut by a circle count with the share of a 5 x 5 raster of points that lies inside.
@@ -125,12 +161,15 @@ def aperture_fluxes(data, bad, objects, x, y, circles, out):
     ----------
     data : float32 (h, w); bad : uint8 (h, w)
     objects : uint8 (h, w), 1 on detected light, which the ring leaves out
+    holes : Holes
     x, y : float64 (n,)
     circles : Circles
     out : Fluxes, output
     """
     radii, inner, outer = circles
-    flux, area, ring_n, peak, n_bad = out
+    flux, area, ring_n, peak, n_bad, filled_error, n_filled = out
+    code, gone, core, hole_error, floor = holes
+    profile = np.zeros((3, 3))
     h, w = data.shape
     m = len(radii)
     reach = int(math.ceil(max(outer, radii[m - 1]))) + 1
@@ -138,6 +177,7 @@ def aperture_fluxes(data, bad, objects, x, y, circles, out):
     for k in range(len(x)):
         ix, iy = int(math.floor(x[k] + 0.5)), int(math.floor(y[k] + 0.5))
         n, missing, top = 0, 0, -1e30
+        filled, squares, levels, weights = 0.0, 0.0, 0.0, 0.0
         for q in range(m):
             flux[k, q] = 0.0
             area[k, q] = 0.0
@@ -153,20 +193,35 @@ def aperture_fluxes(data, bad, objects, x, y, circles, out):
                     if r < radii[m - 1] + 0.8:
                         missing += 1
                     continue
-                v = data[j, i]
+                v, light = data[j, i], 1.0
+                if code[j, i] != 0:
+                    # What was filled in misses what the star curves: by as much as with a star of this width.
+                    for b in range(3):
+                        for a in range(3):
+                            profile[b, a] = (1 + ((dx + a - 1) ** 2 + (dy + b - 1) ** 2) / core**2) ** -BETA_OF_HOLES
+                    seen = fill_hole(profile, 1, 1, code[j, i], gone[j - 1 : j + 2, i - 1 : i + 2])
+                    light = min(max(profile[1, 1] / max(seen, 1e-9), 0.5), 2.0)
                 if inner < r < outer and objects[j, i] == 0:
                     ring[n] = v
                     n += 1
                 for q in range(m):
                     share = _share_inside(dx, dy, r, radii[q])
-                    flux[k, q] += share * v
-                    area[k, q] += share
+                    flux[k, q] += share * light * v
+                    area[k, q] += share * light
                     if q == 0 and share > 0:
                         top = max(top, v)
+                        if code[j, i] != 0:
+                            part = share**2 * ((hole_error * (light - 1)) ** 2 + floor**2)
+                            filled += share
+                            weights += part
+                            levels += part * v
+                            squares += part * v * v
         background = _ring_mean(ring, n)
         for q in range(m):
             flux[k, q] -= background * area[k, q]
         ring_n[k], peak[k], n_bad[k] = n, top, missing
+        light = max(squares - 2 * background * levels + background * background * weights, 0.0)
+        filled_error[k], n_filled[k] = math.sqrt(light), filled
 
 
 @njit(nogil=True, cache=True)

@@ -21,7 +21,8 @@ from zemosaic.pipelines.run.need import Measuring
 from zemosaic.settings import Settings
 
 MEASURE_BYTES_PER_VALUE = 24
-"""Measuring a frame: its data and weights, 8, what the steps hold beside them, up to 13, and the file's own bytes."""
+"""Measuring a frame: its data and weights, 8, what the steps hold beside them, up to 13 (16 where pixels are
+missing), and the file's own bytes."""
 
 MUCH_MASKED = 0.03
 """Share of pixels above which a mask of unknown meaning is told: bad pixels and cosmic rays rarely are as many."""

@@ -43,6 +43,7 @@ from zemosaic.pipelines.tiles.blended import blend_tiles
 from zemosaic.pipelines.tiles.depth import write_depth
 from zemosaic.pipelines.tiles.two_pass import second_pass
 from zemosaic.settings import Settings
+from zemosaic.stages.tiles.rim import RIM_ALPHA
 
 __all__ = ["build_existing_tiles", "correct_tiles", "fill_with_tiles", "open_tiles"]
 
@@ -135,7 +136,7 @@ def fill_with_tiles(session: Session, out: Path, settings: Settings, run: Run, *
         else:
             figures, reads = fill_by_patches(run)(job, frames, file)
         bare = write_depth(file, job.inputs, job.grid, session.inputs.source, settings, run)
-        if cleaned and bare > MENTIONED:
+        if cleaned and settings.tiles.altaz_nanize_threshold >= RIM_ALPHA and bare > MENTIONED:
             run.log.notice(
                 f"alt-az clean-up leaves {100 * bare:.0f} % of the sky that frames reach without data, as too few "
                 "reach it; a lower tiles.altaz_nanize_threshold keeps it, or tiles.cleanup = off"

@@ -18,7 +18,7 @@ from zemosaic.model.box import Box
 from zemosaic.model.tile import Tile
 from zemosaic.settings import TileSettings
 
-__all__ = ["clean_tile", "ease_alpha", "feather_good", "feather_thin", "tells_apart"]
+__all__ = ["RIM_ALPHA", "clean_tile", "ease_alpha", "feather_good", "feather_thin", "tells_apart"]
 
 F4 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
