@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import numpy as np
@@ -27,13 +26,6 @@ def bumped(image: F4) -> F4:
     return (image + np.roll(image, (9, 12), axis=(0, 1))) / 2 + noise(SHAPE, 8, level=0.0, sigma=7.0)
 
 
-def behind_a_roof(image: F4) -> F4:
-    """The lower third holds the dark roof."""
-    out = image.copy()
-    out[:80] = noise((80, SHAPE[1]), 7, level=600.0)
-    return out
-
-
 @pytest.fixture(scope="module")
 def frames() -> list[tuple[F4, WCS]]:
     """Four frames of a rich field, a few pixels apart."""
@@ -47,17 +39,17 @@ def frames() -> list[tuple[F4, WCS]]:
     return out
 
 
-@pytest.mark.parametrize(("harm", "words"), [(clouded, "blind"), (bumped, "double"), (behind_a_roof, "blocked|blind")])
+@pytest.mark.parametrize(("harm", "words"), [(clouded, "blind"), (bumped, "double")])
 def test_a_bad_frame_of_four_is_left_out(frames: list[tuple[F4, WCS]], harm: Callable[[F4], F4], words: str) -> None:
     inputs = [(harm(image) if k == 1 else image, wcs) for k, (image, wcs) in enumerate(frames)]
     made = zemosaic.coadd(inputs, match=True)
     assert [item.name for item in made.left_out] == ["memory:1"]
-    assert re.match(words, made.left_out[0].reason)
+    assert made.left_out[0].reason.startswith(words)
     assert made.coverage.max() == 3
 
 
 def test_good_frames_are_used_and_triage_can_be_turned_off(frames: list[tuple[F4, WCS]]) -> None:
     assert zemosaic.coadd(frames, match=True).left_out == ()
-    inputs = [(behind_a_roof(image) if k == 1 else image, wcs) for k, (image, wcs) in enumerate(frames)]
+    inputs = [(bumped(image) if k == 1 else image, wcs) for k, (image, wcs) in enumerate(frames)]
     off = load_settings(assignments=["quality.triage=off"])
     assert zemosaic.coadd(inputs, match=True, settings=off).left_out == ()
