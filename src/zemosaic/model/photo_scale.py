@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["N_TERMS", "PhotoScale", "n_terms", "surface_basis", "surface_terms"]
+__all__ = ["N_TERMS", "PhotoScale", "n_terms", "order_of", "surface_basis", "surface_terms"]
 
 Array = npt.NDArray[np.float64]
 
@@ -27,6 +27,11 @@ N_TERMS = 6
 def n_terms(order: int) -> int:
     """Number of polynomial terms of total degree <= `order`."""
     return (order + 1) * (order + 2) // 2
+
+
+def order_of(n_coefficients: int) -> int:
+    """Least order of a polynomial with so many coefficients beside its constant."""
+    return next(p for p in range(9) if n_terms(p) - 1 >= n_coefficients)
 
 
 def surface_basis(x: npt.ArrayLike, y: npt.ArrayLike, shape: tuple[int, int], order: int = 2) -> Array:
@@ -130,7 +135,7 @@ class PhotoScale:
     @property
     def _response_order(self) -> int:
         n_own = 0 if self.response is None else self.response.shape[1]
-        return next(p for p in range(9) if n_terms(p) - 1 >= n_own)
+        return order_of(n_own)
 
     def _response_of(self, terms: Array) -> Array:
         """F from polynomial terms, whose constant it does not use."""

@@ -9,7 +9,7 @@ time and memory are linear in the number of images.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -265,6 +265,13 @@ class BackgroundSystem:
         out = np.empty_like(self.data.value)
         kernel.block_residuals(self.layout.blocks(self.data.extra), self.data.value, sky, surfaces, out)
         return out
+
+    def rest_of(self, column: F4) -> F4:
+        """What neither a sky nor surfaces can take of a value at every block."""
+        data = replace(self.data, value=column, centre=np.zeros_like(self.data.centre))
+        normals = Normals.of(self.layout, data)
+        sky, surfaces = self._solve(normals.rhs_sky, normals.rhs_own, None)
+        return replace(self, data=data).residuals(sky, surfaces)
 
     def sky_at_blocks(self, sky: F8) -> F4:
         """The sky at every block."""

@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from zemosaic.model.each import Each
 from zemosaic.model.measurements import Measurements
-from zemosaic.model.photo_scale import N_TERMS, PhotoScale, n_terms, surface_terms
+from zemosaic.model.photo_scale import N_TERMS, PhotoScale, n_terms, order_of, surface_terms
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.gauge.fix_gauge import GaugedSurfaces, fix_gauge
 from zemosaic.stages.gauge.reference import ReferenceSky, reference_on_nodes
-from zemosaic.stages.match.camera_field import PatternBasis
+from zemosaic.stages.match.camera_field import PatternBasis, is_steep
 from zemosaic.stages.match.gains import GainSolution, solve_gains
 from zemosaic.stages.match.notes import image_note, pattern_notices, solve_notices
 from zemosaic.stages.match.seams import SeamFigure, measure_seams
@@ -49,6 +49,13 @@ _LEAST_NODE_PX = 16
 
 _LEAST_NOISE = 1e-30
 """Noise of an image without any, so that its weight is finite."""
+
+
+_SURFACES_OF_FIELD = 2
+"""Order of surfaces beside which the sky is asked for what responses have beyond quadratics."""
+
+_FIELD_TURNS = 3
+"""Times the sky is asked: ln F is linear in small changes only, and what it tells changes what stars do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,14 +172,27 @@ def match(
     component = table.components()
     sensor = camera if cameras is not None else np.arange(n)
 
-    def solve(c: int) -> tuple[GainSolution, GaugedSurfaces, F8]:
-        gain = _only_determined(solve_gains(ties, c, camera, log_prior, order), log_prior)
+    def tell_gains(c: int, field: F8) -> GainSolution:
+        gain = _only_determined(solve_gains(ties.without(field, camera), c, camera, log_prior, order), log_prior)
         if not settings.solve_gain:
             gain = replace(gain, log_gain=log_prior, log_gain_error=np.zeros(n))
-        free = _open_gains(gain, component)
-        value, error = _flatten(scaled, c, gain, _response_at_blocks(table, gain, camera, order))
-        patterns = PatternBasis.of(scaled, value, sensor, settings.surface_order)
-        found = fit_surfaces(scaled, value, error, settings.surface_order, free, patterns, night)
+        return replace(gain, response=_padded(gain.response, field.shape[1]) + field) if field.any() else gain
+
+    def solve(c: int) -> tuple[GainSolution, GaugedSurfaces, F8]:
+        field, more = np.zeros((int(camera.max()) + 1, 0)), settings.surface_order == _SURFACES_OF_FIELD
+        for turn in range(_FIELD_TURNS + 1):
+            gain = tell_gains(c, field)
+            free = _open_gains(gain, component)
+            value, error = _flatten(scaled, c, gain, _response_at_blocks(table, gain, camera))
+            # Where stars show none or little the sky is not asked: a pattern of its own would be taken for one.
+            more = more and turn < _FIELD_TURNS and is_steep(gain.response)
+            patterns = PatternBasis.of(scaled, value, np.arange(n) if more else sensor, settings.surface_order)
+            amplitude = _sky_of_cameras(scaled, value, camera) if more else None
+            found = fit_surfaces(scaled, value, error, settings.surface_order, free, patterns, night, amplitude)
+            if not more:
+                break
+            more = bool(found.field.any())
+            field = _padded(field, found.field.shape[1]) + found.field
         at_nodes, resolution = None, 0.0
         if reference is not None:
             at_nodes = reference_on_nodes(reference, grid, table.nodes, c) / unit
@@ -219,6 +239,18 @@ def _flatten(table: BlockTable, channel: int, gain: GainSolution, response: F8) 
     """Block means of one channel over gain and response, and their errors."""
     factor = (np.exp(-gain.log_gain).astype(np.float32)[table.image] / response).astype(np.float32)
     return table.mean[channel] * factor, table.error[channel] * factor
+
+
+def _sky_of_cameras(table: BlockTable, value: F4, camera: Ints) -> F8:
+    """Median block of each image, shape (cameras, images); 0 in those of other cameras."""
+    parts = np.split(value, table.start[1:-1])
+    level = np.array([float(np.median(part)) if len(part) else 0.0 for part in parts])
+    return np.where(camera == np.arange(int(camera.max()) + 1)[:, None], level, 0.0)
+
+
+def _padded(coefficients: F8, n: int) -> F8:
+    """Coefficients of a polynomial of higher order, shape (rows, n)."""
+    return np.pad(coefficients, ((0, 0), (0, max(n - coefficients.shape[1], 0))))
 
 
 def _only_determined(gain: GainSolution, log_prior: F8) -> GainSolution:
@@ -273,11 +305,11 @@ def _numbers(names: Sequence[str] | None, n: int) -> Ints:
     return np.unique(np.asarray(names, dtype=str), return_inverse=True)[1].astype(np.int64)
 
 
-def _response_at_blocks(table: BlockTable, gain: GainSolution, camera: Ints, order: int) -> F8:
+def _response_at_blocks(table: BlockTable, gain: GainSolution, camera: Ints) -> F8:
     """F at every block; one 1 for all where there is no response."""
-    if order == 0 or not gain.response.any():
+    if not gain.response.any():
         return np.ones(1, np.float32)
-    basis = surface_terms(table.u, table.v, order)[1:]
+    basis = surface_terms(table.u, table.v, order_of(gain.response.shape[1]))[1:]
     return np.asarray(np.exp(np.sum(basis * gain.response[camera[table.image]].T, axis=0)))
 
 
@@ -301,12 +333,14 @@ def _make_scales(
 ) -> tuple[PhotoScale, ...]:
     """One PhotoScale an image."""
     total = _total_errors(table, gains, surfaces)
+    n_response = max(g.response.shape[1] for g in gains)
+    responses = [_padded(g.response, n_response) for g in gains]
     scales = []
     for i in range(table.n_images):
         surface = np.zeros((len(gains), N_TERMS))
         for c, s in enumerate(surfaces):
             surface[c, : s.surfaces.shape[1]] = s.surfaces[i]
-        response = np.stack([g.response[camera[i]] for g in gains]) if response_order else None
+        response = np.stack([own[camera[i]] for own in responses]) if response_order else None
         if response is not None and not response.any():
             response = None
         scales.append(

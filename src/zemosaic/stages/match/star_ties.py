@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from zemosaic.kernels.solve.cluster import group_detections
 from zemosaic.model.measurements import Measurements
-from zemosaic.model.photo_scale import surface_basis
+from zemosaic.model.photo_scale import order_of, surface_basis, surface_terms
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.stages.match.growth import WIDE_NOISE, Growth, fit_growth
@@ -69,6 +69,21 @@ class StarTies:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def without(self, field: F8, camera: Ints) -> StarTies:
+        """The same with a known part of the responses taken out of the fluxes.
+
+        Parameters
+        ----------
+        field : ndarray, shape (cameras, k)
+            Of ln F, over `surface_basis` without the constant; k may be 0.
+        camera : ndarray, shape (images,), int64
+        """
+        if not field.any():
+            return self
+        terms = surface_terms(self.u, self.v, order_of(field.shape[1]))[1:]
+        factor = np.exp(-np.sum(field[camera[self.image]].T * terms, axis=0))
+        return replace(self, flux=self.flux * factor, flux_error=self.flux_error * factor)
 
 
 def find_star_ties(

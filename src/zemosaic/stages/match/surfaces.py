@@ -10,7 +10,7 @@ import numpy.typing as npt
 from zemosaic.model.photo_scale import n_terms
 from zemosaic.stages.match import surface_priors as priors
 from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
-from zemosaic.stages.match.camera_field import PatternBasis, SensorPattern
+from zemosaic.stages.match.camera_field import PatternBasis, SensorPattern, solve_shared_field
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import cauchy_weight
 
@@ -92,6 +92,8 @@ class SurfaceSolution:
     from_structure : ndarray, shape (n,), bool
         Images whose gain was found so.
     pattern : SensorPattern
+    field : ndarray, shape (cameras, 44)
+        What the sky adds to ln of the cameras' responses (`solve_shared_field`); none where it was not asked for.
     prior_sd : ndarray, shape (order + 1,)
         Scatter of the coefficients of each degree, found from the data, in a typical night.
     image_sd : ndarray, shape (n, k)
@@ -109,6 +111,7 @@ class SurfaceSolution:
     log_gain_error: F8
     from_structure: Flags
     pattern: SensorPattern
+    field: F8
     prior_sd: F8
     image_sd: F8
     weight: F4
@@ -227,6 +230,7 @@ def fit_surfaces(
     log_gain_sd: F8,
     patterns: PatternBasis,
     night: Ints | None = None,
+    amplitude: F8 | None = None,
 ) -> SurfaceSolution:
     """Solve one channel for the sky, every image's surface and, where asked, its gain.
 
@@ -245,6 +249,8 @@ def fit_surfaces(
         Of the same blocks; a pattern is taken where it stands clear of what images have of their own.
     night : ndarray, shape (n,), int64, optional
         Number of each image's night, from 0: nights of larger surfaces have wider priors. Default: one night.
+    amplitude : ndarray, shape (cameras, n), optional
+        Of the sky in each camera's images, where it shall tell more of their responses.
     """
     night = np.zeros(table.n_images, np.int64) if night is None else night
     level = np.float32(np.median(value[error > 0])) if (error > 0).any() else np.float32(0)
@@ -255,7 +261,7 @@ def fit_surfaces(
         system = BackgroundSystem.of(problem.layout, _weigh(problem, state), preconditioner)
         state = step(problem, state, system)
         if state.settled or state.turn >= _MOST_ROUNDS:
-            return _conclude(problem, state, system)
+            return _conclude(problem, state, system, np.zeros((0, table.n_images)) if amplitude is None else amplitude)
         preconditioner = None if state.turn in _RENEWALS else system.preconditioner
         # It goes before the next comes: two sets of normal equations at once would be the peak of memory.
         del system
@@ -396,7 +402,7 @@ def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> 
     return out
 
 
-def _conclude(problem: _Problem, state: _State, system: BackgroundSystem) -> SurfaceSolution:
+def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplitude: F8) -> SurfaceSolution:
     """The solution, with draws from its error distribution."""
     draws, k = [system.draw(1000 + s) for s in range(priors.n_draws(problem.table.n_images, 6, 3))], problem.n_terms
     shape = problem.table.nodes.shape
@@ -412,6 +418,7 @@ def _conclude(problem: _Problem, state: _State, system: BackgroundSystem) -> Sur
         log_gain_error=gain_error,
         from_structure=state.structured,
         pattern=state.pattern,
+        field=solve_shared_field(system, state.residual, amplitude),
         prior_sd=state.widths,
         image_sd=state.scales * state.widths[priors.degrees(problem.layout.order)],
         weight=system.data.weight,

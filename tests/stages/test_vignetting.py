@@ -1,0 +1,44 @@
+"""Steep vignetting under a bright sky: stars tell its quadratic, the sky what lies beyond."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from simulated_measurements import SHAPE, Survey, without_trend
+from zemosaic.settings import MatchSettings
+from zemosaic.stages.match.match import match
+
+
+class Steep(Survey):
+    """Forty per cent of the light lost in the corners, most of it near them."""
+
+    def sky(self, x, y):
+        return 4000.0 + super().sky(x, y)
+
+    def response(self, x, y, shape):
+        r2 = ((x / shape[1] - 0.52) ** 2 * shape[1] ** 2 + (y / shape[0] - 0.48) ** 2 * shape[0] ** 2) / (
+            shape[0] ** 2 + shape[1] ** 2
+        )
+        return 1 - 0.4 * (4 * r2) ** 1.7
+
+
+def solve(survey):
+    return match(survey.measurements, survey.wcs, survey.grid, MatchSettings(), cameras=["one"] * len(survey.wcs))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_steep_response_is_flattened_by_the_sky_itself(seed):
+    survey = Steep(seed=seed)
+    found = solve(survey)
+    x, y, error = survey.sky_error(found)
+    assert np.std(without_trend(x, y, error, 3)) < 0.4 * survey.measurements[0].noise[0]
+    v, u = np.mgrid[0 : SHAPE[0] : 20, 0 : SHAPE[1] : 20].astype(float)
+    ratio = np.log(found.scales[0].response_at(u, v, SHAPE)[0] / survey.response(u, v, SHAPE))
+    # The quadratic is the stars' affair; what the sky adds is better than a hundredth.
+    assert np.std(without_trend(u.ravel(), v.ravel(), ratio.ravel(), 2)) < 0.01
+
+
+def test_a_flat_camera_stays_flat():
+    survey = Survey(seed=1)
+    assert all(scale.response is None for scale in solve(survey).scales)
