@@ -137,7 +137,9 @@ def cut_panels(picture: Picture, width: int, rng: np.random.Generator) -> Iterat
 def stars_alone() -> Iterator[None]:
     """The match without the sky's structure as a witness of gains."""
     fit = solver.fit_surfaces
-    with mock.patch.object(solver, "fit_surfaces", lambda t, v, e, order, sd: fit(t, v, e, order, np.zeros_like(sd))):
+    with mock.patch.object(
+        solver, "fit_surfaces", lambda t, v, e, order, sd, p: fit(t, v, e, order, np.zeros_like(sd), p)
+    ):
         yield
 
 

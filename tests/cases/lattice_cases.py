@@ -40,7 +40,7 @@ def call(data, weight, nodes_xy, shape, *, kernel, step, start=(0, 0), origin=(0
     more.setdefault("inverse_variance", np.ones(c))
     more.setdefault("taper_box", (origin[0], origin[0] + h, origin[1], origin[1] + w))
     more.setdefault("taper_px", 0.0)
-    how = {name: more.pop(name) for name in ("clamp", "pixfrac") if name in more}
+    how = {name: more.pop(name) for name in ("clamp", "dering", "pixfrac") if name in more}
     target = more.pop("target", None)
     window = Window(
         data,

@@ -321,7 +321,7 @@ def test_doctor_tells_versions(capfd: Capture) -> None:
         (["--config", "absent.toml"], "cannot read settings file absent.toml"),
         (["--header", "absent.hdr"], "absent.hdr"),
         (["--set", "grid.center=M31"], "grid.center = 'M31' is not RA,DEC in degrees"),
-        (["--set", "grid.projection=GNOMONIC"], "grid.projection = 'GNOMONIC': input should be 'TAN'"),
+        (["--set", "grid.projection=GNOMONIC"], "grid.projection = 'GNOMONIC': input should be 'auto'"),
         (["--solution", "absent.ecsv"], "absent.ecsv"),
         (["--workers", "-1"], "--workers"),
         (["--sett", "a.b=1"], "No such option"),

@@ -11,7 +11,6 @@ import pytest
 import tomli_w
 
 from zemosaic.errors import SettingError
-from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.settings import (
     BoxCrop,
     CoverageCrop,
@@ -27,7 +26,7 @@ from zemosaic.settings import (
     make_settings,
     write_page,
 )
-from zemosaic.stages.grid.plan import make_wcs
+from zemosaic.stages.grid.plan import make_wcs, plan_grid
 
 PAGE = Path(__file__).parents[2] / "docs/settings.md"
 
@@ -112,7 +111,7 @@ def test_text_that_cannot_be_read_is_told_when_settings_are_made(text: str, word
 
 @pytest.mark.parametrize("code", get_args(GridSettings.model_fields["projection"].annotation))
 def test_each_projection_makes_a_grid(code: str) -> None:
-    grid = SkyGrid(make_wcs((200.0, 15.0), 10.0, (40, 50), code))
+    grid = plan_grid([make_wcs((200.0, 15.0), 10.0, (40, 50))], GridSettings(projection=code))
     assert np.isfinite(grid.wcs.sky_to_pixel(200.0, 15.0)).all()
 
 

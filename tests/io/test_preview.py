@@ -68,6 +68,22 @@ def test_a_nebula_that_fills_most_of_the_picture_leaves_the_dark_sky_neutral() -
     assert red < 0.9
 
 
+def test_islands_without_common_sky_have_a_grey_sky_each() -> None:
+    rng = np.random.default_rng(5)
+    data = rng.normal(100, 5, (3, 80, 200)).astype(np.float32)
+    covered = np.ones((80, 200), bool)
+    covered[:, 90:95] = False
+    data[:, :, 95:] += np.array([4000, -300, 900], np.float32)[:, None, None]
+    data[:, 20::30, 20::30] += 2000
+    data[:, ~covered] = 0
+    rgba = stretch_rgba(data, covered)
+    for columns in (slice(0, 90), slice(95, 200)):
+        np.testing.assert_allclose(np.median(rgba[:, columns, :3], axis=(0, 1)), 0.2 * 255, atol=6)
+    # Both by one curve: a star is as bright here as there.
+    assert np.ptp(rgba[20::30, 20::30, :3].astype(int)) < 30
+    assert (rgba[..., 3] == 255 * covered).all()
+
+
 def test_stars_keep_their_colour_and_are_not_all_white() -> None:
     rgba = stretch_rgba(picture((3, 300, 400)), np.ones((300, 400), bool))
     bright = rgba[rgba[..., 0] > 200]

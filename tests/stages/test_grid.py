@@ -76,6 +76,26 @@ def test_projections_put_the_middle_where_it_was_asked(projection: str) -> None:
     assert (float(ra), float(dec)) == pytest.approx((200.0, 15.0), abs=1e-6)
 
 
+@pytest.mark.parametrize(("spread_deg", "code"), [(0.3, "TAN"), (3.0, "TAN"), (6.0, "ZEA"), (25.0, "ZEA")])
+@pytest.mark.parametrize("dec", [-90.0, 15.0, 60.0])
+def test_wide_grids_have_pixels_of_one_area(spread_deg: float, code: str, dec: float) -> None:
+    grid = plan_grid(ring(200, dec, spread_deg=spread_deg), GridSettings(scale_arcsec=60))
+    assert grid.projection == code
+    smallest, largest = grid.area_shares
+    assert largest == pytest.approx(1, abs=1e-5)
+    assert smallest == pytest.approx(1, abs=1e-5 if code == "ZEA" else 0.02)
+    # A file keeps it.
+    again = CelestialWcs.from_header(grid.wcs.wcs.to_header(), grid.shape)
+    x, y = np.array([3.0, 40.0]), np.array([5.0, 60.0])
+    np.testing.assert_allclose(again.sky_to_pixel(*grid.wcs.pixel_to_sky(x, y)), (x, y), atol=1e-6)
+
+
+def test_a_projection_that_is_asked_for_is_taken_and_its_areas_told() -> None:
+    grid = plan_grid(ring(200, 15, spread_deg=25), GridSettings(scale_arcsec=60, projection="TAN"))
+    assert grid.projection == "TAN"
+    assert grid.area_shares[0] < 0.75
+
+
 def test_a_crop_moves_the_wcs_with_its_pixels() -> None:
     images = ring(359.9, 40)
     whole = plan_grid(images, GridSettings())

@@ -15,7 +15,8 @@ from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.runs import runs_of
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid, footprint_box
-from zemosaic.settings import WarpSettings
+from zemosaic.settings import GridSettings, WarpSettings
+from zemosaic.stages.grid.plan import plan_grid
 from zemosaic.stages.warp.lattice import MIN_CELLS
 from zemosaic.stages.warp.maps import taper_of_rim
 from zemosaic.stages.warp.warp import (
@@ -244,6 +245,20 @@ def test_the_cut_into_patches_leaves_every_byte(cuts, kernel):
                 assert got.tobytes() == np.ascontiguousarray(want[..., y0:y1, x0:x1]).tobytes()
 
 
+@pytest.mark.parametrize("cuts", [(70,), (23, 64)])
+def test_sharp_peaks_have_no_rings_however_the_sky_is_cut(cuts):
+    image, grid = tan(83.0, 22.0, 2.0, (150, 140), 11.0), SkyGrid(tan(83.0, 22.0, 2.0, (130, 120)))
+    data = np.random.default_rng(3).normal(100, 10, (1, 150, 140))
+    data[0, 9:-9:14, 9:-9:14] += 2e4  # none at the very edge, where no peak is looked for
+    plan, read = plan_for(image, grid), reader(data)
+    whole = warp(plan, grid.box, read)[0][0]
+    assert whole.min() > -0.02 * 2e4
+    for y0, y1 in zip((0, *cuts), (*cuts, 130), strict=True):
+        for x0, x1 in zip((0, *cuts), (*cuts, 120), strict=True):
+            part = warp(plan, Box(y0, y1, x0, x1), read)[0][0]
+            np.testing.assert_array_equal(part, whole[y0:y1, x0:x1])
+
+
 def test_a_frame_is_warped_within_its_reach_alone():
     grid = SkyGrid(tan(40, 20, 2.4, (200, 200)))
     plan, read = plan_for(tan(40.06, 20.0, 2.4, (60, 60)), grid), reader(np.ones((1, 60, 60)))
@@ -402,6 +417,16 @@ def test_star_flux_is_one_number_whatever_the_frame(kernel):
             # Flux in the frame is counts; a mosaic pixel off the centre is a little smaller than A_ref.
             flux *= grid.wcs.pixel_area_deg2(ox, oy) / grid.area_ref_deg2
             assert flux == pytest.approx(1e5, rel=1e-3)
+
+
+def test_star_flux_is_the_sum_over_a_wide_grid_too():
+    images = [tan(100.0 + turn, 20.0, 120.0, (150, 150), 20.0) for turn in (-25, 0, 25)]
+    grid = plan_grid(images, GridSettings(scale_arcsec=120.0))
+    py, px = np.mgrid[:150, :150]
+    data = 1e5 * np.exp(-((px - 75.3) ** 2 + (py - 74.2) ** 2) / 4) / (4 * np.pi)
+    for image in images:
+        values = warp(plan_for(image, grid), grid.box, reader(data[None]))[0]
+        assert values.sum() == pytest.approx(1e5, rel=2e-3)
 
 
 def test_the_area_fit_follows_distortion():

@@ -11,7 +11,7 @@ response of its camera over the field, ``A`` the area of a pixel on the sky,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +70,7 @@ class PhotoScale:
     ----------
     gain : ndarray, shape (c,)
         Response relative to the run's reference; > 0.
-    surface : ndarray, shape (c, 6)
+    surface : ndarray, shape (c, 6), or (c, 15) with a sensor's pattern
         Background `B` in mosaic units (input units per A_ref, already divided by the gain),
         coefficients of `surface_basis`; terms above the fitted order are 0.
     response : ndarray, shape (c, k) or None
@@ -95,8 +95,10 @@ class PhotoScale:
 
     def __post_init__(self) -> None:
         c = len(self.gain)
-        if self.surface.shape != (c, N_TERMS):
-            raise ValueError(f"surface must have shape ({c}, {N_TERMS}), got {self.surface.shape}")
+        if self.surface.shape not in [(c, N_TERMS), (c, n_terms(4))]:
+            raise ValueError(
+                f"surface must have shape ({c}, {N_TERMS}) or ({c}, {n_terms(4)}), got {self.surface.shape}"
+            )
         if not (np.all(np.isfinite(self.gain)) and np.all(self.gain > 0)):
             raise ValueError(f"gains must be finite and positive, got {self.gain}")
         if not np.all(np.isfinite(self.surface)):
@@ -122,6 +124,10 @@ class PhotoScale:
         return self._response_of(surface_terms(u, v, self._response_order))
 
     @property
+    def _surface_order(self) -> int:
+        return 2 if self.surface.shape[1] == N_TERMS else 4
+
+    @property
     def _response_order(self) -> int:
         n_own = 0 if self.response is None else self.response.shape[1]
         return next(p for p in range(9) if n_terms(p) - 1 >= n_own)
@@ -134,8 +140,15 @@ class PhotoScale:
 
     def surface_at(self, x: npt.ArrayLike, y: npt.ArrayLike, shape: tuple[int, int]) -> Array:
         """B at pixel positions of the image, shape ``(c, *x.shape)``, mosaic units."""
-        return np.asarray(np.tensordot(self.surface, surface_basis(x, y, shape), 1))
+        return np.asarray(np.tensordot(self.surface, surface_basis(x, y, shape, self._surface_order), 1))
+
+    def plus_surface(self, added: Array) -> PhotoScale:
+        """The same with terms (c, 6) or (c, 15) added to its surface."""
+        total = np.zeros((len(self.gain), max(self.surface.shape[1], added.shape[1])))
+        for part in (self.surface, added):
+            total[:, : part.shape[1]] += part
+        return replace(self, surface=total)
 
     def surface_in(self, u: npt.ArrayLike, v: npt.ArrayLike) -> Array:
         """B at places of the image, -1 to 1, shape ``(c, *u.shape)``, mosaic units."""
-        return np.asarray(np.tensordot(self.surface, surface_terms(u, v), 1))
+        return np.asarray(np.tensordot(self.surface, surface_terms(u, v, self._surface_order), 1))

@@ -70,11 +70,11 @@ _EXPERT: dict[str, JsonValue] = {"expert": True}
 
 
 Projection = Literal[
-    "TAN", "SIN", "ZEA", "STG", "ARC", "AIR", "AZP", "SZP",
+    "auto", "TAN", "SIN", "ZEA", "STG", "ARC", "AIR", "AZP", "SZP",
     "CAR", "CEA", "MER", "CYP", "SFL", "PAR", "AIT", "MOL",
     "TSC", "CSC", "QSC", "HPX", "XPH",
 ]  # fmt: skip
-"""Projections that a code alone makes a grid in: those without parameters of their own (FITS WCS paper II)."""
+"""By extent, or one that a code alone makes a grid in: those without parameters of their own (FITS WCS paper II)."""
 
 
 def _stack_methods() -> tuple[str, ...]:
@@ -138,7 +138,11 @@ class CalibrateSettings(_Model):
 class GridSettings(_Model):
     """The output grid."""
 
-    projection: Projection = Field("TAN", description="Projection code of the FITS standard.")
+    projection: Projection = Field(
+        "auto",
+        description="Projection code of the FITS standard; auto takes TAN, and ZEA, whose pixels have one area, "
+        "for frames that reach over more than 10 degrees.",
+    )
     scale_arcsec: float = Field(0.0, ge=0, description="Pixel scale; 0 takes the median of the frames.")
     center: MaybePosition = Field(None, description="RA and Dec of the centre in degrees, 'RA,DEC'; empty finds it.")
     size_px: MaybeSize = Field(None, description="'WIDTH,HEIGHT' in pixels; empty takes what the frames cover.")
@@ -164,7 +168,7 @@ class WarpSettings(_Model):
         0.0,
         ge=0,
         le=1,
-        description="Against Lanczos ringing: how strongly a value is pulled into the range of the four "
+        description="Against what rings remain of Lanczos: how strongly a value is pulled into the range of the four "
         "nearest pixels; 0 never, 1 fully.",
     )
     pixfrac: float = Field(0.8, gt=0, le=1, description="Drizzle: side of a drop over the side of a pixel.")

@@ -10,12 +10,12 @@ from astropy.table import Table
 
 from zemosaic.errors import SettingError
 from zemosaic.model.frame import Frame
-from zemosaic.model.photo_scale import N_TERMS, PhotoScale
+from zemosaic.model.photo_scale import N_TERMS, PhotoScale, n_terms
 
 __all__ = ["read_solution", "write_solution"]
 
 _BASE = ["id", "name", "channel", "gain", "gain_error", "level_error", "component", "note"]
-_SURFACE = [f"b{k}" for k in range(N_TERMS)]
+_SURFACE = [f"b{k}" for k in range(n_terms(4))]
 
 
 def write_solution(path: Path, frames: Sequence[Frame], scales: Sequence[PhotoScale]) -> None:
@@ -25,6 +25,7 @@ def write_solution(path: Path, frames: Sequence[Frame], scales: Sequence[PhotoSc
     ``b0..`` (mosaic units, terms of `zemosaic.model.photo_scale.surface_basis`) and the response ``r1..``
     (coefficients of ln F, terms of degree 1 and more).
     """
+    n_surface = max((s.surface.shape[1] for s in scales), default=N_TERMS)
     n_response = max((s.response.shape[1] for s in scales if s.response is not None), default=0)
     rows = []
     for frame, scale in zip(frames, scales, strict=True):
@@ -32,11 +33,13 @@ def write_solution(path: Path, frames: Sequence[Frame], scales: Sequence[PhotoSc
             response = np.zeros(n_response)
             if scale.response is not None:
                 response[: scale.response.shape[1]] = scale.response[c]
+            surface = np.zeros(n_surface)
+            surface[: scale.surface.shape[1]] = scale.surface[c]
             rows.append((
                 frame.id, frame.name, c, scale.gain[c], scale.gain_error[c], scale.level_error[c], scale.component,
-                scale.note, *scale.surface[c], *response,
+                scale.note, *surface, *response,
             ))  # fmt: skip
-    names = [*_BASE, *_SURFACE, *(f"r{k + 1}" for k in range(n_response))]
+    names = [*_BASE, *_SURFACE[:n_surface], *(f"r{k + 1}" for k in range(n_response))]
     table = Table(rows=rows, names=names) if rows else Table(names=names)
     partial = path.with_name(f".{path.name}.partial")
     table.write(partial, format="ascii.ecsv", overwrite=True)
@@ -92,11 +95,12 @@ def _scale_of(table: Table, frame: Frame) -> PhotoScale:
     def column(name: str, default: float) -> np.ndarray:
         return np.asarray(table[name], float) if name in table.colnames else np.full(n, default)
 
+    n_surface = len(_SURFACE) if any(name in table.colnames for name in _SURFACE[N_TERMS:]) else N_TERMS
     n_response = sum(name[0] == "r" and name[1:].isdigit() for name in table.colnames)
     response = np.stack([column(f"r{k + 1}", 0.0) for k in range(n_response)], axis=1) if n_response else None
     return PhotoScale(
         gain=column("gain", 1.0),
-        surface=np.stack([column(name, 0.0) for name in _SURFACE], axis=1),
+        surface=np.stack([column(name, 0.0) for name in _SURFACE[:n_surface]], axis=1),
         response=response,
         gain_error=column("gain_error", np.inf),
         level_error=column("level_error", np.inf),

@@ -4,6 +4,7 @@ The value of an output pixel is the kernel's sum over frame pixels about the pos
 weight 0, and all outside the window, are holes: what lies under them is never used. Where a kernel loses a small
 part of its taps to holes the rest is renormalised. Where Lanczos loses more, the four nearest pixels decide: bilinear
 between them, and weight 0 where one that counts is a hole. So an image reaches to its outermost pixels with any kernel.
+Peaks that are too sharp for Lanczos are carried bilinearly (`zemosaic.kernels.resample.spikes`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from zemosaic.kernels.resample.lattice import (
     store_row,
     taper_row,
 )
+from zemosaic.kernels.resample.spikes import find_spikes
 from zemosaic.kernels.resample.window import Floats, Output, Window, prepare
 
 __all__ = ["KERNEL_TAPS", "MAX_LOST", "resample", "resample_with_taps"]
@@ -41,7 +43,8 @@ nearest four pixels (15.7 % at mid-pixel), so the pixel nearest to a position is
 """
 
 # Why a position needs more than the plain sum; bits of the flag plane.
-_HOLE, _UNEVEN, _SATURATED = np.uint8(1), np.uint8(2), np.uint8(FLAG_SATURATED)
+_HOLE, _UNEVEN, _SPIKE, _SATURATED = np.uint8(1), np.uint8(2), np.uint8(4), np.uint8(FLAG_SATURATED)
+_NO_SPIKES = np.zeros((0, 0, 0), np.float32)
 _PAD = 8  # pixels round the window that count as holes; at least WIDTH - 1 and half a kernel
 
 
@@ -86,7 +89,7 @@ class _Taps(NamedTuple):
     todo: npt.NDArray[np.int64]
 
 
-def resample(window: Window, out: Output, kernel: str, clamp: float = 0.0) -> None:
+def resample(window: Window, out: Output, kernel: str, clamp: float = 0.0, *, dering: bool = False) -> None:
     """Resample a window of a frame onto output pixels by one of the point-sampling kernels.
 
     Parameters
@@ -100,6 +103,8 @@ def resample(window: Window, out: Output, kernel: str, clamp: float = 0.0) -> No
         A key of `KERNEL_TAPS`.
     clamp : float
         Lanczos only: how far (0 to 1) a value is pulled into the range of its four nearest pixels.
+    dering : bool
+        Lanczos only: whether peaks that are too sharp for it are carried bilinearly.
 
     Raises
     ------
@@ -108,16 +113,18 @@ def resample(window: Window, out: Output, kernel: str, clamp: float = 0.0) -> No
 
     Notes
     -----
-    The result of a pixel depends on its position, its cell and the pixels under its kernel, and on nothing else:
-    not on the window nor on how the output was cut, to the last bit.
+    The result of a pixel depends on its position, its cell and the pixels under its kernel (with `dering` those within
+    2 px of them, too), and on nothing else: not on the window nor on how the output was cut, to the last bit.
     """
     if kernel not in KERNEL_TAPS:
         raise ValueError(f"kernel must be one of {', '.join(KERNEL_TAPS)}, got '{kernel}'")
     n_taps = KERNEL_TAPS[kernel]
-    resample_with_taps(window, out, n_taps, lanczos_table(max(n_taps // 2, 2)), clamp)
+    resample_with_taps(window, out, n_taps, lanczos_table(max(n_taps // 2, 2)), clamp, dering=dering and n_taps > 2)
 
 
-def resample_with_taps(window: Window, out: Output, n_taps: int, table: Floats, clamp: float = 0.0) -> None:
+def resample_with_taps(
+    window: Window, out: Output, n_taps: int, table: Floats, clamp: float = 0.0, *, dering: bool = False
+) -> None:
     """As `resample`, with taps of one's own.
 
     Parameters
@@ -128,20 +135,24 @@ def resample_with_taps(window: Window, out: Output, n_taps: int, table: Floats, 
     table : ndarray, float32, shape (N_PHASES + 1, WIDTH)
         As `lanczos_table` gives it; used from four taps on.
     clamp : float
+    dering : bool
     """
     plain, rows, target = prepare(window, out)
-    _resample(plain, rows, target, n_taps, table, np.float32(clamp))
+    spikes = find_spikes(window.data, window.weight, window.inverse_variance) if dering else _NO_SPIKES
+    _resample(plain, rows, target, n_taps, table, (spikes, np.float32(clamp)))
 
 
 @njit(nogil=True, cache=True)
-def _resample(place, rows, target, n_taps, table, clamp):  # type: ignore[no-untyped-def]
+def _resample(place, rows, target, n_taps, table, rings):  # type: ignore[no-untyped-def]
     data, weight, origin, step, start = place.data, place.weight, place.origin, place.step, place.start
+    spikes, clamp = rings
+    smooth = data - spikes if spikes.size else data
     out_values, out_weights, out_alpha = rows
     c, h, w = data.shape
     y0, y1, x0, x1 = target
     n = x1 - x0
     window = (origin[0], origin[0] + h, origin[1], origin[1] + w)
-    flags = _flag_window(data, weight, place.saturation, n_taps).reshape(-1)
+    flags = _flag_window(data, weight, spikes, place.saturation, n_taps).reshape(-1)
     x, y, scale, offset = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     whole, fraction = np.empty((2, n), np.int64), np.empty((2, n), np.float32)
     samples, relative = np.empty(n, np.float32), np.empty(n, np.float32)
@@ -168,7 +179,9 @@ def _resample(place, rows, target, n_taps, table, clamp):  # type: ignore[no-unt
             elif n_taps == 2:
                 _bilinear_row(data[k], m, cells, samples)
             else:
-                _lanczos_row(data[k], m, cells, relative, taps, samples)
+                _lanczos_row(smooth[k], m, cells, relative, taps, samples)
+                if spikes.size:
+                    _add_spikes(spikes[k], cells, samples)
                 if clamp > 0:
                     _clamp_row(data[k], m, cells, clamp, samples)
             interpolate_row(place.nodes_scale[k], step, node_y, start[1], scale)
@@ -190,12 +203,12 @@ def _split_row(position, origin, codes, whole, fraction):  # type: ignore[no-unt
 
 
 @njit(nogil=True, cache=True)
-def _flag_window(data, weight, saturation, n_taps):  # type: ignore[no-untyped-def]
+def _flag_window(data, weight, spikes, saturation, n_taps):  # type: ignore[no-untyped-def]
     """What lies under the kernel, for each whole position: element (y + 1, x + 1) is for floor (y, x).
 
     _HOLE: a hole under the kernel (for Lanczos under all WIDTH columns that its vectors touch, so that padding
-    taps never meet a NaN); _UNEVEN: one of the four nearest pixels has a weight other than 1; _SATURATED: one of
-    them is saturated. Outside the window all is hole.
+    taps never meet a NaN); _UNEVEN: one of the four nearest pixels has a weight other than 1; _SATURATED, _SPIKE:
+    one of them is saturated, or a spike. Outside the window all is hole.
     """
     c, h, w = data.shape
     here = np.full((h + 2 * _PAD, w + 2 * _PAD), _HOLE | _UNEVEN, np.uint8)
@@ -208,6 +221,8 @@ def _flag_window(data, weight, saturation, n_taps):  # type: ignore[no-untyped-d
                 plain = np.uint8(m[x] != 1) << 1
                 line[x] |= plain if m[x] > 0 else _HOLE | _UNEVEN
                 line[x] |= np.uint8((m[x] > 0) & (d[x] >= saturation)) << 7
+            if spikes.size:
+                _flag_spikes(spikes[k, y], line)
     before = max(n_taps // 2 - 1, 0)
     across = np.zeros((h + 2 * _PAD, w + 1), np.uint8)
     for y in range(h + 2 * _PAD):
@@ -222,6 +237,13 @@ def _flag_window(data, weight, saturation, n_taps):  # type: ignore[no-untyped-d
             for x in range(w + 1):
                 line[x] |= source[x] & mask
     return flags
+
+
+@njit(nogil=True, cache=True)
+def _flag_spikes(spikes, line):  # type: ignore[no-untyped-def]
+    """One row of `_flag_window`: where there are spikes."""
+    for x in range(line.size):
+        line[x] |= np.uint8(spikes[x] > 0) << 2
 
 
 @njit(nogil=True, cache=True)
@@ -344,6 +366,16 @@ def _lanczos_row(data, weight, cells, relative, kernel, samples):  # type: ignor
             samples[i] = total / kept
         else:
             samples[i] = _bilinear_near_holes(data, weight, whole[0, i], whole[1, i], fraction[1, i], fraction[0, i])
+
+
+@njit(nogil=True, cache=True)
+def _add_spikes(spikes, cells, samples):  # type: ignore[no-untyped-def]
+    """Add the window's spikes, bilinearly: none lies outside or in a hole, so nothing is lost."""
+    whole, fraction, around, begin, end = cells
+    for i in range(begin, end):
+        if around[i] & _SPIKE:
+            y, x, fy, fx = whole[0, i], whole[1, i], fraction[0, i], fraction[1, i]
+            samples[i] += _bilinear(spikes[y, x], spikes[y, x + 1], spikes[y + 1, x], spikes[y + 1, x + 1], fx, fy)
 
 
 @njit(nogil=True, cache=True)

@@ -61,6 +61,20 @@ class SkyGrid:
         return float(self.wcs.pixel_area_deg2())
 
     @property
+    def area_shares(self) -> tuple[float, float]:
+        """Smallest and largest area of a grid pixel over A_ref, from 17 x 17 pixels; both 1 on an equal-area grid."""
+        height, width = self.shape
+        x, y = np.meshgrid(np.linspace(0, width - 1, 17), np.linspace(0, height - 1, 17))
+        share = self.wcs.pixel_area_deg2(x, y) / self.area_ref_deg2
+        seen = share[np.isfinite(share)]
+        return float(seen.min(initial=1.0)), float(seen.max(initial=1.0))
+
+    @property
+    def projection(self) -> str:
+        """Code of the projection, as in CTYPE."""
+        return str(self.wcs.wcs.wcs.ctype[0])[5:8]
+
+    @property
     def scale_arcsec(self) -> float:
         """Pixel scale at the grid's centre."""
         return self.wcs.pixel_scale_arcsec()

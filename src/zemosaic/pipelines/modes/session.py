@@ -57,6 +57,10 @@ __all__ = [
     "read_guide",
 ]
 
+UNEVEN_AREA = 0.025
+"""Pixels of a grid whose areas differ by more from that of its centre are told. Grids made by default stay below: 0.023
+in the corners of one that frames fill in TAN over 10 degrees."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Guide:
@@ -218,6 +222,16 @@ def _clear_frames(
     return Kept([item for item in group if item.frame.id not in gone], bad)
 
 
+def _tell_areas(grid: SkyGrid, run: Run) -> None:
+    """A word on a grid whose pixels differ much in area."""
+    smallest, largest = grid.area_shares
+    if max(1 - smallest, largest - 1) > UNEVEN_AREA:
+        run.log.notice(
+            f"pixels of this grid have {smallest:.3f} to {largest:.3f} of the area that values refer to (A_REF), so "
+            "sums over pixels are not the light of a star everywhere; grid.projection = ZEA makes all areas equal"
+        )
+
+
 def plan_sky(placed: Sequence[PlacedFrame], guide: Guide, settings: Settings, run: Run) -> SkyGrid:
     """The output grid; a very large one needs a yes.
 
@@ -232,7 +246,8 @@ def plan_sky(placed: Sequence[PlacedFrame], guide: Guide, settings: Settings, ru
     else:
         grid = grow_grid(SkyGrid(read_grid_header(run.options.onto)), places)
     height, width = grid.shape
-    run.log.notice(f"output grid {width} x {height} pixels of {grid.scale_arcsec:.3f} arcsec")
+    run.log.notice(f"output grid {width} x {height} pixels of {grid.scale_arcsec:.3f} arcsec, {grid.projection}")
+    _tell_areas(grid, run)
     mpix = height * width / 1e6
     if mpix > settings.grid.max_mpix and not run.options.yes:
         raise SettingError(

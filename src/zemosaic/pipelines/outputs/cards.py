@@ -34,8 +34,13 @@ def mosaic_cards(
     instruments = sorted({frame.header.instrument for frame in frames if frame.header.instrument})
     cards: list[Card] = [
         ("NCOMBINE", sum(frame.header.n_stacked for frame in frames), "number of frames combined"),
-        ("BUNIT", Kind.of(frames[0]).unit, "input units per pixel of area A_REF"),
-        ("A_REF", grid.area_ref_deg2 * 3600**2, "[arcsec2] pixel area that values refer to"),
+        ("BUNIT", Kind.of(frames[0]).unit, "input units per area A_REF of the sky"),
+        ("A_REF", grid.area_ref_deg2 * 3600**2, "[arcsec2] area of the central pixel"),
+    ]
+    smallest, largest = grid.area_shares
+    cards += [
+        ("AREA_MIN", round(smallest, 6), "smallest area of a pixel over A_REF"),
+        ("AREA_MAX", round(largest, 6), "largest area of a pixel over A_REF"),
     ]
     # Where raw and other frames share the mosaic each card speaks of its own.
     ratios: list[tuple[str, int | None]] = []

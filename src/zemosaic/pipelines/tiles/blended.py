@@ -39,7 +39,7 @@ WARPED_TILE_BYTES_PER_VALUE = 60
 
 
 MOST_MMAG = 2.0
-"""Blending may change the flux of a star by so much (SPEC R-55)."""
+"""Blending may change the flux of a star by so much."""
 
 
 def blend_tiles(

@@ -59,14 +59,14 @@ def freeze_gauge(
             out[i] = replace(scales[i], gain=scales[i].gain * factor, surface=scales[i].surface / factor[:, None])
         sky = {i: _on_grid(places[i], grid, order) for i in members}
         basis = {i: surface_basis(*_points(places[i].shape), places[i].shape) for i in members}
-        missing = np.concatenate([(before.surface - out[i].surface) @ basis[i] for i, before in known], axis=1)
+        missing = np.concatenate([_surface_change(before, out[i], places[i].shape) for i, before in known], axis=1)
         design = np.concatenate([sky[i] for i, _ in known], axis=1)
         trend = np.linalg.lstsq(design.T, missing.T, rcond=None)[0].T
         for i in members:
             # A polynomial over the sky is one of the same degree over an image, but for what projections bend.
             moved = np.zeros((len(factor), N_TERMS))
             moved[:, :terms] = np.linalg.lstsq(basis[i][:terms].T, (trend @ sky[i]).T, rcond=None)[0].T
-            out[i] = replace(out[i], surface=out[i].surface + moved)
+            out[i] = out[i].plus_surface(moved)
     return out
 
 
@@ -97,6 +97,11 @@ def correction_change(
     level, sigma = np.asarray(sky, float)[:, None], np.asarray(noise, float)[:, None]
     values = [to_new * level - new.surface_at(x, y, shape), to_old * level - old.surface_at(x, y, shape)]
     return float(np.max(np.abs(values[0] - values[1]) / (to_old * sigma))), float(np.max(np.abs(to_new / to_old - 1)))
+
+
+def _surface_change(before: PhotoScale, now: PhotoScale, shape: tuple[int, int]) -> F8:
+    """What a surface lacks of an earlier one at the points of an image, shape (c, points)."""
+    return np.asarray(before.surface_at(*_points(shape), shape) - now.surface_at(*_points(shape), shape))
 
 
 def _points(shape: tuple[int, int]) -> tuple[F8, F8]:

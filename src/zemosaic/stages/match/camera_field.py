@@ -1,22 +1,51 @@
-"""Fields that all images of a camera share (its response, its growth curve): which of their terms to believe.
+"""Fields that all images of a camera share: which of their terms to believe, and what a sensor adds to the sky.
 
 A slope that a camera's images share acts on their gains like a trend along the mosaic: in a chain of twenty images an
 error of 0.3 mmag a half-width adds up to 8 mmag. So such a part is taken only where it stands clear of its error.
+
+Responses and growth curves are such fields, and so is the pattern that stays with the sensor and scales with the sky:
+sky through a missing flat, light inside, what a response of second degree cannot follow. Images' own surfaces end at
+second degree, so a pattern has terms of third and fourth degree, which no surface can mimic. It is found from the
+residuals of the background solve, round by round, since the sky has taken a part of it each time. Dithers and panels
+tell fourth degree from the sky; third degree is nearly a trend of the sky and of second degree in each image, and only
+rotation tells it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
+from numpy.polynomial.legendre import leg2poly
 
-from zemosaic.model.photo_scale import surface_terms
+from zemosaic.model.photo_scale import n_terms, surface_terms
+from zemosaic.stages.match.sky_nodes import BlockTable
 
-__all__ = ["real_parts"]
+__all__ = ["PatternBasis", "SensorPattern", "real_parts"]
 
+F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 _REAL = 4.0
 """Errors by which a part of a shared field must stand out to be taken."""
+
+_HIGH_TERMS = n_terms(4)
+"""Coefficients of a surface with a pattern on it."""
+
+_LOW_TERMS = n_terms(2)
+
+_LEAST_IMAGES = 8
+"""Fewer images of a camera do not tell what they share from what each has of its own."""
+
+_STEP = 1.5
+"""How much further a pattern goes than residuals say: the sky has taken about half of what is left of it."""
+
+_SAMPLE = 400
+"""Blocks of an image that are looked at: more change nothing where images are many."""
 
 
 def _odd_terms(order: int) -> npt.NDArray[np.bool_]:
@@ -56,4 +85,149 @@ def real_parts(
         size2 = float(coefficients[part] @ product[inner] @ coefficients[part])
         error2 = float(np.sum(product[inner] * covariance[inner]))
         out[part] = size2 > max(least**2, errors**2 * error2)
+    return out
+
+
+def _legendre_products() -> F8:
+    """Products of Legendre polynomials of degree 3 and 4 over the terms of `surface_terms`, shape (9, 15).
+
+    They are orthogonal over an image to all that its surface can be, so that neither takes from the other.
+    """
+    out = np.zeros((_HIGH_TERMS - _LOW_TERMS, _HIGH_TERMS))
+    for degree in (3, 4):
+        for j in range(degree + 1):
+            row = n_terms(degree - 1) - _LOW_TERMS + j
+            for p, a in enumerate(leg2poly([0] * (degree - j) + [1])):
+                for q, b in enumerate(leg2poly([0] * j + [1])):
+                    if a * b:
+                        out[row, n_terms(p + q - 1) + q] += a * b
+    return out
+
+
+_PRODUCTS = _legendre_products()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SensorPattern:
+    """What stays with the sensors, in ADU at the typical sky.
+
+    Attributes
+    ----------
+    coefficients : ndarray, shape (cameras, 9)
+        Over products of Legendre polynomials of degree 3 and 4; 0 where none was found.
+    real : ndarray, shape (cameras, 9), bool
+        Terms that are sought.
+    changed : float
+        Last change over a block's error.
+    """
+
+    coefficients: F8
+    real: Flags
+    changed: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PatternBasis:
+    """What patterns of a channel are fitted with.
+
+    Attributes
+    ----------
+    table : BlockTable
+    camera : ndarray, shape (n,), int64
+    share : ndarray, shape (n,)
+        Each image's sky over that of most: patterns scale with it.
+    order : int
+        Of the images' own surfaces.
+    """
+
+    table: BlockTable
+    camera: Ints
+    share: F8
+    order: int
+
+    @classmethod
+    def of(cls, table: BlockTable, value: F4, camera: Ints, order: int) -> PatternBasis:
+        """For block means over gain and response."""
+        parts = np.split(value, table.start[1:-1])
+        level = np.array([float(np.median(part)) if len(part) else 0.0 for part in parts])
+        typical = float(np.median(level)) if len(level) else 0.0
+        # Calibrated images may have no sky left to scale with.
+        share = np.maximum(level, 0) / typical if typical > 0 else np.ones(len(level))
+        return cls(table, camera, share, order)
+
+    @property
+    def none(self) -> SensorPattern:
+        """No pattern."""
+        zero = np.zeros((int(self.camera.max(initial=0)) + 1, len(_PRODUCTS)))
+        return SensorPattern(zero, zero.astype(bool), 0.0)
+
+    def at_blocks(self, pattern: SensorPattern) -> F4:
+        """Patterns at all blocks, shape (blocks,)."""
+        out = np.zeros(len(self.table.image), np.float32)
+        for i, surface in enumerate(self.surfaces(pattern)):
+            if surface.any():
+                part = slice(self.table.start[i], self.table.start[i + 1])
+                terms = surface_terms(self.table.u[part], self.table.v[part], 4)
+                out[part] = np.sum(surface[:, None] * terms, axis=0)
+        return out
+
+    def surfaces(self, pattern: SensorPattern) -> F8:
+        """Each image's pattern over the terms of `surface_basis` of order 4, shape (n, 15)."""
+        return np.asarray(self.share[:, None] * (pattern.coefficients @ _PRODUCTS)[self.camera], float)
+
+    def follow(self, pattern: SensorPattern, residual: F4, weight: F4, decides: bool) -> SensorPattern:
+        """The pattern with what the residuals of a round still show of it; whether it is sought one round decides."""
+        if not (decides or pattern.real.any()):
+            return pattern
+        found, covariance = self.fit(residual, weight)
+        real = _real_terms(found, covariance) if decides else pattern.real
+        step = np.where(real, _STEP * found, 0)
+        changed = float(np.max(np.abs(step)) * np.sqrt(np.median(weight[weight > 0]))) if real.any() else 0.0
+        return SensorPattern(pattern.coefficients + step, real, changed)
+
+    def fit(self, residual: F4, weight: F4) -> tuple[F8, F8]:
+        """What the residuals of each camera's images have in common, (cameras, 9), and its covariance.
+
+        An image is one witness, since its own gradients of third degree go through all of its blocks (a cluster-robust
+        variance, Liang & Zeger 1986). Cameras of few images get none, and an infinite one.
+        """
+        found = np.zeros_like(self.none.coefficients)
+        covariance = np.full((*found.shape, found.shape[1]), np.inf)
+        for c in range(len(found)):
+            members = np.flatnonzero(self.camera == c)
+            if len(members) < _LEAST_IMAGES:
+                continue
+            normal, pulls = (np.array(q) for q in zip(*self._normals(members, residual, weight), strict=True))
+            if not normal.any():
+                continue
+            inverse = np.linalg.pinv(np.sum(normal, axis=0))
+            found[c] = np.sum(inverse * np.sum(pulls, axis=0), axis=1)
+            own = pulls - np.mean(pulls, axis=0)
+            scatter = np.sum(own[:, :, None] * own[:, None], axis=0) * (len(own) / (len(own) - 1))
+            covariance[c] = inverse @ scatter @ inverse
+        return found, covariance
+
+    def _normals(self, members: Ints, residual: F4, weight: F4) -> Iterator[tuple[F8, F8]]:
+        """Normal matrix and right-hand side of each image, its own surface taken out."""
+        for i in members:
+            used = np.arange(self.table.start[i], self.table.start[i + 1])
+            used = used[:: max(len(used) // _SAMPLE, 1)]
+            terms = surface_terms(self.table.u[used], self.table.v[used], 4)
+            w = weight[used].astype(float)
+            own, high = terms[: n_terms(self.order)], self.share[i] * (_PRODUCTS @ terms)
+            if np.count_nonzero(w) < 4 * len(terms):
+                yield np.zeros((len(high), len(high))), np.zeros(len(high))
+                continue
+            high = high - np.linalg.solve((own * w) @ own.T, (own * w) @ high.T).T @ own
+            yield (high * w) @ high.T, np.sum(high * w * residual[used], axis=1)
+
+
+def _real_terms(found: F8, covariance: F8) -> Flags:
+    """Terms of patterns that are real: those of third and those of fourth degree, each as a whole; as `found`."""
+    out = np.zeros(found.shape, bool)
+    padded, spread = np.zeros(_HIGH_TERMS - 1), np.zeros((_HIGH_TERMS - 1, _HIGH_TERMS - 1))
+    for c in np.flatnonzero(np.isfinite(covariance).all(axis=(1, 2))):
+        padded[:] = found[c] @ _PRODUCTS[:, 1:]
+        spread[:] = _PRODUCTS[:, 1:].T @ covariance[c] @ _PRODUCTS[:, 1:]
+        out[c] = real_parts(padded, spread, 4)[_LOW_TERMS - 1 :]
     return out

@@ -16,8 +16,9 @@ from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.gauge.fix_gauge import GaugedSurfaces, fix_gauge
 from zemosaic.stages.gauge.reference import ReferenceSky, reference_on_nodes
+from zemosaic.stages.match.camera_field import PatternBasis
 from zemosaic.stages.match.gains import GainSolution, solve_gains
-from zemosaic.stages.match.notes import image_note, solve_notices
+from zemosaic.stages.match.notes import image_note, pattern_notices, solve_notices
 from zemosaic.stages.match.seams import SeamFigure, measure_seams
 from zemosaic.stages.match.sky_nodes import BlockTable, SkyNodes, make_block_table
 from zemosaic.stages.match.star_ties import find_star_ties
@@ -106,14 +107,15 @@ def match(
         d = g_i F(p) (A(p) / A_ref) (S + B_i(p)) + noise
 
     with g_i the image's gain, F the response of its camera over the field, A the area of the pixel on the sky, S the
-    sky and B_i the image's background, a polynomial of order 0 to 2. All g, F, B and S are found together: g and F
-    from the stars that images share, B and S (and g, where stars are few) from block means. An image is compared
-    with the sky, never with one other image.
+    sky and B_i the image's background, a polynomial of order 0 to 2 and its sensor's pattern. All g, F, B and S are
+    found together: g and F from the stars that images share, B and S (and g, where stars are few) from block means. An
+    image is compared with the sky, never with one other image.
 
     It needs overlaps: groups of images that share no sky get a gauge each. It cannot tell a polynomial over the whole
     mosaic, up to the surfaces' order, from the sky: dark sky, a `reference` or the smallest surfaces decide.
-    Gradients of third degree, glows and reflections are no part of the model and stay in the mosaic. Time and memory
-    are linear in the images: 0.2 s and 0.1 MB each at 50 deep, and 300 MB at most to couple them to the sky.
+    What the sensor adds to all images is found where dithers tell it; other gradients of third degree, glows and
+    reflections are no part of the model and stay in the mosaic. Time and memory are linear in the images: 0.2 s and
+    0.1 MB each at 50 deep, and 300 MB at most to couple them to the sky.
 
     The mathematics and what was measured: ``docs/matching.md``.
 
@@ -125,7 +127,7 @@ def match(
         The output grid; its centre pixel's area is A_ref.
     settings : MatchSettings
     cameras : sequence of str, optional
-        Images of one camera share a response. None: every image's response is 1.
+        Images of one camera share a response and a pattern. None: no image has either.
     gain_priors : array_like, shape (n,), optional
         Gains expected from headers; 1 where unknown.
     pixel_values : {"counts", "surface"}
@@ -158,23 +160,28 @@ def match(
     scaled = table.times(1 / unit)
     ties = find_star_ties(measurements, wcs, grid, camera)
     component = table.components()
+    sensor = camera if cameras is not None else np.arange(n)
 
-    def solve(c: int) -> tuple[GainSolution, GaugedSurfaces]:
+    def solve(c: int) -> tuple[GainSolution, GaugedSurfaces, F8]:
         gain = _only_determined(solve_gains(ties, c, camera, log_prior, order), log_prior)
         if not settings.solve_gain:
             gain = replace(gain, log_gain=log_prior, log_gain_error=np.zeros(n))
         free = _open_gains(gain, component)
-        found = _solve_channel(scaled, c, gain, _response_at_blocks(table, gain, camera, order), settings, free)
+        value, error = _flatten(scaled, c, gain, _response_at_blocks(table, gain, camera, order))
+        patterns = PatternBasis.of(scaled, value, sensor, settings.surface_order)
+        found = fit_surfaces(scaled, value, error, settings.surface_order, free, patterns)
         at_nodes, resolution = None, 0.0
         if reference is not None:
             at_nodes = reference_on_nodes(reference, grid, table.nodes, c) / unit
             resolution = reference.resolution_arcsec / grid.scale_arcsec / node_px
         gauged = fix_gauge(scaled, found, settings.surface_order, component, at_nodes, resolution)
-        return _with_structure(gain, found, free), gauged.times(unit)
+        return _with_structure(gain, found, free), gauged.times(unit), patterns.surfaces(found.pattern) * unit
 
     channels = range(measurements[0].n_channels)
-    gains, surfaces = (list(part) for part in zip(*each(solve, channels), strict=True))
+    gains, surfaces, patterns = (list(part) for part in zip(*each(solve, channels), strict=True))
     scales = _make_scales(table, component, gains, surfaces, camera, order)
+    own_patterns = np.stack(patterns, axis=1)
+    scales = _add_patterns(scales, own_patterns)
     before = [PhotoScale(np.full(len(gains), g), np.zeros((len(gains), N_TERMS))) for g in np.exp(log_prior)]
     noise = _noise_in_mosaic(measurements, wcs, grid, scales)
 
@@ -191,7 +198,10 @@ def match(
         sky=np.stack([np.where(s.depth > 0, s.sky, np.nan) for s in surfaces]),
         prior_sd=np.stack([s.prior_sd for s in surfaces]),
         slow_rms=np.array([max(s.slow_rms, default=0.0) for s in surfaces]),
-        notices=tuple(solve_notices(component, gains, surfaces, order, node_px, settings)),
+        notices=(
+            *solve_notices(component, gains, surfaces, order, node_px, settings),
+            *pattern_notices(own_patterns, camera),
+        ),
         seams_before=seams_before,
         seams_after=seams_after,
     )
@@ -202,18 +212,10 @@ def channel_bytes(measurements: Sequence[Measurements]) -> int:
     return _IMAGE_BYTES * len(measurements) + _BLOCK_BYTES * sum(len(m.blocks) for m in measurements)
 
 
-def _solve_channel(
-    table: BlockTable,
-    channel: int,
-    gain: GainSolution,
-    response: F8,
-    settings: MatchSettings,
-    free: F8,
-) -> SurfaceSolution:
-    """Surfaces of one channel, gains free within what the stars leave open."""
+def _flatten(table: BlockTable, channel: int, gain: GainSolution, response: F8) -> tuple[F4, F4]:
+    """Block means of one channel over gain and response, and their errors."""
     factor = (np.exp(-gain.log_gain).astype(np.float32)[table.image] / response).astype(np.float32)
-    value, error = table.mean[channel] * factor, table.error[channel] * factor
-    return fit_surfaces(table, value, error, settings.surface_order, free)
+    return table.mean[channel] * factor, table.error[channel] * factor
 
 
 def _only_determined(gain: GainSolution, log_prior: F8) -> GainSolution:
@@ -315,6 +317,13 @@ def _make_scales(
             )
         )
     return tuple(scales)
+
+
+def _add_patterns(scales: Sequence[PhotoScale], patterns: F8) -> tuple[PhotoScale, ...]:
+    """Scales with the images' patterns, (n, c, 15), on their surfaces."""
+    if not patterns.any():
+        return tuple(scales)
+    return tuple(scale.plus_surface(own) for scale, own in zip(scales, patterns, strict=True))
 
 
 def _noise_in_mosaic(

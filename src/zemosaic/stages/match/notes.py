@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.model.photo_scale import surface_terms
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.gauge.fix_gauge import GaugedSurfaces
 from zemosaic.stages.match.gains import GainSolution
 
-__all__ = ["image_note", "solve_notices"]
+__all__ = ["image_note", "pattern_notices", "solve_notices"]
+
+F8 = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 _WEAK_GAIN = 0.02
 """Error of ln gain from which a reader is told."""
@@ -85,6 +89,20 @@ def solve_notices(
     rules = dict.fromkeys(rule for s in surfaces for rule in s.rules)
     out.extend(f"slow trends of the background: {rule}" for rule in rules)
     return out
+
+
+def pattern_notices(patterns: F8, camera: Ints) -> list[str]:
+    """What stays with the sensors, from each image's pattern over `surface_terms` of order 4, shape (n, c, 15)."""
+    u, v = np.meshgrid(*[np.linspace(-1, 1, 9)] * 2)
+    values = np.tensordot(patterns, surface_terms(u.ravel(), v.ravel(), 4), 1)
+    rms = np.sqrt(np.mean(values**2, axis=2)).max(axis=1)
+    with_one = np.unique(camera[rms > 0])
+    if not len(with_one):
+        return []
+    return [
+        f"{len(with_one)} of {len(np.unique(camera))} camera(s) add a pattern to the sky that stays with the sensor "
+        f"(missing flat, light inside?), {rms.max():.3g} rms at the most: it is a part of the surfaces, b10 and more"
+    ]
 
 
 def _weak_parts(

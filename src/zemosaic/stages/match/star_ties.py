@@ -27,6 +27,7 @@ _MOST_STARS = 250
 """Brightest stars of an image that are used."""
 
 _RADIUS_FWHM = 0.75
+"""Detections of different images within it, in the typical FWHM, are one star; closer pairs would be blended."""
 
 _GROWS = 4.0
 """Change of ln flux with ln aperture over what the wide aperture adds, on structure: flux over a curved sky grows with

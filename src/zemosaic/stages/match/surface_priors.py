@@ -1,10 +1,13 @@
-"""Priors of surfaces and sky: widths that all images together show, weakened for images far out."""
+"""What is known of surfaces and sky before they are solved: widths that all images show, structure below the nodes."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 
+from zemosaic.kernels.match import background as kernel
+from zemosaic.model.photo_scale import n_terms, surface_terms
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1
 
@@ -15,7 +18,9 @@ __all__ = [
     "differ_by_variance",
     "first_bend_spread",
     "first_widths",
+    "has_structure",
     "level_scatter",
+    "structure_below_nodes",
     "typical_error",
     "update_widths",
     "weigh_priors",
@@ -49,6 +54,15 @@ whose knots bend far more than their bulk."""
 
 _BEND_START = 10.0
 """The same before any sky is known, over the first width of the levels."""
+
+_STRUCTURE = 6.0
+"""Variance of the sky's structure over that of a block from which a gain may be found in it."""
+
+_STRUCTURE_SAMPLE = 400
+"""Blocks of an image that tell whether its sky has structure: a median of so many is good to 6 %."""
+
+_FLOOR_SAMPLE = 100_000
+"""Blocks whose median error is taken for that of all."""
 
 _TAME = 9.0
 """Squares count up to so many variances: three sigma."""
@@ -220,3 +234,24 @@ def first_bend_spread(widths: F8) -> float:
 def _mean_of_tame(squares: F8) -> float:
     """Mean of squares, robust against a few wild ones: they are cut at three sigma of the bulk."""
     return float(np.mean(np.minimum(squares, _TAME * np.median(squares) / MEDIAN_CHI2_1)))
+
+
+def has_structure(table: BlockTable, part: slice, sky: F4, weight: F4, order: int) -> bool:
+    """Whether an image's sky varies, beyond any surface, well above the noise of its blocks."""
+    used = np.flatnonzero(weight > 0)[:: max(len(weight) // _STRUCTURE_SAMPLE, 1)]
+    if len(used) < 4 * n_terms(order):
+        return False
+    basis = surface_terms(table.u[part][used], table.v[part][used], order).T
+    # Normal equations: six tame terms on thousands of blocks, for every image and round.
+    rest = sky[used] - basis @ np.linalg.solve(basis.T @ basis, basis.T @ sky[used])
+    return float(np.median(rest**2)) > _STRUCTURE * MEDIAN_CHI2_1 * float(np.median(1 / weight[used]))
+
+
+def structure_below_nodes(table: BlockTable, residual: F4, error: F4, before: F8) -> F8:
+    """Variance of the sky below a node's reach, from local residuals, smoothed over 3 x 3 cells."""
+    count, excess = np.empty(table.nodes.n), np.empty(table.nodes.n)
+    floor = typical_error(error[:: max(len(error) // _FLOOR_SAMPLE, 1)]) ** 2
+    kernel.cell_excess(table.cell, residual, error, before.ravel(), floor, count, excess)
+    shape = table.nodes.shape
+    near, over = (scipy.ndimage.uniform_filter(q.reshape(shape), 3, mode="constant") for q in (count, excess))
+    return np.where(near > 0, np.maximum(over, 0) / np.maximum(near, 1e-9), 0)

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
-from zemosaic.kernels.match import background as kernel
-from zemosaic.model.photo_scale import n_terms, surface_terms
+from zemosaic.model.photo_scale import n_terms
 from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
+from zemosaic.stages.match.camera_field import PatternBasis, SensorPattern
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.match.surface_priors import (
     bend_spread,
@@ -19,12 +18,14 @@ from zemosaic.stages.match.surface_priors import (
     differ_by_variance,
     first_bend_spread,
     first_widths,
+    has_structure,
     level_scatter,
+    structure_below_nodes,
     typical_error,
     update_widths,
     weigh_priors,
 )
-from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight
+from zemosaic.stages.numeric.robust import cauchy_weight
 
 __all__ = ["SurfaceSolution", "fit_surfaces"]
 
@@ -56,11 +57,14 @@ _HELD_SD = 1e-7
 _STRUCTURE_ROUNDS = 3
 """Rounds that decide which images see structure; later changes of mind would keep the loop from settling."""
 
-_STRUCTURE = 6.0
-"""Variance of the sky's structure over that of a block from which a gain may be found in it."""
-
 _MOST_GAIN_STEP = 0.3
 """Change of ln gain in one round, at most: the column is the sky as it was, right for small changes only."""
+
+_PATTERN_TURN = 2
+"""Round that decides whether a camera has a pattern: weights and surfaces are about right by then."""
+
+_PATTERN_SETTLED = 0.1
+"""Change of a pattern in a round, over a block's error, below which it is taken as found."""
 
 _CAUCHY = 2.5
 """Errors at which a block's weight is halved: trails and ghosts fall away, noise hardly does."""
@@ -77,12 +81,6 @@ _PARTS = 4
 
 _CORRELATION_ROUNDS = range(1, 5)
 """Rounds that tell it: of the first residuals most is the start's; later ones would keep the loop from settling."""
-
-_STRUCTURE_SAMPLE = 400
-"""Blocks of an image that tell whether its sky has structure: a median of so many is good to 6 %."""
-
-_FLOOR_SAMPLE = 100_000
-"""Blocks whose median error is taken for that of all."""
 
 _DRAWN_SURFACES = 60
 """Surfaces drawn at least: their mean square is then good to a fifth."""
@@ -108,6 +106,7 @@ class SurfaceSolution:
         where the gain was held).
     from_structure : ndarray, shape (n,), bool
         Images whose gain was found so.
+    pattern : SensorPattern
     prior_sd : ndarray, shape (order + 1,)
         Scatter of the coefficients of each degree, found from the data.
     weight : ndarray, shape (blocks,), float32
@@ -122,6 +121,7 @@ class SurfaceSolution:
     log_gain: F8
     log_gain_error: F8
     from_structure: Flags
+    pattern: SensorPattern
     prior_sd: F8
     weight: F4
     draws: list[tuple[F8, F8]]
@@ -142,6 +142,7 @@ class _Problem:
         Taken off all values, so that float32 holds what is left.
     scatter : float
         Of the images' levels.
+    patterns : PatternBasis
     """
 
     layout: Layout
@@ -150,6 +151,7 @@ class _Problem:
     log_gain_sd: F8
     level: np.float32
     scatter: float
+    patterns: PatternBasis
 
     @property
     def table(self) -> BlockTable:
@@ -202,6 +204,7 @@ class _State:
         How many blocks count as one witness of a gain.
     extra : ndarray, shape (blocks,), float32, or None
         The next column: the sky's structure; None where no gain is free.
+    pattern : SensorPattern
     """
 
     turn: int
@@ -219,14 +222,18 @@ class _State:
     structured: Flags
     correlated: F8
     extra: F4 | None
+    pattern: SensorPattern
 
     @property
     def settled(self) -> bool:
         """Whether another round would change nothing that counts."""
-        return self.turn >= _ROUNDS and self.moved < _GAIN_SETTLED and self.has_priors
+        still = self.moved < _GAIN_SETTLED and self.pattern.changed < _PATTERN_SETTLED
+        return self.turn >= _ROUNDS and still and self.has_priors
 
 
-def fit_surfaces(table: BlockTable, value: F4, error: F4, order: int, log_gain_sd: F8) -> SurfaceSolution:
+def fit_surfaces(
+    table: BlockTable, value: F4, error: F4, order: int, log_gain_sd: F8, patterns: PatternBasis
+) -> SurfaceSolution:
     """Solve one channel for the sky, every image's surface and, where asked, its gain.
 
     Parameters
@@ -240,9 +247,13 @@ def fit_surfaces(table: BlockTable, value: F4, error: F4, order: int, log_gain_s
         How far ln gain may still move; 0 holds it. A free gain is found from the sky's structure that no
         surface can mimic, all images at once and with the sky itself free: a regression with errors in both
         variables. Images that see no structure clear of the noise keep their gain.
+    patterns : PatternBasis
+        Of the same blocks; a pattern is taken where it stands clear of what images have of their own.
     """
     level = np.float32(np.median(value[error > 0])) if (error > 0).any() else np.float32(0)
-    problem = _Problem(Layout.of(table, order), value, error, log_gain_sd, level, level_scatter(table, value, error))
+    problem = _Problem(
+        Layout.of(table, order), value, error, log_gain_sd, level, level_scatter(table, value, error), patterns
+    )
     state, preconditioner = _start(problem), None
     while True:
         system = BackgroundSystem.of(problem.layout, _weigh(problem, state), preconditioner)
@@ -274,6 +285,7 @@ def _start(problem: _Problem) -> _State:
         structured=np.zeros(table.n_images, bool),
         correlated=np.full(table.n_images, _CORRELATED),
         extra=np.zeros(n, np.float32) if problem.free.any() else None,
+        pattern=problem.patterns.none,
     )
 
 
@@ -282,6 +294,8 @@ def _weigh(problem: _Problem, state: _State) -> WeightedBlocks:
     table = problem.table
     scale = np.exp(-state.log_gain)[table.image].astype(np.float32)
     value, error = problem.value * scale - problem.level, problem.error * scale
+    if state.pattern.coefficients.any():
+        value -= problem.patterns.at_blocks(state.pattern)
     weight = np.where(error > 0, state.robust / _variance(table, error, state.structure), 0).astype(np.float32)
     prior = np.tile(1 / state.widths[degrees(problem.layout.order)] ** 2, (table.n_images, 1))
     # Equal images have no tails.
@@ -303,7 +317,9 @@ def step(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
     residual = system.residuals(sky, surfaces)
     solved = replace(state, sky=sky, surfaces=surfaces, residual=residual)
     weighed = _find_weights(problem, _find_priors(problem, solved, system), system)
-    return replace(_find_gains(problem, weighed, system), turn=state.turn + 1)
+    decides = state.turn == _PATTERN_TURN
+    pattern = problem.patterns.follow(state.pattern, residual, system.data.weight, decides)
+    return replace(_find_gains(problem, weighed, system), pattern=pattern, turn=state.turn + 1)
 
 
 def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
@@ -330,7 +346,7 @@ def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem) -> 
 def _find_weights(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
     """Structure below the nodes, robust factors and the sky's own prior, from the residuals."""
     error, table = system.data.error, problem.table
-    structure = _structure(table, state.residual, error, state.structure)
+    structure = structure_below_nodes(table, state.residual, error, state.structure)
     pull2 = state.residual**2 / _variance(table, error, structure)
     bend_sd = bend_spread(state.sky.reshape(table.nodes.shape), system.depth())
     robust = cauchy_weight(pull2, _CAUCHY)
@@ -350,7 +366,7 @@ def _find_gains(problem: _Problem, state: _State, system: BackgroundSystem) -> _
     for i in np.flatnonzero(problem.free):
         part = slice(table.start[i], table.start[i + 1])
         if state.turn < _STRUCTURE_ROUNDS:
-            structured[i] = _has_structure(table, part, sky[part], system.data.weight[part], order)
+            structured[i] = has_structure(table, part, sky[part], system.data.weight[part], order)
         if structured[i]:
             extra[part] = sky[part]
     moved = float(np.max(np.abs(change), initial=0.0)) if structured.any() else 0.0
@@ -395,6 +411,7 @@ def _conclude(problem: _Problem, state: _State, system: BackgroundSystem) -> Sur
         log_gain=state.log_gain,
         log_gain_error=gain_error,
         from_structure=state.structured,
+        pattern=state.pattern,
         prior_sd=state.widths,
         weight=system.data.weight,
         draws=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in draws],
@@ -421,26 +438,5 @@ def _structure_gain_errors(problem: _Problem, state: _State, system: BackgroundS
     return np.asarray(np.sqrt(each * (blocks + (state.correlated - blocks) * stars)))
 
 
-def _has_structure(table: BlockTable, part: slice, sky: F4, weight: F4, order: int) -> bool:
-    """Whether an image's sky varies, beyond any surface, well above the noise of its blocks."""
-    used = np.flatnonzero(weight > 0)[:: max(len(weight) // _STRUCTURE_SAMPLE, 1)]
-    if len(used) < 4 * n_terms(order):
-        return False
-    basis = surface_terms(table.u[part][used], table.v[part][used], order).T
-    # Normal equations: six tame terms on thousands of blocks, for every image and round.
-    rest = sky[used] - basis @ np.linalg.solve(basis.T @ basis, basis.T @ sky[used])
-    return float(np.median(rest**2)) > _STRUCTURE * MEDIAN_CHI2_1 * float(np.median(1 / weight[used]))
-
-
 def _variance(table: BlockTable, error: F4, structure: F8) -> F4:
     return np.asarray(error**2 + structure.astype(np.float32).ravel()[table.cell] + np.float32(1e-20))
-
-
-def _structure(table: BlockTable, residual: F4, error: F4, before: F8) -> F8:
-    """Variance of the sky below a node's reach, from local residuals, smoothed over 3 x 3 cells."""
-    count, excess = np.empty(table.nodes.n), np.empty(table.nodes.n)
-    floor = typical_error(error[:: max(len(error) // _FLOOR_SAMPLE, 1)]) ** 2
-    kernel.cell_excess(table.cell, residual, error, before.ravel(), floor, count, excess)
-    shape = table.nodes.shape
-    near, over = (scipy.ndimage.uniform_filter(q.reshape(shape), 3, mode="constant") for q in (count, excess))
-    return np.where(near > 0, np.maximum(over, 0) / np.maximum(near, 1e-9), 0)

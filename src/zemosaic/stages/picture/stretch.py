@@ -116,8 +116,9 @@ def stretch_rgba(
     """Stretch a (reduced) mosaic to 8 bits.
 
     The darkest sky of each channel is put at the same grey by an offset, never by a gain, so colours of stars and
-    nebulae stay but for `white`; one black point, one white point and one midtones curve serve all channels.
-    The curve is the rational "midtones transfer function" common in the field.
+    nebulae stay but for `white`. Islands of pixels that touch no others share no sky, and nothing ties their levels to
+    each other: each has an offset of its own. One black point, one white point and one midtones curve serve all
+    channels. The curve is the rational "midtones transfer function" common in the field.
 
     Parameters
     ----------
@@ -135,36 +136,53 @@ def stretch_rgba(
     if not covered.any():
         return rgba
     factor = (np.ones(len(data)) if white is None else white)[:, None, None]
-    sky, black, top = _levels(data, covered, factor[..., 0])
+    islands = scipy.ndimage.label(covered, np.ones((3, 3)))[0].astype(np.int32, copy=False)
+    sky = _island_skies(data, islands)
+    black, top = _levels(data, islands, sky, factor[..., 0])
     x_sky = -black / (top - black)
     midtone = x_sky * (1 - SKY_GREY) / (x_sky * (1 - 2 * SKY_GREY) + SKY_GREY)
     for y0 in range(0, covered.shape[0], STRIP_ROWS):
         rows = slice(y0, y0 + STRIP_ROWS)
-        x = np.clip((factor * (data[:, rows] - sky[:, None, None]) - black) / (top - black), 0, 1)
+        x = np.clip((factor * (data[:, rows] - sky[:, islands[rows]]) - black) / (top - black), 0, 1)
         y = (midtone - 1) * x / ((2 * midtone - 1) * x - midtone)
         rgba[rows, :, :3] = np.moveaxis(np.round(255 * y), 0, -1) * covered[rows, :, None]
     rgba[..., 3] = np.where(covered, 255, 0)
     return rgba
 
 
-def _levels(data: npt.NDArray[np.float32], covered: npt.NDArray[np.bool_], factor: F8) -> tuple[F8, float, float]:
-    """Sky of each channel; black and white point above it, after the factors of the channels (c, 1).
+def _island_skies(data: F4, islands: npt.NDArray[np.int32]) -> F8:
+    """Sky of each channel and island, shape (c, islands + 1); 0 for what is no island."""
+    skies = np.zeros((len(data), int(islands.max()) + 1))
+    for i, box in enumerate(scipy.ndimage.find_objects(islands), 1):
+        own = islands[box] == i
+        thin = _thin_out(own)
+        skies[:, i] = _dark_sky(data[(slice(None), *box)][:, *thin], own[thin])
+    return skies
 
-    From an even sample of the covered pixels.
-    """
+
+def _thin_out(covered: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Every n-th row and column, for about `MAX_SAMPLES` of the covered pixels."""
     step = max(int(np.sqrt(np.count_nonzero(covered) / MAX_SAMPLES)), 1)
     if not covered[::step, ::step].any():  # fewer than a step across
         step = 1
-    thin, seen = data[:, ::step, ::step], covered[::step, ::step]
-    samples = thin[:, seen].astype(np.float64)
-    sky = _dark_sky(thin, seen)
+    return slice(None, None, step), slice(None, None, step)
+
+
+def _levels(data: F4, islands: npt.NDArray[np.int32], sky: F8, factor: F8) -> tuple[float, float]:
+    """Black and white point above the sky, after the factors of the channels (c, 1).
+
+    From an even sample of the covered pixels.
+    """
+    thin = _thin_out(islands > 0)
+    island = islands[thin]
+    samples = data[:, *thin][:, island > 0] - sky[:, island[island > 0]]
     level = factor * (samples - np.median(samples, axis=1)[:, None])
     below = level[level < 0]
     # The spread of the darker half is noise and dark structure; stars and nebula only widen the upper half.
     sigma = float(np.sqrt(np.mean(np.square(below)))) if below.size else 0.0
-    white = float(np.percentile((factor * (samples - sky[:, None])).max(axis=0), 99.8))
+    white = float(np.percentile((factor * samples).max(axis=0), 99.8))
     sigma = sigma or max(abs(white), 1.0) * 1e-3
-    return sky, -2.8 * sigma, max(white, 10 * sigma)
+    return -2.8 * sigma, max(white, 10 * sigma)
 
 
 def _dark_sky(data: npt.NDArray[np.float32], covered: npt.NDArray[np.bool_]) -> F8:

@@ -66,6 +66,7 @@ SAME = 0.03
 """Shares of light that differ by less, or by less than `SAME_SIGMA`, are alike: sensors are even to a few per cent."""
 
 SAME_SIGMA = 3.0
+"""In errors of both: one true pair in 370 differs by more."""
 
 WELL_KNOWN = 0.05
 """Error of shares up to which they can be said to be alike: those of cameras with a filter differ by 0.3 and more."""
@@ -77,6 +78,7 @@ APART = 0.08
 """Shares that differ by more than this are those of two colours, where they also differ by `APART_SIGMA`."""
 
 APART_SIGMA = 5.0
+"""In errors of both: what a camera's colours are is then no matter of chance."""
 
 SAME_SKY = 0.2
 """Skies that differ by less, in noises of one sample, are alike: before a sky with light a filter makes several."""

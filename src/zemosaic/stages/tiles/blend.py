@@ -49,6 +49,8 @@ _OVERLAP_REACHES = 8
 """The coarsest pixel is so many times narrower than the overlap, or more."""
 
 _FWHM_PER_SIGMA = 2.3548
+"""Of a Gaussian: ``sqrt(8 ln 2)``."""
+
 _MMAG = 1085.7
 """Thousandths of a magnitude in a relative change of flux."""
 

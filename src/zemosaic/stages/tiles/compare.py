@@ -44,6 +44,8 @@ _LEAST_INNER = 60
 """... and fewer inside the rim tell no gain: six unknowns are solved for."""
 
 _LEAST_FILLED = 0.5
+"""Share of a bin's pixels that both tiles fill: a mean of fewer lies beside the bin's middle."""
+
 _GROUPS_A_SIDE = 4
 """The overlap is parted 4 x 4 for the jackknife."""
 
@@ -54,8 +56,11 @@ _BRIGHT = 20.0
 """Structure counts up to so many times its median size for that: one trail in one image hides no stars in both."""
 
 _GAIN_RANGE = 0.05, 20.0
-_ROUNDS = 5
-_CLIP = 4.0
+"""A gain beyond it is no gain: exposures and filters of one mosaic do not differ by so much."""
+
+_ROUNDS, _CLIP = 5, 4.0
+"""Of the fit, and the differences, in their own spread, that it leaves out."""
+
 _FIRST_SHAPE, _SHAPE = 0.5, 0.02
 """Share of a star's light by which its shape may differ: before the kernel is known, and once it is (the PSF varies
 over a tile). Bright stars count no more than this allows."""
@@ -68,8 +73,7 @@ _SEEING_SD = 0.6, 0.15
 _TRAIL = 8.0
 """Structure of so many times its median size is left out where one image alone shows it."""
 
-_FIRST_GAINS = 0.2, 5.0
-_FIRST_CAUCHY = 3.0
+_FIRST_GAINS, _FIRST_CAUCHY = (0.2, 5.0), 3.0
 """Gains that are looked through for a start, and the size from which on a difference counts less, in noise."""
 
 _NOISE_DOUBT = 0.1

@@ -207,7 +207,7 @@ def _resample(window: Window, out: Output, settings: WarpSettings, bayer: str | 
     if bayer is not None:
         resample_cfa(window, out, bayer, settings.kernel, settings.clamp, settings.pixfrac)
     elif settings.kernel in KERNEL_TAPS:
-        resample(window, out, settings.kernel, settings.clamp)
+        resample(window, out, settings.kernel, settings.clamp, dering=True)
     else:
         resample_polygon(window, out, settings.pixfrac if settings.kernel == "drizzle" else None)
 

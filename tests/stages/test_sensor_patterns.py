@@ -1,0 +1,76 @@
+"""What stays with the sensor and scales with the sky is found where dithers tell it, and only there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cases.simulated_measurements import SHAPE, Survey
+from zemosaic.model.measurements import Measurements
+from zemosaic.model.photo_scale import PhotoScale, n_terms, surface_basis
+from zemosaic.settings import MatchSettings
+from zemosaic.stages.match.match import MatchSolution, match
+
+PATTERN = np.zeros(n_terms(4))
+PATTERN[[10, 12, 14]] = [-4.0, -8.0, -4.0]
+"""Terms u^4, u^2 v^2 and v^4 in ADU at a sky of 1000: what a response of second degree leaves of 15 % vignetting."""
+
+
+class Sensor(Survey):
+    """A survey of one sensor that adds a pattern to the sky of all frames; bright frames get more of it."""
+
+    def _measure(self, rng, wcs, gain, surface):
+        m = super()._measure(rng, wcs, gain, surface)
+        pattern = PATTERN @ surface_basis(m.blocks.x, m.blocks.y, m.shape, 4)
+        share = (1000 + surface[0]) / 1000
+        return replace(m, blocks=replace(m.blocks, mean=m.blocks.mean + (gain * share * pattern).astype(np.float32)))
+
+
+def solve(survey: Survey, measured: list[Measurements] | None = None) -> MatchSolution:
+    return match(measured or survey.measurements, survey.wcs, survey.grid, MatchSettings(), cameras=survey.camera)
+
+
+def pattern_left(survey: Survey, found: MatchSolution) -> float:
+    """Rms over an image of pattern less what was found, what surfaces of second degree can follow taken out."""
+    x, y = (q.ravel() for q in np.meshgrid(np.arange(8, SHAPE[1], 24.0), np.arange(8, SHAPE[0], 24.0)))
+    low, high = surface_basis(x, y, SHAPE, 2), surface_basis(x, y, SHAPE, 4)
+    left = []
+    for surface, scale in zip(survey.surface, found.scales, strict=True):
+        own = np.zeros(n_terms(4))
+        own[: scale.surface.shape[1]] = scale.surface[0]
+        rest = (PATTERN * (1000 + surface[0]) / 1000 - own) @ high
+        left.append(np.std(rest - np.linalg.lstsq(low.T, rest, rcond=None)[0] @ low))
+    return float(np.sqrt(np.mean(np.square(left))))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_pattern_is_told_from_the_sky(seed):
+    """Frames a few hundred pixels apart: all of it stayed in the mosaic before."""
+    survey = Sensor(seed=seed, nebula=50.0)
+    found = solve(survey)
+    none = replace(found, scales=tuple(PhotoScale.neutral(1) for _ in found.scales))
+    assert pattern_left(survey, none) > 0.8
+    assert pattern_left(survey, found) < 0.1
+    assert any("stays with the sensor" in notice for notice in found.notices)
+
+
+def test_frames_own_gradients_are_no_pattern():
+    """Third degree that differs from frame to frame is not the sensor's."""
+    survey, rng = Survey(seed=3, nebula=50.0), np.random.default_rng(3)
+    measured = []
+    for m, gain in zip(survey.measurements, survey.gain, strict=True):
+        own = rng.normal(0, 3, 4) @ surface_basis(m.blocks.x, m.blocks.y, m.shape, 3)[6:]
+        measured.append(replace(m, blocks=replace(m.blocks, mean=m.blocks.mean + (gain * own).astype(np.float32))))
+    assert all(s.surface.shape == (1, 6) for s in solve(survey, measured).scales)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_pattern_is_invented(seed):
+    assert all(s.surface.shape == (1, 6) for s in solve(Survey(seed=seed)).scales)
+
+
+def test_few_frames_tell_no_pattern():
+    survey = Sensor(seed=4, n_side=2, nebula=50.0)
+    assert all(s.surface.shape == (1, 6) for s in solve(survey).scales)
