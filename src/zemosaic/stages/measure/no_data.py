@@ -33,6 +33,9 @@ MOST_MIXED_PX = 4
 REFERENCE_PX = 6, 9
 """Rings whose level they are compared with: they count as mixed where they are off by more than a sample's noise."""
 
+LEAST_MIXED = 0.05
+"""And by more than this share of the level: a nebula at the border differs by 2 %."""
+
 MOST_ADU = 1e20
 """No detector counts so far: such values mark missing pixels."""
 
@@ -152,8 +155,9 @@ def _mixed_rim(channel: F4, have: Map, empty: Map) -> Map:
         values = channel[grown[last] & ~grown[first] & have]
         return float(np.median(values)) if len(values) else np.nan
 
-    reference, noise = level(*REFERENCE_PX), _noise(channel, have)
-    off = [k for k in range(1, MOST_MIXED_PX + 1) if abs(level(k - 1, k) - reference) > noise]
+    reference = level(*REFERENCE_PX)
+    least = max(_noise(channel, have), LEAST_MIXED * abs(reference))
+    off = [k for k in range(1, MOST_MIXED_PX + 1) if abs(level(k - 1, k) - reference) > least]
     # Of the ring behind the last one that is off, the pixels nearest to the rim are.
     return np.asarray(grown[max(off) + 1 if off else 0] & have)
 
