@@ -44,10 +44,10 @@ def frame(k: int, *, bayer: str | None = "GRBG", day: int = 10) -> Frame:
 
 
 def stars(n: int, significance: float = 50.0) -> Stars:
-    f8, f4, no = np.arange(n, dtype=float), np.ones(n, np.float32), np.zeros(n, bool)
+    (x, y), f4, no = np.random.default_rng(n).uniform(0, 100, (2, n)), np.ones(n, np.float32), np.zeros(n, bool)
     flux = np.full((3, n), significance, np.float32)
     error = np.full((3, n), np.sqrt(3), np.float32)
-    return Stars(f8, f8, flux, error, flux, f4, f4, f4, no, no)
+    return Stars(x, y, flux, error, flux, f4, f4, f4, no, no)
 
 
 def measured(k: int, **changed: object) -> MeasuredFrame:

@@ -193,7 +193,9 @@ class QualitySettings(_Model):
     triage: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Leave out clouded, trailed, defocused, dawn and wrong-field frames, by comparison with their "
-        "neighbours; auto does so for raw frames, unless a table of frames (input.frames) decides.",
+        "neighbours in time; auto does so for raw frames. All frames, also calibrated and few ones, are left out that "
+        "moved during the exposure or do not show the stars that others show there. auto leaves it to a table of "
+        "frames (input.frames) where there is one.",
     )
     fwhm_max_px: float = Field(0.0, ge=0, description="Leave out frames of a larger FWHM, in their pixels; 0: none.")
     ellipticity_max: float = Field(

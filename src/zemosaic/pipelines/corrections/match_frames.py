@@ -9,6 +9,7 @@ import numpy as np
 
 from zemosaic.engine.store import remember
 from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.pipelines.frames.grading import name_sessions
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import make_key
 from zemosaic.settings import Settings
@@ -36,9 +37,12 @@ def match_frames(
     # A flat has taken the sensor's response out; what would be solved for is noise.
     is_flat = all(item.frame.decided.is_flattened for item in frames)
     cameras = None if is_flat else [item.frame.header.camera for item in frames]
+    nights = name_sessions([item.frame for item in frames])
     # Where the reference lies does not matter: its pixels are part of the key.
     wanted = settings.match.model_copy(update={"reference": ""} | ({} if of_cameras else {"response_order": 0}))
-    key = make_key("match", measured, places, grid, wanted, cameras, priors, settings.input.pixel_values, reference)
+    key = make_key(
+        "match", measured, places, grid, wanted, cameras, nights, priors, settings.input.pixel_values, reference
+    )
     return remember(
         run.store,
         key,
@@ -48,6 +52,7 @@ def match_frames(
             grid,
             wanted,
             cameras=cameras,
+            nights=nights,
             gain_priors=priors,
             pixel_values=settings.input.pixel_values,
             reference=reference,

@@ -20,10 +20,20 @@ from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.kept import Kept
 from zemosaic.settings import Settings
+from zemosaic.stages.measure.company import judge_company
+from zemosaic.stages.measure.double import find_double
 from zemosaic.stages.measure.quality import QualityTable, Verdict, cut_by_value, frame_score, keep_best, triage
 from zemosaic.stages.tiles.group import NIGHT_GAP_S
 
-__all__ = ["grade_matched", "grade_measured", "leave_out_stacks", "obey_table", "quality_table"]
+__all__ = [
+    "grade_company",
+    "grade_matched",
+    "grade_measured",
+    "leave_out_stacks",
+    "name_sessions",
+    "obey_table",
+    "quality_table",
+]
 
 F8 = npt.NDArray[np.float64]
 
@@ -148,7 +158,7 @@ def quality_table(
         error = np.sqrt((m.stars.flux_error.astype(float) ** 2).sum(axis=0))
         counts.append(np.count_nonzero(signal > LEAST_SIGNIFICANCE * error))
     return QualityTable(
-        session=_sessions(frames, time),
+        session=name_sessions(frames),
         time_s=np.where(np.isfinite(time), time, 0.0),
         fwhm_px=np.array([m.fwhm_px for m in measured]),
         ellipticity=np.array([m.ellipticity for m in measured]),
@@ -163,7 +173,7 @@ def quality_table(
 def grade_measured(frames: Sequence[MeasuredFrame], settings: Settings, run: Run) -> Kept[MeasuredFrame]:
     """Frames that pass triage and the user's own cuts, judged by what was measured on them.
 
-    Triage acts on raw frames unless the settings, or a table of frames, say otherwise.
+    Comparison with neighbours in time acts on raw frames unless the settings, or a table of frames, say otherwise.
 
     Raises
     ------
@@ -173,6 +183,10 @@ def grade_measured(frames: Sequence[MeasuredFrame], settings: Settings, run: Run
     wanted = settings.quality
     table = quality_table([m.frame for m in frames], [m.measured for m in frames])
     verdicts = [_triaged([m.frame for m in frames], table, settings)]
+    if _judges_all(settings):
+        verdicts.append([
+            Verdict("double", text) if (text := find_double(m.measured.stars)) else Verdict() for m in frames
+        ])
     if wanted.fwhm_max_px > 0:
         verdicts.append(cut_by_value("FWHM", table.fwhm_px, high=wanted.fwhm_max_px))
     if wanted.ellipticity_max < 1:
@@ -214,6 +228,43 @@ def grade_matched(
     )
 
 
+def grade_company(
+    frames: Sequence[Frame],
+    measured: Sequence[Measurements],
+    places: Sequence[CelestialWcs],
+    log_prior: F8,
+    settings: Settings,
+    run: Run,
+) -> tuple[LeftOut, ...]:
+    """Frames of one kind that the stars of those round them rule out: also calibrated ones, and in small sets.
+
+    Parameters
+    ----------
+    frames, measured, places : sequences of one length
+    log_prior : ndarray, shape (n,)
+        ln of the gain that each header lets expect.
+    settings : Settings
+    run : Run
+    """
+    if not _judges_all(settings):
+        return ()
+    left_out = []
+    cameras = [frame.header.camera for frame in frames]
+    for frame, verdict in zip(frames, judge_company(measured, places, cameras, log_prior), strict=True):
+        if not verdict.use:
+            left_out.append(run.log.leave_out(frame, f"{verdict.kind}: {verdict.reason}"))
+        elif verdict.reason:
+            run.log.notice(
+                f"{frame.name} is used, since no other frame reaches all that it shows, but {verdict.reason}", "warning"
+            )
+    return tuple(left_out)
+
+
+def _judges_all(settings: Settings) -> bool:
+    """Whether calibrated frames are judged too, by what needs no neighbours in time; a table of frames is obeyed."""
+    return settings.quality.triage == "on" or (settings.quality.triage == "auto" and not settings.input.frames)
+
+
 def _triaged(frames: Sequence[Frame], table: QualityTable, settings: Settings) -> list[Verdict]:
     """What triage says, where it is asked; else all are good."""
     asked = settings.quality.triage
@@ -231,8 +282,9 @@ def _triaged(frames: Sequence[Frame], table: QualityTable, settings: Settings) -
     ]
 
 
-def _sessions(frames: Sequence[Frame], time: F8) -> list[str]:
+def name_sessions(frames: Sequence[Frame]) -> list[str]:
     """A name for each frame: those of a camera and filter without a long pause between them share it."""
+    time = np.array([frame.header.time_s for frame in frames])
     kinds = [f"{frame.header.camera} {frame.decided.filter} {frame.decided.exposure_s}" for frame in frames]
     names = list(kinds)
     for kind in set(kinds):

@@ -81,7 +81,8 @@ def write_tables(
     scales = {frame_id: scale for group in groups for frame_id, scale in group.corrections.scales.items()}
     frames = [item.frame for item in placed]
     paths = {"match": out / "match.ecsv", "frames": out / "frames.ecsv"}
-    write_solution(paths["match"], frames, [scales[frame.id] for frame in frames])
+    matched = [frame for frame in frames if frame.id in scales]
+    write_solution(paths["match"], matched, [scales[frame.id] for frame in matched])
     write_frames_table(paths["frames"], placed, scales, {i for group in groups for i in group.used}, known, left_out)
     return paths
 

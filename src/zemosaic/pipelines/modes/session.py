@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from zemosaic.engine.events import LeftOut
 from zemosaic.errors import SettingError
 from zemosaic.io.headers.grid_header import read_grid_header
@@ -22,11 +24,12 @@ from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.corrections.correcting import (
     Corrections,
     correct_frames,
+    gain_priors,
     given_corrections,
     header_corrections,
 )
 from zemosaic.pipelines.corrections.reference import read_reference
-from zemosaic.pipelines.frames.grading import grade_matched, leave_out_stacks
+from zemosaic.pipelines.frames.grading import grade_company, grade_matched, leave_out_stacks
 from zemosaic.pipelines.frames.pipeline import (
     Inputs,
     KindGroup,
@@ -207,9 +210,18 @@ def correct_group(frames: Sequence[PlacedFrame], session: Session, settings: Set
         return Corrected(given_corrections(frames, guide.given, guide.name, run), frames)
     if not guide.solved:
         return Corrected(header_corrections(frames), frames)
-    corrections = correct_frames(frames, session.grid, settings, run, guide.reference)
-    clear = _clear_frames(frames, corrections, settings, run)
-    return Corrected(corrections, clear.frames, clear.left_out)
+    fit = _fitting_frames(frames, settings, run)
+    corrections = correct_frames(fit.frames, session.grid, settings, run, guide.reference)
+    clear = _clear_frames(fit.frames, corrections, settings, run)
+    return Corrected(corrections, clear.frames, fit.left_out + clear.left_out)
+
+
+def _fitting_frames(group: Sequence[PlacedFrame], settings: Settings, run: Run) -> Kept[PlacedFrame]:
+    """The frames that the stars of those round them do not rule out: they must not bend what is solved."""
+    frames, measured, places = zip(*((p.frame, p.measured, p.wcs) for p in group), strict=True)
+    bad = grade_company(frames, measured, places, np.log(gain_priors(frames)), settings, run)
+    gone = {item.frame_id for item in bad}
+    return Kept([item for item in group if item.frame.id not in gone], bad)
 
 
 def _clear_frames(

@@ -54,18 +54,16 @@ def write_frames_table(
     for item in frames:
         frame = item.frame
         gone = reasons.pop(str(frame.id), None)
-        scale = scales[frame.id]
         ra, dec = item.wcs.pixel_to_sky((frame.shape[1] - 1) / 2, (frame.shape[0] - 1) / 2)
         row: dict[str, Any] = {
             "name": frame.name, "use": frame.id in used, "reason": gone.reason if gone else "",
             "path": frame.storage.path, **_measured_columns(frame, item.measured),
             "ra_deg": float(ra), "dec_deg": float(dec), "place": item.place.how, "place_stars": item.place.n_stars,
-            "place_rms_px": item.place.rms_px, "component": scale.component, "note": scale.note,
+            "place_rms_px": item.place.rms_px,
         }  # fmt: skip
-        for c, tag in enumerate(_channel_tags(item.measured)):
-            row |= {f"gain{tag}": scale.gain[c], f"gain_error{tag}": scale.gain_error[c],
-                    f"level_error{tag}": scale.level_error[c]}  # fmt: skip
-            row |= {f"b{k}{tag}": value for k, value in enumerate(scale.surface[c])}
+        # A frame that was left out before the match has no correction.
+        if frame.id in scales:
+            row |= _correction_columns(scales[frame.id], _channel_tags(item.measured))
         rows.append(row)
     for gone in reasons.values():
         seen = known.get(FrameId(gone.frame_id))
@@ -88,6 +86,16 @@ def _measured_columns(frame: Frame, measured: Measurements) -> dict[str, Any]:
     }  # fmt: skip
     for c, tag in enumerate(_channel_tags(measured)):
         columns |= {f"sky{tag}": measured.sky[c], f"noise{tag}": measured.noise[c]}
+    return columns
+
+
+def _correction_columns(scale: PhotoScale, tags: Sequence[str]) -> dict[str, Any]:
+    """What was solved for a frame."""
+    columns: dict[str, Any] = {"component": scale.component, "note": scale.note}
+    for c, tag in enumerate(tags):
+        columns |= {f"gain{tag}": scale.gain[c], f"gain_error{tag}": scale.gain_error[c],
+                    f"level_error{tag}": scale.level_error[c]}  # fmt: skip
+        columns |= {f"b{k}{tag}": value for k, value in enumerate(scale.surface[c])}
     return columns
 
 

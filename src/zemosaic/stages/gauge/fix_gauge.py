@@ -94,8 +94,7 @@ def fix_gauge(
     resolution_nodes : float
         Its resolution in node spacings.
     """
-    degree = degrees(order)
-    prior = np.tile(1 / found.prior_sd[degree] ** 2, (table.n_images, 1))
+    degree, prior = degrees(order), 1 / found.image_sd**2
     sky, surfaces = found.sky, found.surfaces
     means = _mean_of_terms(order)
     squares = np.zeros(table.n_images)
@@ -140,10 +139,10 @@ def _outside_knowledge(
 
 
 def _determined_order(found: SurfaceSolution, degree: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    variance = np.mean([surfaces**2 for _, surfaces in found.draws], axis=0)
+    left = np.mean([surfaces**2 for _, surfaces in found.draws], axis=0) / found.image_sd**2
     out = np.full(len(found.surfaces), -1)
-    for d, sd in enumerate(found.prior_sd):
-        known = variance[:, degree == d].mean(axis=1) < _FROM_PRIOR * sd**2
+    for d in range(len(found.prior_sd)):
+        known = left[:, degree == d].mean(axis=1) < _FROM_PRIOR
         out = np.where((out == d - 1) & known, d, out)
     return out
 

@@ -95,6 +95,7 @@ def match(
     settings: MatchSettings,
     *,
     cameras: Sequence[str] | None = None,
+    nights: Sequence[str] | None = None,
     gain_priors: npt.ArrayLike | None = None,
     pixel_values: str = "counts",
     reference: ReferenceSky | None = None,
@@ -128,6 +129,8 @@ def match(
     settings : MatchSettings
     cameras : sequence of str, optional
         Images of one camera share a response and a pattern. None: no image has either.
+    nights : sequence of str, optional
+        Surfaces of images of one night are about equally large. None: those of all images are.
     gain_priors : array_like, shape (n,), optional
         Gains expected from headers; 1 where unknown.
     pixel_values : {"counts", "surface"}
@@ -151,7 +154,7 @@ def match(
     if n == 0 or len(wcs) != n or len({m.n_channels for m in measurements}) != 1:
         raise ValueError(f"{n} measurements and {len(wcs)} WCS must belong to the same images of one kind")
     log_prior = np.zeros(n) if gain_priors is None else np.log(np.asarray(gain_priors, float))
-    camera = _camera_numbers(cameras, n)
+    camera, night = _numbers(cameras, n), _numbers(nights, n)
     order = settings.response_order if cameras is not None and settings.solve_gain else 0
     node_px = _affordable_spacing(measurements, wcs, grid, settings)
     table = make_block_table(measurements, wcs, grid, node_px, pixel_values)
@@ -169,7 +172,7 @@ def match(
         free = _open_gains(gain, component)
         value, error = _flatten(scaled, c, gain, _response_at_blocks(table, gain, camera, order))
         patterns = PatternBasis.of(scaled, value, sensor, settings.surface_order)
-        found = fit_surfaces(scaled, value, error, settings.surface_order, free, patterns)
+        found = fit_surfaces(scaled, value, error, settings.surface_order, free, patterns, night)
         at_nodes, resolution = None, 0.0
         if reference is not None:
             at_nodes = reference_on_nodes(reference, grid, table.nodes, c) / unit
@@ -263,10 +266,11 @@ def _affordable_spacing(
     return int(max(wanted, np.ceil(least)))
 
 
-def _camera_numbers(cameras: Sequence[str] | None, n: int) -> Ints:
-    if cameras is None:
+def _numbers(names: Sequence[str] | None, n: int) -> Ints:
+    """A number for each image, from 0, equal where names are; 0 for all without names."""
+    if names is None:
         return np.zeros(n, np.int64)
-    return np.unique(np.asarray(cameras, dtype=str), return_inverse=True)[1].astype(np.int64)
+    return np.unique(np.asarray(names, dtype=str), return_inverse=True)[1].astype(np.int64)
 
 
 def _response_at_blocks(table: BlockTable, gain: GainSolution, camera: Ints, order: int) -> F8:

@@ -13,6 +13,7 @@ from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1
 
 __all__ = [
     "bend_spread",
+    "block_variance",
     "degrees",
     "differ_by_noise",
     "differ_by_variance",
@@ -20,6 +21,8 @@ __all__ = [
     "first_widths",
     "has_structure",
     "level_scatter",
+    "n_draws",
+    "night_scales",
     "structure_below_nodes",
     "typical_error",
     "update_widths",
@@ -78,6 +81,19 @@ _STARLIGHT = 0.15
 
 _FAR = 2.0
 """Sigma of its prior from which an image pulls no harder, however far off: a cloud's level, another night's slopes."""
+
+
+_OTHER_NIGHT = 2.0
+"""Surfaces of a night over the typical night's, rms, from which its prior is wider: moonlight, twilight, a lamp."""
+
+_FEWEST_OF_NIGHT = 4
+"""Coefficients of one degree from which a night's rms is told to 35 %."""
+
+_DRAWN_SURFACES = 60
+"""Surfaces drawn at least: their mean square is then good to a fifth."""
+
+_MANY_IMAGES = 500
+"""From so many images on, fewer draws from the error distribution tell as much."""
 
 
 def degrees(order: int) -> Ints:
@@ -196,6 +212,44 @@ def update_widths(surfaces: F8, draws: F8, widths: F8, scatter: float) -> F8:
     return out
 
 
+def night_scales(surfaces: F8, night: Ints, order: int) -> F8:
+    """By how much wider than the typical night's the priors of each image are, shape (images, k); 1 for most.
+
+    One width for all images would let a moonlit night's gradients widen those of the dark ones, and their common part,
+    which differences cannot tell from the sky, would be shared out among all images alike.
+
+    Parameters
+    ----------
+    surfaces : ndarray, shape (images, k)
+    night : ndarray, shape (images,), int64
+        Number of each image's night.
+    order : int
+    """
+    degree = degrees(order)
+    out = np.ones(surfaces.shape)
+    n_nights = int(night.max(initial=-1)) + 1
+    if n_nights < 2:
+        return out
+    count = np.bincount(night, minlength=n_nights)
+    for d in range(order + 1):
+        own = degree == d
+        squares = np.mean(surfaces[:, own] ** 2, axis=1)
+        rms = np.sqrt(np.bincount(night, squares, n_nights) / np.maximum(count, 1))
+        # That of half of all images is typical, whatever the number of nights; of two halves the darker one.
+        typical = float(np.sort(rms[night])[(len(night) - 1) // 2])
+        ratio = rms / typical if typical > 0 else np.ones(n_nights)
+        wide = (ratio > _OTHER_NIGHT) & (count * np.count_nonzero(own) >= _FEWEST_OF_NIGHT)
+        out[:, own] = np.where(wide, ratio, 1.0)[night][:, None]
+    return out
+
+
+def n_draws(n_images: int, some_images: int, many_images: int) -> int:
+    """How many draws tell enough: of few images more, so that all draws together hold as many surfaces."""
+    if n_images >= _MANY_IMAGES:
+        return many_images
+    return max(some_images, -(-_DRAWN_SURFACES // max(n_images, 1)))
+
+
 def weigh_priors(surfaces: F8, widths: F8) -> F8:
     """How much of its prior each coefficient feels, shape (images, k): less than 1 where its degree lies far out.
 
@@ -229,6 +283,11 @@ def bend_spread(sky: F8, depth: F8) -> float:
 def first_bend_spread(widths: F8) -> float:
     """The same before any sky is known, from the first widths of the surfaces."""
     return float(_BEND_START * widths[0])
+
+
+def block_variance(table: BlockTable, error: F4, structure: F8) -> F4:
+    """Variance of every block: of its noise, and of the sky's structure below its nodes."""
+    return np.asarray(error**2 + structure.astype(np.float32).ravel()[table.cell] + np.float32(1e-20))
 
 
 def _mean_of_tame(squares: F8) -> float:

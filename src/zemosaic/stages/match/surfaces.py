@@ -8,23 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.model.photo_scale import n_terms
+from zemosaic.stages.match import surface_priors as priors
 from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
 from zemosaic.stages.match.camera_field import PatternBasis, SensorPattern
 from zemosaic.stages.match.sky_nodes import BlockTable
-from zemosaic.stages.match.surface_priors import (
-    bend_spread,
-    degrees,
-    differ_by_noise,
-    differ_by_variance,
-    first_bend_spread,
-    first_widths,
-    has_structure,
-    level_scatter,
-    structure_below_nodes,
-    typical_error,
-    update_widths,
-    weigh_priors,
-)
 from zemosaic.stages.numeric.robust import cauchy_weight
 
 __all__ = ["SurfaceSolution", "fit_surfaces"]
@@ -32,6 +19,7 @@ __all__ = ["SurfaceSolution", "fit_surfaces"]
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 _ROUNDS = 5
 """Rounds at least: priors and robust weights of ordinary sets have settled by then."""
@@ -60,6 +48,9 @@ _STRUCTURE_ROUNDS = 3
 _MOST_GAIN_STEP = 0.3
 """Change of ln gain in one round, at most: the column is the sky as it was, right for small changes only."""
 
+_MOST_GAIN = 3.0
+"""Change of ln gain in all rounds together, at most, in units of how far it may move: a frame whose sky shows no
+structure would run away step by step."""
 _PATTERN_TURN = 2
 """Round that decides whether a camera has a pattern: weights and surfaces are about right by then."""
 
@@ -82,12 +73,6 @@ _PARTS = 4
 _CORRELATION_ROUNDS = range(1, 5)
 """Rounds that tell it: of the first residuals most is the start's; later ones would keep the loop from settling."""
 
-_DRAWN_SURFACES = 60
-"""Surfaces drawn at least: their mean square is then good to a fifth."""
-
-_MANY_IMAGES = 500
-"""From so many images on, fewer draws from the error distribution tell as much."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SurfaceSolution:
@@ -108,7 +93,9 @@ class SurfaceSolution:
         Images whose gain was found so.
     pattern : SensorPattern
     prior_sd : ndarray, shape (order + 1,)
-        Scatter of the coefficients of each degree, found from the data.
+        Scatter of the coefficients of each degree, found from the data, in a typical night.
+    image_sd : ndarray, shape (n, k)
+        Width of each coefficient's prior: `prior_sd`, more for images of a night whose surfaces are larger.
     weight : ndarray, shape (blocks,), float32
         Final weights: inverse variance times the robust factor.
     draws : list of (ndarray (ny, nx), ndarray (n, k))
@@ -123,6 +110,7 @@ class SurfaceSolution:
     from_structure: Flags
     pattern: SensorPattern
     prior_sd: F8
+    image_sd: F8
     weight: F4
     draws: list[tuple[F8, F8]]
 
@@ -142,6 +130,8 @@ class _Problem:
         Taken off all values, so that float32 holds what is left.
     scatter : float
         Of the images' levels.
+    night : ndarray, shape (n,), int64
+        Number of each image's night.
     patterns : PatternBasis
     """
 
@@ -151,6 +141,7 @@ class _Problem:
     log_gain_sd: F8
     level: np.float32
     scatter: float
+    night: Ints
     patterns: PatternBasis
 
     @property
@@ -167,12 +158,6 @@ class _Problem:
     def free(self) -> Flags:
         """Images whose gain may move."""
         return self.log_gain_sd > 0
-
-    def n_draws(self, some_images: int, many_images: int) -> int:
-        """How many draws tell enough: of few images more, so that all draws together hold as many surfaces."""
-        if self.table.n_images >= _MANY_IMAGES:
-            return many_images
-        return max(some_images, -(-_DRAWN_SURFACES // max(self.table.n_images, 1)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,7 +178,9 @@ class _State:
     bend_sd : float
         Prior on the sky's second differences.
     widths : ndarray, shape (order + 1,)
-        Priors of the surfaces.
+        Priors of the surfaces in a typical night.
+    scales : ndarray, shape (n, k)
+        How many times wider those of each image are.
     differ, has_priors : bool
         Whether the images differ at all, and whether the widths are found.
     log_gain : ndarray, shape (n,)
@@ -215,6 +202,7 @@ class _State:
     structure: F8
     bend_sd: float
     widths: F8
+    scales: F8
     differ: bool
     has_priors: bool
     log_gain: F8
@@ -232,7 +220,13 @@ class _State:
 
 
 def fit_surfaces(
-    table: BlockTable, value: F4, error: F4, order: int, log_gain_sd: F8, patterns: PatternBasis
+    table: BlockTable,
+    value: F4,
+    error: F4,
+    order: int,
+    log_gain_sd: F8,
+    patterns: PatternBasis,
+    night: Ints | None = None,
 ) -> SurfaceSolution:
     """Solve one channel for the sky, every image's surface and, where asked, its gain.
 
@@ -249,11 +243,13 @@ def fit_surfaces(
         variables. Images that see no structure clear of the noise keep their gain.
     patterns : PatternBasis
         Of the same blocks; a pattern is taken where it stands clear of what images have of their own.
+    night : ndarray, shape (n,), int64, optional
+        Number of each image's night, from 0: nights of larger surfaces have wider priors. Default: one night.
     """
+    night = np.zeros(table.n_images, np.int64) if night is None else night
     level = np.float32(np.median(value[error > 0])) if (error > 0).any() else np.float32(0)
-    problem = _Problem(
-        Layout.of(table, order), value, error, log_gain_sd, level, level_scatter(table, value, error), patterns
-    )
+    scatter = priors.level_scatter(table, value, error)
+    problem = _Problem(Layout.of(table, order), value, error, log_gain_sd, level, scatter, night, patterns)
     state, preconditioner = _start(problem), None
     while True:
         system = BackgroundSystem.of(problem.layout, _weigh(problem, state), preconditioner)
@@ -268,7 +264,7 @@ def fit_surfaces(
 def _start(problem: _Problem) -> _State:
     """Wide priors, equal weights, no sky."""
     n, table = len(problem.value), problem.table
-    widths = first_widths(problem.scatter, problem.layout.order)
+    widths = priors.first_widths(problem.scatter, problem.layout.order)
     return _State(
         turn=0,
         sky=np.zeros(table.nodes.n),
@@ -276,8 +272,9 @@ def _start(problem: _Problem) -> _State:
         residual=np.zeros(n, np.float32),
         robust=np.ones(n, np.float32),
         structure=np.zeros(table.nodes.shape),
-        bend_sd=first_bend_spread(widths),
+        bend_sd=priors.first_bend_spread(widths),
         widths=widths,
+        scales=np.ones((table.n_images, problem.n_terms)),
         differ=True,
         has_priors=False,
         log_gain=np.zeros(table.n_images),
@@ -296,11 +293,13 @@ def _weigh(problem: _Problem, state: _State) -> WeightedBlocks:
     value, error = problem.value * scale - problem.level, problem.error * scale
     if state.pattern.coefficients.any():
         value -= problem.patterns.at_blocks(state.pattern)
-    weight = np.where(error > 0, state.robust / _variance(table, error, state.structure), 0).astype(np.float32)
-    prior = np.tile(1 / state.widths[degrees(problem.layout.order)] ** 2, (table.n_images, 1))
+    weight = np.where(error > 0, state.robust / priors.block_variance(table, error, state.structure), 0).astype(
+        np.float32
+    )
+    prior = 1 / (state.scales * state.widths[priors.degrees(problem.layout.order)]) ** 2
     # Equal images have no tails.
     if state.differ:
-        prior = prior * weigh_priors(state.surfaces[:, : problem.n_terms], state.widths)
+        prior = prior * priors.weigh_priors(state.surfaces[:, : problem.n_terms] / state.scales, state.widths)
     centre = np.zeros_like(prior)
     if state.extra is not None:
         # Instead of weighing the blocks down for their correlation, what stars know is weighed up by as much.
@@ -328,27 +327,28 @@ def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem) -> 
         return state
     k, first = problem.n_terms, 97 * state.turn
     # 97 seeds apart: no round draws what another has drawn.
-    seeds = range(first, first + problem.n_draws(2, 1))
+    seeds = range(first, first + priors.n_draws(problem.table.n_images, 2, 1))
     draws = np.stack([system.draw(seed)[1][:, :k] for seed in seeds])
     found = state.surfaces[:, :k]
-    error = typical_error(system.data.error)
-    differ = differ_by_variance(found, draws, state.widths, error)
+    error = priors.typical_error(system.data.error)
+    differ = priors.differ_by_variance(found, draws, state.widths, error)
     if not differ:
         noise = np.stack([system.draw_noise(seed)[1][:, :k] for seed in seeds[:2]])
-        differ = differ_by_noise(found, noise, problem.layout.order, error)
-    widths = update_widths(found, draws, state.widths, problem.scatter if differ else 0.0)
+        differ = priors.differ_by_noise(found, noise, problem.layout.order, error)
+    scales = priors.night_scales(found, problem.night, problem.layout.order) if differ else np.ones_like(found)
+    widths = priors.update_widths(found / scales, draws / scales, state.widths, problem.scatter if differ else 0.0)
     change = float(np.max(np.abs(np.log(widths / state.widths))))
     settled = change < _PRIOR_SETTLED if differ else bool(np.all(widths <= _EQUAL * error))
     has_priors = settled and state.turn + 1 >= _ROUNDS
-    return replace(state, widths=widths, differ=differ, has_priors=has_priors)
+    return replace(state, widths=widths, scales=scales, differ=differ, has_priors=has_priors)
 
 
 def _find_weights(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
     """Structure below the nodes, robust factors and the sky's own prior, from the residuals."""
     error, table = system.data.error, problem.table
-    structure = structure_below_nodes(table, state.residual, error, state.structure)
-    pull2 = state.residual**2 / _variance(table, error, structure)
-    bend_sd = bend_spread(state.sky.reshape(table.nodes.shape), system.depth())
+    structure = priors.structure_below_nodes(table, state.residual, error, state.structure)
+    pull2 = state.residual**2 / priors.block_variance(table, error, structure)
+    bend_sd = priors.bend_spread(state.sky.reshape(table.nodes.shape), system.depth())
     robust = cauchy_weight(pull2, _CAUCHY)
     return replace(state, structure=structure, robust=robust, bend_sd=bend_sd)
 
@@ -360,19 +360,19 @@ def _find_gains(problem: _Problem, state: _State, system: BackgroundSystem) -> _
     table, order = problem.table, problem.layout.order
     correlated = _correlation(problem, state, system) if state.turn in _CORRELATION_ROUNDS else state.correlated
     step_size = np.clip(state.surfaces[:, problem.n_terms], -_MOST_GAIN_STEP, _MOST_GAIN_STEP)
-    change = np.where(state.structured, step_size, 0)
+    most = _MOST_GAIN * problem.log_gain_sd
+    log_gain = np.clip(state.log_gain + np.where(state.structured, step_size, 0), -most, most)
+    change = log_gain - state.log_gain
     sky = system.sky_at_blocks(state.sky)
     extra, structured = np.zeros_like(sky), state.structured.copy()
     for i in np.flatnonzero(problem.free):
         part = slice(table.start[i], table.start[i + 1])
         if state.turn < _STRUCTURE_ROUNDS:
-            structured[i] = has_structure(table, part, sky[part], system.data.weight[part], order)
+            structured[i] = priors.has_structure(table, part, sky[part], system.data.weight[part], order)
         if structured[i]:
             extra[part] = sky[part]
     moved = float(np.max(np.abs(change), initial=0.0)) if structured.any() else 0.0
-    return replace(
-        state, log_gain=state.log_gain + change, moved=moved, structured=structured, correlated=correlated, extra=extra
-    )
+    return replace(state, log_gain=log_gain, moved=moved, structured=structured, correlated=correlated, extra=extra)
 
 
 def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> F8:
@@ -386,7 +386,7 @@ def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> 
     least = max(float(np.median(found[known])), _CORRELATED)
     out = np.maximum(np.where(known, found, least), least)
     # What the nodes cannot follow is wrong in the same places block after block: near by it does not average out.
-    variance = _variance(table, error, state.structure)
+    variance = priors.block_variance(table, error, state.structure)
     alike = _ALIKE_NODES**2 * np.diff(table.start) / np.maximum(np.diff(problem.layout.local.start), 1)
     for i in np.flatnonzero(state.structured):
         part = slice(table.start[i], table.start[i + 1])
@@ -398,7 +398,7 @@ def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> 
 
 def _conclude(problem: _Problem, state: _State, system: BackgroundSystem) -> SurfaceSolution:
     """The solution, with draws from its error distribution."""
-    draws, k = [system.draw(1000 + s) for s in range(problem.n_draws(6, 3))], problem.n_terms
+    draws, k = [system.draw(1000 + s) for s in range(priors.n_draws(problem.table.n_images, 6, 3))], problem.n_terms
     shape = problem.table.nodes.shape
     gain_error = problem.log_gain_sd
     if state.structured.any():
@@ -413,6 +413,7 @@ def _conclude(problem: _Problem, state: _State, system: BackgroundSystem) -> Sur
         from_structure=state.structured,
         pattern=state.pattern,
         prior_sd=state.widths,
+        image_sd=state.scales * state.widths[priors.degrees(problem.layout.order)],
         weight=system.data.weight,
         draws=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in draws],
     )
@@ -436,7 +437,3 @@ def _structure_gain_errors(problem: _Problem, state: _State, system: BackgroundS
     blocks = np.minimum(np.fmax(found, 1.0), state.correlated)
     stars = np.clip(each * state.correlated / np.where(problem.free, problem.log_gain_sd, np.inf) ** 2, 0, 1)
     return np.asarray(np.sqrt(each * (blocks + (state.correlated - blocks) * stars)))
-
-
-def _variance(table: BlockTable, error: F4, structure: F8) -> F4:
-    return np.asarray(error**2 + structure.astype(np.float32).ravel()[table.cell] + np.float32(1e-20))

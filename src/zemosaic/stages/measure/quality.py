@@ -18,7 +18,9 @@ __all__ = ["QualityLimits", "QualityTable", "Verdict", "cut_by_value", "frame_sc
 
 F8 = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
-Kind = Literal["good", "cloud", "soft", "trailed", "dawn", "wrong field", "no stars", "cut"]
+Kind = Literal[
+    "good", "cloud", "soft", "trailed", "dawn", "wrong field", "no stars", "double", "blind", "blocked", "cut"
+]
 
 _NEIGHBOURS = 15
 """Frames before and after one that it is compared with: some minutes, in which focus and sky change little."""

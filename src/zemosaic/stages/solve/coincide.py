@@ -18,7 +18,7 @@ from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
 from zemosaic.model.sky.star_field import StarField
 from zemosaic.stages.solve.verify import log_chance_of, match_nearest
 
-__all__ = ["Meeting", "Stray", "compare_pairs", "find_strays_by_stars"]
+__all__ = ["TOLERANCE_PX", "Meeting", "Stray", "compare_pairs", "find_strays_by_stars", "neighbours"]
 
 Array = npt.NDArray[np.float64]
 
@@ -109,11 +109,11 @@ def compare_pairs(fields: Sequence[StarField], places: Sequence[CelestialWcs]) -
         Of pairs that overlap, sorted by `first` and `second`. Linear in frames: each has at most six partners.
     """
     sky = [place.pixel_to_sky(*field.xy.T) for field, place in zip(fields, places, strict=True)]
-    meetings = [_compare(i, j, fields, places, sky) for i, j in _neighbours(places)]
+    meetings = [_compare(i, j, fields, places, sky) for i, j in neighbours(places)]
     return [meeting for meeting in meetings if meeting is not None]
 
 
-def _neighbours(places: Sequence[CelestialWcs]) -> list[tuple[int, int]]:
+def neighbours(places: Sequence[CelestialWcs]) -> list[tuple[int, int]]:
     """Pairs of frames whose circles overlap, each frame with its nearest ones."""
     if len(places) < 2:
         return []
