@@ -17,7 +17,7 @@ import scipy
 
 from zemosaic.model.measurements import Measurements, Stars
 from zemosaic.model.sky.celestial import CelestialWcs
-from zemosaic.stages.measure.quality import Verdict
+from zemosaic.stages.quality.triage import Verdict
 from zemosaic.stages.solve.coincide import TOLERANCE_PX, neighbours
 
 __all__ = ["judge_company"]
