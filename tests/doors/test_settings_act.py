@@ -84,6 +84,7 @@ ELSEWHERE = {
     "calibrate.bad_pixels": "tests/pipelines/test_calibrating.py",
     "grid.header": "tests/doors/test_direct.py",
     "input.frames": "tests/pipelines/test_grading.py",
+    "input.mask_bits": "tests/io/test_masks.py",
     "quality.triage": "tests/pipelines/test_grading.py",
     "match.node_px": "below",
     "match.reference": "below",
