@@ -147,9 +147,9 @@ def _find_starry(channel: F4, have: Map, blocks: _Blocks) -> Map:
     ny, nx = blocks.level.shape
     height, width = ny * BLOCK_PX, nx * BLOCK_PX
     phases = channel[:height, :width].reshape(ny, BLOCK_PX // 2, 2, nx, BLOCK_PX // 2, 2)
-    level = np.median(phases, axis=(1, 4), keepdims=True)
     with np.errstate(invalid="ignore"):
-        high = phases > level + STAR_SIGMA * blocks.noise[:, None, None, :, None, None]
+        limit = np.median(phases, axis=(1, 4), keepdims=True) + STAR_SIGMA * blocks.noise[:, None, None, :, None, None]
+        high = np.greater(phases, limit)
     there = have[:height, :width].reshape(phases.shape)
     return np.asarray(np.count_nonzero(high & there, axis=(1, 2, 4, 5)) >= STAR_PX)
 
