@@ -156,9 +156,9 @@ def _find_starry(channel: F4, have: Map, blocks: _Blocks) -> Map:
 
 def _saw_stars(starry: Map, part: Map, rest: Map) -> bool:
     """Whether a part shows stars as the rest does: then it saw the sky. Blocks along the edge show the edge."""
-    part, rest = (scipy.ndimage.binary_erosion(side, border_value=1) for side in (part, rest))
-    density = np.count_nonzero(starry & rest) / max(np.count_nonzero(rest), 1)
-    return bool(np.count_nonzero(starry & part) > max(1, STARRY_SHARE * density * np.count_nonzero(part)))
+    inner, outer = (np.asarray(scipy.ndimage.binary_erosion(side, border_value=1), bool) for side in (part, rest))
+    density = float(np.mean(starry[outer])) if outer.any() else 0.0
+    return int(np.sum(starry & inner)) > max(1.0, STARRY_SHARE * density * int(np.sum(inner)))
 
 
 def _parts_at_border(marked: Map, least: int) -> Map:
