@@ -138,7 +138,7 @@ def stars_alone() -> Iterator[None]:
     """The match without the sky's structure as a witness of gains."""
     fit = solver.fit_surfaces
     with mock.patch.object(
-        solver, "fit_surfaces", lambda t, v, e, order, sd, p: fit(t, v, e, order, np.zeros_like(sd), p)
+        solver, "fit_surfaces", lambda t, v, e, order, sd, *rest: fit(t, v, e, order, np.zeros_like(sd), *rest)
     ):
         yield
 

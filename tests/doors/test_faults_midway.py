@@ -12,7 +12,7 @@ import pytest
 
 from mosaic_cases import digest_of, digests_of, noise, partial_files, run_cli, tan_wcs, write_frame
 from zemosaic.engine.lock import locked
-from zemosaic.stages.match import match as one_sky
+from zemosaic.pipelines.corrections import match_frames as matching
 
 Capture = pytest.CaptureFixture[str]
 SHAPE = (300, 400)
@@ -44,14 +44,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def midway(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
     """Lets something happen when all frames are measured and placed, before the match."""
 
-    match = one_sky.match
+    match = matching.match
 
     def arrange(what: Callable[[], None]) -> None:
         def happen(*inputs: object, **options: object) -> object:
             what()
             return match(*inputs, **options)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(one_sky, "match", happen)
+        monkeypatch.setattr(matching, "match", happen)
 
     return arrange
 

@@ -82,8 +82,9 @@ ELSEWHERE = {
     "calibrate.flats": "tests/pipelines/test_calibrating.py",
     "calibrate.biases": "tests/pipelines/test_calibrating.py",
     "calibrate.bad_pixels": "tests/pipelines/test_calibrating.py",
-    "grid.header": "tests/doors/test_direct.py",
+    "grid.header": "tests/doors/test_build.py",
     "input.frames": "tests/pipelines/test_grading.py",
+    "input.mask_bits": "tests/io/test_masks.py",
     "quality.triage": "tests/pipelines/test_grading.py",
     "match.node_px": "below",
     "match.reference": "below",
@@ -109,6 +110,8 @@ def keys_of_settings() -> set[str]:
 
 def test_every_key_is_tested() -> None:
     assert keys_of_settings() - CHANGES.keys() - RAW_CHANGES.keys() - ELSEWHERE.keys() == set()
+    root = Path(__file__).parents[2]
+    assert [place for place in ELSEWHERE.values() if place != "below" and not (root / place).is_file()] == []
 
 
 class _Runs:

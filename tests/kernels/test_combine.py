@@ -186,7 +186,9 @@ def test_template_is_median_scatter_and_count(seed, n, kind):
         want = plain_middle(v)
         np.testing.assert_allclose((maps.low[where], maps.high[where], maps.spread[where]), want, rtol=1e-5, atol=1e-5)
         assert maps.kept[where] == len(frames)
-        np.testing.assert_allclose(median[where], np.median(v) if len(v) else 0, rtol=1e-6)
+        # Of two samples the lower: a trail in one of them is no part of the sky's own steepness.
+        middle = np.min(v) if len(v) == 2 else np.median(v) if len(v) else 0
+        np.testing.assert_allclose(median[where], middle, rtol=1e-6)
         np.testing.assert_allclose(
             variance[where], np.pi / 2 / np.sum(1 / variance_at(-np.inf)) if len(v) else np.inf, rtol=1e-5
         )

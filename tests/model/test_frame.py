@@ -9,11 +9,13 @@ import pytest
 
 from frame_cases import make_frame, vary_frame
 from zemosaic.engine.values import digest_of
+from zemosaic.model.box import Box
 from zemosaic.model.frame import Decided, HeaderFacts, MapRef, PointingHint, Storage
 
 FULL = make_frame(
     "f", "/a/f.fits", (10, 20), bayer="GRBG", weight=MapRef("/a/f.weight.fits", 0, "weight"),
-    alpha=MapRef("/a/f.fits", 2, "alpha", 255.0), wcs_cards="WCS", hints=(PointingHint(1.0, 2.0),),
+    mask=MapRef("/a/f.fits", 1, "mask"), data_box=Box(0, 10, 0, 19), alpha=MapRef("/a/f.fits", 2, "alpha", 255.0),
+    wcs_cards="WCS", hints=(PointingHint(1.0, 2.0),),
     saturation_adu=1.0, gain_setting=1.0, temperature_c=1.0, rotation_deg=1.0, electrons_per_adu=1.0, exposure_s=1.0,
 )  # fmt: skip
 
@@ -47,7 +49,7 @@ def test_what_its_maps_mean_is_in_its_keys() -> None:
 
 def test_where_its_files_lie_is_not() -> None:
     moved = vary_frame(
-        FULL, path="/b/g.fits", weight=MapRef("/b/g.weight.fits", 0, "weight"),
+        FULL, path="/b/g.fits", weight=MapRef("/b/g.weight.fits", 0, "weight"), mask=MapRef("/b/g.fits", 1, "mask"),
         alpha=MapRef("/b/g.fits", 2, "alpha", 255.0),
     )  # fmt: skip
     assert digest_of(moved) == digest_of(FULL)

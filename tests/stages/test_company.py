@@ -9,8 +9,8 @@ import pytest
 
 from simulated_measurements import SHAPE, Survey
 from zemosaic.model.measurements import Stars
-from zemosaic.stages.measure.company import judge_company
-from zemosaic.stages.measure.double import find_double
+from zemosaic.stages.quality.company import judge_company
+from zemosaic.stages.quality.double import find_double
 
 FIELD = ((0.0, 0.0), (0.01, -0.006), (-0.008, 0.004))
 

@@ -367,7 +367,7 @@ def test_the_solve_equals_dense_least_squares():
 
 
 def test_wide_nodes_where_memory_asks(survey, monkeypatch):
-    monkeypatch.setattr("zemosaic.stages.match.match._CROSS_BYTES", 1e5)
+    monkeypatch.setattr("zemosaic.stages.match.sky_nodes._CROSS_BYTES", 1e5)
     found = solve(survey)
     assert found.nodes.spacing_px > 32
     assert any("stay within memory" in notice for notice in found.notices)

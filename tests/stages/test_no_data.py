@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from zemosaic.model.box import Box
-from zemosaic.stages.measure.no_data import drop_runs, find_no_data
+from zemosaic.model.runs import drop_runs, map_of, runs_of
+from zemosaic.stages.measure.no_data import find_no_data, find_outside
 
 SHAPE = (200, 240)
 F4 = npt.NDArray[np.float32]
@@ -88,3 +89,37 @@ def test_masked_borders_are_not_found_again() -> None:
     image[:10], weight[:, :10] = 0, 0
     image[:, -6:], weight[:, :, -6:] = 0, 0
     assert len(find_no_data(image[None], weight)) == 0
+
+
+TURNED = 90 - np.abs(0.94 * (np.arange(240) - 120) + 0.34 * (np.arange(200)[:, None] - 100))
+"""Depth inside a turned footprint, in pixels."""
+
+
+@pytest.mark.parametrize("mix_px", [0, 2, 3])
+def test_the_mixed_rim_of_an_empty_part_is_lost_and_a_clean_one_stays(mix_px: int) -> None:
+    """An interpolation against 0 left a dark rim inside the pixels that are there."""
+    share = np.clip(TURNED / max(mix_px, 1e-3), 0, 1)
+    image, weight = (sky() * share).astype(np.float32), (TURNED > 0.01).astype(np.float32)
+    runs = find_no_data(image[None], weight[None])
+    found = map_of(runs, Box.of_shape(SHAPE)) & (TURNED > 0.01)
+    mixed = (TURNED > 0.01) & (share < 0.9)
+    assert not mixed.any() or found[mixed].mean() > 0.95  # all but at the tips, which are too narrow
+    assert not found[mix_px + 4 < TURNED].any()
+    assert found.any() == (mix_px > 0)
+
+
+def test_outside_of_a_footprint_is_what_reaches_the_border_of_its_box() -> None:
+    weight = (TURNED > 0.01).astype(np.float32)
+    weight[100, 100:103] = 0  # missing pixels are no outside
+    outside = map_of(find_outside(weight[None], Box.of_shape(SHAPE)), Box.of_shape(SHAPE))
+    assert not outside[TURNED > 0.01].any()
+    assert outside[TURNED < -4].all()
+    straight = np.ones(SHAPE, np.float32)
+    straight[:20] = 0
+    assert len(find_outside(straight[None], Box(20, 200, 0, 240))) == 0  # the box says it
+
+
+def test_a_map_comes_back_from_its_runs() -> None:
+    part = np.random.default_rng(2).random(SHAPE) < 0.3
+    assert np.array_equal(map_of(runs_of(part), Box.of_shape(SHAPE)), part)
+    assert np.array_equal(map_of(runs_of(part), Box(10, 60, 5, 33)), part[10:60, 5:33])

@@ -140,3 +140,12 @@ def test_a_deep_middle_and_a_shallow_rim_stay() -> None:
 def test_an_image_that_was_made_and_one_enlarged_stay() -> None:
     assert not lost((1000.0 + X + 0 * Y).astype(np.float32)).any()
     assert not lost(np.kron(sky()[::4, ::4], np.ones((4, 4), np.float32))).any()
+
+
+def test_a_nebula_with_steep_fronts_under_stars_stays_data() -> None:
+    """What shows stars has seen the sky, however sharp the front of a nebula beside it."""
+    rng = np.random.default_rng(8)
+    image = sky() + np.where(120 + 20 * np.sin(Y / 15) > X, 600, 0)
+    for x, y in rng.uniform(10, 310, (60, 2)):
+        image += 3000 * np.exp(-((X - x) ** 2 + (Y - y) ** 2) / 4)
+    assert not lost(image.astype(np.float32)).any()

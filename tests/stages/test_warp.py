@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from zemosaic.errors import FrameRejected
 from zemosaic.model.box import Box
 from zemosaic.model.photo_scale import PhotoScale
+from zemosaic.model.runs import runs_of
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid, footprint_box
 from zemosaic.settings import GridSettings, WarpSettings
 from zemosaic.stages.grid.plan import plan_grid
 from zemosaic.stages.warp.lattice import MIN_CELLS
+from zemosaic.stages.warp.maps import taper_of_rim
 from zemosaic.stages.warp.warp import (
     WarpPlan,
     correction_nodes,
@@ -478,3 +480,16 @@ def test_noise_must_be_positive():
     image, grid = tan(40, 20, 2.4, (60, 60)), SkyGrid(tan(40, 20, 2.4, (50, 50)))
     with pytest.raises(ValueError, match="noise of every channel must be finite and positive"):
         plan_for(image, grid, sigma=0.0)
+
+
+def test_the_taper_follows_a_slanted_rim_the_same_in_any_window() -> None:
+    depth = 0.8 * np.arange(120) + 0.6 * np.arange(100)[:, None] - 60
+    outside = runs_of(depth < 0)
+    whole, ones = taper_of_rim(outside, (100, 120), 16.0, Box(0, 100, 0, 120))
+    t = np.clip(depth / 16, 0, 1)
+    middle = np.s_[20:80, 25:95]  # where the nearest of the outside lies in the frame; distances are of whole pixels
+    assert np.abs(whole[0] - t * t * (3 - 2 * t))[middle].max() < 0.08
+    assert not whole[0][depth < 0].any()
+    assert ones.all()
+    window = Box(20, 70, 31, 90)
+    assert np.array_equal(taper_of_rim(outside, (100, 120), 16.0, window)[0][0], whole[0][window.slices])

@@ -126,6 +126,8 @@ class Measurements:
         inf where they do not.
     no_data : ndarray, shape (n, 3), int32
         Runs of pixels whose values are no measurement: row, first column and column past the last, rows ascending.
+    outside : ndarray, shape (n, 3), int32
+        Runs of pixels of `valid_box` that lie beyond the image's footprint, which the taper follows.
     masked_share : float
         Share of the pixels that have no weight as they are read: missing, or forbidden by a mask.
     """
@@ -142,6 +144,7 @@ class Measurements:
     plateau: float = math.inf
     defects: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     no_data: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), np.int32))
+    outside: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), np.int32))
     masked_share: float = 0.0
 
     @property

@@ -20,9 +20,9 @@ from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.kept import Kept
 from zemosaic.settings import Settings
-from zemosaic.stages.measure.company import judge_company
-from zemosaic.stages.measure.double import find_double
-from zemosaic.stages.measure.quality import QualityTable, Verdict, cut_by_value, frame_score, keep_best, triage
+from zemosaic.stages.quality.company import judge_company
+from zemosaic.stages.quality.double import find_double
+from zemosaic.stages.quality.triage import QualityTable, Verdict, cut_by_value, frame_score, keep_best, triage
 from zemosaic.stages.tiles.group import NIGHT_GAP_S
 
 __all__ = [

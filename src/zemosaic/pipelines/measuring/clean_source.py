@@ -12,9 +12,9 @@ from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
+from zemosaic.model.runs import drop_runs
 from zemosaic.model.source import ImageSource
 from zemosaic.stages.measure.hot_pixels import drop_pixels
-from zemosaic.stages.measure.no_data import drop_runs
 
 __all__ = ["CleanSource"]
 

@@ -12,13 +12,14 @@ from zemosaic.errors import FrameRejected
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
+from zemosaic.model.runs import Runs, drop_runs
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.run.need import Measuring
 from zemosaic.settings import Settings
 from zemosaic.stages.measure.frame import measure_frame, measure_sky
 from zemosaic.stages.measure.hot_pixels import Residuals, residuals_of
-from zemosaic.stages.measure.no_data import Runs, drop_runs, find_no_data
+from zemosaic.stages.measure.no_data import find_no_data, find_outside
 from zemosaic.stages.measure.raw import measure_raw, phase_noise
 from zemosaic.stages.numeric.units import noise_unit, sample_noise
 
@@ -138,7 +139,9 @@ def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool)
         data = data * np.float32(1 / unit)
     saturation = None if frame.decided.saturation_adu is None else frame.decided.saturation_adu / unit
     found = _measure_pixels(frame, data, weight, settings, whole, saturation)
-    return replace(found if unit == 1 else found.times(unit), no_data=no_data, masked_share=masked_share)
+    outside = find_outside(weight, found.valid_box)
+    in_own_unit = found if unit == 1 else found.times(unit)
+    return replace(in_own_unit, no_data=no_data, outside=outside, masked_share=masked_share)
 
 
 def _without(weight: F4, no_data: Runs) -> F4:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from zemosaic.io.write.mosaic_file import Plane
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.model.kind import Kind
+from zemosaic.model.runs import Runs
 from zemosaic.model.sky.grid import Patch, SkyGrid
 from zemosaic.pipelines.measuring.clean_source import CleanSource
 from zemosaic.settings import StackSettings, WarpSettings
@@ -39,6 +40,8 @@ class PatchInput:
         By how much of itself the noise's variance grows per mosaic unit above the sky; 0 where unknown.
     own_share : ndarray, shape (c,)
         Variance of a single sample over what its weight states; 1 but for raw frames.
+    outside : ndarray, int32, shape (n, 3)
+        What of the frame's box lies beyond its footprint (`Measurements.outside`).
     is_witness : bool
         Whether its samples only help to judge those of the others, and count nowhere.
     """
@@ -48,6 +51,7 @@ class PatchInput:
     sky: F4
     light: F4
     own_share: F4
+    outside: Runs = field(default_factory=lambda: np.zeros((0, 3), np.int32))
     is_witness: bool = False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from zemosaic.stages.stack.stack import (
     bytes_per_sample,
     stack_cube,
 )
-from zemosaic.stages.warp.maps import weigh_by_alpha
+from zemosaic.stages.warp.maps import taper_of_rim, weigh_by_alpha
 from zemosaic.stages.warp.warp import warp_window
 
 __all__ = ["make_patch", "warp_box"]
@@ -140,14 +141,15 @@ def warp_box(item: PatchInput, box: Box, source: ImageSource, settings: WarpSett
 def _warp(
     item: PatchInput, box: Box, source: ImageSource, settings: WarpSettings, values: F4, weights: F4, alpha: U1
 ) -> bool:
-    """`warp_window`, and the weights lowered by the image's own alpha where it has one."""
+    """`warp_window`, the weights lowered by the image's own alpha where it has one, and towards a slanted rim."""
     is_filled = warp_window(item.plan, box, _reader(source, item.frame), settings, values, weights, alpha)
-    trust = item.frame.storage.alpha
-    if not is_filled or trust is None:
-        return is_filled
-    plane = item.frame.plane_at(trust.path, trust.hdu)
-    weigh_by_alpha(item.plan, box, _reader(source, plane), trust.full, weights, alpha)
-    return True
+    if is_filled and (trust := item.frame.storage.alpha) is not None:
+        plane = item.frame.plane_at(trust.path, trust.hdu)
+        weigh_by_alpha(item.plan, box, _reader(source, plane), trust.full, weights, alpha)
+    if is_filled and len(item.outside) and settings.taper_px > 0:
+        read = partial(taper_of_rim, item.outside, item.frame.shape, settings.taper_px)
+        weigh_by_alpha(item.plan, box, read, 1.0, weights, alpha)
+    return is_filled
 
 
 def _reader(source: ImageSource, frame: Frame) -> Callable[[Box], tuple[F4, F4]]:

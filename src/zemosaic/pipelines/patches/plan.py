@@ -123,6 +123,7 @@ def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: Sky
         sky=(to_mosaic * measured.sky - scale.surface[:, 0]).astype(np.float32),
         light=_light(item, to_mosaic).astype(np.float32),
         own_share=_own_share(frame, settings.warp) * _independence(measured),
+        outside=measured.outside,
     )
 
 

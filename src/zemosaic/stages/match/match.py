@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from zemosaic.model.each import Each
 from zemosaic.model.measurements import Measurements
-from zemosaic.model.photo_scale import N_TERMS, PhotoScale, n_terms, order_of, surface_terms
+from zemosaic.model.photo_scale import N_TERMS, PhotoScale, order_of, surface_terms
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.settings import MatchSettings
@@ -19,9 +19,9 @@ from zemosaic.stages.gauge.reference import ReferenceSky, reference_on_nodes
 from zemosaic.stages.match.camera_field import PatternBasis, is_steep
 from zemosaic.stages.match.gains import GainSolution, solve_gains
 from zemosaic.stages.match.notes import image_note, pattern_notices, solve_notices
-from zemosaic.stages.match.seams import SeamFigure, measure_seams
-from zemosaic.stages.match.sky_nodes import BlockTable, SkyNodes, make_block_table
-from zemosaic.stages.match.star_ties import find_star_ties
+from zemosaic.stages.match.seams import SeamFigure, measure_seams, noise_in_mosaic
+from zemosaic.stages.match.sky_nodes import BlockTable, SkyNodes, affordable_spacing, make_block_table
+from zemosaic.stages.match.star_ties import StarTies, find_star_ties
 from zemosaic.stages.match.surfaces import SurfaceSolution, fit_surfaces
 from zemosaic.stages.numeric.units import noise_unit
 
@@ -35,20 +35,8 @@ _IMAGE_BYTES, _BLOCK_BYTES = 200_000, 60
 """Each image's coarse nodes with each other while the coarse matrix is made, and its cross block; each block's weights
 and residuals with their temporary copies."""
 
-_CROSS_BYTES = 300e6
-"""Most memory for what couples images to sky nodes; more images than that get wider nodes."""
-
 _GAIN_SPREAD = 0.4
 """Spread of ln gain about its prior where stars say nothing: thin cloud, another gain setting, no more."""
-
-_NODES_ACROSS = 20
-"""Sky nodes along a typical image's shorter side, at least: what lies between them is noise to the solve."""
-
-_LEAST_NODE_PX = 16
-"""Nodes are no nearer: a block of an image has half of it or more."""
-
-_LEAST_NOISE = 1e-30
-"""Noise of an image without any, so that its weight is finite."""
 
 
 _SURFACES_OF_FIELD = 2
@@ -160,79 +148,173 @@ def match(
     n = len(measurements)
     if n == 0 or len(wcs) != n or len({m.n_channels for m in measurements}) != 1:
         raise ValueError(f"{n} measurements and {len(wcs)} WCS must belong to the same images of one kind")
-    log_prior = np.zeros(n) if gain_priors is None else np.log(np.asarray(gain_priors, float))
-    camera, night = _numbers(cameras, n), _numbers(nights, n)
-    order = settings.response_order if cameras is not None and settings.solve_gain else 0
-    node_px = _affordable_spacing(measurements, wcs, grid, settings)
+    camera = _numbers(cameras, n)
+    node_px = affordable_spacing(measurements, wcs, grid, settings)
     table = make_block_table(measurements, wcs, grid, node_px, pixel_values)
-    # Surfaces are solved for in units of the noise: what keeps a division from failing is far below it there.
-    unit = noise_unit(float(np.median([m.noise for m in measurements])))
-    scaled = table.times(1 / unit)
-    ties = find_star_ties(measurements, wcs, grid, camera)
-    component = table.components()
-    sensor = camera if cameras is not None else np.arange(n)
-
-    def tell_gains(c: int, field: F8) -> GainSolution:
-        gain = _only_determined(solve_gains(ties.without(field, camera), c, camera, log_prior, order), log_prior)
-        if not settings.solve_gain:
-            gain = replace(gain, log_gain=log_prior, log_gain_error=np.zeros(n))
-        return replace(gain, response=_padded(gain.response, field.shape[1]) + field) if field.any() else gain
-
-    def solve(c: int) -> tuple[GainSolution, GaugedSurfaces, F8]:
-        field, more = np.zeros((int(camera.max()) + 1, 0)), settings.surface_order == _SURFACES_OF_FIELD
-        for turn in range(_FIELD_TURNS + 1):
-            gain = tell_gains(c, field)
-            free = _open_gains(gain, component)
-            value, error = _flatten(scaled, c, gain, _response_at_blocks(table, gain, camera))
-            # Where stars show none or little the sky is not asked: a pattern of its own would be taken for one.
-            more = more and turn < _FIELD_TURNS and is_steep(gain.response)
-            patterns = PatternBasis.of(scaled, value, np.arange(n) if more else sensor, settings.surface_order)
-            amplitude = _sky_of_cameras(scaled, value, camera) if more else None
-            found = fit_surfaces(scaled, value, error, settings.surface_order, free, patterns, night, amplitude)
-            if not more:
-                break
-            more = bool(found.field.any())
-            field = _padded(field, found.field.shape[1]) + found.field
-        at_nodes, resolution = None, 0.0
-        if reference is not None:
-            at_nodes = reference_on_nodes(reference, grid, table.nodes, c) / unit
-            resolution = reference.resolution_arcsec / grid.scale_arcsec / node_px
-        gauged = fix_gauge(scaled, found, settings.surface_order, component, at_nodes, resolution)
-        return _with_structure(gain, found, free), gauged.times(unit), patterns.surfaces(found.pattern) * unit
-
-    channels = range(measurements[0].n_channels)
-    gains, surfaces, patterns = (list(part) for part in zip(*each(solve, channels), strict=True))
-    scales = _make_scales(table, component, gains, surfaces, camera, order)
-    own_patterns = np.stack(patterns, axis=1)
-    scales = _add_patterns(scales, own_patterns)
-    before = [PhotoScale(np.full(len(gains), g), np.zeros((len(gains), N_TERMS))) for g in np.exp(log_prior)]
-    noise = _noise_in_mosaic(measurements, wcs, grid, scales)
-
-    def see(c: int) -> tuple[SeamFigure, SeamFigure]:
-        sky = surfaces[c].sky
-        return measure_seams(table, c, sky, before, noise[c]), measure_seams(table, c, sky, scales, noise[c])
-
-    seams_before, seams_after = zip(*each(see, channels), strict=True)
-    return MatchSolution(
-        scales=scales,
-        n_stars=gains[0].n_stars,
-        n_ties=ties.n_stars,
-        nodes=table.nodes,
-        sky=np.stack([np.where(s.depth > 0, s.sky, np.nan) for s in surfaces]),
-        prior_sd=np.stack([s.prior_sd for s in surfaces]),
-        slow_rms=np.array([max(s.slow_rms, default=0.0) for s in surfaces]),
-        notices=(
-            *solve_notices(component, gains, surfaces, order, node_px, settings),
-            *pattern_notices(own_patterns, camera),
-        ),
-        seams_before=seams_before,
-        seams_after=seams_after,
+    problem = _Problem(
+        settings=settings,
+        grid=grid,
+        node_px=node_px,
+        table=table,
+        unit=noise_unit(float(np.median([m.noise for m in measurements]))),
+        ties=find_star_ties(measurements, wcs, grid, camera),
+        component=table.components(),
+        camera=camera,
+        sensor=camera if cameras is not None else np.arange(n),
+        night=_numbers(nights, n),
+        log_prior=np.zeros(n) if gain_priors is None else np.log(np.asarray(gain_priors, float)),
+        response_order=settings.response_order if cameras is not None and settings.solve_gain else 0,
+        reference=reference,
     )
+    found = list(each(problem.solve_channel, range(measurements[0].n_channels)))
+    scales = problem.make_scales(found)
+    noise = noise_in_mosaic(measurements, wcs, grid, scales)
+    return problem.conclude(found, scales, noise, each)
 
 
 def channel_bytes(measurements: Sequence[Measurements]) -> int:
     """About what solving one channel takes beside what channels share."""
     return _IMAGE_BYTES * len(measurements) + _BLOCK_BYTES * sum(len(m.blocks) for m in measurements)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Channel:
+    """What is found of one channel.
+
+    Attributes
+    ----------
+    gain : GainSolution
+    surfaces : GaugedSurfaces
+    patterns : ndarray, shape (n, 15)
+        What each image's sensor adds, as terms of its surface.
+    """
+
+    gain: GainSolution
+    surfaces: GaugedSurfaces
+    patterns: F8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Problem:
+    """What all channels share.
+
+    Attributes
+    ----------
+    settings : MatchSettings
+    grid : SkyGrid
+    node_px : int
+        Spacing of the sky nodes.
+    table : BlockTable
+    unit : float
+        Noise by which values are divided for the solve of surfaces: what keeps a division from failing is far below it.
+    ties : StarTies
+    component : ndarray, shape (n,), int32
+        Group of images that share sky.
+    camera, sensor, night : ndarray, shape (n,), int64
+        Numbers of what shares a response, a pattern, widths of surfaces.
+    log_prior : ndarray, shape (n,)
+        ln of the gains that headers tell.
+    response_order : int
+        0 where no response is solved for.
+    reference : ReferenceSky or None
+    """
+
+    settings: MatchSettings
+    grid: SkyGrid
+    node_px: int
+    table: BlockTable
+    unit: float
+    ties: StarTies
+    component: npt.NDArray[np.int32]
+    camera: Ints
+    sensor: Ints
+    night: Ints
+    log_prior: F8
+    response_order: int
+    reference: ReferenceSky | None
+
+    def solve_channel(self, c: int) -> _Channel:
+        """Gains, surfaces and gauge of one channel.
+
+        Where the response is steep, the sky is asked for what it has beyond the stars' quadratic, and all is solved
+        again with that.
+        """
+        order, table = self.settings.surface_order, self.table.times(1 / self.unit)
+        field, more = np.zeros((int(self.camera.max()) + 1, 0)), order == _SURFACES_OF_FIELD
+        for turn in range(_FIELD_TURNS + 1):
+            gain = self._tell_gains(c, field)
+            free = _open_gains(gain, self.component)
+            value, error = _flatten(table, c, gain, _response_at_blocks(table, gain, self.camera))
+            # Where stars show none or little the sky is not asked: a pattern of its own would be taken for one.
+            more = more and turn < _FIELD_TURNS and is_steep(gain.response)
+            patterns = PatternBasis.of(table, value, np.arange(table.n_images) if more else self.sensor, order)
+            amplitude = _sky_of_cameras(table, value, self.camera) if more else None
+            found = fit_surfaces(table, value, error, order, free, patterns, self.night, amplitude)
+            if not more:
+                break
+            more = bool(found.field.any())
+            field = _padded(field, found.field.shape[1]) + found.field
+        gauged = fix_gauge(table, found, order, self.component, *self._reference_at_nodes(c))
+        return _Channel(
+            _with_structure(gain, found, free), gauged.times(self.unit), patterns.surfaces(found.pattern) * self.unit
+        )
+
+    def _tell_gains(self, c: int, field: F8) -> GainSolution:
+        """Gains and responses by the stars, beside what the sky has told of the responses' fields."""
+        ties = self.ties.without(field, self.camera)
+        gain = solve_gains(ties, c, self.camera, self.log_prior, self.response_order)
+        gain = _only_determined(gain, self.log_prior)
+        if not self.settings.solve_gain:
+            gain = replace(gain, log_gain=self.log_prior, log_gain_error=np.zeros_like(self.log_prior))
+        return replace(gain, response=_padded(gain.response, field.shape[1]) + field) if field.any() else gain
+
+    def _reference_at_nodes(self, c: int) -> tuple[F8 | None, float]:
+        """The reference's values, in units of the noise, and its resolution in node spacings."""
+        if self.reference is None:
+            return None, 0.0
+        at_nodes = reference_on_nodes(self.reference, self.grid, self.table.nodes, c) / self.unit
+        return at_nodes, self.reference.resolution_arcsec / self.grid.scale_arcsec / self.node_px
+
+    def make_scales(self, found: Sequence[_Channel]) -> tuple[PhotoScale, ...]:
+        """The correction of each image, its sensor's pattern included."""
+        gains, surfaces = [f.gain for f in found], [f.surfaces for f in found]
+        scales = _make_scales(self.table, self.component, gains, surfaces, self.camera, self.response_order)
+        return _add_patterns(scales, _patterns(found))
+
+    def conclude(
+        self, found: Sequence[_Channel], scales: tuple[PhotoScale, ...], noise: F8, each: Each
+    ) -> MatchSolution:
+        """The solution with its seams, sky and notices; `noise` is that of a pixel of each image, (c, n)."""
+        gains, surfaces = [f.gain for f in found], [f.surfaces for f in found]
+        no_surface = np.zeros((len(found), N_TERMS))
+        before = [PhotoScale(np.full(len(found), g), no_surface) for g in np.exp(self.log_prior)]
+
+        def see(c: int) -> tuple[SeamFigure, SeamFigure]:
+            sky = surfaces[c].sky
+            old, new = (measure_seams(self.table, c, sky, some, noise[c]) for some in (before, scales))
+            return old, new
+
+        seams_before, seams_after = zip(*each(see, range(len(found))), strict=True)
+        return MatchSolution(
+            scales=scales,
+            n_stars=gains[0].n_stars,
+            n_ties=self.ties.n_stars,
+            nodes=self.table.nodes,
+            sky=np.stack([np.where(s.depth > 0, s.sky, np.nan) for s in surfaces]),
+            prior_sd=np.stack([s.prior_sd for s in surfaces]),
+            slow_rms=np.array([max(s.slow_rms, default=0.0) for s in surfaces]),
+            notices=(
+                *solve_notices(self.component, gains, surfaces, self.response_order, self.node_px, self.settings),
+                *pattern_notices(_patterns(found), self.camera),
+            ),
+            seams_before=seams_before,
+            seams_after=seams_after,
+        )
+
+
+def _patterns(found: Sequence[_Channel]) -> F8:
+    """Patterns of all channels, shape (n, c, 15)."""
+    return np.stack([f.patterns for f in found], axis=1)
 
 
 def _flatten(table: BlockTable, channel: int, gain: GainSolution, response: F8) -> tuple[F4, F4]:
@@ -283,19 +365,6 @@ def _with_structure(gain: GainSolution, found: SurfaceSolution, free: F8) -> Gai
     by_stars = np.where(free < _GAIN_SPREAD, gain.log_gain_error, np.inf)
     error = np.where(found.from_structure, found.log_gain_error, by_stars)
     return replace(gain, log_gain=gain.log_gain + found.log_gain, log_gain_error=error)
-
-
-def _affordable_spacing(
-    measurements: Sequence[Measurements], wcs: Sequence[CelestialWcs], grid: SkyGrid, settings: MatchSettings
-) -> int:
-    """The spacing asked for, widened where the images' cross blocks would take more memory than they may."""
-    area_px = sum(m.shape[0] * m.shape[1] * w.pixel_area_deg2() for m, w in zip(measurements, wcs, strict=True))
-    area_px /= grid.area_ref_deg2
-    columns = n_terms(settings.surface_order) + 1
-    least = np.sqrt(8 * columns * 1.15 * area_px / _CROSS_BYTES)
-    across = float(np.median([min(w.shape) * w.pixel_scale_arcsec() for w in wcs])) / grid.scale_arcsec
-    wanted = min(settings.node_px, max(across // _NODES_ACROSS, _LEAST_NODE_PX))
-    return int(max(wanted, np.ceil(least)))
 
 
 def _numbers(names: Sequence[str] | None, n: int) -> Ints:
@@ -362,12 +431,3 @@ def _add_patterns(scales: Sequence[PhotoScale], patterns: F8) -> tuple[PhotoScal
     if not patterns.any():
         return tuple(scales)
     return tuple(scale.plus_surface(own) for scale, own in zip(scales, patterns, strict=True))
-
-
-def _noise_in_mosaic(
-    measurements: Sequence[Measurements], wcs: Sequence[CelestialWcs], grid: SkyGrid, scales: Sequence[PhotoScale]
-) -> F8:
-    """Noise of a pixel of each image in mosaic units, shape (c, n)."""
-    area = np.array([grid.area_ref_deg2 / w.pixel_area_deg2() for w in wcs])
-    noise = np.stack([m.noise / scale.gain for m, scale in zip(measurements, scales, strict=True)], axis=1)
-    return np.asarray(np.maximum(noise * area, _LEAST_NOISE))

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import PhotoScale
+from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import MAD_TO_SIGMA
 
-__all__ = ["SeamFigure", "measure_seams"]
+__all__ = ["SeamFigure", "measure_seams", "noise_in_mosaic"]
 
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -27,6 +30,10 @@ _BORDER = 0.9
 
 _LEAST_SQUARES = 3
 """Squares of a border cell from which their median is a figure and not one block's noise."""
+
+
+_LEAST_NOISE = 1e-30
+"""Noise of an image without any, so that its weight is finite."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,3 +195,12 @@ def _most_frequent(values: Ints, group: Ints, n_groups: int) -> Ints:
     order = np.lexsort((-pairs, count))
     out[pairs[order] // size] = pairs[order] % size
     return out
+
+
+def noise_in_mosaic(
+    measurements: Sequence[Measurements], wcs: Sequence[CelestialWcs], grid: SkyGrid, scales: Sequence[PhotoScale]
+) -> F8:
+    """Noise of a pixel of each image in mosaic units, shape (c, n)."""
+    area = np.array([grid.area_ref_deg2 / w.pixel_area_deg2() for w in wcs])
+    noise = np.stack([m.noise / scale.gain for m, scale in zip(measurements, scales, strict=True)], axis=1)
+    return np.asarray(np.maximum(noise * area, _LEAST_NOISE))

@@ -12,16 +12,26 @@ import scipy
 
 from zemosaic.kernels.match import background as kernel
 from zemosaic.model.measurements import Measurements
-from zemosaic.model.photo_scale import surface_basis
+from zemosaic.model.photo_scale import n_terms, surface_basis
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.settings import MatchSettings
 
-__all__ = ["BlockTable", "SkyNodes", "make_block_table"]
+__all__ = ["BlockTable", "SkyNodes", "affordable_spacing", "make_block_table"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Int4 = npt.NDArray[np.int32]
+
+_CROSS_BYTES = 300e6
+"""Most memory for what couples images to sky nodes; more images than that get wider nodes."""
+
+_NODES_ACROSS = 20
+"""Sky nodes along a typical image's shorter side, at least: what lies between them is noise to the solve."""
+
+_LEAST_NODE_PX = 16
+"""Nodes are no nearer: a block of an image has half of it or more."""
 
 _MOST_BLOCKS = 6_000_000
 """Blocks used in all: of more, every image gives an even selection, so that memory stays bounded."""
@@ -210,3 +220,16 @@ def _areas(wcs: CelestialWcs, x: F4, y: F4, pixel_values: str) -> F8:
     lx, ly = (q.ravel() for q in np.meshgrid(np.linspace(0, width - 1, 5), np.linspace(0, height - 1, 5)))
     terms = np.linalg.lstsq(surface_basis(lx, ly, wcs.shape).T, wcs.pixel_area_deg2(lx, ly), rcond=None)[0]
     return np.asarray(terms @ surface_basis(x, y, wcs.shape))
+
+
+def affordable_spacing(
+    measurements: Sequence[Measurements], wcs: Sequence[CelestialWcs], grid: SkyGrid, settings: MatchSettings
+) -> int:
+    """Spacing of the nodes, px: as asked for, wider where the images' cross blocks would take too much memory."""
+    area_px = sum(m.shape[0] * m.shape[1] * w.pixel_area_deg2() for m, w in zip(measurements, wcs, strict=True))
+    area_px /= grid.area_ref_deg2
+    columns = n_terms(settings.surface_order) + 1
+    least = np.sqrt(8 * columns * 1.15 * area_px / _CROSS_BYTES)
+    across = float(np.median([min(w.shape) * w.pixel_scale_arcsec() for w in wcs])) / grid.scale_arcsec
+    wanted = min(settings.node_px, max(across // _NODES_ACROSS, _LEAST_NODE_PX))
+    return int(max(wanted, np.ceil(least)))

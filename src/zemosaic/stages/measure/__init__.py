@@ -1,1 +1,1 @@
-"""What one frame tells of itself: sky, noise, stars, defects, quality."""
+"""What one frame tells of itself: sky, noise, stars, defects, parts without data."""

@@ -7,13 +7,13 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.model.box import Box
+from zemosaic.model.runs import Runs, runs_of
 from zemosaic.stages.measure.no_signal import find_no_signal
 
-__all__ = ["Runs", "drop_runs", "find_no_data", "runs_of"]
+__all__ = ["find_no_data", "find_outside"]
 
 F4 = npt.NDArray[np.float32]
 Map = npt.NDArray[np.bool_]
-Runs = npt.NDArray[np.int32]
 
 SOLID_PX = 7
 """Side of a square that must hold one value throughout: chance fills none where up to `MOST_ELSEWHERE` share it."""
@@ -26,6 +26,15 @@ MOST_SHARE = 0.98
 
 RIM_PX = 2
 """Pixels round a part without data that an interpolation may have mixed with it."""
+
+MOST_MIXED_PX = 4
+"""Rings round a part that is empty in the file that are looked at one by one: as far as Lanczos kernels mix."""
+
+REFERENCE_PX = 6, 9
+"""Rings whose level they are compared with: they count as mixed where they are off by more than a sample's noise."""
+
+LEAST_MIXED = 0.05
+"""And by more than this share of the level: a nebula at the border differs by 2 %."""
 
 MOST_ADU = 1e20
 """No detector counts so far: such values mark missing pixels."""
@@ -45,8 +54,8 @@ def find_no_data(data: F4, weight: F4, data_box: Box | None = None) -> Runs:
 
     They are: what lies beyond the part that the header calls data; exactly constant parts that reach the border; values
     beyond `MOST_ADU`; the lowest value, where many pixels share it, it lies far below the sky and nothing lies near it;
-    what `find_no_signal` finds.
-    All but the first are grown by `RIM_PX`. Zeros inside a noisy sky stay data.
+    what `find_no_signal` finds; the rim of empty parts, as far as it is mixed with what they held. All but the first
+    and the last are grown by `RIM_PX`. Zeros inside a noisy sky stay data.
 
     Parameters
     ----------
@@ -62,6 +71,7 @@ def find_no_data(data: F4, weight: F4, data_box: Box | None = None) -> Runs:
     """
     have = np.all(weight > 0, axis=0)
     lost, overscan = np.zeros(have.shape, bool), np.zeros(have.shape, bool)
+    empty = lost if have.all() else _solid_at_border(~have, SOLID_PX)
     if data_box is not None:
         overscan[:] = True
         overscan[data_box.slices] = False
@@ -71,41 +81,30 @@ def find_no_data(data: F4, weight: F4, data_box: Box | None = None) -> Runs:
         lost |= _constant_border(channel, have)
         lost |= _marked(channel, have & ~lost)
         lost |= find_no_signal(channel, have & ~lost)
+    mixed = [_mixed_rim(channel, have & ~lost, empty) for channel in data] if empty.any() else []
     if np.all(lost[have]):
         return runs_of(overscan)
+    for rim in mixed:
+        overscan |= rim
     if lost.any():
         overscan |= scipy.ndimage.binary_dilation(lost, np.ones((3, 3), bool), RIM_PX)
     return runs_of(overscan)
 
 
-def runs_of(part: Map) -> Runs:
-    """The rows of a map as runs: row, first column and column past the last of each, shape (n, 3)."""
-    edges = np.diff(np.pad(part, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    rows, first = np.nonzero(edges == 1)
-    last = np.nonzero(edges == -1)[1]
-    return np.column_stack([rows, first, last]).astype(np.int32)
-
-
-def drop_runs(weight: F4, runs: Runs, box: Box) -> None:
-    """Give weight 0 to runs of pixels of a frame in a window of it.
+def find_outside(weight: F4, box: Box) -> Runs:
+    """Parts of a frame's box that lie beyond its footprint: without weight up to the border, as round turned frames.
 
     Parameters
     ----------
-    weight : ndarray, float32, shape (c, h, w) of the box
-        Changed.
-    runs : ndarray, int32, shape (n, 3)
-        See `find_no_data`; rows ascend.
+    weight : ndarray, float32, shape (1 or c, h, w)
     box : Box
-        Where the window lies in the frame.
+        Bounding box of the pixels with weight.
     """
-    first, last = np.searchsorted(runs[:, 0], (box.y0, box.y1))
-    if first == last:
-        return
-    rows, x0, x1 = runs[first:last].T
-    steps = np.zeros((box.y1 - box.y0, box.x1 - box.x0 + 1), np.int32)
-    for columns, step in ((x0, 1), (x1, -1)):
-        np.add.at(steps, (rows - box.y0, np.clip(columns, box.x0, box.x1) - box.x0), step)
-    weight[:, np.cumsum(steps, axis=1)[:, :-1] > 0] = 0
+    empty = np.all(weight == 0, axis=0)
+    within = np.zeros(empty.shape, bool)
+    if empty[box.slices].any():
+        within[box.slices] = _solid_at_border(empty, SOLID_PX)[box.slices]
+    return runs_of(within)
 
 
 def _beyond(channel: F4, have: Map) -> Map:
@@ -119,21 +118,48 @@ def _constant_border(channel: F4, have: Map) -> Map:
     # Pixels without weight make no border here: what was masked says nothing of its neighbours.
     for value in _border_values(channel):
         same = have & (channel == value)
-        solid = scipy.ndimage.binary_erosion(same, np.ones((SOLID_PX, SOLID_PX), bool), border_value=1)
-        if not solid.any():
+        part = _solid_at_border(same)
+        if not part.any():
             continue
-        labels, n = scipy.ndimage.label(scipy.ndimage.binary_dilation(solid, np.ones((3, 3), bool), SOLID_PX // 2))
-        rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-        touches = np.zeros(n + 1, bool)
-        touches[rim] = True
-        touches[0] = False
-        part = touches[labels] & same
         others = have & ~part
         n_others = np.count_nonzero(others)
         if n_others < (1 - MOST_SHARE) * have.size or np.count_nonzero(same & others) > MOST_ELSEWHERE * n_others:
             continue
         lost |= part
     return lost
+
+
+def _solid_at_border(marked: Map, reach_px: int = SOLID_PX // 2) -> Map:
+    """Parts of a map that reach the border and are nowhere narrower than `SOLID_PX`.
+
+    Where `reach_px` is more than half of that, the steps of their slanted edges count with them.
+    """
+    solid = scipy.ndimage.binary_erosion(marked, np.ones((SOLID_PX, SOLID_PX), bool), border_value=1)
+    if not solid.any():
+        return np.zeros_like(marked)
+    labels, n = scipy.ndimage.label(scipy.ndimage.binary_dilation(solid, np.ones((3, 3), bool), reach_px))
+    touches = np.zeros(n + 1, bool)
+    touches[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
+    touches[0] = False
+    return np.asarray(touches[labels] & marked)
+
+
+def _mixed_rim(channel: F4, have: Map, empty: Map) -> Map:
+    """Pixels beside empty parts whose level is not that of those behind them: an interpolation mixed them with 0."""
+    square = np.ones((3, 3), bool)
+    grown = [empty]
+    for _ in range(REFERENCE_PX[1]):
+        grown.append(scipy.ndimage.binary_dilation(grown[-1], square))
+
+    def level(first: int, last: int) -> float:
+        values = channel[grown[last] & ~grown[first] & have]
+        return float(np.median(values)) if len(values) else np.nan
+
+    reference = level(*REFERENCE_PX)
+    least = max(_noise(channel, have), LEAST_MIXED * abs(reference))
+    off = [k for k in range(1, MOST_MIXED_PX + 1) if abs(level(k - 1, k) - reference) > least]
+    # Of the ring behind the last one that is off, the pixels nearest to the rim are.
+    return np.asarray(grown[max(off) + 1 if off else 0] & have)
 
 
 def _border_values(channel: F4) -> list[float]:

@@ -56,6 +56,13 @@ the rim of a cloud that falls off with a scale of 3 px no more than 0.7."""
 CLEAR_SHARE = 0.85
 """Share of the blocks along an edge that must lie clearly on either side of it: stars stand on the rest."""
 
+STAR_SIGMA, STAR_PX = 8.0, 4
+"""A block shows a star where so many of its pixels stand out by so many sigma: single hot pixels and most cosmic rays
+do not."""
+
+STARRY_SHARE = 0.1
+"""Share of the rest's stars, block for block, from which a part has seen the sky, whatever its edge looks like."""
+
 MOST_PARTS = 3
 """Parts with edges of different heights that are looked for, the highest edges first."""
 
@@ -99,7 +106,10 @@ def find_no_signal(channel: F4, have: Map) -> Map:
         return np.zeros_like(lost)
     quiet = _parts_at_border(known & (blocks.noise < QUIET * typical), LEAST_BLOCKS)
     lost |= blocks.spread(scipy.ndimage.binary_dilation(quiet, np.ones((3, 3), bool)))
+    starry = _find_starry(channel, have, blocks)
     for part in _find_set_off(blocks, known & ~scipy.ndimage.binary_dilation(quiet, iterations=2)):
+        if _saw_stars(starry, part.blocks, known & ~part.blocks):
+            continue
         pixels = _outline(channel, have, blocks, part)
         if _is_sharp(channel, have & ~lost, pixels):
             lost |= scipy.ndimage.binary_dilation(pixels, np.ones((3, 3), bool))
@@ -130,6 +140,25 @@ def _measure_blocks(channel: F4, have: Map) -> _Blocks:
     level, noise = np.empty(shape), np.empty(shape)
     block_noise(channel, have, edges, level, noise)
     return _Blocks(edges, level, noise)
+
+
+def _find_starry(channel: F4, have: Map, blocks: _Blocks) -> Map:
+    """Blocks in which a star stands, shape (ny, nx); a Bayer plane's colours are each compared with themselves."""
+    ny, nx = blocks.level.shape
+    height, width = ny * BLOCK_PX, nx * BLOCK_PX
+    phases = channel[:height, :width].reshape(ny, BLOCK_PX // 2, 2, nx, BLOCK_PX // 2, 2)
+    with np.errstate(invalid="ignore"):
+        limit = np.median(phases, axis=(1, 4), keepdims=True) + STAR_SIGMA * blocks.noise[:, None, None, :, None, None]
+        high = np.greater(phases, limit)
+    there = have[:height, :width].reshape(phases.shape)
+    return np.asarray(np.count_nonzero(high & there, axis=(1, 2, 4, 5)) >= STAR_PX)
+
+
+def _saw_stars(starry: Map, part: Map, rest: Map) -> bool:
+    """Whether a part shows stars as the rest does: then it saw the sky. Blocks along the edge show the edge."""
+    inner, outer = (np.asarray(scipy.ndimage.binary_erosion(side, border_value=1), bool) for side in (part, rest))
+    density = float(np.mean(starry[outer])) if outer.any() else 0.0
+    return int(np.sum(starry & inner)) > max(1.0, STARRY_SHARE * density * int(np.sum(inner)))
 
 
 def _parts_at_border(marked: Map, least: int) -> Map:

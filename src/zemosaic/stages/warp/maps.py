@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 
 from zemosaic.kernels.resample.lattice import ALPHA_FULL, FLAG_SATURATED
 from zemosaic.model.box import Box
 from zemosaic.model.photo_scale import PhotoScale
+from zemosaic.model.runs import Runs, map_of
 from zemosaic.settings import WarpSettings
 from zemosaic.stages.warp.warp import WarpPlan, WindowReader, warp_window
 
-__all__ = ["plan_maps", "weigh_by_alpha"]
+__all__ = ["plan_maps", "taper_of_rim", "weigh_by_alpha"]
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -70,3 +73,31 @@ def weigh_by_alpha(plan: WarpPlan, box: Box, read: WindowReader, full: float, we
     lowered = np.where((share > 0) & (code > 0), np.maximum(np.rint(code * share), 1), 0).astype(np.uint8)
     weights *= lowered / np.maximum(code, 1).astype(np.float32)
     alpha[...] = np.where(lowered > 0, lowered | (alpha & FLAG_SATURATED), 0)
+
+
+def taper_of_rim(outside: Runs, shape: tuple[int, int], taper_px: float, box: Box) -> tuple[Floats, Floats]:
+    """How far pixels are trusted by their distance to what lies beyond a frame's footprint, with ones beside.
+
+    Parameters
+    ----------
+    outside : ndarray, int32, shape (n, 3)
+        See `zemosaic.model.measurements.Measurements.outside`.
+    shape : tuple of int
+        Of the frame.
+    taper_px : float
+        Distance at which trust is full; it rises as the taper of a straight edge does.
+    box : Box
+        Window of the frame.
+
+    Returns
+    -------
+    trust, ones : ndarray, float32, shape (1, *box.shape)
+        The same of a pixel in any window that holds it.
+    """
+    around = box.expand(math.ceil(taper_px) + 1).intersect(Box.of_shape(shape))
+    beyond, ones = map_of(outside, around), np.ones((1, *box.shape), np.float32)
+    if not beyond.any():
+        return ones, ones
+    inner = box.relative_to(around).slices
+    depth = np.clip((scipy.ndimage.distance_transform_edt(~beyond)[inner] - 0.5) / taper_px, 0, 1)
+    return (depth * depth * (3 - 2 * depth)).astype(np.float32)[None], ones

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zemosaic.stages.measure.quality import (
+from zemosaic.stages.quality.triage import (
     QualityLimits,
     QualityTable,
     cut_by_value,
