@@ -134,10 +134,16 @@ def _solid_at_border(marked: Map, reach_px: int = SOLID_PX // 2) -> Map:
 
     Where `reach_px` is more than half of that, the steps of their slanted edges count with them.
     """
-    solid = scipy.ndimage.binary_erosion(marked, np.ones((SOLID_PX, SOLID_PX), bool), border_value=1)
+    if not marked.any():
+        return np.zeros_like(marked)
+    solid = marked.view(np.uint8)
+    for axis in (0, 1):
+        solid = scipy.ndimage.minimum_filter1d(solid, SOLID_PX, axis, mode="constant", cval=1)
     if not solid.any():
         return np.zeros_like(marked)
-    labels, n = scipy.ndimage.label(scipy.ndimage.binary_dilation(solid, np.ones((3, 3), bool), reach_px))
+    for axis in (0, 1):
+        solid = scipy.ndimage.maximum_filter1d(solid, 2 * reach_px + 1, axis, mode="constant")
+    labels, n = scipy.ndimage.label(solid)
     touches = np.zeros(n + 1, bool)
     touches[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
     touches[0] = False
@@ -146,20 +152,20 @@ def _solid_at_border(marked: Map, reach_px: int = SOLID_PX // 2) -> Map:
 
 def _mixed_rim(channel: F4, have: Map, empty: Map) -> Map:
     """Pixels beside empty parts whose level is not that of those behind them: an interpolation mixed them with 0."""
-    square = np.ones((3, 3), bool)
-    grown = [empty]
-    for _ in range(REFERENCE_PX[1]):
-        grown.append(scipy.ndimage.binary_dilation(grown[-1], square))
+    from_empty = scipy.ndimage.distance_transform_cdt(~empty, "chessboard")
+    rings = have & (from_empty > 0) & (from_empty <= REFERENCE_PX[1])
+    values, ring = channel[rings], from_empty[rings]
 
     def level(first: int, last: int) -> float:
-        values = channel[grown[last] & ~grown[first] & have]
-        return float(np.median(values)) if len(values) else np.nan
+        """Of the rings after the first up to the last."""
+        some = values[(ring > first) & (ring <= last)]
+        return float(np.median(some)) if len(some) else np.nan
 
     reference = level(*REFERENCE_PX)
     least = max(_noise(channel, have), LEAST_MIXED * abs(reference))
     off = [k for k in range(1, MOST_MIXED_PX + 1) if abs(level(k - 1, k) - reference) > least]
     # Of the ring behind the last one that is off, the pixels nearest to the rim are.
-    return np.asarray(grown[max(off) + 1 if off else 0] & have)
+    return np.asarray(have & (from_empty <= (max(off) + 1 if off else 0)))
 
 
 def _border_values(channel: F4) -> list[float]:

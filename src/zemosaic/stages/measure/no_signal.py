@@ -106,8 +106,9 @@ def find_no_signal(channel: F4, have: Map) -> Map:
         return np.zeros_like(lost)
     quiet = _parts_at_border(known & (blocks.noise < QUIET * typical), LEAST_BLOCKS)
     lost |= blocks.spread(scipy.ndimage.binary_dilation(quiet, np.ones((3, 3), bool)))
-    starry = _find_starry(channel, have, blocks)
-    for part in _find_set_off(blocks, known & ~scipy.ndimage.binary_dilation(quiet, iterations=2)):
+    parts = _find_set_off(blocks, known & ~scipy.ndimage.binary_dilation(quiet, iterations=2))
+    starry = _find_starry(channel, have, blocks) if parts else quiet
+    for part in parts:
         if _saw_stars(starry, part.blocks, known & ~part.blocks):
             continue
         pixels = _outline(channel, have, blocks, part)
