@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from scan_cases import scan_all
 from zemosaic.io.read.frame_reader import FrameReader
-from zemosaic.io.read.scan import ScanResult, scan
 from zemosaic.model.box import Box
-from zemosaic.settings import InputSettings
 
 SHAPE = (20, 30)
 
@@ -24,10 +23,6 @@ def image(seed: int = 0) -> np.ndarray:
 def write(*paths: Path) -> None:
     for seed, path in enumerate(paths):
         fits.PrimaryHDU(image(seed)).writeto(path)
-
-
-def scan_all(folder: Path) -> ScanResult:
-    return scan([folder], InputSettings())
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,13 @@ from astropy.io import fits
 from astropy.table import Table
 
 from mosaic_cases import digests_of, draw_stars, noise, run_cli, tan_wcs
+from scan_cases import only_frame, only_reason, scan_all
 from zemosaic.errors import FrameRejected
 from zemosaic.io.read import camera_raw
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.images import PICTURE_SUFFIXES
-from zemosaic.io.read.scan import ScanResult, scan
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
-from zemosaic.settings import InputSettings
 
 tifffile = pytest.importorskip("tifffile", reason='tifffile is not here: pip install "zemosaic[raw]"')
 
@@ -87,25 +86,6 @@ def write_dng(
     ]
     tifffile.imwrite(path, image, photometric=32803 if image.ndim == 2 else 34892, metadata=None, extratags=tags)
     return path
-
-
-def scan_all(*paths: Path, **options: str) -> ScanResult:
-    return scan(list(paths), InputSettings.model_validate(options))
-
-
-def only_frame(path: Path, **options: str) -> Frame:
-    found = scan_all(path, **options)
-    assert not found.rejected, found.rejected
-    (frame,) = found.frames
-    return frame
-
-
-def reason_of(path: Path) -> str:
-    found = scan_all(path)
-    assert not found.frames
-    (rejected,) = found.rejected
-    assert "\n" not in rejected.reason
-    return rejected.reason
 
 
 def check_pixels(frame: Frame, truth: AnyArray, reader: FrameReader | None = None) -> None:
@@ -231,20 +211,20 @@ def test_tiffs_that_are_not_read_say_why(tmp_path: Path) -> None:
     palette = write_tiff(
         tmp_path / "palette.tif", pixels("u1"), photometric="palette", colormap=np.zeros((3, 256), np.uint16)
     )
-    assert "colour model" in reason_of(palette)
-    assert "64-bit samples" in reason_of(write_tiff(tmp_path / "deep.tif", pixels("u8")))
-    assert "cube with no axis of length 3" in reason_of(
+    assert "colour model" in only_reason(palette)
+    assert "64-bit samples" in only_reason(write_tiff(tmp_path / "deep.tif", pixels("u8")))
+    assert "cube with no axis of length 3" in only_reason(
         write_tiff(tmp_path / "cube.tif", pixels("u2", (2, 5, H, W))[0], photometric="minisblack", volumetric=True)
     )
     from PIL import Image
 
     Image.fromarray(pixels("u2")).save(tmp_path / "lzw.tif", compression="tiff_lzw")
     if "imagecodecs" not in sys.modules:
-        assert "pip install imagecodecs" in reason_of(tmp_path / "lzw.tif")
+        assert "pip install imagecodecs" in only_reason(tmp_path / "lzw.tif")
     (tmp_path / "text.tif").write_text("no picture")
-    assert "not a TIFF file" in reason_of(tmp_path / "text.tif")
+    assert "not a TIFF file" in only_reason(tmp_path / "text.tif")
     (tmp_path / "empty.tif").write_bytes(b"")
-    assert "TIFF file is damaged" in reason_of(tmp_path / "empty.tif")
+    assert "TIFF file is damaged" in only_reason(tmp_path / "empty.tif")
 
 
 def test_a_tiff_that_was_cut_is_told_with_its_bytes(tmp_path: Path) -> None:
@@ -252,7 +232,9 @@ def test_a_tiff_that_was_cut_is_told_with_its_bytes(tmp_path: Path) -> None:
     content = path.read_bytes()
     frame = only_frame(path)
     path.write_bytes(content[:-1000])
-    assert reason_of(path) == f"file is truncated: its pixels end at byte {len(content)}, it has {len(content) - 1000}"
+    assert (
+        only_reason(path) == f"file is truncated: its pixels end at byte {len(content)}, it has {len(content) - 1000}"
+    )
     with pytest.raises(FrameRejected, match="truncated"):
         FrameReader().read_window(frame, Box(0, 1, 0, 1))
     write_tiff(path, pixels("u2", (H, W + 2)))
@@ -270,7 +252,7 @@ def test_a_size_that_cannot_be_fills_no_memory(tmp_path: Path, compression: str 
         for name in ("ImageWidth", "ImageLength"):
             tag = file.pages[0].tags[name]
             tag.overwrite(200_000 if tag.dtype == 4 else 60_000)
-    assert "header is broken: " in reason_of(path)
+    assert "header is broken: " in only_reason(path)
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.dng"])
@@ -320,7 +302,7 @@ def test_a_raw_file_of_three_colours_a_pixel_is_a_colour_frame(tmp_path: Path, n
 
 def test_a_filter_that_is_not_bayer_is_refused(tmp_path: Path, needs_rawpy: None) -> None:
     path = write_dng(tmp_path / "a.dng", pixels("u2"), "GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG", {**NIGHT, "model": "X"})
-    assert reason_of(path) == "its colour filter repeats after 6 x 6 pixels; only 2 x 2 (Bayer) is read"
+    assert only_reason(path) == "its colour filter repeats after 6 x 6 pixels; only 2 x 2 (Bayer) is read"
 
 
 def test_one_file_of_a_camera_is_unpacked_by_a_scan(
@@ -356,9 +338,9 @@ def test_a_raw_file_that_was_cut_is_told_in_one_line(tmp_path: Path, needs_rawpy
     with pytest.raises(FrameRejected, match=r"LibRaw cannot read it; .*cut short"):
         FrameReader().read_window(frame, Box(0, 1, 0, 1))
     path.write_bytes(content[:60])
-    assert "LibRaw cannot read it" in reason_of(path)
+    assert "LibRaw cannot read it" in only_reason(path)
     (tmp_path / "b.cr2").write_bytes(b"")
-    assert "LibRaw cannot read it" in reason_of(tmp_path / "b.cr2")
+    assert "LibRaw cannot read it" in only_reason(tmp_path / "b.cr2")
 
 
 # --- whole runs ------------------------------------------------------------------------------------

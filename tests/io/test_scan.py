@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from scan_cases import scan_all
 from zemosaic.errors import Cancelled, NothingToDo
 from zemosaic.io.headers.facts import frame_wcs
 from zemosaic.io.read.scan import ScanResult, scan
@@ -31,10 +32,6 @@ def write_image(path: Path, seed: int = 0, shape: tuple[int, ...] = (20, 30), **
     path.parent.mkdir(parents=True, exist_ok=True)
     fits.PrimaryHDU(data, header).writeto(path)
     return path
-
-
-def scan_all(*paths: Path, **settings: str) -> ScanResult:
-    return scan(list(paths), InputSettings.model_validate(settings))
 
 
 def names(result: ScanResult) -> set[str]:

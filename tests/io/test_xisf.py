@@ -13,15 +13,14 @@ import pytest
 from astropy.io import fits
 
 from mosaic_cases import draw_stars, noise, run_cli, tan_wcs
+from scan_cases import only_frame, only_reason, scan_all
 from xisf_cases import pack_lz4, write_xisf
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.facts import frame_wcs
 from zemosaic.io.read.frame_reader import FrameReader
-from zemosaic.io.read.scan import ScanResult, scan
 from zemosaic.kernels.pixels.lz4 import unpack_lz4
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
-from zemosaic.settings import InputSettings
 
 Capture = pytest.CaptureFixture[str]
 AnyArray = npt.NDArray[Any]
@@ -32,25 +31,6 @@ def pixels(dtype: str, shape: tuple[int, ...] = (H, W)) -> AnyArray:
     values = np.random.default_rng(3).uniform(20, 250, shape)
     values[..., :7] = 99  # some that repeat, for what packs them
     return values.astype(dtype)
-
-
-def scan_all(path: Path) -> ScanResult:
-    return scan([path], InputSettings())
-
-
-def only_frame(path: Path) -> Frame:
-    found = scan_all(path)
-    assert not found.rejected, found.rejected
-    (frame,) = found.frames
-    return frame
-
-
-def reason_of(path: Path) -> str:
-    found = scan_all(path)
-    assert not found.frames
-    (rejected,) = found.rejected
-    assert "\n" not in rejected.reason
-    return rejected.reason
 
 
 def check_pixels(frame: Frame, from_the_top: AnyArray) -> None:
@@ -152,7 +132,7 @@ def test_types_of_images(tmp_path: Path) -> None:
     (dark,) = scan_all(tmp_path / "dark.xisf").calibration
     assert (dark.decided.kind, dark.decided.is_master) == ("dark", True)
     write_xisf(tmp_path / "map.xisf", pixels("<f4"), attributes='imageType="RejectionMapHigh"')
-    assert "there is no image in it" in reason_of(tmp_path / "map.xisf")
+    assert "there is no image in it" in only_reason(tmp_path / "map.xisf")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +145,7 @@ def test_types_of_images(tmp_path: Path) -> None:
 )
 def test_what_is_not_read_says_why(tmp_path: Path, attributes: str, packing: str, message: str) -> None:
     path = write_xisf(tmp_path / "a.xisf", pixels("<u2"), attributes=attributes, packing=packing)
-    assert message in reason_of(path)
+    assert message in only_reason(path)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +164,7 @@ def test_headers_that_are_wrong_say_so(tmp_path: Path, old: bytes, new: bytes, m
     size = int.from_bytes(content[8:12], "little") + len(new) - len(old)
     changed = content.replace(old, new, 1)
     (tmp_path / "a.xisf").write_bytes(changed[:8] + size.to_bytes(4, "little") + changed[12:])
-    assert message in reason_of(tmp_path / "a.xisf")
+    assert message in only_reason(tmp_path / "a.xisf")
 
 
 def test_cut_and_damaged_files_are_told(tmp_path: Path) -> None:
@@ -195,9 +175,9 @@ def test_cut_and_damaged_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(FrameRejected, match="checksum is not the one"):
         FrameReader().read_window(frame, Box(0, 1, 0, 1))
     path.write_bytes(content[:-1])
-    assert "file is truncated: its pixels end at byte 8896, it has 8895" in reason_of(path)
+    assert "file is truncated: its pixels end at byte 8896, it has 8895" in only_reason(path)
     path.write_bytes(content[:200])
-    assert "file is truncated: its header has" in reason_of(path)
+    assert "file is truncated: its header has" in only_reason(path)
 
 
 @pytest.mark.parametrize("packing", ["zlib", "lz4+sh"])

@@ -4,7 +4,8 @@ A readout that stuck or broke off, an occulted strip, what lies beyond an image 
 made.
 
 One image is all there is to tell them by, so only what no sky does is taken for it: rows that repeat each other, parts
-up to the border in which samples do not scatter, and parts up to the border that a sharp edge all along sets far off.
+up to the border in which samples do not scatter, and parts up to the border that a sharp edge all along sets far off
+and that show no stars.
 """
 
 from __future__ import annotations
