@@ -8,7 +8,17 @@ from dataclasses import dataclass
 
 from zemosaic.errors import Cancelled
 
-__all__ = ["CancelToken", "Event", "EventSink", "LeftOut", "Notice", "Progress", "StageEnded", "StageStarted"]
+__all__ = [
+    "CancelToken",
+    "Event",
+    "EventSink",
+    "LeftOut",
+    "Notice",
+    "PatchFinished",
+    "Progress",
+    "StageEnded",
+    "StageStarted",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,26 @@ class Notice:
     level: str = "info"
 
 
-Event = StageStarted | Progress | StageEnded | LeftOut | Notice
+@dataclass(frozen=True, slots=True)
+class PatchFinished:
+    """A part of a mosaic is done; told where another program watches the run.
+
+    Attributes
+    ----------
+    box : (y0, y1, x0, x1)
+        Its pixels, ends excluded.
+    shape : (height, width)
+        Of the mosaic.
+    picture : str
+        PNG file that shows all that is done, made anew every few seconds.
+    """
+
+    box: tuple[int, int, int, int]
+    shape: tuple[int, int]
+    picture: str
+
+
+Event = StageStarted | Progress | StageEnded | LeftOut | Notice | PatchFinished
 EventSink = Callable[[Event], None]
 
 

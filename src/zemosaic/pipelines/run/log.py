@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from zemosaic.engine.events import Event, EventSink, LeftOut, Notice, Progress, StageEnded, StageStarted
+from zemosaic.engine.events import Event, EventSink, LeftOut, Notice, PatchFinished, Progress, StageEnded, StageStarted
 from zemosaic.model.frame import Frame
 
 __all__ = ["Journal", "Log", "ignore_event"]
@@ -70,6 +70,10 @@ class Log:
     def notice(self, message: str, level: str = "info") -> None:
         """Announce a decision or a surprise."""
         self._tell(Notice(message, level))
+
+    def patch(self, event: PatchFinished) -> None:
+        """Announce a finished patch."""
+        self._tell(event)
 
     def leave_out(self, frame: Frame, reason: object) -> LeftOut:
         """Announce that a frame is not used; what was announced is returned, for those who need the reason."""
