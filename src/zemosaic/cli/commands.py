@@ -302,7 +302,7 @@ def doctor() -> None:
 
     print(f"zemosaic {metadata.version('zemosaic')}, Python {platform.python_version()}, {platform.platform()}")
     print(f"processors: {default_workers()}; memory cap by default: {default_cap_bytes() / 2**30:.1f} GiB")
-    for name in ("numpy", "scipy", "astropy", "numba", "pydantic", "pillow"):
+    for name in ("numpy", "scipy", "astropy", "numba", "pydantic", "pillow", "tifffile"):
         print(f"  {name} {metadata.version(name)}")
     from zemosaic.errors import EnvironmentProblem
     from zemosaic.io.astrometry.catalogue import tycho2
@@ -321,14 +321,11 @@ def doctor() -> None:
             f"blind solving, for frames without a position or scale in the header: {SolveField.name} not found; "
             "install astrometry.net with index files to have it"
         )
-    for name, what in (
-        ("tifffile", "TIFF files as frames"),
-        ("rawpy", "camera raw (CR2, NEF, ARW, DNG ...) as frames"),
-    ):
-        try:
-            print(f"{what}: {name} {metadata.version(name)} found")
-        except metadata.PackageNotFoundError:
-            print(f'{what}: {name} not found; pip install "zemosaic[raw]" to have it')
+    what = "camera raw (CR2, NEF, ARW, DNG ...) as frames"
+    try:
+        print(f"{what}: rawpy {metadata.version('rawpy')} found")
+    except metadata.PackageNotFoundError:
+        print(f'{what}: rawpy not found; pip install "zemosaic[raw]" to have it')
 
 
 def _tell(paths: Mapping[str, Path], as_json: bool) -> None:

@@ -402,7 +402,7 @@ class OutputSettings(_Model):
     also: Products = Field(
         ("edit",),
         description="What else is made of the mosaic, 'NAME,NAME' or a list. edit: a file that editors of pictures "
-        "open. `zemosaic export` makes the same later.",
+        "open; tiff: 16 bits on one linear scale. `zemosaic export` makes the same later.",
     )
 
 
