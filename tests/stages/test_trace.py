@@ -46,7 +46,7 @@ def test_a_trace_tells_what_the_stack_did(method: str) -> None:
 
 
 def test_limits_are_those_of_the_last_round() -> None:
-    """The wilder of two samples goes first, for the other widens the scatter; the limits told are those without both."""
+    """The wilder of two samples goes first, for the other widens the scatter; limits are those without both."""
     cube = make_cube()
     cube.values[:, 5] += 4000
     _, traces = trace_pixel(cube, (SIDE // 2, SIDE // 2), 2.0, StackSettings(method="kappa_sigma"))
