@@ -1,4 +1,4 @@
-"""TIFF files: what their tags say, as FITS cards, and their pixels. Needs tifffile (extra ``raw``)."""
+"""TIFF files: what their tags say, as FITS cards, and their pixels."""
 
 from __future__ import annotations
 
@@ -44,14 +44,12 @@ def _pages(path: str) -> Iterator[Any]:
     Raises
     ------
     FrameRejected
-        When it is no TIFF file, is damaged, or tifffile is not installed.
+        When it is no TIFF file, or damaged.
     OSError
         When it cannot be opened.
     """
-    try:
-        import tifffile
-    except ImportError as problem:
-        raise FrameRejected('reading it needs tifffile: pip install "zemosaic[raw]"') from problem
+    import tifffile
+
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is told in the reason
     try:
         with tifffile.TiffFile(path) as file:

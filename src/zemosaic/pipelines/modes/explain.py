@@ -11,21 +11,20 @@ import numpy as np
 
 from zemosaic.engine.events import CancelToken, EventSink
 from zemosaic.errors import NothingToDo, SettingError
-from zemosaic.io.headers.grid_header import read_grid_header
 from zemosaic.io.headers.hints import parse_angle
-from zemosaic.io.write.finished_mosaic import FinishedMosaic
 from zemosaic.model.box import Box
 from zemosaic.model.sky.grid import Patch, SkyGrid
-from zemosaic.pipelines.corrections.adding import frozen_grid, read_record, restore_frames
+from zemosaic.pipelines.corrections.adding import read_record, restore_frames
 from zemosaic.pipelines.frames.pipeline import KindGroup, measure_and_place
 from zemosaic.pipelines.modes.mosaics import make_job, plan_group
 from zemosaic.pipelines.modes.session import Corrected, Guide, Session, lay_out, open_frames
 from zemosaic.pipelines.patches.jobs import FrameVisit, MosaicJob
 from zemosaic.pipelines.patches.make_patch import warp_cube
+from zemosaic.pipelines.products.folder import FolderMosaic, open_folder
 from zemosaic.pipelines.run.context import Run, RunOptions, output_folder, start_run
 from zemosaic.pipelines.run.log import ignore_event
 from zemosaic.pipelines.run.need import need_of_frames
-from zemosaic.settings import GridSettings, Settings, load_settings
+from zemosaic.settings import GridSettings, Settings
 from zemosaic.stages.stack.stack import border_px, bytes_per_sample
 from zemosaic.stages.stack.trace import PixelTrace, trace_pixel
 
@@ -187,22 +186,19 @@ def explain(
 
 def explain_places(out: Path, places: Sequence[tuple[float, float]], run: Run) -> list[Explanation]:
     """Explain several places (ICRS degrees) of one folder, whose frames are looked up once; otherwise as `explain`."""
-    record = read_record(out)
-    grid = SkyGrid(read_grid_header(frozen_grid(out)))
+    record, folder = read_record(out), open_folder(out)
+    grid = SkyGrid(folder.mosaics[0].wcs)
     pixels = [_pixel_at(grid, place) for place in places]
     # The grid is that of the file, whatever header it was once taken from.
-    settings = load_settings(out / "settings.toml").model_copy(update={"grid": GridSettings()})
+    settings = folder.read_settings().model_copy(update={"grid": GridSettings()})
     with output_folder(out, run) as run:
         opened = open_frames(record.inputs, settings, run)
         need = need_of_frames(settings, solved=record.solved)
         placed = measure_and_place(opened, need, settings, run)
         session = lay_out(opened, Guide(solved=record.solved), need, placed, grid, run)
         jobs = {session.tag(group): _job_as_applied(group, session, settings, run) for group in session.groups}
-        return [
-            Explanation(*place, tuple(_explain_pixel(job, out / f"mosaic{tag}.fits", pixel, run)
-                                      for tag, job in jobs.items()))
-            for place, pixel in zip(places, pixels, strict=True)
-        ]  # fmt: skip
+        explained = ([_explain_pixel(jobs[m.tag], m, pixel, run) for m in folder.mosaics] for pixel in pixels)
+        return [Explanation(*place, tuple(told)) for place, told in zip(places, explained, strict=True)]
 
 
 def _pixel_at(grid: SkyGrid, place: tuple[float, float]) -> tuple[int, int]:
@@ -231,7 +227,7 @@ def _job_as_applied(group: KindGroup, session: Session, settings: Settings, run:
     return make_job(group.kind, plan_group(corrected, session, settings, run).frames, corrected, session, settings)
 
 
-def _explain_pixel(job: MosaicJob, path: Path, pixel: tuple[int, int], run: Run) -> MosaicHere:
+def _explain_pixel(job: MosaicJob, mosaic: FolderMosaic, pixel: tuple[int, int], run: Run) -> MosaicHere:
     """One pixel made again, and told."""
     y, x = pixel
     inner = Box(y, y + 1, x, x + 1)
@@ -240,20 +236,16 @@ def _explain_pixel(job: MosaicJob, path: Path, pixel: tuple[int, int], run: Run)
     block = np.zeros(outer.n_pixels * len(work.visits) * bytes_per_sample(job.kind.n_channels), np.uint8)
     cube = warp_cube(job, work, block)
     stacked, traces = trace_pixel(cube, (y - outer.y0, x - outer.x0), job.fwhm_px, job.stack)
-    file = FinishedMosaic.open(path)
-    stored = file.read("DATA", inner) if file else None
-    if stored is None:
-        raise NothingToDo(f"{path} cannot be read; build it again, which goes on from what is stored")
-    values, noise = stored[:, 0, 0].astype(np.float32), np.sqrt(stacked.variance[:, 0, 0])
+    values, noise = mosaic.read("DATA", inner)[:, 0, 0], np.sqrt(stacked.variance[:, 0, 0])
     apart = np.abs(values - stacked.data[:, 0, 0]) / np.where(noise > 0, noise, np.nan)
     if (apart > AGREES_SIGMA).any():
         run.log.notice(
-            f"{path.name} differs from the pixel made again by {np.nanmax(apart):.2g} of its noise: frames or code "
-            "have changed since; build again",
+            f"{mosaic.path.name} differs from the pixel made again by {np.nanmax(apart):.2g} of its noise: frames or "
+            "code have changed since; build again",
             level="warning",
         )
     channels = [_channel_here(*told) for told in zip(traces, values, noise, strict=True)]
-    return MosaicHere(path.name, x, y, tuple(channels), tuple(_frames_here(work.visits, traces)))
+    return MosaicHere(mosaic.path.name, x, y, tuple(channels), tuple(_frames_here(work.visits, traces)))
 
 
 def _channel_here(trace: PixelTrace, value: float, noise: float) -> ChannelHere:
