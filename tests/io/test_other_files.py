@@ -198,7 +198,7 @@ def test_a_file_is_decoded_once_and_counts_once(tmp_path: Path) -> None:
     before = digests_of(tmp_path)
     found = scan_all(tmp_path)
     assert len(found.frames) == 1
-    assert "b.tif is a copy" in found.notices[0]
+    assert "b.tif is a copy" in str(found.notices[0])
     reader = FrameReader()
     check_pixels(found.frames[0], data[None], reader)
     assert reader.n_decodes == 1

@@ -21,6 +21,7 @@ from zemosaic.cli.args import (
     Workers,
     command,
 )
+from zemosaic.text import Message
 
 app = typer.Typer(
     name="zemosaic",
@@ -228,7 +229,7 @@ def run(argv: list[str] | None) -> int:
         code = ended.code if isinstance(ended.code, int) else 0
         return _fail("stopped", code, told) if code == 130 else code
     except ZeMosaicError as problem:
-        return _fail(str(problem), problem.exit_code, told, problem.facts)
+        return _fail(str(problem), problem.exit_code, told, problem.told)
     except KeyboardInterrupt:
         return _fail("stopped", 130, told)
     except BrokenPipeError:
@@ -246,10 +247,10 @@ def run(argv: list[str] | None) -> int:
     return 0
 
 
-def _fail(message: str, code: int, told: dict[str, bool], facts: dict[str, object] | None = None) -> int:
+def _fail(message: str, code: int, told: dict[str, bool], what: Message | None = None) -> int:
     """Say why the run ends: a line for people, an object for machines where the command was told ``--json``."""
     print(f"zemosaic: {message}", file=sys.stderr)
     if told.get("as_json"):
-        event = {"event": "Failed", "message": message, "exit_code": code, "facts": facts or {}}
-        print(json.dumps(event, default=str), flush=True)
+        known = what.as_json() if what else {"code": "", "facts": {}}
+        print(json.dumps({"event": "Failed", **known, "message": message, "exit_code": code}), flush=True)
     return code
