@@ -25,7 +25,8 @@ from zemosaic.text import message
 Capture = pytest.CaptureFixture[str]
 
 COMMANDS = (
-    "build", "coadd", "match", "solve", "scan", "simulate", "demo", "config", "export", "report", "store", "doctor",
+    "build", "coadd", "match", "solve", "scan", "explain", "simulate", "demo", "config", "export", "report",
+    "store", "doctor",
 )  # fmt: skip
 
 

@@ -67,6 +67,16 @@ def test_few_images_that_differ_are_not_taken_for_equal():
     assert found.prior_sd[0, 0] > 0.3 * np.abs(np.diff(levels))[0]
 
 
+def test_levels_far_apart_give_no_common_slope():
+    """Short exposures beside long ones: on the mosaic's scale pedestals are thousands apart, and slopes are none."""
+    centres = tuple((0.01 * step, 0.007 * (step % 3)) for step in range(8))
+    mixed = Survey(seed=1, centres=centres, offset_sd=3000.0, slope_sd=0.0, curve_sd=0.0, nebula=20.0)
+    found = solve(mixed)
+    x, y, error = mixed.sky_error(found)
+    assert np.std(without_trend(x, y, error, 0)) < 0.1 * noise_of(mixed)
+    assert np.all(found.prior_sd[0, 1:] < 0.01 * found.prior_sd[0, 0])
+
+
 def without_stars_at(measured, low, high):
     """Without the stars between two columns."""
     stars = measured.stars

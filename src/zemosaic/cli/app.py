@@ -151,6 +151,21 @@ def config() -> None:
     commands.show_config()
 
 
+@command(app, short_help="Tell of every frame over a place whether it was clipped, and why.")
+def explain(
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a build of mode direct.")],
+    at: Annotated[str, typer.Option("--at", metavar="PLACE", help='"RA DEC", in degrees or as "5:35:17 -5:23:28".')],
+    as_json: Json = False,
+) -> None:
+    """Tell of every frame over a place of a mosaic its value, weight and gain, kept or clipped, and against what.
+
+    The frames must still be where they were. Example: zemosaic explain ~/M31 --at "10.6847 41.2688"
+    """
+    from zemosaic.cli import commands
+
+    commands.explain(out, at, as_json=as_json)
+
+
 @command(app, short_help="Make a finished mosaic into files for other programs.")
 def export(
     args: ExportArgs,

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -208,6 +208,19 @@ def _place_of(frame: Frame) -> str:
     if frame.header.hint is None:
         return "no position"
     return "RA, Dec" if frame.header.hint.scale_arcsec else "RA, Dec, no scale"
+
+
+def explain(out: Path, at: str, *, as_json: bool) -> None:
+    """Tell of every frame over a place of a mosaic."""
+    from zemosaic.cli.explain import tell_explanation
+    from zemosaic.pipelines.modes.explain import explain as explain_place
+
+    with _watched(as_json, People()) as (show, cancel):
+        found = explain_place(out, at, on_event=show, cancel=cancel)
+    if as_json:
+        print(json.dumps({"event": "Explained", **asdict(found)}))
+    else:
+        print("\n".join(tell_explanation(found)))
 
 
 def simulate(
