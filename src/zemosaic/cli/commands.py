@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -240,6 +240,19 @@ def _place_of(frame: Frame) -> str:
     return "RA, Dec" if frame.header.hint.scale_arcsec else "RA, Dec, no scale"
 
 
+def explain(out: Path, at: str, *, as_json: bool) -> None:
+    """Tell of every frame over a place of a mosaic."""
+    from zemosaic.cli.explain import tell_explanation
+    from zemosaic.pipelines.modes.explain import explain as explain_place
+
+    with _watched(as_json, People()) as (show, cancel):
+        found = explain_place(out, at, on_event=show, cancel=cancel)
+    if as_json:
+        print(json.dumps({"event": "Explained", **asdict(found)}))
+    else:
+        print("\n".join(tell_explanation(found)))
+
+
 def simulate(
     out: Path,
     *,
@@ -254,7 +267,7 @@ def simulate(
 
     makers: dict[str, Callable[..., object]] = {"frames": simulate_frames, "raws": simulate_raws}
     if kind not in makers:
-        raise SettingError(f"kind '{kind}' is not one of {', '.join(makers)}")
+        raise SettingError("simulate.unknown-kind", kind=kind, known=list(makers))
     from zemosaic.io.astrometry.catalogue import tycho2
     from zemosaic.pipelines.run.log import Log
 
@@ -332,7 +345,7 @@ def doctor() -> None:
 
     print(f"zemosaic {metadata.version('zemosaic')}, Python {platform.python_version()}, {platform.platform()}")
     print(f"processors: {default_workers()}; memory cap by default: {default_cap_bytes() / 2**30:.1f} GiB")
-    for name in ("numpy", "scipy", "astropy", "numba", "pydantic", "pillow"):
+    for name in ("numpy", "scipy", "astropy", "numba", "pydantic", "pillow", "tifffile"):
         print(f"  {name} {metadata.version(name)}")
     from zemosaic.errors import EnvironmentProblem
     from zemosaic.io.astrometry.catalogue import tycho2
@@ -351,14 +364,11 @@ def doctor() -> None:
             f"blind solving, for frames without a position or scale in the header: {SolveField.name} not found; "
             "install astrometry.net with index files to have it"
         )
-    for name, what in (
-        ("tifffile", "TIFF files as frames"),
-        ("rawpy", "camera raw (CR2, NEF, ARW, DNG ...) as frames"),
-    ):
-        try:
-            print(f"{what}: {name} {metadata.version(name)} found")
-        except metadata.PackageNotFoundError:
-            print(f'{what}: {name} not found; pip install "zemosaic[raw]" to have it')
+    what = "camera raw (CR2, NEF, ARW, DNG ...) as frames"
+    try:
+        print(f"{what}: rawpy {metadata.version('rawpy')} found")
+    except metadata.PackageNotFoundError:
+        print(f'{what}: rawpy not found; pip install "zemosaic[raw]" to have it')
 
 
 def _tell(paths: Mapping[str, Path], as_json: bool) -> None:

@@ -68,7 +68,7 @@ def finish_outputs(
     write_settings(out / "settings.toml", settings)
     facts = {"mode": mode, "grid": _grid_facts(session.grid), **made.facts, "reading": made.reads.figures()}
     write_report(out / "report.json", facts, left_out, settings, run.log.journal)
-    record_inputs(out, mode, inputs)
+    record_inputs(out, mode, inputs, solved=session.guide.solved)
     forget_unused_results(run, session.inputs.frames)
     products = make_products(out, settings.output, run)
     return Outputs({**made.paths, **tables, "report": out / "report.json"}, products, left_out)
