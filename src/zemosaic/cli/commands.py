@@ -237,7 +237,7 @@ def simulate(
 
     makers: dict[str, Callable[..., object]] = {"frames": simulate_frames, "raws": simulate_raws}
     if kind not in makers:
-        raise SettingError(f"kind '{kind}' is not one of {', '.join(makers)}")
+        raise SettingError("simulate.unknown-kind", kind=kind, known=list(makers))
     from zemosaic.io.astrometry.catalogue import tycho2
     from zemosaic.pipelines.run.log import Log
 

@@ -110,4 +110,4 @@ class CancelToken:
     def check(self) -> None:
         """Raise `Cancelled` when a stop was asked for."""
         if self._flag.is_set():
-            raise Cancelled("stopped on request; run the same command again to go on")
+            raise Cancelled("run.stopped")
