@@ -10,11 +10,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zemosaic.cli.args import BuildArgs, CoaddArgs, MatchArgs, ScanArgs, SolveArgs
+from zemosaic.cli.args import BuildArgs, CoaddArgs, ExportArgs, MatchArgs, ScanArgs, SolveArgs
 from zemosaic.cli.show import JsonLines, People
 from zemosaic.engine.events import CancelToken, EventSink
 from zemosaic.engine.memory import keep_freed_memory
@@ -88,7 +88,7 @@ def _load(args: ScanArgs, *first: str, config: Path | None = None) -> Settings:
     return load_settings(args.config or config, [*first, *(args.assign or ()), *register], given)
 
 
-def _options(args: ScanArgs, **fixed: Any) -> BuildOptions:
+def _options(args: ScanArgs | ExportArgs, **fixed: Any) -> BuildOptions:
     """The options that a command takes, by their names; those that it has none for are as `fixed`, or by default."""
     from zemosaic.pipelines.modes.build import BuildOptions
 
@@ -128,6 +128,17 @@ def match(args: MatchArgs) -> None:
 
     with _watched(args.as_json, People("frames.ecsv")) as (show, cancel):
         paths = match_only(args.inputs, args.out, settings, make_run(_options(args), show, cancel))
+    _tell(paths, args.as_json)
+
+
+def export(args: ExportArgs, also: str) -> None:
+    """Make products of a finished folder."""
+    settings = load_settings(overrides={"output": {"also": also}})
+    from zemosaic.pipelines.modes.build import make_run
+    from zemosaic.pipelines.products.make import export_products
+
+    with _watched(args.as_json, People()) as (show, cancel):
+        paths = export_products(args.out, settings.output, make_run(_options(args), show, cancel))
     _tell(paths, args.as_json)
 
 
@@ -199,6 +210,19 @@ def _place_of(frame: Frame) -> str:
     return "RA, Dec" if frame.header.hint.scale_arcsec else "RA, Dec, no scale"
 
 
+def explain(out: Path, at: str, *, as_json: bool) -> None:
+    """Tell of every frame over a place of a mosaic."""
+    from zemosaic.cli.explain import tell_explanation
+    from zemosaic.pipelines.modes.explain import explain as explain_place
+
+    with _watched(as_json, People()) as (show, cancel):
+        found = explain_place(out, at, on_event=show, cancel=cancel)
+    if as_json:
+        print(json.dumps({"event": "Explained", **asdict(found)}))
+    else:
+        print("\n".join(tell_explanation(found)))
+
+
 def simulate(
     out: Path,
     *,
@@ -213,7 +237,7 @@ def simulate(
 
     makers: dict[str, Callable[..., object]] = {"frames": simulate_frames, "raws": simulate_raws}
     if kind not in makers:
-        raise SettingError(f"kind '{kind}' is not one of {', '.join(makers)}")
+        raise SettingError("simulate.unknown-kind", kind=kind, known=list(makers))
     from zemosaic.io.astrometry.catalogue import tycho2
     from zemosaic.pipelines.run.log import Log
 
@@ -291,7 +315,7 @@ def doctor() -> None:
 
     print(f"zemosaic {metadata.version('zemosaic')}, Python {platform.python_version()}, {platform.platform()}")
     print(f"processors: {default_workers()}; memory cap by default: {default_cap_bytes() / 2**30:.1f} GiB")
-    for name in ("numpy", "scipy", "astropy", "numba", "pydantic", "pillow"):
+    for name in ("numpy", "scipy", "astropy", "numba", "pydantic", "pillow", "tifffile"):
         print(f"  {name} {metadata.version(name)}")
     from zemosaic.errors import EnvironmentProblem
     from zemosaic.io.astrometry.catalogue import tycho2
@@ -310,14 +334,11 @@ def doctor() -> None:
             f"blind solving, for frames without a position or scale in the header: {SolveField.name} not found; "
             "install astrometry.net with index files to have it"
         )
-    for name, what in (
-        ("tifffile", "TIFF files as frames"),
-        ("rawpy", "camera raw (CR2, NEF, ARW, DNG ...) as frames"),
-    ):
-        try:
-            print(f"{what}: {name} {metadata.version(name)} found")
-        except metadata.PackageNotFoundError:
-            print(f'{what}: {name} not found; pip install "zemosaic[raw]" to have it')
+    what = "camera raw (CR2, NEF, ARW, DNG ...) as frames"
+    try:
+        print(f"{what}: rawpy {metadata.version('rawpy')} found")
+    except metadata.PackageNotFoundError:
+        print(f'{what}: rawpy not found; pip install "zemosaic[raw]" to have it')
 
 
 def _tell(paths: Mapping[str, Path], as_json: bool) -> None:

@@ -307,6 +307,7 @@ def _clip_batch(rule, samples, maps, y, pixels, columns, table):
         for j in range(width):
             maps.low[y, pixels[j]] = line.low[j]
             maps.high[y, pixels[j]] = line.high[j]
+            maps.spread[y, pixels[j]] = line.spread[j]
         lost = _mark_round(rule, samples, maps.kept, y, columns, m, (pixels[:width], line, limits))
         width = _move_to_front(columns, m, line.guard, pixels, lost)
         if width == 0:
@@ -322,7 +323,7 @@ def clip_rows(rule, samples, maps, y0, y1, table):
     rule : ClipRule
     samples : Samples
     maps : Maps
-        Middle values become those of the last round.
+        Middle values and scatter become those of the last round.
     y0, y1 : int
         Rows to do.
     table : ndarray, float32
