@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel
 
 __all__ = ["FLAG_SATURATED", "FrameNoise", "Maps", "Planes", "Samples", "noise_of", "weighted_variance"]
 
@@ -123,7 +123,7 @@ def noise_of(noise, i):
     return UNIT * noise.share[i], noise.sky[i], noise.slope[i]
 
 
-@part
+@kernel
 def weighted_variance(alpha, centre, noise):
     """Variance of one sample (`FrameNoise`) times its weight, for the stack's level `centre` at its pixel."""
     share, sky, slope = noise
