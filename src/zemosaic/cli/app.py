@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from zemosaic.cli.args import BuildArgs, CoaddArgs, Json, MatchArgs, Out, ScanArgs, SolveArgs, Workers, command
+from zemosaic.cli.args import (
+    BuildArgs,
+    CoaddArgs,
+    ExportArgs,
+    Json,
+    MatchArgs,
+    Out,
+    ScanArgs,
+    SolveArgs,
+    Workers,
+    command,
+)
+from zemosaic.text import Message
 
 app = typer.Typer(
     name="zemosaic",
@@ -139,6 +151,46 @@ def config() -> None:
     commands.show_config()
 
 
+@command(app, short_help="Tell of every frame over a place whether it was clipped, and why.")
+def explain(
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a build of mode direct.")],
+    at: Annotated[str, typer.Option("--at", metavar="PLACE", help='"RA DEC", in degrees or as "5:35:17 -5:23:28".')],
+    as_json: Json = False,
+) -> None:
+    """Tell of every frame over a place of a mosaic its value, weight and gain, kept or clipped, and against what.
+
+    The frames must still be where they were. Example: zemosaic explain ~/M31 --at "10.6847 41.2688"
+    """
+    from zemosaic.cli import commands
+
+    commands.explain(out, at, as_json=as_json)
+
+
+@command(app, short_help="Make a finished mosaic into files for other programs.")
+def export(
+    args: ExportArgs,
+    also: Annotated[str, typer.Option("--also", metavar="NAMES", help="What to make, as in the setting output.also.")],
+) -> None:
+    """Make what output.also would have made, of a finished output folder; its frames are not needed.
+
+    Example: zemosaic export ~/M31 --also edit
+    """
+    from zemosaic.cli import commands
+
+    commands.export(args, also)
+
+
+@command(app, short_help="Make the report page of a finished mosaic.")
+def report(args: ExportArgs) -> None:
+    """Make the report page of a finished output folder; its frames are not needed.
+
+    Example: zemosaic report ~/M31
+    """
+    from zemosaic.cli import commands
+
+    commands.export(args, "report")
+
+
 @command(app, short_help="List, verify or remove what an output folder keeps.")
 def store(
     out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a run.")],
@@ -177,7 +229,7 @@ def run(argv: list[str] | None) -> int:
         code = ended.code if isinstance(ended.code, int) else 0
         return _fail("stopped", code, told) if code == 130 else code
     except ZeMosaicError as problem:
-        return _fail(str(problem), problem.exit_code, told, problem.facts)
+        return _fail(str(problem), problem.exit_code, told, problem.told)
     except KeyboardInterrupt:
         return _fail("stopped", 130, told)
     except BrokenPipeError:
@@ -195,10 +247,10 @@ def run(argv: list[str] | None) -> int:
     return 0
 
 
-def _fail(message: str, code: int, told: dict[str, bool], facts: dict[str, object] | None = None) -> int:
+def _fail(message: str, code: int, told: dict[str, bool], what: Message | None = None) -> int:
     """Say why the run ends: a line for people, an object for machines where the command was told ``--json``."""
     print(f"zemosaic: {message}", file=sys.stderr)
     if told.get("as_json"):
-        event = {"event": "Failed", "message": message, "exit_code": code, "facts": facts or {}}
-        print(json.dumps(event, default=str), flush=True)
+        known = what.as_json() if what else {"code": "", "facts": {}}
+        print(json.dumps({"event": "Failed", **known, "message": message, "exit_code": code}), flush=True)
     return code
