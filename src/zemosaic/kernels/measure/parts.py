@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["king_steps", "grow_squares", "hold_border_parts", "keep_squares"]
+__all__ = ["grow_squares", "hold_border_parts", "keep_squares", "king_steps"]
 
 
 @njit(nogil=True, cache=True)
