@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = ["block_noise"]
 
@@ -51,7 +51,7 @@ def block_noise(data, have, edges, level, noise):
             noise[j, i] = _OF_BEND * bent / n_bent if enough and n_bent > 0 else np.nan
 
 
-@njit(nogil=True, cache=True)
+@part
 def _add_row(line, there, total, n):
     """Add samples that are there to the sums and numbers of their columns."""
     for x in range(len(line)):
@@ -59,7 +59,7 @@ def _add_row(line, there, total, n):
         n[x] += there[x]
 
 
-@njit(nogil=True, cache=True)
+@part
 def _add_bends(line, there, bends, n_bends):
     """Add second differences over two columns each, from the third column to the third last."""
     left, middle, right = line[:-4], line[2:-2], line[4:]

@@ -6,12 +6,13 @@ Loops run along rows without branches, on bytes: so they are vectorised.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = ["grow_squares", "hold_border_parts", "keep_squares", "king_steps"]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def keep_squares(marked, half, out):
     """Centres of the squares that are marked throughout; what lies beyond the border counts as marked.
 
@@ -54,7 +55,7 @@ def keep_squares(marked, half, out):
     return any_left != 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def grow_squares(marked, reach, out):
     """Whether anything is marked within `reach` rows and columns of each pixel.
 
@@ -87,7 +88,7 @@ def grow_squares(marked, reach, out):
                 row[x] = row[x] | line[x + k]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def hold_border_parts(marked):
     """Clear what of a map is not connected with its border, by edges of pixels.
 
@@ -107,7 +108,7 @@ def hold_border_parts(marked):
     marked[:] = held[1:-1, 1:-1]
 
 
-@njit(nogil=True, cache=True)
+@part
 def _sweep(marked, held):
     """Hold marked pixels right of and below held ones; the first row and column of `held` lie beyond the map."""
     changed = False
@@ -120,7 +121,7 @@ def _sweep(marked, held):
     return changed
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def king_steps(marked, most, out):
     """Distance to the nearest marked pixel in steps of a king, 0 on it, ``most + 1`` from there on.
 

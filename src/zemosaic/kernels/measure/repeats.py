@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel
 
 __all__ = ["find_lowest", "find_repeats"]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_repeats(data, have, lag, repeats):
     """Rows that hold what an earlier row holds, wherever both have data, which must be more than half of them.
 
@@ -35,7 +36,7 @@ def find_repeats(data, have, lag, repeats):
         repeats[y] = is_same and 2 * n > w
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_lowest(data, have):
     """The lowest value, how often it stands, and the next one above it.
 
