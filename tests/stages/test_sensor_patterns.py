@@ -53,7 +53,7 @@ def test_a_pattern_is_told_from_the_sky(seed):
     none = replace(found, scales=tuple(PhotoScale.neutral(1) for _ in found.scales))
     assert pattern_left(survey, none) > 0.8
     assert pattern_left(survey, found) < 0.1
-    assert any("stays with the sensor" in notice for notice in found.notices)
+    assert any("stays with the sensor" in str(notice) for notice in found.notices)
 
 
 def with_own_gradients(survey: Survey) -> list[Measurements]:

@@ -58,8 +58,8 @@ def write_frames_table(
             "name": frame.name, "use": frame.id in used, "reason": gone.reason if gone else "",
             "code": gone.told.code if gone else "", "path": frame.storage.path,
             **_measured_columns(frame, item.measured),
-            "ra_deg": float(ra), "dec_deg": float(dec), "place": item.place.how, "place_stars": item.place.n_stars,
-            "place_rms_px": item.place.rms_px,
+            "ra_deg": float(ra), "dec_deg": float(dec), **_corner_columns(item),
+            "place": item.place.how, "place_stars": item.place.n_stars, "place_rms_px": item.place.rms_px,
         }  # fmt: skip
         # A frame that was left out before the match has no correction.
         if frame.id in scales:
@@ -76,6 +76,13 @@ def write_frames_table(
         partial = target.with_name(f".{target.name}.partial")
         table.write(partial, format=kind, overwrite=True)
         partial.replace(target)
+
+
+def _corner_columns(item: PlacedFrame) -> dict[str, float]:
+    """Where the outer corners of the corner pixels lie: from the first pixel along its row, and round."""
+    height, width = item.frame.shape
+    ra, dec = item.wcs.pixel_to_sky(np.array([0, width, width, 0]) - 0.5, np.array([0, 0, height, height]) - 0.5)
+    return {f"{name}{k + 1}_deg": float(values[k]) for k in range(4) for name, values in (("ra", ra), ("dec", dec))}
 
 
 def _measured_columns(frame: Frame, measured: Measurements) -> dict[str, Any]:
