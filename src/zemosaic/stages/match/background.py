@@ -302,6 +302,16 @@ class BackgroundSystem:
         kernel.clustered_variance(blocks, self.data.weight, residual, inverse, n_side, out)
         return out
 
+    def extra_variance(self, drawn: F8, known: npt.NDArray[np.bool_]) -> F8:
+        """Variance of each image's extra coefficient over draws (draws, n), that of all known ones together left out."""
+        # What all images share is the gauge of the gains, not an error of one.
+        centred = drawn - drawn[:, known].mean(axis=1, keepdims=True)
+        # A few draws tell one image's variance badly. How far it exceeds that under a known sky they tell well for all
+        # images together: halfway between.
+        alone = self.normals.coupling.own_inverse[:, -1, -1]
+        excess = np.mean(centred**2, axis=0) / alone
+        return np.asarray(alone * (excess + excess[known].mean()) / 2)
+
     def depth(self) -> F8:
         """Summed weight of the blocks round each node, shape of the nodes."""
         out = np.empty(self.layout.table.nodes.n)

@@ -440,21 +440,10 @@ def _structure_gain_errors(problem: _Problem, state: _State, system: BackgroundS
     a weighted mean have their own variance: stars `correlated` times the drawn, since their prior is weighed up by as
     much, blocks what their clusters show, parts of an image or whole images.
     """
-    each, whole = (_variance_of_draws(some, state.structured, system) for some in (drawn, misfit))
+    each, whole = (system.extra_variance(some, state.structured) for some in (drawn, misfit))
     found = system.clustered_variance(state.residual, _PARTS)
     own = own_gradients(system, state.residual, np.flatnonzero(state.structured))
     blocks = np.minimum(np.fmax(found, 1.0) + own, state.correlated)
     stars = np.clip(each * state.correlated / np.where(problem.free, problem.log_gain_sd, np.inf) ** 2, 0, 1)
     by_stars = each * state.correlated * stars
     return np.asarray(np.sqrt(by_stars + np.maximum(each * blocks * (1 - stars), whole)))
-
-
-def _variance_of_draws(drawn: F8, structured: Flags, system: BackgroundSystem) -> F8:
-    """Variance of each image's gain over draws, (draws, n)."""
-    # What all images share is the gauge of the gains, not an error of one.
-    centred = drawn - drawn[:, structured].mean(axis=1, keepdims=True)
-    # A few draws tell one image's variance badly. How far it exceeds that under a known sky they tell well for all
-    # images together: halfway between.
-    alone = system.normals.coupling.own_inverse[:, -1, -1]
-    excess = np.mean(centred**2, axis=0) / alone
-    return np.asarray(alone * (excess + excess[structured].mean()) / 2)
