@@ -97,12 +97,9 @@ def read_record(out: Path) -> MosaicRecord:
         mode, inputs = record["mode"], tuple(Path(text) for text in record["inputs"])
         made = MosaicRecord(inputs, bool(record.get("solved", True)))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
-        raise NothingToDo(f"there is no finished mosaic of mode direct in {out}; build one there first") from problem
+        raise NothingToDo("adding.no-mosaic", folder=out) from problem
     if mode != "direct":
-        raise SettingError(
-            f"frames can be added to, and places explained in, a mosaic of mode direct only; the one in {out} is of "
-            f"mode {mode}"
-        )
+        raise SettingError("adding.other-mode", folder=out, mode=mode)
     return made
 
 
