@@ -303,7 +303,7 @@ class BackgroundSystem:
         return out
 
     def extra_variance(self, drawn: F8, known: npt.NDArray[np.bool_]) -> F8:
-        """Variance of each image's extra coefficient over draws (draws, n), that of all known ones together left out."""
+        """Variance of each image's extra coefficient over draws (draws, n), less what all known ones share."""
         # What all images share is the gauge of the gains, not an error of one.
         centred = drawn - drawn[:, known].mean(axis=1, keepdims=True)
         # A few draws tell one image's variance badly. How far it exceeds that under a known sky they tell well for all
