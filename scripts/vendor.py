@@ -1,7 +1,8 @@
 """Fetch the JavaScript of others that the wheel carries, by npm, and hold it against the sums in its table.
 
 ``python scripts/vendor.py`` writes the files of each ``vendor.json`` below ``src/zemosaic`` anew, beside it, and fails
-where a sum differs. For another version change ``version`` in a table, run ``python scripts/vendor.py --accept``, and read what changed.
+where a sum differs. For another version change ``version`` in a table, run ``python scripts/vendor.py --accept``, and
+read what changed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "zemosaic"
 
 
 def fetch(package: dict[str, Any], folder: Path, *, accept: bool) -> list[str]:
-    """Write the files of one package into a folder; the names of those whose sum is another, unless that is accepted."""
+    """Write the files of one package; the names of those whose sum is another, unless that is accepted."""
     differ = []
     with tempfile.TemporaryDirectory() as scratch:
         asked = f"{package['name']}@{package['version']}"

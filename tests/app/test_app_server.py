@@ -2,88 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import secrets
 import signal
-import socket
-import threading
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
-from zemosaic.app.guard import Access
-from zemosaic.app.history import Home
-from zemosaic.app.launch import GOODBYE_S
-from zemosaic.app.roots import Roots
-from zemosaic.app.runs import Runs
-from zemosaic.app.server import make_app, page_policy
-
-
-class Client:
-    """A browser that can lie about where it comes from."""
-
-    def __init__(self, port: int, token: str) -> None:
-        self.port, self.token = port, token
-
-    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
-        given = {"Host": f"127.0.0.1:{self.port}", "Cookie": f"zemosaic-{self.port}={self.token}"}
-        if method == "POST":
-            given["X-ZeMosaic"] = "en"
-        given |= {name.replace("_", "-"): value for name, value in headers.items()}
-        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-        link.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-        for name, value in {**given, **({"Content-Length": str(len(data))} if data else {})}.items():
-            if value:
-                link.putheader(name, value)
-        link.endheaders(data)
-        answer = link.getresponse()
-        content = answer.read()
-        link.close()
-        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, content
-
-    def get(self, path: str) -> Any:
-        status, _, content = self.ask("GET", path)
-        assert status == 200, content
-        return json.loads(content)
-
-    def post(self, path: str, body: Any = None) -> tuple[int, Any]:
-        status, _, content = self.ask("POST", path, body or {})
-        return status, json.loads(content)
-
-
-@pytest.fixture(scope="module")
-def root(small_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("root")
-    (root / "frames").mkdir()
-    for file in small_set.glob("*.fit*"):
-        os.link(file, root / "frames" / file.name)
-    (root / "out of here").symlink_to(tmp_path_factory.mktemp("elsewhere"))
-    (root / '"><img src=x onerror=alert(1)>\n--json').mkdir()
-    return root
-
-
-@pytest.fixture(scope="module")
-def client(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    port, token = listener.getsockname()[1], secrets.token_urlsafe(32)
-    access = Access(port, token, frozenset({"127.0.0.1", "localhost"}), page_policy())
-    runs = Runs()
-    app = make_app(access, Roots([root]), runs, Home(tmp_path_factory.mktemp("home")))
-    config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=GOODBYE_S)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield Client(port, token)
-    server.should_exit = True
-    thread.join()
-    runs.stop_all()
+from app_cases import Client
 
 
 def test_the_link_lets_in_once_and_leaves_no_secret_in_the_address(client: Client) -> None:
@@ -220,3 +151,8 @@ def child_of(out: Path) -> int:
 
     (child,) = [p for p in psutil.Process().children() if f"--out={out}" in p.cmdline()]
     return child.pid
+
+
+def test_the_server_is_light() -> None:
+    script = "import sys, zemosaic.app.launch; print(sorted({'numpy', 'scipy', 'numba', 'astropy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -86,7 +87,7 @@ class Runs:
             command = asked.command(settings_file)
             folder.write_request({
                 "inputs": asked.inputs, "settings": asked.settings, "frames": asked.frames,
-                "look": asked.look, "add": asked.add, "command": ["zemosaic", *command],
+                "look": asked.look, "add": asked.add, "command": shlex.join(["zemosaic", *command]),
             })  # fmt: skip
             with folder.events.open("ab") as events, (folder.notes / "log.txt").open("ab") as log:
                 _close_line(events)

@@ -44,7 +44,7 @@ export function Run({ id, part, say }) {
       <p class="actions"><a class="button primary" href="/run/${id}/frames">${t("run.frames")}</a></p></section>`}
     ${state.state === "done" && html`<${Result} run=${state} />`}
     <${Said} run=${told} />
-    <section class="card"><h2>${t("run.command")}</h2><pre>${state.asked.command.join(" ")}</pre></section>`;
+    <section class="card"><h2>${t("run.command")}</h2><pre>${state.asked.command}</pre></section>`;
 }
 
 function AtWork({ id, run, stop }) {
