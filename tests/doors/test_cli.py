@@ -73,7 +73,7 @@ def test_commands_differ_only_where_there_is_a_reason(capfd: Capture) -> None:
         "--out", "--header", "--register-only", "--executor", "--fresh", "--yes"
     }  # fmt: skip
     assert told["coadd"] - told["match"] - examples == {"--keep-warps"}
-    assert told["build"] - told["coadd"] == {"--mode", "--add", "--tolerance"}
+    assert told["build"] - told["coadd"] == {"--mode", "--add", "--tolerance", "--until", "--watched"}
     for less, more in (("scan", "match"), ("match", "coadd"), ("coadd", "build")):
         assert told[less] <= told[more], less
 

@@ -16,9 +16,12 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from PIL import Image
 
+import zemosaic
 from zemosaic.cli import main
 from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.pipelines.products.folder import open_folder
 from zemosaic.pipelines.products.viewer import describe_wcs
+from zemosaic.pipelines.products.viewer_before import undo_match
 
 CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = "<img src=x onerror=alert(1)>.fit"
@@ -118,6 +121,31 @@ def test_other_coordinates_are_left_alone() -> None:
     assert describe_wcs(CelestialWcs.from_header(header_of("AIT", 0.0, 0.0, 0.0), (100, 100))) is None
 
 
+def test_the_picture_before_the_match_is_that_of_an_unmatched_mosaic(exported: Path, small_set: Path) -> None:
+    """Made of the mosaic and the table of frames alone; held against the mean of the frames as they are."""
+    folder = open_folder(exported)
+    (mosaic,), frames = folder.mosaics, folder.read_frames()
+    data = fits.getdata(mosaic.path)
+    here = np.isfinite(data)
+    corners = np.stack(
+        mosaic.wcs.sky_to_pixel(
+            *(np.stack([frames[f"{name}{k}_deg"] for k in range(1, 5)], 1) for name in ("ra", "dec"))
+        ),
+        axis=-1,
+    )
+    before = undo_match(np.nan_to_num(data)[None], here, frames, corners)
+    assert before is not None
+    plain = zemosaic.coadd(small_set, mosaic.header, data.shape, settings={"stack": {"method": "mean"}}).data
+    wrong, change = (before[0] - plain)[here], (plain - data)[here]
+    assert robust_sigma(wrong) < 0.1 * robust_sigma(change)
+    assert np.median(before[0][here] - data[here]) == pytest.approx(0, abs=0.01 * robust_sigma(change))
+
+
+def robust_sigma(values: np.ndarray) -> float:
+    """From the median distance to the median: trails stay in a plain mean."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
 def test_a_click_tells_of_the_place_and_its_frames(page: Any, viewed: Path) -> None:
     """By the pointer and by its coordinates: the same pixel, the frames that lie over it, and no markup from names."""
     box = page.locator("#picture").bounding_box()
@@ -145,6 +173,13 @@ def test_a_click_tells_of_the_place_and_its_frames(page: Any, viewed: Path) -> N
     assert "is no place" in page.locator("#answer").inner_text()
 
 
+SET_SLIDER = """([id, value]) => {
+  const slider = document.getElementById(id);
+  slider.value = value;
+  slider.dispatchEvent(new Event("input"));
+}"""
+
+
 def test_maps_filter_and_keys_act(page: Any, viewed: Path) -> None:
     page.click("#all")
     page.wait_for_timeout(700)
@@ -154,11 +189,14 @@ def test_maps_filter_and_keys_act(page: Any, viewed: Path) -> None:
         page.wait_for_timeout(100)
         assert np.abs(shot_of(page) - plain).mean() > 5, title
     page.select_option("#map", label="none")
-    page.evaluate(
-        "() => { const s = document.getElementById('brightness'); s.value = 200; s.dispatchEvent(new Event('input')); }"
-    )
+    page.evaluate(SET_SLIDER, ["brightness", 200])
     assert shot_of(page).mean() > 1.3 * plain.mean()
     page.evaluate("() => document.getElementById('neutral').click()")
+    page.evaluate(SET_SLIDER, ["split", 50])
+    page.wait_for_timeout(200)
+    changed, middle_x = np.abs(shot_of(page) - plain)[:600], plain.shape[1] // 2
+    assert changed[:, : middle_x - 2].mean() > 5 > 0.2 > changed[:, middle_x + 4 : -250].mean()
+    page.evaluate(SET_SLIDER, ["split", 0])
     zoom = page.evaluate("() => zemosaic.viewer.viewport.getZoom()")
     page.evaluate("() => document.getElementById('place').hidden = true")
     page.locator("[role=application]").focus()

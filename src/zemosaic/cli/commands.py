@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import gc
 import json
+import os
 import signal
 import sys
 import threading
@@ -45,8 +46,11 @@ def _loading() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(as_json: bool, people: People) -> Iterator[tuple[EventSink, CancelToken]]:
-    """Where to send events, which are shown to `people` unless as JSON, and what the first Ctrl-C asks to stop."""
+def _watched(as_json: bool, people: People, *, by_stdin: bool = False) -> Iterator[tuple[EventSink, CancelToken]]:
+    """Where to send events, which are shown to `people` unless as JSON, and what the first Ctrl-C asks to stop.
+
+    So does the end of standard input where `by_stdin`: a program that dies takes its run with it, on every system.
+    """
     keep_freed_memory()
     cancel = CancelToken()
     # Long solves do not look at the token: this is what a second Ctrl-C does.
@@ -60,12 +64,22 @@ def _watched(as_json: bool, people: People) -> Iterator[tuple[EventSink, CancelT
         hurry.start()
 
     before = signal.signal(signal.SIGINT, stop)
+    if by_stdin:
+        threading.Thread(target=_stop_at_end_of_input, args=(cancel, hurry), daemon=True).start()
     try:
         with JsonLines() if as_json else people as show:
             yield show, cancel
     finally:
         hurry.cancel()
         signal.signal(signal.SIGINT, before)
+
+
+def _stop_at_end_of_input(cancel: CancelToken, hurry: threading.Timer) -> None:
+    """Wait for the end of standard input, then ask the run to stop."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    cancel.cancel()
+    hurry.start()
 
 
 _SETTINGS = {
@@ -102,7 +116,23 @@ def build(args: BuildArgs) -> None:
         from zemosaic.pipelines.modes.build import find_settings_file
 
     options = _options(args)
-    _build(args, options, _load(args, config=find_settings_file(args.out, options)))
+    settings = _load(args, config=find_settings_file(args.out, options))
+    if args.until:
+        _look(args, options, settings)
+    else:
+        _build(args, options, settings)
+
+
+def _look(args: BuildArgs, options: BuildOptions, settings: Settings) -> None:
+    """Measure and judge frames; a build of the same folder later goes on from there."""
+    from zemosaic.pipelines.modes.build import make_run
+    from zemosaic.pipelines.modes.look import look_at_frames
+
+    if args.until != "frames":
+        raise SettingError(f"--until {args.until}: the one step to stop at is 'frames'")
+    with _watched(args.as_json, People("frames.ecsv"), by_stdin=args.watched) as (show, cancel):
+        paths = look_at_frames(args.inputs, args.out, settings, make_run(options, show, cancel))
+    _tell(paths, args.as_json)
 
 
 def coadd(args: CoaddArgs) -> None:
@@ -115,7 +145,7 @@ def coadd(args: CoaddArgs) -> None:
 def _build(args: CoaddArgs, options: BuildOptions, settings: Settings) -> None:
     from zemosaic.pipelines.modes.build import run_build
 
-    with _watched(args.as_json, People("frames.ecsv")) as (show, cancel):
+    with _watched(args.as_json, People("frames.ecsv"), by_stdin=options.watched) as (show, cancel):
         made = run_build(args.inputs, args.out, settings, options, show, cancel)
     _tell(made.list_files(), args.as_json)
 

@@ -16,6 +16,7 @@ __all__ = [
     "EventSink",
     "LeftOut",
     "Notice",
+    "PatchFinished",
     "Progress",
     "StageEnded",
     "StageStarted",
@@ -79,7 +80,26 @@ class Notice:
         return str(self.told)
 
 
-Event = StageStarted | Progress | StageEnded | LeftOut | Notice
+@dataclass(frozen=True, slots=True)
+class PatchFinished:
+    """A part of a mosaic is done; told where another program watches the run.
+
+    Attributes
+    ----------
+    box : (y0, y1, x0, x1)
+        Its pixels, ends excluded.
+    shape : (height, width)
+        Of the mosaic.
+    picture : str
+        PNG file that shows all that is done, made anew every few seconds.
+    """
+
+    box: tuple[int, int, int, int]
+    shape: tuple[int, int]
+    picture: str
+
+
+Event = StageStarted | Progress | StageEnded | LeftOut | Notice | PatchFinished
 EventSink = Callable[[Event], None]
 
 

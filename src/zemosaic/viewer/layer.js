@@ -24,6 +24,8 @@ zemosaic.layer = (() => {
       if (state.map) drawMap(context, image(state.map.url), to, size, [0, size[0]], 0.7);
       if (state.split !== null && state.mosaic.before) {
         drawMap(context, image(state.mosaic.before), to, size, [0, state.split * size[0]], 1);
+        context.fillStyle = "#ffffff";
+        context.fillRect(state.split * size[0] - 1, 0, 2, size[1]);
       }
       zemosaic.frames.draw(context, state.mosaic.frames, state.hovered, to, "#ffd166");
       zemosaic.frames.draw(context, state.mosaic.frames, state.chosen, to, "#4cc9f0");

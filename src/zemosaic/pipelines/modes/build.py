@@ -45,6 +45,8 @@ class BuildOptions:
         Go on where a question would be asked, as before a very large grid.
     keep_warps : path or None
         Folder that receives each registered, corrected frame.
+    watched : bool
+        Whether another program shows this run: `PatchFinished` events and a picture that grows.
     """
 
     mode: str = "auto"
@@ -57,6 +59,7 @@ class BuildOptions:
     fresh: bool = False
     yes: bool = False
     keep_warps: str | Path | None = None
+    watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,7 @@ def make_run(
         executor=check_executor(options.executor),
         onto=onto,
         tolerance=options.tolerance,
+        watched=options.watched,
     )
     return start_run(run_options, on_event, cancel)
 

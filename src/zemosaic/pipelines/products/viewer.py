@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,31 @@ import numpy as np
 import numpy.typing as npt
 from astropy.table import Table
 
+from zemosaic.io.write.picture_file import write_picture
 from zemosaic.io.write.pyramid import TILE_PX, TilePyramid
 from zemosaic.model.box import Box
 from zemosaic.model.each import Each
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.pipelines.outputs.preview import reduce_rows, reduction
 from zemosaic.pipelines.products.folder import FinishedFolder, FolderMosaic
+from zemosaic.pipelines.products.viewer_before import undo_match
 from zemosaic.pipelines.products.viewer_maps import RAMP, make_maps
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run
-from zemosaic.stages.picture.stretch import Stretch, find_stretch, star_white
+from zemosaic.stages.picture.stretch import Stretch, find_stretch, reduce_blocks, star_white
 
 __all__ = ["describe_wcs", "write_viewer"]
+
+F4 = npt.NDArray[np.float32]
+F8 = npt.NDArray[np.float64]
 
 PROJECTIONS = ("TAN", "SIN", "ARC", "STG", "ZEA")
 """Those that the page's ``coordinates.js`` knows."""
 
 STRETCH_PX = 2400
 """Longest side of the reduced copy that the stretch is found on: that of the preview by default."""
+
+BEFORE_PX = 1200
+"""Longest side of the picture without the match: each frame is painted into it."""
 
 SLICE_ROWS = 64
 """Rows that are stretched at a time, so that a wide strip needs little beside itself."""
@@ -65,7 +74,11 @@ def _describe(mosaic: FolderMosaic, frames: Table, made: Path, run: Run) -> dict
     """Write the tiles and maps of one mosaic; what the page has to know of them."""
     height, width = mosaic.shape
     pyramid = TilePyramid(made / f"tiles{mosaic.tag}", mosaic.shape, run.machine.make_executor().map)
-    _write_tiles(mosaic, pyramid, run)
+    corners = _corners_of(frames, mosaic)
+    factor = reduction(mosaic.shape, STRETCH_PX)
+    data, covered = reduce_rows(partial(_read_rows, mosaic, run), mosaic.shape, factor)
+    stretch = find_stretch(data, covered, star_white(data, covered)) if covered.any() else None
+    _write_tiles(mosaic, stretch, factor, pyramid, run)
     return {
         "label": mosaic.tag.removeprefix("_") or mosaic.path.stem,
         "width": width,
@@ -77,25 +90,39 @@ def _describe(mosaic: FolderMosaic, frames: Table, made: Path, run: Run) -> dict
         "scale_arcsec": mosaic.wcs.pixel_scale_arcsec(),
         "wcs": describe_wcs(mosaic.wcs),
         "maps": make_maps(mosaic, made, run),
-        "frames": _describe_frames(frames, mosaic),
+        "before": _write_before(
+            data, stretch, frames, (corners + 0.5) / factor - 0.5, made / f"before{mosaic.tag}.jpeg"
+        ),
+        "frames": _describe_frames(frames, corners),
     }
 
 
-def _write_tiles(mosaic: FolderMosaic, pyramid: TilePyramid, run: Run) -> None:
+def _read_rows(mosaic: FolderMosaic, run: Run, y0: int, y1: int) -> npt.NDArray[Any]:
+    run.cancel.check()
+    return mosaic.read("DATA", Box(y0, y1, 0, mosaic.shape[1]))
+
+
+def _write_tiles(mosaic: FolderMosaic, stretch: Stretch | None, factor: int, pyramid: TilePyramid, run: Run) -> None:
     """The picture with the preview's stretch, a strip of tiles at a time, top down as pictures run."""
-    height, width = mosaic.shape
-
-    def read_rows(y0: int, y1: int) -> npt.NDArray[Any]:
-        run.cancel.check()
-        return mosaic.read("DATA", Box(y0, y1, 0, width))
-
-    factor = reduction(mosaic.shape, STRETCH_PX)
-    data, covered = reduce_rows(read_rows, mosaic.shape, factor)
-    stretch = find_stretch(data, covered, star_white(data, covered)) if covered.any() else None
-    for y1 in range(height, 0, -TILE_PX):
+    each = run.machine.make_executor().map
+    for y1 in range(mosaic.shape[0], 0, -TILE_PX):
         y0 = max(y1 - TILE_PX, 0)
-        pyramid.add(_paint(read_rows(y0, y1), stretch, y0, factor, run.machine.make_executor().map)[::-1])
+        pyramid.add(_paint(_read_rows(mosaic, run, y0, y1), stretch, y0, factor, each)[::-1])
     pyramid.finish()
+
+
+def _write_before(data: F4, stretch: Stretch | None, frames: Table, corners: F8, path: Path) -> str | None:
+    """The picture of the mosaic without its match; its file's name, None where there is none."""
+    if stretch is None:
+        return None
+    step = reduction((data.shape[1], data.shape[2]), BEFORE_PX)
+    small, seen = reduce_blocks(np.where(stretch.islands > 0, data, np.float32(np.nan)), step)
+    before = undo_match(small, seen, frames, (corners + 0.5) / step - 0.5)
+    if before is None:
+        return None
+    picture = stretch.apply(before, stretch.islands[::step, ::step])
+    write_picture(path, picture[..., 0] if len(before) == 1 else picture)
+    return path.name
 
 
 def _paint(
@@ -145,14 +172,17 @@ def _frames_of(frames: Table, mosaic: FolderMosaic, n_mosaics: int) -> Table:
     return frames[used]
 
 
-def _describe_frames(frames: Table, mosaic: FolderMosaic) -> dict[str, Any]:
+def _corners_of(frames: Table, mosaic: FolderMosaic) -> F8:
+    """The corners of frames in pixels of the mosaic, shape (n, 4, 2) with x first."""
+    ra, dec = (np.stack([frames[f"{name}{k}_deg"] for k in range(1, 5)], axis=1) for name in ("ra", "dec"))
+    return np.nan_to_num(np.stack(mosaic.wcs.sky_to_pixel(ra, dec), axis=-1))
+
+
+def _describe_frames(frames: Table, corners: F8) -> dict[str, Any]:
     """Frames as columns, which are shorter than rows: names, gains a channel, corners in whole pixels."""
-    ra, dec = ([frames[f"{name}{k}_deg"] for k in range(1, 5)] for name in ("ra", "dec"))
-    x, y = mosaic.wcs.sky_to_pixel(np.ravel(ra), np.ravel(dec))
-    corners = np.stack([x, y], axis=-1).reshape(4, len(frames), 2).swapaxes(0, 1)
     gains = [name for name in ("gain", "gain_r", "gain_g", "gain_b") if name in frames.colnames]
     return {
         "name": [str(name) for name in frames["name"]],
         "gain": [[round(float(value), 5) for value in frames[name]] for name in gains],
-        "corners": np.rint(np.nan_to_num(corners)).astype(int).ravel().tolist(),
+        "corners": np.rint(corners).astype(int).ravel().tolist(),
     }

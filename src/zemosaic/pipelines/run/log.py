@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from zemosaic.engine.events import Event, EventSink, LeftOut, Notice, Progress, StageEnded, StageStarted
+from zemosaic.engine.events import Event, EventSink, LeftOut, Notice, PatchFinished, Progress, StageEnded, StageStarted
 from zemosaic.errors import ZeMosaicError
 from zemosaic.model.frame import Frame
 from zemosaic.text import Message, message
@@ -79,6 +79,10 @@ class Log:
     def notice(self, told: Message | str, level: str = "info") -> None:
         """Announce a decision, or as a "warning" a surprise."""
         self._tell(Notice(_as_message(told), level))
+
+    def patch(self, event: PatchFinished) -> None:
+        """Announce a finished patch."""
+        self._tell(event)
 
     def leave_out(self, frame: Frame, why: Message | ZeMosaicError | str) -> LeftOut:
         """Announce that a frame is not used; what was announced is returned, for those who need the reason."""
