@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel
 
 __all__ = ["block_noise"]
 
@@ -13,7 +14,7 @@ _OF_BEND = math.sqrt(math.pi / 12)
 """Sigma over the mean of |a - 2 b + c|, which is sigma sqrt(6) sqrt(2 / pi) for Gaussian noise."""
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def block_noise(data, have, edges, level, noise):
     """Mean of each block, and its noise from second differences in every other row, which know no slope.
 
