@@ -98,9 +98,9 @@ def read_record(out: Path) -> MosaicRecord:
         mode, inputs = record["mode"], tuple(Path(text) for text in record["inputs"])
         made = MosaicRecord(inputs, bool(record.get("solved", True)))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
-        raise NothingToDo("add.no-direct-mosaic", folder=out) from problem
+        raise NothingToDo("adding.no-mosaic", folder=out) from problem
     if mode != "direct":
-        raise SettingError("add.other-mode", folder=out, mode=mode)
+        raise SettingError("adding.other-mode", folder=out, mode=mode)
     return made
 
 
@@ -114,7 +114,7 @@ def frozen_grid(out: Path) -> Path:
     """
     found = [path for path in sorted(out.glob("mosaic*.fits")) if not path.name.startswith("mosaic_edit")]
     if not found:
-        raise NothingToDo("add.no-mosaic", folder=out)
+        raise NothingToDo("adding.nothing-there", folder=out)
     return found[0]
 
 
@@ -182,9 +182,9 @@ def keep_steady_frames(
                 chosen[k], scales[ids[k]] = still, before.scale
                 kept += 1
         n_before = sum(i in last.applied for i in ids)
-        run.log.notice(message("add.steady", n_kept=kept, n_before=n_before, tolerance=tolerance))
+        run.log.notice(message("adding.steady", n_kept=kept, n_before=n_before, tolerance=tolerance))
     elif tolerance:
-        run.log.notice(message("add.nothing-known"))
+        run.log.notice(message("adding.nothing-known"))
     applied = {str(i.frame.id): _Applied(tuple(i.place.header.items()), scales[i.frame.id]) for i in chosen}
     steady = _Steady(anchor, applied, fwhm_px)
     if digest_of(steady) != digest_of(noted):

@@ -180,11 +180,11 @@ def run_build(
         When `cancel` says so.
     """
     if options.tolerance and not options.add:
-        raise SettingError("add.tolerance-alone")
+        raise SettingError("adding.tolerance-alone")
     mode, onto = options.mode, None
     if options.add:
         if mode not in {"auto", "direct"}:
-            raise SettingError("add.other-mode-asked", mode=mode)
+            raise SettingError("adding.other-mode-asked", mode=mode)
         mode, onto = "direct", frozen_grid(out)
         inputs = list(dict.fromkeys([*read_record(out).inputs, *(path.absolute() for path in inputs)]))
     run = make_run(options, on_event, cancel, onto)

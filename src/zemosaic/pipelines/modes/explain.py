@@ -222,7 +222,7 @@ def _job_as_applied(group: KindGroup, session: Session, settings: Settings, run:
     """The mosaic of one kind of frames as it was made."""
     restored = restore_frames(group.frames, run)
     if restored is None:
-        raise NothingToDo("explain.nothing-known")
+        raise NothingToDo("explain.nothing-applied")
     corrected = Corrected(*restored)
     return make_job(group.kind, plan_group(corrected, session, settings, run).frames, corrected, session, settings)
 
@@ -239,10 +239,8 @@ def _explain_pixel(job: MosaicJob, mosaic: FolderMosaic, pixel: tuple[int, int],
     values, noise = mosaic.read("DATA", inner)[:, 0, 0], np.sqrt(stacked.variance[:, 0, 0])
     apart = np.abs(values - stacked.data[:, 0, 0]) / np.where(noise > 0, noise, np.nan)
     if (apart > AGREES_SIGMA).any():
-        run.log.notice(
-            message("explain.pixel-differs", file=mosaic.path.name, n_sigma=np.nanmax(apart)),
-            level="warning",
-        )
+        told = message("explain.differs", file=mosaic.path.name, sigma=float(np.nanmax(apart)))
+        run.log.notice(told, level="warning")
     channels = [_channel_here(*told) for told in zip(traces, values, noise, strict=True)]
     return MosaicHere(mosaic.path.name, x, y, tuple(channels), tuple(_frames_here(work.visits, traces)))
 
