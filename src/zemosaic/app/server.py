@@ -212,7 +212,8 @@ async def _json_of(request: Request) -> dict[str, Any]:
 
 async def _refuse(request: Request, problem: Exception) -> Response:
     """An error of the house: its code, its facts and its sentence."""
-    assert isinstance(problem, ZeMosaicError)
+    if not isinstance(problem, ZeMosaicError):
+        raise problem
     status = problem.status if isinstance(problem, Refused) else 422
     language = request.headers.get(WRITE_HEADER, "")
     text = say(problem.told, language if language in LANGUAGES else "en")
