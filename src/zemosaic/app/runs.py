@@ -66,8 +66,8 @@ class Runs:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
 
-    def start(self, asked: Asked) -> OutputFolder:
-        """Start a run.
+    def start(self, asked: Asked, language: str) -> OutputFolder:
+        """Start a run, which tells what it tells in a language.
 
         Raises
         ------
@@ -94,15 +94,18 @@ class Runs:
                 events.write(json.dumps({"event": "RunStarted", "look": asked.look}).encode() + b"\n")
                 events.flush()
                 child = [*own_command(), command[0], "--watched", "--json", *command[1:]]
+                words = {**os.environ, "ZEMOSAIC_LANGUAGE": language}
                 # No pipe but standard input: a child whose server dies reads its end and stops; its lines are kept.
-                self._children[folder.id] = subprocess.Popen(child, stdin=subprocess.PIPE, stdout=events, stderr=log)
+                self._children[folder.id] = subprocess.Popen(
+                    child, env=words, stdin=subprocess.PIPE, stdout=events, stderr=log
+                )
         return folder
 
-    def go_on(self, folder: OutputFolder) -> OutputFolder:
+    def go_on(self, folder: OutputFolder, language: str) -> OutputFolder:
         """Start the run of a folder again; what is finished is not done twice."""
         asked = folder.read_request()
         fields = {name: asked[name] for name in ("settings", "frames", "look", "add")}
-        return self.start(Asked(tuple(asked["inputs"]), folder.path, **fields))
+        return self.start(Asked(tuple(asked["inputs"]), folder.path, **fields), language)
 
     def stop(self, folder: OutputFolder) -> None:
         """Ask a run to stop, and wait for it; one that does not end in time is ended."""

@@ -100,7 +100,7 @@ class _Routes:
         """Start a run."""
         given = await _json_of(request)
         asked = self._read_asked(given)
-        folder = await run_in_threadpool(self._runs.start, asked)
+        folder = await run_in_threadpool(self._runs.start, asked, _language_of(request))
         self._home.remember(folder)
         return JSONResponse(self._runs.state(folder), 201)
 
@@ -132,7 +132,7 @@ class _Routes:
         if action == "stop":
             await run_in_threadpool(self._runs.stop, folder)
         elif action == "go":
-            await run_in_threadpool(self._runs.go_on, folder)
+            await run_in_threadpool(self._runs.go_on, folder, _language_of(request))
         elif action == "forget":
             self._home.forget(folder)
             return JSONResponse({})
@@ -153,7 +153,7 @@ class _Routes:
         asked = folder.read_request()
         table = save_selection(folder, list(map(str, left_out)))
         whole = Asked(tuple(asked["inputs"]), folder.path, asked["settings"], str(table))
-        await run_in_threadpool(self._runs.start, whole)
+        await run_in_threadpool(self._runs.start, whole, _language_of(request))
         return JSONResponse(self._runs.state(folder), 201)
 
     async def events(self, request: Request) -> Response:
@@ -200,6 +200,12 @@ def _check_own_settings(settings: dict[str, Any], roots: Roots) -> None:
                 roots.resolve(value)
 
 
+def _language_of(request: Request) -> str:
+    """The language of the page that asks."""
+    language = request.headers.get(WRITE_HEADER, "")
+    return language if language in LANGUAGES else "en"
+
+
 async def _json_of(request: Request) -> dict[str, Any]:
     try:
         given = json.loads(await request.body())
@@ -215,8 +221,7 @@ async def _refuse(request: Request, problem: Exception) -> Response:
     if not isinstance(problem, ZeMosaicError):
         raise problem
     status = problem.status if isinstance(problem, Refused) else 422
-    language = request.headers.get(WRITE_HEADER, "")
-    text = say(problem.told, language if language in LANGUAGES else "en")
+    text = say(problem.told, _language_of(request))
     return JSONResponse({**problem.told.as_json(), "message": text}, status)
 
 
