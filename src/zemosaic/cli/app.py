@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,7 +21,7 @@ from zemosaic.cli.args import (
     Workers,
     command,
 )
-from zemosaic.text import Message, message
+from zemosaic.text import Message, message, say
 
 app = typer.Typer(
     name="zemosaic",
@@ -206,6 +206,42 @@ def store(
     show(out, action, as_json=as_json)
 
 
+Port = Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port to listen at; 0: a free one.")]
+Root = Annotated[
+    list[Path] | None,
+    typer.Option("--root", metavar="FOLDER", help="Folder that may be looked into. Repeatable; default your home."),
+]
+
+
+@command(app, short_help="Open the app in a browser.")
+def gui(port: Port = 0, root: Root = None) -> None:
+    """Open the app in a browser: choose frames, make a mosaic, look at it.
+
+    Example: zemosaic gui
+    """
+    from zemosaic.cli import commands
+
+    commands.serve(port, root or [], browse=True)
+
+
+@command(app, short_help="Serve the app without opening a browser.")
+def serve(
+    port: Port = 0,
+    root: Root = None,
+    lan: Annotated[
+        bool,
+        typer.Option("--lan", help="Let other machines connect too: whoever has the link can read the folders."),
+    ] = False,
+) -> None:
+    """Serve the app without opening a browser; the link that it prints lets one in.
+
+    Example: zemosaic serve --port 8421 --root /data
+    """
+    from zemosaic.cli import commands
+
+    commands.serve(port, root or [], lan=lan)
+
+
 @command(app, short_help="Tell what this machine offers: memory, optional parts.")
 def doctor() -> None:
     """Tell what this machine offers: versions, processors, memory, optional parts.
@@ -221,7 +257,7 @@ def run(argv: list[str] | None) -> int:
     """Parse, run, and turn what went wrong into one line and an exit code."""
     from zemosaic.errors import ZeMosaicError
 
-    told: dict[str, bool] = {}
+    told: dict[str, Any] = {}
     try:
         app(args=argv, obj=told)
     except SystemExit as ended:
@@ -254,10 +290,11 @@ def run(argv: list[str] | None) -> int:
     return 0
 
 
-def _fail(why: Message, exit_code: int, told: dict[str, bool]) -> int:
+def _fail(why: Message, exit_code: int, told: dict[str, Any]) -> int:
     """Say why the run ends: a line for people, an object for machines where the command was told ``--json``."""
-    print(f"zemosaic: {why}", file=sys.stderr)
+    text = say(why, told.get("language", "en"))
+    print(f"zemosaic: {text}", file=sys.stderr)
     if told.get("as_json"):
-        event = {"event": "Failed", **why.as_json(), "message": str(why), "exit_code": exit_code}
+        event = {"event": "Failed", **why.as_json(), "message": text, "exit_code": exit_code}
         print(json.dumps(event), flush=True)
     return exit_code
