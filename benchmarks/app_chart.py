@@ -34,7 +34,8 @@ PACE = """() => new Promise((done) => {
   const next = (now) => {
     times.push(now - last); last = now;
     if (++n > 60) return done(times.slice(5));
-    chart.dispatchEvent(new WheelEvent("wheel", { deltaY: n % 40 < 20 ? -1 : 1, clientX: 500, clientY: 400, bubbles: true }));
+    const deltaY = n % 40 < 20 ? -1 : 1;
+    chart.dispatchEvent(new WheelEvent("wheel", { deltaY, clientX: 500, clientY: 400, bubbles: true }));
     requestAnimationFrame(next);
   };
   requestAnimationFrame(next);
