@@ -22,6 +22,7 @@ from zemosaic.pipelines.frames.pipeline import PlacedFrame
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.modes.session import Corrected, Session
 from zemosaic.pipelines.outputs.cards import mosaic_cards
+from zemosaic.pipelines.outputs.depth_facts import MosaicView, describe_depth
 from zemosaic.pipelines.outputs.preview import write_preview
 from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput
 from zemosaic.pipelines.patches.ledger import open_ledger
@@ -181,12 +182,14 @@ def _write_mosaic(
     paths = {"mosaic": out / f"mosaic{tag}.fits"}
     partial = out / WORK_FOLDER / f"mosaic{tag}.fits.partial"
     with MosaicFile(paths["mosaic"], grid.wcs, job.planes, cards, history, partial=partial, resume=True) as file:
-        filled = fill(job, wanted.corrected.frames, file)
+        figures, reads = fill(job, wanted.corrected.frames, file)
+        names = tuple(plane.name for plane in job.planes)
+        figures["depth"] = describe_depth(MosaicView(grid, names, job.kind.n_channels, job.fwhm_px, file.read))
         if settings.output.preview:
             paths["preview"] = out / f"preview{tag}.png"
             _write_preview(paths["preview"], file, grid, settings, run)
         file.finish()
-    return paths, filled
+    return paths, (figures, reads)
 
 
 def fill_by_patches(run: Run) -> Fill:

@@ -14,6 +14,7 @@ from zemosaic.model.photo_scale import N_TERMS, PhotoScale, order_of, surface_te
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.settings import MatchSettings
+from zemosaic.stages.figures.stars import FluxFigure, PlaceFigure, figure_fluxes, figure_places
 from zemosaic.stages.gauge.fix_gauge import GaugedSurfaces, fix_gauge
 from zemosaic.stages.gauge.reference import ReferenceSky, reference_on_nodes
 from zemosaic.stages.match.camera_field import PatternBasis, is_steep
@@ -69,6 +70,12 @@ class MatchSolution:
         What a reader must know of the whole solve.
     seams_before, seams_after : tuple of SeamFigure
         Steps at the images' borders, channel by channel: with the gains expected from headers alone, and matched.
+    noise : ndarray, shape (c, n)
+        Noise of a pixel of each image in mosaic units.
+    fluxes : tuple of FluxFigure
+        How alike images show the stars that they share, channel by channel.
+    places : PlaceFigure
+        And where.
     """
 
     scales: tuple[PhotoScale, ...]
@@ -81,6 +88,9 @@ class MatchSolution:
     notices: tuple[str, ...]
     seams_before: tuple[SeamFigure, ...]
     seams_after: tuple[SeamFigure, ...]
+    noise: F8
+    fluxes: tuple[FluxFigure, ...]
+    places: PlaceFigure
 
 
 def match(
@@ -169,7 +179,7 @@ def match(
     found = list(each(problem.solve_channel, range(measurements[0].n_channels)))
     scales = problem.make_scales(found)
     noise = noise_in_mosaic(measurements, wcs, grid, scales)
-    return problem.conclude(found, scales, noise, each)
+    return problem.conclude(found, scales, noise, wcs, each)
 
 
 def channel_bytes(measurements: Sequence[Measurements]) -> int:
@@ -282,7 +292,12 @@ class _Problem:
         return _add_patterns(scales, _patterns(found))
 
     def conclude(
-        self, found: Sequence[_Channel], scales: tuple[PhotoScale, ...], noise: F8, each: Each
+        self,
+        found: Sequence[_Channel],
+        scales: tuple[PhotoScale, ...],
+        noise: F8,
+        wcs: Sequence[CelestialWcs],
+        each: Each,
     ) -> MatchSolution:
         """The solution with its seams, sky and notices; `noise` is that of a pixel of each image, (c, n)."""
         gains, surfaces = [f.gain for f in found], [f.surfaces for f in found]
@@ -295,6 +310,7 @@ class _Problem:
             return old, new
 
         seams_before, seams_after = zip(*each(see, range(len(found))), strict=True)
+        seen = self.ties.corrected(scales)
         return MatchSolution(
             scales=scales,
             n_stars=gains[0].n_stars,
@@ -309,6 +325,9 @@ class _Problem:
             ),
             seams_before=seams_before,
             seams_after=seams_after,
+            noise=noise,
+            fluxes=tuple(figure_fluxes(seen, c) for c in range(len(found))),
+            places=figure_places(seen, wcs, self.grid),
         )
 
 
