@@ -23,7 +23,9 @@ from zemosaic.settings import Settings, load_settings
 
 Capture = pytest.CaptureFixture[str]
 
-COMMANDS = ("build", "coadd", "match", "solve", "scan", "simulate", "demo", "config", "store", "doctor")
+COMMANDS = (
+    "build", "coadd", "match", "solve", "scan", "simulate", "demo", "config", "export", "report", "store", "doctor",
+)  # fmt: skip
 
 
 def test_help_loads_nothing_heavy() -> None:

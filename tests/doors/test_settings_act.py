@@ -97,6 +97,7 @@ ELSEWHERE = {
     "grid.max_mpix": "below",
     "output.preview": "below",
     "output.preview_max_px": "below",
+    "output.also": "tests/pipelines/test_products.py",
     **{f"tiles.{key}": "tests/pipelines/test_master_tiles.py" for key in TileSettings.model_fields},
     **{f"survey.{key}": "tests/pipelines/test_survey.py" for key in SurveySettings.model_fields},
 }

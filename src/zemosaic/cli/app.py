@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from zemosaic.cli.args import BuildArgs, CoaddArgs, Json, MatchArgs, Out, ScanArgs, SolveArgs, Workers, command
+from zemosaic.cli.args import (
+    BuildArgs,
+    CoaddArgs,
+    ExportArgs,
+    Json,
+    MatchArgs,
+    Out,
+    ScanArgs,
+    SolveArgs,
+    Workers,
+    command,
+)
 
 app = typer.Typer(
     name="zemosaic",
@@ -137,6 +148,31 @@ def config() -> None:
     from zemosaic.cli import commands
 
     commands.show_config()
+
+
+@command(app, short_help="Make a finished mosaic into files for other programs.")
+def export(
+    args: ExportArgs,
+    also: Annotated[str, typer.Option("--also", metavar="NAMES", help="What to make, as in the setting output.also.")],
+) -> None:
+    """Make what output.also would have made, of a finished output folder; its frames are not needed.
+
+    Example: zemosaic export ~/M31 --also edit
+    """
+    from zemosaic.cli import commands
+
+    commands.export(args, also)
+
+
+@command(app, short_help="Make the report page of a finished mosaic.")
+def report(args: ExportArgs) -> None:
+    """Make the report page of a finished output folder; its frames are not needed.
+
+    Example: zemosaic report ~/M31
+    """
+    from zemosaic.cli import commands
+
+    commands.export(args, "report")
 
 
 @command(app, short_help="List, verify or remove what an output folder keeps.")

@@ -20,6 +20,7 @@ from zemosaic.cli.log import logged
 __all__ = [
     "BuildArgs",
     "CoaddArgs",
+    "ExportArgs",
     "Json",
     "MatchArgs",
     "MeasureArgs",
@@ -124,6 +125,17 @@ Tolerance = Annotated[
         help="With --add: frames that would change by less than this many sigma stay as they are; 0: none.",
     ),
 ]
+Finished = Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a run that has ended.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportArgs:
+    """What every command that makes something of a finished folder is asked."""
+
+    out: Finished
+    ram: Ram = ""
+    workers: Workers = 0
+    as_json: Json = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zemosaic.cli.args import BuildArgs, CoaddArgs, MatchArgs, ScanArgs, SolveArgs
+from zemosaic.cli.args import BuildArgs, CoaddArgs, ExportArgs, MatchArgs, ScanArgs, SolveArgs
 from zemosaic.cli.show import JsonLines, People
 from zemosaic.engine.events import CancelToken, EventSink
 from zemosaic.engine.memory import keep_freed_memory
@@ -88,7 +88,7 @@ def _load(args: ScanArgs, *first: str, config: Path | None = None) -> Settings:
     return load_settings(args.config or config, [*first, *(args.assign or ()), *register], given)
 
 
-def _options(args: ScanArgs, **fixed: Any) -> BuildOptions:
+def _options(args: ScanArgs | ExportArgs, **fixed: Any) -> BuildOptions:
     """The options that a command takes, by their names; those that it has none for are as `fixed`, or by default."""
     from zemosaic.pipelines.modes.build import BuildOptions
 
@@ -128,6 +128,17 @@ def match(args: MatchArgs) -> None:
 
     with _watched(args.as_json, People("frames.ecsv")) as (show, cancel):
         paths = match_only(args.inputs, args.out, settings, make_run(_options(args), show, cancel))
+    _tell(paths, args.as_json)
+
+
+def export(args: ExportArgs, also: str) -> None:
+    """Make products of a finished folder."""
+    settings = load_settings(overrides={"output": {"also": also}})
+    from zemosaic.pipelines.modes.build import make_run
+    from zemosaic.pipelines.products.make import export_products
+
+    with _watched(args.as_json, People()) as (show, cancel):
+        paths = export_products(args.out, settings.output, make_run(_options(args), show, cancel))
     _tell(paths, args.as_json)
 
 

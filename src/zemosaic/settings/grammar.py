@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonS
 
 __all__ = [
     "GROUP_SPLITS",
+    "PRODUCT_NAMES",
     "Angle",
     "BoxCrop",
     "CoverageCrop",
@@ -28,6 +29,7 @@ __all__ = [
     "MaybePosition",
     "MaybeSize",
     "NamesOfFilters",
+    "Products",
     "Rotation",
     "Size",
     "SkyPosition",
@@ -36,6 +38,9 @@ __all__ = [
 
 GROUP_SPLITS = ("night", "filter", "mount", "angle")
 """What may split a group of frames besides where they point."""
+
+PRODUCT_NAMES = ("edit",)
+"""What can be made beside the mosaic, in the order of `zemosaic.pipelines.products.make.PRODUCTS`."""
 
 MAX_GROUP_RADIUS = 10.0
 """Fields: beyond this a "group" is a whole survey, and the number was surely meant in other units."""
@@ -232,6 +237,15 @@ def _read_filter_names(value: Any) -> FilterNames:
     return FilterNames(tuple(pairs))
 
 
+def _read_products(value: Any) -> tuple[str, ...]:
+    """Names in the order of `PRODUCT_NAMES`, of a list or of text with commas."""
+    names = value if isinstance(value, list | tuple) else _text(value).split(",")
+    wanted = {_text(name) for name in names} - {""}
+    if unknown := sorted(wanted - set(PRODUCT_NAMES)):
+        raise ValueError(f"'{unknown[0]}' is none of {', '.join(PRODUCT_NAMES)}")
+    return tuple(name for name in PRODUCT_NAMES if name in wanted)
+
+
 def _absolute(text: str) -> str:
     """A path that means the same wherever ``settings.toml`` is used; "" and "none" are no paths."""
     return text if text in {"", "none"} else str(Path(text).absolute())
@@ -258,4 +272,9 @@ Group = Annotated[GroupKey, BeforeValidator(_read_group), PlainSerializer(str, r
 WhichBits = Annotated[MaskBits, BeforeValidator(_read_bits), PlainSerializer(str, return_type=str), _IS_TEXT]
 NamesOfFilters = Annotated[
     FilterNames, BeforeValidator(_read_filter_names), PlainSerializer(str, return_type=str), _IS_TEXT
+]
+Products = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_read_products),
+    WithJsonSchema({"type": "array", "items": {"enum": list(PRODUCT_NAMES)}}),
 ]

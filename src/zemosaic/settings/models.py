@@ -27,6 +27,7 @@ from zemosaic.settings.grammar import (
     MaybePosition,
     MaybeSize,
     NamesOfFilters,
+    Products,
     Rotation,
     WhichBits,
 )
@@ -397,7 +398,12 @@ class OutputSettings(_Model):
         description="all: data, weight, variance, coverage, rejected, exposure, saturated; weight: data and weight.",
     )
     preview: bool = Field(True, description="Write preview.png.")
-    preview_max_px: int = Field(2400, ge=100, description="Longest side of the preview.")
+    preview_max_px: int = Field(2400, ge=100, description="Longest side of the preview.", json_schema_extra=_EXPERT)
+    also: Products = Field(
+        ("edit",),
+        description="What else is made of the mosaic, 'NAME,NAME' or a list. edit: a file that editors of pictures "
+        "open. `zemosaic export` makes the same later.",
+    )
 
 
 class Settings(_Model):

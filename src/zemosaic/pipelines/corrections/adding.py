@@ -96,7 +96,7 @@ def frozen_grid(out: Path) -> Path:
     NothingToDo
         When there is none.
     """
-    found = sorted(out.glob("mosaic*.fits"))
+    found = [path for path in sorted(out.glob("mosaic*.fits")) if not path.name.startswith("mosaic_edit")]
     if not found:
         raise NothingToDo(f"there is no mosaic in {out}; build one without --add first")
     return found[0]

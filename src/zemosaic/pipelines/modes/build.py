@@ -74,6 +74,8 @@ class BuildResult:
         ``frames.ecsv``: used or why not, and what was measured; ``match.ecsv``: gains and surfaces; ``report.json``.
     tiles : Path or None
         Folder of the master tiles, where the mode makes them.
+    products : mapping of str to Path
+        What was made of the finished mosaic, as ``output.also`` asks: ``{"edit": .../mosaic_edit.fits}``.
     left_out : tuple of LeftOut
         Files and frames that were not used: name, reason, path.
     """
@@ -84,6 +86,7 @@ class BuildResult:
     match: Path
     report: Path
     tiles: Path | None = None
+    products: Mapping[str, Path] = field(default_factory=dict)
     left_out: tuple[LeftOut, ...] = field(default=(), repr=False)
 
     @property
@@ -100,7 +103,8 @@ class BuildResult:
         return next(iter(self.mosaics.values()))
 
     def list_files(self) -> dict[str, Path]:
-        """All files by name: ``mosaic`` or ``mosaic_Ha``, ``preview``, ``match``, ``frames``, ``tiles``, ``report``."""
+        """All files by name: ``mosaic`` or ``mosaic_Ha``, ``preview``, ``match``, ``frames``, ``tiles``, ``report``,
+        then the products."""
         files: dict[str, Path] = {}
         for label, path in self.mosaics.items():
             tag = f"_{label}" if label else ""
@@ -108,7 +112,7 @@ class BuildResult:
             if label in self.previews:
                 files[f"preview{tag}"] = self.previews[label]
         files |= {"match": self.match, "frames": self.frames}
-        return files | ({"tiles": self.tiles} if self.tiles else {}) | {"report": self.report}
+        return files | ({"tiles": self.tiles} if self.tiles else {}) | {"report": self.report, **self.products}
 
 
 def find_settings_file(out: Path, options: BuildOptions) -> Path | None:
@@ -184,7 +188,7 @@ def run_build(
     files = made.paths
     return BuildResult(
         _by_filter(files, "mosaic"), _by_filter(files, "preview"), files["frames"], files["match"], files["report"],
-        files.get("tiles"), made.left_out,
+        files.get("tiles"), made.products, made.left_out,
     )  # fmt: skip
 
 
