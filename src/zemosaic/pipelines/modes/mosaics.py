@@ -23,6 +23,7 @@ from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.modes.session import Corrected, Session
 from zemosaic.pipelines.outputs.cards import mosaic_cards
 from zemosaic.pipelines.outputs.depth_facts import MosaicView, describe_depth
+from zemosaic.pipelines.outputs.frame_facts import describe_frames
 from zemosaic.pipelines.outputs.preview import write_preview
 from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput
 from zemosaic.pipelines.patches.ledger import open_ledger
@@ -139,8 +140,9 @@ def write_mosaics(
         groups.append(MosaicGroup(group.frames, corrections, frozenset(item.frame.id for item in planned.frames)))
         reads.update(read)
         paths.update({f"{name}{tag}": path for name, path in files.items()})
+        chosen = [item for item in group.frames if item.frame.id in groups[-1].used]
         facts[f"mosaic{tag}"] = {
-            "match": corrections.method, **corrections.facts, "n_frames": len(planned.frames), **figures
+            "match": corrections.method, **corrections.facts, **describe_frames(chosen), **figures
         }  # fmt: skip
     if not groups:
         raise NothingToDo("no kind's frames make a mosaic; see the reasons above")

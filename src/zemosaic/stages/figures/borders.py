@@ -66,9 +66,9 @@ def figure_borders(image: Ints, step: F8, error: F8, noise: F8, n_images: int) -
 
     Notes
     -----
-    The error of a place comes from a few squares and may be 0 by chance, so it counts as the typical one at least. A frame
-    that is too bright as a whole shows a step of one sign all along its border: its mean tells that far below what
-    single places can. The error of that mean is the scatter of its places over the root of their number.
+    The error of a place comes from a few squares and may be 0 by chance, so it counts as the typical one at least. A
+    frame that is too bright as a whole shows a step of one sign all along its border: its mean tells that far below
+    what single places can. The error of that mean is the scatter of its places over the root of their number.
     """
     nothing = np.zeros(0)
     unknown = np.full(n_images, np.nan)

@@ -55,8 +55,10 @@ def pulls_of_boxes(data: F4, variance: F4, sizes_px: Sequence[int] = BOX_SIZES) 
         boxes stays.
     """
     sky = find_sky(data, variance)
-    planes = sky, np.where(sky, data, 0), np.where(sky, variance, 0)
-    return [_pulls(*(_sums(plane, size) for plane in planes), LEAST_FILLED * size**2) for size in sizes_px]
+    light, noise2 = np.where(sky, data, 0), np.where(sky, variance, 0)
+    return [
+        _pulls(_sums(sky, size), _sums(light, size), _sums(noise2, size), LEAST_FILLED * size**2) for size in sizes_px
+    ]
 
 
 def _sums(values: npt.NDArray[np.generic], size_px: int) -> F8:

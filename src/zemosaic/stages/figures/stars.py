@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
-from zemosaic.stages.numeric.robust import MAD_TO_SIGMA, excess_scatter, mad_sigma
+from zemosaic.stages.numeric.robust import excess_scatter, mad_sigma
 
 __all__ = ["Detections", "FluxFigure", "PlaceFigure", "figure_fluxes", "figure_places"]
 
