@@ -79,3 +79,9 @@ def raw_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _no_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """What else is installed on the machine changes no test."""
     monkeypatch.setattr("zemosaic.pipelines.solving.known_sky.installed_solvers", list)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test pulls the plug: what `fsync` is for cannot be seen here, and a build waits 0.1 s for it."""
+    monkeypatch.setattr("os.fsync", lambda number: None)

@@ -20,11 +20,13 @@ from zemosaic.cli.show import People
 from zemosaic.engine.events import LeftOut, StageEnded
 from zemosaic.errors import Cancelled
 from zemosaic.settings import Settings, load_settings
+from zemosaic.text import message
 
 Capture = pytest.CaptureFixture[str]
 
 COMMANDS = (
-    "build", "coadd", "match", "solve", "scan", "simulate", "demo", "config", "export", "report", "store", "doctor",
+    "build", "coadd", "match", "solve", "scan", "explain", "simulate", "demo", "config", "export", "report",
+    "store", "doctor",
 )  # fmt: skip
 
 
@@ -71,7 +73,7 @@ def test_commands_differ_only_where_there_is_a_reason(capfd: Capture) -> None:
         "--out", "--header", "--register-only", "--executor", "--fresh", "--yes"
     }  # fmt: skip
     assert told["coadd"] - told["match"] - examples == {"--keep-warps"}
-    assert told["build"] - told["coadd"] == {"--mode", "--add", "--tolerance"}
+    assert told["build"] - told["coadd"] == {"--mode", "--add", "--tolerance", "--until", "--watched"}
     for less, more in (("scan", "match"), ("match", "coadd"), ("coadd", "build")):
         assert told[less] <= told[more], less
 
@@ -379,9 +381,9 @@ def shown_left_out(capfd: Capture, people: People) -> list[str]:
     """What is said of ten headers without an image and thirty clouds, each its own."""
     with people as show:
         for k in range(10):
-            show(LeftOut(f"header_{k}.fits", "there is no image in it", f"/header_{k}.fits"))
+            show(LeftOut(f"header_{k}.fits", message("file.no-image"), f"/header_{k}.fits"))
         for k in range(30):
-            show(LeftOut(f"cloud_{k}.fits", f"cloud: {k} stars", f"/cloud_{k}.fits"))
+            show(LeftOut(f"cloud_{k}.fits", message("file.unreadable", problem=f"cloud {k}"), f"/cloud_{k}.fits"))
     return capfd.readouterr().err.splitlines()
 
 

@@ -66,7 +66,7 @@ BESIDE = {
 """What must be chosen for a key to have a meaning."""
 
 RAW_CHANGES = {
-    "input.defect_sigma": "0",
+    "input.defect_sigma": "60",
     "solve.method": "header",
     "solve.radius_deg": "0.001",
     "solve.scale_tolerance": "1e-6",

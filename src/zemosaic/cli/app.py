@@ -21,6 +21,7 @@ from zemosaic.cli.args import (
     Workers,
     command,
 )
+from zemosaic.text import Message
 
 app = typer.Typer(
     name="zemosaic",
@@ -150,6 +151,21 @@ def config() -> None:
     commands.show_config()
 
 
+@command(app, short_help="Tell of every frame over a place whether it was clipped, and why.")
+def explain(
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a build of mode direct.")],
+    at: Annotated[str, typer.Option("--at", metavar="PLACE", help='"RA DEC", in degrees or as "5:35:17 -5:23:28".')],
+    as_json: Json = False,
+) -> None:
+    """Tell of every frame over a place of a mosaic its value, weight and gain, kept or clipped, and against what.
+
+    The frames must still be where they were. Example: zemosaic explain ~/M31 --at "10.6847 41.2688"
+    """
+    from zemosaic.cli import commands
+
+    commands.explain(out, at, as_json=as_json)
+
+
 @command(app, short_help="Make a finished mosaic into files for other programs.")
 def export(
     args: ExportArgs,
@@ -213,7 +229,7 @@ def run(argv: list[str] | None) -> int:
         code = ended.code if isinstance(ended.code, int) else 0
         return _fail("stopped", code, told) if code == 130 else code
     except ZeMosaicError as problem:
-        return _fail(str(problem), problem.exit_code, told, problem.facts)
+        return _fail(str(problem), problem.exit_code, told, problem.told)
     except KeyboardInterrupt:
         return _fail("stopped", 130, told)
     except BrokenPipeError:
@@ -231,10 +247,10 @@ def run(argv: list[str] | None) -> int:
     return 0
 
 
-def _fail(message: str, code: int, told: dict[str, bool], facts: dict[str, object] | None = None) -> int:
+def _fail(message: str, code: int, told: dict[str, bool], what: Message | None = None) -> int:
     """Say why the run ends: a line for people, an object for machines where the command was told ``--json``."""
     print(f"zemosaic: {message}", file=sys.stderr)
     if told.get("as_json"):
-        event = {"event": "Failed", "message": message, "exit_code": code, "facts": facts or {}}
-        print(json.dumps(event, default=str), flush=True)
+        known = what.as_json() if what else {"code": "", "facts": {}}
+        print(json.dumps({"event": "Failed", **known, "message": message, "exit_code": code}), flush=True)
     return code

@@ -125,6 +125,16 @@ Tolerance = Annotated[
         help="With --add: frames that would change by less than this many sigma stay as they are; 0: none.",
     ),
 ]
+Watched = Annotated[
+    bool,
+    typer.Option(
+        "--watched",
+        help="For a program that runs this one: stop when standard input closes; keep a picture that grows.",
+    ),
+]
+Until = Annotated[
+    str, typer.Option("--until", metavar="STEP", help="Stop early; 'frames': when each frame is measured and judged.")
+]
 Finished = Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a run that has ended.")]
 
 
@@ -192,6 +202,8 @@ class BuildArgs(CoaddArgs):
     """``zemosaic build``."""
 
     mode: Mode = "auto"
+    until: Until = ""
+    watched: Watched = False
     add: Add = False
     tolerance: Tolerance = 0.0
 

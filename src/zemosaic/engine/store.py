@@ -137,11 +137,7 @@ class Store:
             finally:
                 partial.unlink(missing_ok=True)
         except OSError as problem:
-            raise EnvironmentProblem(
-                f"cannot store results in {self.root}: {problem.strerror}; make space there or allow writing, and run "
-                "the same command again to go on",
-                folder=str(self.root),
-            ) from problem
+            raise EnvironmentProblem("store.cannot-write", folder=self.root, problem=problem.strerror) from problem
         with self._lock:
             self._own.add(key)
         self.keep(key)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = ["SMOOTHED_NOISE", "Peaks", "find_peaks", "mark_objects", "smooth"]
 
@@ -31,7 +32,7 @@ class Peaks(NamedTuple):
     height: npt.NDArray[np.float32]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def smooth(image, out):
     """3 x 3 binomial smoothing (1 2 1 times 1 2 1 over 16), float32; the border is copied."""
     h, w = image.shape
@@ -46,7 +47,7 @@ def smooth(image, out):
             out[y, x] = (line[x - 1] + 2 * line[x] + line[x + 1]) * np.float32(0.0625)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_peaks(smoothed, threshold, edges, reach, drop, peaks):
     """Local maxima that stand clear of everything round them; returns their number.
 
@@ -84,7 +85,7 @@ def find_peaks(smoothed, threshold, edges, reach, drop, peaks):
     return n
 
 
-@njit(nogil=True, cache=True)
+@part
 def _is_top(image, y, x, v):
     # Ties (saturated plateaus) go to the first pixel in reading order.
     return (
@@ -93,7 +94,7 @@ def _is_top(image, y, x, v):
     )  # fmt: skip
 
 
-@njit(nogil=True, cache=True)
+@part
 def _stands_clear(image, y, x, ceiling, reach):
     h, w = image.shape
     for d in range(8):
@@ -103,7 +104,7 @@ def _stands_clear(image, y, x, ceiling, reach):
     return True
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def mark_objects(smoothed, threshold, edges, most, objects):
     """``objects = 1`` where the image is above its block's threshold, else 0.
 

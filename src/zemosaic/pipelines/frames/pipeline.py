@@ -201,7 +201,7 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> Sc
     """
     advance = run.log.start("scan")
     found = scan(inputs, settings, on_progress=advance, check=run.cancel.check)
-    left_out = tuple(run.log.leave_out_file(rejected.path, rejected.reason) for rejected in found.rejected)
+    left_out = tuple(run.log.leave_out_file(rejected.path, rejected.told) for rejected in found.rejected)
     for notice in found.notices:
         run.log.notice(notice)
     n_beside = f", {len(found.calibration)} calibration frames" if found.calibration else ""

@@ -10,7 +10,7 @@ from zemosaic.engine.events import CancelToken, EventSink, LeftOut
 from zemosaic.engine.memory import parse_bytes
 from zemosaic.engine.remote import check_executor
 from zemosaic.errors import SettingError
-from zemosaic.pipelines.corrections.adding import frozen_grid, inputs_so_far
+from zemosaic.pipelines.corrections.adding import frozen_grid, read_record
 from zemosaic.pipelines.modes.choose import build_mosaic
 from zemosaic.pipelines.run.context import Run, RunOptions, start_run
 from zemosaic.settings import Settings
@@ -45,6 +45,8 @@ class BuildOptions:
         Go on where a question would be asked, as before a very large grid.
     keep_warps : path or None
         Folder that receives each registered, corrected frame.
+    watched : bool
+        Whether another program shows this run: `PatchFinished` events and a picture that grows.
     """
 
     mode: str = "auto"
@@ -57,6 +59,7 @@ class BuildOptions:
     fresh: bool = False
     yes: bool = False
     keep_warps: str | Path | None = None
+    watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,7 @@ def make_run(
         executor=check_executor(options.executor),
         onto=onto,
         tolerance=options.tolerance,
+        watched=options.watched,
     )
     return start_run(run_options, on_event, cancel)
 
@@ -182,7 +186,7 @@ def run_build(
         if mode not in {"auto", "direct"}:
             raise SettingError(f"frames can be added to a mosaic of mode direct only, not of mode {mode}")
         mode, onto = "direct", frozen_grid(out)
-        inputs = list(dict.fromkeys([*inputs_so_far(out), *(path.absolute() for path in inputs)]))
+        inputs = list(dict.fromkeys([*read_record(out).inputs, *(path.absolute() for path in inputs)]))
     run = make_run(options, on_event, cancel, onto)
     made = build_mosaic(inputs, out, settings, run, mode, Path(options.solution) if options.solution else None)
     files = made.paths

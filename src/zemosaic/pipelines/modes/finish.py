@@ -78,7 +78,7 @@ def finish_outputs(
         "memory_peak_bytes": peak_bytes(),
     }
     write_report(out / "report.json", facts, left_out, settings, run.log.journal)
-    record_inputs(out, mode, inputs)
+    record_inputs(out, mode, inputs, solved=session.guide.solved)
     forget_unused_results(run, session.inputs.frames)
     products = make_products(out, settings.output, run)
     return Outputs({**made.paths, **tables, "report": out / "report.json"}, products, left_out)

@@ -123,7 +123,7 @@ def _coadd_tiles(
 ) -> MadeMosaics:
     """The mosaics of tiles that were made of frames; `matched` says how those were corrected."""
     found = scan(files, InputSettings())
-    rejected = tuple(run.log.leave_out_file(item.path, item.reason) for item in found.rejected)
+    rejected = tuple(run.log.leave_out_file(item.path, item.told) for item in found.rejected)
     if not found.frames:
         raise NothingToDo("none of the master tiles has data", n_tiles=len(files))
     reader = FrameReader(run.machine.cache_bytes)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from zemosaic.engine.executor import make_executor
 from zemosaic.engine.memory import ReusedMemory, resident_bytes
 from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.model.box import Box
 from zemosaic.model.sky.grid import Patch, SkyGrid
+from zemosaic.pipelines.patches.growing import growing_picture
 from zemosaic.pipelines.patches.jobs import MosaicJob, PatchJob
 from zemosaic.pipelines.patches.ledger import PatchCounts, PatchLedger
 from zemosaic.pipelines.patches.make_patch import make_patch
@@ -39,14 +42,20 @@ def stack_onto_grid(
         ledger.record_size(plan.patch_px)
     works = job.plan_all(plan.patch_px, border)
     advance = run.log.start("stack", len(works))
+    picture = growing_picture(run, job.grid.shape, job.kind.n_channels)
     memory, each = ReusedMemory(plan.task_bytes), make_executor(plan.threads).map
 
     def task(work: PatchJob) -> PatchCounts:
         run.cancel.check()
         if ledger and (found := ledger.recall(work.patch)):
+            if picture:
+                run.log.patch(picture.add(work.patch.inner, ledger.read_data(work.patch.inner)))
             return found
         made = make_patch(job, work, run.cancel.check, memory, each)
         write_patch(ledger or sink, work.patch.inner, made, job.names)
+        if picture:
+            data = np.where(made.weight > 0, made.data, np.float32(np.nan))
+            run.log.patch(picture.add(work.patch.inner, data))
         counts = PatchCounts.of(made)
         if ledger:
             ledger.record(work.patch, counts)
@@ -62,6 +71,8 @@ def stack_onto_grid(
             n_samples += counts.n_samples
             n_rejected += counts.n_rejected
             advance(count)
+    if picture:
+        picture.finish()
     samples = describe_samples(n_samples, n_rejected)
     run.log.end("stack", ", ".join([f"{len(works)} patches of {plan.patch_px} px", samples, *reads.words()]))
     return {

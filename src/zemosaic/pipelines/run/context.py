@@ -44,6 +44,8 @@ class RunOptions:
     tolerance : float
         Where frames are added: how much those that are there already may change and yet stay as they are; see
         `zemosaic.pipelines.corrections.adding.keep_steady_frames`.
+    watched : bool
+        Whether another program watches: finished patches are told, with a picture that grows.
     """
 
     workers: int = 0
@@ -54,6 +56,7 @@ class RunOptions:
     executor: str = "threads"
     onto: Path | None = None
     tolerance: float = 0.0
+    watched: bool = False
 
 
 _RESULTS = {

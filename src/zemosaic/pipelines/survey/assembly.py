@@ -27,6 +27,7 @@ from zemosaic.stages.measure.frame import measure_frame
 from zemosaic.stages.survey.overlaps import OverlapGraph, build_tile_overlap_graph
 from zemosaic.stages.survey.photometry import TilePhotometryInfo, choose_reference_tile, estimate_tile_background
 from zemosaic.stages.survey.solve import TileSolution, measure_steps, shift_levels, solve_tiles, tiles_agree
+from zemosaic.text import message
 
 __all__ = ["assemble_tiles"]
 
@@ -134,7 +135,7 @@ def _solve(
 def _tell_solution(found: TileSolution, n_solved: int, n_overlaps: int, run: Run) -> None:
     """Announce how many tiles were matched, and what the solve has to say."""
     for notice in found.notices:
-        run.log.notice(f"survey tiles: {notice}")
+        run.log.notice(message("survey.tiles-matched", notice=notice))
     if n_solved == 0:
         log_and_notice(
             run,

@@ -25,6 +25,7 @@ from zemosaic.stages.match.sky_nodes import BlockTable, SkyNodes, affordable_spa
 from zemosaic.stages.match.star_ties import StarTies, find_star_ties
 from zemosaic.stages.match.surfaces import SurfaceSolution, fit_surfaces
 from zemosaic.stages.numeric.units import noise_unit
+from zemosaic.text import Message
 
 __all__ = ["MatchSolution", "channel_bytes", "match"]
 
@@ -66,7 +67,7 @@ class MatchSolution:
         Scatter of level, slope, curvature between images.
     slow_rms : ndarray, shape (c,)
         Expected rms over the mosaic of what differences between images cannot tell (trends of degree 2 and more).
-    notices : tuple of str
+    notices : tuple of Message
         What a reader must know of the whole solve.
     seams_before, seams_after : tuple of SeamFigure
         Steps at the images' borders, channel by channel: with the gains expected from headers alone, and matched.
@@ -85,7 +86,7 @@ class MatchSolution:
     sky: F8
     prior_sd: F8
     slow_rms: F8
-    notices: tuple[str, ...]
+    notices: tuple[Message, ...]
     seams_before: tuple[SeamFigure, ...]
     seams_after: tuple[SeamFigure, ...]
     noise: F8

@@ -1,0 +1,100 @@
+"""Codes and sentences: every code that the source names has a sentence, and its fields are facts that are given."""
+
+from __future__ import annotations
+
+import ast
+import json
+import pickle
+import string
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import zemosaic
+from zemosaic import errors
+from zemosaic.text import LANGUAGES, Message, load_catalogue, message, say
+
+SOURCE = Path(zemosaic.__file__).parent
+ERRORS = {name for name in errors.__all__ if isinstance(getattr(errors, name), type)}
+TELLERS = ERRORS | {"message"}
+"""What takes a code and facts."""
+
+
+def fields_of(sentence: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(sentence) if name}
+
+
+def calls(tree: ast.AST) -> Iterator[ast.Call]:
+    """The calls that make a message or an error of a code."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in TELLERS:
+            yield node
+
+
+def wrong_calls(text: str, where: str) -> list[str]:
+    """Calls whose code has no sentence, or whose sentence has a field that is not given."""
+    sentences, wrong = load_catalogue("en"), []
+    for call in calls(ast.parse(text)):
+        code, names = call.args[0], {keyword.arg for keyword in call.keywords}
+        if not (isinstance(code, ast.Constant) and isinstance(code.value, str) and " " not in code.value):
+            continue
+        missing = {name for key in (code.value, f"{code.value}.one") for name in fields_of(sentences.get(key, ""))}
+        if code.value not in sentences or (missing - names and None not in names):
+            wrong.append(f"{where}:{call.lineno}: {code.value} {sorted(missing - names)}")
+    return wrong
+
+
+def test_every_code_has_a_sentence_and_its_facts() -> None:
+    found = {path: path.read_text(encoding="utf-8") for path in sorted(SOURCE.rglob("*.py"))}
+    assert [line for path, text in found.items() for line in wrong_calls(text, path.name)] == []
+
+
+def test_a_code_without_a_sentence_is_noticed() -> None:
+    assert wrong_calls('raise FrameRejected("frame.no-such")', "m.py") == ["m.py:1: frame.no-such []"]
+    assert wrong_calls('message("file.shrunk", size=3)', "m.py") == ["m.py:1: file.shrunk ['n_bytes']"]
+
+
+def test_no_sentence_is_without_use() -> None:
+    texts: set[str] = set()
+    for path in SOURCE.rglob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        texts |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert [code for code in load_catalogue("en") if code.removesuffix(".one") not in texts] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_catalogues_tell_the_same_facts(language: str) -> None:
+    english, other = load_catalogue("en"), load_catalogue(language)
+    assert sorted(english) == sorted(other)
+    assert [code for code in english if fields_of(english[code]) != fields_of(other[code])] == []
+
+
+def test_facts_are_plain_and_chained() -> None:
+    inner = errors.FrameRejected("file.shrunk", n_bytes=np.int64(3))
+    axes, path = np.array([4, 5]), Path("/a/b.fits")
+    told = message("map.unusable", kind="weight", file=path, problem=inner, axes=axes, level=np.float32("nan"))
+    reason = {"code": "file.shrunk", "facts": {"n_bytes": 3}}
+    facts = {"kind": "weight", "file": "/a/b.fits", "problem": reason, "axes": [4, 5], "level": None}
+    assert json.loads(json.dumps(told.as_json())) == {"code": "map.unusable", "facts": facts}
+    assert str(told) == f"its weight map /a/b.fits cannot be used: {inner}"
+    assert hash(told)
+    # What others raise counts by its words, and what is raised with a message by that.
+    assert message("file.unreadable", problem=OSError("no disk")).facts == {"problem": "no disk"}
+    assert message("file.unreadable", problem=ValueError(inner.told)).facts == {"problem": inner.told}
+
+
+def test_an_error_is_the_same_in_another_process() -> None:
+    problem = errors.FrameRejected("header.no-exposure", card="EXPTIME", exposure_s=0.0)
+    again = pickle.loads(pickle.dumps(problem))  # noqa: S301
+    assert (str(again), again.told) == ("EXPTIME = 0 s: nothing was exposed", problem.told)
+
+
+def test_sentences_are_one_line_and_never_fail() -> None:
+    assert say(message("header.bad-card", card="NAXIS1", value="3\n\t4")) == "header is broken: NAXIS1 = 3 4"
+    assert say(message("header.no-exposure", card="EXPTIME", exposure_s="none")).startswith("EXPTIME = none s")
+    assert say(message("input.copies", n=2, some=["a", "b"], more=None)).endswith("count once: a; b")
+    assert say(Message("header.no-picture", (("n", 1), ("size", "9")))).endswith("1 axis longer than 1 (9)")
+    units = message("output.no-space", folder="f", file="m.fits", bytes_needed=2_500_000_000, bytes_free=0)
+    assert say(units) == "not enough space in f: m.fits needs 2.50 GB, 0.00 GB are free"

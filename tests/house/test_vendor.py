@@ -1,0 +1,34 @@
+"""JavaScript of others is what its table says, and the wheel carries its licence."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import zemosaic
+
+FOLDER = Path(zemosaic.__file__).parent / "viewer"
+
+
+def test_vendored_files_are_those_of_the_table() -> None:
+    table = json.loads((FOLDER / "vendor.json").read_text(encoding="utf-8"))
+    for package in table:
+        for file in package["files"]:
+            content = (FOLDER / file["to"]).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == file["sha256"], file["to"]
+        licence = (FOLDER / f"{package['name']}.LICENSE.txt").read_text(encoding="utf-8")
+        assert "Redistribution and use in source and binary forms" in licence
+    script = (FOLDER / "openseadragon.min.js").read_text(encoding="utf-8")
+    assert script.startswith(f"//! openseadragon {table[0]['version']}\n")
+
+
+def test_every_script_is_loaded_by_the_page_and_asks_for_nothing_outside() -> None:
+    page = (FOLDER / "index.html").read_text(encoding="utf-8")
+    for path in sorted(FOLDER.glob("*.js")):
+        assert f'<script src="page/{path.name}"></script>' in page
+        if path.name != "openseadragon.min.js":
+            text = path.read_text(encoding="utf-8")
+            assert "http" not in text
+            assert "innerHTML" not in text
+            assert len(text.splitlines()) < 220
