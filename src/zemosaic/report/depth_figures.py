@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from zemosaic.report.svg import COLOURS, INK, draw, plot
+from zemosaic.report.svg import COLOURS, INK, draw, explain_lines, plain_ticks, plot
 
 __all__ = ["noise_in_boxes"]
 
@@ -26,9 +26,8 @@ def noise_in_boxes(mosaic: Mapping[str, Any], unit: str, say: Callable[[str], st
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(side, [f"{s:g}" for s in side])
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_minor_formatter(lambda value, _: "")
+    plain_ticks(axes.yaxis)
     axes.set_xlabel(say("report.fig.box_px"))
     axes.set_ylabel(f"{say('report.fig.noise')} ({unit})" if unit else say("report.fig.noise"))
-    axes.legend(loc="upper right")
+    explain_lines(axes)
     return draw(figure, say("report.fig.boxes.title"))

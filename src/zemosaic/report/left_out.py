@@ -6,9 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zemosaic.report.words import Words
-
 __all__ = ["Group", "groups_of"]
+
+KEYS = {
+    "quality.above-limit": "quality.fwhm_max_px = 0, quality.ellipticity_max = 1",
+    "quality.not-among-best": "quality.best_fraction = 1",
+    "frame.not-used": "use = True",
+    "solve.": "solve.method = header",
+    "quality.": "quality.triage = off",
+}
+"""What keeps frames of a code, or of all codes that begin so; the first that fits. Files that cannot be read, or are no
+pictures of the sky, no setting keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +26,7 @@ class Group:
     Attributes
     ----------
     name : str
+        In a word or two, as codes have it.
     path : str
         Of the group in report.json.
     share : float
@@ -35,11 +44,17 @@ class Group:
     keep: str
 
 
-def groups_of(report: Mapping[str, Any], words: Words) -> list[Group]:
+def groups_of(report: Mapping[str, Any]) -> list[Group]:
     """The groups of a report, the largest first."""
     reasons = report.get("frames", {}).get("reasons", [])
     largest = max((reason["n"] for reason in reasons), default=1)
     return [
-        Group(reason["code"], f"frames/reasons/{k}", reason["n"] / largest, tuple(reason["rows"]), reason["keep"])
+        Group(
+            reason["code"].partition(".")[2].replace("-", " ") or reason["code"],
+            f"frames/reasons/{k}",
+            reason["n"] / largest,
+            tuple(reason["rows"]),
+            next((key for start, key in KEYS.items() if reason["code"].startswith(start)), ""),
+        )
         for k, reason in enumerate(reasons)
     ]

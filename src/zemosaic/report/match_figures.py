@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from zemosaic.report.svg import COLOURS, FAINT, GRID, INK, ONE, TWO, dots, draw, plot
+from zemosaic.report.svg import COLOURS, FAINT, GRID, INK, ONE, TWO, dots, draw, explain_lines, plain_ticks, plot
 
 __all__ = [
     "field_of_fluxes",
@@ -45,11 +45,11 @@ def sizes_of_steps(mosaic: Facts, limits: Sequence[float], say: Say) -> Markup:
     for limit in limits:
         axes.axvline(limit, color=FAINT, lw=0.8, ls=":")
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    plain_ticks(axes.xaxis)
     axes.set_ylim(0, 101)
     axes.set_xlabel(say("report.fig.step_noise"))
     axes.set_ylabel(say("report.fig.share_of_places"))
-    axes.legend(loc="upper left")
+    explain_lines(axes)
     return draw(figure, say("report.fig.steps.title"))
 
 
@@ -67,7 +67,7 @@ def pulls_of_steps(mosaic: Facts, say: Say) -> Markup:
     axes.set_xlim(edges[0], edges[-1])
     axes.set_yticks([])
     axes.set_xlabel(say("report.fig.step_error"))
-    axes.legend(loc="upper left")
+    explain_lines(axes)
     return draw(figure, say("report.fig.pulls.title"))
 
 
@@ -81,7 +81,8 @@ def scatter_of_fluxes(mosaic: Facts, say: Say) -> Markup:
     axes.set_yscale("log")
     known = np.concatenate([np.array(c["scatter_mmag"], float) for c in curves] + [scatter[scatter > 0]])
     if len(known):
-        axes.set_ylim(max(known.min() * 0.5, 0.1), known.max() * 2)
+        low = min([known.min(), *(floor for floor in stars["floor_mmag"] if floor is not None)])
+        axes.set_ylim(max(low * 0.6, 0.05), known.max() * 1.6)
         every = np.concatenate([flux, *[np.array(c["flux"], float) for c in curves]])
         axes.set_xlim(every.min() * 0.8, every.max() * 1.25)
     dots(axes, flux, scatter, FAINT)
@@ -92,19 +93,18 @@ def scatter_of_fluxes(mosaic: Facts, say: Say) -> Markup:
     axes.plot([], [], color=INK, lw=1, ls=(0, (2, 2)), label=say("report.fig.sky_noise"))
     floors = [floor for floor in stars["floor_mmag"] if floor is not None]
     if floors:
-        axes.axhline(max(floors), color=INK, lw=0.8, ls="--")
-        right = axes.get_xlim()[1]
-        axes.text(right, max(floors) * 1.06, say("report.fig.floor"), ha="right", va="bottom", fontsize=8)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.axhline(max(floors), color=INK, lw=0.9, ls=(0, (5, 2)), label=say("report.fig.floor"))
+    plain_ticks(axes.xaxis)
+    plain_ticks(axes.yaxis)
     axes.set_xlabel(say("report.fig.flux"))
     axes.set_ylabel(say("report.fig.scatter_mmag"))
-    axes.legend(loc="upper right")
+    explain_lines(axes, 3)
     return draw(figure, say("report.fig.fluxes.title"))
 
 
 def field_of_fluxes(mosaic: Facts, say: Say) -> Markup:
     """Median residual of fluxes over a frame's field."""
-    figure, axes = plot(270, 240)
+    figure, axes = plot(300, 230)
     field = np.array(mosaic["stars"]["field_mmag"], float)
     known = np.abs(field[np.isfinite(field)])
     top = max(float(known.max(initial=0.0)), 1.0)
@@ -117,14 +117,14 @@ def field_of_fluxes(mosaic: Facts, say: Say) -> Markup:
                 axes.fill_between([column, column + 1], row, row + 1, color=colours[row, column], lw=0)
     for value in (-top, 0.0, top):
         axes.plot([], [], "s", color=matplotlib.colormaps["RdBu_r"]((value / top + 1) / 2), label=f"{value:+.1f} mmag")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=3, handletextpad=0.2, columnspacing=1)
+    explain_lines(axes, 3)
     _as_field(axes, n, say)
     return draw(figure, say("report.fig.field_mmag.title"))
 
 
 def field_of_places(mosaic: Facts, say: Say) -> Markup:
     """Median distances of stars from their mean places over a frame's field, as arrows."""
-    figure, axes = plot(270, 240)
+    figure, axes = plot(300, 230)
     dx, dy = np.array(mosaic["places"]["field_px"], float)
     n = len(dx)
     rows, columns = np.mgrid[:n, :n] + 0.5
@@ -136,7 +136,10 @@ def field_of_places(mosaic: Facts, say: Say) -> Markup:
             columns[known], rows[known], dx[known], dy[known], color=ONE, angles="xy", scale_units="xy", scale=key,
             width=0.008,
         )  # fmt: skip
-        axes.quiverkey(arrows, 0.5, -0.14, key, f"{key:g} px", labelpos="E", color=INK, labelcolor=INK, coordinates="axes")
+        axes.quiverkey(
+            arrows, 0.03, 1.06, key, f"{key:g} px", labelpos="E", color=INK, labelcolor=INK, coordinates="axes",
+            fontproperties={"size": 8},
+        )  # fmt: skip
     _as_field(axes, n, say)
     return draw(figure, say("report.fig.field_px.title"))
 
@@ -148,7 +151,7 @@ def _as_field(axes: Axes, n: int, say: Say) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(True)
-    axes.set_title(say("report.fig.frame_field"), fontsize=8, color=FAINT)
+    axes.set_xlabel(say("report.fig.frame_field"))
 
 
 def histograms_of_places(mosaic: Facts, say: Say) -> Markup:
@@ -165,5 +168,5 @@ def histograms_of_places(mosaic: Facts, say: Say) -> Markup:
     axes.set_xlim(edges[0], edges[-1])
     axes.set_xlabel(say("report.fig.distance_px"))
     axes.set_ylabel(say("report.fig.detections"))
-    axes.legend(loc="upper left")
+    explain_lines(axes)
     return draw(figure, say("report.fig.places.title"))

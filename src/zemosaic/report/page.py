@@ -15,6 +15,7 @@ from markupsafe import Markup
 from zemosaic.report import depth_figures, frame_figures, match_figures, sky_maps
 from zemosaic.report.facts import Facts
 from zemosaic.report.left_out import Group, groups_of
+from zemosaic.report.svg import style
 from zemosaic.report.values import MosaicView, ReportData
 from zemosaic.report.verdict import FAINT_STEP, LOOK_STEP, Verdict, judge, worst_of
 from zemosaic.report.words import Words
@@ -57,12 +58,16 @@ def make_page(data: ReportData, language: str) -> str:
     str
         Without script and without anything from outside. Names and other text from files lose their power.
     """
-    words, facts = Words(language), Facts(data.report, language)
+    with style():
+        return _make_page(data, Words(language), Facts(data.report, language))
+
+
+def _make_page(data: ReportData, words: Words, facts: Facts) -> str:
     mosaics = [_show_mosaic(view, data, words) for view in data.mosaics]
-    groups = groups_of(data.report, words)
+    groups = groups_of(data.report)
     when = frame_figures.timeline_of(data.frames["date_obs"])
     return _environment().get_template("page.html.j2").render(
-        language=language, title=data.title, css=Markup(_read("style.css")),
+        language=words.language, title=data.title, css=Markup(_read("style.css")),
         say=words.say, fact=facts.number, text=facts.text, duration=facts.duration, has=facts.has, get=facts.get,
         verdict=worst_of(mosaic.verdict for mosaic in mosaics), mosaics=mosaics,
         counted=_count(facts, groups, words), groups=groups,
@@ -96,7 +101,7 @@ def _show_mosaic(view: MosaicView, data: ReportData, words: Words) -> _Mosaic:
         view.key, view.label, view.unit, tuple(words.plain(code) for code in CHANNELS[n_channels]),
         judge(facts.get("borders")), _worst_frame(facts), worst,
         _maps(view, facts, worst, words) | _match_figures(facts, words)
-        | ({"boxes": depth_figures.noise_in_boxes(facts, view.unit, words.plain)} if "noise" in facts.get("depth", {}) else {}),
+        | _depth_figure(facts, view.unit, words),
     )  # fmt: skip
 
 
@@ -127,13 +132,13 @@ def _maps(view: MosaicView, facts: Mapping[str, Any], worst: Sequence[str], word
         seen = np.where(view.coverage > 0, view.coverage, np.nan)
         top = float(np.nanmax(seen)) if np.isfinite(seen).any() else 1.0
         title = words.plain("report.fig.map.coverage")
-        out["coverage"] = sky_maps.map_of_values(seen, view.wcs, title, axes, top, ".0f")
+        out["coverage"] = sky_maps.map_of_values(seen, view.wcs, title, axes, top, "")
     if view.clipped is not None:
         percent = 100 * view.clipped
         known = percent[np.isfinite(percent)]
         top = max(float(np.quantile(known, CLIPPED_TOP)) if len(known) else 0.0, LEAST_CLIPPED)
         title = words.plain("report.fig.map.clipped")
-        out["clipped"] = sky_maps.map_of_values(percent, view.wcs, title, axes, top, "g")
+        out["clipped"] = sky_maps.map_of_values(percent, view.wcs, title, axes, top, " %")
     if worst:
         places = []
         for path in worst:
@@ -160,6 +165,12 @@ def _match_figures(facts: Mapping[str, Any], words: Words) -> dict[str, Markup]:
     return out
 
 
+def _depth_figure(facts: Mapping[str, Any], unit: str, words: Words) -> dict[str, Markup]:
+    if "noise" not in facts.get("depth", {}):
+        return {}
+    return {"boxes": depth_figures.noise_in_boxes(facts, unit, words.plain)}
+
+
 def _count(facts: Facts, groups: Sequence[Group], words: Words) -> Markup:
     """How many frames went in and what came of them."""
     numbers = {name: facts.number(f"frames/{name}", "d") for name in ("n_in", "n_used", "n_left_out")}
@@ -178,7 +189,7 @@ def _strips(data: ReportData, when: frame_figures.Timeline, words: Words) -> lis
         "gain": (f"gain{tag}", f"gain_error{tag}"), "sky": (f"sky{tag}", ""), "fwhm": ("fwhm_px", ""),
         "round": ("ellipticity", ""), "stars": ("n_stars", ""), "place": ("place_rms_px", ""),
     }  # fmt: skip
-    out = []
+    out: list[Mapping[str, Any]] = []
     for key, (name, error_name) in columns.items():
         if name not in frames or not np.isfinite(frames[name]).any():
             continue
@@ -214,4 +225,6 @@ def _command(report: Mapping[str, Any]) -> str:
 
 
 def _quoted(path: str) -> str:
-    return path if path and all(c.isalnum() or c in "/._-:~\\" for c in path) else "'" + path.replace("'", "'\\''") + "'"
+    return (
+        path if path and all(c.isalnum() or c in "/._-:~\\" for c in path) else "'" + path.replace("'", "'\\''") + "'"
+    )

@@ -13,10 +13,11 @@ import numpy.typing as npt
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from zemosaic.model.sky.celestial import CelestialWcs
-from zemosaic.report.svg import FAINT, INK, TWO, Picture, draw, style
+from zemosaic.report.svg import FAINT, INK, TWO, Picture, draw
 
 __all__ = ["map_of_picture", "map_of_places", "map_of_values"]
 
@@ -26,13 +27,14 @@ Bytes = npt.NDArray[np.uint8]
 WIDTH_PT = 330
 """Of a map; its height follows the mosaic."""
 
-LEFT, RIGHT, BOTTOM, TOP = 52.0, 12.0, 36.0, 8.0
-"""Room round the axes, in points; a bar of colours takes `BAR` on the right."""
-
-BAR = 44.0
+LEFT, RIGHT, BOTTOM, TOP = 48.0, 46.0, 36.0, 8.0
+"""Room round the axes, in points; a bar of colours stands on the right."""
 
 TALLEST = 1.6
 """Height of a map over its width, at most: what is taller gets narrower."""
+
+LABEL_STEP = 0.035
+"""Room that a number takes, as a share of the longer side."""
 
 BAR_STEPS = 32
 
@@ -48,16 +50,15 @@ SCALE_BARS_ARCSEC = [s * unit for unit in (1, 60, 3600) for s in (1, 2, 5, 10, 2
 
 def map_of_picture(picture: Bytes, wcs: CelestialWcs, title: str, labels: tuple[str, str]) -> Markup:
     """The mosaic as it looks. `labels` are those of the axes."""
-    figure, axes = _sky_axes(wcs, labels, 0)
+    figure, axes = _sky_axes(wcs, labels)
     _scale_bar(axes, wcs, "#ffffff")
     return draw(figure, title, [Picture(axes, _jpeg(picture))])
 
 
-def map_of_values(values: F4, wcs: CelestialWcs, title: str, labels: tuple[str, str], top: float, form: str) -> Markup:
-    """Values from 0 to `top` in colours, nothing where they are NaN; `form` writes the numbers beside the bar."""
-    figure, axes = _sky_axes(wcs, labels, BAR)
-    _scale_bar(axes, wcs, INK)
-    _colour_bar(figure, axes, top, form)
+def map_of_values(values: F4, wcs: CelestialWcs, title: str, labels: tuple[str, str], top: float, unit: str) -> Markup:
+    """Values from 0 to `top` in colours, nothing where they are NaN; without a unit they are counts."""
+    figure, axes = _sky_axes(wcs, labels)
+    _colour_bar(figure, axes, top, unit)
     return draw(figure, title, [Picture(axes, _palette_png(values, top))])
 
 
@@ -65,46 +66,52 @@ def map_of_places(
     picture: Bytes | None, wcs: CelestialWcs, places: Sequence[tuple[float, float]], title: str, labels: tuple[str, str]
 ) -> Markup:
     """Numbered places (ICRS degrees) on the dimmed mosaic; numbers of near places are written beside each other."""
-    figure, axes = _sky_axes(wcs, labels, 0)
-    radius = 0.022 * max(wcs.shape)
-    taken: list[tuple[float, float]] = []
-    for number, (ra, dec) in enumerate(places, 1):
-        x, y = (float(q) for q in wcs.sky_to_pixel(ra, dec))
-        if not np.isfinite(x + y):
-            continue
-        axes.plot([x], [y], "o", ms=9, mfc="none", mec=TWO, mew=1.4)
-        # Numbers of places that lie on each other are put in a row.
-        at = x + 1.1 * radius
-        while any(abs(at - a) < 1.6 * radius and abs(y - b) < 1.6 * radius for a, b in taken):
-            at += 1.7 * radius
-        taken.append((at, y))
-        axes.text(at, y, str(number), color=INK, fontsize=9, fontweight="bold", va="center")
+    figure, axes = _sky_axes(wcs, labels)
+    at = np.array([wcs.sky_to_pixel(ra, dec) for ra, dec in places], float).reshape(-1, 2)
+    for number, (place, label) in enumerate(zip(at, _free_places(at, wcs.shape), strict=True), 1):
+        if np.isfinite(place).all():
+            axes.plot(*place, "o", ms=8, mfc="none", mec=TWO, mew=1.4)
+            axes.plot([place[0], label[0]], [place[1], label[1]], color=TWO, lw=0.5)
+            axes.text(*label, str(number), color=INK, fontsize=9, fontweight="bold", va="center", ha="center")
     below = [Picture(axes, _jpeg(_shrunk(picture, 420)), 0.45)] if picture is not None else []
     return draw(figure, title, below)
 
 
-def _sky_axes(wcs: CelestialWcs, labels: tuple[str, str], bar: float) -> tuple[Figure, Any]:
+def _free_places(at: npt.NDArray[np.float64], shape: tuple[int, int]) -> list[npt.NDArray[np.float64]]:
+    """For each place a point near by where its number hides no other place or number, inside the map where it can."""
+    step = LABEL_STEP * max(shape)
+    ways = [np.array([np.cos(a), np.sin(a)]) for a in np.linspace(0, 2 * np.pi, 16, endpoint=False)]
+    taken = [place for place in at if np.isfinite(place).all()]
+    found = []
+    for place in at:
+        tries = [place + way * step * far for far in (1.3, 2.2, 3.1, 4.0) for way in ways]
+        inside = [t for t in tries if step < t[0] < shape[1] - step and step < t[1] < shape[0] - step]
+        free = (t for t in inside if all(np.hypot(*(t - other)) > step for other in taken))
+        found.append(next(free, tries[0]))
+        taken.append(found[-1])
+    return found
+
+
+def _sky_axes(wcs: CelestialWcs, labels: tuple[str, str]) -> tuple[Figure, Any]:
     """Axes in pixels of the mosaic with RA and Dec along them."""
     height, width = wcs.shape
-    across = WIDTH_PT - LEFT - RIGHT - BAR
-    tall = across * min(height / width, TALLEST)
+    tall = (WIDTH_PT - LEFT - RIGHT) * min(height / width, TALLEST)
     across = tall * width / height
-    size = np.array([LEFT + across + RIGHT + bar, BOTTOM + tall + TOP])
-    with style():
-        figure = Figure(figsize=tuple(size / 72))
-        place = (LEFT / size[0], BOTTOM / size[1], across / size[0], tall / size[1])
-        axes: Any = figure.add_axes(place, projection=wcs.wcs)
-        axes.set_xlim(-0.5, width - 0.5)
-        axes.set_ylim(-0.5, height - 0.5)
-        axes.set_aspect("auto")
-        axes.coords.frame.set_color(FAINT)
-        axes.coords.frame.set_linewidth(0.6)
-        axes.coords.grid(color=FAINT, alpha=0.35, linewidth=0.4)
-        for coord, label in zip(axes.coords, labels, strict=True):
-            coord.set_axislabel(label, color=FAINT, fontsize=8.5, minpad=0.5)
-            coord.set_ticks(number=4)
-            coord.set_ticklabel(size=7.5, color=FAINT, exclude_overlapping=True)
-            coord.set_ticks_position("lb")
+    size = np.array([WIDTH_PT, BOTTOM + tall + TOP])
+    figure = Figure(figsize=(size[0] / 72, size[1] / 72))
+    place = (LEFT / size[0], BOTTOM / size[1], across / size[0], tall / size[1])
+    axes: Any = figure.add_axes(place, projection=wcs.wcs)
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(-0.5, height - 0.5)
+    axes.set_aspect("auto")
+    axes.coords.frame.set_color(FAINT)
+    axes.coords.frame.set_linewidth(0.6)
+    axes.coords.grid(color=FAINT, alpha=0.35, linewidth=0.4)
+    for coord, label in zip(axes.coords, labels, strict=True):
+        coord.set_axislabel(label, color=FAINT, fontsize=8.5, minpad=0.5)
+        coord.set_ticks(number=4)
+        coord.set_ticklabel(size=7.5, color=FAINT, exclude_overlapping=True)
+        coord.set_ticks_position("lb")
     return figure, axes
 
 
@@ -119,33 +126,33 @@ def _scale_bar(axes: Axes, wcs: CelestialWcs, colour: str) -> None:
     axes.text(x + length / scale / 2, y + 0.015 * height, text, color=colour, ha="center", va="bottom", fontsize=8)
     reach = 0.07 * min(height, width)
     at = np.array([0.93 * width - reach, 0.06 * height + 0.2 * reach])
-    ra, dec = wcs.pixel_to_sky(*at)
+    ra, dec = (float(q) for q in wcs.pixel_to_sky(at[0], at[1]))
     step = reach * scale / 3600
-    north = np.array(wcs.sky_to_pixel(ra, min(dec + step, 89.999)), float) - at
-    east = np.array(wcs.sky_to_pixel(ra + step / max(np.cos(np.deg2rad(dec)), 1e-3), dec), float) - at
+    north = np.stack(wcs.sky_to_pixel(ra, min(dec + step, 89.999))) - at
+    east = np.stack(wcs.sky_to_pixel(ra + step / max(np.cos(np.deg2rad(dec)), 1e-3), dec)) - at
     for way, letter in ((north, "N"), (east, "E")):
         if np.isfinite(way).all() and np.hypot(*way) > 0:
             tip = at + way / np.hypot(*way) * reach
-            axes.annotate("", tip, at, arrowprops={"arrowstyle": "->", "color": colour, "lw": 1.1, "shrinkA": 0})
+            arrow = {"arrowstyle": "->", "color": colour, "lw": 1.1, "shrinkA": 0}
+            axes.annotate("", (tip[0], tip[1]), (at[0], at[1]), arrowprops=arrow)
             label = at + way / np.hypot(*way) * reach * 1.3
-            axes.text(*label, letter, color=colour, ha="center", va="center", fontsize=8)
+            axes.text(label[0], label[1], letter, color=colour, ha="center", va="center", fontsize=8)
 
 
-def _colour_bar(figure: Figure, axes: Axes, top: float, form: str) -> None:
+def _colour_bar(figure: Figure, axes: Axes, top: float, unit: str) -> None:
     box = axes.get_position()
     width, _ = figure.get_size_inches() * 72
-    with style():
-        bar = figure.add_axes((box.x1 + 10 / width, box.y0, 9 / width, box.height))
-        colours = matplotlib.colormaps["viridis"](np.linspace(0, 1, BAR_STEPS))
-        bar.bar(0, top / BAR_STEPS * 1.03, 1, np.arange(BAR_STEPS) * top / BAR_STEPS, color=colours, align="edge")
-        bar.set_xlim(0, 1)
-        bar.set_ylim(0, top)
-        bar.set_xticks([])
-        bar.yaxis.tick_right()
-        bar.yaxis.set_major_formatter(lambda value, _: format(value, form))
-        bar.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, integer=form == "d" or form == ".0f"))
-        bar.grid(visible=False)
-        bar.spines[:].set_visible(False)
+    bar = figure.add_axes((box.x1 + 8 / width, box.y0, 8 / width, box.height))
+    colours = matplotlib.colormaps["viridis"](np.linspace(0, 1, BAR_STEPS))
+    bar.bar(0, top / BAR_STEPS * 1.03, 1, np.arange(BAR_STEPS) * top / BAR_STEPS, color=colours, align="edge")
+    bar.set_xlim(0, 1)
+    bar.set_ylim(0, top)
+    bar.set_xticks([])
+    bar.yaxis.tick_right()
+    bar.yaxis.set_major_formatter(lambda value, _: format(value, "g") + unit)
+    bar.yaxis.set_major_locator(MaxNLocator(5, integer=not unit))
+    bar.grid(visible=False)
+    bar.spines[:].set_visible(False)
 
 
 def _palette_png(values: F4, top: float) -> str:

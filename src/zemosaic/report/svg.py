@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-import itertools
 import re
+import zlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib
@@ -13,22 +14,25 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
+from matplotlib.ticker import LogLocator, NullFormatter
 
-__all__ = ["COLOURS", "FAINT", "GRID", "INK", "ONE", "PAPER", "THREE", "TWO", "Picture", "bars", "dots", "draw", "plot"]
+__all__ = [
+    "COLOURS", "FAINT", "GRID", "INK", "ONE", "TWO", "Picture", "bars", "dots", "draw", "explain_lines", "plain_ticks",
+    "plot", "style",
+]  # fmt: skip
 
 F8 = npt.NDArray[np.float64]
 
-INK, FAINT, GRID, PAPER = "#010203", "#010204", "#010205", "#010206"
-ONE, TWO, THREE = "#010207", "#010208", "#010209"
+INK, FAINT, GRID = "#010203", "#010204", "#010205"
+ONE, TWO = "#010207", "#010208"
 """Colours that nobody would choose: each stands for a variable of the page's style sheet."""
 
-_VARIABLES = {
-    INK: "--ink", FAINT: "--faint", GRID: "--grid", PAPER: "--paper", ONE: "--one", TWO: "--two", THREE: "--three",
-}  # fmt: skip
+_VARIABLES = {INK: "--ink", FAINT: "--faint", GRID: "--grid", ONE: "--one", TWO: "--two"}
 
 COLOURS = {1: (ONE,), 3: ("#01020a", "#01020b", "#01020c")}
 """Of a mosaic's channels: one, or red, green and blue."""
@@ -41,10 +45,13 @@ MOST_DOTS = 2000
 CELLS_X, CELLS_Y = 120, 40
 """Cells of a density."""
 
+WIDE_RANGE = 300.0
+"""A logarithmic axis over more than this shows powers of ten alone."""
+
 SHADES = 5
 """Steps of a density, by logarithm of the count."""
 
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "zemosaic", "font.size": 8.5, "font.family": "sans-serif",
     "text.color": INK, "axes.labelcolor": FAINT, "axes.edgecolor": FAINT, "axes.linewidth": 0.6,
     "axes.facecolor": "none", "figure.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False,
@@ -54,8 +61,6 @@ _STYLE = {
     "legend.frameon": False, "legend.fontsize": 8, "legend.labelcolor": INK, "path.simplify": False,
     "axes.titlesize": 9, "axes.titlecolor": INK, "axes.titlelocation": "left", "lines.linewidth": 1.4,
 }  # fmt: skip
-
-_numbers = itertools.count()
 
 
 class Picture:
@@ -74,22 +79,32 @@ class Picture:
         )
 
 
-def plot(width_pt: float = 330, height_pt: float = 220, n: int = 1, **options: Any) -> tuple[Figure, Any]:
-    """A figure with `n` axes side by side, in the page's style.
-
-    Returns
-    -------
-    (Figure, Axes or sequence of Axes)
-    """
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(width_pt / 72, height_pt / 72), layout="constrained", **options)
-        axes = figure.subplots(1, n)
-    return figure, axes
-
-
-def style() -> Any:
-    """The page's style, for figures that are put together by hand."""
+def style() -> AbstractContextManager[None]:
+    """The page's style, inside which figures are made and drawn."""
     return matplotlib.rc_context(_STYLE)
+
+
+def plot(width_pt: float, height_pt: float) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes."""
+    figure = Figure(figsize=(width_pt / 72, height_pt / 72), layout="constrained")
+    return figure, figure.subplots()
+
+
+def explain_lines(axes: Axes, n_columns: int = 2) -> None:
+    """What the labelled lines are, above the axes, where they hide nothing."""
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncol=n_columns, handlelength=1.8, columnspacing=1.2,
+        borderaxespad=0.1,
+    )  # fmt: skip
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Round numbers along a logarithmic axis, as people write them."""
+    low, high = axis.get_view_interval()
+    wide = high / low > WIDE_RANGE
+    axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", "\u202f") if value >= 1 else f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def draw(figure: Figure, title: str, pictures: Sequence[Picture] = ()) -> Markup:
@@ -104,15 +119,14 @@ def draw(figure: Figure, title: str, pictures: Sequence[Picture] = ()) -> Markup
         Drawn below everything.
     """
     text = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
-        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<defs>\s*</defs>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = _own_ids(svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
-    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)
+    svg = re.sub(r' d="[^"]*"', lambda found: re.sub(r"(\d\.\d\d)\d+", r"\1", found[0]), svg)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
     svg = re.sub(r"\s*\n\s*", " ", svg)
     width, height = figure.get_size_inches() * 72
@@ -123,7 +137,7 @@ def draw(figure: Figure, title: str, pictures: Sequence[Picture] = ()) -> Markup
 
 def _own_ids(svg: str) -> str:
     """Ids that are used get a number of their own in the page; others go."""
-    number = next(_numbers)
+    number = zlib.crc32(svg.encode())
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
     svg = re.sub(r' id="([^"]+)"', lambda found: f' id="f{number}-{found[1]}"' if found[1] in used else "", svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\g<1>f{number}-", svg)

@@ -47,6 +47,8 @@ class BuildOptions:
         Folder that receives each registered, corrected frame.
     watched : bool
         Whether another program shows this run: `PatchFinished` events and a picture that grows.
+    language : {"en", "fr"}
+        Of the report page.
     """
 
     mode: str = "auto"
@@ -60,6 +62,7 @@ class BuildOptions:
     yes: bool = False
     keep_warps: str | Path | None = None
     watched: bool = False
+    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,7 @@ def make_run(
         onto=onto,
         tolerance=options.tolerance,
         watched=options.watched,
+        language=options.language,
     )
     return start_run(run_options, on_event, cancel)
 

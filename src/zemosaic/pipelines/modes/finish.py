@@ -71,6 +71,7 @@ def finish_outputs(
     used = frozenset(frame_id for group in made.groups for frame_id in group.used)
     facts = {
         "mode": mode,
+        "inputs": [str(path.absolute()) for path in inputs],
         "frames": count_frames(session.placed.frames, used, left_out),
         "grid": _grid_facts(session.grid),
         **made.facts,
@@ -109,5 +110,7 @@ def _grid_facts(grid: SkyGrid) -> dict[str, Any]:
         "height": grid.shape[0],
         "width": grid.shape[1],
         "scale_arcsec": grid.scale_arcsec,
+        "height_deg": grid.shape[0] * grid.scale_arcsec / 3600,
+        "width_deg": grid.shape[1] * grid.scale_arcsec / 3600,
         "center_deg": [float(ra), float(dec)],
     }

@@ -31,7 +31,7 @@ GROW_PX = 4
 SKY_BLOCK_PX = 32
 """Side of the blocks whose medians tell the surroundings."""
 
-LEAST_FILLED = 0.7
+LEAST_FILLED = 0.5
 """Share of a box that must be sky."""
 
 LEAST_PULLS = 30

@@ -84,7 +84,8 @@ class FluxFigure:
     n_stars, n_detections : int
         That counted.
     floor_mmag : float
-        Scatter of the brightest quarter beyond what the sky's noise explains; NaN without stars.
+        Scatter of the brightest quarter beyond what the sky's noise explains, or the least that so many detections
+        can show; NaN without stars.
     curve_flux, curve_mmag, noise_mmag : ndarray, shape (k,)
         Median flux of a group of detections, their scatter, and what the sky's noise makes of it.
     star_flux, star_mmag : ndarray, shape (m,)
@@ -147,7 +148,9 @@ def figure_fluxes(seen: Detections, channel: int) -> FluxFigure:
         none = np.zeros(0)
         return FluxFigure(0, 0, np.nan, none, none, none, none, none, np.full((FIELD_CELLS, FIELD_CELLS), np.nan))
     bright = place >= np.quantile(place, 1 - BRIGHT_SHARE)
-    floor = excess_scatter(residual[bright] ** 2, error[bright], 1e-6, 1.0, n_halvings=40)
+    # Less than this scatter of so many detections cannot be told from none.
+    least = float(np.median(error[bright])) * (2 / np.count_nonzero(bright)) ** 0.25
+    floor = excess_scatter(residual[bright] ** 2, error[bright], least, max(1.0, 2 * least), n_halvings=40)
     return FluxFigure(
         len(np.unique(star)),
         len(residual),
