@@ -131,13 +131,14 @@ def field_of_places(mosaic: Facts, say: Say) -> Markup:
     known = np.isfinite(dx) & np.isfinite(dy)
     rms = mosaic["places"]["rms_px"]
     key = float(f"{rms:.1g}") if rms else 0.1
+    axes.set_title(" ")  # Room for the key.
     if known.any():
         arrows = axes.quiver(
             columns[known], rows[known], dx[known], dy[known], color=ONE, angles="xy", scale_units="xy", scale=key,
             width=0.008,
         )  # fmt: skip
         axes.quiverkey(
-            arrows, 0.03, 1.06, key, f"{key:g} px", labelpos="E", color=INK, labelcolor=INK, coordinates="axes",
+            arrows, 0.08, 1.05, key, f"{key:g} px", labelpos="E", color=INK, labelcolor=INK, coordinates="axes",
             fontproperties={"size": 8},
         )  # fmt: skip
     _as_field(axes, n, say)

@@ -27,6 +27,9 @@ CHANNELS = {1: ("report.channel.mono",), 3: ("report.channel.red", "report.chann
 LEAST_CLIPPED = 1.0
 """Top of the scale of clipped shares in percent, at least: a mosaic with nothing clipped is dark."""
 
+N_WORST = 10
+"""Places in the table and on the map."""
+
 CLIPPED_TOP = 0.999
 """Share of the places that the scale of clipped shares holds: single pixels would darken all others."""
 
@@ -106,13 +109,17 @@ def _show_mosaic(view: MosaicView, data: ReportData, words: Words) -> _Mosaic:
 
 
 def _worst_paths(key: str, facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """Paths of the ten largest steps of all channels, those that are sure first."""
+    """Paths of the ten largest steps, those that are sure first; of a place, the channel where it is largest."""
     places = [
-        (-place["sure_noise"], -abs(place["step_noise"]), f"{key}/seams/{c}/after/worst/{k}")
+        (f"{key}/seams/{c}/after/worst/{k}", place)
         for c, seams in enumerate(facts.get("seams", ()))
         for k, place in enumerate(seams["after"].get("worst", ()))
     ]
-    return tuple(path for *_, path in sorted(places)[:10])
+    places.sort(key=lambda item: (-round(item[1]["sure_noise"], 2), -abs(item[1]["step_noise"])))
+    found: dict[tuple[Any, ...], str] = {}
+    for path, place in places:
+        found.setdefault((place["frame"], round(place["u"], 1), round(place["v"], 1)), path)
+    return tuple(found.values())[:N_WORST]
 
 
 def _worst_frame(facts: Mapping[str, Any]) -> str:

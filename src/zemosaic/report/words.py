@@ -9,9 +9,7 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-__all__ = ["LANGUAGES", "Words"]
-
-LANGUAGES = ("en", "fr")
+__all__ = ["Words"]
 
 
 @cache

@@ -206,7 +206,15 @@ def _pixel_at(grid: SkyGrid, place: tuple[float, float]) -> tuple[int, int]:
     height, width = grid.shape
     if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
         ra, dec = grid.wcs.pixel_to_sky((width - 1) / 2, (height - 1) / 2)
-        raise SettingError("explain.outside", ra=place[0], dec=place[1], mid_ra=float(ra), mid_dec=float(dec))
+        raise SettingError(
+            "explain.outside",
+            ra_deg=place[0],
+            dec_deg=place[1],
+            middle_ra_deg=float(ra),
+            middle_dec_deg=float(dec),
+            x=x,
+            y=y,
+        )
     return round(y), round(x)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,14 @@ from zemosaic.stages.figures.depth import BOX_SIZES, noise_of_box, pulls_of_boxe
 
 __all__ = ["MosaicView", "describe_depth"]
 
-WINDOW_PX = 512
+WINDOW_PX = 256
 """Side of the windows that noise is measured in."""
 
-WINDOWS_ACROSS = 4
-"""Windows each way over the mosaic: 4 million pixels, of which a second is enough."""
+WINDOWS_ACROSS = 8
+"""Windows each way over the mosaic: 4 million pixels, which take some seconds in three channels."""
+
+CALM_SHARE, CALM_SIZE = 0.25, BOX_SIZES.index(16)
+"""The calmest share of the windows, by boxes of this size, tells the noise: nebulae and crowds of stars are no noise."""
 
 LIMIT_ARCSEC, LIMIT_SIGMA = 10.0, 3.0
 """The surface brightness limit is that of so many sigma in boxes of this side."""
@@ -90,7 +93,7 @@ def _coverage(mosaic: MosaicView) -> dict[str, Any]:
 def _noise(mosaic: MosaicView) -> dict[str, Any]:
     """Noise in boxes of each channel beside what VAR says, and what can be seen above it."""
     area_arcsec2 = mosaic.grid.area_ref_deg2 * 3600**2
-    pulls: list[list[list[npt.NDArray[np.float64]]]] = [[[] for _ in BOX_SIZES] for _ in range(mosaic.n_channels)]
+    pulls: list[list[list[npt.NDArray[np.float64]]]] = [[] for _ in range(mosaic.n_channels)]
     variances: list[list[float]] = [[] for _ in range(mosaic.n_channels)]
     for box in _windows(mosaic.grid.shape):
         data, variance = mosaic.read("DATA", box), mosaic.read("VAR", box)
@@ -99,13 +102,12 @@ def _noise(mosaic: MosaicView) -> dict[str, Any]:
             if not len(known):
                 continue
             variances[c].append(float(np.median(known)))
-            for of_size, found in zip(pulls[c], pulls_of_boxes(data[c], variance[c]), strict=True):
-                of_size.append(found)
+            pulls[c].append(pulls_of_boxes(data[c], variance[c]))
     channels = []
     for c in range(mosaic.n_channels):
         typical = float(np.sqrt(np.median(variances[c]))) if variances[c] else float("nan")
         told = typical / np.array(BOX_SIZES)
-        measured = told * [scatter_of_pulls(some) for some in pulls[c]]
+        measured = told * _scatters(pulls[c])
         side_px = LIMIT_ARCSEC / mosaic.grid.scale_arcsec
         # The area over which a Gaussian star's light is worth as much as if it were spread evenly.
         star_px = np.sqrt(4 * np.pi) * mosaic.fwhm_px / 2.3548
@@ -116,6 +118,14 @@ def _noise(mosaic: MosaicView) -> dict[str, Any]:
             **dict(zip(("limit_per_arcsec2", "star_flux"), short(np.array([limit, star])), strict=True)),
         })  # fmt: skip
     return {"box_px": BOX_SIZES, "noise": channels}
+
+
+def _scatters(windows: Sequence[Sequence[npt.NDArray[np.float64]]]) -> npt.NDArray[np.float64]:
+    """Scatter of boxes of each size in the calmest windows."""
+    restless = np.nan_to_num([scatter_of_pulls([window[CALM_SIZE]]) for window in windows], nan=np.inf)
+    order = np.argsort(restless, kind="stable")[: max(round(CALM_SHARE * len(windows)), 1)]
+    calm = [windows[k] for k in order]
+    return np.array([scatter_of_pulls([window[k] for window in calm]) for k in range(len(BOX_SIZES))])
 
 
 def _windows(shape: tuple[int, int]) -> list[Box]:
