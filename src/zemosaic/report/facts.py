@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,6 +57,10 @@ class Facts:
     def text(self, path: str) -> Markup:
         """The text at a path."""
         return Markup('<span data-fact-text="{}">{}</span>').format(path, str(self.get(path)))
+
+    def file_name(self, path: str) -> str:
+        """The last part of the file name at a path."""
+        return re.split(r"[/\\\\]", str(self.get(path)))[-1]
 
     def duration(self, path: str) -> Markup:
         """Seconds at a path in the unit that suits them."""

@@ -17,8 +17,8 @@ __all__ = ["Timeline", "strip", "timeline_of"]
 
 F8 = npt.NDArray[np.float64]
 
-NIGHT_GAP_H = 6.0
-"""Hours without a frame that part nights."""
+NIGHT_GAP_H = 2.0
+"""Hours without a frame that part sessions: two halves of a night with a pause between are drawn side by side."""
 
 SPACE = 0.04
 """Room between nights, as a share of all hours shown."""
@@ -116,8 +116,9 @@ def _name_nights(axes: Any, when: Timeline, say: Callable[[str], str]) -> None:
     if len(when.nights) == 1:
         axes.set_xlabel(f"{when.nights[0][2]}, {say('report.fig.hours')}")
         return
-    step = -(-len(when.nights) // MOST_NAMED)
-    named = when.nights[::step]
+    dates = [label for *_, label in when.nights]
+    new = [night for k, night in enumerate(when.nights) if k == 0 or dates[k] != dates[k - 1]]
+    named = new[:: -(-len(new) // MOST_NAMED)]
     axes.set_xticks([(first + last) / 2 for first, last, _ in named], [label for *_, label in named], fontsize=7)
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False, axis="x")

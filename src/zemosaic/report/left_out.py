@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from zemosaic.report.words import Words
+
 __all__ = ["Group", "groups_of"]
 
 KEYS = {
@@ -44,13 +46,13 @@ class Group:
     keep: str
 
 
-def groups_of(report: Mapping[str, Any]) -> list[Group]:
+def groups_of(report: Mapping[str, Any], words: Words) -> list[Group]:
     """The groups of a report, the largest first."""
     reasons = report.get("frames", {}).get("reasons", [])
     largest = max((reason["n"] for reason in reasons), default=1)
     return [
         Group(
-            reason["code"].partition(".")[2].replace("-", " ") or reason["code"],
+            _name(reason["code"], words),
             f"frames/reasons/{k}",
             reason["n"] / largest,
             tuple(reason["rows"]),
@@ -58,3 +60,9 @@ def groups_of(report: Mapping[str, Any]) -> list[Group]:
         )
         for k, reason in enumerate(reasons)
     ]
+
+
+def _name(code: str, words: Words) -> str:
+    """A word for a reason; where the catalogue has none, what its code says."""
+    known = f"report.reason.{code}"
+    return words.plain(known) if words.has(known) else code.partition(".")[2].replace("-", " ") or code

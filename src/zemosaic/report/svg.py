@@ -42,7 +42,7 @@ _VARIABLES |= dict(zip(COLOURS[3], ("--red", "--green", "--blue"), strict=True))
 MOST_DOTS = 2000
 """More points than this are drawn as a density: a page of 20,000 opens no slower and shows more."""
 
-CELLS_X, CELLS_Y = 120, 40
+CELLS_X, CELLS_Y = 90, 28
 """Cells of a density."""
 
 WIDE_RANGE = 300.0
@@ -181,13 +181,17 @@ def _density(axes: Axes, x: F8, y: F8, colour: str) -> None:
     count = np.histogram2d(at[:, 0], at[:, 1], edges)[0]
     shade = np.ceil(SHADES * np.log1p(count) / np.log1p(max(count.max(), 1))).astype(int)
     to_data = to_screen.inverted()
+    # Cells of one shade that follow each other upwards are one rectangle.
+    padded = np.pad(shade, ((0, 0), (1, 1)), constant_values=-1)
+    column, start = np.nonzero(np.diff(padded[:, :-1], axis=1))
+    end = np.nonzero(np.diff(padded[:, 1:], axis=1))[1] + 1
     for level in range(1, SHADES + 1):
-        i, j = np.nonzero(shade == level)
-        if not len(i):
+        run = shade[column, start] == level
+        if not run.any():
             continue
-        corners = np.stack([
-            np.stack([edges[0][i + a], edges[1][j + b]], 1) for a, b in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))
-        ], 1)  # fmt: skip
-        codes = np.tile(np.array([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY], np.uint8), len(i))
+        x0, x1 = edges[0][column[run]], edges[0][column[run] + 1]
+        y0, y1 = edges[1][start[run]], edges[1][end[run]]
+        corners = np.stack([np.stack(c, 1) for c in ((x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0))], 1)
+        codes = np.tile(np.array([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY], np.uint8), len(corners))
         path = Path(to_data.transform(corners.reshape(-1, 2)), codes)
         axes.add_patch(PathPatch(path, facecolor=colour, edgecolor="none", alpha=0.15 + 0.85 * level / SHADES))

@@ -31,6 +31,10 @@ class Words:
         """A sentence without facts, as text: figures take it."""
         return self._catalogue[code]
 
+    def has(self, code: str) -> bool:
+        """Whether there is a sentence for a code."""
+        return code in self._catalogue
+
     def say(self, code: str, **facts: object) -> Markup:
         """A sentence for the page; facts that are no `Markup` are text and lose their power."""
         return Markup(escape(self._catalogue[code])).format(**facts)

@@ -23,7 +23,7 @@ WINDOWS_ACROSS = 8
 """Windows each way over the mosaic: 4 million pixels, which take some seconds in three channels."""
 
 CALM_SHARE, CALM_SIZE = 0.25, BOX_SIZES.index(16)
-"""The calmest share of the windows, by boxes of this size, tells the noise: nebulae and crowds of stars are no noise."""
+"""The calmest share of the windows, by boxes of this size, tells the noise: nebulae and crowds of stars are none."""
 
 LIMIT_ARCSEC, LIMIT_SIGMA = 10.0, 3.0
 """The surface brightness limit is that of so many sigma in boxes of this side."""

@@ -55,8 +55,8 @@ def describe_match(found: MatchSolution, frames: Sequence[PlacedFrame], grid: Sk
             "shares": SHARES,
             "pull_edges": PULL_EDGES,
         },
-        "stars": _stars(found.fluxes),
-        "places": _places(found.places, grid),
+        "stars": _stars(found.stars.fluxes),
+        "places": _places(found.stars.places, grid),
     }  # fmt: skip
 
 

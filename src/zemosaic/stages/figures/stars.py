@@ -12,7 +12,7 @@ from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.stages.numeric.robust import excess_scatter, mad_sigma
 
-__all__ = ["Detections", "FluxFigure", "PlaceFigure", "figure_fluxes", "figure_places"]
+__all__ = ["Detections", "FluxFigure", "PlaceFigure", "StarFigures", "figure_fluxes", "figure_places", "figure_stars"]
 
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -128,6 +128,19 @@ class PlaceFigure:
     count_x: Ints
     count_y: Ints
     field_px: F8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StarFigures:
+    """Fluxes channel by channel, and places."""
+
+    fluxes: tuple[FluxFigure, ...]
+    places: PlaceFigure
+
+
+def figure_stars(seen: Detections, wcs: Sequence[CelestialWcs], grid: SkyGrid) -> StarFigures:
+    """All figures of shared stars; see `figure_fluxes` and `figure_places`."""
+    return StarFigures(tuple(figure_fluxes(seen, c) for c in range(len(seen.flux))), figure_places(seen, wcs, grid))
 
 
 def figure_fluxes(seen: Detections, channel: int) -> FluxFigure:

@@ -14,7 +14,7 @@ from zemosaic.model.photo_scale import N_TERMS, PhotoScale, order_of, surface_te
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.settings import MatchSettings
-from zemosaic.stages.figures.stars import FluxFigure, PlaceFigure, figure_fluxes, figure_places
+from zemosaic.stages.figures.stars import StarFigures, figure_stars
 from zemosaic.stages.gauge.fix_gauge import GaugedSurfaces, fix_gauge
 from zemosaic.stages.gauge.reference import ReferenceSky, reference_on_nodes
 from zemosaic.stages.match.camera_field import PatternBasis, is_steep
@@ -73,10 +73,8 @@ class MatchSolution:
         Steps at the images' borders, channel by channel: with the gains expected from headers alone, and matched.
     noise : ndarray, shape (c, n)
         Noise of a pixel of each image in mosaic units.
-    fluxes : tuple of FluxFigure
-        How alike images show the stars that they share, channel by channel.
-    places : PlaceFigure
-        And where.
+    stars : StarFigures
+        How alike images show the stars that they share.
     """
 
     scales: tuple[PhotoScale, ...]
@@ -90,8 +88,7 @@ class MatchSolution:
     seams_before: tuple[SeamFigure, ...]
     seams_after: tuple[SeamFigure, ...]
     noise: F8
-    fluxes: tuple[FluxFigure, ...]
-    places: PlaceFigure
+    stars: StarFigures
 
 
 def match(
@@ -165,6 +162,7 @@ def match(
     problem = _Problem(
         settings=settings,
         grid=grid,
+        wcs=wcs,
         node_px=node_px,
         table=table,
         unit=noise_unit(float(np.median([m.noise for m in measurements]))),
@@ -180,7 +178,7 @@ def match(
     found = list(each(problem.solve_channel, range(measurements[0].n_channels)))
     scales = problem.make_scales(found)
     noise = noise_in_mosaic(measurements, wcs, grid, scales)
-    return problem.conclude(found, scales, noise, wcs, each)
+    return problem.conclude(found, scales, noise, each)
 
 
 def channel_bytes(measurements: Sequence[Measurements]) -> int:
@@ -211,8 +209,8 @@ class _Problem:
 
     Attributes
     ----------
-    settings : MatchSettings
-    grid : SkyGrid
+    settings, grid, wcs
+        As given.
     node_px : int
         Spacing of the sky nodes.
     table : BlockTable
@@ -232,6 +230,7 @@ class _Problem:
 
     settings: MatchSettings
     grid: SkyGrid
+    wcs: Sequence[CelestialWcs]
     node_px: int
     table: BlockTable
     unit: float
@@ -295,12 +294,7 @@ class _Problem:
         return _add_patterns(scales, _patterns(found))
 
     def conclude(
-        self,
-        found: Sequence[_Channel],
-        scales: tuple[PhotoScale, ...],
-        noise: F8,
-        wcs: Sequence[CelestialWcs],
-        each: Each,
+        self, found: Sequence[_Channel], scales: tuple[PhotoScale, ...], noise: F8, each: Each
     ) -> MatchSolution:
         """The solution with its seams, sky and notices; `noise` is that of a pixel of each image, (c, n)."""
         gains, surfaces = [f.gain for f in found], [f.surfaces for f in found]
@@ -313,7 +307,6 @@ class _Problem:
             return old, new
 
         seams_before, seams_after = zip(*each(see, range(len(found))), strict=True)
-        seen = self.ties.corrected(scales)
         return MatchSolution(
             scales=scales,
             n_stars=gains[0].n_stars,
@@ -329,8 +322,7 @@ class _Problem:
             seams_before=seams_before,
             seams_after=seams_after,
             noise=noise,
-            fluxes=tuple(figure_fluxes(seen, c) for c in range(len(found))),
-            places=figure_places(seen, wcs, self.grid),
+            stars=figure_stars(self.ties.corrected(scales), self.wcs, self.grid),
         )
 
 
