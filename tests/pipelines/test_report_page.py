@@ -27,9 +27,10 @@ def reported(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("reported") / "out"
     shutil.copytree(exported, out, ignore=shutil.ignore_patterns("viewer", ".zemosaic", "*.tif", "mosaic_edit.fits"))
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    gone = {"name": HOSTILE, "code": "quality.cloud", "facts": {}, "reason": f"cloud: {HOSTILE}", "path": "", "id": ""}
+    told = {"code": "map.unusable", "facts": {"kind": "weight", "file": HOSTILE, "problem": "?"}}
+    gone = {"name": HOSTILE, **told, "reason": "", "path": "", "frame_id": ""}
     report["left_out"] = [gone]
-    report["frames"] |= {"n_in": 9, "n_left_out": 1, "reasons": [{"code": "quality.cloud", "n": 1, "rows": [0]}]}
+    report["frames"] |= {"n_in": 9, "n_left_out": 1, "reasons": [{"code": "map.unusable", "n": 1, "rows": [0]}]}
     (out / "report.json").write_text(json.dumps(report), encoding="utf-8")
     assert main(["report", str(out), "--language", "fr"]) == 0
     (out / "report.html").rename(out / "rapport.html")
@@ -85,7 +86,7 @@ def test_every_number_is_that_of_the_report(reported: Path, page: str, comma: bo
 def test_prose_holds_no_number_beside_the_marked_ones(reported: Path) -> None:
     """What a sentence says in figures is a fact, except for what the words themselves fix."""
     text = (reported / "report.html").read_text(encoding="utf-8")
-    marked = r"<(style|svg|code|table|figcaption)\b.*?</\1>|<data.*?</data>|<span data-fact-text.*?</span>"
+    marked = r"<(style|svg|code|table|figcaption)\b.*?</\1>|<data.*?</data>|<span data-(fact-text|told).*?</span>"
     prose = html.unescape(re.sub(r"<[^>]*>", " ", re.sub(marked, "", text, flags=re.DOTALL)))
     fixed = {"2", "10", "report.json"}  # surveys that are yardsticks, the limit's box
     assert set(re.findall(r"\d+(?:\.\d+)?", prose)) <= fixed

@@ -9,6 +9,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from zemosaic.text import Message, say
+
 __all__ = ["Facts"]
 
 MINUTE_S, HOUR_S = 60, 3600
@@ -26,7 +28,7 @@ class Facts:
 
     def __init__(self, report: Mapping[str, Any], language: str) -> None:
         self._report = report
-        self._comma = language == "fr"
+        self._language, self._comma = language, language == "fr"
 
     def get(self, path: str) -> Any:
         """The value at a path of keys and indices, parted by slashes; None where there is none."""
@@ -58,6 +60,10 @@ class Facts:
         """The text at a path."""
         return Markup('<span data-fact-text="{}">{}</span>').format(path, str(self.get(path)))
 
+    def told(self, path: str) -> Markup:
+        """The sentence of what an entry of the report tells by its code and facts."""
+        return Markup('<span data-told="{}">{}</span>').format(path, say(_message_of(self.get(path)), self._language))
+
     def file_name(self, path: str) -> str:
         """The last part of the file name at a path."""
         return re.split(r"[/\\\\]", str(self.get(path)))[-1]
@@ -81,3 +87,10 @@ class Facts:
         else:
             text = format(value, form.replace("d", ",d") if form == "d" else form)
         return text.replace(",", "\u202f").replace(".", ",") if self._comma else text
+
+
+def _message_of(told: Any) -> Any:
+    """A message, or a fact of one, from what the report holds of it."""
+    if isinstance(told, Mapping):
+        return Message(told["code"], tuple((name, _message_of(fact)) for name, fact in told["facts"].items()))
+    return tuple(_message_of(item) for item in told) if isinstance(told, list) else told

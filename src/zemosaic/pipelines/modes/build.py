@@ -12,8 +12,9 @@ from zemosaic.engine.remote import check_executor
 from zemosaic.errors import SettingError
 from zemosaic.pipelines.corrections.adding import frozen_grid, read_record
 from zemosaic.pipelines.modes.choose import build_mosaic
-from zemosaic.pipelines.run.context import REPORT_LANGUAGES, Run, RunOptions, start_run
+from zemosaic.pipelines.run.context import Run, RunOptions, start_run
 from zemosaic.settings import Settings
+from zemosaic.text import LANGUAGES
 
 __all__ = ["BuildOptions", "BuildResult", "find_settings_file", "make_run", "run_build"]
 
@@ -147,8 +148,8 @@ def make_run(
     """
     if options.tolerance < 0 or options.workers < 0:
         raise SettingError("build.negative", tolerance=options.tolerance, workers=options.workers)
-    if options.language not in REPORT_LANGUAGES:
-        raise SettingError("build.unknown-language", name=options.language, known=REPORT_LANGUAGES)
+    if options.language not in LANGUAGES:
+        raise SettingError("build.unknown-language", name=options.language, known=LANGUAGES)
     run_options = RunOptions(
         workers=options.workers,
         ram_bytes=parse_bytes(str(options.ram)) if options.ram else 0,

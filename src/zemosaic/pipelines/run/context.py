@@ -19,7 +19,7 @@ from zemosaic.pipelines.run.log import Log, ignore_event
 from zemosaic.pipelines.run.machine import Machine
 from zemosaic.text import message
 
-__all__ = ["REPORT_LANGUAGES", "WORK_FOLDER", "Run", "RunOptions", "output_folder", "start_run"]
+__all__ = ["WORK_FOLDER", "Run", "RunOptions", "output_folder", "start_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class RunOptions:
     watched : bool
         Whether another program watches: finished patches are told, with a picture that grows.
     language : str
-        Of the report page: one of `REPORT_LANGUAGES`.
+        Of the report page: one of `zemosaic.text.LANGUAGES`.
     """
 
     workers: int = 0
@@ -62,9 +62,6 @@ class RunOptions:
     watched: bool = False
     language: str = "en"
 
-
-REPORT_LANGUAGES = ("en", "fr")
-"""Languages that the report page speaks."""
 
 _RESULTS = {
     "measure": message("run.kept-measure"),
