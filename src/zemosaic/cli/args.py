@@ -153,7 +153,6 @@ Watched = Annotated[
 Until = Annotated[
     str, typer.Option("--until", metavar="STEP", help="Stop early; 'frames': when each frame is measured and judged.")
 ]
-Language = Annotated[str, typer.Option("--language", metavar="en|fr", help="Of the report page.")]
 Finished = Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a run that has ended.")]
 
 
@@ -162,7 +161,6 @@ class ExportArgs:
     """What every command that makes something of a finished folder is asked."""
 
     out: Finished
-    language: Language = "en"
     ram: Ram = ""
     workers: Workers = 0
     as_json: Json = False

@@ -71,8 +71,8 @@ def _make_page(data: ReportData, words: Words, facts: Facts) -> str:
     when = frame_figures.timeline_of(data.frames["date_obs"])
     return _environment().get_template("page.html.j2").render(
         language=words.language, title=data.title, css=Markup(_read("style.css")),
-        say=words.say, fact=facts.number, text=facts.text, told=facts.told, file_name=facts.file_name, duration=facts.duration,
-        has=facts.has, get=facts.get,
+        say=words.say, fact=facts.number, text=facts.text, told=facts.told, file_name=facts.file_name,
+        duration=facts.duration, has=facts.has, get=facts.get,
         verdict=worst_of(mosaic.verdict for mosaic in mosaics), mosaics=mosaics,
         counted=_count(facts, groups, words), groups=groups,
         strips=_strips(data, when, words), timed=when.timed,
