@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections import Counter
 from types import TracebackType
 
@@ -31,7 +32,7 @@ _ALIKE = 3
 
 
 class JsonLines:
-    """One JSON object a line on standard output, its sentences in a language.
+    """One JSON object a line on standard output, its sentences in a language; `at_s` is the time since the start.
 
     Parameters
     ----------
@@ -40,6 +41,7 @@ class JsonLines:
 
     def __init__(self, language: str = "en") -> None:
         self._language = language
+        self._begun_s = time.monotonic()
 
     def __enter__(self) -> JsonLines:
         return self
@@ -50,7 +52,8 @@ class JsonLines:
     def __call__(self, event: events.Event) -> None:
         """Print an event."""
         values = events.event_as_json(event, self._language)
-        print(json.dumps({"event": type(event).__name__, **values}), flush=True)
+        at_s = round(time.monotonic() - self._begun_s, 3)
+        print(json.dumps({"event": type(event).__name__, **values, "at_s": at_s}), flush=True)
 
 
 class People:

@@ -11,6 +11,7 @@ __all__ = ["SUBJECTS", "write_page"]
 
 SUBJECTS: Mapping[str, tuple[str, str]] = {
     "adding": ("Frames added to a mosaic", "Build a mosaic of mode direct first, and add to that folder."),
+    "app": ("The app", "Choose another folder, or load the page again."),
     "array": ("Images given as arrays", "Give each image as (array, WCS or header) with planes of one shape."),
     "bayer": ("Colour patterns", "Set `input.bayer` to the camera's pattern where the pixels were not enough."),
     "build": ("What a build is asked", "Correct the argument that is named."),
