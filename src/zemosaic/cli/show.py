@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from zemosaic.engine import events
-from zemosaic.text import say
+from zemosaic.text import message, say
 
 __all__ = ["JsonLines", "People"]
 
@@ -87,8 +87,9 @@ class People:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._progress.stop()
         if self._n_hidden:
-            where = f"; {self._table} lists all" if self._table and kind is None else ""
-            self.console.print(f"  ... and {self._n_hidden} more left out{where}", markup=False)
+            where = message("show.table", file=self._table) if self._table and kind is None else None
+            more = say(message("show.more", n_hidden=self._n_hidden, where=where), self.language)
+            self.console.print(f"  {more}", markup=False)
 
     def __call__(self, event: events.Event) -> None:
         """Show an event."""
@@ -107,9 +108,10 @@ class People:
                 self._alike[reason] += 1
                 if self._all_left_out or (self._n_shown < _SHOWN and self._alike[reason] <= _ALIKE):
                     self._n_shown += 1
-                    self.console.print(f"  left out: {name}: {reason}", markup=False, soft_wrap=True)
+                    label = say(message("show.left-out"), self.language)
+                    self.console.print(f"  {label}: {name}: {reason}", markup=False, soft_wrap=True)
                 else:
                     self._n_hidden += 1
             case events.Notice(told, level):
-                mark = "note" if level == "info" else level
+                mark = say(message("show.note" if level == "info" else "show.warning"), self.language)
                 self.console.print(f"  {mark}: {say(told, self.language)}", markup=False, soft_wrap=True)

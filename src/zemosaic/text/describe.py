@@ -49,6 +49,7 @@ SUBJECTS: Mapping[str, tuple[str, str]] = {
     "run": ("The run", "Run the same command again: it goes on from what is stored."),
     "score": ("Scores of simulated sets", "Score a mosaic of the same set."),
     "setting": ("Settings", "Correct the key or the value; see settings.md."),
+    "show": ("Words round what is shown", "Nothing."),
     "simulate": ("`zemosaic simulate`", "Ask for a set that fits the sky, in an empty folder."),
     "solution": ("`--solution`", "Give a match.ecsv of the same frames."),
     "solve": ("Where frames point", "Write RA, DEC, FOCALLEN and XPIXSZ into a file NAME.head; see solving.md."),
