@@ -38,7 +38,17 @@ def finished_folder(
     shape = (coverage.shape[0], coverage.shape[1])
     wcs: CelestialWcs = make_wcs(center_deg, scale_arcsec, shape)
     planes = [Plane("DATA", "f4", len(data)), Plane("COV", "i2")]
-    with MosaicFile(out / "mosaic.fits", wcs, planes, [("NCOMBINE", 3, "frames"), ("EXPTIME", 30.0, "[s]")]) as file:
+    with MosaicFile(
+        out / "mosaic.fits",
+        wcs,
+        planes,
+        [
+            ("NCOMBINE", 3, "frames"),
+            ("EXPTIME", 30.0, "[s]"),
+            ("DATE-OBS", "2025-01-02", "first"),
+            ("DATE-END", "2025-01-02T03:04:05.678", "last"),
+        ],
+    ) as file:
         file.write("DATA", Box.of_shape(shape), data)
         file.write("COV", Box.of_shape(shape), coverage)
         file.finish()

@@ -402,7 +402,7 @@ class OutputSettings(_Model):
         ("report", "edit", "viewer"),
         description="What else is made of the mosaic, 'NAME,NAME' or a list. report: a page that tells what the mosaic "
         "is worth; edit: a file that editors of pictures open; tiff: 16 bits on one linear scale; "
-        "viewer: a page to look around in. `zemosaic export` makes the same later.",
+        "viewer: a page to look around in; hips: tiles for sky atlases. `zemosaic export` makes the same later.",
     )
 
 
