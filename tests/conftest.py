@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from zemosaic.pipelines.run.context import Run
+    from zemosaic.settings import OutputSettings
+
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _products_only_when_asked() -> Iterator[None]:
+    """Hundreds of tests build mosaics and look at no product: without this one fixture each would make all of them.
+
+    Builds of this process make what a test itself sets by ``output.also``, and nothing by default.
+    """
+    from zemosaic.pipelines.modes import finish
+
+    make = finish.make_products
+
+    def make_asked(out: Path, settings: OutputSettings, run: Run) -> dict[str, Path]:
+        return make(out, settings, run) if "also" in settings.model_fields_set else {}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finish, "make_products", make_asked)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +79,9 @@ def raw_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _no_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """What else is installed on the machine changes no test."""
     monkeypatch.setattr("zemosaic.pipelines.solving.known_sky.installed_solvers", list)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test pulls the plug: what `fsync` is for cannot be seen here, and a build waits 0.1 s for it."""
+    monkeypatch.setattr("os.fsync", lambda number: None)

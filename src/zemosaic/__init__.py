@@ -11,6 +11,7 @@ from typing import Any
 _NAMES = {
     "zemosaic.pipelines.api": ("CoaddResult", "build", "coadd"),
     "zemosaic.pipelines.modes.build": ("BuildOptions", "BuildResult"),
+    "zemosaic.pipelines.modes.explain": ("explain",),
     "zemosaic.settings": ("Settings", "load_settings"),
     "zemosaic.errors": ("EnvironmentProblem", "NothingToDo", "SettingError", "ZeMosaicError"),
 }

@@ -1,11 +1,15 @@
 """What can go wrong, in words a user can act on.
 
-Every error carries its numbers in `facts` (for reports and machines) and a
-message that says what happened and what to do. `exit_code` is what the command
-line returns when the error ends a run.
+Every error carries a stable `code` and its numbers in `facts` (for reports and machines); its text, from the
+catalogue of `zemosaic.text`, says what happened and what to do. `exit_code` is what the command line returns when
+the error ends a run.
 """
 
 from __future__ import annotations
+
+from typing import Any
+
+from zemosaic.text import message
 
 __all__ = [
     "Cancelled",
@@ -22,18 +26,35 @@ class ZeMosaicError(Exception):
 
     Parameters
     ----------
-    message : str
-        One line: what happened, with numbers, and a way out.
+    code : str
+        A key of the catalogue of sentences, which says what happened, with numbers, and a way out.
     **facts
-        The numbers again, by name, JSON-serialisable.
+        The numbers by name; see `zemosaic.text.message`.
+
+    Attributes
+    ----------
+    told : Message
+        Code and facts as one value.
     """
 
     exit_code = 5
 
-    def __init__(self, message: str, **facts: object) -> None:
-        # One line whatever was quoted: headers may hold any byte.
-        super().__init__(" ".join(message.split()))
-        self.facts: dict[str, object] = facts
+    def __init__(self, code: str, /, **facts: object) -> None:
+        super().__init__(code)
+        self.told = message(code, **facts)
+
+    @property
+    def code(self) -> str:
+        """What went wrong."""
+        return self.told.code
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Its numbers by name."""
+        return self.told.facts
+
+    def __str__(self) -> str:
+        return str(self.told)
 
 
 class SettingError(ZeMosaicError):
@@ -63,5 +84,5 @@ class Cancelled(ZeMosaicError):
 class FrameRejected(ZeMosaicError):
     """One frame cannot be used; the run goes on without it.
 
-    The message is the one-line reason that is listed beside the frame.
+    Its text is the one-line reason that is listed beside the frame.
     """

@@ -95,8 +95,11 @@ def faults_in(out: Path, wanted: dict[str, str]) -> list[str]:
     return found
 
 
-def kill_loop(frames: Path, work: Path, n_kills: int, seed: int = 1, ram: str = "700M") -> Tally:
-    """Kill runs until `n_kills` is reached and the last project has ended; each project has a folder of its own."""
+def kill_loop(frames: Path, work: Path, n_kills: int, seed: int = 1, ram: str = "700M", chance: float = 0.03) -> Tally:
+    """Kill runs until `n_kills` is reached and the last project has ended; each project has a folder of its own.
+
+    Half of the runs are killed from outside after a random time; the others die with a `chance` in every write.
+    """
     dice, tally = random.Random(seed), Tally()
     inputs = digests_of(frames)
     begun = time.perf_counter()
@@ -113,8 +116,8 @@ def kill_loop(frames: Path, work: Path, n_kills: int, seed: int = 1, ram: str = 
         while True:
             from_inside = dice.random() < 0.5
             may_die = tally.n_kills < n_kills
-            chance = (0.03 if from_inside else 0.0) if may_die else 0.0
-            run = start(frames, out, log, chance, dice.randrange(2**30), ram)
+            fate = chance if from_inside and may_die else 0.0
+            run = start(frames, out, log, fate, dice.randrange(2**30), ram)
             try:
                 run.communicate(
                     timeout=dice.uniform(0.1, 0.8) * whole_s if may_die and not from_inside else 10 * whole_s

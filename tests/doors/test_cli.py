@@ -20,10 +20,14 @@ from zemosaic.cli.show import People
 from zemosaic.engine.events import LeftOut, StageEnded
 from zemosaic.errors import Cancelled
 from zemosaic.settings import Settings, load_settings
+from zemosaic.text import message
 
 Capture = pytest.CaptureFixture[str]
 
-COMMANDS = ("build", "coadd", "match", "solve", "scan", "simulate", "demo", "config", "store", "doctor")
+COMMANDS = (
+    "build", "coadd", "match", "solve", "scan", "explain", "simulate", "demo", "config", "export", "report",
+    "store", "doctor",
+)  # fmt: skip
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -61,7 +65,7 @@ def test_commands_differ_only_where_there_is_a_reason(capfd: Capture) -> None:
     told = {name: set(re.findall(r" (--[a-z-]+)", run_cli(capfd, name, "--help").out)) for name in COMMANDS}
     examples = {"--set", "--solution"}  # in the text
     assert all("--debug" in options for options in told.values())
-    assert told["scan"] == {"--config", "--set", "--json", "--debug", "--log", "--verbose", "--help"}
+    assert told["scan"] == {"--config", "--set", "--json", "--language", "--debug", "--log", "--verbose", "--help"}
     assert told["solve"] - told["scan"] == {
         "--frames", "--darks", "--flats", "--biases", "--ram", "--workers", "--write-wcs"
     }  # fmt: skip
@@ -69,7 +73,7 @@ def test_commands_differ_only_where_there_is_a_reason(capfd: Capture) -> None:
         "--out", "--header", "--register-only", "--executor", "--fresh", "--yes"
     }  # fmt: skip
     assert told["coadd"] - told["match"] - examples == {"--keep-warps"}
-    assert told["build"] - told["coadd"] == {"--mode", "--add", "--tolerance"}
+    assert told["build"] - told["coadd"] == {"--mode", "--add", "--tolerance", "--until", "--watched"}
     for less, more in (("scan", "match"), ("match", "coadd"), ("coadd", "build")):
         assert told[less] <= told[more], less
 
@@ -373,13 +377,30 @@ def test_debug_shows_where_an_internal_error_came_from(
         run_cli(capfd, "scan", tmp_path, "--debug")
 
 
+def test_what_is_told_is_in_the_language_asked_for(
+    capfd: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bad.fits").write_bytes(b"")
+    ran = run_cli(capfd, "scan", tmp_path, "--language", "fr")
+    assert "  écartée: " in ran.err
+    assert "bad.fits: le fichier est vide" in ran.err
+    assert ran.last_line.startswith("zemosaic: aucune image utilisable dans")
+    monkeypatch.setenv("ZEMOSAIC_LANGUAGE", "fr")
+    told = run_cli(capfd, "scan", tmp_path, "--json").events
+    assert [(event["code"], event["reason"]) for event in told if event["event"] == "LeftOut"] == [
+        ("file.empty", "le fichier est vide")
+    ]
+    assert (told[-1]["code"], told[-1]["facts"]["reason"]["code"]) == ("input.one-reason", "file.empty")
+    assert run_cli(capfd, "scan", tmp_path, "--language", "de").code == 2
+
+
 def shown_left_out(capfd: Capture, people: People) -> list[str]:
     """What is said of ten headers without an image and thirty clouds, each its own."""
     with people as show:
         for k in range(10):
-            show(LeftOut(f"header_{k}.fits", "there is no image in it", f"/header_{k}.fits"))
+            show(LeftOut(f"header_{k}.fits", message("file.no-image"), f"/header_{k}.fits"))
         for k in range(30):
-            show(LeftOut(f"cloud_{k}.fits", f"cloud: {k} stars", f"/cloud_{k}.fits"))
+            show(LeftOut(f"cloud_{k}.fits", message("file.unreadable", problem=f"cloud {k}"), f"/cloud_{k}.fits"))
     return capfd.readouterr().err.splitlines()
 
 

@@ -66,7 +66,7 @@ BESIDE = {
 """What must be chosen for a key to have a meaning."""
 
 RAW_CHANGES = {
-    "input.defect_sigma": "0",
+    "input.defect_sigma": "60",
     "solve.method": "header",
     "solve.radius_deg": "0.001",
     "solve.scale_tolerance": "1e-6",
@@ -97,6 +97,7 @@ ELSEWHERE = {
     "grid.max_mpix": "below",
     "output.preview": "below",
     "output.preview_max_px": "below",
+    "output.also": "tests/pipelines/test_products.py",
     **{f"tiles.{key}": "tests/pipelines/test_master_tiles.py" for key in TileSettings.model_fields},
     **{f"survey.{key}": "tests/pipelines/test_survey.py" for key in SurveySettings.model_fields},
 }

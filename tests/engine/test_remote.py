@@ -54,7 +54,7 @@ class Task:
         if n == self.fatal and number < self.deaths:
             os.kill(os.getpid(), signal.SIGKILL)
         if n == -7:
-            raise SettingError("no such number", number=n)
+            raise SettingError("setting.no-size", text=str(n))
         time.sleep(self.seconds)
         return n * n
 
@@ -99,9 +99,9 @@ def test_a_lost_worker_costs_its_task_only(make: Make, tmp_path: Path, caplog: p
 
 
 def test_an_error_is_raised_here_with_its_facts(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="no such number") as caught:
+    with pytest.raises(SettingError, match="'-7' is not a size") as caught:
         list(make().run(Task(tmp_path), [1, -7, 2]))
-    assert caught.value.facts == {"number": -7}
+    assert caught.value.facts == {"text": "-7"}
 
 
 def test_a_task_that_kills_all_workers_ends_the_run(make: Make, tmp_path: Path) -> None:

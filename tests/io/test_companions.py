@@ -70,7 +70,7 @@ def test_files_of_other_kinds_are_counted_in_one_line(tmp_path: Path) -> None:
     for name in ("a.png", "b.PNG", "c.ser", "notes.txt", ".hidden.png"):
         (tmp_path / name).write_bytes(b"x")
     (notice,) = scan_all(tmp_path).notices
-    assert notice.startswith("3 files are of kinds that are not read (2 .png, 1 .ser)")
+    assert str(notice).startswith("3 files are of kinds that are not read (2 .png, 1 .ser)")
 
 
 def test_bzip2_is_read_and_a_damaged_stream_is_told(tmp_path: Path) -> None:

@@ -87,7 +87,13 @@ def test_absurd_and_empty_tiles_are_left_out_by_name(capfd: Capture, tmp_path: P
         fits.writeto(tiles / "zeros.fits", np.zeros_like(hdus[0].data), header)
     ran = run_cli(capfd, "build", tiles, "-o", tmp_path / "out", "--mode", "existing-tiles")
     assert ran.code == 0, ran.err
-    reasons = {item["name"]: item["reason"] for item in report_of(tmp_path / "out")["left_out"]}
+    told = {item["name"]: item for item in report_of(tmp_path / "out")["left_out"]}
+    assert {name: item["code"] for name, item in told.items()} == {
+        "absurd.fits": "tiles.absurd-sky", "scaled.fits": "tiles.absurd-sky",
+        "empty.fits": "measure.no-weight", "zeros.fits": "measure.no-weight",
+    }  # fmt: skip
+    assert told["absurd.fits"]["facts"]["sky"] == pytest.approx(1e8, rel=1e-3)
+    reasons = {name: item["reason"] for name, item in told.items()}
     assert reasons.keys() == {"absurd.fits", "scaled.fits", "empty.fits", "zeros.fits"}
     assert "its sky of 1e+08" in reasons["absurd.fits"]
     assert "times as far" in reasons["scaled.fits"]
@@ -224,8 +230,8 @@ def test_a_second_pass_that_fails_keeps_the_first_mosaic(
     made = build_unequal(capfd, folder, tmp_path / "two", "tiles.two_pass=true")
     for name in first:
         assert np.array_equal(made[name], first[name], equal_nan=True)
-    (notice,) = [text for text in report_of(tmp_path / "two")["notices"] if "second pass failed" in text]
-    assert "planted" in notice
+    told = [notice["message"] for notice in report_of(tmp_path / "two")["notices"]]
+    assert "planted" in next(text for text in told if "second pass failed" in text)
 
 
 def test_each_filter_has_a_delta_map_of_its_own(capfd: Capture, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_trails_in_tiles_too_few_to_clip_go(tmp_path: Path, n_each: int) -> None
     made = {mode: build(tmp_path / "set", tmp_path / mode, mode, group) for mode in ("direct", "master-tiles")}
     facts = report_of(made["master-tiles"])
     assert [tile["n_frames"] for tile in facts["tiles"]] == [n_each] * (n // n_each)
-    assert any(f"{n // n_each} tiles hold fewer than 3 frames" in notice for notice in facts["notices"])
+    assert any(f"{n // n_each} tiles hold fewer than 3 frames" in notice["message"] for notice in facts["notices"])
     direct, ours = (fits.getdata(out / "mosaic.fits").astype(float) for out in made.values())
     count, ours_count = (fits.getdata(out / "mosaic.fits", "COV") for out in made.values())
     assert (np.isfinite(direct) != np.isfinite(ours)).mean() < 0.01  # the rim, by a pixel
@@ -131,8 +131,8 @@ def test_each_panel_becomes_a_tile(tiled: Path, panels: Path) -> None:
     assert [tile["n_frames"] for tile in told] == [8, 8]
     assert sorted(name for tile in told for name in tile["frames"]) == sorted(p.name for p in panels.glob("*.fits"))
     assert all(tile["altaz"] and 49 < tile["turn_deg"] < 51 for tile in told)
-    assert any("tile 2: 8 frames round" in notice for notice in facts["notices"])
-    assert any("alt-az clean-up acts on 2 of them" in notice for notice in facts["notices"])
+    assert any("tile 2: 8 frames round" in notice["message"] for notice in facts["notices"])
+    assert any("alt-az clean-up acts on 2 of them" in notice["message"] for notice in facts["notices"])
     table = Table.read(tiled / "frames.ecsv")
     assert len(table) == 16
     assert all(table["use"])
@@ -264,7 +264,7 @@ def test_thin_coverage_weighs_little(tiled: Path, panels: Path) -> None:
 def test_clean_up_loses_no_sky(tiled: Path, direct: Path) -> None:
     reached, kept = (fits.getdata(out / "mosaic.fits", "WHT") > 0 for out in (direct, tiled))
     assert (reached & kept).sum() > 0.99 * reached.sum()
-    assert not [notice for notice in report_of(tiled)["notices"] if "without data" in notice]
+    assert not [notice for notice in report_of(tiled)["notices"] if "without data" in notice["message"]]
 
 
 def test_the_sky_that_a_cut_costs_is_told(panels: Path, direct: Path, tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_the_sky_that_a_cut_costs_is_told(panels: Path, direct: Path, tmp_path: 
     reached, kept = (fits.getdata(out / "mosaic.fits", "WHT") > 0 for out in (direct, cut))
     cost = (reached & ~kept).sum() / reached.sum()
     assert 0.1 < cost < 0.4
-    (told,) = [notice for notice in report_of(cut)["notices"] if "without data" in notice]
+    (told,) = [text for notice in report_of(cut)["notices"] if "without data" in (text := notice["message"])]
     assert "a lower tiles.altaz_nanize_threshold keeps it" in told
     assert float(told.partition(" %")[0].rpartition(" ")[2]) == pytest.approx(100 * cost, abs=1.1)
 
@@ -464,7 +464,7 @@ def test_a_second_pass_that_does_not_fit_into_memory_is_left_out(
 ) -> None:
     monkeypatch.setattr("zemosaic.pipelines.tiles.two_pass.resident_bytes", lambda: 1 << 50)
     out = build(panels, tmp_path / "out", "master-tiles", "tiles.two_pass=true")
-    assert any("no second pass" in notice for notice in report_of(out)["notices"])
+    assert any("no second pass" in notice["message"] for notice in report_of(out)["notices"])
     assert digest_of(out / "mosaic.fits") == digest_of(tiled / "mosaic.fits")
 
 

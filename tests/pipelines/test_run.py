@@ -16,6 +16,7 @@ from zemosaic.pipelines.patches.patch_size import PatchPlan, plan_patch_size
 from zemosaic.pipelines.run.context import RunOptions, start_run
 from zemosaic.pipelines.run.log import Log
 from zemosaic.settings import load_settings
+from zemosaic.text import message
 
 
 def test_after_a_deep_tile_the_rest_of_the_run_uses_all_workers(
@@ -59,5 +60,6 @@ def test_a_stage_tells_its_own_seconds_and_the_journal_their_sum(monkeypatch: py
     assert len(events) == 6
     assert [event.seconds for event in events if isinstance(event, StageEnded)] == [1.0, 3.0]
     assert log.journal.seconds == {"work": 4.0}
-    log.leave_out_file("/a/b.fits", "not an image")
-    assert events[-1] == LeftOut("/a/b.fits", "not an image", "/a/b.fits")
+    why = message("file.no-image")
+    log.leave_out_file("/a/b.fits", why)
+    assert events[-1] == LeftOut("/a/b.fits", why, "/a/b.fits")

@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from mosaic_cases import run_cli
 from zemosaic.errors import SettingError
-from zemosaic.pipelines.corrections.adding import inputs_so_far, record_inputs
+from zemosaic.pipelines.corrections.adding import read_record, record_inputs
 from zemosaic.pipelines.modes.session import read_guide
 from zemosaic.pipelines.run.need import Need, need_of_frames, need_of_tiles
 from zemosaic.settings import load_settings
@@ -49,11 +49,11 @@ def test_a_reference_is_read_only_where_something_is_solved(tmp_path: Path) -> N
 
 def test_frames_are_added_to_a_direct_mosaic_alone(tmp_path: Path) -> None:
     (tmp_path / ".zemosaic").mkdir()
-    record_inputs(tmp_path, "direct", [tmp_path / "night1"])
-    assert inputs_so_far(tmp_path) == [tmp_path / "night1"]
-    record_inputs(tmp_path, "grid", [tmp_path / "night1"])
+    record_inputs(tmp_path, "direct", [tmp_path / "night1"], solved=True)
+    assert read_record(tmp_path).inputs == (tmp_path / "night1",)
+    record_inputs(tmp_path, "grid", [tmp_path / "night1"], solved=True)
     with pytest.raises(SettingError, match="is of mode grid"):
-        inputs_so_far(tmp_path)
+        read_record(tmp_path)
 
 
 def test_every_mode_tells_where_places_came_from(capfd: Capture, small_set: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def facts(mosaic: Path) -> dict[str, object]:
 
 
 def notices(mosaic: Path) -> list[str]:
-    return report_of(mosaic.parent)["notices"]
+    return [notice["message"] for notice in report_of(mosaic.parent)["notices"]]
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from mosaic_cases import digest_of, digests_of, run_cli
+from zemosaic.cli import main
 from zemosaic.pipelines.survey import assembly, blending, tiles
 from zemosaic.simulate import FrameRecipe, SimulatedSky, simulate_frames
 
@@ -59,6 +62,33 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def stopped(survey: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped when its tiles were made and none was blended; to be copied."""
+    out = tmp_path_factory.mktemp("stopped") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        Counts(patch).stop_at = ("blended", 0)
+        assert main(["build", str(survey), "-o", str(out), *OPTIONS]) == 130
+    return out
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What an undisturbed run made."""
+
+    n_tiles: int
+    digest: str
+
+
+@pytest.fixture(scope="module")
+def whole(survey: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    out = tmp_path_factory.mktemp("whole") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        counts = Counts(patch)
+        assert main(["build", str(survey), "-o", str(out), *OPTIONS]) == 0
+        return Whole(counts.n["stacked"], digest_of(out / "mosaic.fits"))
+
+
 def build(capfd: Capture, frames: Path, out: Path, *options: str) -> int:
     ran = run_cli(capfd, "build", frames, "-o", out, *OPTIONS, *options)
     assert "damaged" not in ran.err
@@ -67,80 +97,71 @@ def build(capfd: Capture, frames: Path, out: Path, *options: str) -> int:
 
 def test_a_stopped_survey_goes_on_where_it_was(capfd: Capture, survey: Path, tmp_path: Path, counts: Counts) -> None:
     none = ("--set", "match.method=none")
-    assert build(capfd, survey, tmp_path / "whole", *none) == 0
-    whole = counts.taken()
-    n_tiles, _, n_boxes = whole
-    assert whole == (n_tiles, n_tiles, n_boxes)
-    assert n_tiles >= 4
-    assert n_boxes >= 2
     out, done = tmp_path / "out", []
     for counts.stop_at in (("stacked", 2), ("measured", 1), ("blended", 1), None):
         assert build(capfd, survey, out, *none) == (0 if counts.stop_at is None else 130)
         done.append(counts.taken())
-    # Nothing twice: what the four runs did adds up to what one does.
+    mosaic, report = digest_of(out / "mosaic.fits"), (out / "report.json").read_text()
+    assert not (out / ".zemosaic/tiles").exists()
+    # A run that ended is not repeated, nor is any of it when the mosaic is there.
+    assert build(capfd, survey, out, *none) == 0
+    assert counts.taken() == (0, 0, 0)
+    assert digest_of(out / "mosaic.fits") == mosaic
+    assert '"tile_photometry_acted": true' in report
+    assert '"tile_photometry_acted": true' in (out / "report.json").read_text()
+    # And what the four runs did adds up to what one does that takes nothing from before.
+    assert build(capfd, survey, out, *none, "--fresh") == 0
+    n_tiles, n_measured, n_boxes = counts.taken()
+    assert n_measured == n_tiles >= 4
+    assert n_boxes >= 2
     assert done == [
         (2, 0, 0), (n_tiles - 2, 1, 0), (0, n_tiles - 1, 1), (0, 0, n_boxes - 1),
     ]  # fmt: skip
-    assert digest_of(out / "mosaic.fits") == digest_of(tmp_path / "whole/mosaic.fits")
-    assert not (out / ".zemosaic/tiles").exists()
-    # And a run that ended is not repeated, nor is any of it when the mosaic is there.
-    report = (out / "report.json").read_text()
-    assert build(capfd, survey, out, *none) == 0
-    assert counts.taken() == (0, 0, 0)
-    assert digest_of(out / "mosaic.fits") == digest_of(tmp_path / "whole/mosaic.fits")
-    assert '"tile_photometry_acted": true' in report
-    assert '"tile_photometry_acted": true' in (out / "report.json").read_text()
-    assert build(capfd, survey, out, *none, "--fresh") == 0
-    assert counts.taken() == whole
+    assert digest_of(out / "mosaic.fits") == mosaic
 
 
 @pytest.mark.parametrize("change", ["survey.blend=feather", "match.surface_order=1"])
 def test_a_changed_setting_makes_again_what_hangs_on_it(
-    capfd: Capture, survey: Path, tmp_path: Path, counts: Counts, change: str
+    capfd: Capture, survey: Path, stopped: Path, whole: Whole, tmp_path: Path, counts: Counts, change: str
 ) -> None:
     """Stopped before the blend, then run with another setting: tiles count for the blend alone to be changed."""
-    counts.stop_at = ("blended", 0)
-    assert build(capfd, survey, tmp_path / "out") == 130
-    n_tiles = counts.taken()[0]
-    counts.stop_at = None
+    shutil.copytree(stopped, tmp_path / "out")
     assert build(capfd, survey, tmp_path / "out", "--set", change) == 0
     n_stacked, _, n_blended = counts.taken()
-    assert n_stacked == (0 if "survey.blend" in change else n_tiles)
+    assert n_stacked == (0 if "survey.blend" in change else whole.n_tiles)
     assert n_blended > 0
     assert build(capfd, survey, tmp_path / "alone", "--set", change) == 0
     assert digest_of(tmp_path / "out/mosaic.fits") == digest_of(tmp_path / "alone/mosaic.fits")
 
 
 def test_a_tile_that_is_not_as_it_was_written_is_made_again(
-    capfd: Capture, survey: Path, tmp_path: Path, counts: Counts
+    capfd: Capture, survey: Path, stopped: Path, whole: Whole, tmp_path: Path, counts: Counts
 ) -> None:
-    counts.stop_at = ("blended", 0)
-    assert build(capfd, survey, tmp_path / "out") == 130
-    counts.taken()
+    shutil.copytree(stopped, tmp_path / "out")
     stored = sorted((tmp_path / "out/.zemosaic/tiles").glob("*/data.npy"))
     content = bytearray(stored[0].read_bytes())
     content[-1000] ^= 1
     stored[0].write_bytes(content)
     stored[1].write_bytes(stored[1].read_bytes()[:-1])
     stored[2].unlink()
-    counts.stop_at = None
     assert build(capfd, survey, tmp_path / "out") == 0
     assert counts.taken()[0] == 3
+    assert digest_of(tmp_path / "out/mosaic.fits") == whole.digest
 
 
 def test_tiles_made_in_other_processes_are_the_same(
-    capfd: Capture, survey: Path, tmp_path: Path, counts: Counts
+    capfd: Capture, survey: Path, whole: Whole, tmp_path: Path, counts: Counts
 ) -> None:
-    assert build(capfd, survey, tmp_path / "here") == 0
-    assert counts.taken()[0] >= 4
     for options in ((), ("--fresh",)):
         assert build(capfd, survey, tmp_path / "there", *options, "--executor", "processes") == 0
         assert counts.taken()[0] == 0
-        assert digest_of(tmp_path / "here/mosaic.fits") == digest_of(tmp_path / "there/mosaic.fits")
+        assert digest_of(tmp_path / "there/mosaic.fits") == whole.digest
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_a_killed_survey_gives_the_same_bytes(capfd: Capture, survey: Path, tmp_path: Path, counts: Counts) -> None:
+def test_a_killed_survey_gives_the_same_bytes(
+    capfd: Capture, survey: Path, whole: Whole, tmp_path: Path, counts: Counts
+) -> None:
     """SIGKILL in the middle of a tile's planes: half of it on the disk counts for nothing."""
     killed = """
 import os, signal, sys
@@ -161,8 +182,6 @@ main(sys.argv[1:])
     assert list((tmp_path / "out/.zemosaic/tiles").glob("*/data.npy"))
     assert not (tmp_path / "out/mosaic.fits").exists()
     assert build(capfd, survey, tmp_path / "out") == 0
-    n_resumed = counts.taken()[0]
-    assert build(capfd, survey, tmp_path / "whole") == 0
-    assert n_resumed == counts.taken()[0] - 1
-    assert digest_of(tmp_path / "out/mosaic.fits") == digest_of(tmp_path / "whole/mosaic.fits")
+    assert counts.taken()[0] == whole.n_tiles - 1
+    assert digest_of(tmp_path / "out/mosaic.fits") == whole.digest
     assert digests_of(survey) == before

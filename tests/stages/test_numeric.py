@@ -94,13 +94,15 @@ def test_the_diagonal_of_an_inverse(n):
 
 
 def test_twenty_thousand_gains_and_a_match_are_the_same_with_one_and_two_blas_threads():
-    def digests(threads: int) -> str:
+    def begin(threads: int) -> subprocess.Popen[str]:
         settings = {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         path = os.pathsep.join([str(HERE.parent / "cases"), *sys.path])
-        done = subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-c", THREADED], env={**os.environ, **settings, "PYTHONPATH": path},
-            capture_output=True, text=True, check=True,
+            stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        return done.stdout
 
-    assert digests(1) == digests(2) != ""
+    both = [begin(1), begin(2)]
+    one, two = (run.communicate()[0] for run in both)
+    assert [run.returncode for run in both] == [0, 0]
+    assert one == two != ""

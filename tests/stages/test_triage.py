@@ -122,7 +122,7 @@ def test_thin_clouds_are_found_once_gains_are_known():
 def test_a_frame_without_stars_is_asked_what_it_is():
     table = night(60, 1)
     table.n_stars[7] = 0
-    assert triage(table)[7].reason == "none stands 10 sigma out of the noise: a flat, a cap or thick clouds?"
+    assert triage(table)[7].reason == "no stars: none stands 10 sigma out of the noise: a flat, a cap or thick clouds?"
 
 
 def test_more_stars_than_usual_are_not_named_as_a_sign_of_clouds():
@@ -156,9 +156,9 @@ def test_reasons_and_numbers():
         55: "dawn", 56: "dawn", 57: "dawn", 58: "dawn", 59: "dawn",
     }  # fmt: skip
     assert "% of the light" in verdicts[10].reason
-    assert verdicts[20].reason.startswith(f"FWHM {table.fwhm_px[20]:.2f} px, ")
-    assert verdicts[30].reason.startswith("ellipticity 0.50, its neighbours 0.0")
-    assert verdicts[50].reason == "its centre is 7.2 field diagonals from the nearest other frame"
+    assert verdicts[20].reason.startswith(f"soft: FWHM {table.fwhm_px[20]:.2f} px, ")
+    assert verdicts[30].reason.startswith("trailed: ellipticity 0.50, its neighbours 0.0")
+    assert verdicts[50].reason == "wrong field: its centre is 7.2 field diagonals from the nearest other frame"
     assert "at the session's end" in verdicts[57].reason
     assert verdicts[0].reason == ""
 
@@ -217,12 +217,12 @@ def test_user_cuts():
     values = np.array([2.0, 3.0, np.nan, 5.0])
     cut = cut_by_value("FWHM", values, high=3.5)
     assert [verdict.use for verdict in cut] == [True, True, False, False]
-    assert cut[3].reason == "FWHM 5 is above the limit of 3.5"
+    assert cut[3].reason == "cut: FWHM 5 is above the limit of 3.5"
     assert [verdict.use for verdict in cut_by_value("stars", values, low=2.5)] == [False, True, False, True]
     assert all(verdict.use for verdict in cut_by_value("stars", values))
     best = keep_best("score", np.array([1.0, 3.0, np.nan, 2.0]), 0.5)
     assert [verdict.use for verdict in best] == [False, True, False, True]
-    assert best[0].reason == "rank 3 of 4 by score: not among the best 2"
+    assert best[0].reason == "cut: rank 3 of 4 by score: not among the best 2"
     assert all(verdict.use for verdict in keep_best("score", values, 1.0))
     assert sum(verdict.use for verdict in keep_best("score", np.arange(10.0), 0.7)) == 7
     with pytest.raises(ValueError, match=r"in \(0, 1\], got 1.5"):

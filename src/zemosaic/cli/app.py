@@ -5,11 +5,23 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from zemosaic.cli.args import BuildArgs, CoaddArgs, Json, MatchArgs, Out, ScanArgs, SolveArgs, Workers, command
+from zemosaic.cli.args import (
+    BuildArgs,
+    CoaddArgs,
+    ExportArgs,
+    Json,
+    MatchArgs,
+    Out,
+    ScanArgs,
+    SolveArgs,
+    Workers,
+    command,
+)
+from zemosaic.text import Message, message, say
 
 app = typer.Typer(
     name="zemosaic",
@@ -139,6 +151,46 @@ def config() -> None:
     commands.show_config()
 
 
+@command(app, short_help="Tell of every frame over a place whether it was clipped, and why.")
+def explain(
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a build of mode direct.")],
+    at: Annotated[str, typer.Option("--at", metavar="PLACE", help='"RA DEC", in degrees or as "5:35:17 -5:23:28".')],
+    as_json: Json = False,
+) -> None:
+    """Tell of every frame over a place of a mosaic its value, weight and gain, kept or clipped, and against what.
+
+    The frames must still be where they were. Example: zemosaic explain ~/M31 --at "10.6847 41.2688"
+    """
+    from zemosaic.cli import commands
+
+    commands.explain(out, at, as_json=as_json)
+
+
+@command(app, short_help="Make a finished mosaic into files for other programs.")
+def export(
+    args: ExportArgs,
+    also: Annotated[str, typer.Option("--also", metavar="NAMES", help="What to make, as in the setting output.also.")],
+) -> None:
+    """Make what output.also would have made, of a finished output folder; its frames are not needed.
+
+    Example: zemosaic export ~/M31 --also edit
+    """
+    from zemosaic.cli import commands
+
+    commands.export(args, also)
+
+
+@command(app, short_help="Make the report page of a finished mosaic.")
+def report(args: ExportArgs) -> None:
+    """Make the report page of a finished output folder; its frames are not needed.
+
+    Example: zemosaic report ~/M31
+    """
+    from zemosaic.cli import commands
+
+    commands.export(args, "report")
+
+
 @command(app, short_help="List, verify or remove what an output folder keeps.")
 def store(
     out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a run.")],
@@ -152,6 +204,42 @@ def store(
     from zemosaic.cli.store import store as show
 
     show(out, action, as_json=as_json)
+
+
+Port = Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port to listen at; 0: a free one.")]
+Root = Annotated[
+    list[Path] | None,
+    typer.Option("--root", metavar="FOLDER", help="Folder that may be looked into. Repeatable; default your home."),
+]
+
+
+@command(app, short_help="Open the app in a browser.")
+def gui(port: Port = 0, root: Root = None) -> None:
+    """Open the app in a browser: choose frames, make a mosaic, look at it.
+
+    Example: zemosaic gui
+    """
+    from zemosaic.cli import commands
+
+    commands.serve(port, root or [], browse=True)
+
+
+@command(app, short_help="Serve the app without opening a browser.")
+def serve(
+    port: Port = 0,
+    root: Root = None,
+    lan: Annotated[
+        bool,
+        typer.Option("--lan", help="Let other machines connect too: whoever has the link can read the folders."),
+    ] = False,
+) -> None:
+    """Serve the app without opening a browser; the link that it prints lets one in.
+
+    Example: zemosaic serve --port 8421 --root /data
+    """
+    from zemosaic.cli import commands
+
+    commands.serve(port, root or [], lan=lan)
 
 
 @command(app, short_help="Tell what this machine offers: memory, optional parts.")
@@ -169,36 +257,44 @@ def run(argv: list[str] | None) -> int:
     """Parse, run, and turn what went wrong into one line and an exit code."""
     from zemosaic.errors import ZeMosaicError
 
-    told: dict[str, bool] = {}
+    told: dict[str, Any] = {}
     try:
         app(args=argv, obj=told)
     except SystemExit as ended:
         # Usage errors have been shown by then; their code is 2. A Ctrl-C that nobody handled ends here too.
         code = ended.code if isinstance(ended.code, int) else 0
-        return _fail("stopped", code, told) if code == 130 else code
+        return _fail(message("run.interrupted"), code, told) if code == 130 else code
     except ZeMosaicError as problem:
-        return _fail(str(problem), problem.exit_code, told, problem.facts)
+        return _fail(problem.told, problem.exit_code, told)
     except KeyboardInterrupt:
-        return _fail("stopped", 130, told)
+        return _fail(message("run.interrupted"), 130, told)
     except BrokenPipeError:
         return 0
     except MemoryError:
-        return _fail("out of memory; give a lower --ram or fewer --workers", 4, told)
+        return _fail(message("run.memory-exhausted"), 4, told)
     except OSError as problem:
         # What is wrong with an input is handled where it is read; this is the machine: space, permission, a lost disk.
-        return _fail(f"{problem.filename or 'the system'}: {problem.strerror or problem}", 4, told)
+        return _fail(
+            message(
+                "run.machine-fault",
+                path=problem.filename or message("run.system"),
+                problem=problem.strerror or problem,
+            ),
+            4,
+            told,
+        )
     except Exception as problem:
         if told.get("debug"):
             raise
-        what = f"internal error ({type(problem).__name__}: {problem})"
-        return _fail(f"{what}; run again with --debug and report it", 5, told)
+        return _fail(message("run.internal-error", type=type(problem).__name__, problem=problem), 5, told)
     return 0
 
 
-def _fail(message: str, code: int, told: dict[str, bool], facts: dict[str, object] | None = None) -> int:
+def _fail(why: Message, exit_code: int, told: dict[str, Any]) -> int:
     """Say why the run ends: a line for people, an object for machines where the command was told ``--json``."""
-    print(f"zemosaic: {message}", file=sys.stderr)
+    text = say(why, told.get("language", "en"))
+    print(f"zemosaic: {text}", file=sys.stderr)
     if told.get("as_json"):
-        event = {"event": "Failed", "message": message, "exit_code": code, "facts": facts or {}}
-        print(json.dumps(event, default=str), flush=True)
-    return code
+        event = {"event": "Failed", **why.as_json(), "message": text, "exit_code": exit_code}
+        print(json.dumps(event), flush=True)
+    return exit_code

@@ -16,10 +16,12 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from zemosaic.cli.log import logged
+from zemosaic.text import LANGUAGES
 
 __all__ = [
     "BuildArgs",
     "CoaddArgs",
+    "ExportArgs",
     "Json",
     "MatchArgs",
     "MeasureArgs",
@@ -33,6 +35,13 @@ __all__ = [
 
 def _note(context: typer.Context, param: typer.CallbackParam, value: bool) -> bool:
     """Note how the user wants to be told, for whoever tells why the command ended."""
+    context.obj[param.name] = value
+    return value
+
+
+def _note_language(context: typer.Context, param: typer.CallbackParam, value: str) -> str:
+    if value not in LANGUAGES:
+        raise typer.BadParameter(f"'{value}' is not one of {', '.join(LANGUAGES)}")
     context.obj[param.name] = value
     return value
 
@@ -51,6 +60,16 @@ Assign = Annotated[
 ]
 Json = Annotated[
     bool, typer.Option("--json", callback=_note, help="One JSON object a line on standard output, for machines.")
+]
+Language = Annotated[
+    str,
+    typer.Option(
+        "--language",
+        metavar="LANGUAGE",
+        envvar="ZEMOSAIC_LANGUAGE",
+        callback=_note_language,
+        help="Of what is told on the way: en or fr. Files that a run writes are in English.",
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", callback=_note, help="Show the traceback of an internal error.")]
 LogFile = Annotated[
@@ -124,6 +143,28 @@ Tolerance = Annotated[
         help="With --add: frames that would change by less than this many sigma stay as they are; 0: none.",
     ),
 ]
+Watched = Annotated[
+    bool,
+    typer.Option(
+        "--watched",
+        help="For a program that runs this one: stop when standard input closes; keep a picture that grows.",
+    ),
+]
+Until = Annotated[
+    str, typer.Option("--until", metavar="STEP", help="Stop early; 'frames': when each frame is measured and judged.")
+]
+Finished = Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a run that has ended.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportArgs:
+    """What every command that makes something of a finished folder is asked."""
+
+    out: Finished
+    ram: Ram = ""
+    workers: Workers = 0
+    as_json: Json = False
+    language: Language = "en"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +175,7 @@ class ScanArgs:
     config: Config = None
     assign: Assign = None
     as_json: Json = False
+    language: Language = "en"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +222,8 @@ class BuildArgs(CoaddArgs):
     """``zemosaic build``."""
 
     mode: Mode = "auto"
+    until: Until = ""
+    watched: Watched = False
     add: Add = False
     tolerance: Tolerance = 0.0
 

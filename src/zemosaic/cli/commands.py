@@ -5,20 +5,21 @@ from __future__ import annotations
 import _thread
 import gc
 import json
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zemosaic.cli.args import BuildArgs, CoaddArgs, MatchArgs, ScanArgs, SolveArgs
+from zemosaic.cli.args import BuildArgs, CoaddArgs, ExportArgs, MatchArgs, ScanArgs, SolveArgs
 from zemosaic.cli.show import JsonLines, People
 from zemosaic.engine.events import CancelToken, EventSink
 from zemosaic.engine.memory import keep_freed_memory
-from zemosaic.errors import SettingError
+from zemosaic.errors import EnvironmentProblem, SettingError
 from zemosaic.model.frame import Frame
 from zemosaic.settings import Settings, list_keys, load_settings
 
@@ -45,8 +46,11 @@ def _loading() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(as_json: bool, people: People) -> Iterator[tuple[EventSink, CancelToken]]:
-    """Where to send events, which are shown to `people` unless as JSON, and what the first Ctrl-C asks to stop."""
+def _watched(as_json: bool, people: People, *, by_stdin: bool = False) -> Iterator[tuple[EventSink, CancelToken]]:
+    """Where to send events, which are shown to `people` unless as JSON, and what the first Ctrl-C asks to stop.
+
+    So does the end of standard input where `by_stdin`: a program that dies takes its run with it, on every system.
+    """
     keep_freed_memory()
     cancel = CancelToken()
     # Long solves do not look at the token: this is what a second Ctrl-C does.
@@ -60,12 +64,22 @@ def _watched(as_json: bool, people: People) -> Iterator[tuple[EventSink, CancelT
         hurry.start()
 
     before = signal.signal(signal.SIGINT, stop)
+    if by_stdin:
+        threading.Thread(target=_stop_at_end_of_input, args=(cancel, hurry), daemon=True).start()
     try:
-        with JsonLines() if as_json else people as show:
+        with JsonLines(people.language) if as_json else people as show:
             yield show, cancel
     finally:
         hurry.cancel()
         signal.signal(signal.SIGINT, before)
+
+
+def _stop_at_end_of_input(cancel: CancelToken, hurry: threading.Timer) -> None:
+    """Wait for the end of standard input, then ask the run to stop."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    cancel.cancel()
+    hurry.start()
 
 
 _SETTINGS = {
@@ -88,7 +102,7 @@ def _load(args: ScanArgs, *first: str, config: Path | None = None) -> Settings:
     return load_settings(args.config or config, [*first, *(args.assign or ()), *register], given)
 
 
-def _options(args: ScanArgs, **fixed: Any) -> BuildOptions:
+def _options(args: ScanArgs | ExportArgs, **fixed: Any) -> BuildOptions:
     """The options that a command takes, by their names; those that it has none for are as `fixed`, or by default."""
     from zemosaic.pipelines.modes.build import BuildOptions
 
@@ -102,7 +116,23 @@ def build(args: BuildArgs) -> None:
         from zemosaic.pipelines.modes.build import find_settings_file
 
     options = _options(args)
-    _build(args, options, _load(args, config=find_settings_file(args.out, options)))
+    settings = _load(args, config=find_settings_file(args.out, options))
+    if args.until:
+        _look(args, options, settings)
+    else:
+        _build(args, options, settings)
+
+
+def _look(args: BuildArgs, options: BuildOptions, settings: Settings) -> None:
+    """Measure and judge frames; a build of the same folder later goes on from there."""
+    from zemosaic.pipelines.modes.build import make_run
+    from zemosaic.pipelines.modes.look import look_at_frames
+
+    if args.until != "frames":
+        raise SettingError("build.until-unknown", step=args.until)
+    with _watched(args.as_json, People("frames.ecsv", language=args.language), by_stdin=args.watched) as (show, cancel):
+        paths = look_at_frames(args.inputs, args.out, settings, make_run(options, show, cancel))
+    _tell(paths, args.as_json)
 
 
 def coadd(args: CoaddArgs) -> None:
@@ -115,9 +145,22 @@ def coadd(args: CoaddArgs) -> None:
 def _build(args: CoaddArgs, options: BuildOptions, settings: Settings) -> None:
     from zemosaic.pipelines.modes.build import run_build
 
-    with _watched(args.as_json, People("frames.ecsv")) as (show, cancel):
+    people = People("frames.ecsv", language=args.language)
+    with _watched(args.as_json, people, by_stdin=options.watched) as (show, cancel):
         made = run_build(args.inputs, args.out, settings, options, show, cancel)
     _tell(made.list_files(), args.as_json)
+
+
+def serve(port: int, roots: list[Path], *, lan: bool = False, browse: bool = False) -> None:
+    """Serve the app; a second ``zemosaic gui`` opens the first."""
+    try:
+        from zemosaic.app.history import Home
+        from zemosaic.app.launch import open_running, serve
+    except ModuleNotFoundError as problem:
+        raise EnvironmentProblem("app.not-installed", part=problem.name) from problem
+    home = Home()
+    if not (browse and open_running(home)):
+        serve(home, roots, port=port, lan=lan, browse=browse)
 
 
 def match(args: MatchArgs) -> None:
@@ -126,8 +169,19 @@ def match(args: MatchArgs) -> None:
     from zemosaic.pipelines.modes.build import make_run
     from zemosaic.pipelines.modes.direct import match_only
 
-    with _watched(args.as_json, People("frames.ecsv")) as (show, cancel):
+    with _watched(args.as_json, People("frames.ecsv", language=args.language)) as (show, cancel):
         paths = match_only(args.inputs, args.out, settings, make_run(_options(args), show, cancel))
+    _tell(paths, args.as_json)
+
+
+def export(args: ExportArgs, also: str) -> None:
+    """Make products of a finished folder."""
+    settings = load_settings(overrides={"output": {"also": also}})
+    from zemosaic.pipelines.modes.build import make_run
+    from zemosaic.pipelines.products.make import export_products
+
+    with _watched(args.as_json, People(language=args.language)) as (show, cancel):
+        paths = export_products(args.out, settings.output, make_run(_options(args), show, cancel))
     _tell(paths, args.as_json)
 
 
@@ -138,7 +192,8 @@ def solve(args: SolveArgs) -> None:
     from zemosaic.pipelines.solving.known_sky import known_sky
     from zemosaic.pipelines.solving.solve_command import solve_inputs
 
-    with _watched(args.as_json, People("solve.ecsv" if args.write_wcs else "")) as (show, cancel):
+    people = People("solve.ecsv" if args.write_wcs else "", language=args.language)
+    with _watched(args.as_json, people) as (show, cancel):
         run = make_run(_options(args), show, cancel)
         rows = solve_inputs(args.inputs, known_sky(), settings, run, args.write_wcs)
     for row in rows:
@@ -159,7 +214,7 @@ def scan(args: ScanArgs) -> None:
     from zemosaic.pipelines.frames.pipeline import check_found, scan_inputs
     from zemosaic.pipelines.run.context import start_run
 
-    with _watched(args.as_json, People(all_left_out=True)) as (show, cancel):
+    with _watched(args.as_json, People(all_left_out=True, language=args.language)) as (show, cancel):
         found = check_found(scan_inputs(args.inputs, settings.input, start_run(sink=show, cancel=cancel)))
     for frame in sorted([*found.frames, *found.calibration], key=lambda f: f.storage.path):
         if args.as_json:
@@ -199,6 +254,19 @@ def _place_of(frame: Frame) -> str:
     return "RA, Dec" if frame.header.hint.scale_arcsec else "RA, Dec, no scale"
 
 
+def explain(out: Path, at: str, *, as_json: bool) -> None:
+    """Tell of every frame over a place of a mosaic."""
+    from zemosaic.cli.explain import tell_explanation
+    from zemosaic.pipelines.modes.explain import explain as explain_place
+
+    with _watched(as_json, People()) as (show, cancel):
+        found = explain_place(out, at, on_event=show, cancel=cancel)
+    if as_json:
+        print(json.dumps({"event": "Explained", **asdict(found)}))
+    else:
+        print("\n".join(tell_explanation(found)))
+
+
 def simulate(
     out: Path,
     *,
@@ -213,7 +281,7 @@ def simulate(
 
     makers: dict[str, Callable[..., object]] = {"frames": simulate_frames, "raws": simulate_raws}
     if kind not in makers:
-        raise SettingError(f"kind '{kind}' is not one of {', '.join(makers)}")
+        raise SettingError("simulate.unknown-kind", kind=kind, known=list(makers))
     from zemosaic.io.astrometry.catalogue import tycho2
     from zemosaic.pipelines.run.log import Log
 
@@ -291,7 +359,7 @@ def doctor() -> None:
 
     print(f"zemosaic {metadata.version('zemosaic')}, Python {platform.python_version()}, {platform.platform()}")
     print(f"processors: {default_workers()}; memory cap by default: {default_cap_bytes() / 2**30:.1f} GiB")
-    for name in ("numpy", "scipy", "astropy", "numba", "pydantic", "pillow"):
+    for name in ("numpy", "scipy", "astropy", "numba", "pydantic", "pillow", "tifffile"):
         print(f"  {name} {metadata.version(name)}")
     from zemosaic.errors import EnvironmentProblem
     from zemosaic.io.astrometry.catalogue import tycho2
@@ -310,14 +378,11 @@ def doctor() -> None:
             f"blind solving, for frames without a position or scale in the header: {SolveField.name} not found; "
             "install astrometry.net with index files to have it"
         )
-    for name, what in (
-        ("tifffile", "TIFF files as frames"),
-        ("rawpy", "camera raw (CR2, NEF, ARW, DNG ...) as frames"),
-    ):
-        try:
-            print(f"{what}: {name} {metadata.version(name)} found")
-        except metadata.PackageNotFoundError:
-            print(f'{what}: {name} not found; pip install "zemosaic[raw]" to have it')
+    what = "camera raw (CR2, NEF, ARW, DNG ...) as frames"
+    try:
+        print(f"{what}: rawpy {metadata.version('rawpy')} found")
+    except metadata.PackageNotFoundError:
+        print(f'{what}: rawpy not found; pip install "zemosaic[raw]" to have it')
 
 
 def _tell(paths: Mapping[str, Path], as_json: bool) -> None:

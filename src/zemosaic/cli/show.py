@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
+import time
 from collections import Counter
 from types import TracebackType
 
@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 from zemosaic.engine import events
+from zemosaic.text import message, say
 
 __all__ = ["JsonLines", "People"]
 
@@ -31,7 +32,16 @@ _ALIKE = 3
 
 
 class JsonLines:
-    """One JSON object a line on standard output."""
+    """One JSON object a line on standard output, its sentences in a language; `at_s` is the time since the start.
+
+    Parameters
+    ----------
+    language : {"en", "fr"}
+    """
+
+    def __init__(self, language: str = "en") -> None:
+        self._language = language
+        self._begun_s = time.monotonic()
 
     def __enter__(self) -> JsonLines:
         return self
@@ -41,7 +51,9 @@ class JsonLines:
 
     def __call__(self, event: events.Event) -> None:
         """Print an event."""
-        print(json.dumps({"event": type(event).__name__, **dataclasses.asdict(event)}, default=str), flush=True)
+        values = events.event_as_json(event, self._language)
+        at_s = round(time.monotonic() - self._begun_s, 3)
+        print(json.dumps({"event": type(event).__name__, **values, "at_s": at_s}), flush=True)
 
 
 class People:
@@ -53,16 +65,18 @@ class People:
         File of a run that ends well which lists all frames that are left out; "" where there is none.
     all_left_out : bool
         Show each of them; else the first twenty, and of one reason the first three.
+    language : {"en", "fr"}
+        Of the sentences.
     """
 
-    def __init__(self, table: str = "", *, all_left_out: bool = False) -> None:
+    def __init__(self, table: str = "", *, all_left_out: bool = False, language: str = "en") -> None:
         self.console = Console(stderr=True, highlight=False)
         self._progress = Progress(
             TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal,
         )  # fmt: skip
         self._task: TaskID | None = None
-        self._table, self._all_left_out = table, all_left_out
+        self._table, self._all_left_out, self.language = table, all_left_out, language
         self._n_shown = self._n_hidden = 0
         self._alike = Counter[str]()
 
@@ -73,8 +87,9 @@ class People:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._progress.stop()
         if self._n_hidden:
-            where = f"; {self._table} lists all" if self._table and kind is None else ""
-            self.console.print(f"  ... and {self._n_hidden} more left out{where}", markup=False)
+            where = message("show.table", file=self._table) if self._table and kind is None else None
+            more = say(message("show.more", n_hidden=self._n_hidden, where=where), self.language)
+            self.console.print(f"  {more}", markup=False)
 
     def __call__(self, event: events.Event) -> None:
         """Show an event."""
@@ -88,13 +103,15 @@ class People:
                     self._progress.remove_task(self._task)
                     self._task = None
                 self.console.print(f"{stage:<10} {summary}  [{seconds:.1f} s]", markup=False, soft_wrap=True)
-            case events.LeftOut(name, reason):
+            case events.LeftOut(name, told):
+                reason = say(told, self.language)
                 self._alike[reason] += 1
                 if self._all_left_out or (self._n_shown < _SHOWN and self._alike[reason] <= _ALIKE):
                     self._n_shown += 1
-                    self.console.print(f"  left out: {name}: {reason}", markup=False, soft_wrap=True)
+                    label = say(message("show.left-out"), self.language)
+                    self.console.print(f"  {label}: {name}: {reason}", markup=False, soft_wrap=True)
                 else:
                     self._n_hidden += 1
-            case events.Notice(message, level):
-                mark = "note" if level == "info" else level
-                self.console.print(f"  {mark}: {message}", markup=False, soft_wrap=True)
+            case events.Notice(told, level):
+                mark = say(message("show.note" if level == "info" else "show.warning"), self.language)
+                self.console.print(f"  {mark}: {say(told, self.language)}", markup=False, soft_wrap=True)

@@ -27,10 +27,10 @@ def store(out: Path, action: str, *, as_json: bool) -> None:
         When results are damaged (verify), or a run is at work in the folder (clean).
     """
     if action not in ACTIONS:
-        raise SettingError(f"action '{action}' is not one of {', '.join(ACTIONS)}")
+        raise SettingError("store.unknown-action", action=action, known=ACTIONS)
     work = out / WORK_FOLDER
     if not (work / "store").is_dir():
-        raise NothingToDo(f"{out} holds no stored results")
+        raise NothingToDo("store.nothing-stored", folder=out)
     found = Store(work / "store")
     if action == "list":
         _list(found, as_json)
@@ -67,9 +67,8 @@ def _verify(found: Store, as_json: bool) -> None:
         for key, problem in damaged.items():
             print(f"{key}: {problem}")
     if damaged:
-        raise EnvironmentProblem(
-            f"{len(damaged)} of {n_results} stored results are damaged; the next run makes them again", **damaged
-        )
+        told = [f"{key}: {problem}" for key, problem in damaged.items()]
+        raise EnvironmentProblem("store.damaged", n_damaged=len(damaged), n_results=n_results, damaged=told)
     if not as_json:
         print(f"all of {n_results} stored results are whole")
 

@@ -37,8 +37,6 @@ _JOIN_S = 60
 _AHEAD = 2
 """Tasks handed out for each worker: one at work, one on its way."""
 
-_OTHER_CODE = "another version of zemosaic, numpy, scipy, numba or astropy, or another kind of processor"
-
 
 class DaskExecutor:
     """Workers of a scheduler.
@@ -81,7 +79,7 @@ class DaskExecutor:
                 )
             self.client: Any = distributed.Client(self._cluster or address, timeout=10)
         except (OSError, ValueError) as problem:
-            raise EnvironmentProblem(f"no dask scheduler answers at {address}: {problem}") from problem
+            raise EnvironmentProblem("dask.no-scheduler", address=address, problem=problem) from problem
         self.workers = max(len(self.client.nthreads()), 1)
 
     def run(self, function: Callable[[T], R], tasks: Iterable[T], workers: int | None = None) -> Iterator[tuple[T, R]]:
@@ -112,13 +110,9 @@ class DaskExecutor:
             if lost := there - set(self.client.nthreads()):
                 _log.warning("%d dask worker(s) were lost; what they were at was done again", len(lost))
         except distributed.scheduler.KilledWorker as problem:
-            raise EnvironmentProblem(
-                f"{problem.allowed_failures + 1} workers died on one task; give fewer --workers or a lower --ram",
-            ) from problem
+            raise EnvironmentProblem("tasks.workers-died", n_attempts=problem.allowed_failures + 1) from problem
         except CancelledError as problem:
-            raise EnvironmentProblem(
-                "the dask scheduler was lost; start it and its workers and run the same command again to go on"
-            ) from problem
+            raise EnvironmentProblem("dask.scheduler-lost") from problem
         finally:
             self.client.cancel(list(running))
 
@@ -132,17 +126,14 @@ class DaskExecutor:
                 return
             except OSError as problem:  # a worker was lost in the same moment
                 if time.monotonic() > give_up_s:
-                    raise EnvironmentProblem(f"dask workers do not answer: {problem}") from problem
+                    raise EnvironmentProblem("dask.no-answer", problem=problem) from problem
                 time.sleep(_POLL_S)
 
     def _compare_code(self) -> None:
         found = self._ask(package_digest)
         others = sorted(worker for worker, digest in found.items() if digest != package_digest())
         if others:
-            raise EnvironmentProblem(
-                f"{len(others)} of {len(found)} dask workers run {_OTHER_CODE} ({others[0]}); install the same there",
-                workers=others,
-            )
+            raise EnvironmentProblem("dask.other-code", n_others=len(others), n_workers=len(found), workers=others)
 
     def check_shared(self, paths: Iterable[Path]) -> None:
         """See `RemoteExecutor.check_shared`."""
@@ -156,9 +147,7 @@ class DaskExecutor:
         try:
             self.client.wait_for_workers(1, timeout=_JOIN_S)
         except TimeoutError as problem:
-            raise EnvironmentProblem(
-                "the dask scheduler has no workers; start some and run the same command again"
-            ) from problem
+            raise EnvironmentProblem("dask.no-workers") from problem
         answers: dict[str, Any] = self.client.run(question, *arguments, on_error="return")
         return {worker: answer for worker, answer in answers.items() if not isinstance(answer, OSError)}
 
@@ -189,7 +178,7 @@ class _Work(distributed.WorkerPlugin):
         """
         if not self._is_checked:
             if package_digest() != self._digest:
-                raise EnvironmentProblem(f"dask worker {worker} runs {_OTHER_CODE}; install the same there")
+                raise EnvironmentProblem("dask.joined-with-other-code", worker=worker)
             for path in _missing(self._paths):
                 raise _not_shared(worker, path)
             self._is_checked = True
@@ -213,7 +202,4 @@ def _missing(paths: list[str]) -> list[str]:
 
 
 def _not_shared(worker: str, path: str) -> EnvironmentProblem:
-    return EnvironmentProblem(
-        f"dask worker {worker} does not see {path}; inputs and output must lie on storage that all workers share, "
-        "under the same path"
-    )
+    return EnvironmentProblem("dask.path-unseen", worker=worker, path=path)

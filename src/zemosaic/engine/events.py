@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from zemosaic.errors import Cancelled
+from zemosaic.text import Message, say
 
-__all__ = ["CancelToken", "Event", "EventSink", "LeftOut", "Notice", "Progress", "StageEnded", "StageStarted"]
+__all__ = [
+    "CancelToken",
+    "Event",
+    "EventSink",
+    "LeftOut",
+    "Notice",
+    "PatchFinished",
+    "Progress",
+    "StageEnded",
+    "StageStarted",
+    "event_as_json",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +51,70 @@ class StageEnded:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file or frame is not used, and why.
+    """A file or frame is not used, and why it is `told`.
 
     Names may occur in several folders, paths may not; `frame_id` is empty for a file of which no frame was made.
     """
 
     name: str
-    reason: str
+    told: Message
     path: str = ""
     frame_id: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why, in English."""
+        return str(self.told)
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
     """Something a reader should know; `level` is "info" or "warning"."""
 
-    message: str
+    told: Message
     level: str = "info"
 
+    @property
+    def message(self) -> str:
+        """What is told, in English."""
+        return str(self.told)
 
-Event = StageStarted | Progress | StageEnded | LeftOut | Notice
+
+@dataclass(frozen=True, slots=True)
+class PatchFinished:
+    """A part of a mosaic is done; told where another program watches the run.
+
+    Attributes
+    ----------
+    box : (y0, y1, x0, x1)
+        Its pixels, ends excluded.
+    shape : (height, width)
+        Of the mosaic.
+    picture : str
+        PNG file that shows all that is done, made anew every few seconds.
+    """
+
+    box: tuple[int, int, int, int]
+    shape: tuple[int, int]
+    picture: str
+
+
+Event = StageStarted | Progress | StageEnded | LeftOut | Notice | PatchFinished
 EventSink = Callable[[Event], None]
+
+
+def event_as_json(event: Event, language: str = "en") -> dict[str, Any]:
+    """An event as plain JSON values: its fields, and where something is told its code, its facts and a sentence.
+
+    The sentence is the `reason` of what is left out and the `message` of a notice, in the language given.
+    """
+    match event:
+        case LeftOut():
+            told = {**event.told.as_json(), "reason": say(event.told, language)}
+            return {"name": event.name, **told, "path": event.path, "frame_id": event.frame_id}
+        case Notice():
+            return {**event.told.as_json(), "message": say(event.told, language), "level": event.level}
+    return asdict(event)
 
 
 class CancelToken:
@@ -74,4 +130,4 @@ class CancelToken:
     def check(self) -> None:
         """Raise `Cancelled` when a stop was asked for."""
         if self._flag.is_set():
-            raise Cancelled("stopped on request; run the same command again to go on")
+            raise Cancelled("run.stopped")

@@ -38,9 +38,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
         if not _try_lock(number):
             os.lseek(number, _OWNER_OFFSET, os.SEEK_SET)
             owner = os.read(number, 200).decode("utf-8", "replace") or "another run"
-            raise EnvironmentProblem(
-                f"{what} is in use by {owner}; wait until it is done, or choose another folder with -o", owner=owner
-            )
+            raise EnvironmentProblem("run.in-use", what=what, owner=owner)
         os.ftruncate(number, 0)
         os.lseek(number, _OWNER_OFFSET, os.SEEK_SET)
         os.write(number, f"process {os.getpid()} on {socket.gethostname()}".encode())

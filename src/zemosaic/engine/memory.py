@@ -40,7 +40,7 @@ def parse_bytes(text: str) -> int:
     """
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
     if not match or float(match[1]) <= 0:
-        raise SettingError(f"'{text}' is not a size; write it as 4G or 800M")
+        raise SettingError("setting.no-size", text=text)
     return int(float(match[1]) * _UNITS[match[2]])
 
 
@@ -85,12 +85,7 @@ def plan_workers(cap_bytes: int, workers: int, fixed_bytes: int, task_bytes: int
 
 def cap_too_small(cap_bytes: int, needed_bytes: int) -> EnvironmentProblem:
     """The error of a run whose smallest task does not fit under the memory cap."""
-    return EnvironmentProblem(
-        f"a memory cap of {cap_bytes / 2**30:.2f} GiB is too small for this work: it needs at least "
-        f"{needed_bytes / 2**30:.2f} GiB; raise --ram",
-        cap_bytes=cap_bytes,
-        needed_bytes=needed_bytes,
-    )
+    return EnvironmentProblem("run.cap-too-small", cap_bytes=cap_bytes, needed_bytes=needed_bytes)
 
 
 class ReusedMemory:

@@ -84,7 +84,7 @@ def check_executor(name: str) -> str:
     """
     if name in EXECUTORS or name.startswith("dask:"):
         return name
-    raise SettingError(f"executor '{name}' is not one of {', '.join(EXECUTORS)}, dask:ADDRESS")
+    raise SettingError("tasks.unknown-executor", name=name, known=EXECUTORS)
 
 
 def make_remote(name: str, workers: int, check: Callable[[], None]) -> RemoteExecutor | None:
@@ -95,9 +95,7 @@ def make_remote(name: str, workers: int, check: Callable[[], None]) -> RemoteExe
         try:
             from zemosaic.engine.dask import DaskExecutor
         except ModuleNotFoundError as problem:
-            raise EnvironmentProblem(
-                f"the executor dask needs the package {problem.name}: pip install 'zemosaic[dask]'"
-            ) from problem
+            raise EnvironmentProblem("dask.needs-package", package=problem.name) from problem
         return DaskExecutor(name.partition(":")[2], workers, check)
     return None
 
@@ -144,8 +142,7 @@ class ProcessExecutor:
                         worker.end()
                         if attempt == ATTEMPTS:
                             raise EnvironmentProblem(
-                                f"{ATTEMPTS} workers died on one task, the last with exit code "
-                                f"{worker.process.exitcode}; give fewer --workers or a lower --ram"
+                                "tasks.workers-died-with-code", n_attempts=ATTEMPTS, exit_code=worker.process.exitcode
                             ) from None
                         waiting.appendleft((task, attempt + 1))
                         idle.append(_Worker(code))

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from zemosaic.engine.values import decode, encode
 from zemosaic.errors import EnvironmentProblem
+from zemosaic.text import Message, message
 
 __all__ = ["Entry", "Store", "remember"]
 
@@ -67,7 +68,7 @@ class Store:
         Told in one line of entries that turn out to be damaged; by default a warning is logged.
     """
 
-    def __init__(self, root: Path, *, fresh: bool = False, say: Callable[[str], None] = _log.warning) -> None:
+    def __init__(self, root: Path, *, fresh: bool = False, say: Callable[[Message], None] = _log.warning) -> None:
         self.root = root.absolute()  # workers may stand in another folder
         self.fresh = fresh
         self._say = say
@@ -107,7 +108,7 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as problem:
-            self._say(f"the stored result {key} is damaged ({problem}); it is made again")
+            self._say(message("store.result-damaged", key=key, problem=problem))
             return None
         self.keep(key)
         return value
@@ -137,11 +138,7 @@ class Store:
             finally:
                 partial.unlink(missing_ok=True)
         except OSError as problem:
-            raise EnvironmentProblem(
-                f"cannot store results in {self.root}: {problem.strerror}; make space there or allow writing, and run "
-                "the same command again to go on",
-                folder=str(self.root),
-            ) from problem
+            raise EnvironmentProblem("store.cannot-write", folder=self.root, problem=problem.strerror) from problem
         with self._lock:
             self._own.add(key)
         self.keep(key)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal, NewType
 
 from zemosaic.model.box import Box
+from zemosaic.text import Message
 
 __all__ = [
     "ANY_BIT",
@@ -149,7 +150,7 @@ class HeaderFacts:
     wcs_cards : str or None
         The WCS cards of the header as one FITS header string, `.head` override applied; None when the header
         has no usable celestial WCS.
-    wcs_problem : str
+    wcs_problem : Message or None
         Why `wcs_cards` is None, in one line.
     hints : tuple of PointingHint
         Every reading of the header's position and scale, the likeliest first; empty without a position.
@@ -165,14 +166,14 @@ class HeaderFacts:
         As the header states it (EGAIN, or a GAIN that reads like one); not yet believed.
     data_box : Box or None
         The part of the array that is no overscan; None for all of it.
-    doubts : tuple of str
+    doubts : tuple of Message
         Cards that are not believed, each with the reason.
     """
 
     camera: str = ""
     instrument: str = ""
     wcs_cards: str | None = None
-    wcs_problem: str = ""
+    wcs_problem: Message | None = None
     hints: tuple[PointingHint, ...] = ()
     date_obs: str = ""
     unit: str = ""
@@ -182,7 +183,7 @@ class HeaderFacts:
     rotation_deg: float | None = None
     electrons_per_adu: float | None = None
     data_box: Box | None = None
-    doubts: tuple[str, ...] = ()
+    doubts: tuple[Message, ...] = ()
 
     @property
     def hint(self) -> PointingHint | None:

@@ -8,7 +8,17 @@ by whoever makes them.
 from __future__ import annotations
 
 from zemosaic.settings.describe import Key, list_keys, write_page
-from zemosaic.settings.grammar import Angle, BoxCrop, CoverageCrop, Crop, GroupKey, MaskBits, Size, SkyPosition
+from zemosaic.settings.grammar import (
+    PRODUCT_NAMES,
+    Angle,
+    BoxCrop,
+    CoverageCrop,
+    Crop,
+    GroupKey,
+    MaskBits,
+    Size,
+    SkyPosition,
+)
 from zemosaic.settings.load import GivenSettings, load_settings, make_settings
 from zemosaic.settings.models import (
     CalibrateSettings,
@@ -28,6 +38,7 @@ from zemosaic.settings.models import (
 )
 
 __all__ = [
+    "PRODUCT_NAMES",
     "Angle",
     "BoxCrop",
     "CalibrateSettings",

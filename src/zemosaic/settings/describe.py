@@ -66,6 +66,8 @@ _TYPES = {"string": "text", "number": "number", "integer": "whole number", "bool
 def _allowed(facts: dict[str, Any]) -> str:
     if "enum" in facts:
         return ", ".join(facts["enum"])
+    if facts["type"] == "array":
+        return "list of " + ", ".join(facts["items"]["enum"])
     return " ".join([_TYPES[facts["type"]], *(words.format(facts[k]) for k, words in _BOUNDS.items() if k in facts)])
 
 

@@ -13,8 +13,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
+from zemosaic.text import message
+
 __all__ = [
     "GROUP_SPLITS",
+    "PRODUCT_NAMES",
     "Angle",
     "BoxCrop",
     "CoverageCrop",
@@ -28,6 +31,7 @@ __all__ = [
     "MaybePosition",
     "MaybeSize",
     "NamesOfFilters",
+    "Products",
     "Rotation",
     "Size",
     "SkyPosition",
@@ -36,6 +40,9 @@ __all__ = [
 
 GROUP_SPLITS = ("night", "filter", "mount", "angle")
 """What may split a group of frames besides where they point."""
+
+PRODUCT_NAMES = ("edit", "tiff", "viewer")
+"""What can be made beside the mosaic, in the order of `zemosaic.pipelines.products.make.PRODUCTS`."""
 
 MAX_GROUP_RADIUS = 10.0
 """Fields: beyond this a "group" is a whole survey, and the number was surely meant in other units."""
@@ -139,9 +146,9 @@ def _read_position(value: Any) -> SkyPosition | None:
     try:
         ra, dec = (float(part) for part in text.split(","))
     except ValueError:
-        raise ValueError("is not RA,DEC in degrees, as 83.6,22.0") from None
+        raise ValueError(message("setting.no-position")) from None
     if not (math.isfinite(ra) and -90 <= dec <= 90):
-        raise ValueError("there is no such place; RA,DEC in degrees, Dec from -90 to 90")
+        raise ValueError(message("setting.no-place"))
     return SkyPosition(ra, dec)
 
 
@@ -152,9 +159,9 @@ def _read_size(value: Any) -> Size | None:
     try:
         width, height = (int(part) for part in text.split(","))
     except ValueError:
-        raise ValueError("is not WIDTH,HEIGHT in whole pixels, as 4000,3000") from None
+        raise ValueError(message("setting.no-width-height")) from None
     if width < 1 or height < 1:
-        raise ValueError(f"is an empty grid of {width} x {height} pixels")
+        raise ValueError(message("setting.empty-grid", width_px=width, height_px=height))
     return Size(width, height)
 
 
@@ -167,7 +174,7 @@ def _read_angle(value: Any) -> Angle:
     except ValueError:
         angle = math.nan
     if not math.isfinite(angle):
-        raise ValueError("is neither north, min-area nor a number of degrees")
+        raise ValueError(message("setting.no-angle"))
     return angle
 
 
@@ -183,11 +190,11 @@ def _read_crop(value: Any) -> Crop | None:
     try:
         crop = CoverageCrop(float(share_text)) if kind == "coverage" else BoxCrop(*map(int, text.split(",")))
     except (ValueError, TypeError):
-        raise ValueError("is not none, coverage:FRACTION or X0,Y0,X1,Y1") from None
+        raise ValueError(message("setting.no-crop")) from None
     if isinstance(crop, CoverageCrop) and not 0 <= crop.share <= 1:
-        raise ValueError("the share of the greatest coverage is between 0 and 1")
+        raise ValueError(message("setting.crop-share"))
     if isinstance(crop, BoxCrop) and (crop.x0 >= crop.x1 or crop.y0 >= crop.y1):
-        raise ValueError("leaves no pixel; X0,Y0,X1,Y1 with X0 < X1 and Y0 < Y1")
+        raise ValueError(message("setting.crop-empty"))
     return crop
 
 
@@ -198,9 +205,7 @@ def _read_group(value: Any) -> GroupKey:
     except ValueError:
         radius = math.nan
     if not 0 < radius <= MAX_GROUP_RADIUS or not set(words) <= set(GROUP_SPLITS):
-        raise ValueError(
-            f"is not a radius in fields (0 to {MAX_GROUP_RADIUS:g}), followed by any of {', '.join(GROUP_SPLITS)}"
-        )
+        raise ValueError(message("setting.no-group", most_fields=MAX_GROUP_RADIUS, words=list(GROUP_SPLITS)))
     return GroupKey(radius, frozenset(words))
 
 
@@ -215,7 +220,7 @@ def _read_bits(value: Any) -> MaskBits:
     except ValueError:
         bits = -1
     if not 0 < bits < 1 << 63:
-        raise ValueError("is neither auto, any nor a sum of bits, as 1+4 or 0x5")
+        raise ValueError(message("setting.no-bits"))
     return bits
 
 
@@ -226,10 +231,19 @@ def _read_filter_names(value: Any) -> FilterNames:
     for part in _text(value).split(","):
         spelling, equals, name = (piece.strip() for piece in part.partition("="))
         if part.strip() and not (spelling and equals):
-            raise ValueError(f"'{part.strip()}' is not SPELLING=NAME, as in 'Red=R, Lum=L'")
+            raise ValueError(message("setting.no-filter-name", part=part.strip()))
         if spelling:
             pairs.append((spelling, name))
     return FilterNames(tuple(pairs))
+
+
+def _read_products(value: Any) -> tuple[str, ...]:
+    """Names in the order of `PRODUCT_NAMES`, of a list or of text with commas."""
+    names = value if isinstance(value, list | tuple) else _text(value).split(",")
+    wanted = {_text(name) for name in names} - {""}
+    if unknown := sorted(wanted - set(PRODUCT_NAMES)):
+        raise ValueError(f"'{unknown[0]}' is none of {', '.join(PRODUCT_NAMES)}")
+    return tuple(name for name in PRODUCT_NAMES if name in wanted)
 
 
 def _absolute(text: str) -> str:
@@ -258,4 +272,9 @@ Group = Annotated[GroupKey, BeforeValidator(_read_group), PlainSerializer(str, r
 WhichBits = Annotated[MaskBits, BeforeValidator(_read_bits), PlainSerializer(str, return_type=str), _IS_TEXT]
 NamesOfFilters = Annotated[
     FilterNames, BeforeValidator(_read_filter_names), PlainSerializer(str, return_type=str), _IS_TEXT
+]
+Products = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_read_products),
+    WithJsonSchema({"type": "array", "items": {"enum": list(PRODUCT_NAMES)}}),
 ]

@@ -34,7 +34,7 @@ def make_settings(given: GivenSettings, config: Path | None = None) -> Settings:
     if isinstance(given, Settings):
         return given
     if given is not None and not isinstance(given, Mapping):
-        raise SettingError(f"settings are a zemosaic.Settings or a dict of stages, not of type {type(given).__name__}")
+        raise SettingError("setting.no-settings", type=type(given).__name__)
     return load_settings(config, overrides=given)
 
 
@@ -65,7 +65,7 @@ def load_settings(
         key, equals, value = text.partition("=")
         stage, dot, name = key.strip().partition(".")
         if not equals or not dot:
-            raise SettingError(f"'{text}' is not of the form stage.key=value, as in stack.method=median")
+            raise SettingError("setting.no-assignment", text=text)
         _put(tree, stage, {name: _parse_value(value.strip())})
     for stage, values in (overrides or {}).items():
         _put(tree, stage, values)
@@ -76,9 +76,9 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
-        raise SettingError(f"cannot read settings file {path}: {problem.strerror}") from problem
+        raise SettingError("setting.file-unreadable", path=path, problem=problem.strerror) from problem
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise SettingError(f"settings file {path} is not valid TOML: {problem}") from problem
+        raise SettingError("setting.file-no-toml", path=path, problem=problem) from problem
 
 
 def _put(tree: dict[str, Any], stage: str, values: object) -> None:

@@ -27,10 +27,12 @@ from zemosaic.settings.grammar import (
     MaybePosition,
     MaybeSize,
     NamesOfFilters,
+    Products,
     Rotation,
     WhichBits,
 )
 from zemosaic.settings.slips import find_slip
+from zemosaic.text import message
 
 __all__ = [
     "CalibrateSettings",
@@ -360,7 +362,7 @@ class TileSettings(_Model):
     @classmethod
     def _one_way_to_combine(cls, two_pass: bool, others: ValidationInfo) -> bool:
         if two_pass and others.data.get("blend") == "pyramid":
-            raise ValueError("it makes the mosaic anew as a mean, which goes with blend = mean, not pyramid")
+            raise ValueError(message("setting.two-pass-blends"))
         return two_pass
 
     @field_validator("altaz_nanize_threshold")
@@ -368,9 +370,7 @@ class TileSettings(_Model):
     def _thresholds_agree(cls, nanize: float, others: ValidationInfo) -> float:
         soft = others.data.get("altaz_alpha_soft_threshold", 0.0)
         if nanize < soft:
-            raise ValueError(
-                f"is below altaz_alpha_soft_threshold = {soft:g}: pixels between them would be kept without weight"
-            )
+            raise ValueError(message("setting.thresholds-cross", soft=soft))
         return nanize
 
 
@@ -397,7 +397,13 @@ class OutputSettings(_Model):
         description="all: data, weight, variance, coverage, rejected, exposure, saturated; weight: data and weight.",
     )
     preview: bool = Field(True, description="Write preview.png.")
-    preview_max_px: int = Field(2400, ge=100, description="Longest side of the preview.")
+    preview_max_px: int = Field(2400, ge=100, description="Longest side of the preview.", json_schema_extra=_EXPERT)
+    also: Products = Field(
+        ("edit", "viewer"),
+        description="What else is made of the mosaic, 'NAME,NAME' or a list. edit: a file that editors of pictures "
+        "open; tiff: 16 bits on one linear scale; viewer: a page to look around in. `zemosaic export` makes the same "
+        "later.",
+    )
 
 
 class Settings(_Model):

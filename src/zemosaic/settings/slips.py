@@ -8,16 +8,19 @@ from collections.abc import Iterable
 from pydantic import ValidationError
 
 from zemosaic.errors import SettingError
+from zemosaic.text import message
 
 __all__ = ["find_slip", "tell_unknown"]
 
 
-def tell_unknown(kind: str, name: str, known: Iterable[str]) -> SettingError:
-    """An error about a name that is not known, with the nearest that is."""
+def tell_unknown(stage: str, name: str, known: Iterable[str]) -> SettingError:
+    """An error about a name that is not known, a key's in its stage, with the nearest that is."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
-    return SettingError(f"unknown {kind} '{name}'; {hint}", name=name)
+    hint = message("setting.did-you-mean", near=near[0]) if near else message("setting.known-names", known=known)
+    if stage:
+        return SettingError("setting.unknown-key", stage=stage, name=name, hint=hint)
+    return SettingError("setting.unknown-stage", name=name, hint=hint)
 
 
 def find_slip(problem: ValidationError, stage: str, known: Iterable[str]) -> SettingError:
@@ -36,11 +39,13 @@ def find_slip(problem: ValidationError, stage: str, known: Iterable[str]) -> Set
     where = ".".join(path + [str(part) for part in first["loc"]])
     match first["type"]:
         case "extra_forbidden":
-            kind = f"key in stage '{stage}'" if stage else "settings stage"
-            return tell_unknown(kind, str(first["loc"][-1]), known)
+            return tell_unknown(stage, str(first["loc"][-1]), known)
         case "model_type":
-            return SettingError(f"'{where}' must be a table of keys, got {first['input']!r}")
-    value, message = repr(first["input"]), first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error" and message.startswith(("is ", "leaves ")):
-        return SettingError(f"{where} = {value} {message}")
-    return SettingError(f"{where} = {value}: {message[:1].lower()}{message[1:]}")
+            return SettingError("setting.no-table", where=where, given=repr(first["input"]))
+    given = repr(first["input"])
+    if first["type"] != "value_error":
+        text = first["msg"]
+        return SettingError("setting.refused", where=where, given=given, problem=text[:1].lower() + text[1:])
+    why = first["ctx"]["error"]
+    reads_on = str(why).startswith(("is ", "leaves "))
+    return SettingError("setting.bad-value" if reads_on else "setting.refused", where=where, given=given, problem=why)

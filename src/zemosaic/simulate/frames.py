@@ -148,11 +148,11 @@ def simulate_frames(
     """
     recipe = recipe or FrameRecipe()
     if n < 1:
-        raise SettingError(f"a set needs at least one frame, got n = {n}", n=n)
+        raise SettingError("simulate.no-frames", n=n)
     names = [f"frame_{k:04d}.fits" for k in range(n)]
     places = list(pointings) if pointings is not None else grid_pointings(sky, n, recipe)
     if len(places) != n:
-        raise SettingError(f"{len(places)} pointings for {n} frames", n=n, n_pointings=len(places))
+        raise SettingError("simulate.pointings", n_pointings=len(places), n=n)
     out = prepare_folder(Path(out_dir), names)
     exposures = []
     for k, truth in enumerate(draw_exposures(sky, recipe, names, places)):
@@ -171,11 +171,7 @@ def grid_pointings(sky: SimulatedSky, n: int, recipe: FrameRecipe) -> list[Point
     diagonal_deg = float(np.hypot(*recipe.shape)) * recipe.scale_arcsec / 3600
     room_deg = sky.size_deg - diagonal_deg
     if room_deg <= 0:
-        raise SettingError(
-            f"frames of {diagonal_deg:.2f} degrees across do not fit a sky of {sky.size_deg:g} degrees",
-            frame_deg=diagonal_deg,
-            sky_deg=sky.size_deg,
-        )
+        raise SettingError("simulate.frame-too-large", frame_deg=diagonal_deg, sky_deg=sky.size_deg)
     per_side = int(np.ceil(np.sqrt(n)))
     row, column = np.divmod(np.arange(n), per_side)
     jitter = np.clip(rng.normal(0, 0.03, (2, n)), -0.06, 0.06)
@@ -212,7 +208,7 @@ def draw_exposures(
         shape = (round(recipe.shape[0] / coarse), round(recipe.shape[1] / coarse))
         wcs = tangent_wcs(ra, dec, rotation, shape, recipe.scale_arcsec * coarse)
         if not sky.contains(wcs):
-            raise SettingError(f"{name} at ({ra:.3f}, {dec:.3f}) leaves the sky of {sky.size_deg:g} degrees")
+            raise SettingError("simulate.frame-outside", name=name, ra_deg=ra, dec_deg=dec, sky_deg=sky.size_deg)
         exposure = _SHORT if k in short else 1.0
         background = random_stream(sky.seed, Purpose.BACKGROUND, k)
         surface = common + draw_gradient(background, recipe.gradient_adu, recipe.cubic_adu)

@@ -153,7 +153,7 @@ def simulate_raws(
     """
     recipe = recipe or RawRecipe()
     if n < 1:
-        raise SettingError(f"a set needs at least one exposure, got n = {n}", n=n)
+        raise SettingError("simulate.no-exposures", n=n)
     names = [f"Light_{k:04d}.fit" for k in range(n)]
     drawn = list(_draw_exposures(sky, recipe, names))
     out = prepare_folder(Path(out_dir), names)
@@ -190,10 +190,7 @@ def _draw_exposures(sky: SimulatedSky, recipe: RawRecipe, names: Sequence[str]) 
         condition = "cloud" if k in cloudy else "soft" if k in soft else "good"
         wcs = _pointing(sky, recipe, panels, k, n)
         if not sky.contains(wcs):
-            raise SettingError(
-                f"{name} leaves the {sky.size_deg:g} degrees of sky: {panels} panels need more",
-                sky_deg=sky.size_deg,
-            )
+            raise SettingError("simulate.panels-outside", name=name, sky_deg=sky.size_deg, panels=panels)
         time = k / n
         gain = float(np.exp(random_stream(sky.seed, Purpose.GAIN, k).normal(0, recipe.transparency_scatter)))
         gain *= (1 - 0.1 * np.sin(6 * time)) * (0.15 if condition == "cloud" else 1.0)

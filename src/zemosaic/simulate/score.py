@@ -113,7 +113,7 @@ def score_mosaic(set_dir: Path | str, mosaic: Path | str) -> dict[str, float]:
     data, header = fits.getdata(mosaic, header=True)
     planes = data[None] if data.ndim == 2 else data
     if len(planes) != truth.n_channels:
-        raise NothingToDo(f"the mosaic has {len(planes)} planes, the set {truth.n_channels}")
+        raise NothingToDo("score.planes", n_planes=len(planes), n_channels=truth.n_channels)
     wcs = CelestialWcs.from_header(header, planes.shape[1:])
     figures = {}
     for channel, plane in enumerate(planes):
@@ -151,7 +151,7 @@ def score_plane(data: npt.NDArray[np.floating], wcs: CelestialWcs, truth: SetTru
     fwhm_px = _mosaic_fwhm(truth, wcs)
     valid = np.isfinite(data)
     if not valid.any():
-        raise NothingToDo("the mosaic holds no data to score")
+        raise NothingToDo("score.no-data")
     full = true_image(truth, wcs, channel)
     model = true_image(truth, wcs, channel, faintest_left_out=_FAINTEST_MASKED_ADU)
     ratio = _star_ratios(np.where(valid, data, 0), valid, model, full - model, stars, fwhm_px)
@@ -278,14 +278,14 @@ def _background_rms(residual: Array, clean: Mask) -> tuple[float, Array]:
     height, width = residual.shape
     rows, columns = height // _BIN_PX, width // _BIN_PX
     if rows < 2 or columns < 2:
-        raise NothingToDo(f"a mosaic of {width} x {height} pixels is too small to score")
+        raise NothingToDo("score.too-small", width_px=width, height_px=height)
     cut = np.s_[: rows * _BIN_PX, : columns * _BIN_PX]
     shape = (rows, _BIN_PX, columns, _BIN_PX)
     count = clean[cut].reshape(shape).sum((1, 3))
     total = residual[cut].reshape(shape).sum((1, 3))
     j, i = np.nonzero(count > _BIN_PX**2 // 2)
     if len(j) < 20:
-        raise NothingToDo(f"only {len(j)} bins of the mosaic are free of stars: too few to score")
+        raise NothingToDo("score.too-few-bins", n_bins=len(j))
     value = total[j, i] / count[j, i]
     basis = _cubic((i + 0.5) / columns - 0.5, (j + 0.5) / rows - 0.5)
     kept = np.ones(len(value), bool)

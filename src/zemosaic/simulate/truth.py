@@ -135,14 +135,11 @@ def prepare_folder(out_dir: Path, names: Sequence[str]) -> Path:
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise EnvironmentProblem(f"cannot make folder {out_dir}: {problem.strerror}") from problem
+        raise EnvironmentProblem("simulate.cannot-make-folder", folder=out_dir, problem=problem.strerror) from problem
     ours = set(names)
     strays = [p.name for p in out_dir.iterdir() if p.suffix in {".fit", ".fits"} and p.name not in ours]
     if strays:
-        raise SettingError(
-            f"{out_dir} holds {len(strays)} other FITS files ({min(strays)}, ...): give an empty folder",
-            n_strays=len(strays),
-        )
+        raise SettingError("simulate.strays", folder=out_dir, n_strays=len(strays), stray=min(strays))
     return out_dir
 
 
@@ -185,7 +182,7 @@ def read_truth(set_dir: Path | str) -> SetTruth:
         facts = json.loads((folder / TRUTH_NAME).read_text(encoding="utf-8"))
         table = Table.read(folder / STARS_NAME, format="ascii.ecsv")[: facts["n_catalogue"]]
     except FileNotFoundError as problem:
-        raise SettingError(f"{folder} is not a simulated set: {problem.filename} is missing") from problem
+        raise SettingError("simulate.no-set", folder=folder, file=problem.filename) from problem
     mag = 10 - 2.5 * np.log10(np.asarray(table["flux_adu"]) / FLUX_OF_MAG_10)
     sky = SimulatedSky(stars=(np.asarray(table["ra_deg"]), np.asarray(table["dec_deg"]), mag), **facts["sky"])
     return SetTruth(sky, tuple(_exposure(e) for e in facts["exposures"]))

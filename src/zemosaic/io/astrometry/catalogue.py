@@ -107,12 +107,10 @@ class PackedCatalogue:
             self._stars = np.load(stars_path, mmap_mode="r", allow_pickle=False)
             self._starts = np.load(cells_path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as problem:
-            raise EnvironmentProblem(
-                f"star list {stars_path} cannot be read ({problem}); reinstall the package", path=str(stars_path)
-            ) from problem
+            raise EnvironmentProblem("catalogue.unreadable", path=stars_path, problem=problem) from problem
         n_expected = int(_cells_of_bands()[1][-1]) + 1
         if self._stars.dtype != _STAR or len(self._starts) != n_expected or self._starts[-1] != len(self._stars):
-            raise EnvironmentProblem(f"{stars_path} is not a packed star list", path=str(stars_path))
+            raise EnvironmentProblem("catalogue.no-star-list", path=stars_path)
 
     def __len__(self) -> int:
         return len(self._stars)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from zemosaic.errors import FrameRejected
+from zemosaic.text import message
 
 __all__ = ["BLOCK", "Cards", "FitsStream", "Hdu", "open_fits", "text_of", "walk_hdus"]
 
@@ -29,6 +30,9 @@ _CARD = 80
 """Bytes of a card."""
 
 _FIRST_READ = 4 * BLOCK  # most headers end within it, so one read serves
+MISSING = message("header.missing")
+"""Stands for the value of a card that is not there."""
+
 _MAX_HEADER_BYTES = 4096 * BLOCK  # 147,456 cards; what is longer is no header
 
 _MAX_AXES = 999
@@ -236,13 +240,13 @@ class Hdu:
 def _axes(cards: Cards, prefix: str = "") -> tuple[int, ...]:
     n = cards.integer(f"{prefix}NAXIS")
     if n is None or not 0 <= n <= _MAX_AXES:
-        raise FrameRejected(f"header is broken: {prefix}NAXIS = {cards.text(f'{prefix}NAXIS') or 'missing'}")
+        raise FrameRejected("header.bad-card", card=f"{prefix}NAXIS", value=cards.text(f"{prefix}NAXIS") or MISSING)
     lengths = []
     for i in range(n, 0, -1):
         length = cards.integer(f"{prefix}NAXIS{i}")
         if length is None or length < 0:
             text = cards.text(f"{prefix}NAXIS{i}") or "missing"
-            raise FrameRejected(f"header is broken: {prefix}NAXIS{i} = {text}")
+            raise FrameRejected("header.bad-card", card=f"{prefix}NAXIS{i}", value=text)
         lengths.append(length)
     return tuple(lengths)
 
@@ -252,7 +256,7 @@ def _data_bytes(cards: Cards) -> int:
     axes = _axes(cards)
     bits = abs(cards.integer("BITPIX") or 0)
     if axes and bits not in {8, 16, 32, 64}:
-        raise FrameRejected(f"header is broken: BITPIX = {cards.text('BITPIX') or 'missing'}")
+        raise FrameRejected("header.bad-card", card="BITPIX", value=cards.text("BITPIX") or MISSING)
     if axes and axes[-1] == 0 and cards.value("GROUPS") is True:
         axes = axes[:-1]
     if not axes:
@@ -260,7 +264,7 @@ def _data_bytes(cards: Cards) -> int:
     groups = cards.integer("GCOUNT") if "GCOUNT" in cards else 1
     parameters = cards.integer("PCOUNT") if "PCOUNT" in cards else 0
     if groups is None or parameters is None or groups < 0 or parameters < 0:
-        raise FrameRejected(f"header is broken: PCOUNT = {cards.text('PCOUNT')}, GCOUNT = {cards.text('GCOUNT')}")
+        raise FrameRejected("header.bad-groups", pcount=cards.text("PCOUNT"), gcount=cards.text("GCOUNT"))
     return bits // 8 * groups * (parameters + math.prod(axes))
 
 
@@ -281,9 +285,9 @@ def _read_header(stream: BinaryIO, start: bytes) -> bytes:
     while (end := _end_of_header(block)) < 0:
         more = stream.read(max(len(block), _FIRST_READ))
         if not more:
-            raise FrameRejected(f"header has no END card in its {len(block)} bytes", n_bytes=len(block))
+            raise FrameRejected("header.no-end", n_bytes=len(block))
         if len(block) > _MAX_HEADER_BYTES:
-            raise FrameRejected(f"header has no END card in its first {_MAX_HEADER_BYTES} bytes")
+            raise FrameRejected("header.no-end-so-far", n_bytes=_MAX_HEADER_BYTES)
         block += more
     return block[: (end // BLOCK + 1) * BLOCK]
 
@@ -361,7 +365,7 @@ def walk_hdus(source: FitsStream) -> Iterator[Hdu]:
         start = stream.read(_FIRST_READ)
         if index == 0 and not start.startswith(b"SIMPLE  ="):
             head = start[:30].decode("latin-1")
-            raise FrameRejected(f"not a FITS file: it starts with {head!r}" if start else "the file is empty")
+            raise FrameRejected("file.no-fits", start=repr(head)) if start else FrameRejected("file.empty")
         if index > 0 and not start.startswith(b"XTENSION="):
             return
         header = _read_header(stream, start)
@@ -382,8 +386,4 @@ def _check_data_is_there(source: FitsStream, hdu: Hdu) -> None:
     n_bytes = source.stream.seek(offset + data_bytes) if source.is_packed else source.n_bytes
     if offset + data_bytes > n_bytes:
         there = max(n_bytes - offset, 0)
-        raise FrameRejected(
-            f"file is truncated: the header promises {data_bytes} bytes of data, {there} are there",
-            bytes_promised=data_bytes,
-            bytes_there=there,
-        )
+        raise FrameRejected("file.truncated-data", bytes_promised=data_bytes, bytes_there=there)

@@ -23,6 +23,7 @@ from zemosaic.io.headers.sections import read_data_section
 from zemosaic.io.headers.wcs_cards import normalise_wcs
 from zemosaic.model.frame import Decided, Frame, FrameId, FrameKind, HeaderFacts, Layout, Mount, Storage
 from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.text import message
 
 __all__ = [
     "TOP_OF_16_BITS",
@@ -63,7 +64,7 @@ def image_layout(axes: tuple[int, ...]) -> tuple[Layout, tuple[int, int]]:
     """
     text = " x ".join(str(n) for n in reversed(axes))
     if 0 in axes:
-        raise FrameRejected(f"the image has no pixels ({text})", axes=list(axes))
+        raise FrameRejected("header.no-pixels", size=text, axes=axes)
     real = tuple(n for n in axes if n != 1)
     if len(real) == 2:
         return "mono", (real[0], real[1])
@@ -71,9 +72,10 @@ def image_layout(axes: tuple[int, ...]) -> tuple[Layout, tuple[int, int]]:
         return "chw", (real[1], real[2])
     if len(real) == 3 and real[2] == 3:
         return "hwc", (real[0], real[1])
-    n_axes = f"{len(real)} {'axis' if len(real) == 1 else 'axes'} longer than 1"
-    what = "a cube with no axis of length 3" if len(real) == 3 else n_axes
-    raise FrameRejected(f"not a picture: {what} ({text or 'no axes'})", axes=list(axes))
+    size = text or message("header.no-axes")
+    if len(real) == 3:
+        raise FrameRejected("header.cube-without-colours", size=size, axes=axes)
+    raise FrameRejected("header.no-picture", n=len(real), size=size, axes=axes)
 
 
 def _check_tiles(hdu: Hdu) -> None:
@@ -84,7 +86,7 @@ def _check_tiles(hdu: Hdu) -> None:
         n_tiles *= -(-length // max(tile, 1))
     n_rows = hdu.cards.integer("NAXIS2")
     if n_rows != n_tiles:
-        raise FrameRejected(f"header is broken: {n_rows} compressed tiles for an image of {n_tiles}", n_tiles=n_tiles)
+        raise FrameRejected("header.wrong-tiles", n_rows=n_rows, n_tiles=n_tiles)
 
 
 def one_line(problem: Exception) -> str:
@@ -118,7 +120,7 @@ def effective_bayer(cards: Cards, height: int, setting: str) -> str | None:
         if pattern not in _PATTERNS:
             return None
     if pattern not in _PATTERNS:
-        raise FrameRejected(f"BAYERPAT = {pattern!r} is not one of {', '.join(_PATTERNS)}; set input.bayer by hand")
+        raise FrameRejected("header.unknown-bayer", pattern=pattern, known=_PATTERNS)
     dx, dy = (round(cards.number(key) or 0.0) for key in ("XBAYROFF", "YBAYROFF"))
     if "BOTTOM" in cards.text("ROWORDER").upper():
         dy += height - 1  # row y of the array is row height - 1 - y of the picture; parity is all that counts
@@ -143,7 +145,7 @@ def _exposure(cards: Cards, kind: FrameKind) -> float | None:
         return None
     exposure = next((number for _, number in stated if number > 0), None)
     if exposure is None and kind == "light":
-        raise FrameRejected(f"{stated[0][0]} = {stated[0][1]:g} s: nothing was exposed", exposure_s=stated[0][1])
+        raise FrameRejected("header.no-exposure", card=stated[0][0], exposure_s=stated[0][1])
     return exposure
 
 
@@ -255,7 +257,7 @@ def frame_from_cards(
     """
     layout, shape = image_layout(hdu.axes)
     if hdu.bitpix not in {8, 16, 32, 64, -32, -64}:
-        raise FrameRejected(f"header is broken: BITPIX = {hdu.bitpix}")
+        raise FrameRejected("header.bad-card", card="BITPIX", value=hdu.bitpix)
     if hdu.is_tiled:
         _check_tiles(hdu)
     bayer = effective_bayer(cards, shape[0], bayer_setting) if layout == "mono" else None
@@ -273,9 +275,9 @@ def _read_facts(cards: Cards, shape: tuple[int, int], camera: str, n_stacked: in
     """What a header says, as it says it."""
     section = read_data_section(cards, shape)
     try:
-        wcs, wcs_problem = normalise_wcs(cards), ""
+        wcs, wcs_problem = normalise_wcs(cards), None
     except FrameRejected as problem:
-        wcs, wcs_problem = None, str(problem)
+        wcs, wcs_problem = None, problem.told
     return HeaderFacts(
         camera=camera,
         instrument=cards.text("INSTRUME"),
@@ -325,7 +327,8 @@ def frame_wcs(frame: Frame) -> CelestialWcs:
         When the header has none, or one that no pixel can be placed with.
     """
     if frame.header.wcs_cards is None:
-        raise FrameRejected(frame.header.wcs_problem or "no WCS in the header")
+        why = frame.header.wcs_problem or message("header.no-wcs")
+        raise FrameRejected(why.code, **why.facts)
     try:
         wcs = CelestialWcs.from_header(fits.Header.fromstring(frame.header.wcs_cards), frame.shape)
         x, y = (frame.shape[1] - 1) / 2, (frame.shape[0] - 1) / 2
@@ -333,8 +336,8 @@ def frame_wcs(frame: Frame) -> CelestialWcs:
         lon, lat = wcs.wcs.all_pix2world([x], [y], 0)
         back_x, back_y = wcs.wcs.all_world2pix(lon, lat, 0)
     except (ValueError, WcsError, NoConvergence) as problem:
-        raise FrameRejected(f"header WCS is unusable: {one_line(problem)}") from problem
+        raise FrameRejected("header.wcs-unusable", problem=one_line(problem)) from problem
     off = math.hypot(float(back_x[0]) - x, float(back_y[0]) - y)
     if not off < 0.1:
-        raise FrameRejected(f"header WCS is unusable: the image centre comes back {off:g} px off", off_px=off)
+        raise FrameRejected("header.wcs-does-not-return", off_px=off)
     return wcs

@@ -31,9 +31,9 @@ def read_grid_header(path: Path) -> CelestialWcs:
         return CelestialWcs.from_header(header, shape)
     except OSError as problem:
         reason = problem.strerror or problem
-        raise SettingError(f"cannot take the output grid from {path}: {reason}") from problem
+        raise SettingError("grid.header-unusable", path=path, problem=reason) from problem
     except (ValueError, KeyError) as problem:
-        raise SettingError(f"cannot take the output grid from {path}: {problem}") from problem
+        raise SettingError("grid.header-unusable", path=path, problem=problem) from problem
 
 
 def _text_header(path: Path) -> fits.Header:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from zemosaic.errors import FrameRejected
-from zemosaic.io.headers.cards import Cards, Hdu
+from zemosaic.io.headers.cards import MISSING, Cards, Hdu
 
 __all__ = ["Scaling", "read_scaling", "read_softening"]
 
@@ -54,11 +54,7 @@ def read_scaling(hdu: Hdu) -> Scaling:
     for key, default in (("BZERO", 0.0), ("BSCALE", 1.0)):
         value = hdu.cards.number(key) if key in hdu.cards else default
         if value is None or _THOUSANDS.fullmatch(hdu.cards.written(key)):
-            raise FrameRejected(
-                f"{key} = {hdu.cards.written(key)} is no FITS number, so what its pixels are worth is not known; "
-                f"write it with a point in the file's header",
-                card=key,
-            )
+            raise FrameRejected("header.scale-no-number", card=key, value=hdu.cards.written(key))
         found[key] = value
     blank = hdu.cards.integer("BLANK") if hdu.bitpix > 0 else None
     return Scaling(found["BZERO"], found["BSCALE"], blank, read_softening(hdu.cards))
@@ -76,10 +72,6 @@ def read_softening(cards: Cards) -> tuple[float, float] | None:
         return None
     softening, offset = (cards.number(key) for key in _ASINH_CARDS)
     if softening is None or offset is None or softening <= 0:
-        told = ", ".join(f"{key} = {cards.written(key) or 'missing'}" for key in _ASINH_CARDS)
-        raise FrameRejected(
-            f"its values are on an asinh scale that its header does not tell in full ({told}); write both cards, or "
-            "take them out where the values are linear",
-            card=_ASINH_CARDS[0],
-        )
+        softening_text, offset_text = (cards.written(key) or MISSING for key in _ASINH_CARDS)
+        raise FrameRejected("header.asinh-unknown", softening=softening_text, offset=offset_text)
     return softening, offset

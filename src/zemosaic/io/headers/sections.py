@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from zemosaic.io.headers.cards import Cards
 from zemosaic.model.box import Box
+from zemosaic.text import Message, message
 
 __all__ = ["DataSection", "read_data_section"]
 
@@ -28,12 +29,12 @@ class DataSection:
     ----------
     box : Box or None
         Pixels of the sky; None for all of the array.
-    doubts : tuple of str
+    doubts : tuple of Message
         Cards that are not believed, each with the reason.
     """
 
     box: Box | None = None
-    doubts: tuple[str, ...] = ()
+    doubts: tuple[Message, ...] = ()
 
 
 def read_data_section(cards: Cards, shape: tuple[int, int]) -> DataSection:
@@ -56,7 +57,7 @@ def read_data_section(cards: Cards, shape: tuple[int, int]) -> DataSection:
         try:
             box = _kept_by(key, cards, whole, box)
         except ValueError as problem:
-            doubts.append(f"{key} = {cards.text(key)} {problem}")
+            doubts.append(message("header.section-doubt", card=key, value=cards.text(key), problem=problem))
     return DataSection(None if box == whole else box, tuple(doubts))
 
 
@@ -64,14 +65,14 @@ def _kept_by(key: str, cards: Cards, whole: Box, so_far: Box) -> Box:
     """What a card leaves of the pixels that were sky so far; ValueError with the reason not to believe it."""
     part = _read_section(cards.text(key), whole.shape)
     if part is None:
-        raise ValueError("is no section of the form [x1:x2,y1:y2]")
+        raise ValueError(message("header.no-section"))
     if not whole.contains(part):
-        raise ValueError(f"does not fit the array of {whole.width} x {whole.height} pixels")
+        raise ValueError(message("header.section-outside", width_px=whole.width, height_px=whole.height))
     kept = (_beside(part, whole) if key == "BIASSEC" else part).intersect(so_far)
     if kept.n_pixels < _LEAST_SHARE * whole.n_pixels:
-        raise ValueError(f"leaves only {kept.n_pixels} of {whole.n_pixels} pixels")
+        raise ValueError(message("header.section-thin", n_kept=kept.n_pixels, n_pixels=whole.n_pixels))
     if _is_stale(kept, cards, whole):
-        raise ValueError(f"is not CCDSEC = {cards.text('CCDSEC')}, which is as large as the array")
+        raise ValueError(message("header.section-stale", ccdsec=cards.text("CCDSEC")))
     return kept
 
 

@@ -16,6 +16,7 @@ from astropy.wcs import WCS
 
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.cards import Cards
+from zemosaic.text import message
 
 __all__ = ["cards_of_wcs", "equinox_of", "normalise_wcs", "put_wcs_over"]
 
@@ -76,7 +77,7 @@ def normalise_wcs(cards: Cards) -> str:
     """
     lon, lat, names, code = _sky_axes(cards)
     if table := next((key for key in _TABLE_DISTORTIONS if key in cards), None):
-        raise FrameRejected(f"the WCS needs a distortion table ({table}), which cannot be read")
+        raise FrameRejected("header.distortion-table", card=table)
     pixel_axes = (min(lon, lat), max(lon, lat))
     sky_axes = (lon, lat)
     scale = [_unit_in_degrees(cards, axis) for axis in sky_axes]
@@ -116,10 +117,10 @@ def _sky_axes(cards: Cards) -> tuple[int, int, tuple[str, str], str]:
         if names[0] in found and names[1] in found:
             (lon, code), (lat, lat_code) = found[names[0]], found[names[1]]
             if code != lat_code:
-                raise FrameRejected(f"header WCS is broken: its axes have the projections {code} and {lat_code}")
+                raise FrameRejected("header.wcs-two-projections", code_lon=code, code_lat=lat_code)
             return lon, lat, names, code
     ctypes = [text for axis in range(1, 10) if (text := cards.text(f"CTYPE{axis}"))]
-    raise FrameRejected(f"no sky coordinates: CTYPE = {', '.join(ctypes)}" if ctypes else "no WCS in the header")
+    raise FrameRejected("header.no-sky", ctypes=ctypes) if ctypes else FrameRejected("header.no-wcs")
 
 
 def _says_sip(cards: Cards, axis: int) -> bool:
@@ -140,7 +141,8 @@ def _parameters(cards: Cards, sky_axes: tuple[int, int]) -> dict[tuple[int, int]
 def _needed(cards: Cards, key: str) -> float:
     number = cards.number(key)
     if number is None:
-        raise FrameRejected(f"header WCS is broken: {key} = {cards.text(key) or 'missing or not a number'}")
+        written = cards.text(key) or message("header.missing-or-no-number")
+        raise FrameRejected("header.wcs-card", card=key, value=written)
     return number
 
 
@@ -149,7 +151,7 @@ def _unit_in_degrees(cards: Cards, axis: int) -> float:
     if unit.startswith("deg"):
         return 1.0
     if unit not in _DEGREES:
-        raise FrameRejected(f"header WCS is broken: CUNIT{axis} = {unit!r} is not an angle")
+        raise FrameRejected("header.wcs-unit", axis=axis, unit=unit)
     return _DEGREES[unit]
 
 
@@ -164,7 +166,7 @@ def _linear_part(cards: Cards, sky_axes: tuple[int, int], pixel_axes: tuple[int,
     if matrix is None:  # the spelling of the first drafts
         matrix = _matrix(cards, "PC{:03d}{:03d}", sky_axes, pixel_axes, diagonal=1.0)
     if matrix is None and not has_cdelt:
-        raise FrameRejected("header WCS is broken: no CD matrix and no CDELT")
+        raise FrameRejected("header.wcs-no-matrix")
     cdelt = [_needed(cards, f"CDELT{axis}") if f"CDELT{axis}" in cards else 1.0 for axis in sky_axes]
     if matrix is not None:
         cd: _Matrix = np.array(cdelt).reshape(2, 1) * matrix
@@ -192,13 +194,13 @@ def _check_linear_part(cd: _Matrix) -> None:
     lengths = np.hypot(cd[:, 0], cd[:, 1])
     text = ", ".join(f"{value:g}" for value in cd.ravel())
     if not np.all(lengths > 0):
-        raise FrameRejected(f"header WCS is broken: zero pixel scale (CD = {text})")
+        raise FrameRejected("header.wcs-zero-scale", cd=text)
     if not np.all(lengths < _LARGEST_PIXEL_DEG):
-        raise FrameRejected(f"header WCS is broken: a pixel of {lengths.max():g} degrees (CD = {text})")
+        raise FrameRejected("header.wcs-huge-pixel", length_deg=lengths.max(), cd=text)
     unit = cd / lengths[:, None]
     determinant = abs(unit[0, 0] * unit[1, 1] - unit[0, 1] * unit[1, 0])
     if not determinant > _SMALLEST_DETERMINANT:
-        raise FrameRejected(f"header WCS is broken: singular matrix (CD = {text})")
+        raise FrameRejected("header.wcs-singular", cd=text)
 
 
 def _sip(cards: Cards) -> dict[str, str | float | int]:
@@ -212,7 +214,7 @@ def _sip(cards: Cards) -> dict[str, str | float | int]:
                 continue
             order = cards.integer(f"{name}_ORDER")
             if order is None or not 0 <= order <= _MAX_SIP_ORDER:
-                raise FrameRejected(f"header WCS is broken: {name}_ORDER = {cards.text(f'{name}_ORDER')}")
+                raise FrameRejected("header.wcs-card", card=f"{name}_ORDER", value=cards.text(f"{name}_ORDER"))
             out[f"{name}_ORDER"] = order
             keys = [f"{name}_{p}_{q}" for p in range(order + 1) for q in range(order + 1 - p)]
             out.update({key: _needed(cards, key) for key in keys if key in cards})
@@ -249,7 +251,7 @@ def _card(key: str, value: str | float | int) -> str:
     if isinstance(value, str):
         text = "'" + value.replace("'", "''") + "'"
         if len(text) > 70:
-            raise FrameRejected(f"header WCS is broken: {key} has {len(value)} characters")
+            raise FrameRejected("header.wcs-long-text", card=key, n_characters=len(value))
     else:
         text = f"{value!r:>20}".upper()
     return f"{key:<8}= {text}".ljust(80)

@@ -62,7 +62,7 @@ class ArraySource:
         """
         array = np.asarray(data)
         if array.dtype.kind not in "iuf":
-            raise FrameRejected(f"an image must hold numbers, not {array.dtype}")
+            raise FrameRejected("array.no-numbers", dtype=array.dtype)
         layout, shape = image_layout(array.shape)
         planes = array.reshape([n for n in array.shape if n != 1])
         planes = np.moveaxis(planes, -1, 0) if layout == "hwc" else planes.reshape(-1, *shape)
@@ -76,12 +76,12 @@ class ArraySource:
                 digest.update(np.ascontiguousarray(part).data)
         frame_id = FrameId(digest.hexdigest())
         if frame_id in self._images:
-            raise FrameRejected("the same image was given before")
+            raise FrameRejected("array.given-before")
         axes = {f"NAXIS{i}": str(n) for i, n in enumerate(reversed(array.shape), 1)}
         hdu = Hdu(0, Cards({"NAXIS": str(array.ndim), "BITPIX": "-32", **axes}), b"", 0, array.nbytes)
         frame = frame_from_cards(hdu, cards, f"memory:{len(self._images)}", frame_id, bayer_setting=bayer)
         if frame.decided.kind != "light":
-            raise FrameRejected(f"a {frame.decided.kind}, not a picture of the sky")
+            raise FrameRejected("frame.no-light", kind=frame.decided.kind)
         self._images[frame_id] = (planes, weights, Scaling(softening=read_softening(cards)))
         return frame
 
@@ -112,7 +112,7 @@ def _clean_weight(weight: npt.ArrayLike, shape: tuple[int, ...]) -> F4:
     values = np.asarray(weight)
     planes = values.reshape(-1, *values.shape[-2:])
     if planes.shape[1:] != shape[1:] or planes.shape[0] not in {1, shape[0]}:
-        raise FrameRejected(f"the weight has shape {values.shape}, the image {shape}")
+        raise FrameRejected("array.weight-shape", weight_shape=values.shape, shape=shape)
     clean = np.empty(planes.shape, np.float32)
     put_physical_values(planes, clean)
     return np.maximum(clean, 0)

@@ -47,7 +47,7 @@ def _opened(path: str) -> Iterator[Any]:
     try:
         import rawpy
     except ImportError as problem:
-        raise FrameRejected('reading it needs rawpy: pip install "zemosaic[raw]"') from problem
+        raise FrameRejected("file.needs-rawpy") from problem
     with open(path, "rb"):  # LibRaw tells no missing file from a damaged one
         pass
     try:
@@ -57,7 +57,7 @@ def _opened(path: str) -> Iterator[Any]:
     except (rawpy.LibRawError, RuntimeError, ValueError) as problem:
         text = problem.args[0] if problem.args else type(problem).__name__
         text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-        raise FrameRejected(f"LibRaw cannot read it; damaged, cut short, or of an unknown camera: {text}") from problem
+        raise FrameRejected("file.raw-unreadable", problem=text) from problem
 
 
 def raw_picture(path: str) -> Picture:
@@ -110,16 +110,13 @@ def _sensor(raw: Any) -> _Sensor:
     white = float(min(levels, default=raw.white_level))
     if image.ndim == 3:
         if raw.num_colors != 3:
-            raise FrameRejected(f"it holds {raw.num_colors} colours a pixel, not 3", n_colours=raw.num_colors)
+            raise FrameRejected("file.raw-colours", n_colours=raw.num_colors)
         return _Sensor((*axes, 3), "NONE", white)
     n_rows, n_columns = raw.raw_pattern.shape
     if (n_rows, n_columns) == (1, 1):
         return _Sensor(axes, "NONE", white)
     if (n_rows, n_columns) != (2, 2):
-        raise FrameRejected(
-            f"its colour filter repeats after {n_columns} x {n_rows} pixels; only 2 x 2 (Bayer) is read",
-            pattern=[n_rows, n_columns],
-        )
+        raise FrameRejected("file.raw-pattern", n_columns=n_columns, n_rows=n_rows, pattern=[n_rows, n_columns])
     names = raw.color_desc.decode("ascii")
     return _Sensor(axes, "".join(names[colour] for colour in raw.raw_colors_visible[:2, :2].flat), white)
 

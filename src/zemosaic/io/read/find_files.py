@@ -14,6 +14,7 @@ from zemosaic.errors import NothingToDo
 from zemosaic.io.read.images import PICTURE_SUFFIXES
 from zemosaic.model.frame import FrameKind, MapKind
 from zemosaic.settings import InputSettings
+from zemosaic.text import Message, message
 
 __all__ = ["WORK_FOLDER", "FoundFile", "FoundFiles", "find_files", "stem_of"]
 
@@ -85,7 +86,7 @@ class FoundFiles:
         Maps of one of them that no weight can be made of.
     others : Counter of str
         Number of files by their ending, lower case, that may hold pictures in a form that is not read.
-    refused : list of (str, str)
+    refused : list of (str, Message)
         Path and reason of what cannot be looked at.
     """
 
@@ -93,7 +94,7 @@ class FoundFiles:
     orphans: list[str] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
-    refused: list[tuple[str, str]] = field(default_factory=list)
+    refused: list[tuple[str, Message]] = field(default_factory=list)
 
 
 def find_files(paths: Sequence[Path], settings: InputSettings) -> FoundFiles:
@@ -120,7 +121,7 @@ def find_files(paths: Sequence[Path], settings: InputSettings) -> FoundFiles:
         elif os.path.exists(root):
             listed |= dict.fromkeys((root, *_siblings(root)))
         else:
-            raise NothingToDo(f"{path} does not exist", path=str(path))
+            raise NothingToDo("input.missing", path=path)
     texts = [path for path in sorted(listed) if _is_text(path, found.refused)]
     _pair_with_sidecars(texts, settings, found)
     for file in found.files:
@@ -140,7 +141,7 @@ def _walk_folder(root: str, found: FoundFiles) -> Iterator[str]:
     """Candidate files of a tree; hidden names and the folders that a run wrote are passed over."""
 
     def refuse(problem: OSError) -> None:
-        found.refused.append((str(problem.filename), f"the folder cannot be listed: {problem.strerror}"))
+        found.refused.append((str(problem.filename), message("folder.unlisted", problem=problem.strerror)))
 
     for folder, subfolders, names in os.walk(root, onerror=refuse):
         is_output = WORK_FOLDER in subfolders
@@ -166,13 +167,13 @@ def _siblings(path: str) -> Iterator[str]:
             yield stem_of(path) + ending
 
 
-def _is_text(path: str, refused: list[tuple[str, str]]) -> bool:
+def _is_text(path: str, refused: list[tuple[str, Message]]) -> bool:
     """Whether a name is text: undecodable bytes fit into no table, report or message."""
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
         shown = path.encode("utf-8", "backslashreplace").decode("utf-8")
-        refused.append((shown, "the file name is not valid text; rename the file"))
+        refused.append((shown, message("file.name-no-text")))
         return False
     return True
 

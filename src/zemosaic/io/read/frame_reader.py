@@ -214,7 +214,7 @@ class FrameReader:
         with _telling_file_problems():
             stored = self._stored.get((path, hdu)) or self._look_up(path, hdu)
         if stored.shape != shape:
-            raise FrameRejected(f"the file has changed since it was scanned: it holds {stored.shape}, not {shape}")
+            raise FrameRejected("file.changed-shape", shape_now=stored.shape, shape=shape)
         return stored
 
     def _read_pieces(self, stored: StoredImage, box: Box) -> Iterator[tuple[slice, AnyArray]]:
@@ -324,7 +324,7 @@ class FrameReader:
         if not sample.any(axis=(1, 2)).all():
             sample = self._map_weight(map_, shape, Box.of_shape(shape))
         if not sample.any():
-            raise FrameRejected(f"its {map_.kind} map has no positive weight in {height} x {width} pixels")
+            raise FrameRejected("map.no-weight", kind=map_.kind, height_px=height, width_px=width)
         # A channel without any weight is left as it is.
         return np.array([np.median(plane[plane > 0]) if plane.any() else 1 for plane in sample], np.float32)
 
@@ -335,9 +335,9 @@ def _telling_file_problems() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as problem:
-        raise FrameRejected("the file is gone") from problem
+        raise FrameRejected("file.gone") from problem
     except (OSError, EOFError, zlib.error) as problem:
-        raise FrameRejected(f"the file cannot be read: {one_line(problem)}") from problem
+        raise FrameRejected("file.unreadable", problem=one_line(problem)) from problem
 
 
 def _images_of(frame: Frame) -> list[Key]:

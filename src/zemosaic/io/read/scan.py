@@ -8,7 +8,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zemosaic.errors import FrameRejected
@@ -20,6 +20,7 @@ from zemosaic.io.read.find_files import FoundFile, find_files
 from zemosaic.io.read.images import walk_images
 from zemosaic.model.frame import Frame, FrameId, FrameKind, MapKind, MapRef
 from zemosaic.settings import InputSettings, MaskBits
+from zemosaic.text import Message, message
 
 __all__ = ["RejectedFile", "ScanResult", "scan"]
 
@@ -71,15 +72,17 @@ class RejectedFile:
     ----------
     path : str
         Absolute path, with ``[hdu]`` when it is one image of several.
-    reason : str
-        One line.
-    facts : dict
-        The reason's numbers.
+    told : Message
+        Why.
     """
 
     path: str
-    reason: str
-    facts: dict[str, object] = field(default_factory=dict)
+    told: Message
+
+    @property
+    def reason(self) -> str:
+        """Why, in English, on one line."""
+        return str(self.told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +97,14 @@ class ScanResult:
         Darks, biases and flats, likewise.
     rejected : tuple of RejectedFile
         In the order of their paths.
-    notices : tuple of str
+    notices : tuple of Message
         What a reader should know: copies, sidecars without a frame.
     """
 
     frames: tuple[Frame, ...]
     calibration: tuple[Frame, ...]
     rejected: tuple[RejectedFile, ...]
-    notices: tuple[str, ...]
+    notices: tuple[Message, ...]
 
 
 def scan(
@@ -140,9 +143,9 @@ def scan(
     `.head` file and weight map. Two files of the same content give one frame; the first path counts.
     """
     listed = find_files(paths, settings)
-    rejected = [RejectedFile(path, reason) for path, reason in listed.refused]
+    rejected = [RejectedFile(path, why) for path, why in listed.refused]
     frames: dict[FrameId, Frame] = {}
-    copies: list[str] = []
+    copies: list[Message] = []
     for done, file in enumerate(listed.files, 1):
         if check is not None:
             check()
@@ -150,27 +153,25 @@ def scan(
             if isinstance(found, RejectedFile):
                 rejected.append(found)
             elif found.id in frames:
-                copies.append(f"{found.name} is a copy of {frames[found.id].storage.path}")
+                copies.append(message("input.copy-of", file=found.name, path=frames[found.id].storage.path))
             else:
                 frames[found.id] = found
         if on_progress is not None:
             on_progress(done)
     notices = []
     if copies:
-        notices.append(f"{len(copies)} images are there more than once and count once: {_some(copies)}")
+        notices.append(message("input.copies", n=len(copies), **_some(copies)))
     if listed.orphans:
         names = [os.path.basename(path) for path in listed.orphans]
-        notices.append(f"{len(names)} weight or header files belong to no frame: {_some(names)}")
+        notices.append(message("input.orphans", n=len(names), **_some(names)))
     if listed.passed_over:
         names = [os.path.basename(path) for path in listed.passed_over]
-        notices.append(f"{len(names)} files are maps of other files, no frames, and are not used: {_some(names)}")
+        notices.append(message("input.maps-alone", n=len(names), **_some(names)))
     doubts = Counter(doubt for frame in frames.values() for doubt in frame.header.doubts)
-    notices += [f"{number} headers are not believed: {doubt}" for doubt, number in sorted(doubts.items())]
+    notices += [message("header.not-believed", n=doubts[doubt], doubt=doubt) for doubt in sorted(doubts, key=str)]
     if listed.others:
-        kinds = ", ".join(f"{number} {ending}" for ending, number in sorted(listed.others.items()))
-        notices.append(
-            f"{listed.others.total()} files are of kinds that are not read ({kinds}); FITS, XISF and TIFF are"
-        )
+        kinds = [f"{number} {ending}" for ending, number in sorted(listed.others.items())]
+        notices.append(message("input.other-kinds", n=listed.others.total(), kinds=kinds))
     rejected.sort(key=lambda r: r.path)
     ordered = [frames[key] for key in sorted(frames)]
     return ScanResult(
@@ -181,8 +182,9 @@ def scan(
     )
 
 
-def _some(names: Sequence[str]) -> str:
-    return "; ".join(names[:3]) + (f"; and {len(names) - 3} more" if len(names) > 3 else "")
+def _some(names: Sequence[str | Message]) -> dict[str, object]:
+    """The first of several, and of how many more there is no room to tell."""
+    return {"some": names[:3], "more": message("input.and-more", n=len(names) - 3) if len(names) > 3 else None}
 
 
 def _scan_file(file: FoundFile, settings: InputSettings, kind: FrameKind | None) -> list[Frame | RejectedFile]:
@@ -193,18 +195,18 @@ def _scan_file(file: FoundFile, settings: InputSettings, kind: FrameKind | None)
             hdus, broken = _walk_as_far_as_possible(path, source)
             images = [hdu for hdu in hdus if hdu.is_image]
             if not images:
-                raise broken or FrameRejected(f"there is no image in it ({len(hdus)} HDUs)", n_hdus=len(hdus))
+                raise broken or FrameRejected("file.no-image-hdus", n_hdus=len(hdus))
             found = _frames_of_images(file, source, hdus[0], images, settings, file.kind or kind)
         if broken:
-            found.append(RejectedFile(f"{path}[{len(hdus)}]", str(broken), broken.facts))
+            found.append(RejectedFile(f"{path}[{len(hdus)}]", broken.told))
         return found
     except FrameRejected as problem:
-        return [RejectedFile(path, str(problem), problem.facts)]
+        return [RejectedFile(path, problem.told)]
     except OSError as problem:
-        return [RejectedFile(path, f"the file cannot be read: {problem.strerror or problem}")]
+        return [RejectedFile(path, message("file.unreadable", problem=problem.strerror or problem))]
     except (EOFError, zlib.error) as problem:
         packing = "bzip2" if path.lower().endswith(".bz2") else "gzip"
-        return [RejectedFile(path, f"the {packing} stream is damaged or cut short: {problem}")]
+        return [RejectedFile(path, message("file.packing-damaged", packing=packing, problem=problem))]
 
 
 def _walk_as_far_as_possible(path: str, source: FitsStream) -> tuple[list[Hdu], FrameRejected | None]:
@@ -229,7 +231,7 @@ def _frames_of_images(
     sky = [hdu for hdu in sky if sum(n > 1 for n in hdu.axes) > 1] or sky  # a row of numbers describes the image
     if not sky:
         names = ", ".join(_extname(hdu) for hdu in images)
-        raise FrameRejected(f"there is no image of the sky in it, only {names}", names=names)
+        raise FrameRejected("file.only-maps", names=names)
     heads = _read_heads(file.head) if file.head else []
     found: list[Frame | RejectedFile] = []
     for i, hdu in enumerate(sky):
@@ -255,7 +257,7 @@ def _frames_of_images(
             found.append(replace(frame, id=FrameId(digest.hexdigest()), storage=storage))
         except FrameRejected as problem:
             name = f"{file.path}[{hdu.index}]" if len(sky) > 1 else file.path
-            found.append(RejectedFile(name, str(problem), problem.facts))
+            found.append(RejectedFile(name, problem.told))
     return found
 
 
@@ -314,7 +316,7 @@ class _Maps:
                 hdu = _map_in_sidecar(list(walk_images(path, beside)), frame)
                 _add_to_digest(self.digest, beside, hdu)
         except (FrameRejected, OSError, EOFError, zlib.error) as problem:
-            raise FrameRejected(f"its {kind} map {os.path.basename(path)} cannot be used: {problem}") from problem
+            raise FrameRejected("map.unusable", kind=kind, file=os.path.basename(path), problem=problem) from problem
         return hdu
 
     def in_extension(self, frame: Frame, *, masks: bool) -> Hdu | None:
@@ -358,14 +360,18 @@ def _find_alpha(frame: Frame, source: FitsStream, images: list[Hdu], digest: has
 def _map_in_sidecar(hdus: list[Hdu], frame: Frame) -> Hdu:
     images = [hdu for hdu in hdus if hdu.is_image]
     if not images:
-        raise FrameRejected("there is no image in it")
+        raise FrameRejected("file.no-image")
     hdu = next((hdu for hdu in images if hdu.index == frame.storage.hdu), images[0])
     layout, shape = image_layout(hdu.axes)
     if layout != "mono" and frame.storage.layout not in {"chw", "hwc"}:
-        raise FrameRejected("it has three channels, the frame has one")
+        raise FrameRejected("map.three-channels")
     if shape != frame.shape:
         raise FrameRejected(
-            f"it has {shape[1]} x {shape[0]} pixels, the frame {frame.shape[1]} x {frame.shape[0]}",
+            "map.other-shape",
+            map_width_px=shape[1],
+            map_height_px=shape[0],
+            width_px=frame.shape[1],
+            height_px=frame.shape[0],
             map_shape=list(shape),
             frame_shape=list(frame.shape),
         )

@@ -91,7 +91,7 @@ def describe_image(path: str, index: int) -> StoredImage:
         is_packed = source.is_packed
         hdu = next((hdu for hdu in walk_images(path, source) if hdu.index == index), None)
     if hdu is None or not hdu.is_image:
-        raise FrameRejected(f"the file has changed since it was scanned: HDU {index} is no image now")
+        raise FrameRejected("file.changed-hdu", hdu=index)
     axes = hdu.axes
     layout, shape = image_layout(axes)
     dtype = np.dtype(_DTYPES[hdu.bitpix])
@@ -119,7 +119,7 @@ def rows_of_file(stored: StoredImage, file: BinaryIO, box: Box) -> Rows:
         file.seek(start)
         if file.readinto(out.data) < out.size:  # type: ignore[attr-defined]
             n_bytes = file.seek(0, 2)
-            raise FrameRejected(f"the file has shrunk to {n_bytes} bytes since it was scanned", n_bytes=n_bytes)
+            raise FrameRejected("file.shrunk", n_bytes=n_bytes)
 
     def rows(y0: int, y1: int) -> AnyArray:
         buffer = np.empty((stored.n_planes, y1 - y0, (last - first) * item_bytes), np.uint8)
@@ -153,7 +153,7 @@ def _unpack(stored: StoredImage) -> AnyArray:
         while source.stream.read(1 << 20):  # to the end: there the checksum is compared
             pass
     if len(content) < stored.n_bytes:
-        raise FrameRejected(f"the packed stream ends after {len(content)} of {stored.n_bytes} bytes of data")
+        raise FrameRejected("file.packed-stream-short", bytes_there=len(content), bytes_promised=stored.n_bytes)
     return stored.planes(np.frombuffer(content, stored.dtype))
 
 
@@ -161,7 +161,7 @@ def _decode_picture(stored: StoredImage) -> AnyArray:
     """The planes of a picture in a file of another format."""
     array = decode_picture(stored.path, stored.hdu)
     if array.shape != stored.axes:
-        raise FrameRejected(f"the file has changed since it was scanned: it holds {array.shape}, not {stored.axes}")
+        raise FrameRejected("file.changed-shape", shape_now=array.shape, shape=stored.axes)
     return stored.planes(array)
 
 
@@ -181,4 +181,4 @@ def _decode_tiles(stored: StoredImage, box: Box | None = None) -> AnyArray:
                 return np.asarray(hdu.section[:, *box.slices])
             return stored.planes(np.asarray(hdu.data))[:, *box.slices]
     except _TILE_ERRORS as problem:
-        raise FrameRejected(f"its compressed tiles cannot be decoded: {one_line(problem)}") from problem
+        raise FrameRejected("file.tiles-damaged", problem=one_line(problem)) from problem

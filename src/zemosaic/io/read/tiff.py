@@ -1,4 +1,4 @@
-"""TIFF files: what their tags say, as FITS cards, and their pixels. Needs tifffile (extra ``raw``)."""
+"""TIFF files: what their tags say, as FITS cards, and their pixels."""
 
 from __future__ import annotations
 
@@ -44,20 +44,18 @@ def _pages(path: str) -> Iterator[Any]:
     Raises
     ------
     FrameRejected
-        When it is no TIFF file, is damaged, or tifffile is not installed.
+        When it is no TIFF file, or damaged.
     OSError
         When it cannot be opened.
     """
-    try:
-        import tifffile
-    except ImportError as problem:
-        raise FrameRejected('reading it needs tifffile: pip install "zemosaic[raw]"') from problem
+    import tifffile
+
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is told in the reason
     try:
         with tifffile.TiffFile(path) as file:
             yield file.pages
     except (tifffile.TiffFileError, *_DAMAGE) as problem:
-        raise FrameRejected(f"the TIFF file is damaged: {one_line(problem)}") from problem
+        raise FrameRejected("file.tiff-damaged", problem=one_line(problem)) from problem
 
 
 def tiff_pictures(path: str) -> Iterator[Picture]:
@@ -116,9 +114,9 @@ def exif_of_file(path: str) -> tuple[dict[str, Value], tuple[int, ...]]:
 def _describe(index: int, page: Any) -> Picture:
     dtype = np.dtype(page.dtype or "V")
     if dtype.str[1:] not in _BITPIX:
-        raise FrameRejected(f"a TIFF of {page.bitspersample}-bit samples of this kind is not read")
+        raise FrameRejected("file.tiff-bits", bits=page.bitspersample)
     if page.photometric not in {_PLAIN, _RGB, _MOSAIC, _LINEAR}:
-        raise FrameRejected(f"a TIFF of this colour model is not read ({page.photometric!r}); save it as grey or RGB")
+        raise FrameRejected("file.tiff-colours", colours=repr(page.photometric))
     _check_decoders(page)
     _check_data_is_there(page)
     facts: dict[str, Value] = {"SATURATE": TOP_OF_16_BITS} if dtype.str[1:] == "u2" else {}
@@ -132,30 +130,19 @@ def _check_decoders(page: Any) -> None:
 
     if page.compression in tifffile.TIFF.DECOMPRESSORS and page.predictor in tifffile.TIFF.UNPREDICTORS:
         return
-    raise FrameRejected(
-        f"its compression ({page.compression!r}, {page.predictor!r}) needs one package more: pip install imagecodecs; "
-        "or save it with deflate or without compression"
-    )
+    raise FrameRejected("file.tiff-compression", compression=repr(page.compression), predictor=repr(page.predictor))
 
 
 def _check_data_is_there(page: Any) -> None:
     n_bytes = page.parent.filehandle.size
     promised = max((at + n for at, n in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
     if promised > n_bytes:
-        raise FrameRejected(
-            f"file is truncated: its pixels end at byte {promised}, it has {n_bytes}",
-            bytes_promised=promised,
-            bytes_there=n_bytes,
-        )
+        raise FrameRejected("file.truncated-pixels", bytes_promised=promised, bytes_there=n_bytes)
     most = _MOST_BYTES_OF_ONE.get(page.compression)
     needed = page.size * page.bitspersample // 8
     stored = sum(page.databytecounts)
     if most is not None and needed > most * stored:
-        raise FrameRejected(
-            f"header is broken: {needed} bytes of pixels cannot come from the {stored} that are stored",
-            bytes_promised=needed,
-            bytes_there=stored,
-        )
+        raise FrameRejected("file.tiff-too-few-bytes", bytes_promised=needed, bytes_there=stored)
 
 
 def _n_colours(page: Any) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.errors import FrameRejected
-from zemosaic.io.headers.cards import Cards, Value
+from zemosaic.io.headers.cards import MISSING, Cards, Value
 from zemosaic.io.headers.facts import TOP_OF_16_BITS, one_line
 from zemosaic.io.read.picture import ABOUT_THE_ARRAY, Picture, cards_of
 from zemosaic.kernels.pixels.lz4 import unpack_lz4
@@ -139,17 +139,17 @@ def _images(path: str) -> list[ElementTree.Element]:
     with open(path, "rb") as file:
         start = file.read(16)
         if not start.startswith(_SIGNATURE):
-            raise FrameRejected(f"not a monolithic XISF file of version 1.0: it starts with {start[:8]!r}")
+            raise FrameRejected("file.no-xisf", start=repr(start[:8]))
         n_bytes = int.from_bytes(start[8:12], "little")
         text = file.read(min(n_bytes, _MOST_HEADER_BYTES))
     if len(text) < n_bytes:
-        raise FrameRejected(f"file is truncated: its header has {n_bytes} bytes, {len(text)} are there")
+        raise FrameRejected("file.truncated-header", bytes_promised=n_bytes, bytes_there=len(text))
     if b"<!DOCTYPE" in text:
-        raise FrameRejected("the XISF header defines a document type, which no such file needs")
+        raise FrameRejected("file.xisf-document-type")
     try:
         root = ElementTree.fromstring(text.rstrip(b"\0"))
     except (ElementTree.ParseError, ValueError) as problem:
-        raise FrameRejected(f"the XISF header is damaged: {one_line(problem)}") from problem
+        raise FrameRejected("file.xisf-header-damaged", problem=one_line(problem)) from problem
     return [element for element in root if _tag(element) == "Image"]
 
 
@@ -162,14 +162,14 @@ def _array_of(image: ElementTree.Element) -> _Array:
     """How the pixels of an image are stored."""
     sample = image.get("sampleFormat", "")
     if sample not in _SAMPLES:
-        raise FrameRejected(f"XISF samples of the format {sample or 'missing'} are not read; save as Float32 or UInt16")
+        raise FrameRejected("file.xisf-samples", samples=sample or MISSING)
     try:
         width, height, channels = (int(length) for length in image.get("geometry", "").split(":"))
     except ValueError:
-        raise FrameRejected(f"header is broken: geometry = {image.get('geometry', 'missing')}") from None
+        raise FrameRejected("header.bad-card", card="geometry", value=image.get("geometry", MISSING)) from None
     n_colours = 3 if image.get("colorSpace") == "RGB" else 1
     if min(width, height) < 1 or channels < n_colours:
-        raise FrameRejected(f"header is broken: geometry = {image.get('geometry')}")
+        raise FrameRejected("header.bad-card", card="geometry", value=image.get("geometry"))
     order = ">" if image.get("byteOrder") == "big" else "<"
     is_planar = image.get("pixelStorage", "Planar") != "Normal"
     axes = (channels, height, width) if is_planar else (height, width, channels)
@@ -181,7 +181,7 @@ def _block_of(image: ElementTree.Element) -> _Block:
     place = re.fullmatch(r"attachment:(\d+):(\d+)", image.get("location", ""))
     if not place:
         kind = image.get("location", "missing").partition(":")[0]
-        raise FrameRejected(f"an XISF image that is not attached to its file is not read ({kind}); save it anew")
+        raise FrameRejected("file.xisf-not-attached", place=kind)
     offset, n_bytes = int(place[1]), int(place[2])
     checksum = image.get("checksum", "")
     written = image.get("compression", "")
@@ -189,9 +189,7 @@ def _block_of(image: ElementTree.Element) -> _Block:
         return _Block(offset, n_bytes, "", 1, ((n_bytes, n_bytes),), checksum)
     packing = re.fullmatch(r"(zlib|lz4|lz4hc)(?:\+sh)?:(\d+)(?::(\d+))?", written)
     if not packing or ("+sh" in written) != bool(packing[3]):
-        raise FrameRejected(
-            f"an XISF image packed with {written} is not read; save it with zlib or without compression"
-        )
+        raise FrameRejected("file.xisf-packing", packing=written)
     parts = tuple((int(a), int(b)) for a, b in re.findall(r"(\d+),(\d+)", image.get("subblocks", "")))
     return _Block(offset, n_bytes, packing[1], int(packing[3] or 1), parts or ((n_bytes, int(packing[2])),), checksum)
 
@@ -201,26 +199,18 @@ def _check_sizes(block: _Block, n_bytes: int, path: str) -> None:
     unpacked = sum(size for _, size in block.parts)
     is_whole = sum(size for size, _ in block.parts) == block.n_bytes and block.item_bytes > 0
     if unpacked != n_bytes or not is_whole or n_bytes > _MOST_BYTES_OF_ONE[block.codec] * block.n_bytes:
-        raise FrameRejected(
-            f"header is broken: {n_bytes} bytes of pixels in a block of {block.n_bytes} that holds {unpacked}",
-            bytes_promised=n_bytes,
-            bytes_there=unpacked,
-        )
+        raise FrameRejected("file.xisf-block", bytes_promised=n_bytes, block_bytes=block.n_bytes, bytes_there=unpacked)
     with open(path, "rb") as file:
         there = file.seek(0, 2)
     if block.offset + block.n_bytes > there:
-        raise FrameRejected(
-            f"file is truncated: its pixels end at byte {block.offset + block.n_bytes}, it has {there}",
-            bytes_promised=block.offset + block.n_bytes,
-            bytes_there=there,
-        )
+        raise FrameRejected("file.truncated-pixels", bytes_promised=block.offset + block.n_bytes, bytes_there=there)
 
 
 def _compare_checksum(written: str, content: bytes) -> None:
     name, _, stated = written.partition(":")
     method = _DIGESTS.get(name.lower().replace("-", ""))
     if method and hashlib.new(method, content).hexdigest() != stated.lower():
-        raise FrameRejected("its pixels are damaged: their checksum is not the one in the XISF header")
+        raise FrameRejected("file.xisf-checksum")
 
 
 def _unpack(block: _Block, content: bytes) -> bytes:
@@ -245,13 +235,13 @@ def _unpack_part(codec: str, packed: bytes, size: int) -> bytes:
         try:
             found = zlib.decompressobj().decompress(packed, size + 1)
         except zlib.error as problem:
-            raise FrameRejected(f"its packed pixels are damaged: {problem}") from problem
+            raise FrameRejected("file.xisf-packed-damaged", problem=problem) from problem
     else:
         out = np.empty(size, np.uint8)
         n_bytes = unpack_lz4(np.frombuffer(packed, np.uint8), out)
         found = out[:n_bytes].tobytes()
     if len(found) != size:
-        raise FrameRejected(f"its packed pixels are damaged: they give {len(found)} bytes, not {size}")
+        raise FrameRejected("file.xisf-packed-short", bytes_there=len(found), bytes_promised=size)
     return found
 
 

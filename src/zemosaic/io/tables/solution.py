@@ -65,12 +65,12 @@ def read_solution(path: Path, frames: Sequence[Frame]) -> dict[str, PhotoScale]:
     try:
         table = Table.read(path, format="ascii.ecsv")
     except OSError as problem:
-        raise SettingError(f"cannot read the solution table {path}: {problem.strerror or problem}") from problem
+        raise SettingError("solution.unreadable", path=path, problem=problem.strerror or problem) from problem
     except ValueError as problem:
-        raise SettingError(f"{path} is not an ECSV table: {problem}") from problem
+        raise SettingError("solution.no-ecsv", path=path, problem=problem) from problem
     missing = [n for n in ("name", "channel", "gain", "b0") if n not in table.colnames]
     if missing:
-        raise SettingError(f"the solution table {path} lacks the column(s) {', '.join(missing)}")
+        raise SettingError("solution.no-columns", path=path, columns=missing)
     groups: dict[str, list[int]] = {}
     by_id = "id" in table.colnames
     for i, row in enumerate(table):
@@ -82,7 +82,7 @@ def read_solution(path: Path, frames: Sequence[Frame]) -> dict[str, PhotoScale]:
             try:
                 found[str(frame.id)] = _scale_of(table[rows], frame)
             except ValueError as problem:
-                raise SettingError(f"{path}: the solution of {frame.name} makes no sense: {problem}") from problem
+                raise SettingError("solution.no-sense", path=path, file=frame.name, problem=problem) from problem
     return found
 
 
@@ -90,7 +90,7 @@ def _scale_of(table: Table, frame: Frame) -> PhotoScale:
     table.sort("channel")
     n = len(table)
     if n != frame.n_channels:
-        raise SettingError(f"the solution has {n} channel(s) for {frame.name}, which has {frame.n_channels}")
+        raise SettingError("solution.channels", n=n, file=frame.name, n_channels=frame.n_channels)
 
     def column(name: str, default: float) -> np.ndarray:
         return np.asarray(table[name], float) if name in table.colnames else np.full(n, default)

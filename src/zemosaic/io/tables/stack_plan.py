@@ -10,6 +10,7 @@ from pathlib import Path
 
 from zemosaic.errors import SettingError
 from zemosaic.model.frame import Mount
+from zemosaic.text import message
 
 __all__ = ["PLAN_NAME", "PlanRow", "StackPlan", "read_stack_plan"]
 
@@ -116,17 +117,15 @@ def read_stack_plan(path: Path) -> StackPlan:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
-        raise SettingError(f"cannot read {path}: {problem}") from problem
+        raise SettingError("plan.unreadable", path=path, problem=problem) from problem
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
     reader = csv.DictReader(text.splitlines(), delimiter=separator)
     titles = {name: " ".join(name.split()).casefold().replace(" ", "_") for name in reader.fieldnames or () if name}
     columns = {known: name for known, aliases in _ALIASES.items() for name, title in titles.items() if title in aliases}
     if "path" not in columns:
-        raise SettingError(
-            f"{path} has no column of paths ({', '.join(_ALIASES['path'][:4])} ...); its columns: "
-            f"{', '.join(titles) or 'none'}"
-        )
+        there = list(titles) or message("plan.none")
+        raise SettingError("plan.no-paths", path=path, known=_ALIASES["path"][:4], columns=there)
     unreadable: list[str] = []
     rows = []
     for line in reader:

@@ -135,10 +135,7 @@ class MosaicFile:
             free = shutil.disk_usage(folder).free
             if free < self.n_bytes:
                 raise EnvironmentProblem(
-                    f"not enough space in {folder}: {self.path.name} needs {self.n_bytes / 1e9:.2f} GB, "
-                    f"{free / 1e9:.2f} GB are free",
-                    bytes_needed=self.n_bytes,
-                    bytes_free=free,
+                    "output.no-space", folder=folder, file=self.path.name, bytes_needed=self.n_bytes, bytes_free=free
                 )
             self._file_number = os.open(self.partial_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
             os.ftruncate(self._file_number, self.n_bytes)
@@ -146,10 +143,7 @@ class MosaicFile:
                 self._write_at(place.header_offset, _header_bytes(place))
         except OSError as problem:
             self.close()
-            raise EnvironmentProblem(
-                f"cannot write to {folder}: {problem.strerror}; choose another output folder",
-                folder=str(folder),
-            ) from problem
+            raise EnvironmentProblem("output.cannot-write", folder=folder, problem=problem.strerror) from problem
 
     def _is_laid_out(self) -> bool:
         """Whether the temporary file is there with the same headers in the same places."""
@@ -199,7 +193,9 @@ class MosaicFile:
                     start = place.data_offset + ((first + y) * width + box.x0) * dtype.itemsize
                     self._write_rows(start, rows, width * dtype.itemsize)
         except OSError as problem:
-            raise EnvironmentProblem(f"cannot write {self.partial_path}: {problem.strerror}") from problem
+            raise EnvironmentProblem(
+                "output.cannot-write-file", path=self.partial_path, problem=problem.strerror
+            ) from problem
 
     def _write_rows(self, start: int, rows: npt.NDArray[np.generic], stride: int) -> None:
         view = rows.view(np.uint8)
@@ -259,8 +255,7 @@ class MosaicFile:
         except OSError as problem:
             self._keep_partial = True
             raise EnvironmentProblem(
-                f"cannot give {self.path} its name: {problem.strerror}; the mosaic is in {self.partial_path}",
-                partial=str(self.partial_path),
+                "output.cannot-rename", path=self.path, problem=problem.strerror, partial=self.partial_path
             ) from problem
         return self.path
 

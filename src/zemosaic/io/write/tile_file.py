@@ -89,4 +89,4 @@ def plane_hdus(path: Path, shape: tuple[int, int]) -> dict[str, int]:
                 if hdu.is_image and hdu.index > 0 and tuple(n for n in hdu.axes if n != 1) == shape
             }
     except (OSError, EOFError, zlib.error) as problem:
-        raise FrameRejected(f"the file cannot be read: {problem}") from problem
+        raise FrameRejected("file.unreadable", problem=problem) from problem

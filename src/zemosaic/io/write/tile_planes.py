@@ -44,7 +44,9 @@ class TilePlanes:
             self.folder.mkdir(parents=True, exist_ok=True)
             np.save(self._path(name), plane, allow_pickle=False)
         except OSError as problem:
-            raise EnvironmentProblem(f"cannot write a tile to {self.folder}: {problem.strerror}") from problem
+            raise EnvironmentProblem(
+                "output.cannot-write-tile", folder=self.folder, problem=problem.strerror
+            ) from problem
         return zlib.crc32(plane.data)
 
     def is_whole(self, checksums: Mapping[str, int]) -> bool:

@@ -7,7 +7,8 @@ degree 0..order at (u, v) and, where given, one extra column. What travels toget
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = [
     "apply_schur",
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 
-@njit(nogil=True, cache=True)
+@part
 def _columns(u, v, order, extra, out):
     """Fill `out` with the polynomial terms, ordered by degree, then by the power of v; then the extra column."""
     q = 0
@@ -36,7 +37,7 @@ def _columns(u, v, order, extra, out):
         out[q] = extra
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def list_local_nodes(start, cell, nx, n_nodes, local_start, local_nodes):
     """List the nodes each image touches; returns their total number.
 
@@ -62,7 +63,7 @@ def list_local_nodes(start, cell, nx, n_nodes, local_start, local_nodes):
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def build_normals(blocks, value, weight, local, parts):
     """Normal equations: each image's own block, its cross block with the sky, and the sky's 9-point stencil.
 
@@ -117,7 +118,7 @@ def build_normals(blocks, value, weight, local, parts):
                 own[i, p, q] = own[i, q, p]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def apply_schur(x, stencil, nx, coupling, out):
     """Sky normal matrix with all surfaces eliminated, times x: ``N x - sum_i C_i P_i^-1 C_i^T x``."""
     (local_start, local_nodes), cross, own_inverse = coupling
@@ -148,7 +149,7 @@ def apply_schur(x, stencil, nx, coupling, out):
             out[local_nodes[a]] -= total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def recover_surfaces(sky, coupling, rhs_own, out):
     """Each image's coefficients given the sky: ``P_i^-1 (r_i - C_i^T sky)``, into ``out`` (n, k)."""
     (local_start, local_nodes), cross, own_inverse = coupling
@@ -167,7 +168,7 @@ def recover_surfaces(sky, coupling, rhs_own, out):
                 out[i, p] += own_inverse[i, p, q] * t[q]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def reduced_rhs(rhs_sky, rhs_own, coupling, out):
     """Right-hand side of the Schur system: ``r_sky - sum_i C_i P_i^-1 r_i``."""
     (local_start, local_nodes), cross, own_inverse = coupling
@@ -186,7 +187,7 @@ def reduced_rhs(rhs_sky, rhs_own, coupling, out):
             out[local_nodes[a]] -= total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def block_residuals(blocks, value, sky, surfaces, residual):
     """``residual = value - bilinear(sky) - columns . surface`` of every block; float32 (blocks,)."""
     start, cell, fx, fy, u, v, extra, order, nx = blocks
@@ -205,17 +206,19 @@ def block_residuals(blocks, value, sky, surfaces, residual):
             residual[b] = value[b] - model
 
 
-@njit(nogil=True, cache=True)
-def perturb(seed, blocks, weight, prior, rhs_own, rhs_sky):
+@kernel
+def perturb(seed, blocks, weight, residual, prior, rhs_own, rhs_sky):
     """Right-hand sides of one random draw: what unit noise in data and priors would add.
 
-    Solving with them gives a draw from the solution's error distribution (perturb and solve).
+    Solving with them gives a draw from the solution's error distribution (perturb and solve). Where residuals are
+    given, they take the place of the blocks' noise, with one random sign an image (a wild cluster bootstrap).
 
     Parameters
     ----------
     seed : int
     blocks : PlacedBlocks
     weight : float32 (blocks,)
+    residual : float32 (blocks,), or empty
     prior : float64 (n, k), precision of each coefficient
     rhs_own : float64 (n, k), rhs_sky : float64 (nodes,), output
     """
@@ -223,15 +226,21 @@ def perturb(seed, blocks, weight, prior, rhs_own, rhs_sky):
     np.random.seed(seed)
     k = prior.shape[1]
     columns = np.empty(k)
-    has_extra = len(extra) > 0
+    has_extra, has_residual = len(extra) > 0, len(residual) > 0
+    sign = 1.0
     rhs_sky[:] = 0.0
     for i in range(len(start) - 1):
         for p in range(k):
             rhs_own[i, p] = np.sqrt(prior[i, p]) * np.random.standard_normal()
+        if has_residual:
+            sign = 1.0 if np.random.standard_normal() > 0 else -1.0
         for b in range(start[i], start[i + 1]):
             if weight[b] == 0.0:
                 continue
-            e = np.sqrt(weight[b]) * np.random.standard_normal()
+            if has_residual:
+                e = sign * weight[b] * residual[b]
+            else:
+                e = np.sqrt(weight[b]) * np.random.standard_normal()
             _columns(float(u[b]), float(v[b]), order, float(extra[b]) if has_extra else 0.0, columns)
             for p in range(k):
                 rhs_own[i, p] += e * columns[p]
@@ -242,7 +251,7 @@ def perturb(seed, blocks, weight, prior, rhs_own, rhs_sky):
             rhs_sky[c + nx + 1] += e * fx[b] * fy[b]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def clustered_variance(blocks, weight, residual, own_inverse, n_side, out):
     """How much larger the variance of each image's extra coefficient is than its blocks' weights say.
 
@@ -286,7 +295,7 @@ def clustered_variance(blocks, weight, residual, own_inverse, n_side, out):
             out[i] = np.sum(sums**2) / plain * n / (n - k)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def coarse_surfaces(coarse, coupling, rows, cols, values):
     """What eliminating the surfaces takes from the coarse sky matrix, ``(R^T C_i) P_i^-1 (R^T C_i)^T``, as triplets.
 
@@ -342,7 +351,7 @@ def coarse_surfaces(coarse, coupling, rows, cols, values):
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def cell_excess(cell, residual, error, before, floor, count, excess):
     """Sum over each cell's blocks of squared residual minus squared error, outliers cut; and their number.
 
@@ -364,7 +373,7 @@ def cell_excess(cell, residual, error, before, floor, count, excess):
             excess[cell[b]] += square - noise2
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def node_depth(blocks, weight, out):
     """Summed weight of the blocks round each node, shared out bilinearly; float64 (nodes,)."""
     _, cell, fx, fy, _, _, _, _, nx = blocks

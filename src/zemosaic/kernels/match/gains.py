@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = [
     "Detections",
@@ -42,14 +43,14 @@ class Detections(NamedTuple):
     n_images: int
 
 
-@njit(nogil=True, cache=True)
+@part
 def _powers(x, out):
     """Fill ``out[1:]`` with x, x^2, ...; ``out[0]`` is 1."""
     for p in range(1, len(out)):
         out[p] = out[p - 1] * x
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def log_model(theta, detections, out):
     """Log gain plus log response of every detection.
 
@@ -75,7 +76,7 @@ def log_model(theta, detections, out):
         out[d] = total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def project_to_unknowns(values, detections, out):
     """Transpose of `log_model`: sums `values` (n,) into `out` (as theta), which is overwritten."""
     image, camera, _, u, v, order, n_images = detections
@@ -93,7 +94,7 @@ def project_to_unknowns(values, detections, out):
                 q += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def remove_star_means(values, weight, star, sums, totals):
     """Subtract from `values` the weighted mean over each star's detections (eliminates the stars)."""
     sums[:] = 0.0
@@ -104,7 +105,7 @@ def remove_star_means(values, weight, star, sums, totals):
             values[d] -= sums[star[d]] / totals[star[d]]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def apply_normal(theta, detections, weight, totals, work, sums, out):
     """Normal matrix, stars eliminated, times `theta`; `work` (n,) and `sums` (stars,) are scratch."""
     log_model(theta, detections, work)
@@ -114,7 +115,7 @@ def apply_normal(theta, detections, weight, totals, work, sums, out):
     project_to_unknowns(work, detections, out)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def gain_curvature(image, start, weight, totals, members, out):
     """Dense normal matrix of the gains alone, stars eliminated.
 
@@ -137,7 +138,7 @@ def gain_curvature(image, start, weight, totals, members, out):
                 out[image[i], image[j]] -= weight[i] * weight[j] / totals[s]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def inverse_diagonal(matrix, out):
     """Diagonal of the inverse of a symmetric positive definite matrix, which is overwritten; float64 (n, n), (n,).
 

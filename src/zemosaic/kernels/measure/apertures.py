@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from zemosaic.kernels.compiled import kernel, part
 from zemosaic.kernels.measure.holes import fill_hole
 from zemosaic.kernels.measure.mesh import select_nth
 
@@ -88,7 +88,7 @@ class Holes(NamedTuple):
     floor: float
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def weighted_moments(data, x, y, sigma0, out):
     """Adaptive Gaussian-weighted centroid and second moments of stars on background-free data.
 
@@ -151,7 +151,7 @@ def weighted_moments(data, x, y, sigma0, out):
             out[k, :] = np.nan
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def aperture_fluxes(data, bad, objects, holes, x, y, circles, out):
     """Fluxes in concentric circles over the clipped mean of a ring around each star.
 
@@ -224,7 +224,7 @@ def aperture_fluxes(data, bad, objects, holes, x, y, circles, out):
         filled_error[k], n_filled[k] = math.sqrt(light), filled
 
 
-@njit(nogil=True, cache=True)
+@part
 def _share_inside(dx, dy, r, radius):
     """Share of a unit pixel centred at (dx, dy) that lies within a circle about the origin."""
     if r < radius - 0.75:
@@ -240,7 +240,7 @@ def _share_inside(dx, dy, r, radius):
     return n / 25.0
 
 
-@njit(nogil=True, cache=True)
+@part
 def _ring_mean(ring, n):
     """Mean of the ring within 2.5 robust sigma of its median; 0 for fewer than 8 pixels."""
     if n < 8:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = ["RawPlane", "fit_stars"]
 
@@ -50,7 +51,7 @@ class _Square(NamedTuple):
     side: int
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def fit_stars(
     plane: RawPlane,
     x: Doubles,
@@ -88,7 +89,7 @@ def fit_stars(
         _fit_one(plane, x[k], y[k], _Square(x0, y0, side), fwhm_px, out[k])
 
 
-@njit(nogil=True, cache=True)
+@part
 def _fit_one(plane, x, y, square, fwhm_px, out):
     x0, y0, side = square
     n = _N_SHAPE + 6
@@ -122,14 +123,14 @@ def _fit_one(plane, x, y, square, fwhm_px, out):
                 return
 
 
-@njit(nogil=True, cache=True)
+@part
 def _is_sane(p, curvature, side):
     inside = p[0] > 0 and p[1] > 0 and p[0] < side - 1 and p[1] < side - 1
     mean, spread = (p[2] + p[4]) / 2, np.hypot((p[2] - p[4]) / 2, p[3])
     return inside and mean - spread > curvature / 16 and mean + spread < curvature * 11
 
 
-@njit(nogil=True, cache=True)
+@part
 def _normal_equations(plane, square, p, matrix, right):
     """Fill matrix and right side at parameters p = (x, y, a, b, c, heights, backgrounds); returns the sum of squares.
 
@@ -160,7 +161,7 @@ def _normal_equations(plane, square, p, matrix, right):
     return chi2
 
 
-@njit(nogil=True, cache=True)
+@part
 def _solve(matrix, right, damping, first, step):
     """Step of the parameters from `first` on, by Cholesky; those without data stay. Returns whether it worked."""
     n = right.size
@@ -192,7 +193,7 @@ def _solve(matrix, right, damping, first, step):
     return True
 
 
-@njit(nogil=True, cache=True)
+@part
 def _report(p, chi2, square, out):
     x0, y0, side = square
     mean, spread = (p[2] + p[4]) / 2, np.hypot((p[2] - p[4]) / 2, p[3])

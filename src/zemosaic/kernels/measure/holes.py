@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = ["FILLED_ALONG", "FILLED_ROUND", "fill_hole", "fill_holes", "find_holes"]
 
@@ -14,7 +15,7 @@ FILLED_ALONG = np.uint8(2)
 """Code of a pixel filled from one or two pairs of neighbours on either side of it: exact to first order."""
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_holes(bad, code):
     """How missing pixels can be filled: of each a code, 0 for those that count and those that cannot.
 
@@ -48,7 +49,7 @@ def find_holes(bad, code):
     return n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def fill_holes(data, code, bad):
     """Fill missing pixels as `find_holes` found that they can be.
 
@@ -70,7 +71,7 @@ def fill_holes(data, code, bad):
                 data[y, x] = fill_hole(data, y, x, code[y, x], bad[y - 1 : y + 2, x - 1 : x + 2])
 
 
-@njit(nogil=True, cache=True)
+@part
 def fill_hole(data, y, x, code, bad):
     """What one missing pixel is filled with, `bad` being the 3 x 3 pixels about it; see `fill_holes`."""
     near, n = 0.0, 0

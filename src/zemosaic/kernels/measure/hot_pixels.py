@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = ["COLD", "HOT", "RESIDUAL_CLIP", "RESIDUAL_UNIT", "find_defects", "find_residuals", "mirror_index"]
 
@@ -48,7 +49,7 @@ Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 
 
-@njit(nogil=True, cache=True)
+@part
 def mirror_index(i, n):
     """Index mirrored about the first and the last pixel; keeps its parity on an even-sized or any inner edge."""
     if i < 0:
@@ -56,7 +57,7 @@ def mirror_index(i, n):
     return 2 * (n - 1) - i if i >= n else i
 
 
-@njit(nogil=True, cache=True)
+@part
 def _sorted_neighbours(image, weight, y, x, values):
     """Fill `values` with the valid pixels at distance 2, ascending; returns how many."""
     h, w = image.shape
@@ -75,12 +76,12 @@ def _sorted_neighbours(image, weight, y, x, values):
     return n
 
 
-@njit(nogil=True, cache=True)
+@part
 def _median(values, n):
     return np.float32(0.5) * (values[(n - 1) // 2] + values[n // 2])
 
 
-@njit(nogil=True, cache=True)
+@part
 def _excess_beside(image, weight, y, x, values):
     """How far the adjacent pixels stand above the medians of their own neighbours.
 
@@ -106,7 +107,7 @@ def _excess_beside(image, weight, y, x, values):
     return total / n, (total - highest) / (n - 1), (total - lowest) / (n - 1)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _is_alone(excess, mean, mean_of_rest, sigma):
     """Whether the adjacent pixels' excess is too small for a star (or NaN: then nobody says so)."""
     faint = _STAR_SHARE * excess - 3 * _BESIDE_SIGMA * sigma
@@ -117,7 +118,7 @@ def _is_alone(excess, mean, mean_of_rest, sigma):
     return excess > 40 * sigma and mean_of_rest < _RED_SHARE * excess
 
 
-@njit(nogil=True, cache=True)
+@part
 def _judge(image, weight, y, x, sigma, n_sigma, values):
     n = _sorted_neighbours(image, weight, y, x, values)
     if n < 4:
@@ -136,7 +137,7 @@ def _judge(image, weight, y, x, sigma, n_sigma, values):
     return 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_defects(
     image: Floats,
     weight: Floats,
@@ -179,7 +180,7 @@ def find_defects(
             out[y, x] = _judge(image, weight, y, x, sigma[y & 1, x & 1], np.float32(n_sigma), values)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _count_beyond(image, y, sigma, n_sigma, above, below):
     """How many of the eight neighbours each pixel of a row stands above or below by `n_sigma`.
 
@@ -209,7 +210,7 @@ def _count_beyond(image, y, sigma, n_sigma, above, below):
             below[x] += np.uint8(difference < -limit[x])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_residuals(image: Floats, weight: Floats, sigma: Floats, out: npt.NDArray[np.int16]) -> None:
     """A whole frame's residuals against the median of the eight pixels at distance 2.
 
@@ -243,7 +244,7 @@ def find_residuals(image: Floats, weight: Floats, sigma: Floats, out: npt.NDArra
             out[y, x] = np.int16(np.rint(residual * RESIDUAL_UNIT)) if counts else 0
 
 
-@njit(nogil=True, cache=True)
+@part
 def _shift_row(image, weight, y, dx, row, bad):
     """Copy row `y` (mirrored), moved by `dx`, to `row`; raise `bad` where it has no weight."""
     w = row.size
@@ -259,7 +260,7 @@ def _shift_row(image, weight, y, dx, row, bad):
             bad[x] |= np.uint8(not weight[y, mirror_index(x + dx, w)] > 0)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _order_rows(a, b):
     """The smaller of each pair to `a`, the larger to `b`."""
     for x in range(a.size):

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = [
     "BlockEdges",
@@ -88,7 +89,7 @@ class Means(NamedTuple):
     y: F4
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def select_nth(values, n, k):
     """The k-th smallest of ``values[:n]`` (k from 0), float32.
 
@@ -115,13 +116,13 @@ def select_nth(values, n, k):
     return found.view(np.float32)[0]
 
 
-@njit(nogil=True, cache=True)
+@part
 def _ordered(bits):
     """Bits of a float as a whole number that grows with it; its own inverse."""
     return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def block_levels(data, bad, edges, step, floor, out):
     """Median, pixel noise and counts of each block, from every `step`-th row.
 
@@ -169,7 +170,7 @@ def block_levels(data, bad, edges, step, floor, out):
             sigma[j, i] = _clipped_rms(steps, m) / math.sqrt(2.0)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _clipped_rms(magnitudes, n):
     """Gaussian sigma of values given their magnitudes, outliers beyond 3 sigma left out."""
     if n < 8:
@@ -194,7 +195,7 @@ def _clipped_rms(magnitudes, n):
     return rms
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def block_means(data, bad, edges, rule, out):
     """Clipped mean of each block, its error, and the mean position of its good pixels.
 
@@ -239,7 +240,7 @@ def block_means(data, bad, edges, rule, out):
                 mean[j, i], error[j, i] = _clipped_mean(values, some, n, kappa)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _clipped_mean(values, some, n, kappa):
     """Mean and error of ``values[:n]`` within kappa sigma of the median."""
     # About 128 values are enough to place the clip; selecting among all of them would cost most of the time.
@@ -262,7 +263,7 @@ def _clipped_mean(values, some, n, kappa):
     return centre, sigma / math.sqrt(count)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _moments_within(values, n, origin, low, high):
     """Mean and mean square about `origin`, and count, of ``values[:n]`` from `low` to `high`."""
     total, squares, count = 0.0, 0.0, 0
@@ -278,7 +279,7 @@ def _moments_within(values, n, origin, low, high):
     return total / count, squares / count, count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def subtract_mesh(data, bad, mesh, y_centres, x_centres, out):
     """``out = data - mesh`` with the mesh interpolated bilinearly between block centres; 0 where bad.
 
@@ -316,7 +317,7 @@ def subtract_mesh(data, bad, mesh, y_centres, x_centres, out):
                 out[y, x] = data[y, x] - (line[a] + (line[min(a + 1, nx - 1)] - line[a]) * share[x])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def paint_discs(mask, x, y, radius):
     """Set ``mask`` to 1 inside discs; parts outside the image are cut off."""
     h, w = mask.shape
@@ -328,7 +329,7 @@ def paint_discs(mask, x, y, radius):
                 mask[yy, xx] = 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def grow_mask(objects, radius, mask):
     """Set ``mask`` to 1 within `radius` (a square) of pixels of any pixel of `objects` that is not 0."""
     h, w = mask.shape
@@ -340,7 +341,7 @@ def grow_mask(objects, radius, mask):
                         mask[yy, xx] = 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def valid_bounds(weight, bad):
     """Mark pixels where any channel has no weight in `bad`; bounds (y0, y1, x0, x1) of the others."""
     c, h, w = weight.shape
@@ -363,13 +364,13 @@ def valid_bounds(weight, bad):
     return y0, y1, x0, x1
 
 
-@njit(nogil=True, cache=True)
+@part
 def _mark_missing(weight, bad):
     for x in range(bad.size):
         bad[x] = np.uint8(not weight[x] > 0)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _mark_also_missing(weight, bad):
     for x in range(bad.size):
         bad[x] |= np.uint8(not weight[x] > 0)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = ["SMOOTHED_NOISE", "Peaks", "find_peaks", "mark_objects", "smooth"]
 
@@ -31,7 +32,7 @@ class Peaks(NamedTuple):
     height: npt.NDArray[np.float32]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def smooth(image, out):
     """3 x 3 binomial smoothing (1 2 1 times 1 2 1 over 16), float32; the border is copied."""
     h, w = image.shape
@@ -46,7 +47,7 @@ def smooth(image, out):
             out[y, x] = (line[x - 1] + 2 * line[x] + line[x + 1]) * np.float32(0.0625)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_peaks(smoothed, threshold, edges, reach, drop, peaks):
     """Local maxima that stand clear of everything round them; returns their number.
 
@@ -84,7 +85,7 @@ def find_peaks(smoothed, threshold, edges, reach, drop, peaks):
     return n
 
 
-@njit(nogil=True, cache=True)
+@part
 def _is_top(image, y, x, v):
     # Ties (saturated plateaus) go to the first pixel in reading order.
     return (
@@ -93,7 +94,7 @@ def _is_top(image, y, x, v):
     )  # fmt: skip
 
 
-@njit(nogil=True, cache=True)
+@part
 def _stands_clear(image, y, x, ceiling, reach):
     h, w = image.shape
     for d in range(8):
@@ -103,7 +104,7 @@ def _stands_clear(image, y, x, ceiling, reach):
     return True
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def mark_objects(smoothed, threshold, edges, most, objects):
     """``objects = 1`` where the image is above its block's threshold, else 0.
 
@@ -121,12 +122,18 @@ def mark_objects(smoothed, threshold, edges, most, objects):
     for j in range(ny):
         for i in range(nx):
             n = 0
-            limit = threshold[j, i]
             for y in range(y_edges[j], y_edges[j + 1]):
-                # Two plain loops: each is vectorised, one doing both is not.
-                for x in range(x_edges[i], x_edges[i + 1]):
-                    objects[y, x] = np.uint8(smoothed[y, x] > limit)
-                for x in range(x_edges[i], x_edges[i + 1]):
-                    n += objects[y, x]
+                line, marked = smoothed[y, x_edges[i] : x_edges[i + 1]], objects[y, x_edges[i] : x_edges[i + 1]]
+                n += _mark_above(line, threshold[j, i], marked)
             if n > most * (y_edges[j + 1] - y_edges[j]) * (x_edges[i + 1] - x_edges[i]):
                 objects[y_edges[j] : y_edges[j + 1], x_edges[i] : x_edges[i + 1]] = 0
+
+
+@part
+def _mark_above(line, limit, marked):
+    """Mark the values above a limit; returns how many they are."""
+    n = np.int32(0)
+    for x in range(line.size):
+        marked[x] = np.uint8(line[x] > limit)
+        n += np.int32(line[x] > limit)
+    return n

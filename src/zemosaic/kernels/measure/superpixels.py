@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel
 
 __all__ = ["Cell", "bin_cells"]
 
@@ -23,7 +24,7 @@ class Cell(NamedTuple):
     blue: Place
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def bin_cells(
     raw: Floats,
     weight: Floats,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel
 
 __all__ = ["sum_blocks"]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def sum_blocks(data, factor, total, count):
     """Sums and numbers of the finite pixels of ``factor x factor`` blocks.
 

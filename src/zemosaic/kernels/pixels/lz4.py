@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from numba import njit
+from zemosaic.kernels.compiled import kernel
 
 __all__ = ["unpack_lz4"]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def unpack_lz4(packed, out):
     """Unpack one block.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
+
+from zemosaic.kernels.compiled import kernel
 
 __all__ = ["MOFFAT_CORE_PER_FWHM", "MONO", "add_field", "add_stars"]
 
@@ -20,7 +21,7 @@ _MAX_RADIUS_PX = 256.0
 """Where the wings of the brightest stars end at the latest: the time that a star takes grows with the square."""
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def add_stars(image, x, y, flux, core_px, floor, pattern):  # type: ignore[no-untyped-def]
     """Add stars to an image, in place.
 
@@ -79,7 +80,7 @@ def add_stars(image, x, y, flux, core_px, floor, pattern):  # type: ignore[no-un
                 image[j, i] += value * norm * flux[k, pattern[j & 1, i & 1]]
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def add_field(image, field, field_x, field_y, step, amplitude, pattern):  # type: ignore[no-untyped-def]
     """Add a field sampled bilinearly from another grid, in place.
 

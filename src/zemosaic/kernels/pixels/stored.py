@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = ["unpack_floats"]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def unpack_floats(stored, data, weight):
     """Turn big-endian float32 into the machine's (little-endian) order, and weigh them.
 
@@ -27,7 +28,7 @@ def unpack_floats(stored, data, weight):
         _unpack_row(stored[y], data[y], weight[y])
 
 
-@njit(nogil=True, cache=True)
+@part
 def _unpack_row(stored, data, weight):
     exponent = np.uint32(0x7F800000)
     for x in range(data.size):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from zemosaic.kernels.compiled import kernel, part
 from zemosaic.kernels.resample.lattice import (
     FLAG_SATURATED,
     Correction,
@@ -65,7 +65,7 @@ def resample_polygon(window: Window, out: Output, pixfrac: float | None = None) 
     _resample(plain, rows, target, pixfrac if pixfrac is not None else 1.0, pixfrac is not None)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _resample(place, rows, target, side, is_drizzle):  # type: ignore[no-untyped-def]
     data, nodes_xy, origin, step, start = place.data, place.nodes_xy, place.origin, place.step, place.start
     out_values, out_weights, out_alpha = rows
@@ -99,7 +99,7 @@ def _resample(place, rows, target, side, is_drizzle):  # type: ignore[no-untyped
             mark_row(weights, codes, flags, alpha)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _outline(nodes_xy, step, row, column, origin, corners):  # type: ignore[no-untyped-def]
     """Outline of an output pixel on the frame: rows x, y of its corners (closed, in window pixels), and of edge slopes.
 
@@ -123,7 +123,7 @@ def _outline(nodes_xy, step, row, column, origin, corners):  # type: ignore[no-u
     return 0.5 * abs(width * across_y - height * across_x)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _add_pixels(data, weight, saturation, corners, side, is_drizzle, sums):  # type: ignore[no-untyped-def]
     """Sums, per channel, of overlap times weight times value, of what that is a mean over, and of overlap times weight.
 
@@ -152,7 +152,7 @@ def _add_pixels(data, weight, saturation, corners, side, is_drizzle, sums):  # t
     return flag
 
 
-@njit(nogil=True, cache=True)
+@part
 def _reach(corners, axis, half, size):  # type: ignore[no-untyped-def]
     """First and last pixel on an axis whose square the outline's bounding box touches."""
     low = high = corners[axis, 0]
@@ -161,7 +161,7 @@ def _reach(corners, axis, half, size):  # type: ignore[no-untyped-def]
     return max(math.ceil(low - half), 0), min(math.floor(high + half), size - 1)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _finish(sums, area, side, is_drizzle, i, samples, relative):  # type: ignore[no-untyped-def]
     for k in range(samples.shape[0]):
         enough = sums[1, k] > 0 if is_drizzle else sums[1, k] >= MIN_USED * area
@@ -169,7 +169,7 @@ def _finish(sums, area, side, is_drizzle, i, samples, relative):  # type: ignore
         relative[k, i] = sums[2, k] / (area * side * side) if enough else 0
 
 
-@njit(nogil=True, cache=True)
+@part
 def _overlap(corners, left, low, side):  # type: ignore[no-untyped-def]
     """Area that a quadrilateral shares with the square of `side` whose lower left corner is (left, low), px^2.
 
@@ -187,7 +187,7 @@ def _overlap(corners, left, low, side):  # type: ignore[no-untyped-def]
     return abs(total)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _mean_cut(ya, yb, side):  # type: ignore[no-untyped-def]
     """Mean height of a straight line that runs from ya to yb, each height cut to [0, side]."""
     low, high = min(ya, yb), max(ya, yb)

@@ -14,8 +14,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from zemosaic.kernels.compiled import kernel
 from zemosaic.kernels.resample.areas import resample_polygon
 from zemosaic.kernels.resample.lanczos import N_PHASES, WIDTH, lanczos_table
 from zemosaic.kernels.resample.lattice import ALPHA_FULL, FLAG_SATURATED, get_row, interpolate_row, taper_row
@@ -246,7 +246,7 @@ def split_green(
     return samples, sample_weight, (v0, u0)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _turn_green(raw, weight, origin, parity, first, samples, sample_weight):
     """Copy in blocks: neighbours along a row land on different rows, and would evict each other's cache lines."""
     h, w = raw.shape
@@ -264,7 +264,7 @@ def _turn_green(raw, weight, origin, parity, first, samples, sample_weight):
                     u += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _taper(edges, target, saturated, rows):
     """Apply the taper of the frame's own edges, which the turned plane does not know, to all channels."""
     nodes_xy, step, start, box, taper_px = edges

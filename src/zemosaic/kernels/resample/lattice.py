@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = [
     "ALPHA_FULL",
@@ -34,7 +35,7 @@ FLAG_SATURATED = 128
 _LARGEST = np.finfo(np.float32).max
 
 
-@njit(nogil=True, cache=True)
+@part
 def interpolate_row(nodes, step, row, first, out):  # type: ignore[no-untyped-def]
     """Bilinear interpolation of `nodes` (2-D) along lattice row `row` at columns ``first .. first + out.size``.
 
@@ -58,7 +59,7 @@ def interpolate_row(nodes, step, row, first, out):  # type: ignore[no-untyped-de
         inside = 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def positions_round(xy, step, y0, y1, x0, x1):  # type: ignore[no-untyped-def]
     """Lowest and highest frame y and x of the pixels ``y0 <= y < y1``, ``x0 <= x < x1``, counted from node (0, 0).
 
@@ -85,7 +86,7 @@ def positions_round(xy, step, y0, y1, x0, x1):  # type: ignore[no-untyped-def]
     return low[1], high[1], low[0], high[0]
 
 
-@njit(nogil=True, cache=True)
+@part
 def taper_row(x, y, window, box, taper_px, alpha):  # type: ignore[no-untyped-def]
     """Quantised taper of positions: 0 outside `window` and `box` (y0, y1, x0, x1), else 1 to 127.
 
@@ -129,7 +130,7 @@ class Correction(NamedTuple):
     inverse_variance: float
 
 
-@njit(nogil=True, cache=True)
+@part
 def store_row(samples, relative, alpha, correction, values, weights):  # type: ignore[no-untyped-def]
     """Correct the samples of one channel and weigh them.
 
@@ -153,7 +154,7 @@ def store_row(samples, relative, alpha, correction, values, weights):  # type: i
         weights[i] = weights[i] if good else np.float32(0)
 
 
-@njit(nogil=True, cache=True)
+@part
 def mark_row(weights, codes, flags, alpha):  # type: ignore[no-untyped-def]
     """Set alpha to its code and to the saturation bit of `flags` where a channel has weight; else leave it."""
     for i in range(alpha.size):
@@ -179,7 +180,7 @@ def as_rows(out: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, int]:
     return flat, out.strides[0] // item, out.strides[1] // item
 
 
-@njit(nogil=True, cache=True)
+@part
 def get_row(rows, channel, y, x0, x1):  # type: ignore[no-untyped-def]
     """Pixels ``x0 .. x1`` of a row of an output given by `as_rows`."""
     flat, channel_stride, row_stride = rows

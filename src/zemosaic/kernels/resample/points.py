@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from zemosaic.kernels.compiled import kernel, part
 from zemosaic.kernels.resample.lanczos import N_PHASES, WIDTH, dot4, dot6, dot8, lanczos_table
 from zemosaic.kernels.resample.lattice import (
     FLAG_SATURATED,
@@ -142,7 +142,7 @@ def resample_with_taps(
     _resample(plain, rows, target, n_taps, table, (spikes, np.float32(clamp)))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _resample(place, rows, target, n_taps, table, rings):  # type: ignore[no-untyped-def]
     data, weight, origin, step, start = place.data, place.weight, place.origin, place.step, place.start
     spikes, clamp = rings
@@ -192,7 +192,7 @@ def _resample(place, rows, target, n_taps, table, rings):  # type: ignore[no-unt
             mark_row(weights, codes, around, alpha)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _split_row(position, origin, codes, whole, fraction):  # type: ignore[no-untyped-def]
     """Whole pixel (in the window) and fraction of positions in the frame; both 0 where the code is 0."""
     for i in range(position.size):
@@ -202,7 +202,7 @@ def _split_row(position, origin, codes, whole, fraction):  # type: ignore[no-unt
         fraction[i] = np.float32(p - low)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _flag_window(data, weight, spikes, saturation, n_taps):  # type: ignore[no-untyped-def]
     """What lies under the kernel, for each whole position: element (y + 1, x + 1) is for floor (y, x).
 
@@ -239,14 +239,14 @@ def _flag_window(data, weight, spikes, saturation, n_taps):  # type: ignore[no-u
     return flags
 
 
-@njit(nogil=True, cache=True)
+@part
 def _flag_spikes(spikes, line):  # type: ignore[no-untyped-def]
     """One row of `_flag_window`: where there are spikes."""
     for x in range(line.size):
         line[x] |= np.uint8(spikes[x] > 0) << 2
 
 
-@njit(nogil=True, cache=True)
+@part
 def _gather_or(here, before, width, out):  # type: ignore[no-untyped-def]
     """One row of `_flag_window`: holes over `width` columns, the other bits over the two nearest."""
     for t in range(width):
@@ -257,21 +257,21 @@ def _gather_or(here, before, width, out):  # type: ignore[no-untyped-def]
             out[x] |= source[x] & mask
 
 
-@njit(nogil=True, cache=True)
+@part
 def _bilinear(a, b, c, d, fx, fy):  # type: ignore[no-untyped-def]
     """Between four pixels, a b above c d; exact at whole positions whatever the neighbours hold."""
     gx, gy = np.float32(1) - fx, np.float32(1) - fy
     return (a * gx + b * fx) * gy + (c * gx + d * fx) * fy
 
 
-@njit(nogil=True, cache=True)
+@part
 def _pixel(image, weight, y, x):  # type: ignore[no-untyped-def]
     """A pixel, 0 for holes."""
     inside = y >= 0 and x >= 0 and y < weight.shape[0] and x < weight.shape[1]
     return image[y, x] if inside and weight[y, x] > 0 else np.float32(0)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _relative_row(weight, cells, n_taps, relative):  # type: ignore[no-untyped-def]
     """Relative weight at positions: bilinear with holes as 0, or that of the nearest pixel."""
     whole, fraction, around, begin, end = cells
@@ -298,7 +298,7 @@ def _relative_row(weight, cells, n_taps, relative):  # type: ignore[no-untyped-d
 # The sampling loops below write NaN where a position has no value.
 
 
-@njit(nogil=True, cache=True)
+@part
 def _nearest_row(data, weight, cells, samples):  # type: ignore[no-untyped-def]
     whole, fraction, around, begin, end = cells
     for i in range(begin, end):
@@ -307,7 +307,7 @@ def _nearest_row(data, weight, cells, samples):  # type: ignore[no-untyped-def]
         samples[i] = data[y, x] if found else np.nan
 
 
-@njit(nogil=True, cache=True)
+@part
 def _bilinear_row(data, weight, cells, samples):  # type: ignore[no-untyped-def]
     whole, fraction, around, begin, end = cells
     for i in range(begin, end):
@@ -318,7 +318,7 @@ def _bilinear_row(data, weight, cells, samples):  # type: ignore[no-untyped-def]
             samples[i] = _bilinear(data[y, x], data[y, x + 1], data[y + 1, x], data[y + 1, x + 1], fx, fy)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _bilinear_near_holes(data, weight, y, x, fx, fy):  # type: ignore[no-untyped-def]
     """Between the pixels at (y, x) to (y + 1, x + 1) of which some may be holes; NaN where too much is lost."""
     lost = np.float32(0)
@@ -331,13 +331,13 @@ def _bilinear_near_holes(data, weight, y, x, fx, fy):  # type: ignore[no-untyped
     return _bilinear(a, b, c, d, fx, fy) / (np.float32(1) - lost) if lost <= MAX_LOST else np.float32(np.nan)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _phase(fraction):  # type: ignore[no-untyped-def]
     """Row of the table for a fraction of a pixel."""
     return np.int64(fraction * N_PHASES + np.float32(0.5))
 
 
-@njit(nogil=True, cache=True)
+@part
 def _lanczos_row(data, weight, cells, relative, kernel, samples):  # type: ignore[no-untyped-def]
     """Plain sums first; positions near holes wait in `todo`, which keeps the hot loop small.
 
@@ -368,7 +368,7 @@ def _lanczos_row(data, weight, cells, relative, kernel, samples):  # type: ignor
             samples[i] = _bilinear_near_holes(data, weight, whole[0, i], whole[1, i], fraction[1, i], fraction[0, i])
 
 
-@njit(nogil=True, cache=True)
+@part
 def _add_spikes(spikes, cells, samples):  # type: ignore[no-untyped-def]
     """Add the window's spikes, bilinearly: none lies outside or in a hole, so nothing is lost."""
     whole, fraction, around, begin, end = cells
@@ -378,7 +378,7 @@ def _add_spikes(spikes, cells, samples):  # type: ignore[no-untyped-def]
             samples[i] += _bilinear(spikes[y, x], spikes[y, x + 1], spikes[y + 1, x], spikes[y + 1, x + 1], fx, fy)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _dot(pixels, first, stride, taps, x_row, y_row, n_taps):  # type: ignore[no-untyped-def]
     if n_taps == 6:
         return dot6(pixels, first, stride, taps, x_row, y_row)
@@ -387,7 +387,7 @@ def _dot(pixels, first, stride, taps, x_row, y_row, n_taps):  # type: ignore[no-
     return dot8(pixels, first, stride, taps, x_row, y_row)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _copy_near(data, weight, first, taps, n_taps, near):  # type: ignore[no-untyped-def]
     """Copy the pixels under a kernel (its taps along y and x) that begins at `first` to `near`, holes as 0.
 
@@ -411,7 +411,7 @@ def _copy_near(data, weight, first, taps, n_taps, near):  # type: ignore[no-unty
     return np.float32(1 - lost if lost_size <= MAX_LOST * size else 0)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _clamp_row(data, weight, cells, clamp, samples):  # type: ignore[no-untyped-def]
     """Pull samples into the range of their four nearest pixels."""
     whole, _, _, begin, end = cells

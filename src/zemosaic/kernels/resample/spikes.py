@@ -11,7 +11,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = ["find_spikes"]
 
@@ -65,7 +66,7 @@ def find_spikes(data: Floats, weight: Floats, inverse_variance: npt.NDArray[np.f
     return spikes
 
 
-@njit(nogil=True, cache=True)
+@part
 def _count_steep(value, beside, margin):  # type: ignore[no-untyped-def]
     """How many pixels of a part of a row exceed one of their four neighbours by the margin: all spikes do."""
     left, right, above, below = beside
@@ -76,7 +77,7 @@ def _count_steep(value, beside, margin):  # type: ignore[no-untyped-def]
     return n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _steep_blocks(data, margin):  # type: ignore[no-untyped-def]
     """Blocks with a steep pixel, as pairs of row and first column."""
     h, w = data.shape
@@ -92,7 +93,7 @@ def _steep_blocks(data, margin):  # type: ignore[no-untyped-def]
     return blocks[:n_blocks]
 
 
-@njit(nogil=True, cache=True)
+@part
 def _cap(value, left, right, m_left, m_right):  # type: ignore[no-untyped-def]
     """How high a pixel may be along one axis, by the next and second pixels on both sides and their weights."""
     if not (m_left[0] > 0 and m_left[1] > 0 and m_right[0] > 0 and m_right[1] > 0):
@@ -104,7 +105,7 @@ def _cap(value, left, right, m_left, m_right):  # type: ignore[no-untyped-def]
     return base + (low - base) / STEEPEST if is_peak else np.float32(np.inf)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill_spikes(data, weight, margin, blocks, spikes):  # type: ignore[no-untyped-def]
     """Write the spikes of the blocks; returns whether there is one."""
     d, m, w = data, weight, data.shape[1]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = ["group_detections"]
 
@@ -14,7 +15,7 @@ _EMPTY = np.int64(-(2**62))
 """Marks a free place of the hash table; no cell of the sky has this number."""
 
 
-@njit(nogil=True, cache=True)
+@part
 def _slot_of(table_x, table_y, cx, cy):
     """Slot of cell (cx, cy) in an open-addressing table: where it is, or where it would go."""
     mask = np.int64(len(table_x) - 1)
@@ -26,7 +27,7 @@ def _slot_of(table_x, table_y, cx, cy):
     return k
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def group_detections(x, y, order, radius, group):
     """Give every detection the number of its group; return how many groups there are.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = ["mark_stars", "search_pair"]
 
@@ -13,7 +14,7 @@ Place = tuple[float, float, float, float, float]
 """(a_re, a_im, b_re, b_im, parity) of a hypothesis; see `search_pair`."""
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def mark_stars(x: Array, y: Array, n_cells: int) -> npt.NDArray[np.uint8]:
     """A map of bits, 1 in the 3 x 3 cells round every star, so that "is a star near?" is one look-up.
 
@@ -39,7 +40,7 @@ def mark_stars(x: Array, y: Array, n_cells: int) -> npt.NDArray[np.uint8]:
     return marks
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def search_pair(
     stars: Array,
     pair: tuple[int, int],
@@ -113,7 +114,7 @@ def search_pair(
     return n_found, n_tested
 
 
-@njit(nogil=True, cache=True)
+@part
 def _keep_place(found: Array, n_found: int, hits: int, place: Place) -> int:
     """Put a place into the table, where it is full in the row of fewest hits if it has more; the rows filled."""
     row = n_found
@@ -127,7 +128,7 @@ def _keep_place(found: Array, n_found: int, hits: int, place: Place) -> int:
     return max(n_found, row + 1)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _count_hits(stars: Array, pair: tuple[int, int], place: Place, marks: npt.NDArray[np.uint8]) -> int:
     """Stars beside the pair that fall on a marked cell; gives up early where the first ones all miss."""
     (first, second), (a_re, a_im, b_re, b_im, parity) = pair, place

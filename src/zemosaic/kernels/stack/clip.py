@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from zemosaic.kernels.compiled import kernel, part
 from zemosaic.kernels.stack.normal_tables import MIN_SPREAD_COUNT
 from zemosaic.kernels.stack.order import (
     SEGMENT,
@@ -84,7 +84,7 @@ class _Line(NamedTuple):
     slope: F4
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _is_outside(sample, limit, noise, rule):
     """Whether a sample (value, weight, alpha) is clipped: squared and times the weight it takes no root or division.
 
@@ -104,7 +104,7 @@ def _is_outside(sample, limit, noise, rule):
     return weight * d * d > kappa * kappa * (variance if variance > own else own)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _flag_row(row, limits, noise, rule, flag):
     """Flag the samples of one frame that lie outside; returns how many (for 0 `flag` is not written)."""
     # Most rows have none, and a count without a store takes half the time of both together.
@@ -121,7 +121,7 @@ def _flag_row(row, limits, noise, rule, flag):
     return n
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _set_limits(middle, spread, guard, limits):
     """Fill `_Limits` from the two middle values, scatter and guard."""
     half = np.float32(0.5)
@@ -133,7 +133,7 @@ def _set_limits(middle, spread, guard, limits):
         limits.centre[j] = half * low[j] + half * high[j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _first_round(samples, maps, y, rule, touched):
     """Clip a row of pixels against the centre and scatter of all samples; lists the pixels that lost one."""
     width = touched.size
@@ -161,7 +161,7 @@ def _first_round(samples, maps, y, rule, touched):
     return n_touched
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _winsor_moment(value, weight, low, high, scatter, total):
     half = np.float32(0.5)
     zero = np.float32(0)
@@ -173,7 +173,7 @@ def _winsor_moment(value, weight, low, high, scatter, total):
         total[j] += d * d if weight[j] > 0 else zero
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _winsorize(columns, m, width, line):
     """Scatter of the values pulled in to 1.5 sigma of the centre, times 1.134 (Huber's proposal 2)."""
     total = np.empty(SEGMENT, np.float32)
@@ -188,7 +188,7 @@ def _winsorize(columns, m, width, line):
                 line.spread[j] = np.float32(1.134) * np.sqrt(total[j] / np.float32(columns.count[j] - 1))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _fit_line(columns, width, line):
     """Least-squares line through the inner three fifths of the sorted values against rank.
 
@@ -219,7 +219,7 @@ def _fit_line(columns, width, line):
         line.spread[j] = np.float32(1.2533) * distance / np.float32(k - 2 * t)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _estimate(rule, columns, m, width, line, table):
     """Centre and scatter of the samples left in each column."""
     columns.count[:] = 0
@@ -233,7 +233,7 @@ def _estimate(rule, columns, m, width, line, table):
         _fit_line(columns, width, line)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _confirm_row(row, limits, noise, rule, flag, columns, slope):
     """Of the flagged samples keep those that are also far from the fitted line at their own rank."""
     value, weight, alpha = row
@@ -248,7 +248,7 @@ def _confirm_row(row, limits, noise, rule, flag, columns, slope):
             flag[j] = _is_outside((value[j], weight[j], alpha[j]), limit, noise, rule)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _mark_round(rule, samples, kept, y, columns, m, at):
     """Clip what lies outside; returns for each column whether it lost a sample.
 
@@ -275,7 +275,7 @@ def _mark_round(rule, samples, kept, y, columns, m, at):
     return lost
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _move_to_front(columns, m, guard, pixels, lost):
     """Move the columns that lost a sample to the front; returns how many."""
     n = 0
@@ -291,7 +291,7 @@ def _move_to_front(columns, m, guard, pixels, lost):
     return n
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _clip_batch(rule, samples, maps, y, pixels, columns, table):
     """Rounds of clipping for at most `SEGMENT` pixels of row `y`, each until it loses no more."""
     rows = np.empty((9, SEGMENT), np.float32)
@@ -307,13 +307,14 @@ def _clip_batch(rule, samples, maps, y, pixels, columns, table):
         for j in range(width):
             maps.low[y, pixels[j]] = line.low[j]
             maps.high[y, pixels[j]] = line.high[j]
+            maps.spread[y, pixels[j]] = line.spread[j]
         lost = _mark_round(rule, samples, maps.kept, y, columns, m, (pixels[:width], line, limits))
         width = _move_to_front(columns, m, line.guard, pixels, lost)
         if width == 0:
             break
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def clip_rows(rule, samples, maps, y0, y1, table):
     """Clip the samples of rows `y0` to `y1`.
 
@@ -322,7 +323,7 @@ def clip_rows(rule, samples, maps, y0, y1, table):
     rule : ClipRule
     samples : Samples
     maps : Maps
-        Middle values become those of the last round.
+        Middle values and scatter become those of the last round.
     y0, y1 : int
         Rows to do.
     table : ndarray, float32

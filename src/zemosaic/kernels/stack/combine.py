@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from zemosaic.kernels.compiled import kernel, part
 from zemosaic.kernels.stack.samples import FLAG_SATURATED, noise_of
 
 __all__ = [
@@ -75,53 +75,53 @@ class PhotonSums(NamedTuple):
     offset: F8
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _add_products(value, weight, total):
     zero = np.float64(0)
     for j in range(value.size):
         total[j] += np.float64(weight[j]) * np.float64(value[j]) if weight[j] > 0 else zero
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _add_weights(weight, total):
     zero = np.float64(0)
     for j in range(weight.size):
         total[j] += np.float64(weight[j]) if weight[j] > 0 else zero
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _add_alphas(weight, alpha, total):
     zero = np.float64(0)
     for j in range(weight.size):
         total[j] += np.float64(weight[j]) * np.float64(alpha[j] & 127) if weight[j] > 0 else zero
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _add_exposure(weight, exposure, total):
     zero = np.float64(0)
     for j in range(weight.size):
         total[j] += exposure if weight[j] > 0 else zero
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _add_covered(weight, covered):
     for j in range(weight.size):
         covered[j] += np.int16(weight[j] != 0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _add_clipped(weight, clipped):
     for j in range(weight.size):
         clipped[j] += np.int16(weight[j] < 0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _count_saturated(weight, alpha, saturated):
     for j in range(weight.size):
         saturated[j] += np.int16((alpha[j] >= FLAG_SATURATED) & (weight[j] > 0))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _add_photons(weight, alpha, noise, sums):
     _, sky, slope = noise
     zero = np.float64(0)
@@ -132,7 +132,7 @@ def _add_photons(weight, alpha, noise, sums):
         sums.offset[j] += t * np.float64(sky)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _finish_row(sums, data, weight):
     for j in range(data.size):
         total = sums.weight[j]
@@ -142,7 +142,7 @@ def _finish_row(sums, data, weight):
         weight[j] = np.float32(total)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _finish_side_row(weight_sum, sides, variance, exposure):
     for j in range(variance.size):
         total = weight_sum[j]
@@ -152,7 +152,7 @@ def _finish_side_row(weight_sum, sides, variance, exposure):
         exposure[j] = np.float32(sides.exposure[j])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _raise_alpha(alpha, photons, sums):
     """Raise the sums of weight x alpha by what the light above the sky adds to the variance."""
     for j in range(alpha.size):
@@ -162,7 +162,7 @@ def _raise_alpha(alpha, photons, sums):
         alpha[j] += more if more > 0 else np.float64(0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def add_frame(values, weights, corner, sums):
     """Add one frame's samples to running sums; frames must come in one fixed order for equal bytes.
 
@@ -182,7 +182,7 @@ def add_frame(values, weights, corner, sums):
         _add_covered(weights[y], sums.coverage[y0 + y, x0 : x0 + w])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def add_sides(weights, alpha, exposure, corner, sides):
     """Add one frame to `SideSums`; as `add_frame`.
 
@@ -205,7 +205,7 @@ def add_sides(weights, alpha, exposure, corner, sides):
         _count_saturated(weights[y], alpha[y], sides.saturated[y0 + y, x0 : x0 + w])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def add_photons(weights, alpha, noise, corner, photons):
     """Add one frame to `PhotonSums`; as `add_sides`, with its noise as `noise_of` gives it."""
     h, w = weights.shape
@@ -215,14 +215,14 @@ def add_photons(weights, alpha, noise, corner, photons):
         _add_photons(weights[y], alpha[y], noise, row)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def finish_mean(sums, data, weight):
     """Turn `MeanSums` into the mean and its weight (float32)."""
     for y in range(data.shape[0]):
         _finish_row(MeanSums(sums.products[y], sums.weight[y], sums.coverage[y]), data[y], weight[y])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def finish_sides(sums, sides, photons, variance, exposure):
     """Turn `SideSums` into variance and exposure time (float32).
 
@@ -244,7 +244,7 @@ def finish_sides(sums, sides, photons, variance, exposure):
         _finish_side_row(mean.weight, side, variance[y], exposure[y])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _sum_row(samples, exposures, y, x0, sums, clipped):
     """Sums (mean, sides, photons) over all frames of a row of the cube from column `x0` on.
 
@@ -274,7 +274,7 @@ def _sum_row(samples, exposures, y, x0, sums, clipped):
     return any_photons
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def combine_rows(samples, exposures, y0, y1, corner, planes):
     """Weighted mean of the samples that were not clipped.
 
@@ -312,7 +312,7 @@ def combine_rows(samples, exposures, y0, y1, corner, planes):
             planes.rejected[y, j] = counts[2, j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _add_sharpness(weight, alpha, middle, noise, total):
     """Add 1/sigma of each sample as means over large areas scatter, at the level of the middle values."""
     low, high = middle
@@ -326,7 +326,7 @@ def _add_sharpness(weight, alpha, middle, noise, total):
         total[j] += np.float64(root if weight[j] > 0 else zero)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _add_pulled(value, weight, middle, guard, total):
     """Add weight times deviation from the median, the deviation held within +-guard."""
     low, high = middle
@@ -339,7 +339,7 @@ def _add_pulled(value, weight, middle, guard, total):
         total[j] += np.float64(weight[j]) * np.float64(d) if weight[j] > 0 else zero
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def finish_median(samples, maps, y0, y1, corner, planes):
     """The guarded median of each pixel and its variance.
 

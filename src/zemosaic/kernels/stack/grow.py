@@ -9,8 +9,8 @@ direction, by more than a lower threshold.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from zemosaic.kernels.compiled import kernel, part
 from zemosaic.kernels.stack.samples import noise_of, weighted_variance
 
 __all__ = ["grow_frames"]
@@ -25,7 +25,7 @@ DEVIATION_CAP = np.float32(4.0)
 """Deviations count up to this many sigma in a local mean, so that a very hot pixel does not lift its surroundings."""
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _deviation(sample, centre, guard, noise):
     """Deviation of a sample (value, weight, alpha) from the centre beyond the guard, in its sigma, capped."""
     value, weight, alpha = sample
@@ -39,7 +39,7 @@ def _deviation(sample, centre, guard, noise):
     return size if d > zero else -size
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _local_mean(plane, centre, guard, noise, y, x):
     """Mean deviation over the samples of one frame (values, weights, alpha) in 3 x 3, clipped ones with them."""
     value, weight, alpha = plane
@@ -55,7 +55,7 @@ def _local_mean(plane, centre, guard, noise, y, x):
     return total / np.float32(n)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _any_clipped(weight):
     n = 0
     for x in range(weight.size):
@@ -63,7 +63,7 @@ def _any_clipped(weight):
     return n > 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _is_seed(value, weight, centre, y, x):
     """Whether enough samples in 3 x 3 are clipped for the same sign as this one."""
     h, w = value.shape
@@ -75,7 +75,7 @@ def _is_seed(value, weight, centre, y, x):
     return same >= SEED_COUNT
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _find_seeds(value, weight, span, centre, active, front):
     """Mark the seeds in `active` by their sign and list them; returns their number."""
     n = 0
@@ -92,7 +92,7 @@ def _find_seeds(value, weight, span, centre, active, front):
     return n
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _spread_front(plane, noise, centre, maps, threshold, region, listed):
     """Let a region (its map, and the list of its pixels) grow by one pixel from those `listed`, from and to.
 
@@ -121,7 +121,7 @@ def _spread_front(plane, noise, centre, maps, threshold, region, listed):
     return stop
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def grow_frames(samples, maps, i0, i1, threshold, passes):
     """Grow the clipped regions of frames `i0` to `i1`.
 

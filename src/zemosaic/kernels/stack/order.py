@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = [
     "BLOCK",
@@ -56,7 +57,7 @@ class Columns(NamedTuple):
     count: npt.NDArray[np.int32]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def make_columns(n):
     """`Columns` for n frames, all 0."""
     return Columns(
@@ -69,7 +70,7 @@ def make_columns(n):
     )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _exchange(low, high):
     for j in range(BLOCK):
         a = low[j]
@@ -78,7 +79,7 @@ def _exchange(low, high):
         high[j] = b if a < b else a
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def sort_columns(buf, m, width):
     """Sort each of the first `width` columns of ``buf[:m]`` ascending, in place.
 
@@ -110,7 +111,7 @@ def sort_columns(buf, m, width):
             p //= 2
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def pick_middle(buf, count, width, table, middle):
     """The middle values and the robust scatter of sorted columns.
 
@@ -141,7 +142,7 @@ def pick_middle(buf, count, width, table, middle):
             spread[j] = table[k] * (buf[k - 1 - t, j] - buf[t, j])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def find_spans(weights, y0, y1, span):
     """Where each frame has samples in each row: from its first to behind its last.
 
@@ -168,7 +169,7 @@ def find_spans(weights, y0, y1, span):
             span[i, y, 1] = end if end > first else 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def gather_pixels(samples, y, pixels, columns):
     """Samples of a list of pixels of one row as columns; frames without any are left out.
 
@@ -210,7 +211,7 @@ def gather_pixels(samples, y, pixels, columns):
     return m
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def fill_columns(value, weight, into, count):
     """Copy the samples of a row that have weight, +inf for the others, and count them into `count`."""
     inf = np.float32(np.inf)

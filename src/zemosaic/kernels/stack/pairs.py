@@ -12,8 +12,8 @@ lower of the two as well, so that a trail does not defend itself by its own stee
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from zemosaic.kernels.compiled import kernel, part
 from zemosaic.kernels.stack.samples import noise_of, weighted_variance
 
 __all__ = ["clip_pairs"]
@@ -23,7 +23,7 @@ PAIR_GUARD = np.float32(3.0)
 more where the lower is the flatter. The guard of methods without scatter is widened up to as much."""
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _find_far(maps, y, far):
     """Excess of the higher sample over the lower beyond the guard, where a pixel has two; returns how many have any."""
     zero = np.float32(0)
@@ -35,7 +35,7 @@ def _find_far(maps, y, far):
     return n
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def clip_pairs(samples, maps, y0, y1, n_sigma):
     """Clip the higher of two samples that are too far apart, rows `y0` to `y1`.
 

@@ -7,8 +7,8 @@ surroundings and so do two of the eight boxes round it: a line, an edge or a pat
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from zemosaic.kernels.compiled import kernel, part
 from zemosaic.kernels.stack.samples import noise_of, weighted_variance
 
 __all__ = ["REACH_PX", "mark_regions"]
@@ -39,7 +39,7 @@ LOOK_SIGMA = np.float32(3.0)
 """Boxes that deviate by less are not looked at."""
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _deviate_row(row, middle, guard, noise, out, there):
     """Deviations of a row from the middle values beyond the guard, in sigma of a sample, capped; 0 for none."""
     value, weight, alpha = row
@@ -58,7 +58,7 @@ def _deviate_row(row, middle, guard, noise, out, there):
         out[x] = q if d > zero else -q
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _sum_boxes(z, there, total, number):
     """Sums over `SIDE` x `SIDE` pixels round each pixel; what lies outside counts for nothing.
 
@@ -85,7 +85,7 @@ def _sum_boxes(z, there, total, number):
                 n[x] += few[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _stands_out(total, number, y, x, share, threshold, around):
     """Whether a box and two of its eight neighbours deviate, the same way, from the calmer half of those."""
     h, w = total.shape
@@ -110,7 +110,7 @@ def _stands_out(total, number, y, x, share, threshold, around):
     return own - calm > threshold * error and near[n - 2] - calm > (threshold - np.float32(1)) * error
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _reject_round(weight, kept, y, x):
     h, w = weight.shape
     for yy in range(max(y - RIM_PX, 0), min(y + RIM_PX + 1, h)):
@@ -120,7 +120,7 @@ def _reject_round(weight, kept, y, x):
                 kept[yy, xx] -= 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _reject_frame(weight, kept, total, number, share, threshold):
     """Reject the regions of one frame, from the sums over boxes."""
     h, w = total.shape
@@ -139,7 +139,7 @@ def _reject_frame(weight, kept, total, number, share, threshold):
                 _reject_round(weight, kept, y, x)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def mark_regions(samples, maps, i0, i1, threshold):
     """Reject the deviating regions of frames `i0` to `i1`.
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel
 
 __all__ = ["FLAG_SATURATED", "FrameNoise", "Maps", "Planes", "Samples", "noise_of", "weighted_variance"]
 
@@ -116,13 +117,13 @@ class Planes(NamedTuple):
     saturated: I2
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def noise_of(noise, i):
     """The noise of frame `i`: three numbers as `weighted_variance` takes them."""
     return UNIT * noise.share[i], noise.sky[i], noise.slope[i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def weighted_variance(alpha, centre, noise):
     """Variance of one sample (`FrameNoise`) times its weight, for the stack's level `centre` at its pixel."""
     share, sky, slope = noise

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from zemosaic.kernels.compiled import kernel, part
 from zemosaic.kernels.stack.samples import FLAG_SATURATED
 
 __all__ = ["RIM_PX", "yield_rims", "yield_rows"]
@@ -14,7 +14,7 @@ RIM_PX = 2
 3 px, and the four nearest pixels are flagged."""
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _has_saturated(alpha):
     n = 0
     for x in range(alpha.size):
@@ -22,7 +22,7 @@ def _has_saturated(alpha):
     return n > 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _add_unsaturated(value, weight, alpha, products, total):
     zero = np.float64(0)
     for x in range(value.size):
@@ -31,7 +31,7 @@ def _add_unsaturated(value, weight, alpha, products, total):
         total[x] += w
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def yield_rows(samples, y0, y1, yielded):
     """Clip the saturated samples that lie below the mean of the others at their pixel, rows `y0` to `y1`.
 
@@ -71,7 +71,7 @@ def yield_rows(samples, y0, y1, yielded):
                     yielded[y] = True
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _is_in_rim(weight, alpha, y, x):
     """Whether a saturated sample of the frame gave way within `RIM_PX`."""
     h, w = weight.shape
@@ -82,7 +82,7 @@ def _is_in_rim(weight, alpha, y, x):
     return False
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def yield_rims(samples, y0, y1, yielded):
     """Clip the samples beside those that gave way, of the same frame, where a pixel has others, rows `y0` to `y1`.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from zemosaic.kernels.compiled import kernel, part
 from zemosaic.kernels.stack.order import SEGMENT, pick_middle, sort_columns
 
 __all__ = ["median_rows", "steepness_rows", "template_rows"]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _gather(value, weight, into):
     """Copy samples with weight, +inf for the others; returns how many have weight."""
     # Two loops: a count beside a store keeps the compiler from using vectors for either.
@@ -23,13 +23,13 @@ def _gather(value, weight, into):
     return n
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _count(weight, count):
     for j in range(weight.size):
         count[j] += np.int32(weight[j] > 0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _add_precision(weight, alpha, share, precision):
     """Add 1/variance of each sample at the sky's level, ``127 weight / (alpha share)``."""
     full = np.float32(127)
@@ -39,7 +39,7 @@ def _add_precision(weight, alpha, share, precision):
         precision[j] += full * weight[j] / a if weight[j] > 0 else zero
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def template_rows(samples, maps, y0, y1, table, precision):
     """Median, scatter and precision of all samples of each pixel, rows `y0` to `y1`.
 
@@ -80,7 +80,7 @@ def template_rows(samples, maps, y0, y1, table, precision):
             pick_middle(buf, n_here, x1 - x0, table, middle)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def median_rows(maps, precision, y0, y1, median, variance):
     """The median template and its variance, from what `template_rows` found.
 
@@ -107,7 +107,7 @@ def median_rows(maps, precision, y0, y1, median, variance):
             variance[y, x] = half_pi / precision[y, x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@part
 def _steeper(here, there, scale, noise, best):
     """Raise `best` to the squared change from one (median, variance) to the other, where it is larger."""
     value, variance = here
@@ -118,7 +118,7 @@ def _steeper(here, there, scale, noise, best):
         best[j] = square if square > best[j] else best[j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def steepness_rows(template, rows, radius, n_sigma, factor, guard):
     """`factor` times the largest change of the template within `radius` of a pixel, less its noise.
 

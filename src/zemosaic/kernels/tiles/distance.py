@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = ["border_distance"]
 
 
-@njit(nogil=True, cache=True)
+@part
 def _lower_envelope(height, n, vertex, bound, out):  # type: ignore[no-untyped-def]
     """``out[q] = min over p of (q - p)^2 + height[p]`` for ``n`` values."""
     last = 0
@@ -32,7 +33,7 @@ def _lower_envelope(height, n, vertex, bound, out):  # type: ignore[no-untyped-d
         out[q] = (q - p) * (q - p) + height[p]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def border_distance(valid, top, bottom, left, right, out):  # type: ignore[no-untyped-def]
     """Distance in pixels from each valid pixel to the nearest that is invalid or lies beyond a side of the array.
 

@@ -6,12 +6,13 @@ Weights are the binomial 1, 4, 6, 4, 1. Beyond its edges an image goes on as its
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from zemosaic.kernels.compiled import kernel
 
 __all__ = ["expand", "reduce"]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def reduce(image, out):  # type: ignore[no-untyped-def]
     """Blur and take every second pixel, beginning with the first.
 
@@ -36,7 +37,7 @@ def reduce(image, out):  # type: ignore[no-untyped-def]
             out[j, i] = np.float32(0.0625) * (far + np.float32(4) * near + np.float32(6) * row[x])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def expand(image, out):  # type: ignore[no-untyped-def]
     """Twice the size, smoothly: the transpose of `reduce`, brought to unit sum.
 

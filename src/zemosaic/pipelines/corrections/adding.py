@@ -24,8 +24,9 @@ from zemosaic.pipelines.run.context import WORK_FOLDER, Run
 from zemosaic.pipelines.run.keys import make_key
 from zemosaic.settings import Settings
 from zemosaic.stages.gauge.frozen import correction_change, freeze_gauge
+from zemosaic.text import message
 
-__all__ = ["frozen_grid", "inputs_so_far", "keep_steady_frames", "record_inputs"]
+__all__ = ["MosaicRecord", "frozen_grid", "keep_steady_frames", "read_record", "record_inputs", "restore_frames"]
 
 _RECORD = "inputs.json"
 
@@ -60,14 +61,30 @@ class _Steady:
     fwhm_px: float
 
 
-def record_inputs(out: Path, mode: str, inputs: Sequence[Path]) -> None:
-    """Note the files and folders that an output folder's mosaic was made of, and in which mode."""
-    record = {"mode": mode, "inputs": [str(path.absolute()) for path in inputs]}
+@dataclass(frozen=True, slots=True)
+class MosaicRecord:
+    """What the direct mosaic of an output folder was made of.
+
+    Attributes
+    ----------
+    inputs : tuple of Path
+        Files and folders.
+    solved : bool
+        Whether gains and surfaces were solved, so that frames were measured for it.
+    """
+
+    inputs: tuple[Path, ...]
+    solved: bool
+
+
+def record_inputs(out: Path, mode: str, inputs: Sequence[Path], *, solved: bool) -> None:
+    """Note the files and folders that an output folder's mosaic was made of, in which mode, and by a match or not."""
+    record = {"mode": mode, "inputs": [str(path.absolute()) for path in inputs], "solved": solved}
     write_text(out / WORK_FOLDER / _RECORD, json.dumps(record, indent=1) + "\n")
 
 
-def inputs_so_far(out: Path) -> list[Path]:
-    """The files and folders that the mosaic in an output folder was made of.
+def read_record(out: Path) -> MosaicRecord:
+    """What the mosaic in an output folder was made of.
 
     Raises
     ------
@@ -78,14 +95,13 @@ def inputs_so_far(out: Path) -> list[Path]:
     """
     try:
         record = json.loads((out / WORK_FOLDER / _RECORD).read_text(encoding="utf-8"))
-        mode, inputs = record["mode"], [Path(text) for text in record["inputs"]]
-    except (OSError, ValueError, TypeError, KeyError) as problem:
-        raise NothingToDo(
-            f"there is no direct mosaic in {out} that frames could be added to; build one without --add first"
-        ) from problem
+        mode, inputs = record["mode"], tuple(Path(text) for text in record["inputs"])
+        made = MosaicRecord(inputs, bool(record.get("solved", True)))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
+        raise NothingToDo("adding.no-mosaic", folder=out) from problem
     if mode != "direct":
-        raise SettingError(f"frames can be added to a mosaic of mode direct only; the one in {out} is of mode {mode}")
-    return inputs
+        raise SettingError("adding.other-mode", folder=out, mode=mode)
+    return made
 
 
 def frozen_grid(out: Path) -> Path:
@@ -96,14 +112,43 @@ def frozen_grid(out: Path) -> Path:
     NothingToDo
         When there is none.
     """
-    found = sorted(out.glob("mosaic*.fits"))
+    found = [path for path in sorted(out.glob("mosaic*.fits")) if not path.name.startswith("mosaic_edit")]
     if not found:
-        raise NothingToDo(f"there is no mosaic in {out}; build one without --add first")
+        raise NothingToDo("adding.nothing-there", folder=out)
     return found[0]
 
 
+def restore_frames(frames: Sequence[PlacedFrame], run: Run) -> tuple[Corrections, Sequence[PlacedFrame]] | None:
+    """The frames of one filter that the mosaic holds, where they lie in it, and their corrections, as last applied.
+
+    None where nothing tells: the results were removed, or another version of the code made the mosaic.
+    """
+    noted: _Steady | None = run.store.get(_applied_key(frames), _Steady) if run.store else None
+    if noted is None:
+        return None
+    held = [_place_as_applied(f, noted.applied[f.frame.id]) for f in frames if f.frame.id in noted.applied]
+    scales = {str(item.frame.id): noted.applied[item.frame.id].scale for item in held}
+    return Corrections(scales, "as applied", {}, noted.fwhm_px), held
+
+
+def _applied_key(frames: Sequence[PlacedFrame]) -> str:
+    return make_key("applied", frames[0].frame.decided.filter, frames[0].frame.n_channels)
+
+
+def _place_as_applied(item: PlacedFrame, applied: _Applied) -> PlacedFrame:
+    """A frame at the place with which it went into the mosaic."""
+    header = fits.Header(list(applied.cards))
+    wcs = CelestialWcs.from_header(header, item.frame.shape)
+    return replace(item, place=replace(item.place, header=header, wcs=wcs))
+
+
 def keep_steady_frames(
-    frames: Sequence[PlacedFrame], corrections: Corrections, grid: SkyGrid, settings: Settings, run: Run
+    frames: Sequence[PlacedFrame],
+    corrections: Corrections,
+    grid: SkyGrid,
+    settings: Settings,
+    tolerance: float,
+    run: Run,
 ) -> tuple[Corrections, Sequence[PlacedFrame]]:
     """Corrections and places of one filter's frames, those of the last run where they are within the tolerance.
 
@@ -113,8 +158,7 @@ def keep_steady_frames(
     """
     if run.store is None or not frames:
         return corrections, frames
-    tolerance = run.options.tolerance
-    key = make_key("applied", frames[0].frame.decided.filter, frames[0].frame.n_channels)
+    key = _applied_key(frames)
     noted: _Steady | None = run.store.get(key, _Steady)
     last = noted if tolerance else None
     scales, fwhm_px = dict(corrections.scales), stellar_width_px(frames, grid)
@@ -138,9 +182,9 @@ def keep_steady_frames(
                 chosen[k], scales[ids[k]] = still, before.scale
                 kept += 1
         n_before = sum(i in last.applied for i in ids)
-        run.log.notice(f"{kept} of {n_before} frames stay as they are, within a tolerance of {tolerance:g}")
+        run.log.notice(message("adding.steady", n_kept=kept, n_before=n_before, tolerance=tolerance))
     elif tolerance:
-        run.log.notice("nothing tells how frames went into the mosaic before; all of it is made anew")
+        run.log.notice(message("adding.nothing-known"))
     applied = {str(i.frame.id): _Applied(tuple(i.place.header.items()), scales[i.frame.id]) for i in chosen}
     steady = _Steady(anchor, applied, fwhm_px)
     if digest_of(steady) != digest_of(noted):
@@ -152,12 +196,11 @@ def _unless_moved(
     item: PlacedFrame, scale: PhotoScale, before: _Applied, grid: SkyGrid, tolerance: float
 ) -> PlacedFrame | None:
     """The frame at its earlier place, or None where place or correction have changed by more than the tolerance."""
-    header, shape = fits.Header(list(before.cards)), item.frame.shape
-    wcs = CelestialWcs.from_header(header, shape)
-    (_, new), (_, old) = item.wcs.identity, wcs.identity
+    still, shape = _place_as_applied(item, before), item.frame.shape
+    (_, new), (_, old) = item.wcs.identity, still.wcs.identity
     apart_arcsec = 3600 * np.hypot((new[0] - old[0]) * np.cos(np.deg2rad(old[1])), new[1] - old[1]).max()
     measured = item.measured
-    area = wcs.pixel_area_deg2() / grid.area_ref_deg2
+    area = still.wcs.pixel_area_deg2() / grid.area_ref_deg2
     sky, flux = correction_change(scale, before.scale, shape, measured.sky, measured.noise, area)
-    change = max(sky, flux / _FLUX_UNIT, apart_arcsec / wcs.pixel_scale_arcsec() / _PLACE_UNIT_PX)
-    return replace(item, place=replace(item.place, header=header, wcs=wcs)) if change <= tolerance else None
+    change = max(sky, flux / _FLUX_UNIT, apart_arcsec / still.wcs.pixel_scale_arcsec() / _PLACE_UNIT_PX)
+    return still if change <= tolerance else None

@@ -24,6 +24,7 @@ from zemosaic.stages.quality.company import judge_company
 from zemosaic.stages.quality.double import find_double
 from zemosaic.stages.quality.triage import QualityTable, Verdict, cut_by_value, frame_score, keep_best, triage
 from zemosaic.stages.tiles.group import NIGHT_GAP_S
+from zemosaic.text import message
 
 __all__ = [
     "grade_company",
@@ -68,17 +69,11 @@ def leave_out_stacks(frames: Sequence[Frame], run: Run) -> Kept[Frame]:
         first = single.get((header.instrument, header.time_s))  # NaN, of no date, is equal to nothing
         n_raw = raw[header.instrument]
         if header.n_stacked > 1 and frame.storage.bayer is None and n_raw:
-            reason = (
-                f"a stack of {header.n_stacked} frames beside {n_raw} raw ones of {header.instrument}: each frame "
-                "counts once; to use it, build it without them"
-            )
-            left_out.append(run.log.leave_out(frame, reason))
+            facts = {"n_stacked": header.n_stacked, "n_raw": n_raw, "camera": header.instrument}
+            left_out.append(run.log.leave_out(frame, message("frame.stack-beside-raws", **facts)))
         elif header.n_stacked > 1 and first:
-            reason = (
-                f"a stack of {header.n_stacked} frames with the DATE-OBS of {first}, which lies beside it: each frame "
-                "counts once; to use it, build it without them"
-            )
-            left_out.append(run.log.leave_out(frame, reason))
+            why = message("frame.stack-beside-frame", n_stacked=header.n_stacked, file=first)
+            left_out.append(run.log.leave_out(frame, why))
         else:
             kept.append(frame)
     return Kept(kept, tuple(left_out))
@@ -112,7 +107,7 @@ def obey_table(frames: Sequence[Frame], table_path: Path, run: Run) -> Kept[Fram
         table = Table.read(table_path, format=kind)
         rows = list(zip(table["path"], table["name"], table["use"], strict=True))
     except (OSError, ValueError, KeyError) as problem:
-        raise SettingError(f"{table_path} is not a table of frames with path, name and use: {problem}") from problem
+        raise SettingError("frame.no-table", path=table_path, problem=problem) from problem
     ids = [str(value) for value in table["id"]] if "id" in table.colnames else [""] * len(rows)
     n_called = Counter(frame.name for frame in frames)
     by_key: dict[object, str] = {}
@@ -126,10 +121,10 @@ def obey_table(frames: Sequence[Frame], table_path: Path, run: Run) -> Kept[Fram
         if found and str(use).strip().lower() in {"false", "0", "no"}:
             out.add(found)
     kept = [frame for frame in frames if frame.id not in out]
-    reason = f"use is false in {table_path.name}"
-    left_out = tuple(run.log.leave_out(frame, reason) for frame in frames if frame.id in out)
+    why = message("frame.not-used", file=table_path.name)
+    left_out = tuple(run.log.leave_out(frame, why) for frame in frames if frame.id in out)
     if not kept:
-        raise NothingToDo(f"{table_path.name} leaves no frame to use", n_frames=len(frames))
+        raise NothingToDo("frame.none-in-table", file=table_path.name, n_frames=len(frames))
     return Kept(kept, left_out)
 
 
@@ -184,9 +179,8 @@ def grade_measured(frames: Sequence[MeasuredFrame], settings: Settings, run: Run
     table = quality_table([m.frame for m in frames], [m.measured for m in frames])
     verdicts = [_triaged([m.frame for m in frames], table, settings)]
     if _judges_all(settings):
-        verdicts.append([
-            Verdict("double", text) if (text := find_double(m.measured.stars)) else Verdict() for m in frames
-        ])
+        doubles = [find_double(m.measured.stars) for m in frames]
+        verdicts.append([Verdict("double", why) if why else Verdict() for why in doubles])
     if wanted.fwhm_max_px > 0:
         verdicts.append(cut_by_value("FWHM", table.fwhm_px, high=wanted.fwhm_max_px))
     if wanted.ellipticity_max < 1:
@@ -196,13 +190,13 @@ def grade_measured(frames: Sequence[MeasuredFrame], settings: Settings, run: Run
         verdicts.append(keep_best("quality", np.where(passed, frame_score(table), np.nan), wanted.best_fraction))
     kept, left_out = [], []
     for item, row in zip(frames, zip(*verdicts, strict=True), strict=True):
-        bad = next((verdict for verdict in row if not verdict.use), None)
-        if bad is None:
+        why = next((verdict.why for verdict in row if not verdict.use), None)
+        if why is None:
             kept.append(item)
         else:
-            left_out.append(run.log.leave_out(item.frame, f"{bad.kind}: {bad.reason}"))
+            left_out.append(run.log.leave_out(item.frame, why))
     if not kept:
-        raise NothingToDo("no frame passes the quality limits; see quality.triage", n_frames=len(frames))
+        raise NothingToDo("quality.none-passes", n_frames=len(frames))
     return Kept(kept, tuple(left_out))
 
 
@@ -222,9 +216,9 @@ def grade_matched(
     gain = np.array([float(np.mean(scales[frame.id].gain)) for frame in frames])
     table = quality_table(frames, measured, gain / exposure, places)
     return tuple(
-        run.log.leave_out(frame, f"{verdict.kind}: {verdict.reason}")
+        run.log.leave_out(frame, verdict.why)
         for frame, verdict in zip(frames, _triaged(frames, table, settings), strict=True)
-        if verdict.kind in _LATER
+        if verdict.why and verdict.kind in _LATER
     )
 
 
@@ -251,12 +245,12 @@ def grade_company(
     left_out = []
     cameras = [frame.header.camera for frame in frames]
     for frame, verdict in zip(frames, judge_company(measured, places, cameras, log_prior), strict=True):
-        if not verdict.use:
-            left_out.append(run.log.leave_out(frame, f"{verdict.kind}: {verdict.reason}"))
-        elif verdict.reason:
-            run.log.notice(
-                f"{frame.name} is used, since no other frame reaches all that it shows, but {verdict.reason}", "warning"
-            )
+        if verdict.why and not verdict.use:
+            left_out.append(run.log.leave_out(frame, verdict.why))
+        elif verdict.why:
+            dimmed = verdict.why.code == "quality.dimmed"
+            kept = "quality.kept-though-dimmed" if dimmed else "quality.kept-though-blocked"
+            run.log.notice(message(kept, file=frame.name, **verdict.why.facts), "warning")
     return tuple(left_out)
 
 

@@ -10,7 +10,7 @@ from zemosaic.engine.events import CancelToken, EventSink, LeftOut
 from zemosaic.engine.memory import parse_bytes
 from zemosaic.engine.remote import check_executor
 from zemosaic.errors import SettingError
-from zemosaic.pipelines.corrections.adding import frozen_grid, inputs_so_far
+from zemosaic.pipelines.corrections.adding import frozen_grid, read_record
 from zemosaic.pipelines.modes.choose import build_mosaic
 from zemosaic.pipelines.run.context import Run, RunOptions, start_run
 from zemosaic.settings import Settings
@@ -45,6 +45,8 @@ class BuildOptions:
         Go on where a question would be asked, as before a very large grid.
     keep_warps : path or None
         Folder that receives each registered, corrected frame.
+    watched : bool
+        Whether another program shows this run: `PatchFinished` events and a picture that grows.
     """
 
     mode: str = "auto"
@@ -57,6 +59,7 @@ class BuildOptions:
     fresh: bool = False
     yes: bool = False
     keep_warps: str | Path | None = None
+    watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ class BuildResult:
         ``frames.ecsv``: used or why not, and what was measured; ``match.ecsv``: gains and surfaces; ``report.json``.
     tiles : Path or None
         Folder of the master tiles, where the mode makes them.
+    products : mapping of str to Path
+        What was made of the finished mosaic, as ``output.also`` asks: ``{"edit": .../mosaic_edit.fits}``.
     left_out : tuple of LeftOut
         Files and frames that were not used: name, reason, path.
     """
@@ -84,6 +89,7 @@ class BuildResult:
     match: Path
     report: Path
     tiles: Path | None = None
+    products: Mapping[str, Path] = field(default_factory=dict)
     left_out: tuple[LeftOut, ...] = field(default=(), repr=False)
 
     @property
@@ -96,11 +102,12 @@ class BuildResult:
             Where there are several.
         """
         if len(self.mosaics) > 1:
-            raise SettingError(f"there are {len(self.mosaics)} mosaics ({', '.join(self.mosaics)}): see `mosaics`")
+            raise SettingError("build.several-mosaics", n_mosaics=len(self.mosaics), names=self.mosaics)
         return next(iter(self.mosaics.values()))
 
     def list_files(self) -> dict[str, Path]:
-        """All files by name: ``mosaic`` or ``mosaic_Ha``, ``preview``, ``match``, ``frames``, ``tiles``, ``report``."""
+        """All files by name: ``mosaic`` or ``mosaic_Ha``, ``preview``, ``match``, ``frames``, ``tiles``, ``report``,
+        then the products."""
         files: dict[str, Path] = {}
         for label, path in self.mosaics.items():
             tag = f"_{label}" if label else ""
@@ -108,7 +115,7 @@ class BuildResult:
             if label in self.previews:
                 files[f"preview{tag}"] = self.previews[label]
         files |= {"match": self.match, "frames": self.frames}
-        return files | ({"tiles": self.tiles} if self.tiles else {}) | {"report": self.report}
+        return files | ({"tiles": self.tiles} if self.tiles else {}) | {"report": self.report, **self.products}
 
 
 def find_settings_file(out: Path, options: BuildOptions) -> Path | None:
@@ -136,7 +143,7 @@ def make_run(
         For options that are out of range.
     """
     if options.tolerance < 0 or options.workers < 0:
-        raise SettingError(f"tolerance = {options.tolerance:g} and workers = {options.workers} must be 0 or more")
+        raise SettingError("build.negative", tolerance=options.tolerance, workers=options.workers)
     run_options = RunOptions(
         workers=options.workers,
         ram_bytes=parse_bytes(str(options.ram)) if options.ram else 0,
@@ -146,6 +153,7 @@ def make_run(
         executor=check_executor(options.executor),
         onto=onto,
         tolerance=options.tolerance,
+        watched=options.watched,
     )
     return start_run(run_options, on_event, cancel)
 
@@ -172,19 +180,19 @@ def run_build(
         When `cancel` says so.
     """
     if options.tolerance and not options.add:
-        raise SettingError("a tolerance is about frames that a mosaic holds already; it needs --add (add=True)")
+        raise SettingError("adding.tolerance-alone")
     mode, onto = options.mode, None
     if options.add:
         if mode not in {"auto", "direct"}:
-            raise SettingError(f"frames can be added to a mosaic of mode direct only, not of mode {mode}")
+            raise SettingError("adding.other-mode-asked", mode=mode)
         mode, onto = "direct", frozen_grid(out)
-        inputs = list(dict.fromkeys([*inputs_so_far(out), *(path.absolute() for path in inputs)]))
+        inputs = list(dict.fromkeys([*read_record(out).inputs, *(path.absolute() for path in inputs)]))
     run = make_run(options, on_event, cancel, onto)
     made = build_mosaic(inputs, out, settings, run, mode, Path(options.solution) if options.solution else None)
     files = made.paths
     return BuildResult(
         _by_filter(files, "mosaic"), _by_filter(files, "preview"), files["frames"], files["match"], files["report"],
-        files.get("tiles"), made.left_out,
+        files.get("tiles"), made.products, made.left_out,
     )  # fmt: skip
 
 

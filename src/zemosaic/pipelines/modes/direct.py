@@ -51,10 +51,9 @@ def build_direct(
 
         def correct(frames: Sequence[PlacedFrame]) -> Corrected:
             corrected = correct_group(frames, session, settings, run)
-            if guide.given is not None:
-                return corrected
+            tolerance = run.options.tolerance if guide.given is None else 0.0  # what is given is applied as it is
             corrections, chosen = keep_steady_frames(
-                corrected.frames, corrected.corrections, session.grid, settings, run
+                corrected.frames, corrected.corrections, session.grid, settings, tolerance, run
             )
             return replace(corrected, corrections=corrections, frames=chosen)
 

@@ -17,6 +17,7 @@ from zemosaic.pipelines.modes.mosaics import MadeMosaics, MosaicGroup
 from zemosaic.pipelines.modes.session import Session
 from zemosaic.pipelines.outputs.report import write_frames_table, write_report, write_settings
 from zemosaic.pipelines.patches.ledger import forget_unused_results
+from zemosaic.pipelines.products.make import make_products
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
 
@@ -31,11 +32,14 @@ class Outputs:
     ----------
     paths : mapping
         Files by name.
+    products : mapping
+        Files by name that were made of the finished mosaic, as ``output.also`` asks.
     left_out : tuple of LeftOut
         Files and frames that were not used.
     """
 
     paths: Mapping[str, Path]
+    products: Mapping[str, Path]
     left_out: tuple[LeftOut, ...]
 
 
@@ -64,9 +68,10 @@ def finish_outputs(
     write_settings(out / "settings.toml", settings)
     facts = {"mode": mode, "grid": _grid_facts(session.grid), **made.facts, "reading": made.reads.figures()}
     write_report(out / "report.json", facts, left_out, settings, run.log.journal)
-    record_inputs(out, mode, inputs)
+    record_inputs(out, mode, inputs, solved=session.guide.solved)
     forget_unused_results(run, session.inputs.frames)
-    return Outputs({**made.paths, **tables, "report": out / "report.json"}, left_out)
+    products = make_products(out, settings.output, run)
+    return Outputs({**made.paths, **tables, "report": out / "report.json"}, products, left_out)
 
 
 def write_tables(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from zemosaic.io.write.picture_file import write_picture
 from zemosaic.stages.picture.stretch import reduce_blocks, star_white, stretch_rgba
 
-__all__ = ["write_preview"]
+__all__ = ["reduce_rows", "reduction", "write_preview"]
 
 STRIP_PX = 500_000
 """Pixels that are reduced at a time for the preview."""
@@ -33,9 +33,19 @@ def write_preview(
     max_px : int
         Longest side of the picture.
     """
-    factor = max(1, -(-max(shape) // max_px))
+    data, covered = reduce_rows(read_rows, shape, reduction(shape, max_px))
+    write_picture(path, stretch_rgba(data, covered, star_white(data, covered)))
+
+
+def reduction(shape: tuple[int, int], max_px: int) -> int:
+    """Side of the blocks whose means are a picture of at most `max_px`."""
+    return max(1, -(-max(shape) // max_px))
+
+
+def reduce_rows(
+    read_rows: Callable[[int, int], npt.NDArray[Any]], shape: tuple[int, int], factor: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Means of blocks of `factor` pixels, and where every channel has data, read as for `write_preview`."""
     n_rows = factor * max(STRIP_PX // (factor * shape[1]), 1)
     strips = [reduce_blocks(read_rows(y0, min(y0 + n_rows, shape[0])), factor) for y0 in range(0, shape[0], n_rows)]
-    data = np.concatenate([d for d, _ in strips], axis=1)
-    covered = np.concatenate([m for _, m in strips], axis=0)
-    write_picture(path, stretch_rgba(data, covered, star_white(data, covered)))
+    return np.concatenate([d for d, _ in strips], axis=1), np.concatenate([m for _, m in strips], axis=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import tomli_w
 from astropy.table import MaskedColumn, Table
 
-from zemosaic.engine.events import LeftOut
+from zemosaic.engine.events import LeftOut, event_as_json
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import PhotoScale
@@ -57,9 +56,10 @@ def write_frames_table(
         ra, dec = item.wcs.pixel_to_sky((frame.shape[1] - 1) / 2, (frame.shape[0] - 1) / 2)
         row: dict[str, Any] = {
             "name": frame.name, "use": frame.id in used, "reason": gone.reason if gone else "",
-            "path": frame.storage.path, **_measured_columns(frame, item.measured),
-            "ra_deg": float(ra), "dec_deg": float(dec), "place": item.place.how, "place_stars": item.place.n_stars,
-            "place_rms_px": item.place.rms_px,
+            "code": gone.told.code if gone else "", "path": frame.storage.path,
+            **_measured_columns(frame, item.measured),
+            "ra_deg": float(ra), "dec_deg": float(dec), **_corner_columns(item),
+            "place": item.place.how, "place_stars": item.place.n_stars, "place_rms_px": item.place.rms_px,
         }  # fmt: skip
         # A frame that was left out before the match has no correction.
         if frame.id in scales:
@@ -68,13 +68,21 @@ def write_frames_table(
     for gone in reasons.values():
         seen = known.get(FrameId(gone.frame_id))
         columns = _measured_columns(seen.frame, seen.measured) if seen else {}
-        rows.append({"name": Path(gone.name).name, "use": False, "reason": gone.reason, "path": gone.path, **columns})
+        why = {"reason": gone.reason, "code": gone.told.code}
+        rows.append({"name": Path(gone.name).name, "use": False, **why, "path": gone.path, **columns})
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = Table([_column(name, [row.get(name) for row in rows]) for name in names], names=names)
     for target, kind in ((path, "ascii.ecsv"), (path.with_suffix(".csv"), "ascii.csv")):
         partial = target.with_name(f".{target.name}.partial")
         table.write(partial, format=kind, overwrite=True)
         partial.replace(target)
+
+
+def _corner_columns(item: PlacedFrame) -> dict[str, float]:
+    """Where the outer corners of the corner pixels lie: from the first pixel along its row, and round."""
+    height, width = item.frame.shape
+    ra, dec = item.wcs.pixel_to_sky(np.array([0, width, width, 0]) - 0.5, np.array([0, 0, height, height]) - 0.5)
+    return {f"{name}{k + 1}_deg": float(values[k]) for k in range(4) for name, values in (("ra", ra), ("dec", dec))}
 
 
 def _measured_columns(frame: Frame, measured: Measurements) -> dict[str, Any]:
@@ -120,8 +128,8 @@ def write_report(
     report = {
         "software": f"zemosaic {version('zemosaic')}",
         **facts,
-        "left_out": [asdict(item) for item in left_out],
-        "notices": journal.notices,
+        "left_out": [event_as_json(item) for item in left_out],
+        "notices": [event_as_json(notice) for notice in journal.notices],
         "seconds": {stage: round(seconds, 3) for stage, seconds in journal.seconds.items()},
         "settings": settings.model_dump(),
     }

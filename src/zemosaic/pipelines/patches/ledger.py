@@ -137,6 +137,10 @@ class PatchLedger:
             return None
         return found.counts
 
+    def read_data(self, box: Box) -> npt.NDArray[Any]:
+        """DATA of a finished patch, NaN where there are none."""
+        return self._file.read("DATA", box)
+
     def planes_key(self, patch: Patch) -> str:
         """Key under which another process stores a patch."""
         return make_key("planes", self._key(patch))

@@ -28,7 +28,7 @@ from zemosaic.stages.stack.stack import (
 from zemosaic.stages.warp.maps import taper_of_rim, weigh_by_alpha
 from zemosaic.stages.warp.warp import warp_window
 
-__all__ = ["make_patch", "warp_box"]
+__all__ = ["make_patch", "warp_box", "warp_cube"]
 
 F4 = npt.NDArray[np.float32]
 U1 = npt.NDArray[np.uint8]
@@ -72,6 +72,26 @@ def make_patch(
 
 
 def _stack_patch(job: MosaicJob, work: PatchJob, check: Callable[[], None], block: U1, each: Each) -> StackedPatch:
+    inner = work.patch.inner.relative_to(work.patch.outer)
+    return stack_cube(warp_cube(job, work, block, check, each), job.fwhm_px, job.stack, inner, check, each)
+
+
+def warp_cube(
+    job: MosaicJob,
+    work: PatchJob,
+    block: U1,
+    check: Callable[[], None] = lambda: None,
+    each: Each = map,
+) -> Cube:
+    """The samples of a patch, border included, of every frame that reaches it.
+
+    Parameters
+    ----------
+    job, work, check, each
+        As for `make_patch`.
+    block : ndarray, uint8
+        Where the samples lie: `bytes_per_sample` for each frame and pixel of the outer box.
+    """
     n, n_channels, patch = len(work.visits), job.kind.n_channels, work.patch
     h, w = patch.outer.shape
     samples, rest = np.split(block, [8 * n_channels * n * h * w])
@@ -91,8 +111,7 @@ def _stack_patch(job: MosaicJob, work: PatchJob, check: Callable[[], None], bloc
     list(each(warp, range(n)))
     inputs = [visit.item for visit in work.visits]
     witness = np.array([item.is_witness for item in inputs])
-    cube = Cube(values, weights, alpha, _noise_of(inputs), _exposures(inputs), witness)
-    return stack_cube(cube, job.fwhm_px, job.stack, patch.inner.relative_to(patch.outer), check, each)
+    return Cube(values, weights, alpha, _noise_of(inputs), _exposures(inputs), witness)
 
 
 def _clear_beyond(planes: npt.NDArray[Any], box: Box) -> None:

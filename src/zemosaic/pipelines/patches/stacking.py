@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from zemosaic.engine.executor import make_executor
 from zemosaic.engine.memory import ReusedMemory, resident_bytes
 from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.model.box import Box
 from zemosaic.model.sky.grid import Patch, SkyGrid
+from zemosaic.pipelines.patches.growing import growing_picture
 from zemosaic.pipelines.patches.jobs import MosaicJob, PatchJob
 from zemosaic.pipelines.patches.ledger import PatchCounts, PatchLedger
 from zemosaic.pipelines.patches.make_patch import make_patch
@@ -19,6 +22,7 @@ from zemosaic.pipelines.patches.stack_remotely import stack_remotely
 from zemosaic.pipelines.run.context import Run
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.stack import border_px, bytes_per_pixel, bytes_per_sample
+from zemosaic.text import message
 
 __all__ = ["describe_samples", "plan_patches", "stack_onto_grid"]
 
@@ -39,14 +43,20 @@ def stack_onto_grid(
         ledger.record_size(plan.patch_px)
     works = job.plan_all(plan.patch_px, border)
     advance = run.log.start("stack", len(works))
+    picture = growing_picture(run, job.grid.shape, job.kind.n_channels)
     memory, each = ReusedMemory(plan.task_bytes), make_executor(plan.threads).map
 
     def task(work: PatchJob) -> PatchCounts:
         run.cancel.check()
         if ledger and (found := ledger.recall(work.patch)):
+            if picture:
+                run.log.patch(picture.add(work.patch.inner, ledger.read_data(work.patch.inner)))
             return found
         made = make_patch(job, work, run.cancel.check, memory, each)
         write_patch(ledger or sink, work.patch.inner, made, job.names)
+        if picture:
+            data = np.where(made.weight > 0, made.data, np.float32(np.nan))
+            run.log.patch(picture.add(work.patch.inner, data))
         counts = PatchCounts.of(made)
         if ledger:
             ledger.record(work.patch, counts)
@@ -62,6 +72,8 @@ def stack_onto_grid(
             n_samples += counts.n_samples
             n_rejected += counts.n_rejected
             advance(count)
+    if picture:
+        picture.finish()
     samples = describe_samples(n_samples, n_rejected)
     run.log.end("stack", ", ".join([f"{len(works)} patches of {plan.patch_px} px", samples, *reads.words()]))
     return {
@@ -116,6 +128,8 @@ def plan_patches(
     cost, can_share = PatchCost(task_bytes, border, n_channels), machine.remote is None
     plan = plan_patch_size(machine.cap_bytes, machine.workers, held, cost, sizes, can_share=can_share)
     if plan.workers < machine.workers:
-        shared = f", {plan.threads} threads each" if plan.threads > 1 else ""
-        run.log.notice(f"{plan.workers} of {machine.workers} patches at once{shared}, to stay under the memory cap")
+        shared = message("patches.threads", n=plan.threads) if plan.threads > 1 else None
+        run.log.notice(
+            message("patches.fewer-at-once", n_at_once=plan.workers, n_workers=machine.workers, shared=shared)
+        )
     return plan, border

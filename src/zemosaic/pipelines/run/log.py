@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from zemosaic.engine.events import Event, EventSink, LeftOut, Notice, Progress, StageEnded, StageStarted
+from zemosaic.engine.events import Event, EventSink, LeftOut, Notice, PatchFinished, Progress, StageEnded, StageStarted
 from zemosaic.model.frame import Frame
+from zemosaic.text import Message
 
 __all__ = ["Journal", "Log", "ignore_event"]
 
@@ -20,20 +21,20 @@ class Journal:
 
     Attributes
     ----------
-    notices : list of str
+    notices : list of Notice
     seconds : dict
         Stage -> seconds, all its turns together.
     """
 
     def __init__(self) -> None:
-        self.notices: list[str] = []
+        self.notices: list[Notice] = []
         self.seconds: dict[str, float] = {}
 
     def add(self, event: Event) -> None:
         """Keep what of an event is written down."""
         match event:
-            case Notice(message):
-                self.notices.append(message)
+            case Notice():
+                self.notices.append(event)
             case StageEnded(stage, seconds):
                 self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
@@ -67,19 +68,23 @@ class Log:
         """End a stage that has begun; the event tells the seconds of this turn alone."""
         self._tell(StageEnded(stage, time.perf_counter() - self._begun.pop(stage), summary))
 
-    def notice(self, message: str, level: str = "info") -> None:
-        """Announce a decision or a surprise."""
-        self._tell(Notice(message, level))
+    def notice(self, told: Message, level: str = "info") -> None:
+        """Announce a decision, or as a "warning" a surprise."""
+        self._tell(Notice(told, level))
 
-    def leave_out(self, frame: Frame, reason: object) -> LeftOut:
+    def patch(self, event: PatchFinished) -> None:
+        """Announce a finished patch."""
+        self._tell(event)
+
+    def leave_out(self, frame: Frame, why: Message) -> LeftOut:
         """Announce that a frame is not used; what was announced is returned, for those who need the reason."""
-        event = LeftOut(frame.name, str(reason), frame.storage.path, str(frame.id))
+        event = LeftOut(frame.name, why, frame.storage.path, str(frame.id))
         self._tell(event)
         return event
 
-    def leave_out_file(self, path: str, reason: str) -> LeftOut:
+    def leave_out_file(self, path: str, why: Message) -> LeftOut:
         """Announce that a file is not used, of which no frame was made; see `leave_out`."""
-        event = LeftOut(path, reason, path)
+        event = LeftOut(path, why, path)
         self._tell(event)
         return event
 

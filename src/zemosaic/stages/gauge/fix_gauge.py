@@ -20,6 +20,7 @@ from zemosaic.stages.gauge.slow_modes import (
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.match.surface_priors import degrees
 from zemosaic.stages.match.surfaces import SurfaceSolution
+from zemosaic.text import Message, message
 
 __all__ = ["GaugedSurfaces", "fix_gauge"]
 
@@ -44,7 +45,7 @@ class GaugedSurfaces:
         even the level is.
     slow_rms : list of float
         Expected rms of slow modes of degree 2 and more, by component.
-    rules : list of str
+    rules : list of Message
         How each component's gauge was chosen.
     prior_sd : ndarray, shape (order + 1,)
     """
@@ -55,7 +56,7 @@ class GaugedSurfaces:
     level_error: F8
     determined_order: npt.NDArray[np.int64]
     slow_rms: list[float]
-    rules: list[str]
+    rules: list[Message]
     prior_sd: F8
 
     def times(self, factor: float) -> GaugedSurfaces:
@@ -99,7 +100,7 @@ def fix_gauge(
     means = _mean_of_terms(order)
     squares = np.zeros(table.n_images)
     slow: list[float] = []
-    rules: list[str] = []
+    rules: list[Message] = []
     for number in range(int(component.max()) + 1 if len(component) else 0):
         members = np.flatnonzero(component == number)
         if len(members) == 1:
@@ -114,7 +115,10 @@ def fix_gauge(
         sky, surfaces = take_out(modes, amplitudes, sky, surfaces)
         slow.append(modes.expected_rms(added))
         rules.append(rule)
-        squares[members] = _level_variance(found, modes, means)
+        squares[members] = np.maximum(
+            _level_variance(found.draws, found.depth, modes, means),
+            _level_variance(found.misfits, found.depth, modes, means),
+        )
     return GaugedSurfaces(
         sky, found.depth, surfaces, np.sqrt(squares), _determined_order(found, degree), slow, rules, found.prior_sd
     )
@@ -122,20 +126,20 @@ def fix_gauge(
 
 def _outside_knowledge(
     sky: F8, depth: F8, modes: SlowModes, order: int, reference: F8 | None, resolution_nodes: float
-) -> tuple[F8, F8, str]:
+) -> tuple[F8, F8, Message]:
     """Amplitudes to take out of the sky, the precision gained, and the rule in words."""
-    missed = ""
+    missed = None
     if reference is not None:
         fit = fit_reference(sky, depth, reference, modes, resolution_nodes)
         if fit is not None:
-            rule = f"external reference (scale {fit.scale:.4g}, its scatter {100 * fit.scatter:.1f} %)"
+            rule = message("gauge.reference", scale=fit.scale, scatter=fit.scatter)
             return fit.amplitudes, fit.precision, rule
-        missed = " (the external reference covers too little of it)"
+        missed = message("gauge.reference-missed")
     dark = dark_sky_trend(sky, modes, order)
     nothing = np.zeros(len(modes.precision)), np.zeros_like(modes.precision)
     if dark is None:
-        return *nothing, f"mean of the priors: the dark sky does not span the mosaic{missed}"
-    return weigh_modes(modes, *dark), dark[1], f"flat dark sky, weighed against the priors{missed}"
+        return *nothing, message("gauge.priors", missed=missed)
+    return weigh_modes(modes, *dark), dark[1], message("gauge.dark-sky", missed=missed)
 
 
 def _determined_order(found: SurfaceSolution, degree: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -147,11 +151,11 @@ def _determined_order(found: SurfaceSolution, degree: npt.NDArray[np.int64]) -> 
     return out
 
 
-def _level_variance(found: SurfaceSolution, modes: SlowModes, means: F8) -> F8:
-    """Variance of the members' mean levels over the draws, gauge modes taken out of each draw."""
+def _level_variance(draws: list[tuple[F8, F8]], depth: F8, modes: SlowModes, means: F8) -> F8:
+    """Variance of the members' mean levels over draws of sky and surfaces, gauge modes taken out of each draw."""
     levels = []
-    for sky, surfaces in found.draws:
-        _, rest = take_out(modes, null_amplitudes(modes, sky, found.depth), sky, surfaces)
+    for sky, surfaces in draws:
+        _, rest = take_out(modes, null_amplitudes(modes, sky, depth), sky, surfaces)
         levels.append(rest[modes.members] @ means)
     each = np.mean(np.square(levels), axis=0)
     # A few draws tell one image's variance badly and the mean of all well: halfway between.

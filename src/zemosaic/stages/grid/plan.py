@@ -83,7 +83,7 @@ def make_wcs(
             wcs.wcs.crpix = [(width + 1) / 2, (height + 1) / 2 - (float(y) - (height + 1) / 2)]
         wcs.wcs.set()
     except ValueError as problem:
-        raise SettingError(f"projection '{projection}' is not a known code: try TAN, SIN, ZEA, STG or CAR") from problem
+        raise SettingError("grid.unknown-projection", projection=projection) from problem
     return CelestialWcs(wcs, shape)
 
 
@@ -128,7 +128,7 @@ def plan_grid(images: Sequence[CelestialWcs], settings: GridSettings, given: Cel
         For values that cannot be read, or an empty crop.
     """
     if not images:
-        raise NothingToDo("no frame with a position on the sky is left; nothing to put on a grid")
+        raise NothingToDo("grid.no-frame")
     if given is None:
         given = _grid_around(images, settings)
     grid = SkyGrid(given)
@@ -163,14 +163,14 @@ def _seen_on(wcs: CelestialWcs, ra: Array, dec: Array) -> tuple[Array, Array]:
     x, y = wcs.sky_to_pixel(ra, dec)
     seen = np.isfinite(x) & np.isfinite(y)
     if not seen.any():
-        raise SettingError(f"a grid with its centre at {wcs.wcs.wcs.crval} deg shows none of the frames")
+        raise SettingError("grid.centre-beside", center_deg=wcs.wcs.wcs.crval)
     return x[seen], y[seen]
 
 
 def _middle(ra: Array, dec: Array) -> tuple[float, float]:
     v = unit_vectors(ra, dec).mean(axis=0)
     if np.linalg.norm(v) < 1e-6:
-        raise SettingError("the frames cover the whole sky evenly; give grid.center")
+        raise SettingError("grid.no-centre")
     return float(np.rad2deg(np.arctan2(v[1], v[0]))) % 360, float(np.rad2deg(np.arctan2(v[2], np.hypot(v[0], v[1]))))
 
 
@@ -239,7 +239,7 @@ def crop_grid(grid: SkyGrid, images: Sequence[CelestialWcs], crop: Crop) -> SkyG
             box = Box(int(ys.min()) * step, int(ys.max() + 1) * step, int(xs.min()) * step, int(xs.max() + 1) * step)
         box = box.intersect(grid.box)
     if box.is_empty:
-        raise SettingError(f"grid.crop = '{crop}' leaves no pixel of the {grid.shape[1]} x {grid.shape[0]} grid")
+        raise SettingError("grid.crop-empty", crop=crop, width_px=grid.shape[1], height_px=grid.shape[0])
     return cut_grid(grid, box)
 
 

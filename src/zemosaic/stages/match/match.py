@@ -24,6 +24,7 @@ from zemosaic.stages.match.sky_nodes import BlockTable, SkyNodes, affordable_spa
 from zemosaic.stages.match.star_ties import StarTies, find_star_ties
 from zemosaic.stages.match.surfaces import SurfaceSolution, fit_surfaces
 from zemosaic.stages.numeric.units import noise_unit
+from zemosaic.text import Message
 
 __all__ = ["MatchSolution", "channel_bytes", "match"]
 
@@ -65,7 +66,7 @@ class MatchSolution:
         Scatter of level, slope, curvature between images.
     slow_rms : ndarray, shape (c,)
         Expected rms over the mosaic of what differences between images cannot tell (trends of degree 2 and more).
-    notices : tuple of str
+    notices : tuple of Message
         What a reader must know of the whole solve.
     seams_before, seams_after : tuple of SeamFigure
         Steps at the images' borders, channel by channel: with the gains expected from headers alone, and matched.
@@ -78,7 +79,7 @@ class MatchSolution:
     sky: F8
     prior_sd: F8
     slow_rms: F8
-    notices: tuple[str, ...]
+    notices: tuple[Message, ...]
     seams_before: tuple[SeamFigure, ...]
     seams_after: tuple[SeamFigure, ...]
 
@@ -247,7 +248,9 @@ class _Problem:
             value, error = _flatten(table, c, gain, _response_at_blocks(table, gain, self.camera))
             # Where stars show none or little the sky is not asked: a pattern of its own would be taken for one.
             more = more and turn < _FIELD_TURNS and is_steep(gain.response)
-            patterns = PatternBasis.of(table, value, np.arange(table.n_images) if more else self.sensor, order)
+            patterns = PatternBasis.of(
+                table, value, np.arange(table.n_images) if more else self.sensor, self.night, order
+            )
             amplitude = _sky_of_cameras(table, value, self.camera) if more else None
             found = fit_surfaces(table, value, error, order, free, patterns, self.night, amplitude)
             if not more:

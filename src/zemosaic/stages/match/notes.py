@@ -9,6 +9,7 @@ from zemosaic.model.photo_scale import surface_terms
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.gauge.fix_gauge import GaugedSurfaces
 from zemosaic.stages.match.gains import GainSolution
+from zemosaic.text import Message, message
 
 __all__ = ["image_note", "pattern_notices", "solve_notices"]
 
@@ -18,7 +19,12 @@ Ints = npt.NDArray[np.int64]
 _WEAK_GAIN = 0.02
 """Error of ln gain from which a reader is told."""
 
-_DEGREES = "level", "slope", "curvature", "third degree"
+_DEGREES = (
+    message("match.level"),
+    message("match.slope"),
+    message("match.curvature"),
+    message("match.third-degree"),
+)
 """Names of a surface's degrees."""
 
 
@@ -55,43 +61,33 @@ def solve_notices(
     response_order: int,
     node_px: int,
     settings: MatchSettings,
-) -> list[str]:
+) -> list[Message]:
     """Facts of the whole solve that a reader must know."""
     out = []
     n_groups = int(component.max()) + 1
     if n_groups > 1:
-        sizes = ", ".join(str(np.count_nonzero(component == g)) for g in range(n_groups))
-        out.append(
-            f"the images fall into {n_groups} groups that share no sky ({sizes} images): each has a gauge of its own, "
-            "levels and gains of different groups cannot be compared"
-        )
+        sizes = [np.count_nonzero(component == g) for g in range(n_groups)]
+        out.append(message("match.groups", n_groups=n_groups, sizes=sizes))
     if n_others := int(np.count_nonzero(gains[0].log_unit)):
-        factors = ", ".join(f"{np.exp(unit):.3g}" for unit in np.unique(gains[0].log_unit) if unit)
-        out.append(
-            f"{n_others} of {len(component)} images hold values of another unit than most, by their stars {factors} "
-            "times theirs (0 to 1 beside 0 to 65535, 12 bits beside 16, electrons beside counts? or a thick cloud): "
-            "they are scaled to the mosaic, whose unit is that of most images; match.ecsv notes which they are"
-        )
+        factors = [f"{np.exp(unit):.3g}" for unit in np.unique(gains[0].log_unit) if unit]
+        out.append(message("match.other-units", n_others=n_others, n_images=len(component), factors=factors))
     if node_px > settings.node_px:
-        out.append(f"sky nodes {node_px} px apart instead of {settings.node_px}, to stay within memory")
+        out.append(message("match.wide-nodes", node_px=node_px, wanted_px=settings.node_px))
     if response_order:
         flat = [c for c in range(len(gains[0].response)) if not any(g.response[c].any() for g in gains)]
         if flat:
-            cameras = f"{len(flat)} of {len(gains[0].response)} camera(s)"
-            out.append(f"no vignetting or other response was found in {cameras}: taken as flat")
+            n_cameras = len(gains[0].response)
+            out.append(message("match.flat-response", n_flat=len(flat), n_cameras=n_cameras))
     unknown = int(np.count_nonzero(np.max([g.log_gain_error for g in gains], axis=0) == np.inf))
     if unknown and len(component) > 1:
-        out.append(
-            f"{unknown} of {len(component)} image(s) share too few stars and no structure with the others: their gains "
-            "are those that headers tell, or 1 (wider overlaps or longer exposures would tell them)"
-        )
+        out.append(message("match.gains-unknown", n_unknown=unknown, n_images=len(component)))
     out.extend(_weak_parts(component, gains, surfaces))
     rules = dict.fromkeys(rule for s in surfaces for rule in s.rules)
-    out.extend(f"slow trends of the background: {rule}" for rule in rules)
+    out.extend(message("match.slow-trends", rule=rule) for rule in rules)
     return out
 
 
-def pattern_notices(patterns: F8, camera: Ints) -> list[str]:
+def pattern_notices(patterns: F8, camera: Ints) -> list[Message]:
     """What stays with the sensors, from each image's pattern over `surface_terms` of order 4, shape (n, c, 15)."""
     u, v = np.meshgrid(*[np.linspace(-1, 1, 9)] * 2)
     values = np.tensordot(patterns, surface_terms(u.ravel(), v.ravel(), 4), 1)
@@ -99,15 +95,13 @@ def pattern_notices(patterns: F8, camera: Ints) -> list[str]:
     with_one = np.unique(camera[rms > 0])
     if not len(with_one):
         return []
-    return [
-        f"{len(with_one)} of {len(np.unique(camera))} camera(s) add a pattern to the sky that stays with the sensor "
-        f"(missing flat, light inside?), {rms.max():.3g} rms at the most: it is a part of the surfaces, b10 and more"
-    ]
+    n_cameras = len(np.unique(camera))
+    return [message("match.sensor-pattern", n_with=len(with_one), n_cameras=n_cameras, rms=rms.max())]
 
 
 def _weak_parts(
     component: npt.NDArray[np.int32], gains: list[GainSolution], surfaces: list[GaugedSurfaces]
-) -> list[str]:
+) -> list[Message]:
     """Gains with large errors, and surfaces that rest on their priors, of images that overlap others."""
     tied = np.bincount(component)[component] > 1
     error = np.max([g.log_gain_error for g in gains], axis=0)
@@ -115,16 +109,19 @@ def _weak_parts(
     out = []
     if weak.any():
         out.append(
-            f"{np.count_nonzero(weak)} of {len(component)} gain(s) are uncertain by over {100 * _WEAK_GAIN:.0f} %, "
-            f"the worst by {100 * float(error[weak].max()):.1f} %: they share few stars and little structure"
+            message(
+                "match.gains-uncertain",
+                n_weak=np.count_nonzero(weak),
+                n_images=len(component),
+                limit=_WEAK_GAIN,
+                worst=error[weak].max(),
+            )
         )
     order = np.min([s.determined_order for s in surfaces], axis=0)
     resting = tied & (order < len(surfaces[0].prior_sd) - 1)
     if resting.any():
         widths = np.max([s.prior_sd for s in surfaces], axis=0)
-        expected = ", ".join(f"{w:.3g} of {name}" for w, name in zip(widths, _DEGREES, strict=False))
-        out.append(
-            f"overlaps do not determine the whole surface of {np.count_nonzero(resting)} of {len(component)} image(s): "
-            f"what they leave open is held near 0 (expected spread {expected})"
-        )
+        parts = [message("match.spread", spread=w, degree=name) for w, name in zip(widths, _DEGREES, strict=False)]
+        n_resting = np.count_nonzero(resting)
+        out.append(message("match.surfaces-held", n_resting=n_resting, n_images=len(component), spreads=parts))
     return out

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import scipy
+import scipy.ndimage
+import scipy.special
 
 from zemosaic.kernels.match import background as kernel
 from zemosaic.model.photo_scale import n_terms, surface_terms
@@ -44,9 +45,10 @@ _USUAL_SHARE = 0.2
 """Width of a degree over that of the degree below, where the images tell nothing of it: in frames of one night slopes
 are a sixth to a fifth of the levels' scatter, and curvatures a sixth to a third of the slopes."""
 
-_USUAL_COUNTS = 1.0
-"""Coefficients as many as which the usual width counts for: it decides where none is determined, is outvoted by a
-handful, and where slopes of fifty images are told moves their width by less than 1 %."""
+_USUAL_FACTOR = 2.0
+"""By what factor a width may well differ from the usual one. It decides where no coefficient is determined and is
+outvoted by a handful, also where these are hundreds of times smaller: short exposures beside long ones have levels
+thousands of ADU apart, on the mosaic's scale, and slopes of none."""
 
 _STRIDE = 30.0, 5.0
 """By how much a width may shrink and grow in a round: a step too long would have to be taken back."""
@@ -179,9 +181,10 @@ def differ_by_noise(surfaces: F8, noise: F8, order: int, error: float) -> bool:
 def update_widths(surfaces: F8, draws: F8, widths: F8, scatter: float) -> F8:
     """Prior widths that the solution itself implies (MacKay's fixed point), one a degree.
 
-    Few images, or thin overlaps, tell little of it. So each width has a prior of its own, as if one more coefficient
-    had been seen: of the size of the levels' scatter for the levels, a fifth of the degree below for the others. (An
-    inverse gamma prior of the variance; MacKay's sum over determined coefficients gets one term more.)
+    Few images, or thin overlaps, tell little of it. So each width has a prior of its own: its logarithm is normal
+    about the usual width, the levels' scatter for the levels, a fifth of the degree below for the others. With x the
+    logarithm of a width over the usual one, s its spread, n the determined coefficients and q the sum of squares over
+    the usual width's, the fixed point is ``n - q exp(-2 x) + x / s**2 = 0``.
 
     Parameters
     ----------
@@ -205,11 +208,18 @@ def update_widths(surfaces: F8, draws: F8, widths: F8, scatter: float) -> F8:
         own = surfaces[:, degree == d]
         determined = float(np.sum(np.clip(1 - variance[:, degree == d] / widths[d] ** 2, 0, 1)))
         usual = scatter if d == 0 else _USUAL_SHARE * out[d - 1]
-        squares = _mean_of_tame(own**2) * own.size + _USUAL_COUNTS * usual**2
-        out[d] = np.clip(
-            np.sqrt(squares / (determined + _USUAL_COUNTS)), widths[d] / _STRIDE[0], widths[d] * _STRIDE[1]
-        )
+        ratio = _ratio_to_usual(determined, _mean_of_tame(own**2) * own.size / usual**2)
+        out[d] = np.clip(usual * ratio, widths[d] / _STRIDE[0], widths[d] * _STRIDE[1])
     return out
+
+
+def _ratio_to_usual(determined: float, squares: float) -> float:
+    """The width that the fixed point of `update_widths` gives, over the usual one; `squares` in units of the usual."""
+    variance = np.log(_USUAL_FACTOR) ** 2
+    # With y = x + n s^2 it reads 2 y exp(2 y) = 2 q s^2 exp(2 n s^2): Wright's omega, which does not overflow.
+    shift = variance * determined
+    above = scipy.special.wrightomega(np.log(max(2 * variance * squares, np.finfo(float).tiny)) + 2 * shift) / 2
+    return float(np.exp(above - shift))
 
 
 def night_scales(surfaces: F8, night: Ints, order: int) -> F8:

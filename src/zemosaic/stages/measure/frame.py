@@ -98,7 +98,7 @@ def measure_frame(
     skies = [sky_of_blocks(channel, bad, MESH_PX, row_step=8) for channel in data]
     noise = np.array([sky.noise for sky in skies])
     if not np.all(noise > 0):
-        raise FrameRejected(f"no noise: the pixels with weight hold one value ({skies[0].level:g})", sky=skies[0].level)
+        raise FrameRejected("measure.no-noise", sky=skies[0].level)
     plateau = min(find_plateau(channel, bad) for channel in data) if saturation_adu is None else math.inf
     limits = [plateau if saturation_adu is None else saturation_adu] * len(data)
     stars, objects, width = find_stars(data, bad, skies, settings.detect_sigma, limits)
@@ -135,5 +135,5 @@ def _bad_pixels(data: F4, weight: F4) -> tuple[npt.NDArray[np.uint8], Box]:
     bad = np.empty(data.shape[1:], np.uint8)
     y0, y1, x0, x1 = mesh.valid_bounds(weight, bad)
     if y1 <= y0:
-        raise FrameRejected("no pixel has weight", n_pixels=bad.size)
+        raise FrameRejected("measure.no-weight", n_pixels=bad.size)
     return bad, Box(y0, y1, x0, x1)

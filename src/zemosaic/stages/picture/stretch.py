@@ -5,6 +5,8 @@ Nothing here touches science data; the stretch is measured on a reduced copy.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import scipy
@@ -12,7 +14,7 @@ import scipy
 from zemosaic.kernels.pixels.blocks import sum_blocks
 from zemosaic.stages.numeric.robust import MAD_TO_SIGMA
 
-__all__ = ["reduce_blocks", "star_white", "stretch_rgba"]
+__all__ = ["Stretch", "find_stretch", "reduce_blocks", "star_white", "stretch_rgba"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -110,6 +112,46 @@ def star_white(data: F4, covered: npt.NDArray[np.bool_]) -> F8:
     return np.asarray(np.exp(np.clip(wanted - wanted.mean(), -np.log(WHITE_RANGE), np.log(WHITE_RANGE))))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Stretch:
+    """How values become grey, found on a reduced copy.
+
+    Attributes
+    ----------
+    islands : ndarray, int32, shape (h, w)
+        Number of the island, from 1, that each pixel of the copy belongs to; 0: none.
+    sky : ndarray, shape (c, islands + 1)
+        Level of each island's sky.
+    factor : ndarray, shape (c,)
+        Factor of each channel.
+    black, top : float
+        What becomes black and white, above the sky, after the factors.
+    """
+
+    islands: npt.NDArray[np.int32]
+    sky: F8
+    factor: F8
+    black: float
+    top: float
+
+    def apply(self, data: F4, islands: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
+        """Values ``(c, h, w)`` as 8 bits ``(h, w, c)``; black where `islands`, of shape (h, w), is 0."""
+        x_sky = -self.black / (self.top - self.black)
+        midtone = x_sky * (1 - SKY_GREY) / (x_sky * (1 - 2 * SKY_GREY) + SKY_GREY)
+        above = self.factor[:, None, None] * (data - self.sky[:, islands])
+        x = np.clip((above - self.black) / (self.top - self.black), 0, 1)
+        y = (midtone - 1) * x / ((2 * midtone - 1) * x - midtone)
+        return np.asarray(np.where(islands > 0, np.round(255 * y), 0).astype(np.uint8).transpose(1, 2, 0))
+
+
+def find_stretch(data: F4, covered: npt.NDArray[np.bool_], white: F8 | None = None) -> Stretch:
+    """The stretch of `stretch_rgba`, to be applied to more than what it was found on; something must be covered."""
+    factor = np.ones(len(data)) if white is None else white
+    islands = scipy.ndimage.label(covered, np.ones((3, 3)))[0].astype(np.int32, copy=False)
+    sky = _island_skies(data, islands)
+    return Stretch(islands, sky, factor, *_levels(data, islands, sky, factor[:, None]))
+
+
 def stretch_rgba(
     data: npt.NDArray[np.float32], covered: npt.NDArray[np.bool_], white: F8 | None = None
 ) -> npt.NDArray[np.uint8]:
@@ -135,17 +177,10 @@ def stretch_rgba(
     rgba = np.zeros((*covered.shape, 4), np.uint8)
     if not covered.any():
         return rgba
-    factor = (np.ones(len(data)) if white is None else white)[:, None, None]
-    islands = scipy.ndimage.label(covered, np.ones((3, 3)))[0].astype(np.int32, copy=False)
-    sky = _island_skies(data, islands)
-    black, top = _levels(data, islands, sky, factor[..., 0])
-    x_sky = -black / (top - black)
-    midtone = x_sky * (1 - SKY_GREY) / (x_sky * (1 - 2 * SKY_GREY) + SKY_GREY)
+    found = find_stretch(data, covered, white)
     for y0 in range(0, covered.shape[0], STRIP_ROWS):
         rows = slice(y0, y0 + STRIP_ROWS)
-        x = np.clip((factor * (data[:, rows] - sky[:, islands[rows]]) - black) / (top - black), 0, 1)
-        y = (midtone - 1) * x / ((2 * midtone - 1) * x - midtone)
-        rgba[rows, :, :3] = np.moveaxis(np.round(255 * y), 0, -1) * covered[rows, :, None]
+        rgba[rows, :, :3] = found.apply(data[:, rows], found.islands[rows])
     rgba[..., 3] = np.where(covered, 255, 0)
     return rgba
 

@@ -20,6 +20,7 @@ from zemosaic.stages.quality.dimmed import find_dimmed_parts
 from zemosaic.stages.quality.triage import Verdict
 from zemosaic.stages.quality.views import EXPECTED, View, find_nearest, look_at_each_other, typical_noise, whole_light
 from zemosaic.stages.solve.coincide import TOLERANCE_PX
+from zemosaic.text import Message, message
 
 __all__ = ["judge_company"]
 
@@ -86,12 +87,12 @@ def judge_company(
         for i, own in enumerate(views)
     ]
     dimmed = find_dimmed_parts(trusted, [m.shape for m in measured], cameras)
-    parts = {i: text for i, own in enumerate(trusted) if (text := _find_lost_part(own) or dimmed[i])}
+    parts = {i: why for i, own in enumerate(trusted) if (why := _find_lost_part(own) or dimmed[i])}
     good = [i for i, verdict in enumerate(out) if verdict.use and i not in parts]
-    for i, text in parts.items():
+    for i, why in parts.items():
         few = len(parts) <= max(_MOST_BLOCKED * len(out), 1)
         spared = few and _covered(places[i], [places[k] for k in good]) >= _COVERED
-        out[i] = Verdict("blocked", text) if spared else Verdict("good", text)
+        out[i] = Verdict("blocked", why) if spared else Verdict("good", why)
     return out
 
 
@@ -111,11 +112,7 @@ def _judge_whole(
     flux, error = whole_light(measured[i].stars)
     few = np.count_nonzero(flux > EXPECTED * error) < _BLIND * len(best.seen)
     if best.share < _BLIND and (few or any(agreed[view.other] for view in asked)):
-        return Verdict(
-            "blind",
-            f"it shows {np.count_nonzero(best.seen)} of {len(best.seen)} stars that another frame shows where it lies: "
-            "clouds, a cap, a roof, or moved while it was exposed",
-        )
+        return Verdict("blind", message("quality.blind", n_seen=np.count_nonzero(best.seen), n_stars=len(best.seen)))
     thin = [
         typical_noise(measured[i]) / view.light / typical_noise(measured[view.other])
         for view in asked
@@ -126,29 +123,23 @@ def _judge_whole(
     ]
     if thin and min(thin) > _THIN:
         light = max(view.light for view in asked if view.light > 0)
-        return Verdict(
-            "cloud",
-            f"{100 * light:.0f} % of the light of the frames round it, {min(thin):.0f} times their noise over it",
-        )
+        return Verdict("cloud", message("quality.cloud-by-company", share=light, noise_ratio=min(thin)))
     return Verdict()
 
 
-def _find_lost_part(views: Sequence[View]) -> str:
-    """Whether the stars that a frame does not show lie together, with the numbers; "" if not."""
+def _find_lost_part(views: Sequence[View]) -> Message | None:
+    """Whether the stars that a frame does not show lie together, with the numbers; None if not."""
     xy, seen = np.zeros((0, 2)), np.zeros(0, bool)
     for view in sorted(views, key=lambda view: -len(view.seen)):
         new = find_nearest(xy, view.xy)[1] > TOLERANCE_PX
         xy, seen = np.concatenate([xy, view.xy[new]]), np.concatenate([seen, view.seen[new]])
     if len(xy) < 3 * _NEAREST:
-        return ""
+        return None
     nearest = scipy.spatial.cKDTree(xy).query(xy, k=_NEAREST)[1]
     lost = np.count_nonzero(seen[nearest], axis=1) <= 1
     if np.count_nonzero(lost) < max(_LEAST_LOST * len(xy), _NEAREST):
-        return ""
-    return (
-        f"in a part of it none of {np.count_nonzero(lost & ~seen)} stars is seen that others show there (of {len(xy)} "
-        "in all): a roof, a tree, or a cloud's edge?"
-    )
+        return None
+    return message("quality.blocked", n_lost=np.count_nonzero(lost & ~seen), n_stars=len(xy))
 
 
 def _covered(place: CelestialWcs, others: Sequence[CelestialWcs]) -> float:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.stages.quality.views import View, find_nearest, pool_places
+from zemosaic.text import Message, message
 
 __all__ = ["find_dimmed_parts"]
 
@@ -49,8 +50,8 @@ _MOST_STARS = 20_000
 
 def find_dimmed_parts(
     views: Sequence[Sequence[View]], shapes: Sequence[tuple[int, int]], cameras: Sequence[str]
-) -> list[str]:
-    """Of each frame whether it has a dimmed part, with the numbers; "" where it has none.
+) -> list[Message | None]:
+    """Of each frame whether it has a dimmed part, with the numbers; None where it has none.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def find_dimmed_parts(
     cameras : sequence of str
         Frames of one camera share a pattern of light over their pixels (vignetting), and are compared with each other.
     """
-    found = [""] * len(views)
+    found: list[Message | None] = [None] * len(views)
     for camera in sorted(set(cameras)):
         members = [i for i, name in enumerate(cameras) if name == camera]
         own = {i: [view for view in views[i] if cameras[view.other] == camera and view.light > 0] for i in members}
@@ -108,11 +109,11 @@ def _rest(view: View, pattern: F8, shape: tuple[int, int], other_shape: tuple[in
     return np.maximum(np.where(view.seen, rest - np.nanmedian(rest), _UNSEEN), _UNSEEN)
 
 
-def _find_part(views: Sequence[View], rests: Sequence[F8]) -> str:
-    """Whether stars with less light than others stand together, with the numbers; "" if not."""
+def _find_part(views: Sequence[View], rests: Sequence[F8]) -> Message | None:
+    """Whether stars with less light than others stand together, with the numbers; None if not."""
     xy = pool_places(views)
     if len(xy) < 3 * _NEAREST:
-        return ""
+        return None
     which = find_nearest(xy, np.concatenate([view.xy for view in views]))[0]
     value = np.concatenate(rests)
     order = np.lexsort((value, which))
@@ -121,13 +122,11 @@ def _find_part(views: Sequence[View], rests: Sequence[F8]) -> str:
     middle = value[order][np.minimum(np.cumsum(count) - count + count // 2, len(value) - 1)]
     xy, middle = xy[count >= _LEAST_VIEWS], middle[count >= _LEAST_VIEWS]
     if len(xy) < 3 * _NEAREST:
-        return ""
+        return None
     light = np.median(middle[scipy.spatial.cKDTree(xy).query(xy, k=_NEAREST)[1]], axis=1)
     clear = float(np.percentile(light, _CLEAR))
     dim = light < clear + np.log(_DIM)
     if np.count_nonzero(dim) < max(_LEAST_SHARE * len(xy), _NEAREST):
-        return ""
-    return (
-        f"in a part of it {np.count_nonzero(dim)} stars have {100 * np.exp(np.median(light[dim]) - clear):.0f} % of "
-        f"the light that others show there (of {len(xy)} in all): a shutter, a tree, or a cloud's edge?"
-    )
+        return None
+    share = float(np.exp(np.median(light[dim]) - clear))
+    return message("quality.dimmed", n_dim=np.count_nonzero(dim), share=share, n_stars=len(xy))

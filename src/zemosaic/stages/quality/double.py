@@ -6,6 +6,7 @@ import numpy as np
 import scipy
 
 from zemosaic.model.measurements import Stars
+from zemosaic.text import Message, message
 
 __all__ = ["find_double"]
 
@@ -23,14 +24,14 @@ _FEWEST_DOUBLE = 8
 """Stars with a second image, at least."""
 
 
-def find_double(stars: Stars) -> str:
-    """Whether the brightest stars have a second image at one offset, with the numbers; "" if not.
+def find_double(stars: Stars) -> Message | None:
+    """Whether the brightest stars have a second image at one offset, with the numbers; None if not.
 
     So look frames of a mount that was bumped, and trails, which are found as several stars in a row.
     """
     clean = np.flatnonzero(~stars.saturated)
     if len(clean) < 2 * _FEWEST_DOUBLE:
-        return ""
+        return None
     xy = np.column_stack([stars.x[clean], stars.y[clean]])
     xy = xy[:_POOL]  # brightest first
     bright = xy[:_BRIGHTEST]
@@ -40,16 +41,13 @@ def find_double(stars: Stars) -> str:
     second = pairs.col > pairs.row
     offset = xy[pairs.col[second]] - bright[pairs.row[second]]
     if len(offset) == 0:
-        return ""
+        return None
     offset = np.where((offset[:, :1] < 0) | ((offset[:, :1] == 0) & (offset[:, 1:] < 0)), -offset, offset)
     n_near = scipy.spatial.cKDTree(offset).query_ball_point(offset, _PAIR_PX, return_length=True)
     near = np.hypot(*(offset - offset[np.argmax(n_near)]).T) < _PAIR_PX
     # A star is asked once, however many neighbours it has.
     n_pairs = len(np.unique(pairs.row[second][near]))
     if n_pairs < max(_FEWEST_DOUBLE, _DOUBLE * len(bright)):
-        return ""
+        return None
     dx, dy = np.median(offset[near], axis=0)
-    return (
-        f"{n_pairs} of its {len(bright)} brightest stars are there twice, {np.hypot(dx, dy):.0f} px apart: "
-        "it moved while it was exposed"
-    )
+    return message("quality.double", n_pairs=n_pairs, n_bright=len(bright), distance_px=np.hypot(dx, dy))

@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.text import Message, message
+
 __all__ = ["QualityLimits", "QualityTable", "Verdict", "cut_by_value", "frame_score", "keep_best", "triage"]
 
 F8 = npt.NDArray[np.float64]
@@ -123,12 +125,17 @@ class Verdict:
     ----------
     kind : str
         "good", or why the frame is left out.
-    reason : str
-        One line with the numbers; "" for good frames.
+    why : Message or None
+        With the numbers; None for good frames.
     """
 
     kind: Kind = "good"
-    reason: str = ""
+    why: Message | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why, in English, on one line; "" for good frames."""
+        return str(self.why) if self.why else ""
 
     @property
     def use(self) -> bool:
@@ -173,12 +180,9 @@ def triage(table: QualityTable, limits: QualityLimits | None = None) -> list[Ver
 def _judge_fields(table: QualityTable, rows: Rows, limits: QualityLimits, out: list[Verdict]) -> None:
     for row in rows:
         if table.n_stars[row] == 0:
-            out[row] = Verdict("no stars", "none stands 10 sigma out of the noise: a flat, a cap or thick clouds?")
+            out[row] = Verdict("no stars", message("quality.no-stars"))
         elif table.distance_field[row] > limits.field:
-            out[row] = Verdict(
-                "wrong field",
-                f"its centre is {table.distance_field[row]:.1f} field diagonals from the nearest other frame",
-            )
+            out[row] = Verdict("wrong field", message("quality.wrong-field", distance_fields=table.distance_field[row]))
 
 
 def _judge_sky(table: QualityTable, rows: Rows, limits: QualityLimits, out: list[Verdict]) -> None:
@@ -199,13 +203,13 @@ def _judge_sky(table: QualityTable, rows: Rows, limits: QualityLimits, out: list
         dull = count < limits.n_stars / 2 or (count < limits.n_stars and (brighter > 1.25 or louder > 1.125))
         dull |= brighter > limits.bright and not at_end[k]
         if light < limits.transparency or (dull and not light > (1 + limits.transparency) / 2):
-            told = [f"{100 * light:.0f} % of the light"] if np.isfinite(light) else []
+            signs = [message("quality.sign-light", share=light)] if np.isfinite(light) else []
             if count < 1:  # what a bright sky's noise adds to the stars is no sign of a cloud
-                told.append(f"{stars[k]:.0f} stars instead of {usual_stars[k]:.0f}")
-            told.append(f"sky {brighter:.2f} times its neighbours'")
-            out[row] = Verdict("cloud", ", ".join(told))
+                signs.append(message("quality.sign-stars", n_stars=stars[k], n_usual=usual_stars[k]))
+            signs.append(message("quality.sign-sky", ratio=brighter))
+            out[row] = Verdict("cloud", message("quality.cloud", signs=signs))
         elif at_end[k]:
-            out[row] = Verdict("dawn", f"sky {sky[k]:.0f} at the session's end, {middle:.0f} in its middle")
+            out[row] = Verdict("dawn", message("quality.dawn", sky=sky[k], middle=middle))
 
 
 def _judge_stars(table: QualityTable, limits: QualityLimits, out: list[Verdict]) -> None:
@@ -225,16 +229,21 @@ def _judge_stars(table: QualityTable, limits: QualityLimits, out: list[Verdict])
         for row in rows:
             long, wide = table.ellipticity[row], table.fwhm_px[row]
             if not np.isfinite(wide) and not np.isfinite(table.transparency[row]):
-                out[row] = Verdict("no stars", f"none of {table.n_stars[row]:.0f} detections could be measured")
+                out[row] = Verdict("no stars", message("quality.stars-unmeasured", n_stars=table.n_stars[row]))
             elif more[row] > far:
                 out[row] = Verdict(
-                    "trailed", f"ellipticity {long:.2f}, its neighbours {usual_long[row]:.2f} (limit +{far:.2f})"
+                    "trailed", message("quality.trailed", ellipticity=long, usual=usual_long[row], limit=far)
                 )
             elif wide > broad[row] * usual_wide[row]:
                 out[row] = Verdict(
                     "soft",
-                    f"FWHM {wide:.2f} px, {wide / usual_wide[row]:.2f} x its neighbours' {usual_wide[row]:.2f} "
-                    f"(limit {broad[row]:.2f})",
+                    message(
+                        "quality.soft",
+                        fwhm_px=wide,
+                        ratio=wide / usual_wide[row],
+                        usual_px=usual_wide[row],
+                        limit=broad[row],
+                    ),
                 )
 
 
@@ -350,9 +359,9 @@ def cut_by_value(name: str, values: F8, low: float = -math.inf, high: float = ma
     out = []
     for value in values:
         if value < low or (math.isnan(value) and low > -math.inf):
-            out.append(Verdict("cut", f"{name} {value:.4g} is below the limit of {low:.4g}"))
+            out.append(Verdict("cut", message("quality.below-limit", name=name, value=value, limit=low)))
         elif value > high or (math.isnan(value) and high < math.inf):
-            out.append(Verdict("cut", f"{name} {value:.4g} is above the limit of {high:.4g}"))
+            out.append(Verdict("cut", message("quality.above-limit", name=name, value=value, limit=high)))
         else:
             out.append(Verdict())
     return out
@@ -387,6 +396,8 @@ def keep_best(name: str, goodness: F8, fraction: float) -> list[Verdict]:
     rank = np.empty(n, np.int64)
     rank[order] = np.arange(1, n + 1)
     return [
-        Verdict() if place <= kept else Verdict("cut", f"rank {place} of {n} by {name}: not among the best {kept}")
+        Verdict()
+        if place <= kept
+        else Verdict("cut", message("quality.not-among-best", rank=place, n_frames=n, name=name, n_kept=kept))
         for place in rank
     ]

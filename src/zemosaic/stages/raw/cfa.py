@@ -121,8 +121,7 @@ def noise_by_phase(raw: F4, weight: F4) -> F4:
         sample, valid = raw[part], weight[part] > 0
         difference = (sample[:, 1:] - sample[:, :-1])[valid[:, 1:] & valid[:, :-1]]
         if difference.size < 100:
-            raise FrameRejected(f"only {difference.size} pairs of valid samples to take the noise from",
-                                n_pairs=difference.size)  # fmt: skip
+            raise FrameRejected("measure.too-few-pairs", n_pairs=difference.size)  # fmt: skip
         low, high = np.percentile(difference, [15.865, 84.135])
         noise[j, i] = max((high - low) / 2 / math.sqrt(2), 0.3)
     return noise

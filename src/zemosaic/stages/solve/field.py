@@ -27,6 +27,7 @@ from zemosaic.model.sky.tan_sip import TanSip, plane_to_sky, sky_to_plane
 from zemosaic.settings import SolveSettings
 from zemosaic.stages.solve.patterns import Search, find_plates, prepare_search
 from zemosaic.stages.solve.verify import PlateFit, SkyPlane, fit_plate
+from zemosaic.text import message
 
 __all__ = [
     "Equinox",
@@ -188,12 +189,12 @@ def solve_field(
     number of hypotheses. Fields from about 0.2 to 15 degrees suit the packaged catalogue.
     """
     if hint is None:
-        raise FrameRejected("no position in the header, no RA and DEC")
+        raise FrameRejected("solve.no-position")
     if hint.scale_arcsec is None:
-        raise FrameRejected("no pixel scale: the header has no focal length and pixel size")
+        raise FrameRejected("solve.no-scale")
     stars, flux = np.asarray(stars_xy, float).reshape(-1, 2), np.asarray(flux, float)
     if len(stars) < settings.min_matches:
-        raise FrameRejected(f"{len(stars)} stars found, {settings.min_matches} needed to solve", n_stars=len(stars))
+        raise FrameRejected("solve.few-stars", n_stars=len(stars), min_matches=settings.min_matches)
     order = np.argsort(-flux, kind="stable")
     centred = stars[order] - _centre(shape)
     readings = read_hint(hint, epoch_year)
@@ -206,12 +207,15 @@ def solve_field(
         if log_chance <= settings.max_log_chance and _plausible(fit, hint.scale_arcsec, settings):
             return _finish(fit, log_chance, centred, order, search, readings)
     raise FrameRejected(
-        f"no match of {len(stars)} stars with {catalogue.name} within {search.reach_deg:.2f} deg of the header "
-        f"position at {hint.scale_arcsec:.3g} arcsec a pixel +-{100 * settings.scale_tolerance:g} % "
-        f"(best chance 1e{best:.1f}, needed 1e{settings.max_log_chance:g})",
+        "solve.no-match",
         n_stars=len(stars),
-        n_expected=search.n_expected,
+        catalogue=catalogue.name,
+        reach_deg=search.reach_deg,
+        scale_arcsec=hint.scale_arcsec,
+        tolerance=settings.scale_tolerance,
         best_log_chance=best,
+        max_log_chance=settings.max_log_chance,
+        n_expected=search.n_expected,
     )
 
 
@@ -240,7 +244,7 @@ def solve_by_hints(
         With what was wrong with the first hint, and how many others were tried in vain.
     """
     tried: list[PointingHint] = []
-    first = "no position in the header, no RA and DEC"
+    first = message("solve.no-position")
     for hint in hints:
         if any(_is_alike(hint, other) for other in tried):
             continue
@@ -250,11 +254,12 @@ def solve_by_hints(
                 field.xy, field.flux, field.shape, hint, catalogue, settings, epoch_year=field.epoch_year
             )
         except FrameRejected as problem:
-            first = str(problem) if len(tried) == 1 else first
+            first = problem.told if len(tried) == 1 else first
         else:
             return solution, hint
-    others = f"; so for {len(tried) - 1} other readings of its header" if len(tried) > 1 else ""
-    raise FrameRejected(f"{first}{others}", n_hints=len(tried))
+    if len(tried) > 1:
+        raise FrameRejected("solve.no-reading", first=first, n=len(tried) - 1)
+    raise FrameRejected(first.code, **first.facts)
 
 
 def _is_alike(one: PointingHint, other: PointingHint) -> bool:
@@ -301,14 +306,17 @@ def _search_near(
     reach = settings.radius_deg + spread
     radius = reach + 0.5 * diagonal_deg * (1 + settings.scale_tolerance)
     if radius > 45:
-        raise FrameRejected(f"a field of {diagonal_deg:.0f} deg is too large for one tangent plane")
+        raise FrameRejected("solve.field-too-large", diagonal_deg=diagonal_deg)
     plane = SkyPlane(catalogue.cone(ra0, dec0, radius), ra0, dec0)
     search = prepare_search(plane, shape, scale_arcsec, settings.scale_tolerance, reach, radius)
     if search.n_expected < settings.min_matches / 3:
         raise FrameRejected(
-            f"a field of {shape[1] * scale_arcsec / 60:.1f} x {shape[0] * scale_arcsec / 60:.1f} arcmin holds "
-            f"{search.n_expected:.1f} stars of {catalogue.name} on average, {settings.min_matches} are needed",
+            "solve.field-too-poor",
+            width_arcmin=shape[1] * scale_arcsec / 60,
+            height_arcmin=shape[0] * scale_arcsec / 60,
             n_expected=search.n_expected,
+            catalogue=catalogue.name,
+            min_matches=settings.min_matches,
         )
     return search
 
@@ -344,9 +352,7 @@ def _finish(
         radius = max(3 * fit.rms_arcsec, search.cell_arcsec)
         again = fit_plate(centred, start, SkyPlane(stars, ra0, dec0), search.shape, radius)
         if again is None or len(again.star) < len(fit.star) // 2:
-            raise FrameRejected(
-                f"a match of {len(fit.star)} stars did not hold when all stars were fitted", n_matched=len(fit.star)
-            )
+            raise FrameRejected("solve.match-lost", n_matched=len(fit.star))
         last = again
     # What is left of the shift goes into the tangent point: far less than the plane's curvature feels.
     ra, dec = plane_to_sky(last.linear[None, :, 2] / 3600, ra0, dec0)

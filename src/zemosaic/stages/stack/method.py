@@ -38,6 +38,8 @@ class Method:
         Whether the guard is widened on stars by the scatter of their samples, for it plays no part in a threshold.
     grows : bool
         Whether what is clipped grows into its rims, and regions are looked for.
+    by_kappa : bool
+        Whether `clip` goes by `clip_rule`: limits beyond the middle values that a pixel's maps tell.
     """
 
     tell: Callable[[StackSettings], str] = lambda settings: ""
@@ -46,6 +48,7 @@ class Method:
     guarded: bool = True
     wide_guard: bool = False
     grows: bool = False
+    by_kappa: bool = False
 
 
 def clip_rule(scatter: int, settings: StackSettings) -> ClipRule:

@@ -19,7 +19,7 @@ cut into patches.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -61,6 +61,7 @@ I2 = npt.NDArray[np.int16]
 U1 = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
 Check = Callable[[], None]
+Watch = Callable[[str, Channel], None]
 _Sums = TypeVar("_Sums", combine.MeanSums, combine.SideSums, combine.PhotonSums)
 
 MAX_FRAMES = 32767
@@ -306,6 +307,7 @@ def stack_cube(
     inner: Box | None = None,
     check: Check = lambda: None,
     each: Each = map,
+    watch: Watch = lambda judged, channel: None,
 ) -> StackedPatch:
     """Stack the samples of a patch.
 
@@ -323,6 +325,9 @@ def stack_cube(
         Called between slices of work below half a second; it may raise to stop.
     each : callable
         Ranges of rows may be worked on at once.
+    watch : callable
+        Shown each channel after each pass that may clip its samples, with the word for what the pass judged:
+        "saturated", "pair", "sample", "region", "rim". It must change nothing.
 
     Returns
     -------
@@ -335,17 +340,8 @@ def stack_cube(
     for c in range(cube.values.shape[0]):
         channel, planes = cube.channel(c), out.planes(c)
         find_spans(channel, check, each)
-        if method.guarded:
-            yield_saturated(channel, check, each)
-            make_template(channel, fwhm_px, settings, method.wide_guard, check, each)
-        if method.grows:
-            clip_pairs(channel, settings, check, each)
-        if (clip := method.clip) is not None:
-            channel.by_rows(partial(clip, channel, settings), channel.samples.values.shape[1], check, each)
-        if method.grows and settings.region_sigma > 0:
-            mark_regions(channel, settings, check)
-        if method.grows and settings.grow_px > 0:
-            grow_regions(channel, settings, check)
+        for judged in _mark_outliers(channel, fwhm_px, settings, check, each):
+            watch(judged, channel)
 
         def finish(y0: int, y1: int, channel: Channel = channel, planes: Planes = planes) -> None:
             combine.combine_rows(channel.samples, cube.exposure, y0, y1, corner, planes)
@@ -361,6 +357,29 @@ def stack_cube(
         else:
             channel.by_rows(finish, inner.height, check, each)
     return out
+
+
+def _mark_outliers(
+    channel: Channel, fwhm_px: float, settings: StackSettings, check: Check, each: Each
+) -> Iterator[str]:
+    """Passes 0 to 6 over one channel; after each that may clip samples, what it judged."""
+    method = METHODS[settings.method]
+    if method.guarded:
+        yield_saturated(channel, check, each)
+        yield "saturated"
+        make_template(channel, fwhm_px, settings, method.wide_guard, check, each)
+    if method.grows:
+        clip_pairs(channel, settings, check, each)
+        yield "pair"
+    if (clip := method.clip) is not None:
+        channel.by_rows(partial(clip, channel, settings), channel.samples.values.shape[1], check, each)
+        yield "sample"
+    if method.grows and settings.region_sigma > 0:
+        mark_regions(channel, settings, check)
+        yield "region"
+    if method.grows and settings.grow_px > 0:
+        grow_regions(channel, settings, check)
+        yield "rim"
 
 
 def _stand_in(everyone: Planes, planes: Planes) -> None:

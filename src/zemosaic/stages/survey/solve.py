@@ -23,6 +23,7 @@ from zemosaic.settings import MatchSettings
 from zemosaic.stages.match.match import match
 from zemosaic.stages.survey.overlaps import OverlapGraph
 from zemosaic.stages.survey.photometry import TilePhotometryInfo
+from zemosaic.text import Message
 
 __all__ = ["TileSolution", "flat_plane", "measure_steps", "shift_levels", "solve_tiles", "tiles_agree"]
 
@@ -55,13 +56,13 @@ class TileSolution:
         How, in words.
     n_neutral : int
         Tiles that keep gain 1 and surface 0.
-    notices : tuple of str
+    notices : tuple of Message
     """
 
     scales: tuple[PhotoScale, ...]
     method: str
     n_neutral: int
-    notices: tuple[str, ...]
+    notices: tuple[Message, ...]
 
 
 def flat_plane(box: Box) -> CelestialWcs:
@@ -113,7 +114,7 @@ def solve_tiles(
     kept = [m for m in measured if m is not None]
     n_channels = kept[0].n_channels if kept else 1
     scales = [PhotoScale.neutral(n_channels, "nothing to measure: left as it is")] * len(measured)
-    notices: tuple[str, ...] = ()
+    notices: tuple[Message, ...] = ()
     for i in sorted(set(range(len(measured))) - set(known)):
         _LOG.info("[GRID] Photometry: tile %d: no valid pixels, scaling disabled", graph.tile_ids[i])
     if len(kept) > 1:

@@ -132,12 +132,7 @@ def plan_lattice(image: CelestialWcs, grid: SkyGrid, max_error_px: float, step: 
         if error <= max_error_px:
             return Lattice(box, step, y0, x0, xy, error, _touched_cells(xy, image.shape))
         if step == 1:
-            raise FrameRejected(
-                f"its coordinates cannot be interpolated: error {error:.3g} px with a node on every pixel, "
-                f"{max_error_px:g} px allowed",
-                error_px=error,
-                max_error_px=max_error_px,
-            )
+            raise FrameRejected("warp.no-interpolation", error_px=error, max_error_px=max_error_px)
         step //= 2
 
 

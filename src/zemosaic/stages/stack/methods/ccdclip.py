@@ -23,4 +23,4 @@ def _clip(channel: Channel, settings: StackSettings, y0: int, y1: int) -> None:
     clip_rows(clip_rule(KAPPA_SIGMA, settings), channel.samples, channel.maps, y0, y1, no_scatter)
 
 
-METHOD = Method(tell=tell_kappa, clip=_clip, wide_guard=True, grows=True)
+METHOD = Method(tell=tell_kappa, clip=_clip, wide_guard=True, grows=True, by_kappa=True)

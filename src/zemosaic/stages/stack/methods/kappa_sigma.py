@@ -14,4 +14,4 @@ def _clip(channel: Channel, settings: StackSettings, y0: int, y1: int) -> None:
     clip_rows(clip_rule(KAPPA_SIGMA, settings), channel.samples, channel.maps, y0, y1, channel.table)
 
 
-METHOD = Method(tell=tell_kappa, clip=_clip, grows=True)
+METHOD = Method(tell=tell_kappa, clip=_clip, grows=True, by_kappa=True)

@@ -1,0 +1,149 @@
+"""How loops become kernels: compiled once a machine, kept in a folder of files that all processes share.
+
+Numba keeps what it has compiled in files beside the source, in ``NUMBA_CACHE_DIR`` or in the user's cache folder. Three
+things are added to that here. Of several processes that want one kernel, one compiles it and the others wait for it.
+Code counts as out of date when any file of the room of kernels has changed, not only its own: what is called may have
+been compiled into what calls it. And a folder that cannot be written ends no run: what is in it is used, the rest is
+compiled for this process alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile, InTreeCacheLocator, UserProvidedCacheLocator
+
+__all__ = ["cache_problems", "kernel", "part"]
+
+_ROOM = Path(__file__).parent
+
+_problems: dict[str, None] = {}
+
+
+def cache_problems() -> list[str]:
+    """Why kernels of this process could not be kept, each reason once; empty where all were."""
+    return list(_problems)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """A loop that Python calls; a decorator.
+
+    It is serial, gives up the interpreter's lock while it runs, and divides as numpy does, without looking for zeros.
+    """
+    # Nobody asks for its address in C.
+    return _keep(njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function))
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """A loop that kernels alone call; a decorator.
+
+    It has no way in from Python, which would take a third of the time to compile it: a call from there is fatal.
+    """
+    return _keep(njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, no_cpython_wrapper=True)(function))
+
+
+def _keep(dispatcher: Any) -> Any:
+    """Give a kernel its place in the cache."""
+    try:
+        dispatcher._cache = _SharedCache(dispatcher.py_func)
+    except RuntimeError as problem:  # no folder at all can be written
+        _problems[str(problem).partition(":")[2] or str(problem)] = None
+    return dispatcher
+
+
+@cache
+def _digest_room() -> str:
+    """Digest of all that can be compiled into a kernel."""
+    state = hashlib.sha256()
+    for path in sorted(_ROOM.rglob("*.py")):
+        state.update(path.read_bytes())
+    return state.hexdigest()
+
+
+class _SharedCache(FunctionCache):
+    """The files of one kernel. Numba asks for a specialisation, and hands in what it had to compile."""
+
+    def __init__(self, py_func: Callable[..., Any]) -> None:
+        super().__init__(py_func)
+        self._lock: int | None = None
+        self._cache_file = self._files_in(self._cache_path)
+
+    def _files_in(self, folder: str) -> IndexDataCacheFile:
+        return IndexDataCacheFile(folder, self._impl.filename_base, _digest_room())
+
+    @cached_property
+    def _elsewhere(self) -> list[IndexDataCacheFile]:
+        """Folders that whoever installed the package may have filled, and that this process cannot write."""
+        source = self._py_func.__code__.co_filename
+        places = [InTreeCacheLocator(self._py_func, source).get_cache_path()]
+        if os.environ.get("NUMBA_CACHE_DIR"):
+            places.append(UserProvidedCacheLocator(self._py_func, source).get_cache_path())
+        return [self._files_in(place) for place in places if place != self._cache_path]
+
+    def _load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = super()._load_overload(sig, target_context)
+        for files in self._elsewhere if found is None else []:
+            data = files.load(self._index_key(sig, target_context.codegen()))
+            if data is not None:
+                return self._impl.rebuild(target_context, data)
+        return found
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """A stored specialisation; None is the order to compile it, while others wait until that is done."""
+        found = super().load_overload(sig, target_context)
+        if found is None and self._lock is None:
+            self._lock = _hold(os.path.join(self._cache_path, f"{self._impl.filename_base}.lock"))
+            # It may have come while this process waited.
+            found = super().load_overload(sig, target_context)
+            if found is not None:
+                self._release()
+        return found
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Store what was compiled; a folder that has become full or read-only since then is noted."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as problem:
+            _problems[f"{self._cache_path}: {problem.strerror}"] = None
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _hold(path: str) -> int | None:
+    """Open a file and wait until no other process holds it; closing it lets go, and so does the process's end.
+
+    None where files cannot be locked: a kernel is then perhaps compiled twice.
+    """
+    try:
+        number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:
+        return None
+    with contextlib.suppress(OSError):
+        _wait_for(number)
+    return number
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _wait_for(number: int) -> None:
+        msvcrt.locking(number, msvcrt.LK_LOCK, 1)
+
+else:
+    import fcntl
+
+    def _wait_for(number: int) -> None:
+        fcntl.flock(number, fcntl.LOCK_EX)

@@ -1,0 +1,1 @@
+"""What is made of a finished output folder, for people and for other programs."""
