@@ -47,6 +47,8 @@ class RunOptions:
         `zemosaic.pipelines.corrections.adding.keep_steady_frames`.
     watched : bool
         Whether another program watches: finished patches are told, with a picture that grows.
+    language : str
+        Of the report page: one of `zemosaic.text.LANGUAGES`.
     """
 
     workers: int = 0
@@ -58,6 +60,7 @@ class RunOptions:
     onto: Path | None = None
     tolerance: float = 0.0
     watched: bool = False
+    language: str = "en"
 
 
 _RESULTS = {
