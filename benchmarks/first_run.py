@@ -84,14 +84,14 @@ def main() -> None:
     """Run, cold and warm, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seen", type=Path)
-    parser.add_argument("command", nargs="*", help="another command than zemosaic demo; {out} is a new folder")
+    parser.add_argument("command", nargs="*", help="another command than zemosaic demo; OUT is a new folder")
     given = parser.parse_args()
-    command = given.command or [sys.executable, "-m", "zemosaic", "demo", "-o", "{out}"]
+    command = given.command or [sys.executable, "-m", "zemosaic", "demo", "-o", "OUT"]
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "NUMBA_CACHE_DIR": f"{folder}/kernels"}
         for name in ("cold", "warm"):
             out = Path(folder) / "out"
-            seen = watch([word.replace("{out}", str(out)) for word in command], environment)
+            seen = watch([str(out) if word == "OUT" else word for word in command], environment)
             print(f"{name}: {seen.wall_s:.1f} s, processor {seen.cpu_s:.1f} s, exit code {seen.code}")
             for seconds, when, words in seen.stills()[:3]:
                 print(f"  nothing changed for {seconds:.1f} s from {when:.1f} s on, after: {words}")
