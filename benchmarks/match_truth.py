@@ -70,8 +70,9 @@ class Figures:
     ----------
     gain_mmag, gain_over_stated : float
         Rms error of the gains, and rms of error over stated error.
-    bg, bg_expected, bg3 : float
-        Rms of the background that the corrections leave: after a plane, what the solve expects of it, after a cubic.
+    bg, bg_expected, bg2, bg3 : float
+        Rms of the background that the corrections leave: after a plane, what the solve expects of it, after a
+        quadratic, after a cubic.
     seam : float
         Rms over the frames' borders of the step that a frame's end leaves in the weighted mean.
     level_over_stated : float
@@ -83,6 +84,7 @@ class Figures:
     gain_over_stated: float
     bg: float
     bg_expected: float
+    bg2: float
     bg3: float
     seam: float
     level_over_stated: float
@@ -151,7 +153,10 @@ def _compare_group(
 ) -> Figures:
     scales, truths = [solution.scales[i] for i in group], [truths[i] for i in group]
     gain_error = np.log([s.gain[0] for s in scales]) - np.log([t.gain for t in truths])
-    common = float(np.exp(gain_error.mean()))
+    # What a response misses at the centre all gains take up: the one scale that a mosaic is free to have.
+    common = float(
+        np.exp(gain_error.mean()) / np.mean([_response_ratio(*pair) for pair in zip(scales, truths, strict=True)])
+    )
     gain_error -= gain_error.mean()
     stated = np.array([s.gain_error[0] for s in scales])
     x, y = solution.nodes.positions()
@@ -184,6 +189,7 @@ def _compare_group(
         float(np.sqrt(np.mean((gain_error / stated) ** 2))),
         float(np.std(mean - _trend(u, v, mean, 1)) / sigma),
         float(solution.slow_rms[0] * common / sigma),
+        float(np.std(mean - slow) / sigma),
         float(np.std(mean - _trend(u, v, mean, 3)) / sigma),
         float(np.sqrt(np.mean(_steps(errors, weights, border) ** 2)) / sigma),
         float(np.sqrt(np.mean((off / level_stated) ** 2))),
@@ -227,6 +233,13 @@ def _steps(errors: F8, weights: F8, border: npt.NDArray[np.bool_]) -> F8:
     own, all_weights = weights[image, y, x], total[y, x]
     others = (summed[y, x] - own * errors[image, y, x]) / (all_weights - own)
     return own / all_weights * (errors[image, y, x] - others)
+
+
+def _response_ratio(scale: PhotoScale, truth: FrameTruth) -> float:
+    """True over found response, mean over the frame."""
+    height, width = truth.wcs.shape
+    x, y = (q.ravel() for q in np.meshgrid(np.linspace(0, width - 1, 9), np.linspace(0, height - 1, 9)))
+    return float(np.mean(truth.response(x, y) / scale.response_at(x, y, truth.wcs.shape)[0]))
 
 
 def _centre(truth: FrameTruth) -> tuple[F8, F8]:

@@ -167,7 +167,8 @@ def score(name: str, measured: Sequence[Measurements], truths: Sequence[FrameTru
     worst = int(np.argmax(np.abs(error)))
     return "\n".join(
         f"| {name} | {f.n} | {MMAG * error[worst]:+.2f} ({MMAG * stated[worst]:.2f}) | {f.gain_mmag:.2f} "
-        f"| {f.gain_over_stated:.2f} | {np.max(np.abs(error / stated)):.1f} | {f.bg:.3f} | {f.bg3:.3f} | {f.seam:.3f} |"
+        f"| {f.gain_over_stated:.2f} | {np.max(np.abs(error / stated)):.1f} "
+        f"| {f.bg:.3f} | {f.bg2:.3f} | {f.bg3:.3f} | {f.seam:.3f} |"
         for f in compare(found, truths, grid)
     )
 
@@ -182,8 +183,11 @@ def main() -> None:
     parser.add_argument("--apart", action="store_true", help="also without one term after the other")
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
-    print("| sky | panels | worst gain (stated), mmag | rms | over stated | most | bg | after a cubic | seam |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| sky | panels | worst gain (stated), mmag | rms | over stated | most "
+        "| bg | after a quadratic | after a cubic | seam |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     pictures = [(read_picture, path) for path in options.images]
     pictures += [(lambda name: draw_picture(name, round(2.8 * options.width), rng), name) for name in options.skies]
     for make, what in pictures:

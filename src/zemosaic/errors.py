@@ -41,8 +41,6 @@ class ZeMosaicError(Exception):
 
     def __init__(self, code: str, /, **facts: object) -> None:
         super().__init__(code)
-        if " " in code:  # a finished sentence: these become codes one by one
-            code, facts = "as-is", {"text": code, **facts}
         self.told = message(code, **facts)
 
     @property

@@ -259,7 +259,7 @@ def test_store_gives_back_what_it_was_given(tmp_path: Path) -> None:
 
 def test_a_damaged_result_is_said_and_made_again(tmp_path: Path) -> None:
     said: list[str] = []
-    store = Store(tmp_path, say=said.append)
+    store = Store(tmp_path, say=lambda told: said.append(str(told)))
     store.put(KEY, np.arange(1000))
     path = next(path for path in tmp_path.rglob("*") if path.is_file())
     whole = path.read_bytes()

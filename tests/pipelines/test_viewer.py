@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 from astropy.wcs import WCS
 from PIL import Image
 
@@ -20,7 +20,7 @@ import zemosaic
 from zemosaic.cli import main
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.pipelines.products.folder import open_folder
-from zemosaic.pipelines.products.viewer import describe_wcs
+from zemosaic.pipelines.products.viewer import describe_wcs, frames_of
 from zemosaic.pipelines.products.viewer_before import undo_match
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -144,6 +144,16 @@ def test_the_picture_before_the_match_is_that_of_an_unmatched_mosaic(exported: P
 def robust_sigma(values: np.ndarray) -> float:
     """From the median distance to the median: trails stay in a plain mean."""
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def test_each_mosaic_of_a_folder_has_the_frames_of_its_kind() -> None:
+    gains = {"gain": [1.0, 1.1, 1.2, 0.0, 0.0], "gain_r": [0.0, 0.0, 0.0, 1.3, 0.0]}
+    columns = {name: MaskedColumn(values, mask=[v == 0 for v in values]) for name, values in gains.items()}
+    table = Table(
+        {"name": list("abcde"), "use": [True, True, False, True, False], "filter": ["Ha", "R", "R", "R", ""]} | columns
+    )
+    kinds = (("Ha", 1), ("R", 1), ("R", 3), (None, 3))
+    assert ["".join(frames_of(table, *kind)["name"]) for kind in kinds] == ["a", "b", "d", "d"]
 
 
 def test_a_click_tells_of_the_place_and_its_frames(page: Any, viewed: Path) -> None:

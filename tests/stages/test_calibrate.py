@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,6 @@ from hypothesis.extra import numpy as hnp
 from frame_cases import make_frame, vary_frame
 from zemosaic.model.frame import Frame, FrameId, FrameKind
 from zemosaic.stages.raw.calibrate import (
-    Choice,
     calibrate_window,
     choose_master,
     combine_flats,
@@ -182,6 +183,12 @@ FRAME = make_frame(
 )  # fmt: skip
 
 
+def chosen(found: Sequence[Frame]) -> tuple[int | None, tuple[str, ...]]:
+    """Which master fits, and what is said of it."""
+    choice = choose_master(FRAME, found)
+    return choice.index, tuple(map(str, choice.notes))
+
+
 def masters(kind: FrameKind, *changes: dict[str, object]) -> list[Frame]:
     return [vary_frame(FRAME, id=FrameId(f"{k}"), kind=kind, **change) for k, change in enumerate(changes)]
 
@@ -191,14 +198,14 @@ def test_the_nearest_dark_is_taken_and_mismatches_are_named() -> None:
         "dark", {"gain_setting": 100.0}, {"exposure_s": 20.0}, {"temperature_c": 10.0}, {"temperature_c": 25.5},
         {"shape": (540, 960)},
     )  # fmt: skip
-    assert choose_master(FRAME, darks) == Choice(3)
-    assert choose_master(FRAME, darks[:3]) == Choice(2, ("dark: temperature 10 C, the frame has 24 C",))
-    assert choose_master(FRAME, darks[:2]) == Choice(1, ("dark: exposure 20 s, the frame has 10 s",))
-    assert choose_master(FRAME, darks[:1]) == Choice(0, ("dark: gain 100, the frame has 80",))
-    assert choose_master(FRAME, darks[4:]) == Choice(None)
-    assert choose_master(FRAME, []) == Choice(None)
+    assert chosen(darks) == (3, ())
+    assert chosen(darks[:3]) == (2, ("dark: temperature 10 C, the frame has 24 C",))
+    assert chosen(darks[:2]) == (1, ("dark: exposure 20 s, the frame has 10 s",))
+    assert chosen(darks[:1]) == (0, ("dark: gain 100, the frame has 80",))
+    assert chosen(darks[4:]) == (None, ())
+    assert chosen([]) == (None, ())
     unknown = masters("dark", {"gain_setting": None, "instrument": ""})
-    assert choose_master(FRAME, unknown).notes == (
+    assert chosen(unknown)[1] == (
         "dark: camera 'unknown', the frame has 'cam'",
         "dark: gain of the dark is not known",
     )
@@ -206,18 +213,18 @@ def test_the_nearest_dark_is_taken_and_mismatches_are_named() -> None:
 
 def test_a_bias_needs_the_gain_alone() -> None:
     biases = masters("bias", {"gain_setting": 100.0}, {"exposure_s": None, "temperature_c": None, "filter": ""})
-    assert choose_master(FRAME, biases) == Choice(1)
+    assert chosen(biases) == (1, ())
 
 
 def test_the_flat_of_the_filter_rotation_and_session() -> None:
     flats = masters(
         "flat", {"filter": "Ha"}, {"rotation_deg": -90.0}, {"date_obs": "2025-03-21T01:20:00"}, {"rotation_deg": 449.0}
     )
-    assert choose_master(FRAME, flats) == Choice(3)
-    assert choose_master(FRAME, flats[:3]) == Choice(2, ("flat: taken 6 days away from the frame",))
-    assert choose_master(FRAME, flats[:2]) == Choice(1, ("flat: camera turned by 180 deg against the frame's",))
-    assert choose_master(FRAME, flats[:1]) == Choice(0, ("flat: filter 'Ha', the frame has 'IRCUT'",))
-    assert choose_master(FRAME, masters("flat", {"rotation_deg": None, "date_obs": ""})) == Choice(0)
+    assert chosen(flats) == (3, ())
+    assert chosen(flats[:3]) == (2, ("flat: taken 6 days away from the frame",))
+    assert chosen(flats[:2]) == (1, ("flat: camera turned by 180 deg against the frame's",))
+    assert chosen(flats[:1]) == (0, ("flat: filter 'Ha', the frame has 'IRCUT'",))
+    assert chosen(masters("flat", {"rotation_deg": None, "date_obs": ""})) == (0, ())
 
 
 def test_what_belongs_together_makes_one_master() -> None:

@@ -108,7 +108,7 @@ def test_the_plan_can_be_printed() -> None:
     groups = group_frames(
         [frame(k) for k in range(12)], places(two_panels(150, 30)), GroupKey(0.5, frozenset({"night"}))
     )
-    lines = describe_plan(groups)
+    lines = [str(told) for told in describe_plan(groups)]
     assert lines[0].startswith("tile 1: 6 frames round 1")
     assert lines[1].endswith("turned by 0.0 deg, night 1")
 

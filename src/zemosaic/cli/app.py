@@ -21,7 +21,7 @@ from zemosaic.cli.args import (
     Workers,
     command,
 )
-from zemosaic.text import Message
+from zemosaic.text import Message, message
 
 app = typer.Typer(
     name="zemosaic",
@@ -238,30 +238,37 @@ def run(argv: list[str] | None) -> int:
     except SystemExit as ended:
         # Usage errors have been shown by then; their code is 2. A Ctrl-C that nobody handled ends here too.
         code = ended.code if isinstance(ended.code, int) else 0
-        return _fail("stopped", code, told) if code == 130 else code
+        return _fail(message("run.interrupted"), code, told) if code == 130 else code
     except ZeMosaicError as problem:
-        return _fail(str(problem), problem.exit_code, told, problem.told)
+        return _fail(problem.told, problem.exit_code, told)
     except KeyboardInterrupt:
-        return _fail("stopped", 130, told)
+        return _fail(message("run.interrupted"), 130, told)
     except BrokenPipeError:
         return 0
     except MemoryError:
-        return _fail("out of memory; give a lower --ram or fewer --workers", 4, told)
+        return _fail(message("run.memory-exhausted"), 4, told)
     except OSError as problem:
         # What is wrong with an input is handled where it is read; this is the machine: space, permission, a lost disk.
-        return _fail(f"{problem.filename or 'the system'}: {problem.strerror or problem}", 4, told)
+        return _fail(
+            message(
+                "run.machine-fault",
+                path=problem.filename or message("run.system"),
+                problem=problem.strerror or problem,
+            ),
+            4,
+            told,
+        )
     except Exception as problem:
         if told.get("debug"):
             raise
-        what = f"internal error ({type(problem).__name__}: {problem})"
-        return _fail(f"{what}; run again with --debug and report it", 5, told)
+        return _fail(message("run.internal-error", type=type(problem).__name__, problem=problem), 5, told)
     return 0
 
 
-def _fail(message: str, code: int, told: dict[str, bool], what: Message | None = None) -> int:
+def _fail(why: Message, exit_code: int, told: dict[str, bool]) -> int:
     """Say why the run ends: a line for people, an object for machines where the command was told ``--json``."""
-    print(f"zemosaic: {message}", file=sys.stderr)
+    print(f"zemosaic: {why}", file=sys.stderr)
     if told.get("as_json"):
-        known = what.as_json() if what else {"code": "", "facts": {}}
-        print(json.dumps({"event": "Failed", **known, "message": message, "exit_code": code}), flush=True)
-    return code
+        event = {"event": "Failed", **why.as_json(), "message": str(why), "exit_code": exit_code}
+        print(json.dumps(event), flush=True)
+    return exit_code

@@ -129,7 +129,7 @@ def _look(args: BuildArgs, options: BuildOptions, settings: Settings) -> None:
     from zemosaic.pipelines.modes.look import look_at_frames
 
     if args.until != "frames":
-        raise SettingError(f"--until {args.until}: the one step to stop at is 'frames'")
+        raise SettingError("build.until-unknown", step=args.until)
     with _watched(args.as_json, People("frames.ecsv"), by_stdin=args.watched) as (show, cancel):
         paths = look_at_frames(args.inputs, args.out, settings, make_run(options, show, cancel))
     _tell(paths, args.as_json)

@@ -43,7 +43,7 @@ def _rows(mosaic: MosaicHere, c: int) -> Iterator[str]:
     """A row a frame, the names in one column."""
     width = max((len(frame.name) for frame in mosaic.frames), default=0)
     yield f"    {'frame':<{width}} {'value':>11} {'noise':>9} {'weight':>10} {'gain':>8}  limits"
-    for frame in mosaic.frames:
+    for frame in sorted(mosaic.frames, key=lambda frame: frame.name):
         sample = frame.samples[c]
         yield f"    {frame.name:<{width}} {_tell_sample(sample) if sample else 'no data here'}"
 

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from zemosaic.engine.values import decode, encode
 from zemosaic.errors import EnvironmentProblem
+from zemosaic.text import Message, message
 
 __all__ = ["Entry", "Store", "remember"]
 
@@ -67,7 +68,7 @@ class Store:
         Told in one line of entries that turn out to be damaged; by default a warning is logged.
     """
 
-    def __init__(self, root: Path, *, fresh: bool = False, say: Callable[[str], None] = _log.warning) -> None:
+    def __init__(self, root: Path, *, fresh: bool = False, say: Callable[[Message], None] = _log.warning) -> None:
         self.root = root.absolute()  # workers may stand in another folder
         self.fresh = fresh
         self._say = say
@@ -107,7 +108,7 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as problem:
-            self._say(f"the stored result {key} is damaged ({problem}); it is made again")
+            self._say(message("store.result-damaged", key=key, problem=problem))
             return None
         self.keep(key)
         return value

@@ -17,10 +17,13 @@ Runs = npt.NDArray[np.int32]
 
 def runs_of(part: Map) -> Runs:
     """The rows of a map as runs: row, first column and column past the last of each, shape (n, 3)."""
-    edges = np.diff(np.pad(part, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    rows, first = np.nonzero(edges == 1)
-    last = np.nonzero(edges == -1)[1]
-    return np.column_stack([rows, first, last]).astype(np.int32)
+    # One row behind the other with a pixel outside of the part between them: so edges come by twos.
+    height, width = part.shape
+    line = np.zeros(height * (width + 1) + 1, bool)
+    line[1:].reshape(height, width + 1)[:, :width] = part
+    edges = np.flatnonzero(line[1:] != line[:-1])
+    rows, first = np.divmod(edges[::2], width + 1)
+    return np.column_stack([rows, first, edges[1::2] % (width + 1)]).astype(np.int32)
 
 
 def drop_runs(weight: F4, runs: Runs, box: Box) -> None:
@@ -35,15 +38,23 @@ def drop_runs(weight: F4, runs: Runs, box: Box) -> None:
     box : Box
         Where the window lies in the frame.
     """
-    if (part := map_of(runs, box)).any():
-        weight[:, part] = 0
+    for row, first, last in _runs_within(runs, box):
+        weight[:, row, first:last] = 0
 
 
 def map_of(runs: Runs, box: Box) -> Map:
     """Runs of pixels of a frame as a map of a window of it; rows ascend."""
+    part = np.zeros(box.shape, bool)
+    for row, first, last in _runs_within(runs, box):
+        part[row, first:last] = True
+    return part
+
+
+def _runs_within(runs: Runs, box: Box) -> list[tuple[int, int, int]]:
+    """What of runs lies in a window, in its pixels."""
     first, last = np.searchsorted(runs[:, 0], (box.y0, box.y1))
     rows, x0, x1 = runs[first:last].T
-    steps = np.zeros((box.y1 - box.y0, box.x1 - box.x0 + 1), np.int32)
-    for columns, step in ((x0, 1), (x1, -1)):
-        np.add.at(steps, (rows - box.y0, np.clip(columns, box.x0, box.x1) - box.x0), step)
-    return np.asarray(np.cumsum(steps, axis=1)[:, :-1] > 0)
+    x0, x1 = np.maximum(x0, box.x0) - box.x0, np.minimum(x1, box.x1) - box.x0
+    inside = x0 < x1
+    columns = (each[inside].tolist() for each in (rows - box.y0, x0, x1))
+    return list(zip(*columns, strict=True))

@@ -32,6 +32,7 @@ from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.log import ignore_event
 from zemosaic.pipelines.run.need import need_of_frames
 from zemosaic.settings import GivenSettings, OutputSettings, make_settings
+from zemosaic.text import message
 
 __all__ = ["CoaddResult", "build", "coadd"]
 
@@ -104,7 +105,7 @@ class CoaddResult:
         """
         path = Path(path)
         if path.exists() and not overwrite:
-            raise SettingError(f"{path} is there already; give another name, or overwrite=True")
+            raise SettingError("output.exists", path=path)
         by_name: dict[str, AnyArray] = {name: getattr(self, attribute) for name, attribute in _PLANES.items()}
         planes = [
             Plane(name, "i2" if values.dtype.kind == "i" else "f4", values.size // self.coverage.size)
@@ -187,7 +188,7 @@ def coadd(
     corrected = correct_group(group.frames, session, settings, run)
     planned = plan_group(corrected, session, settings, run)
     if not planned.frames:
-        raise NothingToDo("no image reaches the output grid")
+        raise NothingToDo("grid.no-image")
     job = make_job(group.kind, planned.frames, corrected, session, settings)
     job = replace(job, planes=file_planes(OutputSettings(planes="all"), group.kind.n_channels))
     _check_room(job.planes, job.grid, run)
@@ -201,13 +202,12 @@ def coadd(
 
 def _check_one_kind(placed: Sequence[PlacedFrame]) -> None:
     if len({p.frame.n_channels for p in placed}) > 1:
-        raise SettingError("the images are mono and colour; coadd them one kind at a time")
+        raise SettingError("coadd.mono-and-colour")
     if len(filters := {p.frame.decided.filter for p in placed}) > 1:
-        found = ", ".join(sorted(name or "none" for name in filters))
-        raise SettingError(f"the images are of {len(filters)} filters ({found}); coadd them one filter at a time")
+        found = [name or message("coadd.no-filter") for name in sorted(filters)]
+        raise SettingError("coadd.filters", n_filters=len(filters), filters=found)
     if len(units := {Kind.of(p.frame).unit for p in placed}) > 1:
-        found = ", ".join(sorted(units))
-        raise SettingError(f"the images are in {len(units)} units ({found}); coadd them one unit at a time")
+        raise SettingError("coadd.units", n_units=len(units), units=sorted(units))
 
 
 def _check_room(planes: Sequence[Plane], grid: SkyGrid, run: Run) -> None:
@@ -217,11 +217,8 @@ def _check_room(planes: Sequence[Plane], grid: SkyGrid, run: Run) -> None:
     cap_bytes = run.machine.cap_bytes
     if need > cap_bytes:
         raise EnvironmentProblem(
-            f"a mosaic of {width} x {height} pixels takes {need / 2**30:.1f} GiB, more than the memory cap of "
-            f"{cap_bytes / 2**30:.1f} GiB; give a smaller grid or a larger ram, or use zemosaic.build, which "
-            "writes files",
-            need_bytes=need, cap_bytes=cap_bytes,
-        )  # fmt: skip
+            "coadd.no-room", width_px=width, height_px=height, need_bytes=need, cap_bytes=cap_bytes
+        )
 
 
 def build(
@@ -270,28 +267,28 @@ def build(
     whole = make_settings(settings, find_settings_file(out, options))
     given = list_inputs(inputs)
     if others := [item for item in given if not isinstance(item, str | Path)]:
-        raise SettingError(f"build takes paths, not inputs of type {type(others[0]).__name__}: see coadd")
+        raise SettingError("build.no-paths", type=type(others[0]).__name__)
     return run_build([Path(path) for path in given], out, whole, options, on_event or ignore_event)
 
 
 def _given_grid(projection: WCS | fits.Header, shape_out: tuple[int, int] | None) -> SkyGrid:
     if not isinstance(projection, WCS | fits.Header):
-        raise SettingError(f"output_projection is a WCS or a FITS header, not of type {type(projection).__name__}")
+        raise SettingError("coadd.no-projection", type=type(projection).__name__)
     shape = shape_out or (projection.array_shape if isinstance(projection, WCS) else _shape_of(projection))
     if shape is None:
-        raise SettingError("the output WCS does not know its shape; give shape_out=(height, width)")
+        raise SettingError("coadd.no-shape")
     try:
         height, width = (operator.index(n) for n in shape)
     except (TypeError, ValueError):
-        raise SettingError(f"shape_out = {shape!r} is not (height, width) in whole pixels") from None
+        raise SettingError("coadd.shape-no-pixels", shape=shape) from None
     if height < 1 or width < 1:
-        raise SettingError(f"shape_out = {shape!r} is an empty grid")
+        raise SettingError("coadd.shape-empty", shape=shape)
     try:
         if isinstance(projection, WCS):
             return SkyGrid(CelestialWcs(projection, (height, width)))
         return SkyGrid(CelestialWcs.from_header(projection, (height, width)))
     except ValueError as problem:
-        raise SettingError(f"output_projection cannot be the grid: {problem}") from problem
+        raise SettingError("coadd.projection-unusable", problem=problem) from problem
 
 
 def _shape_of(header: fits.Header) -> tuple[int, int] | None:

@@ -101,12 +101,16 @@ def say(told: Message, language: str = "en") -> str:
     -----
     A code may have a second sentence, ``CODE.one``, for where its fact `n` is 1.
     """
-    catalogue = load_catalogue(language)
-    facts = told.facts
+    return " ".join(_write(told, language).split())
+
+
+def _write(told: Message, language: str) -> str:
+    """A sentence as the catalogue has it: one that is a part of another may begin with a space."""
+    catalogue, facts = load_catalogue(language), told.facts
     singular = f"{told.code}.one"
     code = singular if facts.get("n") == 1 and singular in catalogue else told.code
     sentence = catalogue.get(code, code)  # a run must not end by what it tells; the suite finds codes without one
-    return " ".join(_Fields(language).vformat(sentence, (), facts).split())
+    return _Fields(language).vformat(sentence, (), facts)
 
 
 class _Fields(string.Formatter):
@@ -120,7 +124,7 @@ class _Fields(string.Formatter):
         if value is None:
             return ""
         if isinstance(value, Message):
-            return say(value, self._language)
+            return _write(value, self._language)
         if isinstance(value, tuple):
             return (format_spec or ", ").join(self.format_field(item, "") for item in value)
         unit = next((unit for unit in _UNITS if format_spec.endswith(unit)), "")

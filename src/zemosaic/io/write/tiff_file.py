@@ -60,6 +60,8 @@ def write_tiff(
             )
         partial.replace(path)
     except OSError as problem:
-        raise EnvironmentProblem(f"cannot write {path}: {problem.strerror or problem}") from problem
+        raise EnvironmentProblem(
+            "output.cannot-write-file", path=path, problem=problem.strerror or problem
+        ) from problem
     finally:
         partial.unlink(missing_ok=True)

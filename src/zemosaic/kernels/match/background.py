@@ -207,16 +207,18 @@ def block_residuals(blocks, value, sky, surfaces, residual):
 
 
 @kernel
-def perturb(seed, blocks, weight, prior, rhs_own, rhs_sky):
+def perturb(seed, blocks, weight, residual, prior, rhs_own, rhs_sky):
     """Right-hand sides of one random draw: what unit noise in data and priors would add.
 
-    Solving with them gives a draw from the solution's error distribution (perturb and solve).
+    Solving with them gives a draw from the solution's error distribution (perturb and solve). Where residuals are
+    given, they take the place of the blocks' noise, with one random sign an image (a wild cluster bootstrap).
 
     Parameters
     ----------
     seed : int
     blocks : PlacedBlocks
     weight : float32 (blocks,)
+    residual : float32 (blocks,), or empty
     prior : float64 (n, k), precision of each coefficient
     rhs_own : float64 (n, k), rhs_sky : float64 (nodes,), output
     """
@@ -224,15 +226,21 @@ def perturb(seed, blocks, weight, prior, rhs_own, rhs_sky):
     np.random.seed(seed)
     k = prior.shape[1]
     columns = np.empty(k)
-    has_extra = len(extra) > 0
+    has_extra, has_residual = len(extra) > 0, len(residual) > 0
+    sign = 1.0
     rhs_sky[:] = 0.0
     for i in range(len(start) - 1):
         for p in range(k):
             rhs_own[i, p] = np.sqrt(prior[i, p]) * np.random.standard_normal()
+        if has_residual:
+            sign = 1.0 if np.random.standard_normal() > 0 else -1.0
         for b in range(start[i], start[i + 1]):
             if weight[b] == 0.0:
                 continue
-            e = np.sqrt(weight[b]) * np.random.standard_normal()
+            if has_residual:
+                e = sign * weight[b] * residual[b]
+            else:
+                e = np.sqrt(weight[b]) * np.random.standard_normal()
             _columns(float(u[b]), float(v[b]), order, float(extra[b]) if has_extra else 0.0, columns)
             for p in range(k):
                 rhs_own[i, p] += e * columns[p]

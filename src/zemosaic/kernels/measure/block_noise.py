@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel
+from zemosaic.kernels.compiled import kernel, part
 
 __all__ = ["block_noise"]
 
@@ -30,20 +30,42 @@ def block_noise(data, have, edges, level, noise):
     y_edges, x_edges = edges
     ny, nx = level.shape
     width = data.shape[1]
+    total, bends = np.empty((2, width))
+    n, n_bends = np.empty((2, width), np.int32)
     for j in range(ny):
+        total[:], bends[:], n[:], n_bends[:] = 0.0, 0.0, 0, 0
+        # Down the columns first: loops along rows are vectorised.
+        for y in range(y_edges[j], y_edges[j + 1]):
+            _add_row(data[y], have[y], total, n)
+            if y % 2 == 0 and width > 4:
+                _add_bends(data[y], have[y], bends[2:-2], n_bends[2:-2])
         for i in range(nx):
-            total, n, bends, n_bends = 0.0, 0, 0.0, 0
-            first, last = x_edges[i], x_edges[i + 1]
-            for y in range(y_edges[j], y_edges[j + 1]):
-                line, there = data[y], have[y]
-                for x in range(first, last):
-                    if there[x]:
-                        total += line[x]
-                        n += 1
-                for x in range(max(first, 2), min(last, width - 2) if y % 2 == 0 else 0):
-                    if there[x - 2] and there[x] and there[x + 2]:
-                        bends += abs(line[x - 2] - np.float32(2) * line[x] + line[x + 2])
-                        n_bends += 1
-            enough = 2 * n >= (y_edges[j + 1] - y_edges[j]) * (last - first)
-            level[j, i] = total / n if enough else np.nan
-            noise[j, i] = _OF_BEND * bends / n_bends if enough and n_bends > 0 else np.nan
+            light, n_here, bent, n_bent = 0.0, 0, 0.0, 0
+            for x in range(x_edges[i], x_edges[i + 1]):
+                light += total[x]
+                n_here += n[x]
+                bent += bends[x]
+                n_bent += n_bends[x]
+            enough = 2 * n_here >= (y_edges[j + 1] - y_edges[j]) * (x_edges[i + 1] - x_edges[i])
+            level[j, i] = light / n_here if enough else np.nan
+            noise[j, i] = _OF_BEND * bent / n_bent if enough and n_bent > 0 else np.nan
+
+
+@part
+def _add_row(line, there, total, n):
+    """Add samples that are there to the sums and numbers of their columns."""
+    for x in range(len(line)):
+        total[x] += line[x] if there[x] else np.float32(0)
+        n[x] += there[x]
+
+
+@part
+def _add_bends(line, there, bends, n_bends):
+    """Add second differences over two columns each, from the third column to the third last."""
+    left, middle, right = line[:-4], line[2:-2], line[4:]
+    has_left, has_middle, has_right = there[:-4], there[2:-2], there[4:]
+    for x in range(len(bends)):
+        is_whole = has_left[x] & has_middle[x] & has_right[x]
+        bend = abs(left[x] - np.float32(2) * middle[x] + right[x])
+        bends[x] += bend if is_whole else np.float32(0)
+        n_bends[x] += is_whole

@@ -22,6 +22,7 @@ from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import make_key
 from zemosaic.settings import CalibrateSettings, InputSettings
 from zemosaic.stages.raw.calibrate import Choice, choose_master, find_bad_pixels, scale_dark
+from zemosaic.text import Message, message
 
 __all__ = ["Calibrated", "calibrate_frames"]
 
@@ -131,14 +132,13 @@ def _as_calibrated(frame: Frame, name: str, recipe: _Recipe) -> Frame:
     return replace(frame, decided=replace(frame.decided, calibration=name, is_flattened=recipe.has_flat))
 
 
-def _tell_notes(notes: Sequence[str], masters: Masters, run: Run) -> None:
+def _tell_notes(notes: Sequence[Message], masters: Masters, run: Run) -> None:
     """Say once what frames have in common, with their number."""
     counts = Counter(notes)
     if masters.bare_flats:
-        bare = "raw flats without a bias or a dark of their exposure: vignetting is corrected too little"
-        counts[bare] = len(masters.bare_flats)
-    for note, n_frames in sorted(counts.items()):
-        run.log.notice(f"{note} ({n_frames} frames)", "warning")
+        counts[message("calibrate.bare-flats")] = len(masters.bare_flats)
+    for note in sorted(counts, key=str):
+        run.log.notice(message("calibrate.note", note=note, n_frames=counts[note]), "warning")
 
 
 def _collect(kind: FrameKind, beside: Sequence[Frame], settings: CalibrateSettings, run: Run) -> list[Frame]:
@@ -149,24 +149,30 @@ def _collect(kind: FrameKind, beside: Sequence[Frame], settings: CalibrateSettin
     if given == "none":
         return []
     if not Path(given).exists():
-        raise SettingError(f"calibrate.{_OPTIONS[kind]}: {given} does not exist")
+        raise SettingError("calibrate.missing", option=_OPTIONS[kind], path=given)
     found = scan([Path(given)], InputSettings(), check=run.cancel.check, kind=kind)
     frames = [frame for frame in found.calibration if frame.decided.kind == kind]
     for rejected in found.rejected:
-        run.log.notice(f"{rejected.path}: {rejected.reason}", "warning")
+        run.log.notice(message("calibrate.file-unused", path=rejected.path, reason=rejected.told), "warning")
     if not frames:
         others = Counter(frame.decided.kind for frame in found.calibration)
-        holds = ", ".join(f"{n} {name} frames" for name, n in others.items()) or "no image"
-        raise SettingError(f"calibrate.{_OPTIONS[kind]}: no {kind} in {given}, it holds {holds}")
+        holds = [message("calibrate.holds", n=n, kind=name) for name, n in others.items()]
+        raise SettingError(
+            "calibrate.none-there",
+            option=_OPTIONS[kind],
+            kind=kind,
+            path=given,
+            holds=holds or message("calibrate.holds-nothing"),
+        )
     return frames
 
 
 def _choose_recipe(
     frame: Frame, heads: Heads, settings: CalibrateSettings, bad_pixels: Mask | None
-) -> tuple[_Recipe, list[str]]:
+) -> tuple[_Recipe, list[Message]]:
     """The masters that fit a frame best, and what is to be said of them."""
     if frame.storage.layout not in {"mono", "bayer"}:
-        return _Recipe(), ["colour pictures of three planes are not calibrated: they have been debayered"]
+        return _Recipe(), [message("calibrate.debayered")]
     choices = {kind: _choose(kind, frame, heads[kind], settings) for kind in _OPTIONS}
     notes = [note for choice in choices.values() for note in choice.notes]
     groups = {kind: choice.index for kind, choice in choices.items() if choice.index is not None}
@@ -176,7 +182,7 @@ def _choose_recipe(
         if ratio == 1:
             del groups["bias"]  # which the dark holds
     if groups.keys() == {"flat"}:
-        notes.append("a flat but neither dark nor bias: the camera's pedestal is divided by the flat, too")
+        notes.append(message("calibrate.flat-alone"))
     of_colours = "flat" in groups and frame.storage.bayer is not None
     with_map = bad_pixels is not None and bad_pixels.shape == frame.shape
     return _Recipe(tuple(groups.items()), ratio, of_colours, with_map), notes
@@ -186,8 +192,7 @@ def _choose(kind: FrameKind, frame: Frame, heads: Sequence[Frame], settings: Cal
     """Which group of a kind fits a frame best; none where the frame may have been calibrated before."""
     name = _OPTIONS[kind]
     if heads and not getattr(settings, name) and not frame.is_counted:
-        note = f"{name} found among the inputs are not used on stacks or fractional values; --{name} would"
-        return Choice(None, (note,))
+        return Choice(None, (message("calibrate.not-on-stacks", name=name),))
     return choose_master(frame, heads)
 
 
@@ -199,10 +204,10 @@ def _check_sizes(frames: Sequence[Frame], heads: Heads, settings: CalibrateSetti
         if not own or own & shapes:
             continue
         given = getattr(settings, _OPTIONS[kind])
-        sizes = f"those in {given or 'the inputs'} have {_sizes(own)} pixels, the frames {_sizes(shapes)}"
+        sizes = {"sizes": _sizes(own), "frame_sizes": _sizes(shapes)}
         if given:
-            raise SettingError(f"no {kind} fits: {sizes}; give others, or calibrate.{_OPTIONS[kind]}=none")
-        run.log.notice(f"no {kind} fits: {sizes}", "warning")
+            raise SettingError("calibrate.given-size", kind=kind, path=given, option=_OPTIONS[kind], **sizes)
+        run.log.notice(message("calibrate.other-size", kind=kind, **sizes), "warning")
 
 
 def _make_correction(recipe: _Recipe, masters: Masters, bad_pixels: Mask | None) -> tuple[str, Correction]:
@@ -232,15 +237,15 @@ def _correction(masters: Mapping[FrameKind, Master], ratio: float, user_map: Mas
 def _read_bad_pixels(path: str, source: ImageSource) -> Mask:
     """A map that is not 0 at bad pixels."""
     if not Path(path).exists():
-        raise SettingError(f"calibrate.bad_pixels: {path} does not exist")
+        raise SettingError("calibrate.map-missing", path=path)
     found = scan([Path(path)], InputSettings(), kind="dark")
     if not found.calibration:
-        reason = found.rejected[0].reason if found.rejected else "it holds no image"
-        raise SettingError(f"calibrate.bad_pixels: {path} cannot be used: {reason}")
+        reason = found.rejected[0].told if found.rejected else message("calibrate.no-image")
+        raise SettingError("calibrate.map-unusable", path=path, reason=reason)
     frame = found.calibration[0]
     data, _ = source.read_window(frame, Box.of_shape(frame.shape))
     return np.asarray(data[0] != 0)
 
 
-def _sizes(shapes: set[tuple[int, int]]) -> str:
-    return ", ".join(f"{width} x {height}" for height, width in sorted(shapes))
+def _sizes(shapes: set[tuple[int, int]]) -> list[str]:
+    return [f"{width} x {height}" for height, width in sorted(shapes)]

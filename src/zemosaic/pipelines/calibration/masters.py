@@ -147,7 +147,7 @@ class Masters:
         try:
             return remember(self._run.store, key, make, Master)
         except ValueError as problem:
-            raise SettingError(f"the flats with {group[0].name} cannot be used: {problem}") from problem
+            raise SettingError("calibrate.flats-unusable", file=group[0].name, problem=problem) from problem
 
     def _pedestal_of(self, flats: Sequence[Frame]) -> Master | None:
         """What raw flats hold without light: a dark of their exposure time, else the bias."""
@@ -174,9 +174,11 @@ class Masters:
                 self._source.read_window(frame, Box(0, 1, 0, frame.shape[1]))
                 good.append(frame)
             except FrameRejected as problem:
-                self.left_out.append(self._run.log.leave_out(frame, problem))
+                self.left_out.append(self._run.log.leave_out(frame, problem.told))
         if not good:
-            raise SettingError(f"none of {len(group)} {group[0].decided.kind} frames can be read: {group[0].name} ...")
+            raise SettingError(
+                "calibrate.none-readable", n_frames=len(group), kind=group[0].decided.kind, file=group[0].name
+            )
         return good
 
     def _whole(self, frame: Frame) -> F4:

@@ -24,6 +24,7 @@ from zemosaic.pipelines.run.context import WORK_FOLDER, Run
 from zemosaic.pipelines.run.keys import make_key
 from zemosaic.settings import Settings
 from zemosaic.stages.gauge.frozen import correction_change, freeze_gauge
+from zemosaic.text import message
 
 __all__ = ["MosaicRecord", "frozen_grid", "keep_steady_frames", "read_record", "record_inputs", "restore_frames"]
 
@@ -97,12 +98,9 @@ def read_record(out: Path) -> MosaicRecord:
         mode, inputs = record["mode"], tuple(Path(text) for text in record["inputs"])
         made = MosaicRecord(inputs, bool(record.get("solved", True)))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
-        raise NothingToDo(f"there is no finished mosaic of mode direct in {out}; build one there first") from problem
+        raise NothingToDo("adding.no-mosaic", folder=out) from problem
     if mode != "direct":
-        raise SettingError(
-            f"frames can be added to, and places explained in, a mosaic of mode direct only; the one in {out} is of "
-            f"mode {mode}"
-        )
+        raise SettingError("adding.other-mode", folder=out, mode=mode)
     return made
 
 
@@ -116,7 +114,7 @@ def frozen_grid(out: Path) -> Path:
     """
     found = [path for path in sorted(out.glob("mosaic*.fits")) if not path.name.startswith("mosaic_edit")]
     if not found:
-        raise NothingToDo(f"there is no mosaic in {out}; build one without --add first")
+        raise NothingToDo("adding.nothing-there", folder=out)
     return found[0]
 
 
@@ -184,9 +182,9 @@ def keep_steady_frames(
                 chosen[k], scales[ids[k]] = still, before.scale
                 kept += 1
         n_before = sum(i in last.applied for i in ids)
-        run.log.notice(f"{kept} of {n_before} frames stay as they are, within a tolerance of {tolerance:g}")
+        run.log.notice(message("adding.steady", n_kept=kept, n_before=n_before, tolerance=tolerance))
     elif tolerance:
-        run.log.notice("nothing tells how frames went into the mosaic before; all of it is made anew")
+        run.log.notice(message("adding.nothing-known"))
     applied = {str(i.frame.id): _Applied(tuple(i.place.header.items()), scales[i.frame.id]) for i in chosen}
     steady = _Steady(anchor, applied, fwhm_px)
     if digest_of(steady) != digest_of(noted):

@@ -15,6 +15,7 @@ from zemosaic.pipelines.frames.pipeline import PlacedFrame
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
 from zemosaic.stages.numeric.robust import mad_sigma
+from zemosaic.text import message
 
 if TYPE_CHECKING:
     from zemosaic.stages.gauge.reference import ReferenceSky
@@ -85,7 +86,7 @@ def given_corrections(
     """Corrections read from the table `name`; frames that it does not hold keep the header's gain."""
     ids = [str(item.frame.id) for item in frames]
     known = {frame_id: given[frame_id] for frame_id in ids if frame_id in given}
-    run.log.notice(f"{len(known)} of {len(frames)} frames are corrected as {name} says")
+    run.log.notice(message("match.given", n_known=len(known), n_frames=len(frames), file=name))
     return Corrections({**header_corrections(frames).scales, **known}, f"given in {name}", {})
 
 
@@ -156,14 +157,11 @@ def _tell_odd_gains(frames: Sequence[Frame], scales: Sequence[PhotoScale], run: 
     away -= np.median(away[known])
     odd = np.flatnonzero(known & (np.abs(away) > max(ODD_GAIN, ODD_SIGMA * mad_sigma(away[known]))))
     if len(odd):
-        names = ", ".join(f"{frames[k].name} {np.exp(away[k]):.2g}" for k in odd[:3])
-        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
-        key = frames[odd[0]].decided.gain_prior_key or "exposure"
-        run.log.notice(
-            f"{len(odd)} of {len(frames)} frames hold another share of the light than most do for the {key} in their "
-            f"headers: {names}{more}; the stars are believed, not the card (or a cloud took the light)",
-            "warning",
-        )
+        names = [f"{frames[k].name} {np.exp(away[k]):.2g}" for k in odd[:3]]
+        more = message("frame.and-more", n=len(odd) - 3) if len(odd) > 3 else None
+        key = frames[odd[0]].decided.gain_prior_key or message("calibrate.exposure")
+        told = message("match.odd-gains", n_odd=len(odd), n_frames=len(frames), card=key, names=names, more=more)
+        run.log.notice(told, "warning")
 
 
 def _seam_facts(figure: SeamFigure) -> dict[str, float]:

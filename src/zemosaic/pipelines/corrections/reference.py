@@ -13,6 +13,7 @@ from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.scan import scan
 from zemosaic.model.box import Box
 from zemosaic.settings import InputSettings, MatchSettings
+from zemosaic.text import message
 
 if TYPE_CHECKING:
     from zemosaic.stages.gauge.reference import ReferenceSky
@@ -39,11 +40,12 @@ def read_reference(settings: MatchSettings) -> ReferenceSky | None:
     try:
         found = scan([path], InputSettings())
         if not found.frames:
-            raise FrameRejected(found.rejected[0].reason if found.rejected else "there is no FITS image in it")
+            why = found.rejected[0].told if found.rejected else message("file.no-fits-image")
+            raise FrameRejected(why.code, **why.facts)
         frame = min(found.frames, key=lambda frame: frame.storage.hdu)
         wcs = frame_wcs(frame)
         data, weight = FrameReader(0).read_window(frame, Box.of_shape(frame.shape))
     except (FrameRejected, NothingToDo) as problem:
-        raise SettingError(f"cannot take match.reference from {path}: {problem}") from problem
+        raise SettingError("gauge.reference-unusable", path=path, problem=problem) from problem
     resolution = settings.reference_arcsec or TRUSTED_PX * wcs.pixel_scale_arcsec()
     return ReferenceSky(np.where(weight > 0, data, np.nan).astype(float), wcs, resolution)

@@ -31,6 +31,7 @@ from zemosaic.stages.raw.phases import (
     shows_pattern,
     sky_colours,
 )
+from zemosaic.text import Message, message
 
 __all__ = ["check_pixels"]
 
@@ -50,6 +51,11 @@ BYTES_PER_SAMPLE = 40
 _LIKELY: dict[PlaneKind, str] = {"main": "GRBG", "anti": "RGGB"}
 """The commonest pattern of those whose greens lie on a diagonal: a guess between two, and told as one."""
 _SWAP = str.maketrans("RB", "BR")
+_SHOWN = {
+    "main": message("bayer.greens-main"),
+    "anti": message("bayer.greens-anti"),
+    "mono": message("bayer.no-greens"),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -210,22 +216,21 @@ def _look(frame: Frame, source: ImageSource) -> _Look | None:
 
 def _tell_level(group: Sequence[Frame], run: Run) -> None:
     first = min(group, key=lambda frame: frame.name)
-    run.log.notice(
-        f"{len(group)} frame(s) of {first.header.instrument or 'one camera'} are said to saturate at "
-        f"{first.decided.saturation_adu:g} ({first.name}), which is below their sky: the level is ignored, and "
-        "saturated stars are known by their shape alone; a right SATURATE may stand in a file NAME.head",
-        "warning",
-    )
+    told = message(
+        "frame.saturation-below-sky",
+        n_frames=len(group), camera=_camera_of(first), level_adu=first.decided.saturation_adu, file=first.name,
+    )  # fmt: skip
+    run.log.notice(told, "warning")
 
 
 def _tell_odd(group: Sequence[Frame], patterns: Mapping[FrameId, str | None], n_frames: int, run: Run) -> None:
     first = min(group, key=lambda frame: frame.name)
-    run.log.notice(
-        f"{len(group)} of {n_frames} frame(s) of {first.header.instrument or 'one camera'} have the sky of the others "
-        f"only when read with another colour pattern than they name ({first.name}: {first.storage.bayer or 'none'}, "
-        f"read as {patterns[first.id]}): they are read so; input.bayer sets one pattern for all",
-        "warning",
-    )
+    told = message(
+        "bayer.odd-pattern",
+        n_odd=len(group), n_frames=n_frames, camera=_camera_of(first), file=first.name,
+        pattern=first.storage.bayer or message("bayer.none"), read_as=patterns[first.id],
+    )  # fmt: skip
+    run.log.notice(told, "warning")
 
 
 def _settle_pattern(group: Sequence[Frame], seen: PlaneKind | None, bayer_setting: str, run: Run) -> str | None:
@@ -234,23 +239,23 @@ def _settle_pattern(group: Sequence[Frame], seen: PlaneKind | None, bayer_settin
     stated = first.storage.bayer
     if seen is None or seen == kind_of(stated):
         return stated
-    greens = {"main": "first and fourth", "anti": "second and third", "mono": ""}[seen]
-    shown = f"show greens at the {greens} of each 2 x 2 pixels" if greens else "are alike at all places of 2 x 2 pixels"
-    about = f"{len(group)} frame(s) of {first.header.instrument or 'one camera'} ({first.name})"
+    shown = _SHOWN[seen]
+    about = {"n_frames": len(group), "camera": _camera_of(first), "file": first.name}
     if bayer_setting != "auto":
         if stated:
-            run.log.notice(f"input.bayer is {stated}, but {about} {shown}", "warning")
+            run.log.notice(message("bayer.setting-doubted", stated=stated, shown=shown, **about), "warning")
         return stated
     if seen == "mono":
-        told = f"name the colour pattern {stated}, but sky and stars {shown}: they are read as mono"
-        run.log.notice(f"{about} {told}; input.bayer = '{stated}' would read them as colour", "warning")
+        run.log.notice(message("bayer.mono", stated=stated, shown=shown, **about), "warning")
         return None
     # Where a header's pattern has its greens in the wrong place, the picture was most often turned upside down.
     pattern = f"{stated[2:]}{stated[:2]}" if stated else _LIKELY[seen]
-    named = f"name the colour pattern {stated}" if stated else "name no colour pattern"
-    run.log.notice(
-        f"{about} {named}, but {shown}: they are read as {pattern}. Pixels do not tell red from blue: if these are "
-        f"exchanged, set input.bayer = '{pattern.translate(_SWAP)}'",
-        "warning",
-    )
+    named = message("bayer.named", pattern=stated) if stated else message("bayer.not-named")
+    other = pattern.translate(_SWAP)
+    told = message("bayer.other-pattern", named=named, shown=shown, read_as=pattern, other=other, **about)
+    run.log.notice(told, "warning")
     return pattern
+
+
+def _camera_of(frame: Frame) -> str | Message:
+    return frame.header.instrument or message("frame.one-camera")

@@ -24,6 +24,7 @@ from zemosaic.pipelines.frames.check_pixels import check_pixels
 from zemosaic.pipelines.frames.pipeline import Inputs, check_found, open_scanned, scan_inputs
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
+from zemosaic.text import message
 
 __all__ = ["gather_inputs", "list_inputs"]
 
@@ -85,7 +86,7 @@ def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: R
     """
     given = list_inputs(inputs)
     if not given:
-        raise NothingToDo("no inputs were given")
+        raise NothingToDo("input.none")
     arrays, paths = ArraySource(), [Path(item) for item in given if isinstance(item, str | Path)]
     frames: list[Frame] = []
     left_out: list[LeftOut] = []
@@ -95,10 +96,10 @@ def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: R
             frame = arrays.add(image.data, image.wcs, image.weight, image.header, settings.input.bayer)
             frames.append(replace(frame, storage=replace(frame.storage, path=name)))
         except FrameRejected as problem:
-            left_out.append(run.log.leave_out_file(name, str(problem)))
+            left_out.append(run.log.leave_out_file(name, problem.told))
         except WcsError as problem:
-            reason = f"its WCS cannot be used: {str(problem).splitlines()[-1]}"
-            left_out.append(run.log.leave_out_file(name, reason))
+            why = message("array.wcs-unusable", problem=str(problem).splitlines()[-1])
+            left_out.append(run.log.leave_out_file(name, why))
     frames = check_pixels(frames, arrays, settings.input.bayer, run)
     files: ImageSource = arrays
     reader = None
@@ -110,12 +111,13 @@ def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: R
             frames += opened.frames
             left_out += opened.left_out
         else:
-            run.log.notice(found.problem, "warning")
+            if found.problem:
+                run.log.notice(found.problem, "warning")
             left_out += found.left_out
     if not frames:
-        told = list(dict.fromkeys(item.reason for item in left_out))
-        more = f" (and {len(told) - _N_TOLD} other reasons)" if len(told) > _N_TOLD else ""
-        raise NothingToDo(f"no input is a picture of the sky: {'; '.join(told[:_N_TOLD])}{more}")
+        told = list(dict.fromkeys(item.told for item in left_out))
+        more = message("input.other-reasons", n=len(told) - _N_TOLD) if len(told) > _N_TOLD else None
+        raise NothingToDo("input.no-picture", reasons=told[:_N_TOLD], more=more)
     return Inputs(sorted(frames, key=lambda frame: frame.id), _Sources(files, arrays), reader, tuple(left_out))
 
 
@@ -137,7 +139,7 @@ def _image_of(item: Any) -> _Image:
     match item:
         case fits.PrimaryHDU() | fits.ImageHDU() | fits.CompImageHDU():
             if item.data is None:
-                raise FrameRejected("there is no image in it")
+                raise FrameRejected("file.no-image")
             return _Image(item.data, header=item.header)
         case NDData():
             return _of_nddata(item)
@@ -146,16 +148,14 @@ def _image_of(item: Any) -> _Image:
         case (data, fits.Header() as header):
             return _Image(_numbers(data), header=header)
         case _:
-            raise SettingError(
-                f"an input of type {type(item).__name__} is not a path, HDU, (array, WCS or header) pair or NDData"
-            )
+            raise SettingError("input.no-image-type", type=type(item).__name__)
 
 
 def _celestial(wcs: Any) -> WCS:
     if not isinstance(wcs, WCS):
-        raise FrameRejected(f"its WCS is of type {type(wcs).__name__}, not astropy.wcs.WCS")
+        raise FrameRejected("array.wcs-type", type=type(wcs).__name__)
     if not wcs.has_celestial:
-        raise FrameRejected("the WCS has no celestial axes")
+        raise FrameRejected("array.wcs-not-celestial")
     return wcs
 
 
@@ -166,7 +166,7 @@ def _numbers(data: Any) -> AnyArray:
             return _masked(np.asarray(data.data), np.ma.getmaskarray(data))
         return np.asarray(data)
     except ValueError as problem:
-        raise FrameRejected(f"no array can be made of it: {problem}") from problem
+        raise FrameRejected("array.unusable", problem=problem) from problem
 
 
 def _masked(data: AnyArray, mask: AnyArray) -> AnyArray:
@@ -175,14 +175,14 @@ def _masked(data: AnyArray, mask: AnyArray) -> AnyArray:
     try:
         hidden = np.broadcast_to(mask, data.shape)
     except ValueError:
-        raise FrameRejected(f"the mask has shape {np.shape(mask)}, the image {data.shape}") from None
+        raise FrameRejected("array.mask-shape", mask_shape=np.shape(mask), shape=data.shape) from None
     return np.where(hidden, np.nan, data)
 
 
 def _of_nddata(image: NDData) -> _Image:
     """Data with masked pixels as NaN, the WCS, and weights where the uncertainty tells them."""
     if image.wcs is None:
-        raise FrameRejected("it has no WCS")
+        raise FrameRejected("array.no-wcs")
     data, wcs = np.asarray(image.data), _celestial(image.wcs)
     if image.mask is not None:
         data = _masked(data, np.asarray(image.mask))
@@ -191,7 +191,7 @@ def _of_nddata(image: NDData) -> _Image:
     try:
         variance = image.uncertainty.represent_as(VarianceUncertainty).array
     except TypeError as problem:
-        raise FrameRejected("its uncertainty is of no known kind: neither std, var nor ivar") from problem
+        raise FrameRejected("array.no-uncertainty") from problem
     weight = np.where(variance > 0, 1 / np.where(variance > 0, variance, 1), 0)
     # Relative: the frame's own measured noise sets the scale, as for weight maps in files.
     seen = weight[weight > 0]

@@ -9,6 +9,7 @@ from zemosaic.model.filters import agree_on_names, tell_doubtful_names
 from zemosaic.model.frame import Frame
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import InputSettings
+from zemosaic.text import message
 
 __all__ = ["name_filters"]
 
@@ -25,13 +26,15 @@ def name_filters(frames: Sequence[Frame], settings: InputSettings, run: Run) -> 
     """
     names = [frame.decided.filter for frame in frames]
     agreed = agree_on_names(names, settings.filters.as_dict)
-    changed = [f"'{old}' ({names.count(old)}) as '{new}'" for old, new in sorted(agreed.items()) if old != new]
+    changed = [
+        message("filter.spelling", old=old, n_frames=names.count(old), new=new)
+        for old, new in sorted(agreed.items())
+        if old != new
+    ]
     if changed:
-        run.log.notice(f"spellings of one filter are taken together: {', '.join(changed)}")
+        run.log.notice(message("filter.spellings", changed=changed))
     for doubtful in tell_doubtful_names([name for name in agreed.values() if name]):
-        listed = ", ".join(f"'{name}'" for name in doubtful)
-        run.log.notice(
-            f"the filters {listed} are taken as {len(doubtful)}; if they are one, say so: "
-            f"--set input.filters='{doubtful[-1]}={doubtful[0]}'"
-        )
+        listed = [f"'{name}'" for name in doubtful]
+        told = message("filter.doubtful", names=listed, n_names=len(doubtful), one=doubtful[-1], other=doubtful[0])
+        run.log.notice(told)
     return [replace(frame, decided=replace(frame.decided, filter=agreed[frame.decided.filter])) for frame in frames]

@@ -12,6 +12,7 @@ from zemosaic.io.tables.stack_plan import PLAN_NAME, PlanRow, StackPlan, read_st
 from zemosaic.model.frame import Frame
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.kept import Kept
+from zemosaic.text import message
 
 __all__ = ["obey_plans"]
 
@@ -49,15 +50,17 @@ def obey_plans(frames: Sequence[Frame], inputs: Sequence[Path], run: Run) -> Kep
             kept = obeyed.frames
             left_out += obeyed.left_out
     if frames and not kept:
-        raise NothingToDo(f"no frame is listed in {PLAN_NAME}: check its paths, or take the file out of the folder")
+        raise NothingToDo("plan.no-frame", file=PLAN_NAME)
     return Kept(kept, tuple(left_out))
 
 
 def _obey(plan: StackPlan, frames: Sequence[Frame], folder: Path, run: Run) -> Kept[Frame]:
     for name in plan.ignored:
-        run.log.notice(f"{plan.path.name}: column '{name}' is not known and ignored")
+        run.log.notice(message("plan.column-ignored", file=plan.path.name, column=name))
     if plan.unreadable:
-        run.log.notice(f"{plan.path.name}: {len(plan.unreadable)} values are not understood: {plan.unreadable[0]} ...")
+        run.log.notice(
+            message("plan.values-unread", file=plan.path.name, n_values=len(plan.unreadable), first=plan.unreadable[0])
+        )
     below = [frame.storage.path for frame in frames if Path(frame.storage.path).is_relative_to(folder)]
     rows = plan.find(list(dict.fromkeys(below)))
     spoken_for = set(below)
@@ -66,15 +69,16 @@ def _obey(plan: StackPlan, frames: Sequence[Frame], folder: Path, run: Run) -> K
         if frame.storage.path in rows:
             kept.append(_as_planned(frame, rows[frame.storage.path]))
         elif frame.storage.path in spoken_for:
-            left_out.append(run.log.leave_out(frame, f"not listed in {plan.path.name}"))
+            left_out.append(run.log.leave_out(frame, message("plan.not-listed", file=plan.path.name)))
         else:
             kept.append(frame)
     batches = {row.batch for row in plan.rows if row.batch}
-    in_batches = f" in {len(batches)} batches" if batches else ""
-    run.log.notice(
-        f"{plan.path.name} lists {len(plan.rows)} frames{in_batches}; {len(rows)} of them are here, "
-        f"{len(spoken_for) - len(rows)} files here are not listed"
-    )
+    told = message(
+        "plan.lists",
+        file=plan.path.name, n_rows=len(plan.rows), n_here=len(rows), n_unlisted=len(spoken_for) - len(rows),
+        batches=message("plan.in-batches", n=len(batches)) if batches else None,
+    )  # fmt: skip
+    run.log.notice(told)
     return Kept(kept, tuple(left_out))
 
 

@@ -37,6 +37,7 @@ from zemosaic.settings import InputSettings, Settings
 from zemosaic.stages.grid.plan import find_strays
 from zemosaic.stages.measure.photon_noise import SkyNoise, find_photon_noise
 from zemosaic.stages.stack.methods import METHODS
+from zemosaic.text import Message, message
 
 __all__ = [
     "Inputs",
@@ -55,10 +56,9 @@ __all__ = [
 
 
 _WAYS_OUT = {
-    "auto": "; what a header lacks may stand in a file NAME.head beside it, an installed astrometry.net does without, "
-    "and --register-only stacks frames without a place on the sky",
-    "header": "; zemosaic build --mode direct solves frames by their stars, where it matches them",
-    "register": "",
+    "auto": message("solve.ways-out"),
+    "header": message("solve.ways-out-of-headers"),
+    "register": None,
 }
 """What else can be done when no frame has a place, by where places were looked for."""
 
@@ -159,14 +159,14 @@ class Scanned:
         Darks, flats and biases.
     left_out : tuple of LeftOut
         Bad files, and frames that a plan or a table of frames rules out.
-    problem : str
-        Why there is no picture of the sky; "" where there is one.
+    problem : Message or None
+        Why there is no picture of the sky; None where there is one.
     """
 
     frames: list[Frame]
     calibration: list[Frame]
     left_out: tuple[LeftOut, ...]
-    problem: str = ""
+    problem: Message | None = None
 
 
 def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> Inputs:
@@ -208,9 +208,7 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> Sc
     n_beside = f", {len(found.calibration)} calibration frames" if found.calibration else ""
     run.log.end("scan", f"{len(found.frames)} frames{n_beside}, {len(found.rejected)} files left out")
     if not found.frames:
-        where = ", ".join(str(path) for path in inputs)
-        problem = f"no usable image in {where}{_why_nothing(found, settings)}"
-        return Scanned([], list(found.calibration), left_out, problem)
+        return Scanned([], list(found.calibration), left_out, _why_nothing(found, inputs, settings))
     lights = obey_plans(found.frames, inputs, run)
     named = name_filters([*lights.frames, *found.calibration], settings, run)
     planned, beside = named[: len(lights.frames)], named[len(lights.frames) :]
@@ -228,20 +226,25 @@ def check_found(found: Scanned) -> Scanned:
         When there is no picture of the sky.
     """
     if not found.frames:
-        raise NothingToDo(found.problem, n_rejected=len(found.left_out))
+        why = found.problem or message("input.none")
+        raise NothingToDo(why.code, **why.facts)
     return found
 
 
-def _why_nothing(found: ScanResult, settings: InputSettings) -> str:
+def _why_nothing(found: ScanResult, inputs: Sequence[Path], settings: InputSettings) -> Message:
     """Why a scan found no picture of the sky."""
-    reasons = {rejected.reason for rejected in found.rejected}
+    paths, n_rejected = list(inputs), len(found.rejected)
+    reasons = list({rejected.told for rejected in found.rejected})
+    if len(reasons) == 1:
+        return message("input.one-reason", paths=paths, reason=reasons[0], n_rejected=n_rejected)
     if reasons:
-        return f": {reasons.pop()}" if len(reasons) == 1 else ": see the reasons above"
+        return message("input.many-reasons", paths=paths, n_rejected=n_rejected)
     if found.calibration:
-        return f", but {len(found.calibration)} calibration frames: name the frames of the sky too"
+        return message("input.calibration-alone", paths=paths, n_frames=len(found.calibration))
     if settings.include or settings.exclude:
-        return f": no file is left by input.include = '{settings.include}' and input.exclude = '{settings.exclude}'"
-    return ": no file has the name of a FITS (.fit .fits .fts .fz .gz), XISF, TIFF or camera raw file"
+        given = {"include": settings.include, "exclude": settings.exclude}
+        return message("input.all-excluded", paths=paths, **given)
+    return message("input.no-names", paths=paths)
 
 
 def measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run) -> Placed:
@@ -292,8 +295,8 @@ def _know_photon_noise(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFr
         for f in [item.frame]
     ]
     found = find_photon_noise(told)
-    more = f" | {len(found.notes) - 3} more cameras" if len(found.notes) > 3 else ""
-    run.log.notice(f"noise of light above the sky: {' | '.join(found.notes[:3])}{more}")
+    more = message("noise.more-cameras", n=len(found.notes) - 3) if len(found.notes) > 3 else None
+    run.log.notice(message("noise.cameras", cameras=found.notes[:3], more=more))
     return [replace(item, photon_slope=slope) for item, slope in zip(placed, found.slopes, strict=True)]
 
 
@@ -327,13 +330,12 @@ def place_frames(
     placed = [PlacedFrame(m.frame, m.measured, w) for m, w in zip(frames, found, strict=True) if isinstance(w, Place)]
     lost = tuple(item for item in found if isinstance(item, LeftOut))
     if not placed:
-        ((reason, n_frames),) = Counter(item.reason for item in lost).most_common(1)
-        raise NothingToDo(f"no frame has a place on the sky; {n_frames} of {len(frames)}: {reason}{_WAYS_OUT[place]}")
+        ((reason, n_lost),) = Counter(item.told for item in lost).most_common(1)
+        ways_out = _WAYS_OUT[place]
+        raise NothingToDo("solve.no-place", n_lost=n_lost, n_frames=len(frames), reason=reason, ways_out=ways_out)
     strays = find_strays([p.wcs for p in placed])
     far = tuple(
-        run.log.leave_out(
-            placed[index].frame, f"its WCS lies {distance_deg:.1f} deg from the other frames: a wrong header?"
-        )
+        run.log.leave_out(placed[index].frame, message("frame.far-away", distance_deg=distance_deg))
         for index, distance_deg in strays.items()
     )
     return Kept([p for i, p in enumerate(placed) if i not in strays], lost + far)
@@ -346,11 +348,11 @@ def split_by_kind(placed: Sequence[PlacedFrame], run: Run) -> list[KindGroup]:
         members.setdefault(Kind.of(item.frame), []).append(item)
     labels = _label_kinds(sorted(members))
     if len(members) > 1:
-        parts = ", ".join(
-            f"{labels[kind] or 'no filter'}: {len(members[kind])}"
+        parts = [
+            message("mosaic.of-kind", kind=labels[kind] or message("mosaic.no-filter"), n_frames=len(members[kind]))
             for kind in sorted(members, key=lambda kind: labels[kind])
-        )
-        run.log.notice(f"the frames are of {len(members)} kinds, each gets its own mosaic on one grid ({parts})")
+        ]
+        run.log.notice(message("mosaic.kinds", n_kinds=len(members), kinds=parts))
     groups = [KindGroup(kind, labels[kind], tuple(frames)) for kind, frames in members.items()]
     return sorted(groups, key=lambda group: group.label)
 

@@ -16,6 +16,7 @@ from zemosaic.io.read.find_files import stem_of
 from zemosaic.model.frame import Frame
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.kept import Kept
+from zemosaic.text import message
 
 __all__ = ["find_twins", "use_exposures_once"]
 
@@ -42,16 +43,13 @@ def use_exposures_once(frames: Sequence[Frame], run: Run) -> Kept[Frame]:
     if not twins:
         return Kept(list(frames))
     left_out = tuple(
-        run.log.leave_out(frame, f"holds the same exposure as {kept.name} (INSTRUME, DATE-OBS and EXPTIME agree)")
-        for frame, kept in twins.values()
+        run.log.leave_out(frame, message("frame.same-exposure", file=kept.name)) for frame, kept in twins.values()
     )
-    pairs = sorted(f"{kept.name} for {frame.name}" for frame, kept in twins.values())
-    more = f"; and {len(pairs) - _TOLD} more" if len(pairs) > _TOLD else ""
+    pairs = [message("frame.counts-for", file=kept.name, other=frame.name) for frame, kept in twins.values()]
+    more = message("input.and-more", n=len(pairs) - _TOLD) if len(pairs) > _TOLD else None
+    told = sorted(pairs, key=str)[:_TOLD]
     run.log.notice(
-        f"{len(twins)} of {len(frames)} files hold exposures that other files hold too, and each exposure counts "
-        f"once, as the camera sampled it and calibrated where it is: {'; '.join(pairs[:_TOLD])}{more}. To use the "
-        "others, leave those out with input.exclude",
-        "warning",
+        message("frame.exposures-once", n_twins=len(twins), n_frames=len(frames), pairs=told, more=more), "warning"
     )
     return Kept([frame for frame in frames if frame.id not in twins], left_out)
 

@@ -83,7 +83,5 @@ class CleanSource:
             return self._source.read_window(frame, box)
         except FrameRejected as problem:
             raise EnvironmentProblem(
-                f"{frame.storage.path} was measured, but now {problem}; bring it back, or run the same command again "
-                "to go on without it",
-                path=frame.storage.path,
+                "frame.changed-since-measured", path=frame.storage.path, problem=problem
             ) from problem

@@ -19,6 +19,7 @@ from zemosaic.pipelines.measuring.measure_task import MeasureRequest, MeasureTas
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.need import Measuring
 from zemosaic.settings import Settings
+from zemosaic.text import message
 
 MEASURE_BYTES_PER_VALUE = 24
 """Measuring a frame: its data and weights, 8, what the steps hold beside them, up to 13 (16 where pixels are
@@ -92,7 +93,7 @@ def measure_frames(
     _tell_masks(done, run)
     _tell_correlated_noise(done, run)
     if not done:
-        raise NothingToDo("none of the frames could be measured", n_frames=len(frames))
+        raise NothingToDo("measure.none", n_frames=len(frames))
     whole = {request.frame.id for request in requests if "match" in request.needs}
     n_stars = int(np.median([len(m.measured.stars) for m in done if m.frame.id in whole] or [0]))
     stars = f", {n_stars} stars in the median frame" if whole else ""
@@ -129,7 +130,7 @@ def _measure_all(
     left_out: list[LeftOut] = []
     for count, (request, found) in enumerate(run.machine.executor_for(task_bytes).run(gather, requests), 1):
         if isinstance(found, FrameRejected):
-            left_out.append(run.log.leave_out(request.frame, found))
+            left_out.append(run.log.leave_out(request.frame, found.told))
         else:
             done.append(MeasuredFrame(request.frame, found))
         advance(count)
@@ -150,9 +151,7 @@ def _without_copies(frames: list[MeasuredFrame], run: Run) -> tuple[list[Measure
         if first is item.frame or not (len(item.measured.stars) or len(item.measured.blocks)):
             kept.append(item)
         else:
-            left_out.append(
-                run.log.leave_out(item.frame, f"its pixels are those of {first.storage.path}, which count once")
-            )
+            left_out.append(run.log.leave_out(item.frame, message("frame.same-pixels", path=first.storage.path)))
     return kept, left_out
 
 
@@ -171,10 +170,14 @@ def _tell_no_data(frames: Sequence[MeasuredFrame], run: Run) -> None:
     if some:
         worst = frames[int(np.argmax(shares))].frame.storage.path
         run.log.notice(
-            f"{len(some)} of {len(frames)} frame(s) have parts without data (overscan, one constant value up to "
-            f"the border, values far outside the noise, repeated rows, or what saw no sky behind a sharp edge): "
-            f"{100 * np.mean(some):.2g} % of their pixels, at most {100 * max(some):.2g} % in {worst}; "
-            "these get no weight"
+            message(
+                "measure.no-data",
+                n_some=len(some),
+                n_frames=len(frames),
+                mean_share=np.mean(some),
+                worst_share=max(some),
+                worst=worst,
+            )
         )
 
 
@@ -190,10 +193,14 @@ def _tell_masks(frames: Sequence[MeasuredFrame], run: Run) -> None:
     if costly:
         worst = max(costly, key=lambda item: item.measured.masked_share)
         run.log.notice(
-            f"{len(costly)} of {len(frames)} frame(s) lose more than {100 * MUCH_MASKED:g} % of their pixels to a mask "
-            f"of unknown meaning, {100 * worst.measured.masked_share:.2g} % of {worst.frame.storage.path}: "
-            "every value but 0 counts as 'do not use'; where some bits only inform, set input.mask_bits to "
-            "the sum of those that do not",
+            message(
+                "measure.mask-costs",
+                n_costly=len(costly),
+                n_frames=len(frames),
+                limit=MUCH_MASKED,
+                worst_share=worst.measured.masked_share,
+                path=worst.frame.storage.path,
+            ),
             "warning",
         )
 
@@ -206,11 +213,7 @@ def _tell_correlated_noise(frames: Sequence[MeasuredFrame], run: Run) -> None:
         if ratio > 1:
             excess.setdefault(item.frame.header.instrument or "one camera", []).append(ratio)
     for camera, ratios in sorted(excess.items()):
-        run.log.notice(
-            f"neighbouring pixels of {len(ratios)} frame(s) of {camera} are not independent (debayered, resampled or "
-            f"smoothed before): over areas their noise adds up to {np.median(ratios):.1f} times that of one pixel; "
-            "weights and variances say so"
-        )
+        run.log.notice(message("measure.area-noise", n_frames=len(ratios), camera=camera, ratio=np.median(ratios)))
 
 
 def _with_noise(frames: list[MeasuredFrame], run: Run) -> tuple[list[MeasuredFrame], list[LeftOut]]:
@@ -219,7 +222,7 @@ def _with_noise(frames: list[MeasuredFrame], run: Run) -> tuple[list[MeasuredFra
     if not observed:
         return [replace(m, measured=_of_equal_weight(m.measured)) for m in frames], []
     return observed, [
-        run.log.leave_out(item.frame, f"no noise: the pixels with weight hold one value ({item.measured.sky[0]:g})")
+        run.log.leave_out(item.frame, message("measure.no-noise", sky=item.measured.sky[0]))
         for item in frames
         if not np.all(item.measured.noise > 0)
     ]

@@ -106,7 +106,7 @@ class BuildResult:
             Where there are several.
         """
         if len(self.mosaics) > 1:
-            raise SettingError(f"there are {len(self.mosaics)} mosaics ({', '.join(self.mosaics)}): see `mosaics`")
+            raise SettingError("build.several-mosaics", n_mosaics=len(self.mosaics), names=self.mosaics)
         return next(iter(self.mosaics.values()))
 
     def list_files(self) -> dict[str, Path]:
@@ -147,7 +147,7 @@ def make_run(
         For options that are out of range.
     """
     if options.tolerance < 0 or options.workers < 0:
-        raise SettingError(f"tolerance = {options.tolerance:g} and workers = {options.workers} must be 0 or more")
+        raise SettingError("build.negative", tolerance=options.tolerance, workers=options.workers)
     run_options = RunOptions(
         workers=options.workers,
         ram_bytes=parse_bytes(str(options.ram)) if options.ram else 0,
@@ -185,11 +185,11 @@ def run_build(
         When `cancel` says so.
     """
     if options.tolerance and not options.add:
-        raise SettingError("a tolerance is about frames that a mosaic holds already; it needs --add (add=True)")
+        raise SettingError("adding.tolerance-alone")
     mode, onto = options.mode, None
     if options.add:
         if mode not in {"auto", "direct"}:
-            raise SettingError(f"frames can be added to a mosaic of mode direct only, not of mode {mode}")
+            raise SettingError("adding.other-mode-asked", mode=mode)
         mode, onto = "direct", frozen_grid(out)
         inputs = list(dict.fromkeys([*read_record(out).inputs, *(path.absolute() for path in inputs)]))
     run = make_run(options, on_event, cancel, onto)

@@ -13,6 +13,7 @@ from zemosaic.pipelines.modes.direct import build_direct
 from zemosaic.pipelines.modes.finish import Outputs
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import InputSettings, Settings
+from zemosaic.text import message
 
 __all__ = ["MODES", "build_mosaic"]
 
@@ -39,7 +40,7 @@ def build_mosaic(
         For an unknown mode, a solution that the mode has no use for, or a grid that cannot be.
     """
     if mode not in MODES:
-        raise SettingError(f"mode '{mode}' is not one of {', '.join(MODES)}")
+        raise SettingError("mode.unknown", mode=mode, known=MODES)
     if mode == "auto":
         mode = _choose(inputs, settings.input, run)
     if mode == "direct":
@@ -56,7 +57,7 @@ def build_mosaic(
     from zemosaic.pipelines.modes.master_tiles import build_master_tiles
 
     if solution is not None:
-        raise SettingError("a solution is of frames that go straight onto the mosaic; mode master-tiles cannot use it")
+        raise SettingError("mode.no-solution")
     return build_master_tiles(inputs, out, settings, run)
 
 
@@ -72,17 +73,12 @@ def _choose(inputs: Sequence[Path], settings: InputSettings, run: Run) -> str:
         return "direct"  # where it is said that there is nothing
     n_stacks = sum(frame.header.n_stacked > 1 for frame in frames)
     if 2 * n_stacks > len(frames):
-        run.log.notice(
-            f"mode existing-tiles: {n_stacks} of {len(frames)} headers looked at are of stacks (NCOMBINE, STACKCNT)"
-        )
+        run.log.notice(message("mode.existing-tiles", n_stacks=n_stacks, n_frames=len(frames)))
         return "existing-tiles"
     # A plan of its own marks a folder of frames as a survey.
     plan = next((path / PLAN_NAME for path in inputs if (path / PLAN_NAME).is_file()), None)
     if plan is not None:
-        run.log.notice(f"mode grid: {plan} plans a survey; alt-az masks, a matter of master tiles, do not act")
+        run.log.notice(message("mode.grid", path=plan))
         return "grid"
-    run.log.notice(
-        "mode direct: the inputs are single frames, which go straight onto the mosaic; alt-az masks, a matter of "
-        "master tiles, do not act"
-    )
+    run.log.notice(message("mode.direct"))
     return "direct"

@@ -44,6 +44,7 @@ from zemosaic.pipelines.tiles.depth import write_depth
 from zemosaic.pipelines.tiles.two_pass import second_pass
 from zemosaic.settings import Settings
 from zemosaic.stages.tiles.rim import RIM_ALPHA
+from zemosaic.text import message
 
 __all__ = ["build_existing_tiles", "correct_tiles", "fill_with_tiles", "open_tiles"]
 
@@ -67,8 +68,8 @@ def build_existing_tiles(
     with output_folder(out, run) as run:
         opened = open_frames(inputs, settings, run, stacks=True)
         if opened.files is None or opened.source is not opened.files:
-            raise NothingToDo("tiles are stacks of calibrated frames; leave darks and flats out of the inputs")
-        run.log.notice("the tiles' own weights count; no alt-az mask is made of them")
+            raise NothingToDo("tiles.calibration-frames")
+        run.log.notice(message("tiles.own-weights"))
         guide = read_guide(settings, opened.frames, solution)
         session = open_tiles(opened, guide, settings, run)
 
@@ -137,10 +138,7 @@ def fill_with_tiles(session: Session, out: Path, settings: Settings, run: Run, *
             figures, reads = fill_by_patches(run)(job, frames, file)
         bare = write_depth(file, job.inputs, job.grid, session.inputs.source, settings, run)
         if cleaned and settings.tiles.altaz_nanize_threshold >= RIM_ALPHA and bare > MENTIONED:
-            run.log.notice(
-                f"alt-az clean-up leaves {100 * bare:.0f} % of the sky that frames reach without data, as too few "
-                "reach it; a lower tiles.altaz_nanize_threshold keeps it, or tiles.cleanup = off"
-            )
+            run.log.notice(message("tiles.bare-sky", share=bare))
         if settings.tiles.two_pass:
             reads.update(second_pass(job, file, out, settings, run))
         return figures, reads
@@ -167,14 +165,12 @@ def _without_absurd(placed: Sequence[PlacedFrame], run: Run) -> Kept[PlacedFrame
         usual = np.maximum.reduce([np.abs(middle), np.median(np.abs(sky - middle), axis=0), noise])
         for item, off in zip(group, (np.abs(sky - middle) / usual).max(axis=1), strict=True):
             if off > ABSURD:
-                reason = (
-                    f"its sky of {item.measured.sky.max():.4g} has nothing to do with the other tiles' "
-                    f"{middle.max():.4g}: {off:.3g} times as far from them as they are from zero"
-                )
-                left_out.append(run.log.leave_out(item.frame, reason))
+                sky_here, usual_sky = item.measured.sky.max(), middle.max()
+                why = message("tiles.absurd-sky", sky=sky_here, usual=usual_sky, n_times=off)
+                left_out.append(run.log.leave_out(item.frame, why))
                 kept.remove(item)
     if not kept:
-        raise NothingToDo("no tile is left", n_tiles=len(placed))
+        raise NothingToDo("tiles.none-left", n_tiles=len(placed))
     return Kept(kept, tuple(left_out))
 
 

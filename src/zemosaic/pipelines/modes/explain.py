@@ -27,6 +27,7 @@ from zemosaic.pipelines.run.need import need_of_frames
 from zemosaic.settings import GridSettings, Settings
 from zemosaic.stages.stack.stack import border_px, bytes_per_sample
 from zemosaic.stages.stack.trace import PixelTrace, trace_pixel
+from zemosaic.text import message
 
 __all__ = [
     "ChannelHere",
@@ -144,9 +145,7 @@ def parse_place(text: str) -> tuple[float, float]:
         ra_deg, dec_deg = parse_angle(ra, in_hours=True), parse_angle(dec, in_hours=False)
         if ra_deg is not None and dec_deg is not None and 0 <= ra_deg <= 360 and -90 <= dec_deg <= 90:
             return ra_deg % 360, dec_deg
-    raise SettingError(
-        f'\'{text}\' is no place; give RA and Dec in degrees, as "83.82 -5.39", or sexagesimal, as "5:35:17 -5:23:28"'
-    )
+    raise SettingError("explain.no-place", text=text)
 
 
 def explain(
@@ -208,10 +207,14 @@ def _pixel_at(grid: SkyGrid, place: tuple[float, float]) -> tuple[int, int]:
     if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
         ra, dec = grid.wcs.pixel_to_sky((width - 1) / 2, (height - 1) / 2)
         raise SettingError(
-            f"RA {place[0]:.5f} Dec {place[1]:+.5f} lies outside of the mosaic, whose middle is RA {float(ra):.5f} "
-            f"Dec {float(dec):+.5f}",
-            x=x, y=y,
-        )  # fmt: skip
+            "explain.outside",
+            ra_deg=place[0],
+            dec_deg=place[1],
+            middle_ra_deg=float(ra),
+            middle_dec_deg=float(dec),
+            x=x,
+            y=y,
+        )
     return round(y), round(x)
 
 
@@ -219,10 +222,7 @@ def _job_as_applied(group: KindGroup, session: Session, settings: Settings, run:
     """The mosaic of one kind of frames as it was made."""
     restored = restore_frames(group.frames, run)
     if restored is None:
-        raise NothingToDo(
-            "nothing tells how frames went into the mosaic: stored results were removed, or another version made it; "
-            "build it again, which goes on from what is stored"
-        )
+        raise NothingToDo("explain.nothing-applied")
     corrected = Corrected(*restored)
     return make_job(group.kind, plan_group(corrected, session, settings, run).frames, corrected, session, settings)
 
@@ -239,11 +239,8 @@ def _explain_pixel(job: MosaicJob, mosaic: FolderMosaic, pixel: tuple[int, int],
     values, noise = mosaic.read("DATA", inner)[:, 0, 0], np.sqrt(stacked.variance[:, 0, 0])
     apart = np.abs(values - stacked.data[:, 0, 0]) / np.where(noise > 0, noise, np.nan)
     if (apart > AGREES_SIGMA).any():
-        run.log.notice(
-            f"{mosaic.path.name} differs from the pixel made again by {np.nanmax(apart):.2g} of its noise: frames or "
-            "code have changed since; build again",
-            level="warning",
-        )
+        told = message("explain.differs", file=mosaic.path.name, sigma=float(np.nanmax(apart)))
+        run.log.notice(told, level="warning")
     channels = [_channel_here(*told) for told in zip(traces, values, noise, strict=True)]
     return MosaicHere(mosaic.path.name, x, y, tuple(channels), tuple(_frames_here(work.visits, traces)))
 

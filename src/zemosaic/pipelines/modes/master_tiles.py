@@ -53,6 +53,7 @@ from zemosaic.stages.grid.plan import plan_grid
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.tiles.group import TileGroup, describe_plan, group_frames
 from zemosaic.stages.tiles.rim import clean_tile
+from zemosaic.text import message
 
 __all__ = ["build_master_tiles"]
 
@@ -90,7 +91,7 @@ def _build(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) -> O
     files = [path for kind in stacked for path in kind.files]
     _remove_old_tiles(out / TILES, files)
     if not files:
-        raise NothingToDo("no master tile could be made", n_frames=len(opened.frames))
+        raise NothingToDo("tiles.none-made", n_frames=len(opened.frames))
     mosaics = _coadd_tiles(files, session.grid, stacked[0].group.corrections.method, out, settings, run)
     made = MadeMosaics(
         groups=[kind.group for kind in stacked],
@@ -125,7 +126,7 @@ def _coadd_tiles(
     found = scan(files, InputSettings())
     rejected = tuple(run.log.leave_out_file(item.path, item.told) for item in found.rejected)
     if not found.frames:
-        raise NothingToDo("none of the master tiles has data", n_tiles=len(files))
+        raise NothingToDo("tiles.no-data", n_tiles=len(files))
     reader = FrameReader(run.machine.cache_bytes)
     opened = Inputs(list(found.frames), reader, reader, rejected)
     settings = _settings_of_coadd(settings)
@@ -191,10 +192,10 @@ def _stack_kind(group: KindGroup, session: Session, folder: Path, settings: Sett
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise EnvironmentProblem(f"cannot write tiles to {folder}: {problem.strerror}") from problem
+        raise EnvironmentProblem("output.cannot-write-tiles", folder=folder, problem=problem.strerror) from problem
     tiles = group_frames([p.frame for p in placed], [p.wcs for p in placed], settings.tiles.group)
-    for line in describe_plan(tiles):
-        run.log.notice(line)
+    for told in describe_plan(tiles):
+        run.log.notice(told)
     files, facts, used = [], [], set()
     reads, left_out = ReadCounts(), corrected.left_out
     for tile in tiles:
@@ -209,12 +210,10 @@ def _stack_kind(group: KindGroup, session: Session, folder: Path, settings: Sett
         used |= {str(item.frame.id) for item in planned.frames}
         facts.append(_tile_facts(path, tile, planned.frames, altaz=_is_altaz(tile, members, settings)))
     n_altaz = sum(bool(fact["altaz"]) for fact in facts)
-    run.log.notice(f"{len(used)} frames in {len(files)} master tiles; alt-az clean-up acts on {n_altaz} of them")
+    run.log.notice(message("tiles.made", n_frames=len(used), n_tiles=len(files), n_altaz=n_altaz))
     n_few = sum(fact["n_frames"] < FEWEST for fact in facts)
     if n_few and METHODS[settings.stack.method].grows:
-        run.log.notice(
-            f"{n_few} tiles hold fewer than {FEWEST} frames: what is to be clipped in them frames of other tiles tell"
-        )
+        run.log.notice(message("tiles.few-frames", n_few=n_few, fewest=FEWEST))
     made = MosaicGroup(group.frames, corrected.corrections, frozenset(used))
     return _StackedKind(tag, made, files, facts, reads, left_out)
 

@@ -33,6 +33,7 @@ from zemosaic.pipelines.run.context import WORK_FOLDER, Run
 from zemosaic.pipelines.run.kept import Kept
 from zemosaic.pipelines.run.need import Placing
 from zemosaic.settings import Settings
+from zemosaic.text import message
 
 __all__ = [
     "Correct",
@@ -120,16 +121,16 @@ def write_mosaics(
     reads = ReadCounts()
     left_out: list[LeftOut] = []
     for group in session.groups:
-        tag, name = session.tag(group), group.label or "the frames without a filter"
+        tag, name = session.tag(group), group.label or message("mosaic.without-filter")
         if tag:
-            run.log.notice(f"mosaic of {name}:")
+            run.log.notice(message("mosaic.begun", name=name))
         corrected = correct(group.frames)
         planned = plan_group(corrected, session, settings, run)
         left_out += planned.left_out
         if not planned.frames:
             if len(session.groups) == 1:
-                raise NothingToDo("no frame reaches the output grid")
-            run.log.notice(f"no mosaic of {name}: no frame reaches the output grid", "warning")
+                raise NothingToDo("grid.no-frame-reaches")
+            run.log.notice(message("mosaic.none", name=name), "warning")
             continue
         corrections = corrected.corrections
         job = make_job(group.kind, planned.frames, corrected, session, settings)
@@ -142,7 +143,7 @@ def write_mosaics(
             "match": corrections.method, **corrections.facts, "n_frames": len(planned.frames), **figures
         }  # fmt: skip
     if not groups:
-        raise NothingToDo("no kind's frames make a mosaic; see the reasons above")
+        raise NothingToDo("mosaic.none-of-kinds")
     return MadeMosaics(groups, paths, facts, reads, tuple(left_out), {})
 
 

@@ -44,6 +44,7 @@ from zemosaic.pipelines.run.kept import Kept
 from zemosaic.pipelines.run.need import Need
 from zemosaic.settings import GridSettings, Settings
 from zemosaic.stages.grid.plan import grow_grid, plan_grid
+from zemosaic.text import message
 
 if TYPE_CHECKING:
     from zemosaic.stages.gauge.reference import ReferenceSky
@@ -238,10 +239,7 @@ def _tell_areas(grid: SkyGrid, run: Run) -> None:
     """A word on a grid whose pixels differ much in area."""
     smallest, largest = grid.area_shares
     if max(1 - smallest, largest - 1) > UNEVEN_AREA:
-        run.log.notice(
-            f"pixels of this grid have {smallest:.3f} to {largest:.3f} of the area that values refer to (A_REF), so "
-            "sums over pixels are not the light of a star everywhere; grid.projection = ZEA makes all areas equal"
-        )
+        run.log.notice(message("grid.areas-differ", smallest=smallest, largest=largest))
 
 
 def plan_sky(placed: Sequence[PlacedFrame], guide: Guide, settings: Settings, run: Run) -> SkyGrid:
@@ -258,13 +256,13 @@ def plan_sky(placed: Sequence[PlacedFrame], guide: Guide, settings: Settings, ru
     else:
         grid = grow_grid(SkyGrid(read_grid_header(run.options.onto)), places)
     height, width = grid.shape
-    run.log.notice(f"output grid {width} x {height} pixels of {grid.scale_arcsec:.3f} arcsec, {grid.projection}")
+    run.log.notice(
+        message(
+            "grid.planned", width_px=width, height_px=height, scale_arcsec=grid.scale_arcsec, projection=grid.projection
+        )
+    )
     _tell_areas(grid, run)
     mpix = height * width / 1e6
     if mpix > settings.grid.max_mpix and not run.options.yes:
-        raise SettingError(
-            f"the output grid has {mpix:.0f} Mpix, some {mpix * 24e-3:.0f} GB a channel on disk; say --yes, or choose "
-            "grid.scale_arcsec, grid.size_px or grid.crop",
-            mpix=mpix,
-        )
+        raise SettingError("grid.large", megapixels=mpix, gb=mpix * 24e-3)
     return grid

@@ -22,6 +22,7 @@ from zemosaic.pipelines.run.kept import Kept
 from zemosaic.settings import Settings, WarpSettings
 from zemosaic.stages.warp.lattice import Lattice, plan_lattice
 from zemosaic.stages.warp.warp import WarpPlan, pixel_variance_ratio
+from zemosaic.text import message
 
 __all__ = ["plan_input", "plan_inputs", "plan_witnesses", "stellar_width_px", "stellar_widths_px"]
 
@@ -64,15 +65,14 @@ def plan_inputs(
         try:
             lattice = plan_lattice(wcs, grid, settings.warp.coordinate_error_px)
         except FrameRejected as problem:
-            left_out.append(run.log.leave_out(frame, problem))
+            left_out.append(run.log.leave_out(frame, problem.told))
             continue
         if lattice.box.is_empty:
-            left_out.append(run.log.leave_out(frame, "it does not reach the output grid"))
+            left_out.append(run.log.leave_out(frame, message("grid.frame-beside")))
             continue
         sigma = float(np.max(_to_mosaic(item, scales[frame.id], grid) * item.measured.area_noise))
         if not SIGMA_RANGE[0] < sigma < SIGMA_RANGE[1]:
-            reason = f"its noise of {sigma:.3g} has no weight in single precision; multiply the values"
-            left_out.append(run.log.leave_out(frame, reason))
+            left_out.append(run.log.leave_out(frame, message("grid.noise-too-far", noise=sigma)))
             continue
         worst_px = max(worst_px, lattice.error_px)
         planned.append(plan_input(item, lattice, scales[frame.id], grid, settings))

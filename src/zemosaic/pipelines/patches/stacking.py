@@ -22,6 +22,7 @@ from zemosaic.pipelines.patches.stack_remotely import stack_remotely
 from zemosaic.pipelines.run.context import Run
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.stack import border_px, bytes_per_pixel, bytes_per_sample
+from zemosaic.text import message
 
 __all__ = ["describe_samples", "plan_patches", "stack_onto_grid"]
 
@@ -127,6 +128,8 @@ def plan_patches(
     cost, can_share = PatchCost(task_bytes, border, n_channels), machine.remote is None
     plan = plan_patch_size(machine.cap_bytes, machine.workers, held, cost, sizes, can_share=can_share)
     if plan.workers < machine.workers:
-        shared = f", {plan.threads} threads each" if plan.threads > 1 else ""
-        run.log.notice(f"{plan.workers} of {machine.workers} patches at once{shared}, to stay under the memory cap")
+        shared = message("patches.threads", n=plan.threads) if plan.threads > 1 else None
+        run.log.notice(
+            message("patches.fewer-at-once", n_at_once=plan.workers, n_workers=machine.workers, shared=shared)
+        )
     return plan, border

@@ -38,7 +38,7 @@ def keep_warps(
         # The mark of a folder that a run wrote: inside an input folder its files are no frames.
         (folder / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise EnvironmentProblem(f"cannot write warps to {folder}: {problem.strerror}") from problem
+        raise EnvironmentProblem("output.cannot-write-warps", folder=folder, problem=problem.strerror) from problem
     names = [item.frame.name.split(".")[0] for item in inputs]
     advance = run.log.start("warps", len(inputs))
 
@@ -57,7 +57,7 @@ def keep_warps(
     left_out: list[LeftOut] = []
     for done, (k, failed) in enumerate(run.machine.executor_for(need).run(task, range(len(inputs))), 1):
         if failed is not None:
-            left_out.append(run.log.leave_out(inputs[k].frame, failed))
+            left_out.append(run.log.leave_out(inputs[k].frame, failed.told))
         advance(done)
     run.log.end("warps", f"{len(inputs)} registered frames in {folder}")
     return tuple(left_out)

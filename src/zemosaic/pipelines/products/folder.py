@@ -72,7 +72,7 @@ class FolderMosaic:
         """
         values = self.file.read(plane, box)
         if values is None:
-            raise EnvironmentProblem(f"cannot read {box} of plane {plane} in {self.path}; it has {self.planes}")
+            raise EnvironmentProblem("products.no-plane", box=box, plane=plane, path=self.path, planes=self.planes)
         return values
 
     def bands(self, bytes_a_row: int = 0) -> Iterator[Box]:
@@ -132,7 +132,7 @@ def open_folder(out: Path) -> FinishedFolder:
     try:
         report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
-        raise NothingToDo(f"there is no finished mosaic in {out}: report.json is missing; build one first") from problem
+        raise NothingToDo("products.no-mosaic", folder=out) from problem
     tags = [name.removeprefix("mosaic") for name in report if name == "mosaic" or name.startswith("mosaic_")]
     return FinishedFolder(out, tuple(_open_mosaic(out / f"mosaic{tag}.fits", tag) for tag in tags), report)
 
@@ -140,6 +140,6 @@ def open_folder(out: Path) -> FinishedFolder:
 def _open_mosaic(path: Path, tag: str) -> FolderMosaic:
     file = FinishedMosaic.open(path)
     if file is None or "DATA" not in file.planes:
-        raise NothingToDo(f"{path} is missing or is no mosaic of a finished run; build it again")
+        raise NothingToDo("products.mosaic-missing", path=path)
     header = fits.getheader(path)
     return FolderMosaic(tag, path, header, CelestialWcs.from_header(header, file.planes["DATA"][2][1:]), file)

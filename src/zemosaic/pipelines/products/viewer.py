@@ -20,12 +20,13 @@ from zemosaic.model.each import Each
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.pipelines.outputs.preview import reduce_rows, reduction
 from zemosaic.pipelines.products.folder import FinishedFolder, FolderMosaic
-from zemosaic.pipelines.products.viewer_before import undo_match
+from zemosaic.pipelines.products.viewer_before import channel_tags, undo_match
 from zemosaic.pipelines.products.viewer_maps import RAMP, make_maps
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run
 from zemosaic.stages.picture.stretch import Stretch, find_stretch, reduce_blocks, star_white
+from zemosaic.text import message
 
-__all__ = ["describe_wcs", "write_viewer"]
+__all__ = ["describe_wcs", "frames_of", "write_viewer"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -54,13 +55,16 @@ def write_viewer(folder: FinishedFolder, run: Run) -> dict[str, Path]:
         shutil.copytree(page, made / "page", ignore=shutil.ignore_patterns("*.html", "*.json", "__pycache__"))
         shutil.copy(page / "index.html", made)
     frames = folder.read_frames()
-    data = {
-        "title": folder.out.resolve().name,
-        "ramp": RAMP,
-        "mosaics": [
-            _describe(mosaic, _frames_of(frames, mosaic, len(folder.mosaics)), made, run) for mosaic in folder.mosaics
-        ],
-    }
+    if "ra1_deg" not in frames.colnames:
+        run.log.notice(message("viewer.no-corners", file="frames.ecsv"), level="warning")
+        frames = frames[:0]
+    several = len(folder.mosaics) > 1
+    held = [
+        frames_of(frames, mosaic.header.get("FILTER", "") if several else None, mosaic.n_channels)
+        for mosaic in folder.mosaics
+    ]
+    described = [_describe(mosaic, rows, made, run) for mosaic, rows in zip(folder.mosaics, held, strict=True)]
+    data = {"title": folder.out.resolve().name, "ramp": RAMP, "mosaics": described}
     # Names are whatever someone called files: ASCII escapes keep them inside their strings, in any encoding.
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     head = '"use strict";\nwindow.zemosaic = window.zemosaic || {};\n'
@@ -93,7 +97,7 @@ def _describe(mosaic: FolderMosaic, frames: Table, made: Path, run: Run) -> dict
         "before": _write_before(
             data, stretch, frames, (corners + 0.5) / factor - 0.5, made / f"before{mosaic.tag}.jpeg"
         ),
-        "frames": _describe_frames(frames, corners),
+        "frames": _describe_frames(frames, mosaic.n_channels, corners),
     }
 
 
@@ -164,23 +168,27 @@ def describe_wcs(celestial: CelestialWcs) -> dict[str, Any] | None:
     }
 
 
-def _frames_of(frames: Table, mosaic: FolderMosaic, n_mosaics: int) -> Table:
-    """The rows of the frames that a mosaic holds."""
-    used = np.asarray(frames["use"], bool)
-    if n_mosaics > 1:
-        used &= np.ma.filled(frames["filter"], "") == mosaic.header.get("FILTER", "")
+def frames_of(frames: Table, filter_name: str | None, n_channels: int) -> Table:
+    """The rows of the frames that a mosaic holds; of any filter where `filter_name` is None."""
+    used = np.array(frames["use"], bool)
+    if filter_name is not None:
+        used &= np.ma.filled(frames["filter"], "") == filter_name
+    if (gain := f"gain{channel_tags(n_channels)[0]}") in frames.colnames:  # a frame of another kind has none
+        used &= ~np.ma.getmaskarray(np.ma.asarray(frames[gain]))
     return frames[used]
 
 
 def _corners_of(frames: Table, mosaic: FolderMosaic) -> F8:
     """The corners of frames in pixels of the mosaic, shape (n, 4, 2) with x first."""
+    if not len(frames):
+        return np.zeros((0, 4, 2))
     ra, dec = (np.stack([frames[f"{name}{k}_deg"] for k in range(1, 5)], axis=1) for name in ("ra", "dec"))
     return np.nan_to_num(np.stack(mosaic.wcs.sky_to_pixel(ra, dec), axis=-1))
 
 
-def _describe_frames(frames: Table, corners: F8) -> dict[str, Any]:
+def _describe_frames(frames: Table, n_channels: int, corners: F8) -> dict[str, Any]:
     """Frames as columns, which are shorter than rows: names, gains a channel, corners in whole pixels."""
-    gains = [name for name in ("gain", "gain_r", "gain_g", "gain_b") if name in frames.colnames]
+    gains = [f"gain{tag}" for tag in channel_tags(n_channels) if f"gain{tag}" in frames.colnames]
     return {
         "name": [str(name) for name in frames["name"]],
         "gain": [[round(float(value), 5) for value in frames[name]] for name in gains],

@@ -16,7 +16,7 @@ from astropy.table import Table
 from zemosaic.model.box import Box
 from zemosaic.model.photo_scale import N_TERMS, n_terms, surface_terms
 
-__all__ = ["undo_match"]
+__all__ = ["channel_tags", "undo_match"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -45,7 +45,7 @@ def undo_match(data: F4, covered: Flags, frames: Table, corners: F8) -> F4 | Non
     ndarray, float32, shape (c, h, w), or None
         `data` itself where no frame reaches; None where frames were not matched.
     """
-    tags = [""] if len(data) == 1 else ["_r", "_g", "_b"]
+    tags = channel_tags(len(data))
     order = 4 if any(f"b{N_TERMS}{tag}" in frames.colnames for tag in tags) else 2
     needed = [[f"{name}{tag}" for tag in tags] for name in ("noise", "gain", *(f"b{k}" for k in range(n_terms(order))))]
     if not {name for names in needed for name in names} <= set(frames.colnames):
@@ -70,6 +70,11 @@ def undo_match(data: F4, covered: Flags, frames: Table, corners: F8) -> F4 | Non
     for channel, shown, known in zip(before, data, seen, strict=True):
         channel[known] -= np.median(channel[known] - shown[known]) if known.any() else 0
     return before.astype(np.float32)
+
+
+def channel_tags(n_channels: int) -> list[str]:
+    """What tells the columns of the channels apart in ``frames.ecsv``."""
+    return [""] if n_channels == 1 else ["_r", "_g", "_b"]
 
 
 def _columns(frames: Table, names: Sequence[str]) -> F8:

@@ -17,6 +17,7 @@ from zemosaic.errors import EnvironmentProblem
 from zemosaic.io.read.find_files import WORK_FOLDER
 from zemosaic.pipelines.run.log import Log, ignore_event
 from zemosaic.pipelines.run.machine import Machine
+from zemosaic.text import message
 
 __all__ = ["WORK_FOLDER", "Run", "RunOptions", "output_folder", "start_run"]
 
@@ -63,13 +64,13 @@ class RunOptions:
 
 
 _RESULTS = {
-    "measure": "measured frame(s)",
-    "solve": "solved place(s)",
-    "refine": "joint adjustment(s)",
-    "match": "match(es)",
-    "tile": "tile(s)",
-    "measure_tile": "measured tile(s)",
-    "patch": "patch(es)",
+    "measure": message("run.kept-measure"),
+    "solve": message("run.kept-solve"),
+    "refine": message("run.kept-refine"),
+    "match": message("run.kept-match"),
+    "tile": message("run.kept-tile"),
+    "measure_tile": message("run.kept-measure-tile"),
+    "patch": message("run.kept-patch"),
 }
 """What the store keeps, as far as it took long to make, in words."""
 
@@ -143,13 +144,12 @@ def output_folder(out: Path, run: Run) -> Iterator[Run]:
             )
             store.sweep()
         except OSError as problem:
-            raise EnvironmentProblem(
-                f"cannot write to {out}: {problem.strerror}; choose another folder with -o", path=str(out)
-            ) from problem
+            raise EnvironmentProblem("output.cannot-write-folder", folder=out, problem=problem.strerror) from problem
         remote = make_remote(run.options.executor, run.machine.workers, run.cancel.check)
         if remote is not None:
             stack.callback(remote.close)
         yield replace(run, store=store, machine=replace(run.machine, remote=remote))
         found = store.found()
-        if told := ", ".join(f"{n} {words}" for stage, words in _RESULTS.items() if (n := found[stage])):
-            run.log.notice(f"taken from an earlier run: {told}")
+        results = [message("run.n-of", n=n, what=what) for stage, what in _RESULTS.items() if (n := found[stage])]
+        if results:
+            run.log.notice(message("run.taken-over", results=results))

@@ -6,18 +6,10 @@ import time
 from collections.abc import Callable
 
 from zemosaic.engine.events import Event, EventSink, LeftOut, Notice, PatchFinished, Progress, StageEnded, StageStarted
-from zemosaic.errors import ZeMosaicError
 from zemosaic.model.frame import Frame
-from zemosaic.text import Message, message
+from zemosaic.text import Message
 
 __all__ = ["Journal", "Log", "ignore_event"]
-
-
-def _as_message(told: Message | ZeMosaicError | str) -> Message:
-    """A message; finished sentences become codes one by one."""
-    if isinstance(told, ZeMosaicError):
-        return told.told
-    return told if isinstance(told, Message) else message("as-is", text=told)
 
 
 def ignore_event(event: Event) -> None:
@@ -76,23 +68,23 @@ class Log:
         """End a stage that has begun; the event tells the seconds of this turn alone."""
         self._tell(StageEnded(stage, time.perf_counter() - self._begun.pop(stage), summary))
 
-    def notice(self, told: Message | str, level: str = "info") -> None:
+    def notice(self, told: Message, level: str = "info") -> None:
         """Announce a decision, or as a "warning" a surprise."""
-        self._tell(Notice(_as_message(told), level))
+        self._tell(Notice(told, level))
 
     def patch(self, event: PatchFinished) -> None:
         """Announce a finished patch."""
         self._tell(event)
 
-    def leave_out(self, frame: Frame, why: Message | ZeMosaicError | str) -> LeftOut:
+    def leave_out(self, frame: Frame, why: Message) -> LeftOut:
         """Announce that a frame is not used; what was announced is returned, for those who need the reason."""
-        event = LeftOut(frame.name, _as_message(why), frame.storage.path, str(frame.id))
+        event = LeftOut(frame.name, why, frame.storage.path, str(frame.id))
         self._tell(event)
         return event
 
-    def leave_out_file(self, path: str, why: Message | str) -> LeftOut:
+    def leave_out_file(self, path: str, why: Message) -> LeftOut:
         """Announce that a file is not used, of which no frame was made; see `leave_out`."""
-        event = LeftOut(path, _as_message(why), path)
+        event = LeftOut(path, why, path)
         self._tell(event)
         return event
 

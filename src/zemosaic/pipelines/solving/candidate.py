@@ -13,8 +13,9 @@ from zemosaic.model.measurements import Measurements
 from zemosaic.model.sky.catalogue import Catalogue
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.star_field import StarField
-from zemosaic.stages.solve.check_header import check_wcs, hint_from_wcs
+from zemosaic.stages.solve.check_header import WcsCheck, check_wcs, hint_from_wcs
 from zemosaic.stages.solve.field import Solution
+from zemosaic.text import Message, message
 
 __all__ = ["Candidate", "check_header", "star_field"]
 
@@ -41,8 +42,10 @@ class Candidate:
         What the catalogue says of it: see `WcsCheck.verdict`; "none" without one; "unconfirmed" where the catalogue
         shows no star of any frame, so that the frames' own stars must tell.
     solution : Solution or None
-    how, reason : str
-        How it was placed; why not.
+    how : str
+        How it was placed.
+    reasons : tuple of Message
+        Why not, one after the other.
     moved_px : float
         How far the header's WCS was moved onto other frames.
     """
@@ -54,7 +57,7 @@ class Candidate:
     verdict: str = "none"
     solution: Solution | None = None
     how: str = "solved"
-    reason: str = ""
+    reasons: tuple[Message, ...] = ()
     moved_px: float = 0.0
 
     @property
@@ -83,16 +86,23 @@ def check_header(frame: Frame, found: Measurements, catalogue: Catalogue) -> Can
     try:
         wcs = frame_wcs(frame)
     except FrameRejected as problem:
-        return Candidate(frame, field, frame.header.hints, reason=str(problem))
+        return Candidate(frame, field, frame.header.hints, reasons=(problem.told,))
     check = check_wcs(wcs, field.xy, field.flux, catalogue)
-    reason = f"the WCS in its header is {check.verdict}"
-    if check.verdict == "shifted":
-        reason += f" by {np.hypot(*check.shift_arcsec):.0f} arcsec"
-    if check.verdict == "wrong":
-        reason += f" ({check.n_matched} of {check.n_expected} stars of {catalogue.name} where it has them)"
     hint = hint_from_wcs(wcs)
     other_scales = [
         replace(hint, scale_arcsec=h.scale_arcsec, source=h.source) for h in frame.header.hints if h.scale_arcsec
     ]
     hints = (hint, *frame.header.hints, *other_scales)
-    return Candidate(frame, replace(field, hint=hint), hints, wcs, verdict=check.verdict, reason=reason)
+    return Candidate(
+        frame, replace(field, hint=hint), hints, wcs, verdict=check.verdict, reasons=(_tell_check(check, catalogue),)
+    )
+
+
+def _tell_check(check: WcsCheck, catalogue: Catalogue) -> Message:
+    """What the stars say of a header WCS, in words."""
+    if check.verdict == "shifted":
+        return message("solve.header-shifted", shift_arcsec=np.hypot(*check.shift_arcsec))
+    if check.verdict == "wrong":
+        figures = {"n_matched": check.n_matched, "n_expected": check.n_expected, "catalogue": catalogue.name}
+        return message("solve.header-wrong", **figures)
+    return message("solve.header-is", verdict=check.verdict)

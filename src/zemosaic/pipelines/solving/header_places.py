@@ -17,6 +17,7 @@ from zemosaic.pipelines.solving.candidate import Candidate
 from zemosaic.settings import RefineSettings
 from zemosaic.stages.refine.headers import HeaderMove, align_headers
 from zemosaic.stages.solve.coincide import Meeting, compare_pairs, find_strays_by_stars
+from zemosaic.text import Message, message
 
 __all__ = ["align_kept_headers", "judge_unconfirmed", "settle_strays"]
 
@@ -42,21 +43,19 @@ def judge_unconfirmed(candidates: Sequence[Candidate], catalogue: Catalogue, run
     for k, candidate in enumerate(open_ones):
         if k in rejected:
             candidate.verdict = "wrong"
-            candidate.reason = f"{candidate.reason}; {_describe(rejected[k])}"
+            candidate.reasons += (_describe(rejected[k]),)
             continue
         candidate.verdict = "unknown"
         n_confirmed += confirmed[k]
         n_alone += not confirmed[k]
     if n_confirmed:
         run.log.notice(
-            f"{catalogue.name} shows none of these stars: the WCS of {n_confirmed} headers is taken as it is, since "
-            "the frames' own stars coincide in their overlaps; where the mosaic lies on the sky, nothing confirms",
+            message("solve.stars-coincide", catalogue=catalogue.name, n_headers=n_confirmed),
             "warning",
         )
     if n_alone:
         run.log.notice(
-            f"{catalogue.name} shows none of these stars, and no other frame can confirm them: the WCS of {n_alone} "
-            "headers is taken as it is; check where these frames lie",
+            message("solve.headers-unconfirmed", catalogue=catalogue.name, n_headers=n_alone),
             "warning",
         )
 
@@ -78,10 +77,13 @@ def settle_strays(candidates: Sequence[Candidate], run: Run) -> None:
             candidate = placed[stray.index]
             if stray.meeting.verdict == "shifted":
                 _move_onto(candidate, placed, stray.index, stray.meeting)
-                run.log.notice(f"{candidate.frame.name}: {_describe(stray.meeting)}; it is moved onto them", "warning")
+                run.log.notice(
+                    message("solve.header-moved", file=candidate.frame.name, meeting=_describe(stray.meeting)),
+                    "warning",
+                )
             else:
                 candidate.verdict = "wrong"
-                candidate.reason = f"{_describe(stray.meeting)}"
+                candidate.reasons = (_describe(stray.meeting),)
 
 
 def _compare(candidates: Sequence[Candidate]) -> list[Meeting]:
@@ -96,16 +98,11 @@ def _place_of(candidate: Candidate) -> CelestialWcs:
     return candidate.wcs
 
 
-def _describe(meeting: Meeting) -> str:
+def _describe(meeting: Meeting) -> Message:
+    shared = {"n_shared": meeting.n_shared, "n_stars": meeting.n_stars}
     if meeting.verdict == "shifted":
-        return (
-            f"its WCS lies {np.hypot(*meeting.shift_px):.1f} px off the frames that it overlaps "
-            f"({meeting.n_shared} stars of {meeting.n_stars} coincide when it is moved)"
-        )
-    return (
-        f"its stars do not lie on those of the frames that its WCS has it overlap ({meeting.n_shared} of "
-        f"{meeting.n_stars} coincide)"
-    )
+        return message("solve.lies-off", shift_px=np.hypot(*meeting.shift_px), **shared)
+    return message("solve.stars-apart", **shared)
 
 
 def _move_onto(candidate: Candidate, placed: Sequence[Candidate], index: int, meeting: Meeting) -> None:
@@ -160,7 +157,12 @@ def align_kept_headers(candidates: Sequence[Candidate], settings: RefineSettings
             candidate.moved_px += move.largest_px
     if moved:
         run.log.notice(
-            f"the WCS of {len(moved)} of {len(moves)} headers is moved by {np.median(moved):.2f} px (the most: "
-            f"{max(moved):.2f}), so that the stars which frames share coincide"
+            message(
+                "solve.headers-aligned",
+                n_moved=len(moved),
+                n_headers=len(moves),
+                median_px=np.median(moved),
+                largest_px=max(moved),
+            )
         )
     return moves

@@ -58,5 +58,5 @@ def trust_headers(frames: Sequence[MeasuredFrame], settings: Settings, run: Run)
         try:
             found.append(kept_place(item.frame, frame_wcs(item.frame), "header, unchecked"))
         except FrameRejected as problem:
-            found.append(run.log.leave_out(item.frame, problem))
+            found.append(run.log.leave_out(item.frame, problem.told))
     return found

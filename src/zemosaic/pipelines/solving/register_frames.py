@@ -24,6 +24,7 @@ from zemosaic.stages.raw.cfa import superpixels
 from zemosaic.stages.refine.refine import refine
 from zemosaic.stages.solve.by_pixels import FftShift, find_shift, shift_overlap
 from zemosaic.stages.solve.ties import plate_of_reference, register_frames
+from zemosaic.text import message
 
 __all__ = ["register_to_each_other"]
 
@@ -80,8 +81,7 @@ def register_to_each_other(
 def _leave_out(item: MeasuredFrame, run: Run) -> LeftOut:
     return run.log.leave_out(
         item.frame,
-        f"not registered: the other frames do not show the pattern of its {len(item.measured.stars)} stars, "
-        "and no shift lays its pixels on theirs",
+        message("register.no-pattern", n_stars=len(item.measured.stars)),
     )
 
 
@@ -113,8 +113,15 @@ def _by_pixels(
                 continue
             share = shift_overlap(frame.shape, shift).n_pixels / (frame.shape[0] * frame.shape[1])
             run.log.notice(
-                f"{frame.name} is laid on {reference.name} by its pixels: dy {shift.dy:.2f}, dx {shift.dx:.2f}, "
-                f"{100 * share:.0f} % overlap, log10 of chance {shift.log10_chance:.0f}"
+                message(
+                    "register.by-pixels",
+                    file=frame.name,
+                    reference=reference.name,
+                    dy_px=shift.dy,
+                    dx_px=shift.dx,
+                    share=share,
+                    log10_chance=shift.log10_chance,
+                )
             )
             plates[row] = _moved(plates[p], shift)
             break

@@ -65,7 +65,7 @@ def solve_inputs(
     found = solve_frames(measured.kept, sky, settings, run)
     places = dict(zip((m.frame.id for m in measured.kept), found, strict=True))
     if not any(isinstance(place, Place) for place in places.values()):
-        raise NothingToDo(f"none of {len(opened.frames)} frames could be solved; see the reasons above")
+        raise NothingToDo("solve.none", n_frames=len(opened.frames))
     frames = sorted(opened.frames, key=lambda frame: (frame.storage.path, frame.storage.hdu))
     places |= {FrameId(item.frame_id): item for item in measured.left_out}
     names = wcs_file_names(frames)
@@ -84,7 +84,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise EnvironmentProblem(f"cannot write to {folder}: {problem.strerror}; choose another folder") from problem
+        raise EnvironmentProblem("output.cannot-write-solved", folder=folder, problem=problem.strerror) from problem
 
 
 def _row(frame: Frame, place: Place | LeftOut, file: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from zemosaic.settings import Settings, SolveSettings
 from zemosaic.stages.refine.refine import Refined, refine
 from zemosaic.stages.solve.field import Solution, guess_scales, solve_by_hints
 from zemosaic.stages.solve.ties import session_reading, solution_of_header, tie_frames
+from zemosaic.text import Message, message
 
 __all__ = ["describe_coincidence", "refined_place", "solve_frames"]
 
@@ -87,7 +88,7 @@ def solve_frames(frames: Sequence[MeasuredFrame], sky: KnownSky, settings: Setti
     run.log.end("solve", f"{n_header} header WCS kept, {n_solved} frames solved of {len(frames)}{summary}")
     _tell_readings(candidates, run)
     return [
-        place or run.log.leave_out(candidate.frame, f"unsolved: {candidate.reason}")
+        place or run.log.leave_out(candidate.frame, message("solve.unsolved", reasons=candidate.reasons))
         for place, candidate in zip(refined, candidates, strict=True)
     ]
 
@@ -100,8 +101,8 @@ def _tell_readings(candidates: Sequence[Candidate], run: Run) -> None:
         if reading := session_reading(solutions):
             readings[reading] += len(solutions)
     if readings:
-        found = ", ".join(f"{name} ({n} frames)" for name, n in readings.items())
-        run.log.notice(f"RA and Dec in the headers fit the stars when read as {found}")
+        found = [message("solve.reading-of", reading=name, n_frames=n) for name, n in readings.items()]
+        run.log.notice(message("solve.reading", readings=found))
 
 
 def _doubt_the_catalogue(
@@ -137,22 +138,22 @@ def _solve(
     field, camera = candidate.field, candidate.frame.header.camera
     hints = sorted(candidate.hints, key=lambda hint: -order[camera, hint.source])
 
-    def solve() -> tuple[Solution, PointingHint] | str:
+    def solve() -> tuple[Solution, PointingHint] | Message:
         try:
             return solve_by_hints(field, hints, catalogue, settings)
         except FrameRejected as problem:
-            return str(problem)
+            return problem.told
 
     key = make_key("solve", field, hints, settings, catalogue.name)
-    found = remember(run.store, key, solve, tuple[Solution, PointingHint] | str)
-    if isinstance(found, str):
-        candidate.reason = f"{candidate.reason}; {found}"
+    found = remember(run.store, key, solve, tuple[Solution, PointingHint] | Message)
+    if isinstance(found, Message):
+        candidate.reasons += (found,)
         return
     candidate.solution, hint = found
     candidate.field = replace(field, hint=hint)
     order[camera, hint.source] += 1
     if candidate.wcs is not None:
-        run.log.notice(f"{candidate.frame.name}: {candidate.reason}; it is solved again", "warning")
+        run.log.notice(message("solve.again", file=candidate.frame.name, reasons=candidate.reasons), "warning")
 
 
 def _guess_scales(candidates: Sequence[Candidate], catalogue: Catalogue, settings: SolveSettings, run: Run) -> None:
@@ -172,19 +173,17 @@ def _guess_scales(candidates: Sequence[Candidate], catalogue: Catalogue, setting
         order: Counter[tuple[str, str]] = Counter()
         for candidate in sorted(unsolved, key=lambda c: (-len(c.field.xy), c.frame.id))[:_BLIND_ATTEMPTS]:
             run.cancel.check()
-            hints, reason = candidate.hints, candidate.reason
+            hints, reasons = candidate.hints, candidate.reasons
             if candidate.frame.header.hint is not None:
                 candidate.hints = tuple(guess_scales(candidate.frame.header.hint, settings))
             _solve(candidate, catalogue, settings, run, order)
             if candidate.solution is not None:
                 break
-            candidate.hints, candidate.reason = hints, reason
+            candidate.hints, candidate.reasons = hints, reasons
         else:
             continue
         scale = candidate.solution.plate.scale_arcsec
-        run.log.notice(
-            f"the headers tell no pixel scale that fits the stars: {scale:.3f} arcsec was found by trying", "warning"
-        )
+        run.log.notice(message("solve.scale-found", scale_arcsec=scale), "warning")
         for other in unsolved:
             other.hints = tuple(replace(hint, scale_arcsec=scale) for hint in other.frame.header.hints)
             _solve(other, catalogue, settings, run, order)
@@ -231,9 +230,9 @@ def _solve_blind(candidates: Sequence[Candidate], sky: KnownSky, settings: Solve
                 break
         else:
             vain[camera] += 1
-            names = ", ".join(solver.name for solver in sky.solvers)
+            names = [solver.name for solver in sky.solvers]
             candidate.field, candidate.how = field, "solved"
-            candidate.reason = f"{candidate.reason}; not located by {names} either"
+            candidate.reasons += (message("solve.not-located", solvers=names),)
 
 
 def _refine(

@@ -27,7 +27,7 @@ from zemosaic.stages.measure.frame import measure_frame
 from zemosaic.stages.survey.overlaps import OverlapGraph, build_tile_overlap_graph
 from zemosaic.stages.survey.photometry import TilePhotometryInfo, choose_reference_tile, estimate_tile_background
 from zemosaic.stages.survey.solve import TileSolution, measure_steps, shift_levels, solve_tiles, tiles_agree
-from zemosaic.text import message
+from zemosaic.text import Message, message
 
 __all__ = ["assemble_tiles"]
 
@@ -43,12 +43,12 @@ _MEASURE_BYTES = 60
 """Memory for each value of a tile while it is measured."""
 
 
-def _warn(run: Run, what: str) -> Callable[[str], None]:
+def _warn(run: Run, what: str, told: Message) -> Callable[[str], None]:
     """Says in a warning that a step failed, and why."""
     return lambda why: log_and_notice(
         run,
         f"[GRID] {what} failed ({why}); a simpler way is taken",
-        f"survey tiles: {what[0].lower() + what[1:]} failed ({why}); a simpler way is taken",
+        message("survey.step-failed", step=told, why=why),
         "warning",
     )
 
@@ -79,7 +79,11 @@ def assemble_tiles(tiles: Sequence[GridTile], recipe: TileRecipe, sink: PlaneSin
     run.log.start("match tiles", len(tiles))
     infos = [_info_of(tile) for tile in tiles]
     nothing = OverlapGraph(tuple(info.tile_id for info in infos), (), 0)
-    graph = try_step(lambda: build_tile_overlap_graph(infos), lambda: nothing, _warn(run, "Photometry: overlap graph"))
+    graph = try_step(
+        lambda: build_tile_overlap_graph(infos),
+        lambda: nothing,
+        _warn(run, "Photometry: overlap graph", message("survey.step-graph")),
+    )
     solution = _solve(infos, tiles, graph, recipe, run)
     facts = _tell(infos, graph, solution, recipe.n_channels, run)
     run.log.end("match tiles", f"{len(graph.edges)} overlaps; {solution.method}")
@@ -116,7 +120,11 @@ def _solve(
         )
 
     def by_levels() -> TileSolution:
-        return try_step(lambda: shift_levels(graph, n_channels), neutral, _warn(run, "Photometry: shift of levels"))
+        return try_step(
+            lambda: shift_levels(graph, n_channels),
+            neutral,
+            _warn(run, "Photometry: shift of levels", message("survey.step-levels")),
+        )
 
     if len(infos) == 1:
         return neutral("one tile: nothing to match")
@@ -124,10 +132,12 @@ def _solve(
         log_and_notice(
             run,
             "[GRID] Photometry: no overlap shows a step or a gain; the tiles are one picture already",
-            "the survey's tiles agree in their overlaps: none is changed",
+            message("survey.tiles-agree"),
         )
         return neutral("tiles agree already")
-    found = try_step(all_at_once, by_levels, _warn(run, "Photometry: solve over all tiles"))
+    found = try_step(
+        all_at_once, by_levels, _warn(run, "Photometry: solve over all tiles", message("survey.step-solve"))
+    )
     _tell_solution(found, len(infos) - found.n_neutral, len(graph.edges), run)
     return found
 
@@ -140,11 +150,11 @@ def _tell_solution(found: TileSolution, n_solved: int, n_overlaps: int, run: Run
         log_and_notice(
             run,
             "[GRID] Photometry did not act: every tile keeps gain 1 and offset 0",
-            "the survey's tiles differ in their overlaps, yet nothing tells by how much: they are blended as they are",
+            message("survey.tiles-unmatched"),
             "warning",
         )
     else:
-        run.log.notice(f"gain and background of {n_solved} survey tiles are matched through {n_overlaps} overlaps")
+        run.log.notice(message("survey.matched", n_solved=n_solved, n_overlaps=n_overlaps))
 
 
 def _noise(tile: GridTile) -> F8:

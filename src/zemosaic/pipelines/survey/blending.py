@@ -29,6 +29,7 @@ from zemosaic.stages.tiles.blend import (
     blend_pyramid,
     normalise_weights,
 )
+from zemosaic.text import Message, message
 
 __all__ = [
     "BLEND_PX",
@@ -111,10 +112,10 @@ def write_planes(planes: TilePlanes, stack: StackedPatch, names: Sequence[str]) 
     return {name: planes.write(name, getattr(stack, name)) for name in names}
 
 
-def log_and_notice(run: Run, line: str, words: str, level: str = "info") -> None:
+def log_and_notice(run: Run, line: str, told: Message, level: str = "info") -> None:
     """Log a line, and tell it in plain words to whoever watches the run."""
     _LOG.log(logging.WARNING if level == "warning" else logging.INFO, line)
-    run.log.notice(words, level)
+    run.log.notice(told, level)
 
 
 def try_step(step: Callable[[], T], simpler: Callable[[], T], tell: Callable[[str], None]) -> T:
@@ -194,7 +195,7 @@ def blend_onto_grid(
         log_and_notice(
             run,
             f"[GRID] Blending: the pyramid failed ({failed[0]}); {len(failed)} boxes are feathered",
-            f"{len(failed)} pieces of the mosaic are blended linearly, as the finer way failed ({failed[0]})",
+            message("survey.blended-linearly", n_pieces=len(failed), why=failed[0]),
             "warning",
         )
     told = _count_ways([tile.box for tile in tiles], ways)

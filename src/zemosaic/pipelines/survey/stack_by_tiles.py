@@ -14,6 +14,7 @@ from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.survey.assembly import assemble_tiles
 from zemosaic.pipelines.survey.blending import blend_patches, log_and_notice
 from zemosaic.pipelines.survey.tiles import TileRecipe, make_tiles
+from zemosaic.text import message
 
 __all__ = ["stack_by_tiles"]
 
@@ -46,8 +47,13 @@ def stack_by_tiles(recipe: TileRecipe, file: MosaicFile, folder: Path, run: Run)
         run,
         f"[GRID] {len(recipe.wanted)} tiles of {cut.boxes[0].width} x {cut.boxes[0].height} px, "
         f"{cut.overlap_px} px shared",
-        f"{len(recipe.wanted)} survey tiles of {cut.boxes[0].width} x {cut.boxes[0].height} pixels, "
-        f"{cut.overlap_px} px shared",
+        message(
+            "survey.tiles",
+            n_tiles=len(recipe.wanted),
+            width_px=cut.boxes[0].width,
+            height_px=cut.boxes[0].height,
+            shared_px=cut.overlap_px,
+        ),
     )
     tiles, reads = make_tiles(recipe, folder, run)
     figures = {

@@ -29,6 +29,7 @@ from zemosaic.pipelines.survey.blending import (
 )
 from zemosaic.stages.survey.overlaps import overlapping_boxes
 from zemosaic.stages.tiles.blend import border_weights, levels_for_overlap, predict_flux_change_mmag
+from zemosaic.text import message
 
 __all__ = ["blend_tiles"]
 
@@ -137,9 +138,16 @@ def _choose_ramp(fwhm_px: Sequence[tuple[float, float]], overlaps: Sequence[Box]
         (one, other), width = known[worst]
         enough = width * (bent[worst] / MOST_MMAG) ** 0.5
         run.log.notice(
-            f"{n_off} overlaps are narrow for how much the seeing of their tiles differs: between stars of "
-            f"{one:.1f} and {other:.1f} px, {width} px wide, blending may change the flux of a star on the seam by "
-            f"{off[worst]:.0f} mmag; an overlap of {enough:.0f} px would keep it to {MOST_MMAG:g}",
+            message(
+                "tiles.narrow-overlaps",
+                n_off=n_off,
+                one_px=one,
+                other_px=other,
+                width_px=width,
+                off_mmag=off[worst],
+                enough_px=enough,
+                limit_mmag=MOST_MMAG,
+            ),
             "warning",
         )
     return is_bent

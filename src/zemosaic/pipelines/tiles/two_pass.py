@@ -36,6 +36,7 @@ from zemosaic.stages.two_pass.tiles import (
     on_cells,
 )
 from zemosaic.stages.warp.warp import correction_nodes
+from zemosaic.text import Message, message
 
 __all__ = ["second_pass"]
 
@@ -91,15 +92,14 @@ def second_pass(job: MosaicJob, file: MosaicFile, out: Path, settings: Settings,
     need, free = _bytes_needed(job), run.machine.cap_bytes - resident_bytes()
     if need > free:
         run.log.notice(
-            f"no second pass: it needs {need / 2**30:.1f} GiB, {max(free, 0) / 2**30:.1f} GiB are left of the memory "
-            "cap; the first pass is kept",
+            message("two-pass.no-room", need_bytes=need, free_bytes=max(free, 0)),
             "warning",
         )
         return reads
 
-    def keep_first(why: str) -> None:
+    def keep_first(why: str | Message) -> None:
         _log.warning("[TwoPass] not possible, the first pass is kept: %s", why)
-        run.log.notice(f"the second pass failed ({why}); the first mosaic is kept", "warning")
+        run.log.notice(message("two-pass.failed", why=why), "warning")
 
     def stack_again() -> dict[str, npt.NDArray[Any]]:
         first = np.asarray(file.read("DATA", job.grid.box), np.float32)
@@ -117,7 +117,7 @@ def second_pass(job: MosaicJob, file: MosaicFile, out: Path, settings: Settings,
     try:
         made = try_step(stack_again, dict, keep_first)
     except (EnvironmentProblem, MemoryError) as problem:
-        keep_first(str(problem) or "out of memory")
+        keep_first(problem.told if isinstance(problem, EnvironmentProblem) else message("run.out-of-memory"))
     for name, plane in made.items():
         file.write(name, job.grid.box, plane)
     return reads
@@ -153,7 +153,7 @@ def _without_gains(
     _tell(gains, seen, inputs, first, delta_path, run)
     run.log.end("two-pass", str(gains))
     if np.all(gains.gain == 1):
-        run.log.notice("second pass: no tile shows a gain of its own; the first mosaic stays as it is")
+        run.log.notice(message("two-pass.no-gain"))
         return None
     return [_divided(item, float(g), tile.level) for item, g, tile in zip(inputs, gains.gain, seen, strict=True)]
 
@@ -172,7 +172,7 @@ def _tell(
         delta = make_delta_map(cells, gains.gain.tolist(), [float(tile.level.mean()) for tile in seen], mean)
         np.save(delta_path, delta, allow_pickle=False)
         _log.debug("[TwoPass] delta map: %s", delta_path)
-        run.log.notice(f"difference between tiles and first pass: {delta_path}")
+        run.log.notice(message("two-pass.delta-map", path=delta_path))
 
 
 def _divided(item: PatchInput, gain: float, level: F8) -> PatchInput:

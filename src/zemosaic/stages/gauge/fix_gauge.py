@@ -115,7 +115,10 @@ def fix_gauge(
         sky, surfaces = take_out(modes, amplitudes, sky, surfaces)
         slow.append(modes.expected_rms(added))
         rules.append(rule)
-        squares[members] = _level_variance(found, modes, means)
+        squares[members] = np.maximum(
+            _level_variance(found.draws, found.depth, modes, means),
+            _level_variance(found.misfits, found.depth, modes, means),
+        )
     return GaugedSurfaces(
         sky, found.depth, surfaces, np.sqrt(squares), _determined_order(found, degree), slow, rules, found.prior_sd
     )
@@ -148,11 +151,11 @@ def _determined_order(found: SurfaceSolution, degree: npt.NDArray[np.int64]) -> 
     return out
 
 
-def _level_variance(found: SurfaceSolution, modes: SlowModes, means: F8) -> F8:
-    """Variance of the members' mean levels over the draws, gauge modes taken out of each draw."""
+def _level_variance(draws: list[tuple[F8, F8]], depth: F8, modes: SlowModes, means: F8) -> F8:
+    """Variance of the members' mean levels over draws of sky and surfaces, gauge modes taken out of each draw."""
     levels = []
-    for sky, surfaces in found.draws:
-        _, rest = take_out(modes, null_amplitudes(modes, sky, found.depth), sky, surfaces)
+    for sky, surfaces in draws:
+        _, rest = take_out(modes, null_amplitudes(modes, sky, depth), sky, surfaces)
         levels.append(rest[modes.members] @ means)
     each = np.mean(np.square(levels), axis=0)
     # A few draws tell one image's variance badly and the mean of all well: halfway between.

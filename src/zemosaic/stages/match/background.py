@@ -32,6 +32,9 @@ _MAX_ITERATIONS = 300
 _CHI2_LEFT = 1e-5
 """Conjugate gradients end when less than this is left to gain in chi squared: 0.1 % of an error bar in any mode."""
 
+_NO_RESIDUAL = np.empty(0, np.float32)
+"""In place of residuals where blocks have noise of their own."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
@@ -247,17 +250,29 @@ class BackgroundSystem:
 
     def draw(self, seed: int) -> tuple[F8, F8]:
         """One draw from the error distribution of sky and surfaces."""
-        return self._solve_noise(seed, self.data.prior)
+        return self._solve_noise(seed, _NO_RESIDUAL, self.data.prior)
 
     def draw_noise(self, seed: int) -> tuple[F8, F8]:
         """Sky and surfaces that the blocks' noise alone would give, were all images equal."""
-        return self._solve_noise(seed, np.zeros_like(self.data.prior))
+        return self._solve_noise(seed, _NO_RESIDUAL, np.zeros_like(self.data.prior))
 
-    def _solve_noise(self, seed: int, prior: F8) -> tuple[F8, F8]:
-        """Solution for unit noise in the blocks and in priors of a precision."""
+    def draw_misfit(self, seed: int, residual: F4) -> tuple[F8, F8]:
+        """Sky and surfaces that residuals like those found would give, each image's with a sign of its own.
+
+        Blocks' own errors are independent; what an image's surface cannot follow goes through all of its blocks. So
+        each image is one witness (a wild cluster bootstrap).
+
+        References
+        ----------
+        Cameron, Gelbach & Miller, Review of Economics and Statistics 90, 414 (2008).
+        """
+        return self._solve_noise(seed, residual, np.zeros_like(self.data.prior))
+
+    def _solve_noise(self, seed: int, residual: F4, prior: F8) -> tuple[F8, F8]:
+        """Solution for unit noise in the blocks, or for residuals, and for noise in priors of a precision."""
         rhs_own, rhs_sky = np.empty_like(self.normals.rhs_own), np.empty_like(self.normals.rhs_sky)
         blocks = self.layout.blocks(self.data.extra)
-        kernel.perturb(seed, blocks, self.data.weight, prior, rhs_own, rhs_sky)
+        kernel.perturb(seed, blocks, self.data.weight, residual, prior, rhs_own, rhs_sky)
         return self._solve(rhs_sky, rhs_own, None)
 
     def residuals(self, sky: F8, surfaces: F8) -> F4:
@@ -286,6 +301,16 @@ class BackgroundSystem:
         blocks, inverse = self.layout.blocks(self.data.extra), self.normals.coupling.own_inverse
         kernel.clustered_variance(blocks, self.data.weight, residual, inverse, n_side, out)
         return out
+
+    def extra_variance(self, drawn: F8, known: npt.NDArray[np.bool_]) -> F8:
+        """Variance of each image's extra coefficient over draws (draws, n), less what all known ones share."""
+        # What all images share is the gauge of the gains, not an error of one.
+        centred = drawn - drawn[:, known].mean(axis=1, keepdims=True)
+        # A few draws tell one image's variance badly. How far it exceeds that under a known sky they tell well for all
+        # images together: halfway between.
+        alone = self.normals.coupling.own_inverse[:, -1, -1]
+        excess = np.mean(centred**2, axis=0) / alone
+        return np.asarray(alone * (excess + excess[known].mean()) / 2)
 
     def depth(self) -> F8:
         """Summed weight of the blocks round each node, shape of the nodes."""

@@ -23,8 +23,9 @@ from numpy.polynomial.legendre import leg2poly
 from zemosaic.model.photo_scale import n_terms, order_of, surface_terms
 from zemosaic.stages.match.background import BackgroundSystem
 from zemosaic.stages.match.sky_nodes import BlockTable
+from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1
 
-__all__ = ["PatternBasis", "SensorPattern", "is_steep", "real_parts", "solve_shared_field"]
+__all__ = ["PatternBasis", "SensorPattern", "is_steep", "own_gradients", "real_parts", "solve_shared_field"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -47,6 +48,9 @@ _STEP = 1.5
 
 _SAMPLE = 400
 """Blocks of an image that are looked at: more change nothing where images are many."""
+
+_TAME = 9.0
+"""Squares count up to so many variances: one cloud's gradients are not those of all images."""
 
 _RESPONSE_ORDER = 8
 """Order up to which the sky tells a response: it follows a steep vignetting of 40 % at the corners to 0.02 % rms, order
@@ -294,6 +298,54 @@ class PatternBasis:
                 continue
             high = high - np.linalg.solve((own * w) @ own.T, (own * w) @ high.T).T @ own
             yield (high * w) @ high.T, np.sum(high * w * residual[used], axis=1)
+
+
+def own_gradients(system: BackgroundSystem, residual: F4, images: Ints) -> F8:
+    """Variance that images' own gradients of third and fourth degree give their extra coefficients.
+
+    Surfaces end at second degree. What lies above, the residuals of all images show; an image's extra column takes of
+    it what looks alike.
+
+    Parameters
+    ----------
+    system : BackgroundSystem
+        As it was solved, with an extra column.
+    residual : ndarray, shape (blocks,), float32
+        Of that solution.
+    images : ndarray, shape (m,), int64
+        Images whose column is not 0.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Over the variance that independent blocks would give; 0 for other images.
+    """
+    table, order, column = system.layout.table, system.layout.order, system.data.extra
+    out, squares, noise, leaks = np.zeros(table.n_images), [], [], []
+    if column is None:
+        return out
+    for i in images:
+        used = np.arange(table.start[i], table.start[i + 1])
+        used = used[:: max(len(used) // _SAMPLE, 1)]
+        terms = surface_terms(table.u[used], table.v[used], 4)
+        w = system.data.weight[used].astype(float)
+        if np.count_nonzero(w) < 4 * len(terms):
+            continue
+        own, rest = terms[: n_terms(order)], np.vstack([_PRODUCTS @ terms, column[used]])
+        rest = rest - np.linalg.solve((own * w) @ own.T, (own * w) @ rest.T).T @ own
+        normal = (rest * w) @ rest.T
+        inverse = np.linalg.pinv(normal[:-1, :-1])
+        squares.append((inverse @ np.sum(rest[:-1] * w * residual[used], axis=1)) ** 2)
+        noise.append(np.diag(inverse))
+        # The more blocks, the smaller their variance; gradients do not average out.
+        share = len(used) / (table.start[i + 1] - table.start[i])
+        leaks.append((i, normal[:-1, -1] ** 2 / (normal[-1, -1] * share)))
+    if squares:
+        tame = np.minimum(squares, _TAME * np.median(squares, axis=0) / MEDIAN_CHI2_1)
+        size = np.maximum(np.mean(tame, axis=0) - np.mean(noise, axis=0), 0)
+        for i, leak in leaks:
+            out[i] = float(np.sum(leak * size))
+    return out
 
 
 def _real_terms(found: F8, covariance: F8) -> Flags:

@@ -19,8 +19,13 @@ Ints = npt.NDArray[np.int64]
 _WEAK_GAIN = 0.02
 """Error of ln gain from which a reader is told."""
 
-_SPREADS = "match.spread-level", "match.spread-slope", "match.spread-curvature", "match.spread-third"
-"""What is told of a surface's degrees."""
+_DEGREES = (
+    message("match.level"),
+    message("match.slope"),
+    message("match.curvature"),
+    message("match.third-degree"),
+)
+"""Names of a surface's degrees."""
 
 
 def image_note(
@@ -116,7 +121,7 @@ def _weak_parts(
     resting = tied & (order < len(surfaces[0].prior_sd) - 1)
     if resting.any():
         widths = np.max([s.prior_sd for s in surfaces], axis=0)
-        parts = [message(code, spread=width) for code, width in zip(_SPREADS, widths, strict=False)]
+        parts = [message("match.spread", spread=w, degree=name) for w, name in zip(widths, _DEGREES, strict=False)]
         n_resting = np.count_nonzero(resting)
         out.append(message("match.surfaces-held", n_resting=n_resting, n_images=len(component), spreads=parts))
     return out

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from zemosaic.model.photo_scale import n_terms
 from zemosaic.stages.match import surface_priors as priors
 from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
-from zemosaic.stages.match.camera_field import PatternBasis, SensorPattern, solve_shared_field
+from zemosaic.stages.match.camera_field import PatternBasis, SensorPattern, own_gradients, solve_shared_field
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import cauchy_weight
 
@@ -100,8 +100,9 @@ class SurfaceSolution:
         Width of each coefficient's prior: `prior_sd`, more for images of a night whose surfaces are larger.
     weight : ndarray, shape (blocks,), float32
         Final weights: inverse variance times the robust factor.
-    draws : list of (ndarray (ny, nx), ndarray (n, k))
-        Draws from the error distribution of sky and surfaces.
+    draws, misfits : list of (ndarray (ny, nx), ndarray (n, k))
+        Draws from the error distribution of sky and surfaces: as priors and blocks of independent errors have it, and
+        as the residuals have it, each image a witness.
     """
 
     sky: F8
@@ -116,6 +117,7 @@ class SurfaceSolution:
     image_sd: F8
     weight: F4
     draws: list[tuple[F8, F8]]
+    misfits: list[tuple[F8, F8]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -391,6 +393,7 @@ def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> 
     # A few parts tell it badly: what is typical of all images is the least that is taken.
     least = max(float(np.median(found[known])), _CORRELATED)
     out = np.maximum(np.where(known, found, least), least)
+    out += own_gradients(system, state.residual, np.flatnonzero(state.structured))
     # What the nodes cannot follow is wrong in the same places block after block: near by it does not average out.
     variance = priors.block_variance(table, error, state.structure)
     alike = _ALIKE_NODES**2 * np.diff(table.start) / np.maximum(np.diff(problem.layout.local.start), 1)
@@ -404,12 +407,15 @@ def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> 
 
 def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplitude: F8) -> SurfaceSolution:
     """The solution, with draws from its error distribution."""
-    draws, k = [system.draw(1000 + s) for s in range(priors.n_draws(problem.table.n_images, 6, 3))], problem.n_terms
+    seeds, k = range(1000, 1000 + priors.n_draws(problem.table.n_images, 6, 3)), problem.n_terms
+    draws = [system.draw(seed) for seed in seeds]
+    misfits = [system.draw_misfit(seed, state.residual) for seed in seeds]
     shape = problem.table.nodes.shape
     gain_error = problem.log_gain_sd
     if state.structured.any():
-        drawn = np.array([surfaces[:, k] for _, surfaces in draws])
-        gain_error = np.where(state.structured, _structure_gain_errors(problem, state, system, drawn), gain_error)
+        drawn, misfit = (np.array([surfaces[:, k] for _, surfaces in some]) for some in (draws, misfits))
+        found = _structure_gain_errors(problem, state, system, drawn, misfit)
+        gain_error = np.where(state.structured, found, gain_error)
     return SurfaceSolution(
         sky=state.sky.reshape(shape) + problem.level,
         depth=system.depth(),
@@ -423,24 +429,21 @@ def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplit
         image_sd=state.scales * state.widths[priors.degrees(problem.layout.order)],
         weight=system.data.weight,
         draws=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in draws],
+        misfits=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in misfits],
     )
 
 
-def _structure_gain_errors(problem: _Problem, state: _State, system: BackgroundSystem, drawn: F8) -> F8:
-    """Errors of the gains found in the sky's structure, from their draws, shape (draws, n).
+def _structure_gain_errors(problem: _Problem, state: _State, system: BackgroundSystem, drawn: F8, misfit: F8) -> F8:
+    """Errors of the gains found in the sky's structure, from their draws and those of misfits, shapes (draws, n).
 
     Blocks are weighed with caution; how much their witness really scatters, their residuals tell. Both parts of
     a weighted mean have their own variance: stars `correlated` times the drawn, since their prior is weighed up by as
-    much, blocks what their clusters show.
+    much, blocks what their clusters show, parts of an image or whole images.
     """
-    # What all images share is the gauge of the gains, not an error of one.
-    centred = drawn - drawn[:, state.structured].mean(axis=1, keepdims=True)
-    # A few draws tell one image's variance badly. How far it exceeds that under a known sky they tell well for all
-    # images together: halfway between.
-    alone = system.normals.coupling.own_inverse[:, -1, -1]
-    excess = np.mean(centred**2, axis=0) / alone
-    each = alone * (excess + excess[state.structured].mean()) / 2
+    each, whole = (system.extra_variance(some, state.structured) for some in (drawn, misfit))
     found = system.clustered_variance(state.residual, _PARTS)
-    blocks = np.minimum(np.fmax(found, 1.0), state.correlated)
+    own = own_gradients(system, state.residual, np.flatnonzero(state.structured))
+    blocks = np.minimum(np.fmax(found, 1.0) + own, state.correlated)
     stars = np.clip(each * state.correlated / np.where(problem.free, problem.log_gain_sd, np.inf) ** 2, 0, 1)
-    return np.asarray(np.sqrt(each * (blocks + (state.correlated - blocks) * stars)))
+    by_stars = each * state.correlated * stars
+    return np.asarray(np.sqrt(by_stars + np.maximum(each * blocks * (1 - stars), whole)))

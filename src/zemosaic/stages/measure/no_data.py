@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from zemosaic.kernels.measure.parts import grow_squares, hold_border_parts, keep_squares, king_steps
+from zemosaic.kernels.measure.repeats import find_lowest
 from zemosaic.model.box import Box
 from zemosaic.model.runs import Runs, runs_of
 from zemosaic.stages.measure.no_signal import find_no_signal
@@ -71,6 +73,7 @@ def find_no_data(data: F4, weight: F4, data_box: Box | None = None) -> Runs:
     """
     have = np.all(weight > 0, axis=0)
     lost, overscan = np.zeros(have.shape, bool), np.zeros(have.shape, bool)
+    # Where no pixel is empty in the file, what is found to be so may have been interpolated over.
     empty = lost if have.all() else _solid_at_border(~have, SOLID_PX)
     if data_box is not None:
         overscan[:] = True
@@ -81,11 +84,11 @@ def find_no_data(data: F4, weight: F4, data_box: Box | None = None) -> Runs:
         lost |= _constant_border(channel, have)
         lost |= _marked(channel, have & ~lost)
         lost |= find_no_signal(channel, have & ~lost)
-    mixed = [_mixed_rim(channel, have & ~lost, empty) for channel in data] if empty.any() else []
-    if np.all(lost[have]):
+    left = have & ~lost
+    if not left.any():
         return runs_of(overscan)
-    for rim in mixed:
-        overscan |= rim
+    if empty.any():
+        overscan |= _mixed_rim(data, left, empty)
     if lost.any():
         overscan |= scipy.ndimage.binary_dilation(lost, np.ones((3, 3), bool), RIM_PX)
     return runs_of(overscan)
@@ -109,6 +112,8 @@ def find_outside(weight: F4, box: Box) -> Runs:
 
 def _beyond(channel: F4, have: Map) -> Map:
     """Pixels that have a value no detector gives."""
+    if max(channel.max(), -channel.min()) <= MOST_ADU:
+        return np.zeros_like(have)
     return np.asarray(have & (np.abs(channel) > MOST_ADU))
 
 
@@ -134,27 +139,26 @@ def _solid_at_border(marked: Map, reach_px: int = SOLID_PX // 2) -> Map:
 
     Where `reach_px` is more than half of that, the steps of their slanted edges count with them.
     """
-    if not marked.any():
+    solid, grown = np.empty((2, *marked.shape), np.uint8)
+    if not marked.any() or not keep_squares(marked.view(np.uint8), SOLID_PX // 2, solid):
         return np.zeros_like(marked)
-    solid = marked.view(np.uint8)
-    for axis in (0, 1):
-        solid = scipy.ndimage.minimum_filter1d(solid, SOLID_PX, axis, mode="constant", cval=1)
-    if not solid.any():
-        return np.zeros_like(marked)
-    for axis in (0, 1):
-        solid = scipy.ndimage.maximum_filter1d(solid, 2 * reach_px + 1, axis, mode="constant")
-    labels, n = scipy.ndimage.label(solid)
-    touches = np.zeros(n + 1, bool)
-    touches[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
-    touches[0] = False
-    return np.asarray(touches[labels] & marked)
+    grow_squares(solid, reach_px, grown)
+    hold_border_parts(grown)
+    return np.asarray(grown.view(bool) & marked)
 
 
-def _mixed_rim(channel: F4, have: Map, empty: Map) -> Map:
+def _mixed_rim(data: F4, have: Map, empty: Map) -> Map:
     """Pixels beside empty parts whose level is not that of those behind them: an interpolation mixed them with 0."""
-    from_empty = scipy.ndimage.distance_transform_cdt(~empty, "chessboard")
-    rings = have & (from_empty > 0) & (from_empty <= REFERENCE_PX[1])
-    values, ring = channel[rings], from_empty[rings]
+    from_empty = np.empty(empty.shape, np.uint8)
+    king_steps(empty.view(np.uint8), REFERENCE_PX[1], from_empty)
+    about = np.flatnonzero(have & (from_empty > 0) & (from_empty <= REFERENCE_PX[1]))
+    ring = from_empty.ravel()[about]
+    n_mixed = max(_count_mixed(channel.ravel()[about], ring, channel, have) for channel in data)
+    return np.asarray(have & (from_empty <= n_mixed))
+
+
+def _count_mixed(values: F4, ring: npt.NDArray[np.uint8], channel: F4, have: Map) -> int:
+    """Rings that hold mixed pixels, from the values of those pixels of a channel that lie in rings, and their rings."""
 
     def level(first: int, last: int) -> float:
         """Of the rings after the first up to the last."""
@@ -162,10 +166,11 @@ def _mixed_rim(channel: F4, have: Map, empty: Map) -> Map:
         return float(np.median(some)) if len(some) else np.nan
 
     reference = level(*REFERENCE_PX)
-    least = max(_noise(channel, have), LEAST_MIXED * abs(reference))
-    off = [k for k in range(1, MOST_MIXED_PX + 1) if abs(level(k - 1, k) - reference) > least]
+    away = {k: abs(level(k - 1, k) - reference) for k in range(1, MOST_MIXED_PX + 1)}
+    off = {k: far for k, far in away.items() if far > LEAST_MIXED * abs(reference)}
+    noise = _noise(channel, have) if off else 0.0
     # Of the ring behind the last one that is off, the pixels nearest to the rim are.
-    return np.asarray(have & (from_empty <= (max(off) + 1 if off else 0)))
+    return max((k + 1 for k, far in off.items() if far > noise), default=0)
 
 
 def _border_values(channel: F4) -> list[float]:
@@ -183,16 +188,15 @@ def _marked(channel: F4, have: Map) -> Map:
     """Pixels that share a lowest value far from all others."""
     lost = np.zeros(have.shape, bool)
     for _ in range(MOST_SENTINELS):
-        values = channel[have & ~lost]
-        if len(values) < LEAST_REPEATS:
+        left = have & ~lost
+        lowest, next_above, n = find_lowest(channel, left)
+        if n < LEAST_REPEATS or next_above == np.inf:
             break
-        lowest = values.min()
-        others = values[values > lowest]
-        if len(values) - len(others) < LEAST_REPEATS or not len(others):
-            break
+        left &= channel > lowest
+        others = channel[left]
         sky = float(np.median(others[:: max(len(others) // 100_000, 1)]))
-        noise = _noise(channel, have & ~lost & (channel > lowest))
-        gap = float(others.min()) - float(lowest)
+        noise = _noise(channel, left)
+        gap = float(next_above) - float(lowest)
         if noise <= 0 or sky - lowest < SENTINEL_SIGMA * noise or gap < SENTINEL_SIGMA / 2 * noise:
             break
         lost |= have & (channel == lowest)

@@ -18,6 +18,7 @@ import scipy
 
 from zemosaic.kernels.measure.block_noise import block_noise
 from zemosaic.kernels.measure.mesh import BlockEdges
+from zemosaic.kernels.measure.repeats import find_repeats
 
 __all__ = ["find_no_signal"]
 
@@ -97,7 +98,7 @@ def find_no_signal(channel: F4, have: Map) -> Map:
     ndarray, bool, shape (h, w)
         None are true where the image has no noise at all: it was made.
     """
-    lost = _repeated_rows(channel, have) | _repeated_rows(channel.T, have.T).T
+    lost = _repeated_rows(channel, have)[:, None] | _repeated_rows(channel.T, have.T)
     if min(channel.shape) < FEWEST_ACROSS * BLOCK_PX:
         return lost
     blocks = _measure_blocks(channel, have & ~lost)
@@ -106,7 +107,8 @@ def find_no_signal(channel: F4, have: Map) -> Map:
     if typical == 0:
         return np.zeros_like(lost)
     quiet = _parts_at_border(known & (blocks.noise < QUIET * typical), LEAST_BLOCKS)
-    lost |= blocks.spread(scipy.ndimage.binary_dilation(quiet, np.ones((3, 3), bool)))
+    if quiet.any():
+        lost |= blocks.spread(scipy.ndimage.binary_dilation(quiet, np.ones((3, 3), bool)))
     parts = _find_set_off(blocks, known & ~scipy.ndimage.binary_dilation(quiet, iterations=2))
     starry = _find_starry(channel, have, blocks) if parts else quiet
     for part in parts:
@@ -119,20 +121,14 @@ def find_no_signal(channel: F4, have: Map) -> Map:
 
 
 def _repeated_rows(channel: F4, have: Map) -> Map:
-    """Rows that hold what the row before, or of a Bayer plane the last one of the same colours, holds."""
-    lost = np.zeros(channel.shape, bool)
+    """Rows that hold what the row before, or of a Bayer plane the last one of the same colours, holds; shape (h,)."""
+    lost, same = np.zeros((2, len(channel)), bool)
     for lag in (1, 2):
-        looked = np.s_[:, :: max(channel.shape[1] // 64, 1)]  # rows that differ mostly do so in few pixels
-        same = np.ones(len(channel) - lag, bool)
-        for part in (looked, np.s_[:, :]):
-            rows = np.flatnonzero(same)
-            here, before = channel[part][rows + lag], channel[part][rows]
-            both = have[part][rows + lag] & have[part][rows]
-            same[rows] = ((here == before) | ~both).all(axis=1) & (2 * both.sum(axis=1) > both.shape[1])
+        find_repeats(channel, have, lag, same)
         edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]])))
         for first, last in edges.reshape(-1, 2):
             if last - first >= LEAST_ROWS:
-                lost[first + lag : last + lag] = True
+                lost[first:last] = True
     return lost
 
 
@@ -187,7 +183,7 @@ def _find_set_off(blocks: _Blocks, known: Map) -> list[_Part]:
     if not known.any():
         return []
     nearest = scipy.ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
-    level = scipy.ndimage.median_filter(blocks.level[tuple(nearest)], 3, mode="nearest")  # without stars
+    level = _middle_of_nine(blocks.level[tuple(nearest)])  # without stars
     found: list[_Part] = []
     left = known.copy()
     for _ in range(MOST_PARTS):
@@ -203,6 +199,22 @@ def _find_set_off(blocks: _Blocks, known: Map) -> list[_Part]:
         if not left.any():
             break
     return found
+
+
+def _middle_of_nine(values: F8) -> F8:
+    """Median of each value and its neighbours; those at the border are repeated beyond it."""
+
+    def sort(first: F8, second: F8, third: F8) -> tuple[F8, F8, F8]:
+        low, high = np.minimum(first, second), np.maximum(first, second)
+        return np.minimum(low, third), np.maximum(low, np.minimum(high, third)), np.maximum(high, third)
+
+    def beside(padded: F8) -> tuple[F8, F8, F8]:
+        return padded[:, :-2], padded[:, 1:-1], padded[:, 2:]
+
+    padded = np.pad(values, 1, mode="edge")
+    # Of columns of three in order, the median of all lies among the highest low, the middle one and the lowest high.
+    low, middle, high = (sort(*beside(line)) for line in sort(padded[:-2], padded[1:-1], padded[2:]))
+    return sort(low[2], middle[1], high[0])[1]
 
 
 def _middle_of_edges(level: F8, known: Map, noise: float) -> float | None:

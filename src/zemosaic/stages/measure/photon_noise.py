@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.text import Message, message
+
 __all__ = ["PhotonNoise", "SkyNoise", "Transfer", "find_photon_noise", "fit_transfer"]
 
 F8 = npt.NDArray[np.float64]
@@ -93,12 +95,12 @@ class PhotonNoise:
     ----------
     slopes : list of ndarray, shape (c,)
         For each frame: variance for a unit of signal (input units squared per input unit); 0 where it is not known.
-    notes : list of str
+    notes : list of Message
         For each camera where it comes from, or why it is not known.
     """
 
     slopes: list[F8]
-    notes: list[str]
+    notes: list[Message]
 
 
 def fit_transfer(sky: F8, noise: F8) -> Transfer:
@@ -136,30 +138,28 @@ def fit_transfer(sky: F8, noise: F8) -> Transfer:
     return Transfer(slope, error, float(slope * (high - low) / np.median(variance)))
 
 
-def _why_not(stated: float, sky: F8, noise: F8, transfer: Transfer) -> str:
-    """What the frames of one camera and channel have against the electrons per ADU of their headers; "" for nothing."""
+def _why_not(stated: float, sky: F8, noise: F8, transfer: Transfer) -> Message | None:
+    """What the frames of one camera and channel have against the electrons per ADU of their headers."""
     electrons = float(np.median(noise)) * stated
     if electrons < LEAST_NOISE_ELECTRONS:
-        return f"it would make their noise {electrons:.2g} electrons"
+        return message("noise.too-quiet", noise_electrons=electrons)
     if transfer.is_determined:
         ratio = transfer.slope * stated
         if not 1 / AGREEMENT < ratio < AGREEMENT:
-            return f"their skies show {1 / transfer.slope:.3g}"
-        return ""
+            return message("noise.skies-show", electrons=1 / transfer.slope)
+        return None
     low, high = np.percentile(sky, [5, 95])
     brightest = float(np.median(np.square(noise[sky >= high])))
     if (high - low) / stated > AGREEMENT * brightest:
-        return (
-            f"the brightest sky alone would bring a variance of {(high - low) / stated:.3g}, and shows {brightest:.3g}"
-        )
-    return ""
+        return message("noise.sky-too-quiet", variance=(high - low) / stated, shown=brightest)
+    return None
 
 
 def _rounded(slope: float) -> float:
     return float(10 ** (np.round(STEPS_PER_DECADE * np.log10(slope)) / STEPS_PER_DECADE))
 
 
-def _of_camera(frames: Sequence[SkyNoise]) -> tuple[F8, str]:
+def _of_camera(frames: Sequence[SkyNoise]) -> tuple[F8, Message]:
     """Slope of each channel of one camera's frames, and where it comes from."""
     sky, noise = (np.stack([getattr(f, name) for f in frames], axis=1) for name in ("sky", "noise"))
     counted = frames[0].is_counted
@@ -169,18 +169,18 @@ def _of_camera(frames: Sequence[SkyNoise]) -> tuple[F8, str]:
     if stated:
         value = float(np.median(stated))
         reasons = [_why_not(value, s, n, fit) for s, n, fit in zip(sky, noise, fits, strict=True)]
-        reason = next(filter(None, reasons), "")
-        if not reason:
-            return np.full(len(sky), 1 / value), f"{value:.3g} electrons per ADU, as their headers state"
-        told = f"headers state {value:.3g} electrons per ADU, not believed: {reason}"
+        reason = next(filter(None, reasons), None)
+        if reason is None:
+            return np.full(len(sky), 1 / value), message("noise.stated", electrons=value)
+        told = message("noise.not-believed", electrons=value, reason=reason)
     else:
-        told = "headers state no electrons per ADU"
+        told = message("noise.not-stated")
     if not np.any(found > 0):
-        rise = 100 * max(0.0, *(fit.rise for fit in fits))
-        why = f"their variance rises by {rise:.0f} %" if counted else "values are not as a camera counts them"
-        return found, f"not known: {told}, and skies do not tell ({why})"
-    shown = ", ".join(f"{1 / s:.3g}" if s > 0 else "unknown" for s in found)
-    return found, f"{shown} electrons per ADU, from the noise of skies of different level; {told}"
+        rise = max(0.0, *(fit.rise for fit in fits))
+        why = message("noise.rise", share=rise) if counted else message("noise.not-counted")
+        return found, message("noise.unknown", told=told, why=why)
+    shown = [f"{1 / s:.3g}" if s > 0 else message("calibrate.unknown") for s in found]
+    return found, message("noise.from-skies", electrons=shown, told=told)
 
 
 def find_photon_noise(frames: Sequence[SkyNoise]) -> PhotonNoise:
@@ -205,5 +205,5 @@ def find_photon_noise(frames: Sequence[SkyNoise]) -> PhotonNoise:
         slope, note = _of_camera([frames[i] for i in members])
         for index in members:
             slopes[index] = slope
-        notes.append(f"{len(members)} frames: {note}")
+        notes.append(message("noise.of-camera", n_frames=len(members), note=note))
     return PhotonNoise(slopes, notes)

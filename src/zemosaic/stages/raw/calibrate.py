@@ -18,6 +18,7 @@ import numpy.typing as npt
 from zemosaic.model.filters import filter_key
 from zemosaic.model.frame import Frame, FrameKind
 from zemosaic.stages.numeric.robust import MAD_TO_SIGMA
+from zemosaic.text import Message, message
 
 __all__ = [
     "EXPOSURE_TOLERANCE",
@@ -73,12 +74,12 @@ class Choice:
     ----------
     index : int or None
         Which of the masters; None when none has the frame's shape.
-    notes : tuple of str
+    notes : tuple of Message
         What does not agree, one line each; empty for a perfect match.
     """
 
     index: int | None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
 
 
 def combine_frames(frames: F4) -> F4:
@@ -144,7 +145,7 @@ def flat_levels(frame: F4, pedestal: F4 | None, is_bayer: bool) -> F8:
     else:
         levels = np.full((2, 2), float(np.median(light)))
     if not np.all(levels > 0):
-        raise ValueError(f"a flat must be brighter than its bias, got a level of {levels.min():.1f}")
+        raise ValueError(message("calibrate.flat-dark", level=levels.min()))
     return levels
 
 
@@ -376,42 +377,47 @@ def choose_master(frame: Frame, masters: Sequence[Frame]) -> Choice:
     return Choice(fitting[best], tuple(note for _, note in criteria[best] if note))
 
 
-_Criterion = tuple[float, str]
+_CAMERA, _FILTER = message("calibrate.camera"), message("calibrate.filter")
+_GAIN, _EXPOSURE = message("calibrate.gain"), message("calibrate.exposure")
+_TEMPERATURE, _UNKNOWN = message("calibrate.temperature"), message("calibrate.unknown")
+"""What is compared, in words."""
+
+_Criterion = tuple[float, Message | None]
 """How far a master is from what is wanted, and what to say of it where that is too far."""
 
 
 def _compare(frame: Frame, master: Frame) -> list[_Criterion]:
     """The criteria of the master's kind, the most important first."""
     kind = master.decided.kind
-    camera = _same(kind, "camera", frame.header.instrument, master.header.instrument)
-    gain = _near(kind, "gain", frame.header.gain_setting, master.header.gain_setting, "", 0.0)
+    camera = _same(kind, _CAMERA, frame.header.instrument, master.header.instrument)
+    gain = _near(kind, _GAIN, frame.header.gain_setting, master.header.gain_setting, "", 0.0)
     if kind == "bias":
         return [camera, gain]
     if kind == "dark":
         wanted_s, exposure_s = frame.decided.exposure_s, master.decided.exposure_s
-        _, exposure_note = _near(kind, "exposure", wanted_s, exposure_s, " s", EXPOSURE_TOLERANCE * (wanted_s or 0))
+        _, exposure_note = _near(kind, _EXPOSURE, wanted_s, exposure_s, " s", EXPOSURE_TOLERANCE * (wanted_s or 0))
         ratio = _difference(_log(wanted_s), _log(exposure_s))
         temperature = _near(
-            kind, "temperature", frame.header.temperature_c, master.header.temperature_c, " C", TEMPERATURE_TOLERANCE_C
+            kind, _TEMPERATURE, frame.header.temperature_c, master.header.temperature_c, " C", TEMPERATURE_TOLERANCE_C
         )
         return [camera, gain, (ratio, exposure_note), temperature]
     wanted, found = frame.decided.filter, master.decided.filter
-    through = _same(kind, "filter", wanted, wanted if filter_key(found) == filter_key(wanted) else found)
+    through = _same(kind, _FILTER, wanted, wanted if filter_key(found) == filter_key(wanted) else found)
     return [camera, through, _turned(frame, master), _apart(frame, master)]
 
 
 def _turned(frame: Frame, flat: Frame) -> _Criterion:
     if frame.header.rotation_deg is None or flat.header.rotation_deg is None:
-        return math.inf, ""
+        return math.inf, None
     angle = abs((flat.header.rotation_deg - frame.header.rotation_deg + 180) % 360 - 180)
     off = angle > ROTATION_TOLERANCE_DEG
-    return angle if off else 0.0, f"flat: camera turned by {angle:.0f} deg against the frame's" if off else ""
+    return angle if off else 0.0, message("calibrate.turned", turn_deg=angle) if off else None
 
 
 def _apart(frame: Frame, flat: Frame) -> _Criterion:
     days = _difference(_days(frame), _days(flat))
     off = SESSION_DAYS < days < math.inf
-    return days, f"flat: taken {days:.0f} days away from the frame" if off else ""
+    return days, message("calibrate.other-day", days=days) if off else None
 
 
 def _days(frame: Frame) -> float | None:
@@ -427,16 +433,18 @@ def _difference(a: float | None, b: float | None) -> float:
     return math.inf if a is None or b is None else abs(a - b)
 
 
-def _same(kind: str, what: str, wanted: str, got: str) -> _Criterion:
+def _same(kind: str, what: Message, wanted: str, got: str) -> _Criterion:
     if wanted == got:
-        return 0.0, ""
-    return 1.0, f"{kind}: {what} '{got or 'unknown'}', the frame has '{wanted or 'unknown'}'"
+        return 0.0, None
+    return 1.0, message("calibrate.unlike", kind=kind, what=what, got=got or _UNKNOWN, wanted=wanted or _UNKNOWN)
 
 
-def _near(kind: str, what: str, wanted: float | None, got: float | None, unit: str, tolerance: float) -> _Criterion:
+def _near(kind: str, what: Message, wanted: float | None, got: float | None, unit: str, tolerance: float) -> _Criterion:
     if wanted is None or got is None:
         only_one = (wanted is None) != (got is None)
-        who = "frame" if wanted is None else kind
-        return math.inf, f"{kind}: {what} of the {who} is not known" if only_one else ""
+        who = message("calibrate.frame") if wanted is None else kind
+        return math.inf, message("calibrate.not-known", kind=kind, what=what, who=who) if only_one else None
     off = abs(got - wanted)
-    return off, f"{kind}: {what} {got:g}{unit}, the frame has {wanted:g}{unit}" if off > tolerance else ""
+    if off <= tolerance:
+        return off, None
+    return off, message("calibrate.far", kind=kind, what=what, got=got, wanted=wanted, unit=unit)

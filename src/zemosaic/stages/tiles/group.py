@@ -12,6 +12,7 @@ import scipy
 from zemosaic.model.frame import Frame
 from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
 from zemosaic.settings import GroupKey
+from zemosaic.text import Message, message
 
 __all__ = [
     "TileGroup",
@@ -101,13 +102,16 @@ def group_frames(frames: Sequence[Frame], places: Sequence[CelestialWcs], key: G
     ]
 
 
-def describe_plan(groups: Sequence[TileGroup]) -> list[str]:
+def describe_plan(groups: Sequence[TileGroup]) -> list[Message]:
     """The plan in words, one line a group."""
     return [
-        f"tile {g.number}: {len(g.members)} frames round {g.ra_deg:.3f} {g.dec_deg:+.3f} deg, turned by "
-        f"{g.turn_deg:.1f} deg" + (f", {g.label}" if g.label else "")
+        message(
+            "tiles.plan",
+            number=g.number, n_frames=len(g.members), ra_deg=g.ra_deg, dec_deg=g.dec_deg, turn_deg=g.turn_deg,
+            label=message("tiles.plan-label", label=g.label) if g.label else None,
+        )
         for g in groups
-    ]
+    ]  # fmt: skip
 
 
 def position_angle_deg(wcs: CelestialWcs) -> float:

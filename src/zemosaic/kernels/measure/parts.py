@@ -1,0 +1,158 @@
+"""Parts of maps: solid ones, those at the border, rings about them. Serial, nogil.
+
+Loops run along rows without branches, on bytes: so they are vectorised.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from zemosaic.kernels.compiled import kernel, part
+
+__all__ = ["grow_squares", "hold_border_parts", "keep_squares", "king_steps"]
+
+
+@kernel
+def keep_squares(marked, half, out):
+    """Centres of the squares that are marked throughout; what lies beyond the border counts as marked.
+
+    Parameters
+    ----------
+    marked : uint8 (h, w), 0 or 1
+    half : int
+        Squares have a side of ``2 half + 1`` < 256.
+    out : uint8 (h, w), output
+
+    Returns
+    -------
+    bool
+        Whether there is any.
+    """
+    h, w = marked.shape
+    side = np.uint8(2 * half + 1)
+    above = np.full(w, side, np.uint8)  # marked rows in succession, counted up to a side
+    line, any_left = np.ones(w + 2 * half, np.uint8), np.uint8(0)
+    for y in range(h + half):
+        if y < h:
+            for x in range(w):
+                n = np.uint8(above[x] + np.uint8(above[x] < side))
+                above[x] = n if marked[y, x] else np.uint8(0)
+        else:
+            for x in range(w):
+                n = np.uint8(above[x] + np.uint8(above[x] < side))
+                above[x] = n
+        if y < half:
+            continue
+        row = out[y - half]
+        for x in range(w):
+            line[x + half] = np.uint8(above[x] == side)
+        row[:] = line[:w]
+        for k in range(1, 2 * half + 1):
+            for x in range(w):
+                row[x] = row[x] & line[x + k]
+        for x in range(w):
+            any_left |= row[x]
+    return any_left != 0
+
+
+@kernel
+def grow_squares(marked, reach, out):
+    """Whether anything is marked within `reach` rows and columns of each pixel.
+
+    Parameters
+    ----------
+    marked : uint8 (h, w), 0 or 1
+    reach : int
+        Below 127.
+    out : uint8 (h, w), output
+    """
+    h, w = marked.shape
+    since = np.full(w, 255, np.uint8)  # rows since the last marked one
+    line = np.zeros(w + 2 * reach, np.uint8)
+    for y in range(h + reach):
+        if y < h:
+            for x in range(w):
+                n = np.uint8(since[x] + np.uint8(since[x] < 255))
+                since[x] = np.uint8(0) if marked[y, x] else n
+        else:
+            for x in range(w):
+                since[x] = np.uint8(since[x] + np.uint8(since[x] < 255))
+        if y < reach:
+            continue
+        row = out[y - reach]
+        for x in range(w):
+            line[x + reach] = np.uint8(since[x] <= 2 * reach)
+        row[:] = line[:w]
+        for k in range(1, 2 * reach + 1):
+            for x in range(w):
+                row[x] = row[x] | line[x + k]
+
+
+@kernel
+def hold_border_parts(marked):
+    """Clear what of a map is not connected with its border, by edges of pixels.
+
+    Swept down and up until nothing changes: twice or three times for parts that are not wound.
+
+    Parameters
+    ----------
+    marked : uint8 (h, w), 0 or 1; changed
+    """
+    h, w = marked.shape
+    held = np.zeros((h + 2, w + 2), np.uint8)
+    held[0, :] = held[h + 1, :] = held[:, 0] = held[:, w + 1] = 1
+    changed = True
+    while changed:
+        changed = _sweep(marked, held)
+        changed |= _sweep(marked[::-1, ::-1], held[::-1, ::-1])
+    marked[:] = held[1:-1, 1:-1]
+
+
+@part
+def _sweep(marked, held):
+    """Hold marked pixels right of and below held ones; the first row and column of `held` lie beyond the map."""
+    changed = False
+    h, w = marked.shape
+    for y in range(h):
+        for x in range(w):
+            if marked[y, x] and not held[y + 1, x + 1] and (held[y, x + 1] or held[y + 1, x]):
+                held[y + 1, x + 1] = 1
+                changed = True
+    return changed
+
+
+@kernel
+def king_steps(marked, most, out):
+    """Distance to the nearest marked pixel in steps of a king, 0 on it, ``most + 1`` from there on.
+
+    Parameters
+    ----------
+    marked : uint8 (h, w), 0 or 1
+    most : int
+        Below 127.
+    out : uint8 (h, w), output
+    """
+    h, w = marked.shape
+    far = np.uint8(most + 1)
+    away, line = np.full(w, far, np.uint8), np.full(w + 2 * most, far, np.uint8)
+    for y in range(h):
+        for x in range(w):
+            n = np.uint8(away[x] + np.uint8(away[x] < far))
+            away[x] = np.uint8(0) if marked[y, x] else n
+        out[y] = away
+    for y in range(h - 1, -1, -1):
+        row, nearest = out[y], far
+        for x in range(w):
+            n = np.uint8(away[x] + np.uint8(away[x] < far))
+            away[x] = n if n < row[x] else row[x]
+            nearest = away[x] if away[x] < nearest else nearest
+        row[:] = away
+        if nearest == far:
+            continue
+        line[most : most + w] = away
+        for k in range(1, most + 1):
+            beside, left, right = np.uint8(k), line[most - k :], line[most + k :]
+            for x in range(w):
+                n = left[x] if left[x] < right[x] else right[x]
+                n = beside if n < beside else n
+                row[x] = n if n < row[x] else row[x]
