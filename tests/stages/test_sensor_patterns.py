@@ -21,26 +21,38 @@ PATTERN[[10, 12, 14]] = [-4.0, -8.0, -4.0]
 class Sensor(Survey):
     """A survey of one sensor that adds a pattern to the sky of all frames; bright frames get more of it."""
 
+    def sign(self) -> int:
+        """Of the pattern in the frame that is measured next."""
+        return 1
+
     def _measure(self, rng, wcs, gain, surface):
         m = super()._measure(rng, wcs, gain, surface)
-        pattern = PATTERN @ surface_basis(m.blocks.x, m.blocks.y, m.shape, 4)
+        pattern = self.sign() * PATTERN @ surface_basis(m.blocks.x, m.blocks.y, m.shape, 4)
         share = (1000 + surface[0]) / 1000
         return replace(m, blocks=replace(m.blocks, mean=m.blocks.mean + (gain * share * pattern).astype(np.float32)))
 
 
-def solve(survey: Survey, measured: list[Measurements] | None = None) -> MatchSolution:
-    return match(measured or survey.measurements, survey.wcs, survey.grid, MatchSettings(), cameras=survey.camera)
+class TwoNights(Sensor):
+    """The same with the sign of the pattern turned every other frame: what a lamp does that was moved."""
+
+    def sign(self) -> int:
+        return (-1) ** len(self.measurements)
 
 
-def pattern_left(survey: Survey, found: MatchSolution) -> float:
+def solve(survey: Survey, measured: list[Measurements] | None = None, nights: list[str] | None = None) -> MatchSolution:
+    measured = measured or survey.measurements
+    return match(measured, survey.wcs, survey.grid, MatchSettings(), cameras=survey.camera, nights=nights)
+
+
+def pattern_left(survey: Survey, found: MatchSolution, signs: tuple[int, ...] = (1,)) -> float:
     """Rms over an image of pattern less what was found, what surfaces of second degree can follow taken out."""
     x, y = (q.ravel() for q in np.meshgrid(np.arange(8, SHAPE[1], 24.0), np.arange(8, SHAPE[0], 24.0)))
     low, high = surface_basis(x, y, SHAPE, 2), surface_basis(x, y, SHAPE, 4)
     left = []
-    for surface, scale in zip(survey.surface, found.scales, strict=True):
+    for k, (surface, scale) in enumerate(zip(survey.surface, found.scales, strict=True)):
         own = np.zeros(n_terms(4))
         own[: scale.surface.shape[1]] = scale.surface[0]
-        rest = (PATTERN * (1000 + surface[0]) / 1000 - own) @ high
+        rest = (signs[k % len(signs)] * PATTERN * (1000 + surface[0]) / 1000 - own) @ high
         left.append(np.std(rest - np.linalg.lstsq(low.T, rest, rcond=None)[0] @ low))
     return float(np.sqrt(np.mean(np.square(left))))
 
@@ -54,6 +66,21 @@ def test_a_pattern_is_told_from_the_sky(seed):
     assert pattern_left(survey, none) > 0.8
     assert pattern_left(survey, found) < 0.1
     assert any("stays with the sensor" in str(notice) for notice in found.notices)
+
+
+def test_nights_have_patterns_of_their_own():
+    """Two nights' patterns that cancel in their mean: none was found of the camera as a whole."""
+    survey = TwoNights(seed=1, n_side=5, nebula=50.0)
+    nights = ["first", "second"] * 12 + ["first"]
+    apart, together = solve(survey, nights=nights), solve(survey)
+    assert pattern_left(survey, together, (1, -1)) > 0.7
+    assert pattern_left(survey, apart, (1, -1)) < 0.15
+
+
+def test_nights_of_one_pattern_share_it():
+    survey = Sensor(seed=1, nebula=50.0)
+    one, two = solve(survey), solve(survey, nights=["first", "second"] * 8)
+    np.testing.assert_array_equal(two.scales[0].surface, one.scales[0].surface)
 
 
 def with_own_gradients(survey: Survey) -> list[Measurements]:

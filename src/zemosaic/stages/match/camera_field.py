@@ -191,14 +191,17 @@ class SensorPattern:
 
     Attributes
     ----------
-    coefficients : ndarray, shape (cameras, 9)
+    group : ndarray, shape (n,), int64
+        Which pattern each image has: its camera's, or that of its night where this departs from the camera's.
+    coefficients : ndarray, shape (groups, 9)
         Over products of Legendre polynomials of degree 3 and 4; 0 where none was found.
-    real : ndarray, shape (cameras, 9), bool
+    real : ndarray, shape (groups, 9), bool
         Terms that are sought.
     changed : float
         Last change over a block's error.
     """
 
+    group: Ints
     coefficients: F8
     real: Flags
     changed: float
@@ -211,7 +214,8 @@ class PatternBasis:
     Attributes
     ----------
     table : BlockTable
-    camera : ndarray, shape (n,), int64
+    camera, night : ndarray, shape (n,), int64
+        Numbers from 0 on; nights of different cameras are apart.
     share : ndarray, shape (n,)
         Each image's sky over that of most: patterns scale with it.
     order : int
@@ -220,24 +224,30 @@ class PatternBasis:
 
     table: BlockTable
     camera: Ints
+    night: Ints
     share: F8
     order: int
 
     @classmethod
-    def of(cls, table: BlockTable, value: F4, camera: Ints, order: int) -> PatternBasis:
+    def of(cls, table: BlockTable, value: F4, camera: Ints, night: Ints, order: int) -> PatternBasis:
         """For block means over gain and response."""
         parts = np.split(value, table.start[1:-1])
         level = np.array([float(np.median(part)) if len(part) else 0.0 for part in parts])
         typical = float(np.median(level)) if len(level) else 0.0
         # Calibrated images may have no sky left to scale with.
         share = np.maximum(level, 0) / typical if typical > 0 else np.ones(len(level))
-        return cls(table, camera, share, order)
+        nights = np.unique(np.stack([camera, night]), axis=1, return_inverse=True)[1].ravel()
+        return cls(table, camera, nights, share, order)
 
     @property
     def none(self) -> SensorPattern:
         """No pattern."""
-        zero = np.zeros((int(self.camera.max(initial=0)) + 1, len(_PRODUCTS)))
-        return SensorPattern(zero, zero.astype(bool), 0.0)
+        zero = np.zeros((self._n_cameras + int(self.night.max(initial=0)) + 1, len(_PRODUCTS)))
+        return SensorPattern(self.camera, zero, zero.astype(bool), 0.0)
+
+    @property
+    def _n_cameras(self) -> int:
+        return int(self.camera.max(initial=0)) + 1
 
     def at_blocks(self, pattern: SensorPattern) -> F4:
         """Patterns at all blocks, shape (blocks,)."""
@@ -251,28 +261,39 @@ class PatternBasis:
 
     def surfaces(self, pattern: SensorPattern) -> F8:
         """Each image's pattern over the terms of `surface_basis` of order 4, shape (n, 15)."""
-        return np.asarray(self.share[:, None] * (pattern.coefficients @ _PRODUCTS)[self.camera], float)
+        return np.asarray(self.share[:, None] * (pattern.coefficients @ _PRODUCTS)[pattern.group], float)
 
     def follow(self, pattern: SensorPattern, residual: F4, weight: F4, decides: bool) -> SensorPattern:
         """The pattern with what the residuals of a round still show of it; whether it is sought one round decides."""
         if not (decides or pattern.real.any()):
             return pattern
-        found, covariance = self.fit(residual, weight)
+        group = self._tell_nights(residual, weight) if decides else pattern.group
+        found, covariance = self.fit(group, residual, weight)
         real = _real_terms(found, covariance) if decides else pattern.real
         step = np.where(real, _STEP * found, 0)
         changed = float(np.max(np.abs(step)) * np.sqrt(np.median(weight[weight > 0]))) if real.any() else 0.0
-        return SensorPattern(pattern.coefficients + step, real, changed)
+        return SensorPattern(group, pattern.coefficients + step, real, changed)
 
-    def fit(self, residual: F4, weight: F4) -> tuple[F8, F8]:
-        """What the residuals of each camera's images have in common, (cameras, 9), and its covariance.
+    def _tell_nights(self, residual: F4, weight: F4) -> Ints:
+        """Group of each image: its night where what this has in common departs from what its camera has."""
+        of_night = self._n_cameras + self.night
+        camera, _ = self.fit(self.camera, residual, weight)
+        night, covariance = self.fit(of_night, residual, weight)
+        away = np.zeros_like(night)
+        away[of_night] = night[of_night] - camera[self.camera]
+        apart = np.asarray(_real_terms(away, covariance).any(axis=1))
+        return np.where(apart[of_night], of_night, self.camera)
+
+    def fit(self, group: Ints, residual: F4, weight: F4) -> tuple[F8, F8]:
+        """What the residuals of each group's images have in common, (groups, 9), and its covariance.
 
         An image is one witness, since its own gradients of third degree go through all of its blocks (a cluster-robust
-        variance, Liang & Zeger 1986). Cameras of few images get none, and an infinite one.
+        variance, Liang & Zeger 1986). Groups of few images get none, and an infinite one.
         """
         found = np.zeros_like(self.none.coefficients)
         covariance = np.full((*found.shape, found.shape[1]), np.inf)
         for c in range(len(found)):
-            members = np.flatnonzero(self.camera == c)
+            members = np.flatnonzero(group == c)
             if len(members) < _LEAST_IMAGES:
                 continue
             normal, pulls = (np.array(q) for q in zip(*self._normals(members, residual, weight), strict=True))

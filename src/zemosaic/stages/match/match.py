@@ -248,7 +248,9 @@ class _Problem:
             value, error = _flatten(table, c, gain, _response_at_blocks(table, gain, self.camera))
             # Where stars show none or little the sky is not asked: a pattern of its own would be taken for one.
             more = more and turn < _FIELD_TURNS and is_steep(gain.response)
-            patterns = PatternBasis.of(table, value, np.arange(table.n_images) if more else self.sensor, order)
+            patterns = PatternBasis.of(
+                table, value, np.arange(table.n_images) if more else self.sensor, self.night, order
+            )
             amplitude = _sky_of_cameras(table, value, self.camera) if more else None
             found = fit_surfaces(table, value, error, order, free, patterns, self.night, amplitude)
             if not more:
