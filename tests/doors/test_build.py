@@ -92,7 +92,7 @@ def test_every_option_of_the_command_is_reachable_from_python() -> None:
     asked = {field.name for field in fields(BuildArgs)}
     here = {field.name for field in fields(zemosaic.BuildOptions)}
     by_settings = {"header", "frames", "darks", "flats", "biases", "register_only", "assign", "config"}
-    assert asked == here | by_settings | {"inputs", "out", "as_json"}
+    assert asked == here | by_settings | {"inputs", "out", "as_json", "language", "until"}
 
 
 def test_a_result_names_the_files_and_what_was_left_out(small_set: Path, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_commands_differ_only_where_there_is_a_reason(capfd: Capture) -> None:
     told = {name: set(re.findall(r" (--[a-z-]+)", run_cli(capfd, name, "--help").out)) for name in COMMANDS}
     examples = {"--set", "--solution"}  # in the text
     assert all("--debug" in options for options in told.values())
-    assert told["scan"] == {"--config", "--set", "--json", "--debug", "--log", "--verbose", "--help"}
+    assert told["scan"] == {"--config", "--set", "--json", "--language", "--debug", "--log", "--verbose", "--help"}
     assert told["solve"] - told["scan"] == {
         "--frames", "--darks", "--flats", "--biases", "--ram", "--workers", "--write-wcs"
     }  # fmt: skip
@@ -375,6 +375,22 @@ def test_debug_shows_where_an_internal_error_came_from(
     assert run_cli(capfd, "scan", tmp_path).code == 5
     with pytest.raises(RuntimeError, match="the cat sat on it"):
         run_cli(capfd, "scan", tmp_path, "--debug")
+
+
+def test_what_is_told_is_in_the_language_asked_for(
+    capfd: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bad.fits").write_bytes(b"")
+    ran = run_cli(capfd, "scan", tmp_path, "--language", "fr")
+    assert "bad.fits: le fichier est vide" in ran.err
+    assert ran.last_line.startswith("zemosaic: aucune image utilisable dans")
+    monkeypatch.setenv("ZEMOSAIC_LANGUAGE", "fr")
+    told = run_cli(capfd, "scan", tmp_path, "--json").events
+    assert [(event["code"], event["reason"]) for event in told if event["event"] == "LeftOut"] == [
+        ("file.empty", "le fichier est vide")
+    ]
+    assert (told[-1]["code"], told[-1]["facts"]["reason"]["code"]) == ("input.one-reason", "file.empty")
+    assert run_cli(capfd, "scan", tmp_path, "--language", "de").code == 2
 
 
 def shown_left_out(capfd: Capture, people: People) -> list[str]:

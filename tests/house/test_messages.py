@@ -6,7 +6,7 @@ import ast
 import json
 import pickle
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import pytest
 import zemosaic
 from zemosaic import errors
 from zemosaic.text import LANGUAGES, Message, load_catalogue, message, say
+from zemosaic.text.describe import SUBJECTS, write_page
 
 SOURCE = Path(zemosaic.__file__).parent
 ERRORS = {name for name in errors.__all__ if isinstance(getattr(errors, name), type)}
@@ -79,11 +80,37 @@ def test_no_sentence_is_without_use() -> None:
     assert [code for code in load_catalogue("en") if code.removesuffix(".one") not in texts] == []
 
 
+def unlike(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """Codes that only one of two catalogues has, or whose sentences have other fields."""
+    shared = one.keys() & other.keys()
+    return sorted(
+        (one.keys() ^ other.keys()) | {code for code in shared if fields_of(one[code]) != fields_of(other[code])}
+    )
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_catalogues_tell_the_same_facts(language: str) -> None:
-    english, other = load_catalogue("en"), load_catalogue(language)
-    assert sorted(english) == sorted(other)
-    assert [code for code in english if fields_of(english[code]) != fields_of(other[code])] == []
+    assert unlike(load_catalogue("en"), load_catalogue(language)) == []
+
+
+def test_a_code_without_french_is_noticed() -> None:
+    french = load_catalogue("fr")
+    assert unlike({**load_catalogue("en"), "frame.new": "new"}, french) == ["frame.new"]
+    assert unlike({**load_catalogue("en"), "file.shrunk": "{n_bits}"}, french) == ["file.shrunk"]
+
+
+def test_french_is_said_down_to_the_reason_of_a_reason() -> None:
+    why = message("map.unusable", kind="weight", file="a.fits", problem=message("file.shrunk", n_bytes=3))
+    assert say(why, "fr") == (
+        "sa carte weight a.fits est inutilisable : le fichier est tombé à 3 octets depuis sa lecture"
+    )
+
+
+def test_the_page_of_the_documents_is_that_of_the_catalogue() -> None:
+    """Else: python scripts/write_messages_page.py."""
+    page = SOURCE.parents[1] / "docs/messages.md"
+    assert page.read_text(encoding="utf-8") == write_page()
+    assert {code.partition(".")[0] for code in load_catalogue("en")} == SUBJECTS.keys()
 
 
 def test_facts_are_plain_and_chained() -> None:

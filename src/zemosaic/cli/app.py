@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,7 +21,7 @@ from zemosaic.cli.args import (
     Workers,
     command,
 )
-from zemosaic.text import Message, message
+from zemosaic.text import Message, message, say
 
 app = typer.Typer(
     name="zemosaic",
@@ -232,7 +232,7 @@ def run(argv: list[str] | None) -> int:
     """Parse, run, and turn what went wrong into one line and an exit code."""
     from zemosaic.errors import ZeMosaicError
 
-    told: dict[str, bool] = {}
+    told: dict[str, Any] = {}
     try:
         app(args=argv, obj=told)
     except SystemExit as ended:
@@ -265,10 +265,11 @@ def run(argv: list[str] | None) -> int:
     return 0
 
 
-def _fail(why: Message, exit_code: int, told: dict[str, bool]) -> int:
+def _fail(why: Message, exit_code: int, told: dict[str, Any]) -> int:
     """Say why the run ends: a line for people, an object for machines where the command was told ``--json``."""
-    print(f"zemosaic: {why}", file=sys.stderr)
+    text = say(why, told.get("language", "en"))
+    print(f"zemosaic: {text}", file=sys.stderr)
     if told.get("as_json"):
-        event = {"event": "Failed", **why.as_json(), "message": str(why), "exit_code": exit_code}
+        event = {"event": "Failed", **why.as_json(), "message": text, "exit_code": exit_code}
         print(json.dumps(event), flush=True)
     return exit_code

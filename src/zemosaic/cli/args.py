@@ -16,6 +16,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from zemosaic.cli.log import logged
+from zemosaic.text import LANGUAGES
 
 __all__ = [
     "BuildArgs",
@@ -38,6 +39,13 @@ def _note(context: typer.Context, param: typer.CallbackParam, value: bool) -> bo
     return value
 
 
+def _note_language(context: typer.Context, param: typer.CallbackParam, value: str) -> str:
+    if value not in LANGUAGES:
+        raise typer.BadParameter(f"'{value}' is not one of {', '.join(LANGUAGES)}")
+    context.obj[param.name] = value
+    return value
+
+
 Inputs = Annotated[
     list[Path],
     typer.Argument(metavar="INPUT", help="Files (FITS, XISF, TIFF, camera raw), or folders to search for them."),
@@ -52,6 +60,16 @@ Assign = Annotated[
 ]
 Json = Annotated[
     bool, typer.Option("--json", callback=_note, help="One JSON object a line on standard output, for machines.")
+]
+Language = Annotated[
+    str,
+    typer.Option(
+        "--language",
+        metavar="LANGUAGE",
+        envvar="ZEMOSAIC_LANGUAGE",
+        callback=_note_language,
+        help="Of what is told on the way: en or fr. Files that a run writes are in English.",
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", callback=_note, help="Show the traceback of an internal error.")]
 LogFile = Annotated[
@@ -146,6 +164,7 @@ class ExportArgs:
     ram: Ram = ""
     workers: Workers = 0
     as_json: Json = False
+    language: Language = "en"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +175,7 @@ class ScanArgs:
     config: Config = None
     assign: Assign = None
     as_json: Json = False
+    language: Language = "en"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,7 +67,7 @@ def _watched(as_json: bool, people: People, *, by_stdin: bool = False) -> Iterat
     if by_stdin:
         threading.Thread(target=_stop_at_end_of_input, args=(cancel, hurry), daemon=True).start()
     try:
-        with JsonLines() if as_json else people as show:
+        with JsonLines(people.language) if as_json else people as show:
             yield show, cancel
     finally:
         hurry.cancel()
@@ -130,7 +130,7 @@ def _look(args: BuildArgs, options: BuildOptions, settings: Settings) -> None:
 
     if args.until != "frames":
         raise SettingError("build.until-unknown", step=args.until)
-    with _watched(args.as_json, People("frames.ecsv"), by_stdin=args.watched) as (show, cancel):
+    with _watched(args.as_json, People("frames.ecsv", language=args.language), by_stdin=args.watched) as (show, cancel):
         paths = look_at_frames(args.inputs, args.out, settings, make_run(options, show, cancel))
     _tell(paths, args.as_json)
 
@@ -145,7 +145,8 @@ def coadd(args: CoaddArgs) -> None:
 def _build(args: CoaddArgs, options: BuildOptions, settings: Settings) -> None:
     from zemosaic.pipelines.modes.build import run_build
 
-    with _watched(args.as_json, People("frames.ecsv"), by_stdin=options.watched) as (show, cancel):
+    people = People("frames.ecsv", language=args.language)
+    with _watched(args.as_json, people, by_stdin=options.watched) as (show, cancel):
         made = run_build(args.inputs, args.out, settings, options, show, cancel)
     _tell(made.list_files(), args.as_json)
 
@@ -156,7 +157,7 @@ def match(args: MatchArgs) -> None:
     from zemosaic.pipelines.modes.build import make_run
     from zemosaic.pipelines.modes.direct import match_only
 
-    with _watched(args.as_json, People("frames.ecsv")) as (show, cancel):
+    with _watched(args.as_json, People("frames.ecsv", language=args.language)) as (show, cancel):
         paths = match_only(args.inputs, args.out, settings, make_run(_options(args), show, cancel))
     _tell(paths, args.as_json)
 
@@ -167,7 +168,7 @@ def export(args: ExportArgs, also: str) -> None:
     from zemosaic.pipelines.modes.build import make_run
     from zemosaic.pipelines.products.make import export_products
 
-    with _watched(args.as_json, People()) as (show, cancel):
+    with _watched(args.as_json, People(language=args.language)) as (show, cancel):
         paths = export_products(args.out, settings.output, make_run(_options(args), show, cancel))
     _tell(paths, args.as_json)
 
@@ -179,7 +180,8 @@ def solve(args: SolveArgs) -> None:
     from zemosaic.pipelines.solving.known_sky import known_sky
     from zemosaic.pipelines.solving.solve_command import solve_inputs
 
-    with _watched(args.as_json, People("solve.ecsv" if args.write_wcs else "")) as (show, cancel):
+    people = People("solve.ecsv" if args.write_wcs else "", language=args.language)
+    with _watched(args.as_json, people) as (show, cancel):
         run = make_run(_options(args), show, cancel)
         rows = solve_inputs(args.inputs, known_sky(), settings, run, args.write_wcs)
     for row in rows:
@@ -200,7 +202,7 @@ def scan(args: ScanArgs) -> None:
     from zemosaic.pipelines.frames.pipeline import check_found, scan_inputs
     from zemosaic.pipelines.run.context import start_run
 
-    with _watched(args.as_json, People(all_left_out=True)) as (show, cancel):
+    with _watched(args.as_json, People(all_left_out=True, language=args.language)) as (show, cancel):
         found = check_found(scan_inputs(args.inputs, settings.input, start_run(sink=show, cancel=cancel)))
     for frame in sorted([*found.frames, *found.calibration], key=lambda f: f.storage.path):
         if args.as_json:

@@ -73,7 +73,7 @@ class People:
             TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal,
         )  # fmt: skip
         self._task: TaskID | None = None
-        self._table, self._all_left_out, self._language = table, all_left_out, language
+        self._table, self._all_left_out, self.language = table, all_left_out, language
         self._n_shown = self._n_hidden = 0
         self._alike = Counter[str]()
 
@@ -100,7 +100,7 @@ class People:
                     self._task = None
                 self.console.print(f"{stage:<10} {summary}  [{seconds:.1f} s]", markup=False, soft_wrap=True)
             case events.LeftOut(name, told):
-                reason = say(told, self._language)
+                reason = say(told, self.language)
                 self._alike[reason] += 1
                 if self._all_left_out or (self._n_shown < _SHOWN and self._alike[reason] <= _ALIKE):
                     self._n_shown += 1
@@ -109,4 +109,4 @@ class People:
                     self._n_hidden += 1
             case events.Notice(told, level):
                 mark = "note" if level == "info" else level
-                self.console.print(f"  {mark}: {say(told, self._language)}", markup=False, soft_wrap=True)
+                self.console.print(f"  {mark}: {say(told, self.language)}", markup=False, soft_wrap=True)

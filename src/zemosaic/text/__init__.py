@@ -17,7 +17,7 @@ from typing import Any
 
 __all__ = ["LANGUAGES", "Message", "load_catalogue", "message", "say"]
 
-LANGUAGES = ("en",)
+LANGUAGES = ("en", "fr")
 """Languages that have a catalogue; English is the one of files and of what Python raises."""
 
 _UNITS = {" %": 100.0, " GiB": 2.0**-30, " GB": 1e-9}

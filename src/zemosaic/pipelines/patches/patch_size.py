@@ -16,6 +16,10 @@ between each has some two thirds of the pixels of the one before, so no more of 
 WINDOW_PX = 20_000
 """What opening a frame's window costs whatever its size, about a millisecond, in values resampled in that time."""
 
+COMFORTABLE_PX, COMFORTABLE_BYTES = 512, 512 << 20
+"""Patches of a larger side save less than a tenth of the work, but the deeper the stack the more fresh memory they
+take, which the system clears no faster than it is filled: they are made where a task takes no more than this."""
+
 SHARED_SPEED = 0.85
 """How fast threads that share a patch are beside threads with a patch each."""
 
@@ -76,7 +80,8 @@ def plan_patch_size(
     """The size of patches and the number of workers that fit and will be done first.
 
     A frame's part in a patch costs its pixels in each channel, with the patch's border, shared among all threads, and
-    `WINDOW_PX` whatever their number. Where fewer tasks fit than there are workers, the others help with those.
+    `WINDOW_PX` whatever their number. Patches that would take much memory for little gain are not considered, however
+    high the cap. Where fewer tasks fit than there are workers, the others help with those.
 
     Parameters
     ----------
@@ -98,8 +103,9 @@ def plan_patch_size(
         When not even one worker with the smallest patch fits.
     """
     free = cap_bytes - fixed_bytes
+    comfortable = [size for size in sizes if size <= COMFORTABLE_PX or cost.task_bytes(size, 1) <= COMFORTABLE_BYTES]
     plans = []
-    for size in sizes:
+    for size in comfortable or sizes:
         for n in range(workers, 0, -1):
             threads = workers // n if can_share else 1
             need = cost.task_bytes(size, threads)

@@ -22,8 +22,10 @@ def is_sky_above(channels: npt.NDArray[np.float32], weight: npt.NDArray[np.float
     channels, weight : ndarray, float32, shape (c, n)
         Samples by channel, or by their place in the cells of a raw plane; 0 weight where there is no data.
     level : float
-        Input units.
+        Input units; inf where none is stated.
     """
+    if level == np.inf:
+        return False
     for samples, known in zip(channels, weight, strict=True):
         if np.any(known > 0):
             low, high = np.percentile(samples[known > 0], [100 * (1 - SHARE_ABOVE), 100 * SHARE_ABOVE])

@@ -137,7 +137,8 @@ def look_at_phases(plane: F4, weight: F4, saturation_adu: float = np.inf) -> Pha
     ny, nx = (length // MESH_CELLS for length in known.shape)
     if not known[: ny * MESH_CELLS, : nx * MESH_CELLS].any():
         raise FrameRejected("measure.no-sky-square", side_px=2 * MESH_CELLS)
-    sky = np.median(cells[:, known], axis=1).reshape(2, 2)
+    samples = cells.reshape(4, -1) if known.all() else cells[:, known]
+    sky = np.median(samples, axis=1).reshape(2, 2)
     lights, is_good = _light_of_blocks(cells, known, saturation_adu)
     lights = lights[:, is_good]
     total, sigma = lights.sum(axis=0), BLOCK_CELLS * noise.reshape(4, 1)
