@@ -58,36 +58,6 @@ def test_python_calls_no_part_of_a_kernel() -> None:
     assert calls_from_python(planted, {"f"}) == {"f"}
 
 
-CALLED = """
-import importlib, pkgutil, sys
-import zemosaic.kernels
-from zemosaic.cli import main
-from zemosaic.kernels.compiled import _types_of
-from zemosaic.pipelines.run.kernels import list_kernels
-from zemosaic.pipelines.run.warm import choose_groups
-from zemosaic.settings import Settings
-
-for frames, out in zip(sys.argv[1::2], sys.argv[2::2]):
-    assert main(["build", frames, "-o", out]) == 0
-groups = choose_groups(Settings(), matched=True, raw=True)
-known = {(id(kernel), _types_of(examples)) for group in groups for kernel, examples in list_kernels(group)}
-for found in pkgutil.walk_packages(zemosaic.kernels.__path__, "zemosaic.kernels."):
-    for name, kernel in vars(importlib.import_module(found.name)).items():
-        if hasattr(kernel, "overloads") and not kernel.targetoptions.get("no_cpython_wrapper"):
-            for types in kernel.overloads:
-                print(name, "known" if (id(kernel), types) in known else types)
-"""
-"""Builds, then tells each kernel that was called, and the types of its arguments where they were not expected."""
-
-
-def test_a_build_calls_no_kernel_that_is_not_compiled_before(small_set: Path, raw_set: Path, tmp_path: Path) -> None:
-    folders = [str(path) for k, frames in enumerate((small_set, raw_set)) for path in (frames, tmp_path / str(k))]
-    ran = subprocess.run([sys.executable, "-c", CALLED, *folders], capture_output=True, text=True, check=True)
-    called = [line.split(maxsplit=1) for line in ran.stdout.splitlines() if " known" in line or "(" in line]
-    assert len(called) > 45
-    assert [line for line in called if line[1] != "known"] == []
-
-
 def test_groups_are_those_of_the_settings() -> None:
     def groups(*assign: str, matched: bool = True, raw: bool = False) -> set[str]:
         return set(choose_groups(load_settings(assignments=assign), matched=matched, raw=raw))
@@ -98,8 +68,8 @@ def test_groups_are_those_of_the_settings() -> None:
     assert groups("stack.method=mean", "warp.kernel=area") == {"areas", "mean", "match", "weigh"}
     assert "median" in groups("stack.method=median")
     assert choose_groups(Settings(), matched=True, raw=True) == [g for g in GROUPS if g in groups(raw=True)]
-    names = [(kernel.py_func, len(examples)) for group in GROUPS for kernel, examples in list_kernels(group)]
-    assert len(set(names)) == len(names) > 70
+    kernels = [kernel.py_func for group in GROUPS for kernel, _ in list_kernels(group)]
+    assert len(set(kernels)) > 70
 
 
 TWICE = """

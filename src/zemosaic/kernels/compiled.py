@@ -20,6 +20,7 @@ from typing import Any
 
 from numba import njit, typeof
 from numba.core.caching import FunctionCache, IndexDataCacheFile, InTreeCacheLocator, UserProvidedCacheLocator
+from numba.core.errors import NumbaError
 
 __all__ = ["cache_problems", "compile_kernel", "is_kept", "kept_in", "kernel", "part"]
 
@@ -61,9 +62,16 @@ def kept_in(compiled: Any) -> Path:
     return Path(compiled._cache.cache_path).parent
 
 
-def compile_kernel(compiled: Any, examples: tuple[Any, ...]) -> None:
-    """Compile a kernel for arguments of the types of `examples`, or take it from the cache; it is not called."""
-    compiled.compile(_types_of(examples))
+def compile_kernel(compiled: Any, examples: tuple[Any, ...]) -> bool:
+    """Compile a kernel for arguments of the types of `examples`, or take it from the cache; it is not called.
+
+    False where Numba makes no sense of such arguments.
+    """
+    try:
+        compiled.compile(_types_of(examples))
+    except NumbaError:
+        return False
+    return True
 
 
 def _types_of(examples: tuple[Any, ...]) -> tuple[Any, ...]:

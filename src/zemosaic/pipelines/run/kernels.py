@@ -10,7 +10,18 @@ import numpy.typing as npt
 
 from zemosaic.kernels.match import background, gains
 from zemosaic.kernels.match.values import CoarseNodes, Coupling, ImageNodes, NormalParts, PlacedBlocks
-from zemosaic.kernels.measure import apertures, bayer_stars, block_noise, holes, hot_pixels, mesh, peaks, superpixels
+from zemosaic.kernels.measure import (
+    apertures,
+    bayer_stars,
+    block_noise,
+    holes,
+    hot_pixels,
+    mesh,
+    parts,
+    peaks,
+    repeats,
+    superpixels,
+)
 from zemosaic.kernels.pixels import blocks, lz4, render, stored
 from zemosaic.kernels.resample import areas, bayer, lattice, points, spikes
 from zemosaic.kernels.resample.window import Window
@@ -44,6 +55,11 @@ def _frozen(array: Example) -> Example:
 def _cut(array: Example) -> Example:
     """The same, as a part of a larger array: its elements need not lie one after the other."""
     return np.zeros((*array.shape, 2), array.dtype)[..., 0]
+
+
+def _turned(array: Example) -> Example:
+    """The same, its columns in rows: one pixel alone would lie either way."""
+    return np.zeros([2 * n for n in array.shape], array.dtype).T
 
 
 B1, U1, U4, I4, I8, F4, F8 = "?", "u1", "u4", "i4", "i8", "f4", "f8"
@@ -80,6 +96,13 @@ def _weigh() -> list[Known]:
         (mesh.block_levels, (_f4_2, _u2, _EDGES, 0, _F, levels)),
         (mesh.valid_bounds, (_f4_3, _u2)),
         (block_noise.block_noise, (_f4_2, _b2, _EDGES, _f8_2, _f8_2)),
+        (repeats.find_repeats, (_f4_2, _b2, 0, _array(B1, 1))),
+        (repeats.find_repeats, (_turned(_f4_2), _turned(_b2), 0, _array(B1, 1))),
+        (repeats.find_lowest, (_f4_2, _b2)),
+        (parts.keep_squares, (_u2, 0, _u2)),
+        (parts.grow_squares, (_u2, 0, _u2)),
+        (parts.hold_border_parts, (_u2,)),
+        (parts.king_steps, (_u2, 0, _u2)),
         (stored.unpack_floats, (_u4, _u4, _f4_2)),
         (blocks.sum_blocks, (_f4_3, 0, _f8_3, _i4_3)),
         (lattice.positions_round, (_f8_3, 0, 0, 0, 0, 0)),
@@ -113,15 +136,15 @@ def _stars() -> list[Known]:
 
 def _surfaces() -> list[Known]:
     placed = PlacedBlocks(_i8, _i4, _f4, _f4, _f4, _f4, _f4, 0, 0)
-    parts, coupling = NormalParts(_f8_2, _f8_3, _f8_2, _f8_2, _f8), Coupling(_NODES, _f8_2, _f8_3)
+    normals, coupling = NormalParts(_f8_2, _f8_3, _f8_2, _f8_2, _f8), Coupling(_NODES, _f8_2, _f8_3)
     return [
         (background.list_local_nodes, (_i8, _i4, 0, 0, _i8, _i4)),
-        (background.build_normals, (placed, _f4, _f4, _NODES, parts)),
+        (background.build_normals, (placed, _f4, _f4, _NODES, normals)),
         (background.apply_schur, (_f8, _f8_2, 0, coupling, _f8)),
         (background.recover_surfaces, (_f8, coupling, _f8_2, _f8_2)),
         (background.reduced_rhs, (_f8, _f8_2, coupling, _f8)),
         (background.block_residuals, (placed, _f4, _f8, _f8_2, _f4)),
-        (background.perturb, (0, placed, _f4, _f8_2, _f8_2, _f8)),
+        (background.perturb, (0, placed, _f4, _f4, _f8_2, _f8_2, _f8)),
         (background.clustered_variance, (placed, _f4, _f4, _f8_3, 0, _f8)),
         (background.coarse_surfaces, (CoarseNodes(0, 0, 0, 0, _f8_2), coupling, _i4, _i4, _f8)),
         (background.cell_excess, (_i4, _f4, _f4, _f8, 0.0, _f8, _f8)),
