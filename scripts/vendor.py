@@ -1,7 +1,8 @@
 """Fetch the JavaScript of others that the wheel carries, by npm, and hold it against the sums in its table.
 
-``python scripts/vendor.py`` writes the files of ``src/zemosaic/viewer/vendor.json`` anew and fails where a sum differs.
-For another version change ``version`` in the table, run ``python scripts/vendor.py --accept``, and read what changed.
+``python scripts/vendor.py`` writes the files of each ``vendor.json`` below ``src/zemosaic`` anew, beside it, and fails
+where a sum differs. For another version change ``version`` in a table, run ``python scripts/vendor.py --accept``, and
+read what changed.
 """
 
 from __future__ import annotations
@@ -16,11 +17,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).resolve().parents[1] / "src" / "zemosaic" / "viewer"
-TABLE = FOLDER / "vendor.json"
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "zemosaic"
 
 
-def fetch(package: dict[str, Any], *, accept: bool) -> list[str]:
+def fetch(package: dict[str, Any], folder: Path, *, accept: bool) -> list[str]:
     """Write the files of one package; the names of those whose sum is another, unless that is accepted."""
     differ = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -37,7 +37,7 @@ def fetch(package: dict[str, Any], *, accept: bool) -> list[str]:
                 elif found != file["sha256"]:
                     differ.append(f"{asked}: {file['to']} is {found}, not {file['sha256']}")
                     continue
-                (FOLDER / file["to"]).write_bytes(content)
+                (folder / file["to"]).write_bytes(content)
     return differ
 
 
@@ -46,11 +46,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--accept", action="store_true", help="Write the sums of what is fetched into the table.")
     accept = parser.parse_args().accept
-    table = json.loads(TABLE.read_text(encoding="utf-8"))
-    differ = [line for package in table for line in fetch(package, accept=accept)]
-    if accept:
-        TABLE.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    print("\n".join(differ) or "all as in the table", file=sys.stderr if differ else sys.stdout)
+    differ: list[str] = []
+    for table in sorted(SOURCE.rglob("vendor.json")):
+        packages = json.loads(table.read_text(encoding="utf-8"))
+        differ += [line for package in packages for line in fetch(package, table.parent, accept=accept)]
+        if accept:
+            table.write_text(json.dumps(packages, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(differ) or "all as in the tables", file=sys.stderr if differ else sys.stdout)
     return 1 if differ else 0
 
 

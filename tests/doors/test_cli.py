@@ -382,6 +382,7 @@ def test_what_is_told_is_in_the_language_asked_for(
 ) -> None:
     (tmp_path / "bad.fits").write_bytes(b"")
     ran = run_cli(capfd, "scan", tmp_path, "--language", "fr")
+    assert "  écartée: " in ran.err
     assert "bad.fits: le fichier est vide" in ran.err
     assert ran.last_line.startswith("zemosaic: aucune image utilisable dans")
     monkeypatch.setenv("ZEMOSAIC_LANGUAGE", "fr")

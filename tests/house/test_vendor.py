@@ -8,19 +8,28 @@ from pathlib import Path
 
 import zemosaic
 
-FOLDER = Path(zemosaic.__file__).parent / "viewer"
+SOURCE = Path(zemosaic.__file__).parent
+FOLDER = SOURCE / "viewer"
+LICENCES = {
+    "BSD-3-Clause": "Redistribution and use in source and binary forms",
+    "MIT": "Permission is hereby granted, free of charge",
+    "Apache-2.0": "Apache License",
+}
 
 
-def test_vendored_files_are_those_of_the_table() -> None:
-    table = json.loads((FOLDER / "vendor.json").read_text(encoding="utf-8"))
-    for package in table:
-        for file in package["files"]:
-            content = (FOLDER / file["to"]).read_bytes()
-            assert hashlib.sha256(content).hexdigest() == file["sha256"], file["to"]
-        licence = (FOLDER / f"{package['name']}.LICENSE.txt").read_text(encoding="utf-8")
-        assert "Redistribution and use in source and binary forms" in licence
+def test_vendored_files_are_those_of_the_tables() -> None:
+    tables = sorted(SOURCE.rglob("vendor.json"))
+    assert [path.parent.name for path in tables] == ["pages", "viewer"]
+    for table in tables:
+        for package in json.loads(table.read_text(encoding="utf-8")):
+            for file in package["files"]:
+                content = (table.parent / file["to"]).read_bytes()
+                assert hashlib.sha256(content).hexdigest() == file["sha256"], file["to"]
+            licence = (table.parent / f"{package['name']}.LICENSE.txt").read_text(encoding="utf-8")
+            assert LICENCES[package["licence"]] in licence
+    (seadragon,) = json.loads((FOLDER / "vendor.json").read_text(encoding="utf-8"))
     script = (FOLDER / "openseadragon.min.js").read_text(encoding="utf-8")
-    assert script.startswith(f"//! openseadragon {table[0]['version']}\n")
+    assert script.startswith(f"//! openseadragon {seadragon['version']}\n")
 
 
 def test_every_script_is_loaded_by_the_page_and_asks_for_nothing_outside() -> None:

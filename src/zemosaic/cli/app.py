@@ -217,6 +217,42 @@ def store(
     show(out, action, as_json=as_json)
 
 
+Port = Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port to listen at; 0: a free one.")]
+Root = Annotated[
+    list[Path] | None,
+    typer.Option("--root", metavar="FOLDER", help="Folder that may be looked into. Repeatable; default your home."),
+]
+
+
+@command(app, short_help="Open the app in a browser.")
+def gui(port: Port = 0, root: Root = None) -> None:
+    """Open the app in a browser: choose frames, make a mosaic, look at it.
+
+    Example: zemosaic gui
+    """
+    from zemosaic.cli import commands
+
+    commands.serve(port, root or [], browse=True)
+
+
+@command(app, short_help="Serve the app without opening a browser.")
+def serve(
+    port: Port = 0,
+    root: Root = None,
+    lan: Annotated[
+        bool,
+        typer.Option("--lan", help="Let other machines connect too: whoever has the link can read the folders."),
+    ] = False,
+) -> None:
+    """Serve the app without opening a browser; the link that it prints lets one in.
+
+    Example: zemosaic serve --port 8421 --root /data
+    """
+    from zemosaic.cli import commands
+
+    commands.serve(port, root or [], lan=lan)
+
+
 @command(app, short_help="Tell what this machine offers: memory, optional parts.")
 def doctor() -> None:
     """Tell what this machine offers: versions, processors, memory, optional parts.

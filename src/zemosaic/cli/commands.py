@@ -19,7 +19,7 @@ from zemosaic.cli.args import BuildArgs, CoaddArgs, ExportArgs, MatchArgs, ScanA
 from zemosaic.cli.show import JsonLines, People
 from zemosaic.engine.events import CancelToken, EventSink
 from zemosaic.engine.memory import keep_freed_memory
-from zemosaic.errors import SettingError
+from zemosaic.errors import EnvironmentProblem, SettingError
 from zemosaic.model.frame import Frame
 from zemosaic.settings import Settings, list_keys, load_settings
 
@@ -149,6 +149,18 @@ def _build(args: CoaddArgs, options: BuildOptions, settings: Settings) -> None:
     with _watched(args.as_json, people, by_stdin=options.watched) as (show, cancel):
         made = run_build(args.inputs, args.out, settings, options, show, cancel)
     _tell(made.list_files(), args.as_json)
+
+
+def serve(port: int, roots: list[Path], *, lan: bool = False, browse: bool = False) -> None:
+    """Serve the app; a second ``zemosaic gui`` opens the first."""
+    try:
+        from zemosaic.app.history import Home
+        from zemosaic.app.launch import open_running, serve
+    except ModuleNotFoundError as problem:
+        raise EnvironmentProblem("app.not-installed", part=problem.name) from problem
+    home = Home()
+    if not (browse and open_running(home)):
+        serve(home, roots, port=port, lan=lan, browse=browse)
 
 
 def match(args: MatchArgs) -> None:

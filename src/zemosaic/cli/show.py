@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections import Counter
 from types import TracebackType
 
@@ -19,7 +20,7 @@ from rich.progress import (
 )
 
 from zemosaic.engine import events
-from zemosaic.text import say
+from zemosaic.text import message, say
 
 __all__ = ["JsonLines", "People"]
 
@@ -31,7 +32,7 @@ _ALIKE = 3
 
 
 class JsonLines:
-    """One JSON object a line on standard output, its sentences in a language.
+    """One JSON object a line on standard output, its sentences in a language; `at_s` is the time since the start.
 
     Parameters
     ----------
@@ -40,6 +41,7 @@ class JsonLines:
 
     def __init__(self, language: str = "en") -> None:
         self._language = language
+        self._begun_s = time.monotonic()
 
     def __enter__(self) -> JsonLines:
         return self
@@ -50,7 +52,8 @@ class JsonLines:
     def __call__(self, event: events.Event) -> None:
         """Print an event."""
         values = events.event_as_json(event, self._language)
-        print(json.dumps({"event": type(event).__name__, **values}), flush=True)
+        at_s = round(time.monotonic() - self._begun_s, 3)
+        print(json.dumps({"event": type(event).__name__, **values, "at_s": at_s}), flush=True)
 
 
 class People:
@@ -84,8 +87,9 @@ class People:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._progress.stop()
         if self._n_hidden:
-            where = f"; {self._table} lists all" if self._table and kind is None else ""
-            self.console.print(f"  ... and {self._n_hidden} more left out{where}", markup=False)
+            where = message("show.table", file=self._table) if self._table and kind is None else None
+            more = say(message("show.more", n_hidden=self._n_hidden, where=where), self.language)
+            self.console.print(f"  {more}", markup=False)
 
     def __call__(self, event: events.Event) -> None:
         """Show an event."""
@@ -104,9 +108,10 @@ class People:
                 self._alike[reason] += 1
                 if self._all_left_out or (self._n_shown < _SHOWN and self._alike[reason] <= _ALIKE):
                     self._n_shown += 1
-                    self.console.print(f"  left out: {name}: {reason}", markup=False, soft_wrap=True)
+                    label = say(message("show.left-out"), self.language)
+                    self.console.print(f"  {label}: {name}: {reason}", markup=False, soft_wrap=True)
                 else:
                     self._n_hidden += 1
             case events.Notice(told, level):
-                mark = "note" if level == "info" else level
+                mark = say(message("show.note" if level == "info" else "show.warning"), self.language)
                 self.console.print(f"  {mark}: {say(told, self.language)}", markup=False, soft_wrap=True)

@@ -11,6 +11,7 @@ __all__ = ["SUBJECTS", "write_page"]
 
 SUBJECTS: Mapping[str, tuple[str, str]] = {
     "adding": ("Frames added to a mosaic", "Build a mosaic of mode direct first, and add to that folder."),
+    "app": ("The app", "Choose another folder, or load the page again."),
     "array": ("Images given as arrays", "Give each image as (array, WCS or header) with planes of one shape."),
     "bayer": ("Colour patterns", "Set `input.bayer` to the camera's pattern where the pixels were not enough."),
     "build": ("What a build is asked", "Correct the argument that is named."),
@@ -48,6 +49,7 @@ SUBJECTS: Mapping[str, tuple[str, str]] = {
     "run": ("The run", "Run the same command again: it goes on from what is stored."),
     "score": ("Scores of simulated sets", "Score a mosaic of the same set."),
     "setting": ("Settings", "Correct the key or the value; see settings.md."),
+    "show": ("Words round what is shown", "Nothing."),
     "simulate": ("`zemosaic simulate`", "Ask for a set that fits the sky, in an empty folder."),
     "solution": ("`--solution`", "Give a match.ecsv of the same frames."),
     "solve": ("Where frames point", "Write RA, DEC, FOCALLEN and XPIXSZ into a file NAME.head; see solving.md."),

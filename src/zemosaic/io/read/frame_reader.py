@@ -324,7 +324,7 @@ class FrameReader:
         if not sample.any(axis=(1, 2)).all():
             sample = self._map_weight(map_, shape, Box.of_shape(shape))
         if not sample.any():
-            raise FrameRejected("map.no-weight", kind=map_.kind, height=height, width=width)
+            raise FrameRejected("map.no-weight", kind=map_.kind, height_px=height, width_px=width)
         # A channel without any weight is left as it is.
         return np.array([np.median(plane[plane > 0]) if plane.any() else 1 for plane in sample], np.float32)
 

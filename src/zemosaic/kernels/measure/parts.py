@@ -103,20 +103,26 @@ def hold_border_parts(marked):
     held[0, :] = held[h + 1, :] = held[:, 0] = held[:, w + 1] = 1
     changed = True
     while changed:
-        changed = _sweep(marked, held)
-        changed |= _sweep(marked[::-1, ::-1], held[::-1, ::-1])
+        changed = _sweep(marked, held, 1)
+        changed |= _sweep(marked, held, -1)
     marked[:] = held[1:-1, 1:-1]
 
 
 @part
-def _sweep(marked, held):
-    """Hold marked pixels right of and below held ones; the first row and column of `held` lie beyond the map."""
+def _sweep(marked, held, step):
+    """Hold marked pixels after and below held ones, or before and above them with a step of -1.
+
+    The first and last rows and columns of `held` lie beyond the map.
+    """
     changed = False
     h, w = marked.shape
-    for y in range(h):
-        for x in range(w):
-            if marked[y, x] and not held[y + 1, x + 1] and (held[y, x + 1] or held[y + 1, x]):
-                held[y + 1, x + 1] = 1
+    for row in range(h):
+        y = row if step > 0 else h - 1 - row
+        line, own, other = marked[y], held[y + 1], held[y + 1 - step]
+        for column in range(w):
+            x = column if step > 0 else w - 1 - column
+            if line[x] and not own[x + 1] and (other[x + 1] or own[x + 1 - step]):
+                own[x + 1] = 1
                 changed = True
     return changed
 

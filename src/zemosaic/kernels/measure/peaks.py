@@ -122,12 +122,18 @@ def mark_objects(smoothed, threshold, edges, most, objects):
     for j in range(ny):
         for i in range(nx):
             n = 0
-            limit = threshold[j, i]
             for y in range(y_edges[j], y_edges[j + 1]):
-                # Two plain loops: each is vectorised, one doing both is not.
-                for x in range(x_edges[i], x_edges[i + 1]):
-                    objects[y, x] = np.uint8(smoothed[y, x] > limit)
-                for x in range(x_edges[i], x_edges[i + 1]):
-                    n += objects[y, x]
+                line, marked = smoothed[y, x_edges[i] : x_edges[i + 1]], objects[y, x_edges[i] : x_edges[i + 1]]
+                n += _mark_above(line, threshold[j, i], marked)
             if n > most * (y_edges[j + 1] - y_edges[j]) * (x_edges[i + 1] - x_edges[i]):
                 objects[y_edges[j] : y_edges[j + 1], x_edges[i] : x_edges[i + 1]] = 0
+
+
+@part
+def _mark_above(line, limit, marked):
+    """Mark the values above a limit; returns how many they are."""
+    n = np.int32(0)
+    for x in range(line.size):
+        marked[x] = np.uint8(line[x] > limit)
+        n += np.int32(line[x] > limit)
+    return n

@@ -116,8 +116,10 @@ def second_pass(job: MosaicJob, file: MosaicFile, out: Path, settings: Settings,
     made: dict[str, npt.NDArray[Any]] = {}
     try:
         made = try_step(stack_again, dict, keep_first)
-    except (EnvironmentProblem, MemoryError) as problem:
-        keep_first(problem.told if isinstance(problem, EnvironmentProblem) else message("run.out-of-memory"))
+    except EnvironmentProblem as problem:
+        keep_first(problem.told)
+    except MemoryError as problem:
+        keep_first(str(problem) or message("run.out-of-memory"))
     for name, plane in made.items():
         file.write(name, job.grid.box, plane)
     return reads

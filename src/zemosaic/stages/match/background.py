@@ -307,10 +307,10 @@ class BackgroundSystem:
         # What all images share is the gauge of the gains, not an error of one.
         centred = drawn - drawn[:, known].mean(axis=1, keepdims=True)
         # A few draws tell one image's variance badly. How far it exceeds that under a known sky they tell well for all
-        # images together: halfway between.
+        # images together: halfway between. A sky that is not known tells no more than a known one.
         alone = self.normals.coupling.own_inverse[:, -1, -1]
         excess = np.mean(centred**2, axis=0) / alone
-        return np.asarray(alone * (excess + excess[known].mean()) / 2)
+        return np.asarray(alone * np.maximum((excess + excess[known].mean()) / 2, 1))
 
     def depth(self) -> F8:
         """Summed weight of the blocks round each node, shape of the nodes."""

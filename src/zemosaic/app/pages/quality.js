@@ -1,0 +1,53 @@
+// One measured quantity against time, with a slider that leaves out what lies beyond it.
+import { html, useEffect, useRef } from "./view.js";
+import { t } from "./words.js";
+
+// What is shown, and which end is the bad one.
+export const QUANTITIES = [
+  { name: "fwhm_px", bad: "high" }, { name: "ellipticity", bad: "high" }, { name: "sky", bad: "high" },
+  { name: "noise", bad: "high" }, { name: "n_stars", bad: "low" }, { name: "place_rms_px", bad: "high" },
+];
+
+export function Strip({ of: quantity, frames, gone, limit, setLimit }) {
+  const canvas = useRef(null);
+  const values = frames.map((frame) => frame[quantity.name]).filter((value) => Number.isFinite(value));
+  useEffect(() => { if (canvas.current) draw(canvas.current, frames, quantity, gone, limit); });
+  if (values.length < 2) return null;
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const open = quantity.bad === "high" ? most : least;
+  const n = frames.filter((frame) => isBeyond(frame, quantity, limit)).length;
+  return html`<div class="strip">
+    <label>${t(`quantity.${quantity.name}`)} <small>${limit === undefined ? t("quality.all") : t("quality.beyond", { n, limit: short(limit) })}</small>
+      <canvas ref=${canvas} aria-hidden="true"></canvas>
+      <input type="range" min=${least} max=${most} step="any" value=${limit ?? open}
+        onInput=${(e) => setLimit(Number(e.target.value) === open ? undefined : Number(e.target.value))} /></label>
+  </div>`;
+}
+
+export function isBeyond(frame, quantity, limit) {
+  if (limit === undefined || !Number.isFinite(frame[quantity.name])) return false;
+  return quantity.bad === "high" ? frame[quantity.name] > limit : frame[quantity.name] < limit;
+}
+
+export const short = (value) => (Number.isFinite(value) ? String(Number(value.toPrecision(3))) : "");
+
+function draw(canvas, frames, quantity, gone, limit) {
+  const width = (canvas.width = canvas.clientWidth), height = (canvas.height = canvas.clientHeight);
+  const pen = canvas.getContext("2d");
+  const style = getComputedStyle(canvas);
+  const values = frames.map((frame) => frame[quantity.name]);
+  const real = values.filter((value) => Number.isFinite(value));
+  const [least, most] = [Math.min(...real), Math.max(...real)];
+  const y = (value) => height - 6 - ((height - 12) * (value - least)) / (most - least || 1);
+  values.forEach((value, i) => {
+    if (!Number.isFinite(value)) return;
+    pen.beginPath();
+    pen.arc(6 + ((width - 12) * i) / Math.max(frames.length - 1, 1), y(value), 2.5, 0, 7);
+    pen.strokeStyle = pen.fillStyle = style.color;
+    if (gone.has(frames[i].path)) pen.stroke(); else pen.fill();
+  });
+  if (limit !== undefined) {
+    pen.strokeStyle = style.borderTopColor;
+    pen.beginPath(); pen.moveTo(0, y(limit)); pen.lineTo(width, y(limit)); pen.stroke();
+  }
+}

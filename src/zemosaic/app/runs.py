@@ -1,0 +1,167 @@
+"""The runs that this server started: children, which end with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import tomli_w
+
+from zemosaic.app.output import OutputFolder
+from zemosaic.app.roots import Refused
+from zemosaic.settings import make_settings
+
+__all__ = ["Asked", "Runs", "own_command"]
+
+STOP_S = 5.0
+"""A run that was asked to stop ends within this time; the engine itself interrupts long steps after three seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A run as a person asked for it.
+
+    Attributes
+    ----------
+    inputs : tuple of str
+        Files and folders, absolute.
+    out : Path
+    settings : dict
+        ``{"stack": {"method": ...}}``; what is missing is as by default.
+    frames : str
+        Table of frames to use; "" takes all.
+    look : bool
+        Measure and judge only.
+    add : bool
+        Add the inputs to the mosaic that is there.
+    """
+
+    inputs: tuple[str, ...]
+    out: Path
+    settings: dict[str, Any]
+    frames: str = ""
+    look: bool = False
+    add: bool = False
+
+    def command(self, settings_file: Path) -> list[str]:
+        """The command of it, which a person may type as well."""
+        command = ["build", f"--out={self.out}", f"--config={settings_file}"]
+        command += [f"--frames={self.frames}"] if self.frames else []
+        command += ["--until=frames"] if self.look else []
+        command += ["--add"] if self.add else []
+        return [*command, "--", *self.inputs]
+
+
+class Runs:
+    """Starts and stops children. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._lock = threading.Lock()
+
+    def start(self, asked: Asked, language: str) -> OutputFolder:
+        """Start a run, which tells what it tells in a language.
+
+        Raises
+        ------
+        Refused
+            409 where the folder is of others or a run is at work in it; `SettingError` for wrong settings.
+        """
+        folder = OutputFolder(asked.out)
+        folder.check_usable()
+        settings = make_settings(asked.settings)
+        with self._lock:
+            if self.is_running(folder):
+                raise Refused(409, "app.already-running", path=str(asked.out))
+            self._let_go(self._children.pop(folder.id, None))
+            folder.notes.mkdir(parents=True, exist_ok=True)
+            settings_file = folder.notes / "settings.toml"
+            settings_file.write_text(tomli_w.dumps(settings.model_dump()), encoding="utf-8")
+            command = asked.command(settings_file)
+            folder.write_request({
+                "inputs": asked.inputs, "settings": asked.settings, "frames": asked.frames,
+                "look": asked.look, "add": asked.add, "command": shlex.join(["zemosaic", *command]),
+            })  # fmt: skip
+            with folder.events.open("ab") as events, (folder.notes / "log.txt").open("ab") as log:
+                _close_line(events)
+                events.write(json.dumps({"event": "RunStarted", "look": asked.look}).encode() + b"\n")
+                events.flush()
+                child = [*own_command(), command[0], "--watched", "--json", *command[1:]]
+                words = {**os.environ, "ZEMOSAIC_LANGUAGE": language}
+                # No pipe but standard input: a child whose server dies reads its end and stops; its lines are kept.
+                self._children[folder.id] = subprocess.Popen(
+                    child, env=words, stdin=subprocess.PIPE, stdout=events, stderr=log
+                )
+        return folder
+
+    def go_on(self, folder: OutputFolder, language: str) -> OutputFolder:
+        """Start the run of a folder again; what is finished is not done twice."""
+        asked = folder.read_request()
+        fields = {name: asked[name] for name in ("settings", "frames", "look", "add")}
+        return self.start(Asked(tuple(asked["inputs"]), folder.path, **fields), language)
+
+    def stop(self, folder: OutputFolder) -> None:
+        """Ask a run to stop, and wait for it; one that does not end in time is ended."""
+        self._let_go(self._children.get(folder.id))
+
+    def _let_go(self, child: subprocess.Popen[bytes] | None) -> None:
+        """Close a child's standard input and see it end."""
+        if child is None or child.stdin is None:
+            return
+        child.stdin.close()
+        try:
+            child.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+    def stop_all(self) -> None:
+        """Stop every run, all at once."""
+        children = list(self._children.values())
+        for child in children:
+            if child.stdin is not None:
+                child.stdin.close()
+        for child in children:
+            self._let_go(child)
+
+    def is_running(self, folder: OutputFolder) -> bool:
+        """Whether a child of this server is at work in a folder."""
+        child = self._children.get(folder.id)
+        return child is not None and child.poll() is None
+
+    def state(self, folder: OutputFolder) -> dict[str, Any]:
+        """How a run stands: ``running``, ``done``, ``looked``, ``stopped``, ``failed``, or ``died`` without a word."""
+        asked = folder.read_request()
+        found = {"id": folder.id, "out": str(folder.path), "name": folder.path.name, "asked": asked}
+        if self.is_running(folder):
+            return {**found, "state": "running"}
+        end = folder.last_end()
+        if end is None:
+            return {**found, "state": "died"}
+        if end["event"] == "Done":
+            return {**found, "state": "looked" if asked["look"] else "done", "outputs": end["outputs"]}
+        return {**found, "state": "stopped" if end["exit_code"] == 130 else "failed", "problem": end["message"]}
+
+
+def own_command() -> list[str]:
+    """How this program is started: by its Python, or a frozen one by itself."""
+    return [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "zemosaic"]
+
+
+def _close_line(events: IO[bytes]) -> None:
+    """End a line that a killed run left unfinished."""
+    if events.tell() and not _ends_line(Path(events.name)):
+        events.write(b"\n")
+
+
+def _ends_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"

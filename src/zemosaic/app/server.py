@@ -1,0 +1,259 @@
+"""The addresses of the app, and what they answer."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import re
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from zemosaic.app.frames import read_frames, save_selection
+from zemosaic.app.guard import WRITE_HEADER, Access, Guard
+from zemosaic.app.history import Home
+from zemosaic.app.output import OutputFolder
+from zemosaic.app.roots import Refused, Roots
+from zemosaic.app.runs import Asked, Runs, own_command
+from zemosaic.errors import ZeMosaicError
+from zemosaic.settings import list_keys
+from zemosaic.text import LANGUAGES, say
+
+__all__ = ["make_app", "page_policy"]
+
+PAGES = Path(__file__).parent / "pages"
+
+LOOK_S = 0.2
+"""How often a run's lines are looked for: sooner than a person sees."""
+
+SCAN_S = 120.0
+"""A folder whose headers take longer to read is scanned by the run itself."""
+
+VIEWER_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+)
+"""Of a report or viewer in an output folder, which carries its data and styles inside."""
+
+
+def page_policy() -> str:
+    """The policy of the app's pages: its own files alone, and the one inline map of module names by its digest."""
+    found = re.search(r'<script type="importmap">(.*?)</script>', (PAGES / "index.html").read_text("utf-8"), re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(found[1].encode() if found else b"").digest()).decode()
+    return (
+        f"default-src 'self'; script-src 'self' 'sha256-{digest}'; img-src 'self' data:; base-uri 'none'; "
+        "frame-src 'self'; form-action 'none'; frame-ancestors 'self'"
+    )
+
+
+class _Routes:
+    """The answers, over what the server knows."""
+
+    def __init__(self, roots: Roots, runs: Runs, home: Home) -> None:
+        self._roots, self._runs, self._home = roots, runs, home
+
+    async def page(self, request: Request) -> Response:
+        """The one page; its script reads the rest of the address."""
+        return FileResponse(PAGES / "index.html", headers={"cache-control": "no-store"})
+
+    async def start(self, request: Request) -> Response:
+        """What the first page shows: where to look, and runs so far."""
+        states = []
+        for folder in self._home.runs():
+            try:
+                states.append(self._runs.state(folder))
+            except Refused:
+                continue
+        return JSONResponse({"roots": [str(root) for root in self._roots.folders], "runs": states})
+
+    async def folder(self, request: Request) -> Response:
+        """What is in a folder, and where its mosaic would go."""
+        view = await run_in_threadpool(self._roots.show, request.query_params.get("path", ""))
+        path = Path(view.path)
+        answer = {name: getattr(view, name) for name in view.__slots__}
+        return JSONResponse({**answer, "out": str(path.parent / f"{path.name}-mosaic")})
+
+    async def scan(self, request: Request) -> Response:
+        """The frames of a folder as ``zemosaic scan`` lists them."""
+        path = self._roots.resolve(request.query_params.get("path", ""))
+        command = [*own_command(), "scan", "--json", "--", str(path)]
+        run = partial(subprocess.run, command, capture_output=True, timeout=SCAN_S, check=False)
+        try:
+            ended = await run_in_threadpool(run, stdin=subprocess.DEVNULL)
+        except subprocess.TimeoutExpired:
+            return JSONResponse({"frames": None, "left_out": []})
+        events = [json.loads(line) for line in ended.stdout.splitlines()]
+        frames = [event for event in events if event["event"] == "Frame"]
+        return JSONResponse({"frames": frames, "left_out": [e for e in events if e["event"] == "LeftOut"]})
+
+    async def begin(self, request: Request) -> Response:
+        """Start a run."""
+        given = await _json_of(request)
+        asked = self._read_asked(given)
+        folder = await run_in_threadpool(self._runs.start, asked, _language_of(request))
+        self._home.remember(folder)
+        return JSONResponse(self._runs.state(folder), 201)
+
+    def _read_asked(self, given: dict[str, Any]) -> Asked:
+        inputs, settings = given.get("inputs"), given.get("settings", {})
+        if not isinstance(inputs, list) or not inputs or not isinstance(settings, dict):
+            raise Refused(400, "app.bad-request")
+        paths = [self._roots.resolve(str(path)) for path in inputs]
+        out = self._roots.resolve(str(given.get("out", "")))
+        if any(out.is_relative_to(path) for path in paths):
+            raise Refused(409, "app.output-holds-frames", path=str(out))
+        _check_own_settings(settings, self._roots)
+        look, add = bool(given.get("look")), bool(given.get("add"))
+        return Asked(tuple(map(str, paths)), out, settings, look=look, add=add)
+
+    def _found(self, request: Request) -> OutputFolder:
+        for folder in self._home.runs():
+            if folder.id == request.path_params["run"]:
+                return folder
+        raise Refused(404, "app.no-run", path=request.path_params["run"])
+
+    async def state(self, request: Request) -> Response:
+        """How a run stands."""
+        return JSONResponse(self._runs.state(self._found(request)))
+
+    async def act(self, request: Request) -> Response:
+        """Stop a run, let it go on, make the mosaic of what was looked at, or forget it."""
+        folder, action = self._found(request), request.path_params["action"]
+        if action == "stop":
+            await run_in_threadpool(self._runs.stop, folder)
+        elif action == "go":
+            await run_in_threadpool(self._runs.go_on, folder, _language_of(request))
+        elif action == "forget":
+            self._home.forget(folder)
+            return JSONResponse({})
+        else:
+            raise Refused(404, "app.no-page")
+        return JSONResponse(self._runs.state(folder))
+
+    async def frames(self, request: Request) -> Response:
+        """The table of frames."""
+        return JSONResponse(await run_in_threadpool(read_frames, self._found(request)))
+
+    async def select(self, request: Request) -> Response:
+        """Leave frames out and make the mosaic of the others."""
+        folder, given = self._found(request), await _json_of(request)
+        left_out = given.get("left_out")
+        if not isinstance(left_out, list):
+            raise Refused(400, "app.bad-request")
+        asked = folder.read_request()
+        table = save_selection(folder, list(map(str, left_out)))
+        whole = Asked(tuple(asked["inputs"]), folder.path, asked["settings"], str(table))
+        await run_in_threadpool(self._runs.start, whole, _language_of(request))
+        return JSONResponse(self._runs.state(folder), 201)
+
+    async def events(self, request: Request) -> Response:
+        """The lines of a run as they come; a page that was away goes on where it was."""
+        start = request.headers.get("last-event-id", "0")
+        lines = self._follow(self._found(request), int(start) if start.isdigit() else 0)
+        return StreamingResponse(lines, media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+    async def _follow(self, folder: OutputFolder, start: int) -> AsyncIterator[str]:
+        while True:
+            running = self._runs.is_running(folder)  # asked first: what it wrote last is then read below
+            for event in folder.read_events(start):
+                start = event["end"]
+                yield f"id: {start}\ndata: {json.dumps(event)}\n\n"
+            if not running:
+                yield f"id: {start}\ndata: {json.dumps({'event': 'State', **self._runs.state(folder)})}\n\n"
+                return
+            await asyncio.sleep(LOOK_S)
+
+    async def file(self, request: Request) -> Response:
+        """A file of an output folder."""
+        folder = self._found(request)
+        path = (folder.path / request.path_params["path"]).resolve()
+        if not path.is_relative_to(folder.path.resolve()):
+            raise Refused(403, "app.path-outside", path=request.path_params["path"])
+        if not path.is_file():
+            raise Refused(404, "app.no-page")
+        return FileResponse(path, headers={"cache-control": "no-store", "content-security-policy": VIEWER_POLICY})
+
+    async def settings(self, request: Request) -> Response:
+        """Every key with its prose, default and values."""
+        stages = {
+            stage: {"prose": prose, "keys": [{n: getattr(key, n) for n in key.__slots__} for key in keys]}
+            for stage, (prose, keys) in list_keys().items()
+        }
+        return JSONResponse(stages)
+
+
+def _check_own_settings(settings: dict[str, Any], roots: Roots) -> None:
+    """Paths among settings lie below the roots too."""
+    for stage in settings.values():
+        for value in stage.values() if isinstance(stage, dict) else ():
+            if isinstance(value, str) and Path(value).is_absolute():
+                roots.resolve(value)
+
+
+def _language_of(request: Request) -> str:
+    """The language of the page that asks."""
+    language = request.headers.get(WRITE_HEADER, "")
+    return language if language in LANGUAGES else "en"
+
+
+async def _json_of(request: Request) -> dict[str, Any]:
+    try:
+        given = json.loads(await request.body())
+    except ValueError as problem:
+        raise Refused(400, "app.bad-request") from problem
+    if not isinstance(given, dict):
+        raise Refused(400, "app.bad-request")
+    return given
+
+
+async def _refuse(request: Request, problem: Exception) -> Response:
+    """An error of the house: its code, its facts and its sentence."""
+    if not isinstance(problem, ZeMosaicError):
+        raise problem
+    status = problem.status if isinstance(problem, Refused) else 422
+    text = say(problem.told, _language_of(request))
+    return JSONResponse({**problem.told.as_json(), "message": text}, status)
+
+
+def make_app(access: Access, roots: Roots, runs: Runs, home: Home) -> Guard:
+    """The app behind its guard.
+
+    Parameters
+    ----------
+    access : Access
+        What requests must bring.
+    roots : Roots
+        Folders that may be looked into.
+    runs : Runs
+    home : Home
+    """
+    on = _Routes(roots, runs, home)
+    get: dict[str, Callable[[Request], Awaitable[Response]]] = {
+        "/": on.page,
+        "/run/{run}": on.page,
+        "/run/{run}/{part}": on.page,
+        "/settings": on.page,
+        "/api/start": on.start,
+        "/api/folder": on.folder,
+        "/api/scan": on.scan,
+        "/api/settings": on.settings,
+        "/api/runs/{run}": on.state,
+        "/api/runs/{run}/events": on.events,
+        "/api/runs/{run}/frames": on.frames,
+        "/api/runs/{run}/files/{path:path}": on.file,
+    }
+    post = {"/api/runs": on.begin, "/api/runs/{run}/selection": on.select, "/api/runs/{run}/{action}": on.act}
+    routes: list[Route | Mount] = [Route(path, answer) for path, answer in get.items()]
+    routes += [Route(path, answer, methods=["POST"]) for path, answer in post.items()]
+    routes.append(Mount("/static", StaticFiles(directory=PAGES)))
+    return Guard(Starlette(routes=routes, exception_handlers={ZeMosaicError: _refuse}), access)

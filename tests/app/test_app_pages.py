@@ -1,0 +1,157 @@
+"""The app in a real browser: from a folder to the mosaic, in two languages; words that are all there."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import zemosaic
+from app_cases import Client
+from zemosaic.app.output import OutputFolder
+from zemosaic.cli import main
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+CHROMIUM = Path("/usr/bin/chromium")
+PAGES = Path(zemosaic.__file__).parent / "app" / "pages"
+OWN = sorted(PAGES.glob("*.js"))
+
+
+def words(language: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads((PAGES / f"words-{language}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_both_languages_have_all_words_and_the_same_fields() -> None:
+    english, french = words("en"), words("fr")
+    assert list(english) == list(french)
+    fields = {key: (set(re.findall(r"{\w+}", english[key])), set(re.findall(r"{\w+}", french[key]))) for key in english}
+    assert [key for key, (one, other) in fields.items() if one != other] == []
+
+
+def test_every_word_that_a_page_says_is_known_and_no_other() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in OWN)
+    said = set(re.findall(r"\bt\(\"([\w.-]+)\"", text))
+    families = set(re.findall(r"\bt\(`([\w-]+)\.\$", text))
+    known = {key.removesuffix(".one") for key in words("en")}
+    assert said - known == set()
+    assert [key for key in known - said if key.split(".")[0] not in families] == []
+
+
+def test_pages_ask_for_nothing_outside_and_write_no_markup() -> None:
+    for path in OWN:
+        text = path.read_text(encoding="utf-8")
+        assert "http:" not in text, path.name
+        assert "https:" not in text, path.name
+        assert "innerHTML" not in text, path.name
+
+
+@pytest.fixture(scope="module")
+def page(client: Client) -> Iterator[Page]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        opened = browser.new_page(viewport={"width": 1366, "height": 768}, locale="en")
+        opened.set_default_timeout(300_000)
+        opened.goto(f"http://127.0.0.1:{client.port}/?token={client.token}")
+        yield opened
+        browser.close()
+
+
+def test_from_a_folder_to_the_mosaic(page: Page, client: Client, root: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda problem: said.append(str(problem)))
+    page.on("request", lambda request: asked.append(request.url))
+    main_part = page.locator("main")
+    page.get_by_role("button", name=str(root)).click()
+    page.get_by_role("button", name="frames", exact=True).click()
+    page.get_by_text("8 frames of the sky").wait_for()
+    page.get_by_label("Where should the mosaic go?").fill(str(root / "walked"))
+    page.get_by_role("button", name="Look at the frames first").click()
+    main_part.get_by_role("link", name="Choose frames").click()
+
+    boxes = page.get_by_role("checkbox")
+    boxes.nth(0).click()
+    page.get_by_text("The mosaic will use 7 of 8 frames.").wait_for()
+    stars = page.get_by_role("slider", name="Star width (FWHM, px)")
+    stars.focus()
+    while "8 of 8" in page.get_by_role("status").inner_text() or "7 of 8" in page.get_by_role("status").inner_text():
+        stars.press("ArrowLeft")
+    used = int(re.findall(r"\d+", page.get_by_role("status").inner_text())[0])
+    assert used < 7
+    page.get_by_role("button", name="Make the mosaic").click()
+    page.get_by_role("heading", name="Files").wait_for()
+    picture = page.frame_locator("iframe").locator("canvas").first
+    picture.wait_for()
+
+    folder = OutputFolder(root / "walked")
+    page.get_by_label("Language").select_option("fr")
+    page.get_by_role("heading", name="Fichiers").wait_for()
+    text = page.locator("body").inner_text()
+    foreign = [word for word in ("Make the", "Frames", "Settings", "Report", "left out", "Go on") if word in text]
+    assert foreign == []
+    page.get_by_label("Langue").select_option("en")
+    page.get_by_role("heading", name="Files").wait_for()
+
+    assert said == []
+    assert all(url.startswith((f"http://127.0.0.1:{client.port}/", "data:", "blob:")) for url in asked)
+    command = ["build", "--config", str(folder.notes / "settings.toml"), "--frames", str(folder.notes / "frames.csv")]
+    assert main([*command, "-o", str(tmp_path / "again"), str(root / "frames")]) == 0
+    assert (tmp_path / "again" / "mosaic.fits").read_bytes() == (root / "walked" / "mosaic.fits").read_bytes()
+
+
+def in_page(page: Page, script: str, values: Any) -> Any:
+    """What a function of the pages' modules gives."""
+    return page.evaluate(f"async (values) => {{ const m = await import('/static/sky.js'); return {script}; }}", values)
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(0.0, 20.0), (123.0, -40.0), (200.0, 89.0)])
+def test_frames_lie_where_they_are_and_are_counted(page: Page, ra: float, dec: float) -> None:
+    """The chart's plane against astropy's, also round RA 0h and near the pole; counts against each frame looked at."""
+    from astropy.wcs import WCS
+
+    rng = np.random.default_rng(4)
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval, wcs.wcs.cdelt, wcs.wcs.crpix = [ra, dec], [1.0, 1.0], [1.0, 1.0]
+    centres, turns = rng.uniform(-1, 1, (40, 1, 2)), rng.uniform(0, 2 * np.pi, 40)
+    turn = np.moveaxis(np.array([[np.cos(turns), -np.sin(turns)], [np.sin(turns), np.cos(turns)]]), -1, 0)
+    shapes = centres + np.array([[-0.5, -0.3], [0.5, -0.3], [0.5, 0.3], [-0.5, 0.3]]) @ turn
+    corners = wcs.wcs_pix2world(shapes.reshape(-1, 2), 0).reshape(40, 4, 2)
+    found = in_page(page, "m.layOut(values)", [{"corners": shape.tolist()} for shape in corners])
+    own = np.array(found["shapes"])
+    middle = WCS(naxis=2)
+    middle.wcs.ctype, middle.wcs.crval, middle.wcs.cdelt = ["RA---TAN", "DEC--TAN"], found["middle"], [1.0, 1.0]
+    middle.wcs.crpix = [1.0, 1.0]
+    wanted = middle.wcs_world2pix(corners.reshape(-1, 2), 0).reshape(40, 4, 2)
+    np.testing.assert_allclose(own, wanted, atol=1e-9)
+
+    box = [-2.0, 2.0, -2.0, 2.0]
+    counts = np.array(in_page(page, "Array.from(m.coverage(values[0], values[1], 200, 160))", [own.tolist(), box]))
+    x, y = np.meshgrid((np.arange(200) + 0.5) / 50 - 2, (np.arange(160) + 0.5) / 40 - 2)
+    edges = np.roll(own, -1, axis=1) - own
+    side = [
+        edges[:, k, 0, None, None] * (y - own[:, k, 1, None, None])
+        - edges[:, k, 1, None, None] * (x - own[:, k, 0, None, None])
+        for k in range(4)
+    ]
+    inside = (np.array(side) > 0).all(axis=0) | (np.array(side) < 0).all(axis=0)
+    assert counts.max() >= 5
+    np.testing.assert_array_equal(counts.reshape(160, 200), inside.sum(axis=0))
+    sky = np.array(
+        in_page(page, "values[0].map(([x, y]) => m.toSky(x, y, values[1]))", [own[0].tolist(), found["middle"]])
+    )
+    difference = sky - corners[0]
+    difference[:, 0] = (difference[:, 0] + 180) % 360 - 180
+    np.testing.assert_allclose(difference * [np.cos(np.deg2rad(dec)), 1], 0, atol=1e-9)
