@@ -97,8 +97,9 @@ def _row(frame: Frame, place: Place | LeftOut, file: str) -> dict[str, Any]:
         "n_stars",
         "rms_px",
     ))
-    reason = place.reason if isinstance(place, LeftOut) else ""
-    row = {"name": frame.name, "path": frame.storage.path, "how": "unsolved", **row, "file": "", "reason": reason}
+    reason, code = (place.reason, place.told.code) if isinstance(place, LeftOut) else ("", "")
+    row = {"name": frame.name, "path": frame.storage.path, "how": "unsolved", **row, "file": ""}
+    row |= {"reason": reason, "code": code}
     if isinstance(place, LeftOut):
         return row
     (ra, dec), (rotation_deg, mirrored) = _centre(place.wcs), _attitude(place.wcs)
