@@ -49,6 +49,8 @@ class RunOptions:
         Whether another program watches: finished patches are told, with a picture that grows.
     compile_ahead : bool
         Whether kernels that this machine has not compiled yet are compiled in other processes before they are called.
+    language : str
+        Of the report page: one of `zemosaic.text.LANGUAGES`.
     """
 
     workers: int = 0
@@ -61,6 +63,7 @@ class RunOptions:
     tolerance: float = 0.0
     watched: bool = False
     compile_ahead: bool = False
+    language: str = "en"
 
 
 _RESULTS = {
