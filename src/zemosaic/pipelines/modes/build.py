@@ -48,6 +48,9 @@ class BuildOptions:
         Folder that receives each registered, corrected frame.
     watched : bool
         Whether another program shows this run: `PatchFinished` events and a picture that grows.
+    compile_ahead : bool
+        Whether kernels that this machine has not compiled yet are compiled in other processes before they are called;
+        a script that asks for it, or for the executor processes, guards its main module.
     language : {"en", "fr"}
         Of the report page.
     """
@@ -63,6 +66,7 @@ class BuildOptions:
     yes: bool = False
     keep_warps: str | Path | None = None
     watched: bool = False
+    compile_ahead: bool = False
     language: str = "en"
 
 
@@ -160,6 +164,7 @@ def make_run(
         onto=onto,
         tolerance=options.tolerance,
         watched=options.watched,
+        compile_ahead=options.compile_ahead,
         language=options.language,
     )
     return start_run(run_options, on_event, cancel)
