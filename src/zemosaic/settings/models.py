@@ -401,8 +401,8 @@ class OutputSettings(_Model):
     also: Products = Field(
         ("edit", "viewer"),
         description="What else is made of the mosaic, 'NAME,NAME' or a list. edit: a file that editors of pictures "
-        "open; tiff: 16 bits on one linear scale; viewer: a page to look around in. `zemosaic export` makes the same "
-        "later.",
+        "open; tiff: 16 bits on one linear scale; regions: outlines of frames, and the sky that is covered; viewer: a "
+        "page to look around in. `zemosaic export` makes the same later.",
     )
 
 
