@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import ast
+import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 import zemosaic
+from zemosaic.engine.events import Event, Notice
+from zemosaic.kernels import compiled
+from zemosaic.pipelines.run.context import start_run
+from zemosaic.pipelines.run.kernels import GROUPS, list_kernels
+from zemosaic.pipelines.run.warm import choose_groups, compile_ahead, compile_all
+from zemosaic.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
 KERNELS = Path(zemosaic.__file__).parent / "kernels"
@@ -43,3 +56,102 @@ def test_python_calls_no_part_of_a_kernel() -> None:
                 assert not parts & {name.name for name in node.names}, path
     planted = ast.parse("@part\ndef f(): pass\n@kernel\ndef g(): f()\ndef h(): f()\n")
     assert calls_from_python(planted, {"f"}) == {"f"}
+
+
+def test_groups_are_those_of_the_settings() -> None:
+    def groups(*assign: str, matched: bool = True, raw: bool = False) -> set[str]:
+        return set(choose_groups(load_settings(assignments=assign), matched=matched, raw=raw))
+
+    assert groups() == {"points", "clip", "stack", "match", "weigh"}
+    assert groups(raw=True) - groups() == {"raws"}
+    assert groups(matched=False, raw=False) == groups() - {"match"}
+    assert groups("stack.method=mean", "warp.kernel=area") == {"areas", "mean", "match", "weigh"}
+    assert "median" in groups("stack.method=median")
+    assert choose_groups(Settings(), matched=True, raw=True) == [g for g in GROUPS if g in groups(raw=True)]
+    kernels = [kernel.py_func for group in GROUPS for kernel, _ in list_kernels(group)]
+    assert len(set(kernels)) > 70
+
+
+TWICE = """
+import sys
+from numba.core import event
+from planted import double
+with event.install_recorder("numba:compile") as seen:
+    assert double(3) == 6
+print(len(seen.buffer) // 2)
+"""
+
+
+def test_of_two_processes_one_compiles(tmp_path: Path) -> None:
+    slow = "\n    ".join(f"y = y + x - {k} + {k} - x" for k in range(150))
+    text = "from zemosaic.kernels.compiled import kernel\n@kernel\ndef double(x):\n"
+    text += f"    y = x\n    {slow}\n    return y + x\n"
+    (tmp_path / "planted.py").write_text(text, encoding="utf-8")
+    setting = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PYTHONPATH": str(tmp_path)}
+    both = [
+        subprocess.Popen([sys.executable, "-c", TWICE], env=setting, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]  # fmt: skip
+    assert sorted(run.communicate()[0].strip() for run in both) == ["0", "1"]
+
+
+@pytest.fixture
+def problems(monkeypatch: pytest.MonkeyPatch) -> dict[str, None]:
+    found: dict[str, None] = {}
+    monkeypatch.setattr(compiled, "_problems", found)
+    return found
+
+
+def triple(x: int) -> int:
+    return 3 * x
+
+
+def test_without_a_folder_kernels_work_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, problems: dict[str, None]
+) -> None:
+    def no_folder(function: object) -> None:
+        raise RuntimeError("cannot cache function 'triple': no locator available for file 'x.py'")
+
+    monkeypatch.setattr(compiled, "_SharedCache", no_folder)
+    assert compiled.kernel(triple)(3) == 9
+    assert list(problems) == ["no locator available for file 'x.py'"]
+    told: list[Event] = []
+    assert compile_ahead(GROUPS, start_run(sink=told.append)) == 0
+    assert isinstance(told[0], Notice)
+    assert told[0].level == "warning"
+    assert "set NUMBA_CACHE_DIR to a folder that can be written" in told[0].message
+
+
+def test_a_full_disk_ends_no_run(monkeypatch: pytest.MonkeyPatch, problems: dict[str, None], tmp_path: Path) -> None:
+    def full(cache: object, key: object, data: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", full)
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path))
+    tripled = compiled.kernel(triple)
+    assert tripled(3) == 9
+    assert [problem.partition(": ")[2] for problem in problems] == ["No space left on device"]
+    assert not compiled.is_kept(tripled, (3,))
+
+
+def test_what_is_there_is_not_compiled_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path))
+    first = compiled.kernel(triple)
+    assert not compiled.is_kept(first, (3,))
+    compiled.compile_kernel(first, (3,))
+    second = compiled.kernel(triple)
+    assert compiled.is_kept(second, (4,))
+    assert not compiled.is_kept(second, (np.zeros(2),))
+    # Another file of the room has changed: what is kept may hold code of it.
+    monkeypatch.setattr(compiled, "_digest_room", lambda: "another")
+    assert not compiled.is_kept(compiled.kernel(triple), (3,))
+    # A folder that others have filled and that this user cannot write.
+    monkeypatch.undo()
+    reader = compiled.kernel(triple)
+    monkeypatch.setattr(reader._cache, "_elsewhere", [reader._cache._files_in(first._cache.cache_path)])
+    assert compiled.is_kept(reader, (3,))
+
+
+def test_all_are_compiled_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zemosaic.pipelines.run.warm.is_kept", lambda *known: True)
+    assert compile_all(start_run()).startswith(f"0 of {sum(len(list_kernels(group)) for group in GROUPS)} kernels")

@@ -137,6 +137,7 @@ def test_sentences_are_one_line_and_never_fail() -> None:
     assert str(errors.Cancelled("no.such-code")) == "no.such-code"
     assert say(message("header.bad-card", card="NAXIS1", value="3\n\t4")) == "header is broken: NAXIS1 = 3 4"
     assert say(message("header.no-exposure", card="EXPTIME", exposure_s="none")).startswith("EXPTIME = none s")
+    assert say(message("file.shrunk")) == "the file has shrunk to bytes since it was scanned"
     assert say(message("input.copies", n=2, some=["a", "b"], more=None)).endswith("count once: a; b")
     assert say(Message("header.no-picture", (("n", 1), ("size", "9")))).endswith("1 axis longer than 1 (9)")
     units = message("output.no-space", folder="f", file="m.fits", bytes_needed=2_500_000_000, bytes_free=0)

@@ -87,7 +87,13 @@ def test_absurd_and_empty_tiles_are_left_out_by_name(capfd: Capture, tmp_path: P
         fits.writeto(tiles / "zeros.fits", np.zeros_like(hdus[0].data), header)
     ran = run_cli(capfd, "build", tiles, "-o", tmp_path / "out", "--mode", "existing-tiles")
     assert ran.code == 0, ran.err
-    reasons = {item["name"]: item["reason"] for item in report_of(tmp_path / "out")["left_out"]}
+    told = {item["name"]: item for item in report_of(tmp_path / "out")["left_out"]}
+    assert {name: item["code"] for name, item in told.items()} == {
+        "absurd.fits": "tiles.absurd-sky", "scaled.fits": "tiles.absurd-sky",
+        "empty.fits": "measure.no-weight", "zeros.fits": "measure.no-weight",
+    }  # fmt: skip
+    assert told["absurd.fits"]["facts"]["sky"] == pytest.approx(1e8, rel=1e-3)
+    reasons = {name: item["reason"] for name, item in told.items()}
     assert reasons.keys() == {"absurd.fits", "scaled.fits", "empty.fits", "zeros.fits"}
     assert "its sky of 1e+08" in reasons["absurd.fits"]
     assert "times as far" in reasons["scaled.fits"]

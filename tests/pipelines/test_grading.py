@@ -227,6 +227,7 @@ def test_an_edited_table_of_a_run_is_obeyed_by_the_next(capfd: Capture, small_se
     out = again[~again["use"]]
     assert out["name"].tolist() == [table["name"][2]]
     assert out["reason"].tolist() == ["use is false in mine.csv"]
+    assert out["code"].tolist() == ["frame.not-used"]
 
 
 def test_a_row_finds_its_frame_by_id_then_by_a_name_that_only_one_has(tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def test_the_table_for_machines_tells_what_could_not_be_solved(capfd: Capture, r
     assert len(rows) == 5
     assert rows["blank.fits"]["how"] == "unsolved"
     assert "no position in the header" in str(rows["blank.fits"]["reason"])
+    assert rows["blank.fits"]["code"] == "solve.unsolved"
     assert rows["blank.fits"]["ra_deg"] is None
     truth = truth_by_name(raw_set)
     for name, wcs in truth.items():

@@ -29,7 +29,7 @@ def test_a_list_and_text_are_the_same_setting() -> None:
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["--also", "jpeg"], 2, "output.also = 'jpeg': 'jpeg' is none of edit, tiff"),
+        (["--also", "jpeg"], 2, "output.also = 'jpeg': 'jpeg' is none of report, edit, tiff"),
         (["--also", "edit"], 3, "there is no finished mosaic in"),
     ],
 )

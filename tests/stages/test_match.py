@@ -314,7 +314,7 @@ def plain_border_cells(table, channel, sky, scales, noise, n_cells=8):
     """The figure as its definition reads, image by image and cell by cell."""
     squares = _Squares(table, channel, sky, scales, noise)
     for i in range(table.n_images):
-        other, u, v, step = squares.of_border(i)
+        other, u, v, step, noise = squares.of_border(i)
         sides = [(u > np.abs(v), v), (-u > np.abs(v), v), (v >= np.abs(u), u), (-v >= np.abs(u), u)]
         for on_side, along in sides:
             for k in range(n_cells):
@@ -324,7 +324,8 @@ def plain_border_cells(table, channel, sky, scales, noise, n_cells=8):
                 middle = np.median(step[inside])
                 spread = 1.4826 * np.median(np.abs(step[inside] - middle))
                 against = np.argmax(np.bincount(other[inside]))
-                yield i, against, u[inside].mean(), v[inside].mean(), middle, 1.2533 * spread / inside.sum() ** 0.5
+                error = 1.2533 * spread / inside.sum() ** 0.5
+                yield i, against, u[inside].mean(), v[inside].mean(), middle, error, noise[inside].mean()
 
 
 def test_seams_are_medians_of_the_squares_of_each_border_cell(survey, solution):
@@ -332,7 +333,8 @@ def test_seams_are_medians_of_the_squares_of_each_border_cell(survey, solution):
     arguments = table, 0, solution.sky[0], solution.scales, np.linspace(8, 12, 16)
     figure = measure_seams(*arguments)
     plain = np.array(sorted(plain_border_cells(*arguments)))
-    found = np.stack([figure.image, figure.other, figure.u, figure.v, figure.step, figure.error], axis=1)
+    columns = figure.image, figure.other, figure.u, figure.v, figure.step, figure.error, figure.noise
+    found = np.stack(columns, axis=1)
     np.testing.assert_allclose(np.array(sorted(found.tolist())), plain, rtol=1e-12, atol=1e-12)
 
 

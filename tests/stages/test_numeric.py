@@ -35,7 +35,7 @@ image = (np.ravel([near, far], "F") + star // 4) % n
 noise = rng.normal(0, 0.01, (1, len(star)))
 flux = np.exp(rng.normal(0, 0.1, n)[image] + rng.normal(9, 1, 4 * n)[star] + noise)
 growth = Growth(np.zeros((n, 1, 6)), np.zeros((n, 1)), np.zeros((1, 1, 5, 5)), np.zeros((1, 1, 5, 5)))
-ties = StarTies(image, star, *rng.uniform(-1, 1, (2, len(star))), flux, 0.01 * flux, 4 * n, growth)
+ties = StarTies(image, star, *rng.uniform(-1, 1, (4, len(star))), flux, 0.01 * flux, 4 * n, growth)
 gains = solve_gains(ties, 0, np.zeros(n, np.int64), np.zeros(n), 0)
 print(digest_of(gains.log_gain, gains.log_gain_error))
 survey = Survey(n_side=15, pitch_deg=0.14)

@@ -140,6 +140,17 @@ def demo(
     commands.demo(out, workers=workers)
 
 
+@command(app, short_help="Compile all kernels now: for installers and clusters.")
+def warm(workers: Workers = 0) -> None:
+    """Compile all kernels for this machine now; else the first run that calls one does it.
+
+    Example: zemosaic warm
+    """
+    from zemosaic.cli import commands
+
+    commands.warm(workers=workers)
+
+
 @command(app, short_help="Print all settings with their defaults and what they do.")
 def config() -> None:
     """Print all settings with their defaults, as a settings file with prose.

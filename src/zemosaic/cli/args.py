@@ -68,7 +68,7 @@ Language = Annotated[
         metavar="LANGUAGE",
         envvar="ZEMOSAIC_LANGUAGE",
         callback=_note_language,
-        help="Of what is told on the way: en or fr. Files that a run writes are in English.",
+        help="Of what is told on the way and of the report page: en or fr. Other files are in English.",
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", callback=_note, help="Show the traceback of an internal error.")]

@@ -107,7 +107,7 @@ def _options(args: ScanArgs | ExportArgs, **fixed: Any) -> BuildOptions:
     from zemosaic.pipelines.modes.build import BuildOptions
 
     names = [field.name for field in fields(BuildOptions) if hasattr(args, field.name)]
-    return BuildOptions(**{name: getattr(args, name) for name in names}, **fixed)
+    return BuildOptions(compile_ahead=True, **{name: getattr(args, name) for name in names}, **fixed)
 
 
 def build(args: BuildArgs) -> None:
@@ -305,13 +305,23 @@ def demo(out: Path, *, workers: int) -> None:
     frames = out / "frames"
     if not (frames / "truth.json").exists():  # written last: a set that was stopped half way is made again
         simulate(frames, kind="raws", n_frames=24, seed=1, size_deg=1.7, center_deg=DEMO_FIELD)
-    options = BuildOptions(mode="direct", workers=workers)
+    options = BuildOptions(mode="direct", workers=workers, compile_ahead=True)
     with _watched(False, People("frames.ecsv")) as (show, cancel):
         made = run_build([frames], out / "mosaic", Settings(), options, show, cancel)
     _tell_score(score_mosaic(frames, made.mosaic))
     _tell(made.list_files(), as_json=False)
     for picture in made.previews.values():
         _open(picture)
+
+
+def warm(*, workers: int) -> None:
+    """Compile all kernels."""
+    from zemosaic.pipelines.modes.build import BuildOptions, make_run
+    from zemosaic.pipelines.run.warm import compile_all
+
+    with _watched(False, People()) as (show, cancel):
+        told = compile_all(make_run(BuildOptions(workers=workers), show, cancel))
+    print(told)
 
 
 _SCORED = {

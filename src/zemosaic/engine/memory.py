@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,6 +24,7 @@ __all__ = [
     "default_workers",
     "keep_freed_memory",
     "parse_bytes",
+    "peak_bytes",
     "plan_workers",
     "resident_bytes",
 ]
@@ -139,6 +141,19 @@ def keep_freed_memory() -> None:
         return
     set_option(_M_MMAP_THRESHOLD, _KEPT_BYTES)
     set_option(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process has taken so far; None where the system does not tell."""
+    told = psutil.Process().memory_info()
+    if hasattr(told, "peak_wset"):  # Windows
+        return int(told.peak_wset)
+    try:
+        import resource
+    except ImportError:
+        return None
+    # Kilobytes, but bytes on macOS.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def resident_bytes() -> int:

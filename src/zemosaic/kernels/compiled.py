@@ -18,10 +18,11 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+from numba import njit, typeof
 from numba.core.caching import FunctionCache, IndexDataCacheFile, InTreeCacheLocator, UserProvidedCacheLocator
+from numba.core.errors import NumbaError
 
-__all__ = ["cache_problems", "kernel", "part"]
+__all__ = ["cache_problems", "compile_kernel", "is_kept", "kept_in", "kernel", "part"]
 
 _ROOM = Path(__file__).parent
 
@@ -50,12 +51,39 @@ def part(function: Callable[..., Any]) -> Any:
     return _keep(njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, no_cpython_wrapper=True)(function))
 
 
+def is_kept(compiled: Any, examples: tuple[Any, ...]) -> bool:
+    """Whether a kernel is there in the cache, for arguments of the types of `examples`."""
+    cache = compiled._cache
+    return isinstance(cache, _SharedCache) and cache.holds(_types_of(examples), compiled.targetctx)
+
+
+def kept_in(compiled: Any) -> Path:
+    """The folder that holds the folders of compiled kernels, or that of the room beside the source."""
+    return Path(compiled._cache.cache_path).parent
+
+
+def compile_kernel(compiled: Any, examples: tuple[Any, ...]) -> bool:
+    """Compile a kernel for arguments of the types of `examples`, or take it from the cache; it is not called.
+
+    False where Numba makes no sense of such arguments.
+    """
+    try:
+        compiled.compile(_types_of(examples))
+    except NumbaError:
+        return False
+    return True
+
+
+def _types_of(examples: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(typeof(example) for example in examples)
+
+
 def _keep(dispatcher: Any) -> Any:
     """Give a kernel its place in the cache."""
     try:
         dispatcher._cache = _SharedCache(dispatcher.py_func)
     except RuntimeError as problem:  # no folder at all can be written
-        _problems[str(problem).partition(":")[2] or str(problem)] = None
+        _problems[str(problem).partition(": ")[2] or str(problem)] = None
     return dispatcher
 
 
@@ -87,6 +115,11 @@ class _SharedCache(FunctionCache):
         if os.environ.get("NUMBA_CACHE_DIR"):
             places.append(UserProvidedCacheLocator(self._py_func, source).get_cache_path())
         return [self._files_in(place) for place in places if place != self._cache_path]
+
+    def holds(self, sig: Any, target_context: Any) -> bool:
+        """Whether a specialisation is stored."""
+        key = self._index_key(sig, target_context.codegen())
+        return any(key in files._load_index() for files in (self._cache_file, *self._elsewhere))
 
     def _load_overload(self, sig: Any, target_context: Any) -> Any:
         found = super()._load_overload(sig, target_context)

@@ -399,10 +399,11 @@ class OutputSettings(_Model):
     preview: bool = Field(True, description="Write preview.png.")
     preview_max_px: int = Field(2400, ge=100, description="Longest side of the preview.", json_schema_extra=_EXPERT)
     also: Products = Field(
-        ("edit", "viewer"),
-        description="What else is made of the mosaic, 'NAME,NAME' or a list. edit: a file that editors of pictures "
-        "open; tiff: 16 bits on one linear scale; regions: outlines of frames, and the sky that is covered; viewer: a "
-        "page to look around in. `zemosaic export` makes the same later.",
+        ("report", "edit", "viewer"),
+        description="What else is made of the mosaic, 'NAME,NAME' or a list. report: a page that tells what the mosaic "
+        "is worth; edit: a file that editors of pictures open; tiff: 16 bits on one linear scale; regions: outlines of "
+        "frames, and the sky that is covered; viewer: a page to look around in. `zemosaic export` makes the same "
+        "later.",
     )
 
 

@@ -119,6 +119,10 @@ class _Fields(string.Formatter):
     def __init__(self, language: str) -> None:
         self._language = language
 
+    def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """A fact; one that a caller has not handed on is said as nothing."""
+        return kwargs.get(str(key))
+
     def format_field(self, value: Any, format_spec: str) -> str:
         """One fact; what does not go with its format is written plainly."""
         if value is None:

@@ -34,6 +34,7 @@ SUBJECTS: Mapping[str, tuple[str, str]] = {
     "grid": ("The output grid", "Choose `grid.*`, or give `--header`."),
     "header": ("Headers", "Correct the card, or write the right one into a file NAME.head beside the image."),
     "input": ("Inputs", "Name folders that hold frames; see `input.include` and `input.exclude`."),
+    "kernels": ("Compiling for this machine", "Set NUMBA_CACHE_DIR to a folder that can be written; see first-run.md."),
     "map": ("Weight maps and masks", "Give a map of the frame's size, or take it away."),
     "match": ("Gains and backgrounds", "Wider overlaps and longer exposures tell more; see matching.md."),
     "measure": ("What is measured on a frame", "Nothing where it is true; `input.mask_bits` where a mask is misread."),

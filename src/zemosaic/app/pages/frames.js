@@ -21,6 +21,7 @@ export function Frames({ run, say, begun }) {
     }
     return found;
   }, [frames, byHand, limits]);
+  const measured = useMemo(() => (frames || []).filter((frame) => Number.isFinite(frame.fwhm_px)), [frames]);
   if (!frames) return null;
   if (!frames.length) return html`<h1>${t("page.frames")}</h1><p>${t("frames.none")}</p>`;
 
@@ -37,7 +38,6 @@ export function Frames({ run, say, begun }) {
       go(`/run/${run.id}`);
     } catch (problem) { say(problem); }
   };
-  const usable = frames.filter((frame) => frame.date_obs || frame.fwhm_px);
   return html`
     <h1>${t("frames.title", { name: run.name })}</h1>
     <p role="status">${t("frames.uses", { n: frames.length - gone.size, all: frames.length })}</p>
@@ -47,7 +47,7 @@ export function Frames({ run, say, begun }) {
       <button onClick=${() => { setByHand(new Map()); setLimits({}); }}>${t("frames.reset")}</button></p>
     <section class="card"><h2>${t("frames.sky")}</h2><${Chart} frames=${frames} gone=${gone} here=${here} choose=${choose} toggle=${toggle} /></section>
     <section class="card"><h2>${t("frames.quality")}</h2><div class="strips">${QUANTITIES.map((quantity) => html`
-      <${Strip} key=${quantity.name} of=${quantity} frames=${usable} gone=${gone} limit=${limits[quantity.name]}
+      <${Strip} key=${quantity.name} of=${quantity} frames=${measured} gone=${gone} limit=${limits[quantity.name]}
         setLimit=${(limit) => setLimits({ ...limits, [quantity.name]: limit })} />`)}</div></section>
     <section class="card"><h2>${t("frames.table")}</h2><${Rows} frames=${frames} gone=${gone} here=${here} choose=${choose} toggle=${toggle} />
       <small>${t("rows.help")}</small></section>`;

@@ -11,7 +11,7 @@ export const QUANTITIES = [
 export function Strip({ of: quantity, frames, gone, limit, setLimit }) {
   const canvas = useRef(null);
   const values = frames.map((frame) => frame[quantity.name]).filter((value) => Number.isFinite(value));
-  useEffect(() => { if (canvas.current) draw(canvas.current, frames, quantity, gone, limit); });
+  useEffect(() => { if (canvas.current) draw(canvas.current, frames, quantity, gone, limit); }, [frames, quantity, gone, limit]);
   if (values.length < 2) return null;
   const [least, most] = [Math.min(...values), Math.max(...values)];
   const open = quantity.bad === "high" ? most : least;
@@ -36,15 +36,14 @@ function draw(canvas, frames, quantity, gone, limit) {
   const pen = canvas.getContext("2d");
   const style = getComputedStyle(canvas);
   const values = frames.map((frame) => frame[quantity.name]);
+  pen.strokeStyle = pen.fillStyle = style.color;
   const real = values.filter((value) => Number.isFinite(value));
   const [least, most] = [Math.min(...real), Math.max(...real)];
   const y = (value) => height - 6 - ((height - 12) * (value - least)) / (most - least || 1);
   values.forEach((value, i) => {
     if (!Number.isFinite(value)) return;
-    pen.beginPath();
-    pen.arc(6 + ((width - 12) * i) / Math.max(frames.length - 1, 1), y(value), 2.5, 0, 7);
-    pen.strokeStyle = pen.fillStyle = style.color;
-    if (gone.has(frames[i].path)) pen.stroke(); else pen.fill();
+    const x = 6 + ((width - 12) * i) / Math.max(frames.length - 1, 1);
+    if (gone.has(frames[i].path)) pen.strokeRect(x - 2.5, y(value) - 2.5, 5, 5); else pen.fillRect(x - 2, y(value) - 2, 4, 4);
   });
   if (limit !== undefined) {
     pen.strokeStyle = style.borderTopColor;

@@ -12,6 +12,7 @@ from zemosaic.model.frame import Frame
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
+from zemosaic.pipelines.outputs.match_facts import describe_match
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
 from zemosaic.stages.numeric.robust import mad_sigma
@@ -19,12 +20,8 @@ from zemosaic.text import message
 
 if TYPE_CHECKING:
     from zemosaic.stages.gauge.reference import ReferenceSky
-    from zemosaic.stages.match.seams import SeamFigure
 
 __all__ = ["Corrections", "correct_frames", "gain_priors", "given_corrections", "header_corrections"]
-
-N_WORST = 10
-"""Worst seams that the report names."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,16 +122,7 @@ def correct_frames(
     n_groups = len({scale.component for scale in found.scales})
     apart = f", {n_groups} groups that share no sky" if n_groups > 1 else ""
     run.log.end("match", f"{found.n_ties} shared stars{apart}")
-    facts = {
-        "n_shared_stars": found.n_ties,
-        "n_components": n_groups,
-        "slow_rms": found.slow_rms,
-        "prior_sd": found.prior_sd,
-        "seams": [
-            {"before": _seam_facts(before), "after": _seam_facts(after) | {"worst": _worst_seams(after, plain)}}
-            for before, after in zip(found.seams_before, found.seams_after, strict=True)
-        ],
-    }
+    facts = describe_match(found, frames, grid)
     return Corrections(dict(zip((f.id for f in plain), found.scales, strict=True)), "one sky, solved once", facts)
 
 
@@ -162,30 +150,3 @@ def _tell_odd_gains(frames: Sequence[Frame], scales: Sequence[PhotoScale], run: 
         key = frames[odd[0]].decided.gain_prior_key or message("calibrate.exposure")
         told = message("match.odd-gains", n_odd=len(odd), n_frames=len(frames), card=key, names=names, more=more)
         run.log.notice(told, "warning")
-
-
-def _seam_facts(figure: SeamFigure) -> dict[str, float]:
-    """Size and distribution of the steps at the frames' borders, mosaic units."""
-    if len(figure.step) == 0:
-        return {"n_border_cells": 0}
-    shares = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "largest": 1.0}
-    return {
-        "n_border_cells": len(figure.step),
-        "rms": figure.rms,
-        **{name: figure.quantile(share) for name, share in shares.items()},
-    }
-
-
-def _worst_seams(figure: SeamFigure, frames: Sequence[Frame]) -> list[dict[str, Any]]:
-    """The largest steps: whose border, against whom, where in the frame (-1 to 1)."""
-    return [
-        {
-            "frame": frames[figure.image[k]].name,
-            "other": frames[figure.other[k]].name,
-            "u": figure.u[k],
-            "v": figure.v[k],
-            "step": figure.step[k],
-            "error": figure.error[k],
-        }
-        for k in figure.worst(N_WORST)
-    ]

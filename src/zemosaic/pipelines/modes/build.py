@@ -14,6 +14,7 @@ from zemosaic.pipelines.corrections.adding import frozen_grid, read_record
 from zemosaic.pipelines.modes.choose import build_mosaic
 from zemosaic.pipelines.run.context import Run, RunOptions, start_run
 from zemosaic.settings import Settings
+from zemosaic.text import LANGUAGES
 
 __all__ = ["BuildOptions", "BuildResult", "find_settings_file", "make_run", "run_build"]
 
@@ -47,6 +48,11 @@ class BuildOptions:
         Folder that receives each registered, corrected frame.
     watched : bool
         Whether another program shows this run: `PatchFinished` events and a picture that grows.
+    compile_ahead : bool
+        Whether kernels that this machine has not compiled yet are compiled in other processes before they are called;
+        a script that asks for it, or for the executor processes, guards its main module.
+    language : {"en", "fr"}
+        Of the report page.
     """
 
     mode: str = "auto"
@@ -60,6 +66,8 @@ class BuildOptions:
     yes: bool = False
     keep_warps: str | Path | None = None
     watched: bool = False
+    compile_ahead: bool = False
+    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +152,8 @@ def make_run(
     """
     if options.tolerance < 0 or options.workers < 0:
         raise SettingError("build.negative", tolerance=options.tolerance, workers=options.workers)
+    if options.language not in LANGUAGES:
+        raise SettingError("build.unknown-language", name=options.language, known=LANGUAGES)
     run_options = RunOptions(
         workers=options.workers,
         ram_bytes=parse_bytes(str(options.ram)) if options.ram else 0,
@@ -154,6 +164,8 @@ def make_run(
         onto=onto,
         tolerance=options.tolerance,
         watched=options.watched,
+        compile_ahead=options.compile_ahead,
+        language=options.language,
     )
     return start_run(run_options, on_event, cancel)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zemosaic.engine.events import LeftOut
+from zemosaic.engine.memory import peak_bytes
 from zemosaic.io.tables.solution import write_solution
 from zemosaic.model.frame import FrameId
 from zemosaic.model.sky.grid import SkyGrid
@@ -15,6 +16,7 @@ from zemosaic.pipelines.corrections.adding import record_inputs
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.modes.mosaics import MadeMosaics, MosaicGroup
 from zemosaic.pipelines.modes.session import Session
+from zemosaic.pipelines.outputs.frame_facts import count_frames
 from zemosaic.pipelines.outputs.report import write_frames_table, write_report, write_settings
 from zemosaic.pipelines.patches.ledger import forget_unused_results
 from zemosaic.pipelines.products.make import make_products
@@ -66,7 +68,16 @@ def finish_outputs(
     left_out = session.placed.left_out + tuple(made.left_out)
     tables = write_tables(out, made.groups, {**session.placed.known, **made.known}, left_out)
     write_settings(out / "settings.toml", settings)
-    facts = {"mode": mode, "grid": _grid_facts(session.grid), **made.facts, "reading": made.reads.figures()}
+    used = frozenset(frame_id for group in made.groups for frame_id in group.used)
+    facts = {
+        "mode": mode,
+        "inputs": [str(path.absolute()) for path in inputs],
+        "frames": count_frames(session.placed.frames, used, left_out),
+        "grid": _grid_facts(session.grid),
+        **made.facts,
+        "reading": made.reads.figures(),
+        "memory_peak_bytes": peak_bytes(),
+    }
     write_report(out / "report.json", facts, left_out, settings, run.log.journal)
     record_inputs(out, mode, inputs, solved=session.guide.solved)
     forget_unused_results(run, session.inputs.frames)
@@ -99,5 +110,7 @@ def _grid_facts(grid: SkyGrid) -> dict[str, Any]:
         "height": grid.shape[0],
         "width": grid.shape[1],
         "scale_arcsec": grid.scale_arcsec,
+        "height_deg": grid.shape[0] * grid.scale_arcsec / 3600,
+        "width_deg": grid.shape[1] * grid.scale_arcsec / 3600,
         "center_deg": [float(ra), float(dec)],
     }

@@ -22,6 +22,8 @@ from zemosaic.pipelines.frames.pipeline import PlacedFrame
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.modes.session import Corrected, Session
 from zemosaic.pipelines.outputs.cards import mosaic_cards
+from zemosaic.pipelines.outputs.depth_facts import MosaicView, describe_depth
+from zemosaic.pipelines.outputs.frame_facts import describe_frames
 from zemosaic.pipelines.outputs.preview import write_preview
 from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput
 from zemosaic.pipelines.patches.ledger import open_ledger
@@ -139,8 +141,9 @@ def write_mosaics(
         groups.append(MosaicGroup(group.frames, corrections, frozenset(item.frame.id for item in planned.frames)))
         reads.update(read)
         paths.update({f"{name}{tag}": path for name, path in files.items()})
+        chosen = [item for item in group.frames if item.frame.id in groups[-1].used]
         facts[f"mosaic{tag}"] = {
-            "match": corrections.method, **corrections.facts, "n_frames": len(planned.frames), **figures
+            "match": corrections.method, **corrections.facts, **describe_frames(chosen), **figures
         }  # fmt: skip
     if not groups:
         raise NothingToDo("mosaic.none-of-kinds")
@@ -182,12 +185,14 @@ def _write_mosaic(
     paths = {"mosaic": out / f"mosaic{tag}.fits"}
     partial = out / WORK_FOLDER / f"mosaic{tag}.fits.partial"
     with MosaicFile(paths["mosaic"], grid.wcs, job.planes, cards, history, partial=partial, resume=True) as file:
-        filled = fill(job, wanted.corrected.frames, file)
+        figures, reads = fill(job, wanted.corrected.frames, file)
+        names = tuple(plane.name for plane in job.planes)
+        figures["depth"] = describe_depth(MosaicView(grid, names, job.kind.n_channels, job.fwhm_px, file.read))
         if settings.output.preview:
             paths["preview"] = out / f"preview{tag}.png"
             _write_preview(paths["preview"], file, grid, settings, run)
         file.finish()
-    return paths, filled
+    return paths, (figures, reads)
 
 
 def fill_by_patches(run: Run) -> Fill:

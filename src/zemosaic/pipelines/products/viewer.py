@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -82,7 +83,13 @@ def _describe(mosaic: FolderMosaic, frames: Table, made: Path, run: Run) -> dict
     factor = reduction(mosaic.shape, STRETCH_PX)
     data, covered = reduce_rows(partial(_read_rows, mosaic, run), mosaic.shape, factor)
     stretch = find_stretch(data, covered, star_white(data, covered)) if covered.any() else None
-    _write_tiles(mosaic, stretch, factor, pyramid, run)
+    places = (corners + 0.5) / factor - 0.5
+    works: tuple[Callable[[], Any], ...] = (
+        partial(_write_tiles, mosaic, stretch, factor, pyramid, run),
+        partial(make_maps, mosaic, made, run),
+        partial(_write_before, data, stretch, frames, places, made / f"before{mosaic.tag}.jpeg"),
+    )
+    _, maps, before = run.machine.make_executor().map(_call, works)
     return {
         "label": mosaic.tag.removeprefix("_") or mosaic.path.stem,
         "width": width,
@@ -93,12 +100,14 @@ def _describe(mosaic: FolderMosaic, frames: Table, made: Path, run: Run) -> dict
         "bottom_level": pyramid.bottom,
         "scale_arcsec": mosaic.wcs.pixel_scale_arcsec(),
         "wcs": describe_wcs(mosaic.wcs),
-        "maps": make_maps(mosaic, made, run),
-        "before": _write_before(
-            data, stretch, frames, (corners + 0.5) / factor - 0.5, made / f"before{mosaic.tag}.jpeg"
-        ),
+        "maps": maps,
+        "before": before,
         "frames": _describe_frames(frames, mosaic.n_channels, corners),
     }
+
+
+def _call(work: Callable[[], Any]) -> Any:
+    return work()
 
 
 def _read_rows(mosaic: FolderMosaic, run: Run, y0: int, y1: int) -> npt.NDArray[Any]:

@@ -47,6 +47,10 @@ class RunOptions:
         `zemosaic.pipelines.corrections.adding.keep_steady_frames`.
     watched : bool
         Whether another program watches: finished patches are told, with a picture that grows.
+    compile_ahead : bool
+        Whether kernels that this machine has not compiled yet are compiled in other processes before they are called.
+    language : str
+        Of the report page: one of `zemosaic.text.LANGUAGES`.
     """
 
     workers: int = 0
@@ -58,6 +62,8 @@ class RunOptions:
     onto: Path | None = None
     tolerance: float = 0.0
     watched: bool = False
+    compile_ahead: bool = False
+    language: str = "en"
 
 
 _RESULTS = {

@@ -18,6 +18,7 @@ from zemosaic.pipelines.frames.pipeline import open_inputs
 from zemosaic.pipelines.measuring.defects import DefectWatch
 from zemosaic.pipelines.measuring.measure_frames import measure_frames
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.warm import compile_ahead
 from zemosaic.pipelines.solving.known_sky import KnownSky
 from zemosaic.pipelines.solving.places import Place
 from zemosaic.pipelines.solving.solve_frames import solve_frames
@@ -57,6 +58,8 @@ def solve_inputs(
     opened = open_inputs(inputs, settings, run)
     if folder is not None:
         _make_folder(folder)
+    if run.options.compile_ahead:
+        compile_ahead(["match", "raws", "weigh"], run)
     no_camera = DefectWatch([], settings, run)  # places need no defect maps
     measured = measure_frames(opened.frames, opened.source, settings, run, watch=no_camera)
     found = solve_frames(measured.kept, sky, settings, run)
@@ -94,8 +97,9 @@ def _row(frame: Frame, place: Place | LeftOut, file: str) -> dict[str, Any]:
         "n_stars",
         "rms_px",
     ))
-    reason = place.reason if isinstance(place, LeftOut) else ""
-    row = {"name": frame.name, "path": frame.storage.path, "how": "unsolved", **row, "file": "", "reason": reason}
+    reason, code = (place.reason, place.told.code) if isinstance(place, LeftOut) else ("", "")
+    row = {"name": frame.name, "path": frame.storage.path, "how": "unsolved", **row, "file": ""}
+    row |= {"reason": reason, "code": code}
     if isinstance(place, LeftOut):
         return row
     (ra, dec), (rotation_deg, mirrored) = _centre(place.wcs), _attitude(place.wcs)

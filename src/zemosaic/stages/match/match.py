@@ -14,6 +14,7 @@ from zemosaic.model.photo_scale import N_TERMS, PhotoScale, order_of, surface_te
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.settings import MatchSettings
+from zemosaic.stages.figures.stars import StarFigures, figure_stars
 from zemosaic.stages.gauge.fix_gauge import GaugedSurfaces, fix_gauge
 from zemosaic.stages.gauge.reference import ReferenceSky, reference_on_nodes
 from zemosaic.stages.match.camera_field import PatternBasis, is_steep
@@ -70,6 +71,10 @@ class MatchSolution:
         What a reader must know of the whole solve.
     seams_before, seams_after : tuple of SeamFigure
         Steps at the images' borders, channel by channel: with the gains expected from headers alone, and matched.
+    noise : ndarray, shape (c, n)
+        Noise of a pixel of each image in mosaic units.
+    stars : StarFigures
+        How alike images show the stars that they share.
     """
 
     scales: tuple[PhotoScale, ...]
@@ -82,6 +87,8 @@ class MatchSolution:
     notices: tuple[Message, ...]
     seams_before: tuple[SeamFigure, ...]
     seams_after: tuple[SeamFigure, ...]
+    noise: F8
+    stars: StarFigures
 
 
 def match(
@@ -155,6 +162,7 @@ def match(
     problem = _Problem(
         settings=settings,
         grid=grid,
+        wcs=wcs,
         node_px=node_px,
         table=table,
         unit=noise_unit(float(np.median([m.noise for m in measurements]))),
@@ -201,8 +209,8 @@ class _Problem:
 
     Attributes
     ----------
-    settings : MatchSettings
-    grid : SkyGrid
+    settings, grid, wcs
+        As given.
     node_px : int
         Spacing of the sky nodes.
     table : BlockTable
@@ -222,6 +230,7 @@ class _Problem:
 
     settings: MatchSettings
     grid: SkyGrid
+    wcs: Sequence[CelestialWcs]
     node_px: int
     table: BlockTable
     unit: float
@@ -312,6 +321,8 @@ class _Problem:
             ),
             seams_before=seams_before,
             seams_after=seams_after,
+            noise=noise,
+            stars=figure_stars(self.ties.corrected(scales), self.wcs, self.grid),
         )
 
 

@@ -48,6 +48,8 @@ class SeamFigure:
         Place of the border cell in that image, -1 to 1.
     step, error : ndarray, shape (s,)
         Step in the mosaic and its error, mosaic units.
+    noise : ndarray, shape (s,)
+        Noise of one pixel of the mosaic there, mosaic units.
     """
 
     image: Ints
@@ -56,6 +58,7 @@ class SeamFigure:
     v: F8
     step: F8
     error: F8
+    noise: F8
 
     @property
     def rms(self) -> float:
@@ -98,8 +101,8 @@ def measure_seams(
     squares = _Squares(table, channel, sky, scales, noise)
     borders = [squares.of_border(i) for i in range(table.n_images)]
     image = np.repeat(np.arange(table.n_images), [len(border[0]) for border in borders])
-    other, u, v, step = (np.concatenate(column) for column in zip(*borders, strict=True))
-    return _border_cells(image, other, u, v, step, n_cells)
+    other, u, v, step, noise = (np.concatenate(column) for column in zip(*borders, strict=True))
+    return _border_cells(image, other, u, v, step, noise, n_cells)
 
 
 class _Squares:
@@ -131,8 +134,8 @@ class _Squares:
         cell, where = np.unique(self.table.cell[part][self.used[part]], return_inverse=True)
         return cell.astype(np.int64), self.weight[i] * np.bincount(where, minlength=len(cell)), where, part
 
-    def of_border(self, i: int) -> tuple[Ints, F8, F8, F8]:
-        """Heaviest other image, place and step of the squares at the border of image `i` that others share."""
+    def of_border(self, i: int) -> tuple[Ints, F8, F8, F8, F8]:
+        """Heaviest other image, place, step and noise of the squares at the border of image `i` that others share."""
         cell, own, where, part = self._own(i)
         used = self.used[part]
         count = np.maximum(np.bincount(where, minlength=len(cell)), 1)
@@ -144,7 +147,7 @@ class _Squares:
         cell, own, others, mean = cell[border], own[border], others[border], mean[border]
         step = own / self.total[cell] * (mean - (self.summed[cell] - own * mean) / others)
         other = np.where(self.heaviest[0, cell] == i, self.heaviest[1, cell], self.heaviest[0, cell])
-        return other, u[border], v[border], step
+        return other, u[border], v[border], step, 1 / np.sqrt(self.total[cell])
 
 
 def _corrected(table: BlockTable, channel: int, scales: Sequence[PhotoScale], sky: F8) -> npt.NDArray[np.float32]:
@@ -160,7 +163,7 @@ def _corrected(table: BlockTable, channel: int, scales: Sequence[PhotoScale], sk
     return out
 
 
-def _border_cells(image: Ints, other: Ints, u: F8, v: F8, step: F8, n_cells: int) -> SeamFigure:
+def _border_cells(image: Ints, other: Ints, u: F8, v: F8, step: F8, noise: F8, n_cells: int) -> SeamFigure:
     """Medians over the squares of each cell of each image's border, all images at once."""
     flat = np.abs(u) > np.abs(v)
     side = np.where(flat, np.where(u > 0, 0, 1), np.where(v > 0, 2, 3))
@@ -170,13 +173,14 @@ def _border_cells(image: Ints, other: Ints, u: F8, v: F8, step: F8, n_cells: int
     cells, cell, count = np.unique(slot[enough], return_inverse=True, return_counts=True)
     if len(cells) == 0:
         nothing, none = np.zeros(0), np.zeros(0, np.int64)
-        return SeamFigure(none, none, nothing, nothing, nothing, nothing)
+        return SeamFigure(none, none, nothing, nothing, nothing, nothing, nothing)
     other, step = other[enough], step[enough]
     middle = _medians(step, cell, count)
     spread = MAD_TO_SIGMA * _medians(np.abs(step - middle[cell]), cell, count)
-    mean_u, mean_v = (np.bincount(cell, q[enough]) / count for q in (u, v))
+    mean_u, mean_v, mean_noise = (np.bincount(cell, q[enough]) / count for q in (u, v, noise))
     against = _most_frequent(other, cell, len(cells))
-    return SeamFigure(cells // (4 * n_cells), against, mean_u, mean_v, middle, 1.2533 * spread / np.sqrt(count))
+    error = 1.2533 * spread / np.sqrt(count)
+    return SeamFigure(cells // (4 * n_cells), against, mean_u, mean_v, middle, error, mean_noise)
 
 
 def _medians(values: F8, group: Ints, count: Ints) -> F8:

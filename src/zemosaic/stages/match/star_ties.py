@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from zemosaic.kernels.solve.cluster import group_detections
 from zemosaic.model.measurements import Measurements
-from zemosaic.model.photo_scale import order_of, surface_basis, surface_terms
+from zemosaic.model.photo_scale import PhotoScale, order_of, surface_basis, surface_terms
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.stages.figures.stars import Detections
 from zemosaic.stages.match.growth import WIDE_NOISE, Growth, fit_growth
 
 __all__ = ["StarTies", "find_star_ties"]
@@ -38,7 +39,6 @@ _CLEAR = 2.0
 
 _MOST_ADDED = 0.4
 """What a wide aperture adds at most, in ln: beyond, the measuring one holds no star."""
-"""Detections of different images within it, in the typical FWHM, are one star; closer pairs would be blended."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +51,8 @@ class StarTies:
         Index of the image and of the star.
     u, v : ndarray, shape (n,)
         Position in the image, -1 to 1 over its width and height.
+    x, y : ndarray, shape (n,)
+        Position on the output grid, px.
     flux, flux_error : ndarray, shape (c, n)
         Input units; non-positive fluxes are possible in single channels.
     n_stars : int
@@ -62,6 +64,8 @@ class StarTies:
     star: Ints
     u: F8
     v: F8
+    x: F8
+    y: F8
     flux: F8
     flux_error: F8
     n_stars: int
@@ -84,6 +88,18 @@ class StarTies:
         terms = surface_terms(self.u, self.v, order_of(field.shape[1]))[1:]
         factor = np.exp(-np.sum(field[camera[self.image]].T * terms, axis=0))
         return replace(self, flux=self.flux * factor, flux_error=self.flux_error * factor)
+
+    def corrected(self, scales: Sequence[PhotoScale]) -> Detections:
+        """The same with fluxes in mosaic units: over gain and response of their image."""
+        factor = np.empty_like(self.flux)
+        start = np.searchsorted(self.image, np.arange(len(scales) + 1))
+        for scale, first, end in zip(scales, start, start[1:], strict=False):
+            part = slice(first, end)
+            factor[:, part] = 1 / (scale.gain[:, None] * scale.response_in(self.u[part], self.v[part]))
+        return Detections(
+            self.image, self.star, self.u, self.v, self.x, self.y, self.flux * factor, self.flux_error * factor,
+            self.n_stars,
+        )  # fmt: skip
 
 
 def find_star_ties(
@@ -123,8 +139,8 @@ def find_star_ties(
     u, v, flux, error = (np.concatenate([t[q] for t in totals], axis=-1) for q in range(4))
     growth = replace(growth, error=np.hypot(growth.error, np.array([t[4] for t in totals])))
     return StarTies(
-        image[keep], number[star[keep]], u[keep], v[keep], flux[:, keep], error[:, keep], int(shared.sum()),
-        growth,
+        image[keep], number[star[keep]], u[keep], v[keep], x[keep], y[keep], flux[:, keep], error[:, keep],
+        int(shared.sum()), growth,
     )  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def measure_area_noise(data: F4, bad: Mask, noise: float) -> AreaNoise:
     """
     if noise <= 0:
         return AreaNoise(noise, noise)
-    looked = _noise_of_cells(data, bad, _BLOCK_PX, _LOOK_STEP).area
+    looked = _noise_of_cells(data, bad, _BLOCK_PX, _LOOK_STEP, with_sample=False).area
     if not np.isfinite(looked).any() or np.nanmedian(looked) ** 2 < _CORRELATED * noise**2:
         return AreaNoise(noise, noise)
     small, large = (_noise_of_cells(data, bad, side, _BAND_STEP) for side in (_BLOCK_PX, 2 * _BLOCK_PX))
@@ -113,13 +113,13 @@ def measure_area_noise(data: F4, bad: Mask, noise: float) -> AreaNoise:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Cells:
-    """Noise in cells of the image, shape (n_cells,); NaN where too little is left of one."""
+    """Noise in cells of the image, shape (n_cells,); NaN where too little is left of one, or it was not asked for."""
 
     sample: F8
     area: F8
 
 
-def _noise_of_cells(data: F4, bad: Mask, side: int, band_step: int) -> _Cells:
+def _noise_of_cells(data: F4, bad: Mask, side: int, band_step: int, *, with_sample: bool = True) -> _Cells:
     """The noise by blocks of one size, cell by cell."""
     height, width = data.shape
     widest = 2 * _BLOCK_PX  # whatever the side, so that blocks of both sizes have the same cells
@@ -128,12 +128,12 @@ def _noise_of_cells(data: F4, bad: Mask, side: int, band_step: int) -> _Cells:
         for y in range(0, max(height - widest, 1), _CELL_PX)
         for x in range(0, max(width - widest, 1), _CELL_PX)
     ]
-    found = [_block_noise(data[cell], bad[cell], side, band_step) for cell in starts]
+    found = [_block_noise(data[cell], bad[cell], side, band_step, with_sample) for cell in starts]
     return _Cells(np.array([item[0] for item in found]), np.array([item[1] for item in found]))
 
 
-def _block_noise(data: F4, bad: Mask, side: int, band_step: int) -> tuple[float, float]:
-    """Noise of a sample and over areas in one cell, from some of its bands of blocks."""
+def _block_noise(data: F4, bad: Mask, side: int, band_step: int, with_sample: bool) -> tuple[float, float]:
+    """Noise of a sample, if asked for, and over areas in one cell, from some of its bands of blocks."""
     n_rows, n_cols = data.shape[0] // side, data.shape[1] // side
     bands = np.arange(0, n_rows, band_step)
     if len(bands) == 0 or n_cols < 3:
@@ -149,7 +149,10 @@ def _block_noise(data: F4, bad: Mask, side: int, band_step: int) -> tuple[float,
         return np.nan, np.nan
     counted = np.maximum(count, 1)
     mean = np.where(good, values, 0).sum(axis=(1, 3), dtype=np.float64) / counted
-    spread = np.where(good, np.square(values - mean[:, None, :, None]), 0).sum(axis=(1, 3), dtype=np.float64) / counted
     bend = (mean[:, :-2] - 2 * mean[:, 1:-1] + mean[:, 2:])[triple]
     of_mean = mad_sigma(bend, 0) ** 2 / 6
-    return float(np.sqrt(np.median(spread[full]) + of_mean)), float(side * np.sqrt(of_mean))
+    area = float(side * np.sqrt(of_mean))
+    if not with_sample:
+        return np.nan, area
+    spread = np.where(good, np.square(values - mean[:, None, :, None]), 0).sum(axis=(1, 3), dtype=np.float64) / counted
+    return float(np.sqrt(np.median(spread[full]) + of_mean)), area

@@ -1,0 +1,199 @@
+"""The report of a finished folder: its numbers are those of report.json, names are text, nothing is from outside."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from zemosaic.cli import main
+
+CHROMIUM = Path("/usr/bin/chromium")
+HOSTILE = "<img src=x onerror=alert(1)>.fit"
+
+
+@pytest.fixture(scope="module")
+def reported(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished folder with a frame left out whose name is markup, and its report in French and English."""
+    out = tmp_path_factory.mktemp("reported") / "out"
+    shutil.copytree(exported, out, ignore=shutil.ignore_patterns("viewer", ".zemosaic", "*.tif", "mosaic_edit.fits"))
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    told = {"code": "map.unusable", "facts": {"kind": "weight", "file": HOSTILE, "problem": "?"}}
+    gone = {"name": HOSTILE, **told, "reason": "", "path": "", "frame_id": ""}
+    report["left_out"] = [gone]
+    report["frames"] |= {"n_in": 9, "n_left_out": 1, "reasons": [{"code": "map.unusable", "n": 1, "rows": [0]}]}
+    (out / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    assert main(["report", str(out), "--language", "fr"]) == 0
+    (out / "report.html").rename(out / "rapport.html")
+    assert main(["report", str(out)]) == 0
+    return out
+
+
+class FactsOfPage(HTMLParser):
+    """Numbers and texts of a page with the paths that they claim."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, float, str, bool]] = []
+        self._open: tuple[str, float, bool] | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        for name, is_number in (("data-fact", True), ("data-fact-text", False)):
+            if name in given:
+                self._open = str(given[name]), float(given.get("data-scale") or 1), is_number
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            path, scale, is_number = self._open
+            self.found.append((path, scale, data, is_number))
+            self._open = None
+
+
+def value_at(report: Any, path: str) -> Any:
+    for key in path.split("/"):
+        report = report[int(key)] if isinstance(report, list) else report[key]
+    return report
+
+
+@pytest.mark.parametrize(("page", "comma"), [("report.html", False), ("rapport.html", True)])
+def test_every_number_is_that_of_the_report(reported: Path, page: str, comma: bool) -> None:
+    report = json.loads((reported / "report.json").read_text(encoding="utf-8"))
+    found = FactsOfPage((reported / page).read_text(encoding="utf-8")).found
+    assert len([path for path, _, _, is_number in found if is_number]) > 80
+    for path, scale, shown, is_number in found:
+        value = value_at(report, path)
+        if not is_number:
+            assert shown == str(value), path
+            continue
+        text = shown.replace("\u202f", "").replace(",", ".") if comma else shown.replace(",", "")
+        digits = len(text.partition(".")[2])
+        assert float(text) == pytest.approx(value * scale, abs=0.51 * 10.0**-digits, rel=6e-2 if digits == 0 else 0), (
+            path
+        )
+
+
+def test_prose_holds_no_number_beside_the_marked_ones(reported: Path) -> None:
+    """What a sentence says in figures is a fact, except for what the words themselves fix."""
+    text = (reported / "report.html").read_text(encoding="utf-8")
+    marked = r"<(style|svg|code|table|figcaption)\b.*?</\1>|<data.*?</data>|<span data-(fact-text|told).*?</span>"
+    prose = html.unescape(re.sub(r"<[^>]*>", " ", re.sub(marked, "", text, flags=re.DOTALL)))
+    fixed = {"2", "10", "report.json"}  # surveys that are yardsticks, the limit's box
+    assert set(re.findall(r"\d+(?:\.\d+)?", prose)) <= fixed
+
+
+def test_a_name_stays_text(reported: Path) -> None:
+    text = (reported / "report.html").read_text(encoding="utf-8")
+    assert "<img src=x" not in text
+    assert "&lt;img src=x onerror=alert(1)&gt;.fit" in text
+    assert "<script" not in text
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in text
+    assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', text) == []
+
+
+def test_ids_are_unique_and_all_that_is_named_is_there(reported: Path) -> None:
+    text = (reported / "report.html").read_text(encoding="utf-8")
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:url\(#|href="#|labelledby=")([^)"]+)', text)) <= set(ids)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.mark.parametrize(("page", "width", "scheme"), [("report.html", 390, "dark"), ("rapport.html", 1200, "light")])
+def test_a_browser_shows_it_from_disk_and_asks_for_nothing(
+    reported: Path, browser: Any, page: str, width: int, scheme: str
+) -> None:
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800}, offline=True)
+    opened = context.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+    opened.on("console", lambda message: said.append(message.text))
+    opened.on("pageerror", lambda problem: said.append(str(problem)))
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.goto((reported / page).as_uri())
+    assert opened.locator("h1").is_visible()
+    assert opened.evaluate("() => document.documentElement.scrollWidth") <= width
+    # Figures take the colours of the theme, and each has a name for those who do not see it.
+    ink = opened.locator("figure svg text").first.evaluate("(text) => getComputedStyle(text).fill")
+    assert (int(re.findall(r"\d+", ink)[0]) > 128) == (scheme == "dark")
+    assert opened.locator("figure svg:not([aria-label])").count() == 0
+    context.close()
+    assert said == []
+    assert [url for url in asked if not url.startswith(("file://", "data:"))] == []
+
+
+def test_20000_frames_are_a_small_page(reported: Path, tmp_path: Path) -> None:
+    """Densities instead of points; three nights; a tenth left out."""
+    out = tmp_path / "many"
+    shutil.copytree(reported, out)
+    rng = np.random.default_rng(1)
+    n = 20_000
+    hour = np.sort(rng.uniform(0, 7, n))
+    columns: dict[str, Any] = {
+        "name": [f"f{k}.fit" for k in range(n)],
+        "use": rng.uniform(size=n) > 0.1,
+        "date_obs": [
+            f"2026-03-{1 + 3 * k // n:02d}T{int(h):02d}:{int(h * 60) % 60:02d}:00" for k, h in enumerate(hour)
+        ],
+        "fwhm_px": rng.normal(3, 0.3, n),
+        "ellipticity": rng.uniform(0, 0.1, n),
+        "n_stars": rng.poisson(200, n),
+        "sky": rng.normal(1000, 100, n),
+        "place_rms_px": rng.gamma(3, 0.02, n),
+        "gain": rng.normal(1, 0.1, n),
+        "gain_error": np.full(n, 1e-3),
+    }
+    with (out / "frames.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    assert main(["report", str(out)]) == 0
+    assert (out / "report.html").stat().st_size < 3e6
+
+
+def test_the_same_folder_gives_the_same_bytes(reported: Path) -> None:
+    before = (reported / "report.html").read_bytes()
+    assert main(["report", str(reported)]) == 0
+    assert (reported / "report.html").read_bytes() == before
+
+
+def test_what_a_run_does_not_know_is_left_out(reported: Path, tmp_path: Path) -> None:
+    """Not matched, no plane but the image, no time in any header: the page says that nothing is known."""
+    out = tmp_path / "bare"
+    shutil.copytree(reported, out)
+    with fits.open(reported / "mosaic.fits") as hdus:
+        fits.HDUList(hdus[:1]).writeto(out / "mosaic.fits", overwrite=True)
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    (out / "report.json").write_text(
+        json.dumps({**report, "mosaic": {"match": "none", "n_frames": 8}}), encoding="utf-8"
+    )
+    (out / "frames.csv").write_text("name,use\na.fits,True\n", encoding="utf-8")
+    assert main(["report", str(out)]) == 0
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "Nobody measured whether borders can be seen." in text
+    assert text.count("<figure>") == 1
+
+
+def test_an_unknown_language_is_an_error(reported: Path) -> None:
+    assert main(["report", str(reported), "--language", "tlh"]) == 2

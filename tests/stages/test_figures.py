@@ -1,0 +1,100 @@
+"""Figures of the report against their truth: steps over noise, scatter of stars, noise in boxes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from simulated_measurements import Survey
+from zemosaic.report.verdict import judge
+from zemosaic.settings import MatchSettings
+from zemosaic.stages.figures.borders import figure_borders
+from zemosaic.stages.figures.depth import noise_of_box, pulls_of_boxes, scatter_of_pulls
+from zemosaic.stages.figures.stars import Detections, figure_fluxes, figure_places
+from zemosaic.stages.match.match import match
+from zemosaic.stages.match.seams import measure_seams, noise_in_mosaic
+from zemosaic.stages.match.sky_nodes import make_block_table
+
+
+def borders_of(survey, solution, scales):
+    """The verdict's figures for scales, as a run has them, and the whole figure."""
+    table = make_block_table(survey.measurements, survey.wcs, survey.grid, solution.nodes.spacing_px)
+    noise = noise_in_mosaic(survey.measurements, survey.wcs, survey.grid, scales)
+    seams = measure_seams(table, 0, solution.sky[0], scales, noise[0])
+    border = figure_borders(seams.image, seams.step, seams.error, seams.noise, len(scales))
+    facts = {"step": border.rms, "sure_place": border.sure.max(), "sure_frame": np.nanmax(border.frame_sure)}
+    return facts, seams, border
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_clean_run_never_cries_wolf_and_a_planted_step_always_does(seed):
+    """One frame put off by the noise of one of its pixels, as if the match had not touched it."""
+    survey = Survey(seed=seed, n_side=3)
+    solution = match(survey.measurements, survey.wcs, survey.grid, MatchSettings())
+    facts, _, _ = borders_of(survey, solution, solution.scales)
+    assert judge(facts).grade == "clean", facts
+
+    planted = list(solution.scales)
+    surface = planted[4].surface.copy()
+    surface[0, 0] -= survey.measurements[4].noise[0] / planted[4].gain[0]
+    planted[4] = replace(planted[4], surface=surface)
+    facts, seams, border = borders_of(survey, solution, planted)
+    assert judge(facts).grade == "look", facts
+    # The frame itself, or those whose border it lies under.
+    assert np.nanargmax(border.frame_sure) == 4
+    worst = seams.worst(10)
+    assert ((seams.image[worst] == 4) | (seams.other[worst] == 4)).sum() >= 8
+
+
+def test_no_borders_are_no_verdict():
+    none = np.zeros(0)
+    border = figure_borders(none.astype(np.int64), none, none, none, 2)
+    assert np.isnan(border.rms)
+    assert judge({"step": None, "sure_place": None, "sure_frame": None}).grade == "unknown"
+    assert judge(None).grade == "unknown"
+
+
+def seen_stars(floor: float, rng: np.random.Generator) -> Detections:
+    """300 stars over 12 frames, with the sky's noise and a floor in ln flux; frames lie 0.05 px apart."""
+    image, star = np.repeat(np.arange(12), 300), np.tile(np.arange(300), 12)
+    flux = np.geomspace(2e3, 2e6, 300)[star]
+    error = np.full(len(flux), 60.0)
+    seen = flux * np.exp(rng.normal(0, floor, len(flux))) + rng.normal(0, error)
+    x, y = rng.uniform(0, 1000, (2, 300))
+    u, v = rng.uniform(-1, 1, (2, len(flux)))
+    dx, dy = rng.normal(0, 0.05, (2, len(flux)))
+    return Detections(image, star, u, v, x[star] + dx, y[star] + dy, seen[None], error[None], 300)
+
+
+@pytest.mark.parametrize("floor_mmag", [3.0, 20.0])
+def test_the_floor_of_fluxes_is_found_below_the_noise_of_the_sky(floor_mmag):
+    figure = figure_fluxes(seen_stars(floor_mmag / 1085.7, np.random.default_rng(1)), 0)
+    assert figure.floor_mmag == pytest.approx(floor_mmag, rel=0.08)
+    assert figure.n_stars == 300
+    assert figure.curve_mmag[0] == pytest.approx(figure.noise_mmag[0], rel=0.25)
+    assert np.nanmedian(np.abs(figure.field_mmag)) < 0.5 * figure.curve_mmag[0]
+
+
+def test_places_scatter_as_they_were_put():
+    survey = Survey(n_side=2)
+    seen = seen_stars(0.01, np.random.default_rng(2))
+    figure = figure_places(seen, survey.wcs * 3, survey.grid)
+    assert figure.rms_px == pytest.approx(0.05, rel=0.05)
+    assert figure.count_x.sum() == figure.count_y.sum() == 3600
+
+
+def test_boxes_scatter_as_their_variance_says_unless_pixels_are_tied():
+    rng = np.random.default_rng(3)
+    data = (rng.normal(100, 5, (512, 512)) + 0.01 * np.arange(512)).astype(np.float32)
+    data[200:212, 300:312] += 5000
+    data[:40] = np.nan
+    variance = np.full_like(data, 25)
+    for pulls in pulls_of_boxes(data, variance, (1, 4, 16)):
+        assert scatter_of_pulls([pulls]) == pytest.approx(1, rel=0.06)
+    smooth = ((data + np.roll(data, 1, 1)) / 2).astype(np.float32)
+    one, wide = (scatter_of_pulls([p]) for p in pulls_of_boxes(smooth, variance, (1, 16)))
+    assert one < 0.8 < 0.9 < wide
+    assert noise_of_box(4, (1, 2, 8), (8.0, 4.0, 1.0)) == pytest.approx(2)
+    assert noise_of_box(16, (1, 2, 8), (8.0, 4.0, np.nan)) == pytest.approx(0.5)
