@@ -266,7 +266,12 @@ def grade_company(
         if verdict.why and not verdict.use:
             left_out.append(run.log.leave_out(frame, verdict.why))
         elif verdict.why:
-            run.log.notice(message("quality.kept-though-blocked", file=frame.name, **verdict.why.facts), "warning")
+            told = (
+                message("quality.kept-though-dimmed", file=frame.name, **verdict.why.facts)
+                if verdict.why.code == "quality.dimmed"
+                else message("quality.kept-though-blocked", file=frame.name, **verdict.why.facts)
+            )
+            run.log.notice(told, "warning")
     return tuple(left_out)
 
 
