@@ -21,10 +21,10 @@ def noise(level: float, sigma: float, seed: int) -> F4:
     return np.random.default_rng(seed).normal(level, sigma, SHAPE).astype(np.float32)
 
 
-def ratios_of(stars: StarSet, **settings: str) -> npt.NDArray[np.float64]:
+def ratios_of(stars: StarSet, *, match: bool = False, **settings: str) -> npt.NDArray[np.float64]:
     """Star fluxes of a mosaic over those that they had, their common factor taken out; and its sky is flat."""
     chosen = load_settings(assignments=[f"{key.replace('__', '.')}={value}" for key, value in settings.items()])
-    made = zemosaic.coadd([stars.folder], stars.grid, settings=chosen)
+    made = zemosaic.coadd([stars.folder], stars.grid, match=match, settings=chosen)
     clean = made.data[np.isfinite(made.data)]
     assert np.mean(np.abs(clean - np.median(clean)) > 300) < 0.05  # stars alone
     assert clean.min() > np.median(clean) - 200
@@ -80,3 +80,31 @@ def test_stars_keep_their_flux(tmp_path: Path, spoil: Spoil, control: npt.NDArra
     assert good.mean() > 0.7
     assert np.median(ratios[good]) == pytest.approx(np.median(control), rel=0.02)
     assert np.std(ratios[good]) < 1.5 * np.std(control)
+
+
+def shifted_rows(k: int, image: F4, header: fits.Header) -> F4:
+    return np.where((k in {2, 5}) & (Y >= 90), np.roll(image, 40, axis=1), image)
+
+
+def last_rows_of_the_frame_before() -> Spoil:
+    """A transfer that broke off: below it the buffer holds what it held before."""
+    before = []
+
+    def spoil(k: int, image: F4, header: fits.Header) -> F4:
+        before.append(image)
+        return np.where((k in {2, 5}) & (Y >= 120), before[k - 1], image)
+
+    return spoil
+
+
+def slow_shutter(k: int, image: F4, header: fits.Header) -> F4:
+    light = 1 - 0.7 * np.clip((Y - 60) / 140, 0, 1) if k in {2, 5} else 1.0
+    return (image * light).astype(np.float32)
+
+
+@pytest.mark.parametrize("spoil", [shifted_rows, last_rows_of_the_frame_before(), slow_shutter])
+def test_parts_that_other_frames_contradict(tmp_path: Path, spoil: Spoil, control: npt.NDArray[np.float64]) -> None:
+    ratios = ratios_of(make_star_set(tmp_path / "in", spoil), match=True)
+    assert np.isfinite(ratios).mean() > 0.7
+    assert np.nanmedian(ratios) == pytest.approx(np.median(control), rel=0.02)
+    assert np.nanstd(ratios) < 1.5 * np.std(control)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from zemosaic.cli import main
 
@@ -175,6 +176,23 @@ def test_the_same_folder_gives_the_same_bytes(reported: Path) -> None:
     before = (reported / "report.html").read_bytes()
     assert main(["report", str(reported)]) == 0
     assert (reported / "report.html").read_bytes() == before
+
+
+def test_what_a_run_does_not_know_is_left_out(reported: Path, tmp_path: Path) -> None:
+    """Not matched, no plane but the image, no time in any header: the page says that nothing is known."""
+    out = tmp_path / "bare"
+    shutil.copytree(reported, out)
+    with fits.open(reported / "mosaic.fits") as hdus:
+        fits.HDUList(hdus[:1]).writeto(out / "mosaic.fits", overwrite=True)
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    (out / "report.json").write_text(
+        json.dumps({**report, "mosaic": {"match": "none", "n_frames": 8}}), encoding="utf-8"
+    )
+    (out / "frames.csv").write_text("name,use\na.fits,True\n", encoding="utf-8")
+    assert main(["report", str(out)]) == 0
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "Nobody measured whether borders can be seen." in text
+    assert text.count("<figure>") == 1
 
 
 def test_an_unknown_language_is_an_error(reported: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -68,7 +69,7 @@ def make_page(data: ReportData, language: str) -> str:
 def _make_page(data: ReportData, words: Words, facts: Facts) -> str:
     mosaics = [_show_mosaic(view, data, words) for view in data.mosaics]
     groups = groups_of(data.report, words)
-    when = frame_figures.timeline_of(data.frames["date_obs"])
+    when = frame_figures.timeline_of(data.frames.get("date_obs", np.full(len(data.frames["use"]), "")))
     return _environment().get_template("page.html.j2").render(
         language=words.language, title=data.title, css=Markup(_read("style.css")),
         say=words.say, fact=facts.number, text=facts.text, told=facts.told, file_name=facts.file_name,
@@ -104,8 +105,9 @@ def _show_mosaic(view: MosaicView, data: ReportData, words: Words) -> _Mosaic:
     return _Mosaic(
         view.key, view.label, view.unit, tuple(words.plain(code) for code in CHANNELS[n_channels]),
         judge(facts.get("borders")), _worst_frame(facts), worst,
-        _maps(view, facts, worst, words) | _match_figures(facts, words)
-        | _depth_figure(facts, view.unit, words),
+        # What a run has no numbers for is an empty figure, which the templates leave out.
+        defaultdict(Markup, _maps(view, facts, worst, words) | _match_figures(facts, words)
+                    | _depth_figure(facts, view.unit, words)),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from zemosaic.engine.events import LeftOut
 from zemosaic.errors import NothingToDo
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.scan import ScanResult, scan
+from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.kind import Kind
 from zemosaic.model.measurements import Measurements
@@ -36,6 +37,7 @@ from zemosaic.pipelines.solving.places import Place, trust_headers
 from zemosaic.settings import InputSettings, Settings
 from zemosaic.stages.grid.plan import find_strays
 from zemosaic.stages.measure.photon_noise import SkyNoise, find_photon_noise
+from zemosaic.stages.quality.shifted import find_shifted_parts, without_part
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.text import Message, message
 
@@ -277,7 +279,40 @@ def measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run) 
     source = CleanSource(inputs.source, noise, settings.input.defect_sigma, known, inputs.files)
     placed = place_frames(good.frames, source, need.place, settings, run)
     left_out = inputs.left_out + measured.left_out + good.left_out + placed.left_out
-    return Placed(_know_photon_noise(placed.frames, run), source, measured.known, left_out)
+    parts = _find_shifted_parts(placed.frames, run)
+    frames = [
+        replace(item, measured=without_part(item.measured, parts[item.frame.id])) if item.frame.id in parts else item
+        for item in placed.frames
+    ]
+    clean = CleanSource(inputs.source, noise, settings.input.defect_sigma, known, inputs.files, parts)
+    return Placed(_know_photon_noise(frames, run), clean, measured.known, left_out)
+
+
+def _find_shifted_parts(placed: Sequence[PlacedFrame], run: Run) -> dict[FrameId, Box]:
+    """Rows of frames that lie beside their place, by the stars of those they overlap; they are told."""
+    found = find_shifted_parts([p.measured for p in placed], [p.wcs for p in placed])
+    parts = {}
+    for item, part in zip(placed, found, strict=True):
+        if part is None:
+            continue
+        parts[item.frame.id] = part.box
+        share = part.box.n_pixels / np.prod(item.frame.shape)
+        run.log.notice(
+            message(
+                "quality.shifted-rows",
+                path=item.frame.storage.path,
+                n_stars=part.n_stars,
+                x0=part.box.x0,
+                x1=part.box.x1,
+                y0=part.box.y0,
+                y1=part.box.y1,
+                dx_px=part.shift_px[0],
+                dy_px=part.shift_px[1],
+                share=share,
+            ),
+            "warning",
+        )
+    return parts
 
 
 def _know_photon_noise(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFrame]:

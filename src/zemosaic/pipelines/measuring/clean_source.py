@@ -39,6 +39,8 @@ class CleanSource:
         Camera -> defects of its sensor, bool, shape of a frame.
     files : FrameReader, optional
         What reads the files below `source`: it keeps what tasks to come want.
+    parts : mapping, optional
+        FrameId -> part that does not lie where the frame lies, by other frames: it gets no weight either.
     """
 
     def __init__(
@@ -48,18 +50,20 @@ class CleanSource:
         defect_sigma: float,
         known: Mapping[str, npt.NDArray[np.bool_]],
         files: FrameReader | None = None,
+        parts: Mapping[FrameId, Box] | None = None,
     ) -> None:
         self.files = files
         self._source = source
         self._sigma = defect_sigma
         self._defects = {frame_id: item.defects for frame_id, item in measured.items()}
         self._no_data = {frame_id: item.no_data for frame_id, item in measured.items()}
+        self._parts = dict(sorted((parts or {}).items()))
         self._known = {camera: np.flatnonzero(map_).astype(np.int32) for camera, map_ in known.items()}
 
     @property
     def identity(self) -> tuple[object, ...]:
         """What decides which pixels get no weight, beside the frames themselves."""
-        return self._sigma, dict(sorted(self._known.items()))
+        return self._sigma, dict(sorted(self._known.items())), self._parts
 
     def read_window(self, frame: Frame, box: Box) -> tuple[F4, F4]:
         """See `ImageSource.read_window`. A pixel's weight is the same in any window that holds it.
@@ -72,6 +76,8 @@ class CleanSource:
         data, weight = self._read(frame, box)
         if frame.id in self._no_data:
             drop_runs(weight, self._no_data[frame.id], box)
+        if frame.id in self._parts and not (part := self._parts[frame.id].intersect(box)).is_empty:
+            weight[:, *part.relative_to(box).slices] = 0
         if frame.storage.bayer is not None:
             for pixels in (self._defects[frame.id], self._known.get(frame.header.camera)):
                 if pixels is not None:

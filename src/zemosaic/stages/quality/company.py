@@ -9,47 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
-from zemosaic.model.measurements import Measurements, Stars
+from zemosaic.model.measurements import Measurements
 from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.stages.quality.dimmed import find_dimmed_parts
 from zemosaic.stages.quality.triage import Verdict
-from zemosaic.stages.solve.coincide import TOLERANCE_PX, neighbours
+from zemosaic.stages.quality.views import EXPECTED, View, find_nearest, look_at_each_other, typical_noise, whole_light
+from zemosaic.stages.solve.coincide import TOLERANCE_PX
 from zemosaic.text import Message, message
 
 __all__ = ["judge_company"]
 
 F8 = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
-
-_SHOWN = 30.0
-"""Signal to noise of stars that a frame shows beyond doubt: what is looked for in the others."""
-
-_EXPECTED = 15.0
-"""Signal to noise that such a star must have in the other frame, by its depth, to be missed: three times the limit."""
-
-_EDGE_PX = 12
-"""Stars nearer to a frame's edge may lie outside of it by a small error of its place."""
-
-_NEAR_BLOCK = 1.2
-"""Sides of a block from the nearest one within which a frame has pixels: a bright star hides its own block."""
-
-_CROWDED = 0.4
-"""Stars within three widths of each star from which a field is crowded: in worse seeing they merge, and none is missing
-that is not seen. A bulge field of 300 stars in 512 x 512 px with stars 4.3 px wide has 0.6."""
-
-_FEWEST = 8
-"""Expected stars from which a frame is judged by those it shows."""
-
-_FEWEST_ALIKE = 5
-"""Stars that two frames must both show to compare their light."""
-
-_CHANCE = 0.2
-"""Share of the stars that must be met for them to tell the light: detections of noise meet fewer."""
 
 _AGREE = 0.7
 """Share of the expected stars that a good frame shows at least; the others are lost in glare and blends."""
@@ -70,37 +45,11 @@ _NEAREST = 6
 _LEAST_LOST = 0.08
 """Share of a frame's expected stars, but no fewer than `_NEAREST`, that lie in a lost part."""
 
-_COVERED = 0.9
+_COVERED = 0.8
 """Share of a frame that others must cover before it is left out for a part of it."""
 
 _MOST_BLOCKED = 0.25
 """Share of the frames that can be blocked: were it more, the frames are of two kinds and none is wrong."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _View:
-    """What one frame shows of the stars of another.
-
-    Attributes
-    ----------
-    other : int
-        The frame whose stars are looked for.
-    xy : ndarray, shape (n, 2)
-        Places of those that should be seen, in the frame's own pixels.
-    seen : ndarray, shape (n,), bool
-    light : float
-        The frame's flux of a star over the other's; NaN where too few are shown by both.
-    """
-
-    other: int
-    xy: F8
-    seen: Flags
-    light: float
-
-    @property
-    def share(self) -> float:
-        """Of the expected stars, those that are seen; NaN for too few."""
-        return float(np.mean(self.seen)) if len(self.seen) >= _FEWEST else math.nan
 
 
 def judge_company(
@@ -122,22 +71,23 @@ def judge_company(
     -------
     list of Verdict
         "blind": it shows few of the stars that others show; "cloud": it shows them, with hardly any light; "blocked":
-        none in a part of it. A good verdict with a reason is a frame that is blocked, too, and kept since no other
-        reaches what it shows.
+        none in a part of it, or with less light there than in the rest. A good verdict with a reason is a frame that is
+        blocked, too, and kept since no other reaches what it shows.
 
     Notes
     -----
     A frame is blind when it agrees with none. That two frames disagree does not say which is wrong: it is the one that
     shows few stars at all, or the one that the others disagree with.
     """
-    views = _look(measured, places, log_prior)
+    views = look_at_each_other(measured, places, log_prior)
     agreed = [any(view.share >= _AGREE for view in own) for own in views]
     out = [_judge_whole(i, own, agreed, measured, cameras, log_prior) for i, own in enumerate(views)]
-    parts = {
-        i: why
+    trusted = [
+        [view for view in own if out[i].use and out[view.other].use and agreed[view.other]]
         for i, own in enumerate(views)
-        if out[i].use and (why := _find_lost_part([view for view in own if out[view.other].use and agreed[view.other]]))
-    }
+    ]
+    dimmed = find_dimmed_parts(trusted, [m.shape for m in measured], cameras)
+    parts = {i: why for i, own in enumerate(trusted) if (why := _find_lost_part(own) or dimmed[i])}
     good = [i for i, verdict in enumerate(out) if verdict.use and i not in parts]
     for i, why in parts.items():
         few = len(parts) <= max(_MOST_BLOCKED * len(out), 1)
@@ -146,79 +96,9 @@ def judge_company(
     return out
 
 
-def _look(measured: Sequence[Measurements], places: Sequence[CelestialWcs], log_prior: F8) -> list[list[_View]]:
-    """What every frame shows of the stars of those round it."""
-    out: list[list[_View]] = [[] for _ in measured]
-    for pair in neighbours(places):
-        for i, j in (pair, pair[::-1]):
-            prior = float(np.exp(log_prior[i] - log_prior[j]))
-            out[i].append(_View(j, *_look_at(measured[i], places[i], measured[j], places[j], prior)))
-    return out
-
-
-def _look_at(
-    own: Measurements, place: CelestialWcs, other: Measurements, other_place: CelestialWcs, prior: float
-) -> tuple[F8, Flags, float]:
-    """Places of the stars of `other` that `own` should show, which are seen, and the light."""
-    stars, (flux, error) = other.stars, _total(other.stars)
-    shown = ~(stars.saturated | stars.blended) & (flux > _SHOWN * error)
-    if _is_crowded(other):
-        shown = np.zeros_like(shown)
-    x, y = place.sky_to_pixel(*other_place.pixel_to_sky(stars.x[shown], stars.y[shown]))
-    box = own.valid_box
-    inside = (
-        (x > box.x0 + _EDGE_PX) & (x < box.x1 - 1 - _EDGE_PX) & (y > box.y0 + _EDGE_PX) & (y < box.y1 - 1 - _EDGE_PX)
-    )
-    # Where pixels have no weight there is no block: nothing can be seen there.
-    blocks = np.column_stack([own.blocks.x, own.blocks.y]).astype(float)
-    inside &= _nearest(blocks, np.column_stack([x, y]))[1] < _NEAR_BLOCK * own.blocks.size_px
-    xy, flux, error = np.column_stack([x, y])[inside], flux[shown][inside], error[shown][inside]
-    if len(xy) == 0:
-        return xy, np.zeros(0, bool), math.nan
-    own_flux, own_error = _total(own.stars)
-    nearest, distance = _nearest(np.column_stack([own.stars.x, own.stars.y]), xy)
-    # Of two telescopes the coarser one says how well a place is known.
-    seen = distance < TOLERANCE_PX * max(other_place.pixel_scale_arcsec() / place.pixel_scale_arcsec(), 1)
-    light = math.nan
-    if np.count_nonzero(seen) >= max(_FEWEST_ALIKE, _CHANCE * len(xy)):
-        light = float(np.median(own_flux[nearest[seen]] / flux[seen]))
-    if len(own.stars) >= _FEWEST_ALIKE:
-        noise = float(np.median(own_error))
-    else:
-        noise = float(np.median(error)) * _noise(own) / _noise(other)
-    ratio = light if light > 0 else prior
-    expected = flux * ratio > _EXPECTED * noise
-    return xy[expected], seen[expected], light
-
-
-def _is_crowded(measured: Measurements) -> bool:
-    """Whether stars stand so near to each other that worse seeing merges them."""
-    box = measured.valid_box
-    area_px = (box.y1 - box.y0) * (box.x1 - box.x0)
-    return len(measured.stars) * np.pi * (3 * measured.fwhm_px) ** 2 > _CROWDED * area_px
-
-
-def _nearest(places: F8, xy: F8) -> tuple[npt.NDArray[np.int64], F8]:
-    """For each of `xy`, shape (n, 2), the number of the nearest of some places and its distance; inf where none is."""
-    if len(places) == 0 or len(xy) == 0:
-        return np.zeros(len(xy), np.int64), np.full(len(xy), np.inf)
-    distance, nearest = scipy.spatial.cKDTree(places).query(xy)
-    return np.asarray(nearest, np.int64), np.asarray(distance, float)
-
-
-def _total(stars: Stars) -> tuple[F8, F8]:
-    """Flux of all colours together, and its error."""
-    error = np.sqrt(np.sum(np.square(stars.flux_error, dtype=np.float64), axis=0))
-    return np.sum(stars.flux, axis=0, dtype=np.float64), error
-
-
-def _noise(measured: Measurements) -> float:
-    return float(np.sqrt(np.mean(measured.noise**2)))
-
-
 def _judge_whole(
     i: int,
-    views: Sequence[_View],
+    views: Sequence[View],
     agreed: Sequence[bool],
     measured: Sequence[Measurements],
     cameras: Sequence[str],
@@ -229,12 +109,12 @@ def _judge_whole(
     if not asked:
         return Verdict()
     best = max(asked, key=lambda view: view.share)
-    flux, error = _total(measured[i].stars)
-    few = np.count_nonzero(flux > _EXPECTED * error) < _BLIND * len(best.seen)
+    flux, error = whole_light(measured[i].stars)
+    few = np.count_nonzero(flux > EXPECTED * error) < _BLIND * len(best.seen)
     if best.share < _BLIND and (few or any(agreed[view.other] for view in asked)):
         return Verdict("blind", message("quality.blind", n_seen=np.count_nonzero(best.seen), n_stars=len(best.seen)))
     thin = [
-        _noise(measured[i]) / view.light / _noise(measured[view.other])
+        typical_noise(measured[i]) / view.light / typical_noise(measured[view.other])
         for view in asked
         if view.light > 0
         and agreed[view.other]
@@ -247,11 +127,11 @@ def _judge_whole(
     return Verdict()
 
 
-def _find_lost_part(views: Sequence[_View]) -> Message | None:
+def _find_lost_part(views: Sequence[View]) -> Message | None:
     """Whether the stars that a frame does not show lie together, with the numbers; None if not."""
     xy, seen = np.zeros((0, 2)), np.zeros(0, bool)
     for view in sorted(views, key=lambda view: -len(view.seen)):
-        new = _nearest(xy, view.xy)[1] > TOLERANCE_PX
+        new = find_nearest(xy, view.xy)[1] > TOLERANCE_PX
         xy, seen = np.concatenate([xy, view.xy[new]]), np.concatenate([seen, view.seen[new]])
     if len(xy) < 3 * _NEAREST:
         return None

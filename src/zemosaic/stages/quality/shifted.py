@@ -1,0 +1,230 @@
+"""Parts of a frame that lie beside their place: rows that were shifted while they were read out or stored.
+
+One image does not tell: sky beside sky is sky. The stars of the frames round it do. Those of such a part stand where no
+other frame shows any, all by one step beside those that are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from zemosaic.model.box import Box
+from zemosaic.model.measurements import Measurements, Stars
+from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.stages.solve.coincide import TOLERANCE_PX, neighbours
+
+__all__ = ["ShiftedPart", "find_shifted_parts", "without_part"]
+
+F8 = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+_SHOWN = 30.0
+"""Signal to noise of stars that frames of like depth show beyond doubt."""
+
+_EDGE_PX = 12
+"""Stars nearer to a frame's edge may lie outside of it by a small error of its place."""
+
+_LEAST_COVER = 2
+"""Other frames that must reach a place before they say what stands there: of two nothing tells which is wrong."""
+
+_FEW = 0.4
+"""Share of the other frames that reach a place of which as many or fewer show a star there: most say there is none."""
+
+_REACH_PX = 400.0
+"""Longest shift that is looked for: longer ones leave few stars whose true place lies in the same frame."""
+
+_STEP_PX = 1.5
+"""How well the steps of the stars of one part agree."""
+
+_FEWEST = 4
+"""Stars that must be beside their place by one step; chance makes no three among hundreds of pairs."""
+
+_SHARE = 0.5
+"""Share of the stars that only this frame shows which one step must explain."""
+
+_SECOND = 2
+"""The part ends at the second star that is in its place: the first one may be another's by chance."""
+
+_TO_BORDER = 0.05
+"""Share of a side: a part whose stars reach so near to the border goes on to the border."""
+
+_MOST = 0.75
+"""Share of a frame that a part may be: where more lies elsewhere, so does the frame."""
+
+_MIXED = 0.2
+"""Stars in their places within such a part, over those that are beside theirs: more, and it is no part. Chance puts a
+tenth of the stars onto places of others where 300 stand in 500 x 1000 px."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftedPart:
+    """Rows, or columns, that lie beside their place.
+
+    Attributes
+    ----------
+    box : Box
+        From the last stars that are in their places to the next ones that are, or to the border.
+    shift_px : tuple of float
+        ``(x, y)``: by how much.
+    n_stars : int
+        Stars that tell.
+    """
+
+    box: Box
+    shift_px: tuple[float, float]
+    n_stars: int
+
+
+def find_shifted_parts(measured: Sequence[Measurements], places: Sequence[CelestialWcs]) -> list[ShiftedPart | None]:
+    """The part of each frame that lies beside its place, by the stars of the frames it overlaps.
+
+    Parameters
+    ----------
+    measured : sequence of Measurements
+    places : sequence of CelestialWcs
+        Where each frame is.
+
+    Returns
+    -------
+    list of ShiftedPart or None
+        None for a frame whose stars stand where others show them, and wherever fewer than two others can tell.
+
+    Notes
+    -----
+    Shifts of up to 3 px pass for errors of a place. Where most frames are shifted alike none of them is.
+    """
+    shown = [_shown(m.stars) for m in measured]
+    partners: list[list[int]] = [[] for _ in measured]
+    for i, j in neighbours(places):
+        partners[i].append(j)
+        partners[j].append(i)
+    return [_find_part(i, partners[i], shown, measured, places) for i in range(len(measured))]
+
+
+def without_part(measured: Measurements, part: Box) -> Measurements:
+    """What was measured on a frame beside a part of it."""
+    stars, blocks = measured.stars, measured.blocks
+    beside = ~_inside(np.column_stack([stars.x, stars.y]), part, 0)
+    kept = {name: getattr(stars, name)[..., beside] for name in Stars.__dataclass_fields__}
+    out = ~_inside(np.column_stack([blocks.x, blocks.y]), part, -round(blocks.size_px / 2))
+    return replace(
+        measured,
+        stars=Stars(**kept),
+        blocks=replace(blocks, x=blocks.x[out], y=blocks.y[out], mean=blocks.mean[:, out], error=blocks.error[:, out]),
+        valid_box=_beside(measured.valid_box, part),
+    )
+
+
+def _beside(box: Box, part: Box) -> Box:
+    """A box less a part that goes from side to side of it and reaches its border."""
+    y0, y1, x0, x1 = box.y0, box.y1, box.x0, box.x1
+    if part.x0 <= x0 and part.x1 >= x1:
+        y0, y1 = (part.y1, y1) if part.y0 <= y0 else (y0, part.y0) if part.y1 >= y1 else (y0, y1)
+    elif part.y0 <= y0 and part.y1 >= y1:
+        x0, x1 = (part.x1, x1) if part.x0 <= x0 else (x0, part.x0) if part.x1 >= x1 else (x0, x1)
+    return Box(y0, y1, x0, x1)
+
+
+def _shown(stars: Stars) -> F8:
+    """Places of stars beyond doubt, shape (n, 2)."""
+    error = np.sqrt(np.sum(np.square(stars.flux_error, dtype=float), axis=0))
+    sure = ~stars.saturated & (np.sum(stars.flux, axis=0, dtype=float) > _SHOWN * error)
+    return np.asarray(np.column_stack([stars.x, stars.y])[sure], float)
+
+
+def _inside(xy: F8, box: Box, edge_px: int) -> Flags:
+    x, y = xy.T
+    return np.asarray(
+        (x >= box.x0 + edge_px) & (x <= box.x1 - 1 - edge_px) & (y >= box.y0 + edge_px) & (y <= box.y1 - 1 - edge_px)
+    )
+
+
+def _distance(xy: F8, others: F8) -> F8:
+    """From each place to the nearest of some others; inf where there are none."""
+    if len(xy) == 0 or len(others) == 0:
+        return np.full(len(xy), np.inf)
+    return np.asarray(scipy.spatial.cKDTree(others).query(xy)[0], float)
+
+
+def _find_part(
+    i: int,
+    partners: Sequence[int],
+    shown: Sequence[F8],
+    measured: Sequence[Measurements],
+    places: Sequence[CelestialWcs],
+) -> ShiftedPart | None:
+    own = shown[i]
+    if len(own) < _FEWEST or len(partners) < _LEAST_COVER:
+        return None
+    n_reach, n_show, seen_by_others = np.zeros(len(own), int), np.zeros(len(own), int), []
+    for j in partners:
+        there = np.column_stack(places[j].sky_to_pixel(*places[i].pixel_to_sky(*own.T)))
+        n_reach += _inside(there, measured[j].valid_box, _EDGE_PX)
+        n_show += _distance(there, _places(measured[j])) < TOLERANCE_PX
+        seen_by_others.append(np.column_stack(places[i].sky_to_pixel(*places[j].pixel_to_sky(*shown[j].T))))
+    # Frames that were read out by one faulty camera may agree with each other.
+    alone, good = (n_reach >= _LEAST_COVER) & (_FEW * n_reach >= n_show), n_show > _FEW * n_reach
+    missing = _missing(seen_by_others, _places(measured[i]), measured[i].valid_box)
+    step = _common_step(own[alone], missing)
+    if step is None:
+        return None
+    shift, moved = step
+    return _part_of(own[alone][moved], own[good], measured[i].valid_box, shift)
+
+
+def _places(measured: Measurements) -> F8:
+    return np.column_stack([measured.stars.x, measured.stars.y])
+
+
+def _missing(seen_by_others: Sequence[F8], own: F8, box: Box) -> F8:
+    """Places of stars that at least two others show and the frame does not."""
+    found = []
+    for k, xy in enumerate(seen_by_others):
+        rest = np.concatenate([other for n, other in enumerate(seen_by_others) if n > k] or [np.zeros((0, 2))])
+        twice = _distance(xy, rest) < TOLERANCE_PX
+        found.append(xy[twice & _inside(xy, box, _EDGE_PX) & (_distance(xy, own) > TOLERANCE_PX)])
+    xy = np.concatenate(found)
+    return xy[np.unique(np.round(xy / TOLERANCE_PX), axis=0, return_index=True)[1]] if len(xy) else xy
+
+
+def _common_step(alone: F8, missing: F8) -> tuple[tuple[float, float], Flags] | None:
+    """The one step that leads to most lonely stars from missing ones, and to which of them."""
+    if min(len(alone), len(missing)) < _FEWEST:
+        return None
+    pairs = scipy.spatial.cKDTree(alone).sparse_distance_matrix(
+        scipy.spatial.cKDTree(missing), _REACH_PX, output_type="coo_matrix"
+    )
+    steps = alone[pairs.row] - missing[pairs.col]
+    if len(steps) < _FEWEST:
+        return None
+    n_near = scipy.spatial.cKDTree(steps).query_ball_point(steps, _STEP_PX, return_length=True)
+    near = np.hypot(*(steps - steps[np.argmax(n_near)]).T) < _STEP_PX
+    moved = np.isin(np.arange(len(alone)), pairs.row[near])
+    if np.count_nonzero(moved) < max(_FEWEST, _SHARE * len(alone)):
+        return None
+    dx, dy = np.median(steps[near], axis=0)
+    return (float(dx), float(dy)), moved
+
+
+def _part_of(moved: F8, good: F8, box: Box, shift: tuple[float, float]) -> ShiftedPart | None:
+    """The rows or columns of stars that moved, up to the nearest ones that did not."""
+    best: tuple[int, Box] | None = None
+    for axis, ends in ((1, (box.y0, box.y1)), (0, (box.x0, box.x1))):
+        low, high = moved[:, axis].min(), moved[:, axis].max()
+        below, above = (np.sort(good[side, axis]) for side in (good[:, axis] < low, good[:, axis] > high))
+        mixed = len(good) - len(below) - len(above)
+        near = _TO_BORDER * (ends[1] - ends[0])
+        is_cut_low, is_cut_high = low - ends[0] > near, ends[1] - high > near
+        first = int(np.ceil(below[-_SECOND])) if is_cut_low and len(below) >= _SECOND else ends[0]
+        last = int(np.floor(above[_SECOND - 1])) + 1 if is_cut_high and len(above) >= _SECOND else ends[1]
+        part = replace(box, y0=first, y1=last) if axis == 1 else replace(box, x0=first, x1=last)
+        if best is None or mixed < best[0]:
+            best = mixed, part
+    if best is None or best[0] > _MIXED * len(moved) or best[1].n_pixels > _MOST * box.n_pixels:
+        return None
+    return ShiftedPart(best[1], shift, len(moved))

@@ -1,0 +1,177 @@
+"""What one frame shows of the stars of another: which of them, and with how much light."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from zemosaic.model.measurements import Measurements, Stars
+from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.stages.solve.coincide import TOLERANCE_PX, neighbours
+
+__all__ = [
+    "EXPECTED",
+    "FEWEST",
+    "View",
+    "find_nearest",
+    "look_at_each_other",
+    "pool_places",
+    "typical_noise",
+    "whole_light",
+]
+
+F8 = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+_SHOWN = 30.0
+"""Signal to noise of stars that a frame shows beyond doubt: what is looked for in the others."""
+
+EXPECTED = 15.0
+"""Signal to noise that such a star must have in the other frame, by its depth, to be missed: three times the limit."""
+
+_EDGE_PX = 12
+"""Stars nearer to a frame's edge may lie outside of it by a small error of its place."""
+
+_NEAR_BLOCK = 1.2
+"""Sides of a block from the nearest one within which a frame has pixels: a bright star hides its own block."""
+
+_CROWDED = 0.4
+"""Stars within three widths of each star from which a field is crowded: in worse seeing they merge, and none is missing
+that is not seen. A bulge field of 300 stars in 512 x 512 px with stars 4.3 px wide has 0.6."""
+
+FEWEST = 8
+"""Expected stars from which a frame is judged by those it shows."""
+
+_FEWEST_ALIKE = 5
+"""Stars that two frames must both show to compare their light."""
+
+_CHANCE = 0.2
+"""Share of the stars that must be met for them to tell the light: detections of noise meet fewer."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What one frame shows of the stars of another.
+
+    Attributes
+    ----------
+    other : int
+        The frame whose stars are looked for.
+    xy : ndarray, shape (n, 2)
+        Places of those that should be seen, in the frame's own pixels.
+    other_xy : ndarray, shape (n, 2)
+        Their places in pixels of the other one.
+    seen : ndarray, shape (n,), bool
+    log_light : ndarray, shape (n,)
+        ln of the frame's flux of a star over the other's; NaN of those that are not seen.
+    light : float
+        The typical ratio of these fluxes; NaN where too few are shown by both.
+    """
+
+    other: int
+    xy: F8
+    other_xy: F8
+    seen: Flags
+    log_light: F8
+    light: float
+
+    @property
+    def share(self) -> float:
+        """Of the expected stars, those that are seen; NaN for too few."""
+        return float(np.mean(self.seen)) if len(self.seen) >= FEWEST else math.nan
+
+
+def look_at_each_other(
+    measured: Sequence[Measurements], places: Sequence[CelestialWcs], log_prior: F8
+) -> list[list[View]]:
+    """What every frame shows of the stars of those round it.
+
+    Parameters
+    ----------
+    measured : sequence of Measurements
+    places : sequence of CelestialWcs
+        Where each frame is.
+    log_prior : ndarray, shape (n,)
+        ln of the gain that each header lets expect: it tells how faint a star may be where no star of two frames does.
+    """
+    out: list[list[View]] = [[] for _ in measured]
+    for pair in neighbours(places):
+        for i, j in (pair, pair[::-1]):
+            prior = float(np.exp(log_prior[i] - log_prior[j]))
+            out[i].append(_look_at(measured[i], places[i], j, measured[j], places[j], prior))
+    return out
+
+
+def _look_at(
+    own: Measurements, place: CelestialWcs, j: int, other: Measurements, other_place: CelestialWcs, prior: float
+) -> View:
+    """What `own` shows of the stars of `other`, frame `j`, that it should show."""
+    stars, (flux, error) = other.stars, whole_light(other.stars)
+    shown = ~(stars.saturated | stars.blended) & (flux > _SHOWN * error)
+    if _is_crowded(other):
+        shown = np.zeros_like(shown)
+    x, y = place.sky_to_pixel(*other_place.pixel_to_sky(stars.x[shown], stars.y[shown]))
+    box = own.valid_box
+    inside = (
+        (x > box.x0 + _EDGE_PX) & (x < box.x1 - 1 - _EDGE_PX) & (y > box.y0 + _EDGE_PX) & (y < box.y1 - 1 - _EDGE_PX)
+    )
+    which, xy = np.flatnonzero(shown)[inside], np.column_stack([x, y])[inside]
+    nearest, distance = find_nearest(np.column_stack([own.stars.x, own.stars.y]), xy)
+    # Of two telescopes the coarser one says how well a place is known.
+    seen = distance < TOLERANCE_PX * max(other_place.pixel_scale_arcsec() / place.pixel_scale_arcsec(), 1)
+    # Where pixels have no weight there is no block: nothing can be seen there. A star that is seen may hide its blocks.
+    blocks = np.column_stack([own.blocks.x, own.blocks.y]).astype(float)
+    there = seen | (find_nearest(blocks, xy)[1] < _NEAR_BLOCK * own.blocks.size_px)
+    own_flux, own_error = whole_light(own.stars)
+    log_light = np.full(len(xy), np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        log_light[seen] = np.log(own_flux[nearest[seen]] / flux[which[seen]])
+    light = math.nan
+    if np.count_nonzero(seen) >= max(_FEWEST_ALIKE, _CHANCE * np.count_nonzero(there)):
+        light = float(np.median(own_flux[nearest[seen]] / flux[which[seen]]))
+    if len(own.stars) >= _FEWEST_ALIKE or not there.any():
+        noise = float(np.median(own_error)) if len(own_error) else 0.0
+    else:
+        noise = float(np.median(error[which[there]])) * typical_noise(own) / typical_noise(other)
+    expected = there & (flux[which] * (light if light > 0 else prior) > EXPECTED * noise)
+    other_xy = np.column_stack([stars.x, stars.y])[which]
+    return View(j, xy[expected], other_xy[expected], seen[expected], log_light[expected], light)
+
+
+def _is_crowded(measured: Measurements) -> bool:
+    """Whether stars stand so near to each other that worse seeing merges them."""
+    box = measured.valid_box
+    area_px = (box.y1 - box.y0) * (box.x1 - box.x0)
+    return len(measured.stars) * np.pi * (3 * measured.fwhm_px) ** 2 > _CROWDED * area_px
+
+
+def find_nearest(places: F8, xy: F8) -> tuple[npt.NDArray[np.int64], F8]:
+    """For each of `xy`, shape (n, 2), the number of the nearest of some places and its distance; inf where none is."""
+    if len(places) == 0 or len(xy) == 0:
+        return np.zeros(len(xy), np.int64), np.full(len(xy), np.inf)
+    distance, nearest = scipy.spatial.cKDTree(places).query(xy)
+    return np.asarray(nearest, np.int64), np.asarray(distance, float)
+
+
+def whole_light(stars: Stars) -> tuple[F8, F8]:
+    """Flux of all colours together, and its error."""
+    error = np.sqrt(np.sum(np.square(stars.flux_error, dtype=np.float64), axis=0))
+    return np.sum(stars.flux, axis=0, dtype=np.float64), error
+
+
+def typical_noise(measured: Measurements) -> float:
+    """Noise of a sample, all colours together."""
+    return float(np.sqrt(np.mean(measured.noise**2)))
+
+
+def pool_places(views: Sequence[View]) -> F8:
+    """Places of all stars that some views expect, each once, shape (n, 2)."""
+    xy = np.zeros((0, 2))
+    for view in sorted(views, key=lambda view: -len(view.seen)):
+        xy = np.concatenate([xy, view.xy[find_nearest(xy, view.xy)[1] > TOLERANCE_PX]])
+    return xy
