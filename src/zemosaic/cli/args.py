@@ -81,7 +81,9 @@ Verbose = Annotated[
 Frames = Annotated[
     Path | None,
     typer.Option(
-        "--frames", metavar="FILE", help="Leave out frames whose use is false in this table (frames.ecsv or .csv)."
+        "--frames",
+        metavar="FILE",
+        help="Leave out frames that a table (frames.ecsv or .csv) or a list (used.txt or the like) does not use.",
     ),
 ]
 Darks = Annotated[

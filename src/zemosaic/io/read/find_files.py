@@ -28,6 +28,8 @@ _OTHER_IMAGES = (
 missed."""
 WORK_FOLDER = ".zemosaic"
 """Inside an output folder: stored results, so a second run does only what is new. Such a folder holds no inputs."""
+_RESULTS = ("mosaic", "coverage_moc", "preview")
+"""How names of results begin that a scan would take for frames, where frames and results share a folder."""
 _FOLDER_KINDS: dict[str, FrameKind] = {
     **dict.fromkeys(("dark", "darks", "darkflat", "darkflats", "flatdark", "flatdarks"), "dark"),
     **dict.fromkeys(("bias", "biases", "offset", "offsets"), "bias"),
@@ -150,7 +152,7 @@ def _walk_folder(root: str, found: FoundFiles) -> Iterator[str]:
             continue
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
-            is_result = is_output and name.startswith("mosaic")
+            is_result = is_output and name.startswith(_RESULTS)
             if name.startswith(".") or is_result:
                 continue
             if name.lower().endswith(_SUFFIXES):

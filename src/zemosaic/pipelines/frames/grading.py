@@ -12,6 +12,7 @@ from astropy.table import Table
 
 from zemosaic.engine.events import LeftOut
 from zemosaic.errors import NothingToDo, SettingError
+from zemosaic.io.tables.frame_list import read_frame_list
 from zemosaic.model.frame import Frame
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import PhotoScale
@@ -86,6 +87,7 @@ def obey_table(frames: Sequence[Frame], table_path: Path, run: Run) -> Kept[Fram
     ----------
     frames : sequence of Frame
     table_path : Path
+        A list of paths (``.txt``, see `zemosaic.io.tables.frame_list`), or
         ECSV or CSV with the columns ``name``, ``path`` and ``use``. A row finds its frame by ``id`` where there is
         that column, else by path and name, else by a name that only one frame has. Frames that the table does not
         list are used.
@@ -102,6 +104,27 @@ def obey_table(frames: Sequence[Frame], table_path: Path, run: Run) -> Kept[Fram
     NothingToDo
         When no frame is left.
     """
+    out = _left_out_by_list(frames, table_path) if table_path.suffix.lower() == ".txt" else _unused(frames, table_path)
+    kept = [frame for frame in frames if frame.id not in out]
+    why = message("frame.not-used", file=table_path.name)
+    left_out = tuple(run.log.leave_out(frame, why) for frame in frames if frame.id in out)
+    if not kept:
+        raise NothingToDo("frame.none-in-table", file=table_path.name, n_frames=len(frames))
+    return Kept(kept, left_out)
+
+
+def _left_out_by_list(frames: Sequence[Frame], list_path: Path) -> set[str]:
+    """Ids of frames that a list of paths leaves out, by path, or by a name that only one file has."""
+    listed = read_frame_list(list_path)
+    n_called = Counter(Path(file).name for file in {frame.storage.path for frame in frames})
+    named = {name for name in listed.paths if n_called[name] == 1}
+    paths = {str(frame.id): frame.storage.path for frame in frames}
+    found = {key for key, path in paths.items() if path in listed.paths or Path(path).name in named}
+    return set(paths) - found if listed.used else found
+
+
+def _unused(frames: Sequence[Frame], table_path: Path) -> set[str]:
+    """Ids of frames whose `use` is false in a table."""
     kind = "ascii.ecsv" if table_path.suffix.lower() == ".ecsv" else "ascii.csv"
     try:
         table = Table.read(table_path, format=kind)
@@ -120,12 +143,7 @@ def obey_table(frames: Sequence[Frame], table_path: Path, run: Run) -> Kept[Fram
         found = by_key.get(frame_id) or by_key.get((str(path), str(name))) or by_key.get(str(name))
         if found and str(use).strip().lower() in {"false", "0", "no"}:
             out.add(found)
-    kept = [frame for frame in frames if frame.id not in out]
-    why = message("frame.not-used", file=table_path.name)
-    left_out = tuple(run.log.leave_out(frame, why) for frame in frames if frame.id in out)
-    if not kept:
-        raise NothingToDo("frame.none-in-table", file=table_path.name, n_frames=len(frames))
-    return Kept(kept, left_out)
+    return out
 
 
 def quality_table(

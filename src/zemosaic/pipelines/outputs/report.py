@@ -13,6 +13,7 @@ import tomli_w
 from astropy.table import MaskedColumn, Table
 
 from zemosaic.engine.events import LeftOut, event_as_json
+from zemosaic.io.tables.frame_list import FrameList, write_frame_list
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import PhotoScale
@@ -44,7 +45,8 @@ def write_frames_table(
     known: Mapping[FrameId, MeasuredFrame],
     left_out: Sequence[LeftOut],
 ) -> None:
-    """One row a frame, used or not, with the reason; ECSV and, beside it, CSV, each all or nothing.
+    """One row a frame, used or not, with the reason; ECSV and, beside it, CSV and the lists ``used.txt`` and
+    ``left_out.txt``, each all or nothing.
 
     Of a frame without a place the row tells what was measured on it, which `known` holds.
     """
@@ -76,13 +78,24 @@ def write_frames_table(
         partial = target.with_name(f".{target.name}.partial")
         table.write(partial, format=kind, overwrite=True)
         partial.replace(target)
+    used_paths = dict.fromkeys(str(row["path"]) for row in rows if row["use"])
+    others = dict.fromkeys(str(row["path"]) for row in rows if str(row["path"]) not in used_paths)
+    write_frame_list(path.with_name("used.txt"), FrameList(True, tuple(used_paths)))
+    write_frame_list(path.with_name("left_out.txt"), FrameList(False, tuple(others)))
 
 
 def _corner_columns(item: PlacedFrame) -> dict[str, float]:
-    """Where the outer corners of the corner pixels lie: from the first pixel along its row, and round."""
+    """Angle of the columns at the centre, from north to east, and where the outer corners of the corner pixels lie:
+    from the first pixel along its row, and round."""
     height, width = item.frame.shape
     ra, dec = item.wcs.pixel_to_sky(np.array([0, width, width, 0]) - 0.5, np.array([0, 0, height, height]) - 0.5)
-    return {f"{name}{k + 1}_deg": float(values[k]) for k in range(4) for name, values in (("ra", ra), ("dec", dec))}
+    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
+    up_ra, up_dec = item.wcs.pixel_to_sky([middle_x] * 2, [middle_y - 0.5, middle_y + 0.5])
+    east = (up_ra[1] - up_ra[0] + 180) % 360 - 180
+    angle = np.rad2deg(np.arctan2(east * np.cos(np.deg2rad(up_dec.mean())), up_dec[1] - up_dec[0]))
+    corners = (("ra", ra), ("dec", dec))
+    columns = {f"{name}{k + 1}_deg": float(values[k]) for k in range(4) for name, values in corners}
+    return {"position_angle_deg": float(angle), **columns}
 
 
 def _measured_columns(frame: Frame, measured: Measurements) -> dict[str, Any]:

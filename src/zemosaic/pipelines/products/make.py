@@ -7,6 +7,7 @@ from pathlib import Path
 
 from zemosaic.pipelines.products.edit import write_edit_files
 from zemosaic.pipelines.products.folder import FinishedFolder, open_folder
+from zemosaic.pipelines.products.regions import write_region_files
 from zemosaic.pipelines.products.report_page import write_report_page
 from zemosaic.pipelines.products.tiff import write_tiff_files
 from zemosaic.pipelines.products.viewer import write_viewer
@@ -23,6 +24,7 @@ PRODUCTS: Mapping[str, Product] = {
     "report": write_report_page,
     "edit": write_edit_files,
     "tiff": write_tiff_files,
+    "regions": write_region_files,
     "viewer": write_viewer,
 }
 """By the words of ``output.also`` (`zemosaic.settings.PRODUCT_NAMES`), in the order in which they are made."""
