@@ -24,7 +24,12 @@ def borders_of(survey, solution, scales):
     noise = noise_in_mosaic(survey.measurements, survey.wcs, survey.grid, scales)
     seams = measure_seams(table, 0, solution.sky[0], scales, noise[0])
     border = figure_borders(seams.image, seams.step, seams.error, seams.noise, len(scales))
-    facts = {"step": border.rms, "sure_place": border.sure.max(), "sure_frame": np.nanmax(border.frame_sure)}
+    facts = {
+        "step": border.rms,
+        "sure_step": border.sure_rms,
+        "sure_place": border.sure.max(),
+        "sure_frame": np.nanmax(border.frame_sure),
+    }
     return facts, seams, border
 
 

@@ -49,6 +49,7 @@ def describe_match(found: MatchSolution, frames: Sequence[PlacedFrame], grid: Sk
         ],
         "borders": {
             "step": _largest(border.rms for border in after),
+            "sure_step": _largest(border.sure_rms for border in after),
             "step_before": _largest(border.rms for border in before),
             "sure_place": _largest(border.sure.max(initial=0.0) for border in after if len(border.sure)),
             "sure_frame": _largest(np.nanmax(border.frame_sure) for border in after if _tells(border)),

@@ -34,6 +34,8 @@ class BorderFigure:
     ----------
     rms : float
         Root mean square of all steps; NaN without any.
+    sure_rms : float
+        The same without what the errors of the steps add; NaN without any.
     curve : ndarray, shape (len(SHARES),)
         Sizes that these shares of the steps do not exceed; empty without any.
     pulls : ndarray, shape (len(PULL_EDGES) - 1,), int64
@@ -45,6 +47,7 @@ class BorderFigure:
     """
 
     rms: float
+    sure_rms: float
     curve: F8
     pulls: Ints
     step: F8
@@ -74,7 +77,7 @@ def figure_borders(image: Ints, step: F8, error: F8, noise: F8, n_images: int) -
     unknown = np.full(n_images, np.nan)
     if not len(step):
         pulls = np.zeros(len(PULL_EDGES) - 1, np.int64)
-        return BorderFigure(np.nan, nothing, pulls, nothing, nothing, unknown, unknown.copy())
+        return BorderFigure(np.nan, np.nan, nothing, pulls, nothing, nothing, unknown, unknown.copy())
     size = step / noise
     own = np.maximum(error / noise, float(np.median(error / noise)))
     pulls = np.histogram(np.clip(size / np.maximum(own, 1e-30), PULL_EDGES[0], PULL_EDGES[-1]), PULL_EDGES)[0]
@@ -87,6 +90,7 @@ def figure_borders(image: Ints, step: F8, error: F8, noise: F8, n_images: int) -
     mean_error = np.sqrt(np.maximum(scatter, least) / n)
     return BorderFigure(
         rms=float(np.sqrt(np.mean(size**2))),
+        sure_rms=float(np.sqrt(max(np.mean(size**2) - np.mean(own**2), 0.0))),
         curve=np.quantile(np.abs(size), SHARES),
         pulls=pulls.astype(np.int64),
         step=size,
