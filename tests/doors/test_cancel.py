@@ -95,7 +95,8 @@ def test_ctrl_c_ends_in_good_order_and_the_next_run_completes(
     assert code == 130
     assert seconds < LIMIT_S
     assert err.strip() == "zemosaic: stopped on request; run the same command again to go on"
-    assert events[-1] == {"event": "Failed", "message": err.strip()[10:], "exit_code": 130, "facts": {}}
+    failed = {"event": "Failed", "code": "run.stopped", "message": err.strip()[10:], "exit_code": 130, "facts": {}}
+    assert events[-1] == failed
     assert not list((tmp_path / "out").glob("[!.]*"))
     assert partial_files(tmp_path / "out") == []
     assert digests_of(frames) == before

@@ -300,6 +300,7 @@ def simulate(
 def demo(out: Path, *, workers: int) -> None:
     """Simulate, build, score, show."""
     from zemosaic.pipelines.modes.build import BuildOptions, run_build
+    from zemosaic.pipelines.run.log import Log
     from zemosaic.simulate import score_mosaic
 
     frames = out / "frames"
@@ -308,7 +309,12 @@ def demo(out: Path, *, workers: int) -> None:
     options = BuildOptions(mode="direct", workers=workers, compile_ahead=True)
     with _watched(False, People("frames.ecsv")) as (show, cancel):
         made = run_build([frames], out / "mosaic", Settings(), options, show, cancel)
-    _tell_score(score_mosaic(frames, made.mosaic))
+    with People() as show:
+        log = Log(show)
+        log.start("score")
+        score = score_mosaic(frames, made.mosaic)
+        log.end("score", "the mosaic beside the truth")
+    _tell_score(score)
     _tell(made.list_files(), as_json=False)
     for picture in made.previews.values():
         _open(picture)

@@ -41,6 +41,10 @@ STRETCH_PX = 2400
 BEFORE_PX = 1200
 """Longest side of the picture without the match: each frame is painted into it."""
 
+WORK_COPIES, STRIP_COPIES = 6, 8
+"""What tiles, maps, or the picture before the match take at most: so many times the reduced copy, and so many times a
+strip of tiles (measured on 2000 x 2000 pixels). Little memory makes them one after the other."""
+
 SLICE_ROWS = 64
 """Rows that are stretched at a time, so that a wide strip needs little beside itself."""
 
@@ -89,7 +93,8 @@ def _describe(mosaic: FolderMosaic, frames: Table, made: Path, run: Run) -> dict
         partial(make_maps, mosaic, made, run),
         partial(_write_before, data, stretch, frames, places, made / f"before{mosaic.tag}.jpeg"),
     )
-    _, maps, before = run.machine.make_executor().map(_call, works)
+    need = WORK_COPIES * data.nbytes + STRIP_COPIES * 4 * mosaic.n_channels * TILE_PX * width
+    _, maps, before = run.machine.executor_within(need).map(_call, works)
     return {
         "label": mosaic.tag.removeprefix("_") or mosaic.path.stem,
         "width": width,
