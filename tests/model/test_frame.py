@@ -11,11 +11,12 @@ from frame_cases import make_frame, vary_frame
 from zemosaic.engine.values import digest_of
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Decided, HeaderFacts, MapRef, PointingHint, Storage
+from zemosaic.text import message
 
 FULL = make_frame(
     "f", "/a/f.fits", (10, 20), bayer="GRBG", weight=MapRef("/a/f.weight.fits", 0, "weight"),
     mask=MapRef("/a/f.fits", 1, "mask"), data_box=Box(0, 10, 0, 19), alpha=MapRef("/a/f.fits", 2, "alpha", 255.0),
-    wcs_cards="WCS", hints=(PointingHint(1.0, 2.0),),
+    wcs_cards="WCS", wcs_problem=message("header.no-wcs"), hints=(PointingHint(1.0, 2.0),),
     saturation_adu=1.0, gain_setting=1.0, temperature_c=1.0, rotation_deg=1.0, electrons_per_adu=1.0, exposure_s=1.0,
 )  # fmt: skip
 
