@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from zemosaic.cli import main
+from zemosaic.pipelines.products import make
 from zemosaic.pipelines.products.make import PRODUCTS
 from zemosaic.settings import PRODUCT_NAMES, load_settings
 
@@ -39,3 +40,17 @@ def test_export_says_what_it_cannot_make(
     assert main(["export", str(tmp_path), *words]) == code
     assert told in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_product_that_fails_does_not_cost_the_mosaic(
+    small_set: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: object, run: object) -> dict[str, Path]:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(make, "PRODUCTS", {**PRODUCTS, "edit": fail})
+    assert main(["build", str(small_set), "-o", str(tmp_path), "--set", "output.also=edit,tiff"]) == 0
+    assert "product edit could not be made (RuntimeError: planted)" in " ".join(capfd.readouterr().err.split())
+    assert (tmp_path / "mosaic.tif").exists()
+    assert main(["export", str(tmp_path), "--also", "edit"]) == 5
+    assert "planted" in capfd.readouterr().err

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from zemosaic.errors import Cancelled, ZeMosaicError
 from zemosaic.pipelines.products.edit import write_edit_files
 from zemosaic.pipelines.products.folder import FinishedFolder, open_folder
 from zemosaic.pipelines.products.hips import write_hips
@@ -14,6 +15,7 @@ from zemosaic.pipelines.products.tiff import write_tiff_files
 from zemosaic.pipelines.products.viewer import write_viewer
 from zemosaic.pipelines.run.context import Run, output_folder
 from zemosaic.settings import OutputSettings
+from zemosaic.text import message
 
 __all__ = ["PRODUCTS", "export_products", "make_products"]
 
@@ -33,7 +35,7 @@ PRODUCTS: Mapping[str, Product] = {
 
 
 def make_products(out: Path, settings: OutputSettings, run: Run) -> dict[str, Path]:
-    """Make products of a finished folder that the caller keeps other runs out of.
+    """Make products of a folder that this run has just finished; one that fails is told, for the mosaic is whole.
 
     Parameters
     ----------
@@ -46,33 +48,54 @@ def make_products(out: Path, settings: OutputSettings, run: Run) -> dict[str, Pa
     -------
     dict
         Files by name.
+    """
+    made, failed = _make_each(out, settings.also, run)
+    for name, problem in failed.items():
+        why = problem if isinstance(problem, ZeMosaicError) else f"{type(problem).__name__}: {problem}"
+        run.log.notice(message("products.failed", product=name, why=why), "warning")
+    return made
+
+
+def export_products(out: Path, settings: OutputSettings, run: Run) -> dict[str, Path]:
+    """Make products of a folder that an earlier run has finished; its frames are not needed.
+
+    Parameters and returns are those of `make_products`.
 
     Raises
     ------
     NothingToDo
         When no run has ended there.
     EnvironmentProblem
-        When a file cannot be written.
-    """
-    paths: dict[str, Path] = {}
-    if not settings.also:
-        return paths
-    folder = open_folder(out)
-    for name, make in PRODUCTS.items():
-        if name in settings.also:
-            run.cancel.check()
-            run.log.start(name)
-            made = make(folder, run)
-            run.log.end(name, ", ".join(path.name for path in made.values()))
-            paths |= made
-    return paths
-
-
-def export_products(out: Path, settings: OutputSettings, run: Run) -> dict[str, Path]:
-    """Make products of a folder that an earlier run has finished; its frames are not needed.
-
-    Parameters, returns and errors are those of `make_products`; another run at work in the folder is an error, too.
+        When a file cannot be written, or another run is at work in the folder.
     """
     open_folder(out)  # a folder without a mosaic is told before anything is written there
     with output_folder(out, run) as run:
-        return make_products(out, settings, run)
+        made, failed = _make_each(out, settings.also, run)
+    for problem in failed.values():
+        raise problem
+    return made
+
+
+def _make_each(out: Path, wanted: Collection[str], run: Run) -> tuple[dict[str, Path], dict[str, Exception]]:
+    """The files of the products wanted, and what went wrong with others: one that fails does not cost the next."""
+    paths: dict[str, Path] = {}
+    failed: dict[str, Exception] = {}
+    if not wanted:
+        return paths, failed
+    folder = open_folder(out)
+    for name, make in PRODUCTS.items():
+        if name not in wanted:
+            continue
+        run.cancel.check()
+        run.log.start(name)
+        try:
+            made = make(folder, run)
+        except Cancelled:
+            raise
+        except Exception as problem:  # noqa: BLE001 - told by a build, raised again by an export
+            failed[name] = problem
+            run.log.end(name)
+            continue
+        run.log.end(name, ", ".join(path.name for path in made.values()))
+        paths |= made
+    return paths, failed
