@@ -270,6 +270,12 @@ def test_planes_have_the_shapes_and_types_that_are_stated(planes: tuple[int, ...
         assert getattr(made, name).shape == (*planes, *SHAPE), name
     for name in ("coverage", "exposure", "saturated"):
         assert getattr(made, name).shape == SHAPE, name
+    ccd = made.to_ccddata()
+    assert np.array_equal(ccd.data, made.data, equal_nan=True)
+    assert np.array_equal(ccd.uncertainty.array, made.variance, equal_nan=True)
+    assert np.array_equal(ccd.mask, made.weight == 0)
+    assert ccd.unit == "adu"
+    assert ccd.wcs.pixel_to_world(3, 2).separation(made.wcs.pixel_to_world(3, 2)).arcsec < 1e-6
     kinds = {name: getattr(made, name).dtype for name in ("data", "weight", "variance", "exposure", "saturated")}
     assert set(kinds.values()) == {np.dtype(np.float32)}
     assert made.coverage.dtype == made.rejected.dtype == np.int16

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,9 @@ from zemosaic.pipelines.run.log import ignore_event
 from zemosaic.pipelines.run.need import need_of_frames
 from zemosaic.settings import GivenSettings, OutputSettings, make_settings
 from zemosaic.text import message
+
+if TYPE_CHECKING:
+    from astropy.nddata import CCDData
 
 __all__ = ["CoaddResult", "build", "coadd"]
 
@@ -92,6 +95,22 @@ class CoaddResult:
     left_out: tuple[LeftOut, ...]
     cards: tuple[Card, ...] = field(default=(), repr=False)
     history: tuple[str, ...] = field(default=(), repr=False)
+
+    def to_ccddata(self) -> CCDData:
+        """The mosaic as astropy's `CCDData`: data, variance as uncertainty, a mask where there are no data.
+
+        Its WCS is of the grid; of a colour mosaic it is of the last two axes. Its unit is BUNIT, or adu where astropy
+        knows no such unit. Cards are in ``meta``.
+        """
+        from astropy import units
+        from astropy.nddata import CCDData, VarianceUncertainty
+
+        header = fits.Header([fits.Card(*card) for card in self.cards])
+        unit = units.Unit(header.get("BUNIT") or "adu", parse_strict="silent")
+        if isinstance(unit, units.UnrecognizedUnit):
+            unit = units.adu
+        empty = self.weight == 0
+        return CCDData(self.data, VarianceUncertainty(self.variance), mask=empty, wcs=self.wcs, meta=header, unit=unit)
 
     def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write a FITS file of all planes, laid out as ``mosaic.fits`` (``docs/output.md``).
