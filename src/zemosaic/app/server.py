@@ -40,10 +40,8 @@ LOOK_S = 0.2
 SCAN_S = 120.0
 """A folder whose headers take longer to read is scanned by the run itself."""
 
-VIEWER_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
-)
-"""Of a report or viewer in an output folder, which carries its data and styles inside."""
+VIEWER_POLICY = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+"""Of a report or viewer in an output folder, whose styles are inside; no script is but those of its own files."""
 
 
 def page_policy() -> str:

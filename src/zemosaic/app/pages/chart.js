@@ -17,7 +17,6 @@ export function Chart({ frames, gone, here, choose, toggle }) {
   const [lasso, setLasso] = useState(null);
   const seen = box || whole;
   const kept = useMemo(() => sky && sky.shapes.map((shape, i) => (gone.has(frames[i].path) ? null : shape)), [sky, gone]);
-  const view = sky && fit(seen, canvas.current);
 
   useEffect(() => { if (sky && canvas.current) draw(canvas.current, sky, seen, kept, frames, gone, here, lasso); });
   useEffect(() => {
