@@ -151,8 +151,8 @@ def coadd(
     """Warp and combine images that have a WCS.
 
     Each image is resampled once onto the grid (``warp.kernel``, Lanczos 3), weighted by the inverse variance of its
-    sky, and combined with all others (``stack.method``, a kappa-sigma mean): ``docs/method/rejection.md``. With `match` gains
-    and backgrounds of all images are solved first: ``docs/method/matching.md``.
+    sky, and combined with all others (``stack.method``, a kappa-sigma mean): ``docs/method/rejection.md``. With `match`
+    gains and backgrounds of all images are solved first: ``docs/method/matching.md``.
 
     Parameters
     ----------
