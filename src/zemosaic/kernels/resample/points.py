@@ -70,6 +70,24 @@ class _Cells(NamedTuple):
     end: int
 
 
+class _Lanczos(NamedTuple):
+    """What a Lanczos kernel needs beside the window.
+
+    Attributes
+    ----------
+    table : ndarray, float32, shape (N_PHASES + 1, WIDTH)
+    smooth, spikes : ndarray, float32, shape (c, h, w)
+        The window's samples in two: what is too sharp for the kernel (none: shape (0, 0, 0)), and the rest.
+    clamp : float32
+        As `resample` takes it.
+    """
+
+    table: Floats
+    smooth: Floats
+    spikes: Floats
+    clamp: np.float32
+
+
 class _Taps(NamedTuple):
     """A Lanczos kernel, with scratch.
 
@@ -138,26 +156,31 @@ def resample_with_taps(
     dering : bool
     """
     plain, rows, target = prepare(window, out)
-    spikes = find_spikes(window.data, window.weight, window.inverse_variance) if dering else _NO_SPIKES
-    _resample(plain, rows, target, n_taps, table, (spikes, np.float32(clamp)))
+    lanczos = None
+    if n_taps > 2:
+        spikes = find_spikes(window.data, window.weight, window.inverse_variance) if dering else _NO_SPIKES
+        smooth = window.data - spikes if spikes.size else window.data
+        lanczos = _Lanczos(table, smooth, spikes, np.float32(clamp))
+    _resample(plain, rows, target, n_taps, lanczos)
 
 
 @kernel
-def _resample(place, rows, target, n_taps, table, rings):  # type: ignore[no-untyped-def]
+def _resample(place, rows, target, n_taps, lanczos):  # type: ignore[no-untyped-def]
+    """`resample_with_taps`, compiled in two versions: without Lanczos (`lanczos` is None) it takes half of the time."""
     data, weight, origin, step, start = place.data, place.weight, place.origin, place.step, place.start
-    spikes, clamp = rings
-    smooth = data - spikes if spikes.size else data
     out_values, out_weights, out_alpha = rows
     c, h, w = data.shape
     y0, y1, x0, x1 = target
     n = x1 - x0
     window = (origin[0], origin[0] + h, origin[1], origin[1] + w)
+    spikes = data[:0] if lanczos is None else lanczos.spikes
     flags = _flag_window(data, weight, spikes, place.saturation, n_taps).reshape(-1)
     x, y, scale, offset = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     whole, fraction = np.empty((2, n), np.int64), np.empty((2, n), np.float32)
     samples, relative = np.empty(n, np.float32), np.empty(n, np.float32)
     codes, around = np.empty(n, np.uint8), np.empty(n, np.uint8)
-    taps = _Taps(n_taps, table, np.zeros(WIDTH * WIDTH, np.float32), np.empty(n, np.int64))
+    if lanczos is not None:
+        taps = _Taps(n_taps, lanczos.table, np.zeros(WIDTH * WIDTH, np.float32), np.empty(n, np.int64))
     for row in range(y1 - y0):
         out_y, node_y = y0 + row, start[0] + row
         interpolate_row(place.nodes_xy[0], step, node_y, start[1], x)
@@ -169,21 +192,22 @@ def _resample(place, rows, target, n_taps, table, rings):  # type: ignore[no-unt
             around[i] = flags[np.uintp((whole[0, i] + 1) * (w + 1) + whole[1, i] + 1)]
         cells = _Cells(whole, fraction, around, begin, end)
         alpha = get_row(out_alpha, 0, out_y, x0, x1)
-        alpha[:] = 0
+        for i in range(n):
+            alpha[i] = 0
         for k in range(c):
             if k < weight.shape[0]:
                 m = weight[k]
                 _relative_row(m, cells, n_taps, relative)
-            if n_taps == 1:
-                _nearest_row(data[k], m, cells, samples)
-            elif n_taps == 2:
-                _bilinear_row(data[k], m, cells, samples)
-            else:
-                _lanczos_row(smooth[k], m, cells, relative, taps, samples)
+            if lanczos is not None:
+                _lanczos_row(lanczos.smooth[k], m, cells, relative, taps, samples)
                 if spikes.size:
                     _add_spikes(spikes[k], cells, samples)
-                if clamp > 0:
-                    _clamp_row(data[k], m, cells, clamp, samples)
+                if lanczos.clamp > 0:
+                    _clamp_row(data[k], m, cells, lanczos.clamp, samples)
+            elif n_taps == 1:
+                _nearest_row(data[k], m, cells, samples)
+            else:
+                _bilinear_row(data[k], m, cells, samples)
             interpolate_row(place.nodes_scale[k], step, node_y, start[1], scale)
             interpolate_row(place.nodes_offset[k], step, node_y, start[1], offset)
             values, weights = get_row(out_values, k, out_y, x0, x1), get_row(out_weights, k, out_y, x0, x1)
@@ -210,33 +234,65 @@ def _flag_window(data, weight, spikes, saturation, n_taps):  # type: ignore[no-u
     taps never meet a NaN); _UNEVEN: one of the four nearest pixels has a weight other than 1; _SATURATED, _SPIKE:
     one of them is saturated, or a spike. Outside the window all is hole.
     """
-    c, h, w = data.shape
-    here = np.full((h + 2 * _PAD, w + 2 * _PAD), _HOLE | _UNEVEN, np.uint8)
+    _, h, w = data.shape
+    before, width = max(n_taps // 2 - 1, 0), WIDTH if n_taps > 2 else 2
+    here = np.full(w + 2 * _PAD, _HOLE | _UNEVEN, np.uint8)
+    line = here[_PAD : _PAD + w]
+    across, ends = np.zeros((h, w + 1), np.uint8), np.zeros(w + 1, np.uint8)
+    found = np.empty(h, np.bool_)
+    for x in range(w):
+        line[x] = 0
+    _gather_or(here, before, width, ends)
     for y in range(h):
-        line = here[y + _PAD, _PAD : _PAD + w]
-        line[:] = 0
-        for k in range(c):
-            m, d = weight[min(k, weight.shape[0] - 1), y], data[k, y]
-            for x in range(w):
-                plain = np.uint8(m[x] != 1) << 1
-                line[x] |= plain if m[x] > 0 else _HOLE | _UNEVEN
-                line[x] |= np.uint8((m[x] > 0) & (d[x] >= saturation)) << 7
-            if spikes.size:
-                _flag_spikes(spikes[k, y], line)
-    before = max(n_taps // 2 - 1, 0)
-    across = np.zeros((h + 2 * _PAD, w + 1), np.uint8)
-    for y in range(h + 2 * _PAD):
-        _gather_or(here[y], before, WIDTH if n_taps > 2 else 2, across[y])
-    flags = np.zeros((h + 1, w + 1), np.uint8)
+        found[y] = _flag_row(data[:, y], weight[:, y], spikes[:, y : y + 1], saturation, line)
+        if found[y]:
+            _gather_or(here, before, width, across[y])
+    flags = np.empty((h + 1, w + 1), np.uint8)
     for y in range(h + 1):
-        line = flags[y]
+        out = flags[y]
+        for x in range(w + 1):
+            out[x] = ends[x]
         for t in range(max(n_taps, 2)):
             near = t == before or t == before + 1
             mask = np.uint8(255) if near else _HOLE
-            source = across[y + _PAD - 1 - before + t]
-            for x in range(w + 1):
-                line[x] |= source[x] & mask
+            row = y - 1 - before + t
+            if row < 0 or row >= h:
+                for x in range(w + 1):
+                    out[x] |= (_HOLE | _UNEVEN) & mask
+            elif found[row]:
+                source = across[row]
+                for x in range(w + 1):
+                    out[x] |= source[x] & mask
     return flags
+
+
+@part
+def _flag_row(data, weight, spikes, saturation, line):  # type: ignore[no-untyped-def]
+    """One row of `_flag_window`, each pixel by itself; False, and nothing written, where it is all plain."""
+    c, w = data.shape
+    n = np.int64(0)
+    for k in range(c):
+        m, d = weight[min(k, weight.shape[0] - 1)], data[k]
+        few = np.int32(0)
+        for x in range(w):
+            few += np.int32((m[x] != 1) | (d[x] >= saturation))
+        n += few
+        if spikes.size:
+            for x in range(w):
+                n += np.int64(spikes[k, 0, x] > 0)
+    if n == 0:
+        return False
+    for x in range(w):
+        line[x] = 0
+    for k in range(c):
+        m, d = weight[min(k, weight.shape[0] - 1)], data[k]
+        for x in range(w):
+            plain = np.uint8(m[x] != 1) << 1
+            line[x] |= plain if m[x] > 0 else _HOLE | _UNEVEN
+            line[x] |= np.uint8((m[x] > 0) & (d[x] >= saturation)) << 7
+        if spikes.size:
+            _flag_spikes(spikes[k, 0], line)
+    return True
 
 
 @part
