@@ -35,10 +35,10 @@ Known = tuple[Any, tuple[Any, ...]]
 """A kernel, and arguments of the types that it is called with; it is never called with these."""
 
 GROUPS = (
-    "points", "clip", "kappa", "raws", "stack", "match", "weigh", "areas", "maps", "winsorized",
-    "linear_fit", "mean", "median", "minmax", "esd", "tiles", "xisf", "simulate",
+    "raws", "weigh", "match", "points", "clip", "kappa", "stack", "areas", "maps", "winsorized", "linear_fit", "mean",
+    "median", "minmax", "esd", "tiles", "xisf", "simulate",
 )  # fmt: skip
-"""Parts of a run that call kernels, those first that take longest to compile."""
+"""Parts of a run that call kernels, those first that are called first."""
 
 Example = npt.NDArray[Any]
 
