@@ -4,7 +4,8 @@
     python benchmarks/products.py pan /tmp/large
 
 ``make`` writes a mosaic of noise, stars and a slow background, 1.6 GB a plane of 20,000 x 20,000, if it is not there,
-and exports a product of it; ``pan`` opens the page in an installed Chromium, headless, without a GPU, and moves and zooms about for some seconds.
+and exports a product of it; ``pan`` opens the page in an installed
+Chromium, headless, without a GPU, and moves and zooms about for some seconds.
 """
 
 from __future__ import annotations

@@ -13,8 +13,14 @@ from astropy.io import fits
 from PIL import Image
 
 __all__ = [
-    "find_cells", "tile_path", "write_allsky", "write_fits", "write_hips_page", "write_properties", "write_tile_picture",
-]  # fmt: skip
+    "find_cells",
+    "tile_path",
+    "write_allsky",
+    "write_fits",
+    "write_hips_page",
+    "write_properties",
+    "write_tile_picture",
+]
 
 JPEG_QUALITY = 90
 """Below it blocks show in smooth sky; above it files grow fast."""
