@@ -61,8 +61,8 @@ def write_tile_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
     """Write ``(h, w, c)``, first row on top, by the suffix as JPEG or PNG; of 2 or 4 channels the last is opacity."""
     path.parent.mkdir(parents=True, exist_ok=True)
     grey = picture[..., 0] if picture.shape[-1] == 1 else picture
-    options = {"quality": JPEG_QUALITY} if path.suffix == ".jpg" else {"compress_level": PNG_LEVEL}
-    Image.fromarray(np.ascontiguousarray(grey)).save(path, **options)
+    # Each format looks at the option that it knows.
+    Image.fromarray(np.ascontiguousarray(grey)).save(path, quality=JPEG_QUALITY, compress_level=PNG_LEVEL)
 
 
 def write_fits(path: Path, values: npt.NDArray[np.float32], cards: Mapping[str, int | str]) -> None:
