@@ -119,7 +119,7 @@ def test_build_writes_what_it_names(built: Path) -> None:
         ".zemosaic", "used.txt", "left_out.txt",
     }  # fmt: skip
     with fits.open(built / "mosaic.fits") as hdus:
-        assert [hdu.name for hdu in hdus] == ["DATA", "WHT", "VAR", "COV", "REJ", "EXPT", "SAT"]
+        assert [hdu.name for hdu in hdus] == ["DATA", "WHT", "VAR", "COV", "REJ", "EXPT", "SAT", "ALPHA"]
         assert hdus[0].header["NCOMBINE"] == 8
         assert hdus["COV"].data.dtype.kind == "i"
         assert np.array_equal(np.isnan(hdus[0].data), hdus["WHT"].data == 0)

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +43,12 @@ AnyArray = npt.NDArray[Any]
 
 _PLANES = {
     "DATA": "data", "WHT": "weight", "VAR": "variance", "COV": "coverage", "REJ": "rejected", "EXPT": "exposure",
-    "SAT": "saturated",
+    "SAT": "saturated", "ALPHA": "alpha",
 }  # fmt: skip
 """Planes of a mosaic's file, and the attribute of a result that holds each."""
+
+_STORED: dict[str, Literal["f4", "i2", "u1"]] = {"f": "f4", "i": "i2", "u": "u1"}
+"""Types of the file's planes by the kinds of their arrays."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +76,8 @@ class CoaddResult:
         Seconds of what was kept; 0 where no header tells the time.
     saturated : ndarray, float32, shape (h, w)
         Share of the samples kept that are saturated, 0 to 1, of the channel where it is largest.
+    alpha : ndarray, uint8, shape (h, w)
+        255 where all channels have data, else 0.
     wcs : astropy.wcs.WCS
         Of the grid; its ``array_shape`` is ``(h, w)``.
     left_out : tuple of LeftOut
@@ -91,6 +96,7 @@ class CoaddResult:
     rejected: AnyArray
     exposure: AnyArray
     saturated: AnyArray
+    alpha: AnyArray
     wcs: WCS
     left_out: tuple[LeftOut, ...]
     cards: tuple[Card, ...] = field(default=(), repr=False)
@@ -127,7 +133,7 @@ class CoaddResult:
             raise SettingError("output.exists", path=path)
         by_name: dict[str, AnyArray] = {name: getattr(self, attribute) for name, attribute in _PLANES.items()}
         planes = [
-            Plane(name, "i2" if values.dtype.kind == "i" else "f4", values.size // self.coverage.size)
+            Plane(name, _STORED[values.dtype.kind], values.size // self.coverage.size)
             for name, values in by_name.items()
         ]
         shape = (self.coverage.shape[0], self.coverage.shape[1])
