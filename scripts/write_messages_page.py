@@ -1,4 +1,4 @@
-"""Write ``docs/messages.md`` from the catalogue of sentences: python scripts/write_messages_page.py."""
+"""Write ``docs/reference/messages.md`` from the catalogue of sentences: python scripts/write_messages_page.py."""
 
 from __future__ import annotations
 
@@ -7,4 +7,6 @@ from pathlib import Path
 from zemosaic.text.describe import write_page
 
 if __name__ == "__main__":
-    Path(__file__).parents[1].joinpath("docs/messages.md").write_text(write_page(), encoding="utf-8", newline="\n")
+    Path(__file__).parents[1].joinpath("docs/reference/messages.md").write_text(
+        write_page(), encoding="utf-8", newline="\n"
+    )

@@ -28,7 +28,7 @@ from zemosaic.settings import (
 )
 from zemosaic.stages.grid.plan import make_wcs, plan_grid
 
-PAGE = Path(__file__).parents[2] / "docs/settings.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/settings.md"
 
 
 def test_there_are_few_enough_keys_and_each_has_prose() -> None:

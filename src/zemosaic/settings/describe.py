@@ -72,7 +72,7 @@ def _allowed(facts: dict[str, Any]) -> str:
 
 
 def write_page() -> str:
-    """``docs/settings.md``: every key with its prose, default and values, in Markdown."""
+    """``docs/reference/settings.md``: every key with its prose, default and values, in Markdown."""
     lines = [
         "# Settings",
         "",

@@ -66,7 +66,7 @@ SUBJECTS: Mapping[str, tuple[str, str]] = {
 
 
 def write_page() -> str:
-    """``docs/messages.md``: every code with its English sentence, subject by subject, in Markdown."""
+    """``docs/reference/messages.md``: every code with its English sentence, subject by subject, in Markdown."""
     lines = [
         "# Messages",
         "",
