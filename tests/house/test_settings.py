@@ -38,7 +38,7 @@ def test_there_are_few_enough_keys_and_each_has_prose() -> None:
 
 
 def test_the_page_of_the_documents_is_that_of_the_models() -> None:
-    """Else: python scripts/write_settings_page.py."""
+    """Else: python scripts/write_reference.py."""
     assert PAGE.read_text(encoding="utf-8") == write_page()
 
 

@@ -76,7 +76,7 @@ def write_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Made by `python scripts/write_settings_page.py` from `src/zemosaic/settings/models.py`: edit that.",
+        "Made by `python scripts/write_reference.py` from `src/zemosaic/settings/models.py`: edit that.",
         "",
         "One key is set by `--set stack.method=median`, several by a TOML file (`zemosaic config > my.toml`, then",
         '`--config my.toml`), and from Python by `settings={"stack": {"method": "median"}}`. Text is quoted in files',

@@ -70,7 +70,7 @@ def write_page() -> str:
     lines = [
         "# Messages",
         "",
-        "Made by `python scripts/write_messages_page.py` from `src/zemosaic/text/en.json`: edit that.",
+        "Made by `python scripts/write_reference.py` from `src/zemosaic/text/en.json`: edit that.",
         "",
         "Reasons, notices and errors have stable codes; `--json`, report.json and frames.ecsv hold them",
         "([output.md](output.md)). Names in braces are the facts. Some sentences are a part of others.",
