@@ -25,7 +25,8 @@ from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place
 from zemosaic.pipelines.modes.build import BuildOptions, BuildResult, find_settings_file, make_run, run_build
 from zemosaic.pipelines.modes.mosaics import make_job, plan_group
 from zemosaic.pipelines.modes.session import correct_group, lay_out, plan_sky, read_guide
-from zemosaic.pipelines.outputs.cards import mosaic_cards
+from zemosaic.pipelines.outputs.cards import mosaic_cards, settings_card
+from zemosaic.pipelines.outputs.zero_point import zero_point_cards
 from zemosaic.pipelines.patches.planes import ArrayPlanes, file_planes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
 from zemosaic.pipelines.run.context import Run
@@ -201,10 +202,13 @@ def coadd(
     build : Writes files and resumes; the mosaic need not fit into memory.
     """
     settings = make_settings(settings)
+    if not match:
+        unmatched = settings.match.model_copy(update={"method": "none"})
+        settings = settings.model_copy(update={"match": unmatched})
     given = None if output_projection is None else _given_grid(output_projection, shape_out)
     run = make_run(BuildOptions(workers=workers, ram=ram, yes=True), on_event or ignore_event)
     opened = gather_inputs(inputs, settings, run)
-    guide = read_guide(settings, opened.frames, matched=match)
+    guide = read_guide(settings, opened.frames)
     need = need_of_frames(settings, solved=guide.solved)
     placed = measure_and_place(opened, need, settings, run)
     _check_one_kind(placed.frames)
@@ -220,6 +224,7 @@ def coadd(
     sink = ArrayPlanes(job.planes, job.grid.shape)
     stack_onto_grid(job, sink, run)
     cards, history = mosaic_cards(job.inputs, job.grid, settings, need.place, corrected.corrections.method)
+    cards += [*zero_point_cards(corrected.frames, corrected.corrections.scales, job.grid), settings_card(settings)]
     one = {_PLANES[name]: plane[0] if len(plane) == 1 else plane for name, plane in sink.planes.items()}
     left_out = placed.left_out + planned.left_out
     return CoaddResult(**one, wcs=job.grid.wcs.wcs, left_out=left_out, cards=tuple(cards), history=tuple(history))

@@ -184,6 +184,7 @@ def _write_mosaic(
     """One mosaic with its picture."""
     job, tag, grid = wanted.job, wanted.tag, wanted.job.grid
     cards, history = mosaic_cards(job.inputs, grid, settings, wanted.place, wanted.corrected.corrections.method)
+    cards += [*zero_point_cards(wanted.corrected.frames, wanted.corrected.corrections.scales, grid), settings_card()]
     paths = {"mosaic": out / f"mosaic{tag}.fits"}
     partial = out / WORK_FOLDER / f"mosaic{tag}.fits.partial"
     with MosaicFile(paths["mosaic"], grid.wcs, job.planes, cards, history, partial=partial, resume=True) as file:
@@ -193,8 +194,7 @@ def _write_mosaic(
         if settings.output.preview:
             paths["preview"] = out / f"preview{tag}.png"
             _write_preview(paths["preview"], file, grid, settings, run)
-        cards = zero_point_cards(wanted.corrected.frames, wanted.corrected.corrections.scales, grid)
-        file.finish([*cards, settings_card(settings)])
+        file.finish([settings_card(settings)])
     return paths, filled
 
 

@@ -151,9 +151,7 @@ def open_frames(inputs: Sequence[Path], settings: Settings, run: Run, *, stacks:
     return replace(opened, frames=single.frames, left_out=opened.left_out + single.left_out)
 
 
-def read_guide(
-    settings: Settings, frames: Sequence[Frame], solution: Path | None = None, *, matched: bool = True
-) -> Guide:
+def read_guide(settings: Settings, frames: Sequence[Frame], solution: Path | None = None) -> Guide:
     """Read what corrections and the grid follow beside the frames, before these are measured: a slip is told at once.
 
     Parameters
@@ -163,8 +161,6 @@ def read_guide(
         A solution must be of some of them.
     solution : Path, optional
         A table of gains and surfaces to apply instead of matching.
-    matched : bool
-        Whether ``match.method`` counts; otherwise headers tell gains.
 
     Raises
     ------
@@ -175,7 +171,7 @@ def read_guide(
     header = _read_grid(settings.grid)
     if solution is not None:
         return Guide(solved=False, given=read_solution(solution, frames), table=solution, header=header)
-    if settings.match.method == "none" or not matched:
+    if settings.match.method == "none":
         return Guide(solved=False, header=header)
     return Guide(solved=True, reference=read_reference(settings.match), header=header)
 

@@ -77,12 +77,13 @@ def mosaic_cards(
     return cards, history
 
 
-def settings_card(settings: Settings) -> Card:
-    """The settings of the run, by the checksum of ``settings.toml``.
+def settings_card(settings: Settings | None = None) -> Card:
+    """The settings of the run, by the checksum of ``settings.toml``; without settings a card that keeps its place.
 
-    A file that is gone on with has other settings only as far as its pixels do not depend on them, so it comes last.
+    A file that is gone on with may have been begun with other settings, as far as its pixels do not depend on them: so
+    the checksum is written when all else is there.
     """
-    return "SETHASH", hash_settings(settings), ""
+    return "SETHASH", hash_settings(settings) if settings else "0" * 64, ""
 
 
 def _end(frames: Sequence[Frame], last: str) -> str:
