@@ -160,7 +160,9 @@ class Stretch:
             level[bright] = np.float32(BRIGHT_GREY - SKY_GREY) + np.float32(self.shoulder) * np.arcsinh(over)
         grey = SKY_GREY + above * (level / (np.float32(self.bend) * light))
         grey /= np.maximum(grey.max(axis=0), 1)
-        return np.asarray(np.where(islands > 0, np.rint(255 * np.maximum(grey, 0)), 0).astype(np.uint8).transpose(1, 2, 0))
+        return np.asarray(
+            np.where(islands > 0, np.rint(255 * np.maximum(grey, 0)), 0).astype(np.uint8).transpose(1, 2, 0)
+        )
 
 
 def find_stretch(data: F4, covered: npt.NDArray[np.bool_], white: F8 | None = None) -> Stretch:
@@ -224,7 +226,7 @@ def _thin_out(covered: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
 
 
 def _curve(data: F4, islands: npt.NDArray[np.int32], sky: F8, factor: F8) -> tuple[float, float, float]:
-    """Slope, bend and shoulder of a stretch: black lies `BLACK_SIGMA` below the sky, white where the brightest light is.
+    """Slope, bend and shoulder of a stretch: black is `BLACK_SIGMA` below the sky, white where the brightest light is.
 
     The noise is that of an even sample of the covered pixels.
     """
