@@ -215,5 +215,5 @@ def _write_preview(path: Path, file: MosaicFile, grid: SkyGrid, settings: Settin
         advance(y1)
         return file.read("DATA", Box(y0, y1, 0, grid.shape[1]))
 
-    write_preview(path, read_rows, grid.shape, settings.output.preview_max_px)
-    run.log.end("preview", path.name)
+    write_preview(path, read_rows, grid.wcs, settings.output.preview_max_px)
+    run.log.end("preview", f"{path.name}, {path.with_suffix('.jpg').name}")
