@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zemosaic.app.roots import IMAGE_ENDINGS, Refused
+from zemosaic.app.roots import Refused, looks_like_image
+from zemosaic.text import message_from_json, say
 
-__all__ = ["OutputFolder"]
+__all__ = ["OutputFolder", "retell"]
 
 WORK = ".zemosaic"
 """Folder of the engine inside an output folder; it marks the folder as ours."""
@@ -56,7 +57,7 @@ class OutputFolder:
         if not self.path.is_dir():
             raise Refused(409, "app.output-is-file", path=str(self.path))
         if any(self.path.iterdir()):
-            images = any(item.suffix.lower() in IMAGE_ENDINGS for item in self.path.iterdir())
+            images = any(map(looks_like_image, self.path.iterdir()))
             raise Refused(409, "app.output-holds-frames" if images else "app.output-not-empty", path=str(self.path))
 
     def write_request(self, asked: dict[str, Any]) -> None:
@@ -106,3 +107,13 @@ class OutputFolder:
             elif event["event"] in {"Done", "Failed"}:
                 last = event
         return last
+
+
+_SENTENCE = {"LeftOut": "reason", "Notice": "message", "Failed": "message"}
+"""Events that tell something, and what holds the sentence."""
+
+
+def retell(event: dict[str, Any], language: str) -> dict[str, Any]:
+    """An event with its sentence in a language, whatever the one was that its run spoke."""
+    field = _SENTENCE.get(event["event"])
+    return {**event, field: say(message_from_json(event), language)} if field else event

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import tomli_w
 
-from zemosaic.app.output import OutputFolder
+from zemosaic.app.output import OutputFolder, retell
 from zemosaic.app.roots import Refused
 from zemosaic.settings import make_settings
 
@@ -49,6 +49,19 @@ class Asked:
     frames: str = ""
     look: bool = False
     add: bool = False
+
+    @classmethod
+    def last_of(cls, folder: OutputFolder) -> Asked:
+        """What was asked of a folder last.
+
+        Raises
+        ------
+        Refused
+            404, where the app never started a run.
+        """
+        asked = folder.read_request()
+        fields = {name: asked[name] for name in ("settings", "frames", "look", "add")}
+        return cls(tuple(asked["inputs"]), folder.path, **fields)
 
     def command(self, settings_file: Path) -> list[str]:
         """The command of it, which a person may type as well."""
@@ -103,9 +116,7 @@ class Runs:
 
     def go_on(self, folder: OutputFolder, language: str) -> OutputFolder:
         """Start the run of a folder again; what is finished is not done twice."""
-        asked = folder.read_request()
-        fields = {name: asked[name] for name in ("settings", "frames", "look", "add")}
-        return self.start(Asked(tuple(asked["inputs"]), folder.path, **fields), language)
+        return self.start(Asked.last_of(folder), language)
 
     def stop(self, folder: OutputFolder) -> None:
         """Ask a run to stop, and wait for it; one that does not end in time is ended."""
@@ -136,8 +147,11 @@ class Runs:
         child = self._children.get(folder.id)
         return child is not None and child.poll() is None
 
-    def state(self, folder: OutputFolder) -> dict[str, Any]:
-        """How a run stands: ``running``, ``done``, ``looked``, ``stopped``, ``failed``, or ``died`` without a word."""
+    def state(self, folder: OutputFolder, language: str) -> dict[str, Any]:
+        """How a run stands: ``running``, ``done``, ``looked``, ``stopped``, ``failed``, or ``died`` without a word.
+
+        What went wrong is told in a language.
+        """
         asked = folder.read_request()
         found = {"id": folder.id, "out": str(folder.path), "name": folder.path.name, "asked": asked}
         if self.is_running(folder):
@@ -147,7 +161,11 @@ class Runs:
             return {**found, "state": "died"}
         if end["event"] == "Done":
             return {**found, "state": "looked" if asked["look"] else "done", "outputs": end["outputs"]}
-        return {**found, "state": "stopped" if end["exit_code"] == 130 else "failed", "problem": end["message"]}
+        return {
+            **found,
+            "state": "stopped" if end["exit_code"] == 130 else "failed",
+            "problem": retell(end, language)["message"],
+        }
 
 
 def own_command() -> list[str]:
