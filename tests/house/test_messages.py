@@ -107,8 +107,8 @@ def test_french_is_said_down_to_the_reason_of_a_reason() -> None:
 
 
 def test_the_page_of_the_documents_is_that_of_the_catalogue() -> None:
-    """Else: python scripts/write_messages_page.py."""
-    page = SOURCE.parents[1] / "docs/messages.md"
+    """Else: python scripts/write_reference.py."""
+    page = SOURCE.parents[1] / "docs/reference/messages.md"
     assert page.read_text(encoding="utf-8") == write_page()
     assert {code.partition(".")[0] for code in load_catalogue("en")} == SUBJECTS.keys()
 

@@ -30,7 +30,7 @@ from zemosaic.settings import (
 )
 from zemosaic.stages.grid.plan import make_wcs, plan_grid
 
-PAGE = Path(__file__).parents[2] / "docs/settings.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/settings.md"
 PROSE = Path(inspect.getfile(list_keys)).with_name("prose-fr.json")
 
 
@@ -56,7 +56,7 @@ def test_french_says_all_that_english_says() -> None:
 
 
 def test_the_page_of_the_documents_is_that_of_the_models() -> None:
-    """Else: python scripts/write_settings_page.py."""
+    """Else: python scripts/write_reference.py."""
     assert PAGE.read_text(encoding="utf-8") == write_page()
 
 

@@ -254,14 +254,22 @@ def serve(
 
 
 @command(app, short_help="Tell what this machine offers: memory, optional parts.")
-def doctor() -> None:
+def doctor(
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Pack what a bug report needs of this output folder: no pixels, no places on Earth.",
+        ),
+    ] = None,
+) -> None:
     """Tell what this machine offers: versions, processors, memory, optional parts.
 
-    Example: zemosaic doctor
+    Example: zemosaic doctor --report ~/M31
     """
-    from zemosaic.cli import commands
+    from zemosaic.cli import doctor as machine
 
-    commands.doctor()
+    machine.doctor(report)
 
 
 def run(argv: list[str] | None) -> int:

@@ -64,7 +64,7 @@ class CoaddResult:
         Sum of the inverse variances of the samples that were kept, 1 / (input units)^2; 0 where there are no data.
     variance : ndarray, float32
         Of `data`, (input units)^2, as it adds up over areas of many pixels; NaN where there are no data. Resampling
-        ties a pixel to its neighbours: single pixels scatter less (``docs/output.md``, VARRATIO).
+        ties a pixel to its neighbours: single pixels scatter less (``docs/reference/output.md``, VARRATIO).
     coverage : ndarray, int16, shape (h, w)
         Number of images that reach the pixel, those with rejected samples too.
     rejected : ndarray, int16
@@ -113,7 +113,7 @@ class CoaddResult:
         return CCDData(self.data, VarianceUncertainty(self.variance), mask=empty, wcs=self.wcs, meta=header, unit=unit)
 
     def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write a FITS file of all planes, laid out as ``mosaic.fits`` (``docs/output.md``).
+        """Write a FITS file of all planes, laid out as ``mosaic.fits`` (``docs/reference/output.md``).
 
         Raises
         ------
@@ -151,8 +151,8 @@ def coadd(
     """Warp and combine images that have a WCS.
 
     Each image is resampled once onto the grid (``warp.kernel``, Lanczos 3), weighted by the inverse variance of its
-    sky, and combined with all others (``stack.method``, a kappa-sigma mean): ``docs/rejection.md``. With `match` gains
-    and backgrounds of all images are solved first: ``docs/matching.md``.
+    sky, and combined with all others (``stack.method``, a kappa-sigma mean): ``docs/method/rejection.md``. With `match`
+    gains and backgrounds of all images are solved first: ``docs/method/matching.md``.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def coadd(
     match : bool
         Solve gains and background surfaces of all images first.
     settings : Settings or dict, optional
-        ``{"stack": {"method": "median"}}``, or `load_settings` of a file; ``docs/settings.md`` has all keys.
+        ``{"stack": {"method": "median"}}``, or `load_settings` of a file; ``docs/reference/settings.md`` has all keys.
     workers : int
         Tasks at once; 0 takes the processors there are.
     ram : str or int

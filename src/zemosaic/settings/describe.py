@@ -85,11 +85,11 @@ def _allowed(facts: dict[str, Any], told: dict[str, str]) -> str:
 
 
 def write_page() -> str:
-    """``docs/settings.md``: every key with its prose, default and values, in Markdown."""
+    """``docs/reference/settings.md``: every key with its prose, default and values, in Markdown."""
     lines = [
         "# Settings",
         "",
-        "Made by `python scripts/write_settings_page.py` from `src/zemosaic/settings/models.py`: edit that.",
+        "Made by `python scripts/write_reference.py` from `src/zemosaic/settings/models.py`: edit that.",
         "",
         "One key is set by `--set stack.method=median`, several by a TOML file (`zemosaic config > my.toml`, then",
         '`--config my.toml`), and from Python by `settings={"stack": {"method": "median"}}`. Text is quoted in files',
