@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,13 @@ class OutputFolder:
                     yield {**event, "end": file.tell()}
         except FileNotFoundError:
             return
+
+    def add_event(self, event: dict[str, Any]) -> None:
+        """Write a line of the app's own, after one that a killed run left unfinished."""
+        with self.events.open("a+b") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+            unfinished = file.read(1) not in {b"", b"\n"}
+            file.write(b"\n" * unfinished + json.dumps(event).encode() + b"\n")
 
     def last_end(self) -> dict[str, Any] | None:
         """The event that ended the last run; None where it did not come to say so."""
