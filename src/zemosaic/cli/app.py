@@ -225,14 +225,21 @@ Root = Annotated[
 
 
 @command(app, short_help="Open the app in a browser.")
-def gui(port: Port = 0, root: Root = None) -> None:
+def gui(
+    port: Port = 0,
+    root: Root = None,
+    shortcut: Annotated[bool, typer.Option("--shortcut", help="Only make an icon that opens the app.")] = False,
+) -> None:
     """Open the app in a browser: choose frames, make a mosaic, look at it.
 
     Example: zemosaic gui
     """
     from zemosaic.cli import commands
 
-    commands.serve(port, root or [], browse=True)
+    if shortcut:
+        commands.make_shortcut()
+    else:
+        commands.serve(port, root or [], browse=True)
 
 
 @command(app, short_help="Serve the app without opening a browser.")

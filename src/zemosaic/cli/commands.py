@@ -163,6 +163,14 @@ def serve(port: int, roots: list[Path], *, lan: bool = False, browse: bool = Fal
         serve(home, roots, port=port, lan=lan, browse=browse)
 
 
+def make_shortcut() -> None:
+    """Write an icon that opens the app, and print where it is."""
+    from zemosaic.app.runs import own_command
+    from zemosaic.app.shortcut import make_shortcut as write
+
+    print(write([*own_command(), "gui"]))
+
+
 def match(args: MatchArgs) -> None:
     """Solve gains and surfaces only."""
     settings = _load(args)
