@@ -27,7 +27,7 @@ from zemosaic.stages.quality.company import judge_company
 from zemosaic.stages.quality.double import find_double
 from zemosaic.stages.quality.triage import QualityTable, Verdict, cut_by_value, frame_score, keep_best, triage
 from zemosaic.stages.tiles.group import NIGHT_GAP_S
-from zemosaic.text import message
+from zemosaic.text import Message, message
 
 __all__ = [
     "grade_company",
@@ -55,13 +55,6 @@ _SHAPE = {"soft", "trailed"}
 
 _LATER = {"cloud", "wrong field"}
 """What gains and places add to a verdict; widths have been judged by then."""
-
-_THOUGH = {
-    "quality.blocked": "quality.kept-though-blocked",
-    "quality.dimmed": "quality.kept-though-dimmed",
-    "quality.coarse": "quality.kept-though-coarse",
-}
-"""What is told of a frame that is used all the same, by the code of its fault."""
 
 
 def leave_out_stacks(frames: Sequence[Frame], run: Run) -> Kept[Frame]:
@@ -302,8 +295,17 @@ def _leave_out(frames: Sequence[Frame], verdicts: Sequence[Verdict], run: Run) -
         if verdict.why and not verdict.use:
             left_out.append(run.log.leave_out(frame, verdict.why))
         elif verdict.why:
-            run.log.notice(message(_THOUGH[verdict.why.code], file=frame.name, **verdict.why.facts), "warning")
+            run.log.notice(_used_all_the_same(frame, verdict.why), "warning")
     return tuple(left_out)
+
+
+def _used_all_the_same(frame: Frame, why: Message) -> Message:
+    """What is told of a frame that is doubted and used."""
+    if why.code == "quality.coarse":
+        return message("quality.kept-though-coarse", file=frame.name, **why.facts)
+    if why.code == "quality.dimmed":
+        return message("quality.kept-though-dimmed", file=frame.name, **why.facts)
+    return message("quality.kept-though-blocked", file=frame.name, **why.facts)
 
 
 def _judges_all(settings: Settings) -> bool:
