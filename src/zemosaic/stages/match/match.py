@@ -65,10 +65,9 @@ class MatchSolution:
         The matched sky at the nodes, mosaic units; NaN where no block reaches.
     prior_sd : ndarray, shape (c, order + 1)
         Scatter of level, slope, curvature between images.
-    slow_rms : ndarray, shape (c,)
-        Expected rms over the mosaic of what differences between images cannot tell (trends of degree 2 and more).
-    slow_error : ndarray, shape (c, ny, nx)
-        Its expected size at the nodes; NaN where nothing was matched.
+    slow_rms, slow_error : ndarray, shape (c,) and (c, ny, nx)
+        Expected rms over the mosaic of what differences between images cannot tell (trends of degree 2 and more), and
+        its size at each node; NaN where nothing was matched.
     notices : tuple of Message
         What a reader must know of the whole solve.
     seams_before, seams_after : tuple of SeamFigure
