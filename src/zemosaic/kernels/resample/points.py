@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.resample.flags import HOLE, SPIKE, UNEVEN, flag_window
 from zemosaic.kernels.resample.lanczos import N_PHASES, WIDTH, dot4, dot6, dot8, lanczos_table
 from zemosaic.kernels.resample.lattice import (
-    FLAG_SATURATED,
     Correction,
     get_row,
     interpolate_row,
@@ -42,10 +42,7 @@ At 5 % Lanczos-3 survives a hole in its outer rings (the second ring's largest s
 nearest four pixels (15.7 % at mid-pixel), so the pixel nearest to a position is never a hole.
 """
 
-# Why a position needs more than the plain sum; bits of the flag plane.
-_HOLE, _UNEVEN, _SPIKE, _SATURATED = np.uint8(1), np.uint8(2), np.uint8(4), np.uint8(FLAG_SATURATED)
 _NO_SPIKES = np.zeros((0, 0, 0), np.float32)
-_PAD = 8  # pixels round the window that count as holes; at least WIDTH - 1 and half a kernel
 
 
 class _Cells(NamedTuple):
@@ -58,7 +55,7 @@ class _Cells(NamedTuple):
     fraction : ndarray, float32, shape (2, n)
         What remains.
     around : ndarray, uint8, shape (n,)
-        Flags of the pixels under the kernel (`_flag_window`).
+        Flags of the pixels under the kernel (`flag_window`).
     begin, end : int
         The part of the row that lies in the frame.
     """
@@ -174,7 +171,7 @@ def _resample(place, rows, target, n_taps, lanczos):  # type: ignore[no-untyped-
     n = x1 - x0
     window = (origin[0], origin[0] + h, origin[1], origin[1] + w)
     spikes = data[:0] if lanczos is None else lanczos.spikes
-    flags = _flag_window(data, weight, spikes, place.saturation, n_taps).reshape(-1)
+    flags = flag_window(data, weight, spikes, place.saturation, n_taps).reshape(-1)
     x, y, scale, offset = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     whole, fraction = np.empty((2, n), np.int64), np.empty((2, n), np.float32)
     samples, relative = np.empty(n, np.float32), np.empty(n, np.float32)
@@ -227,93 +224,6 @@ def _split_row(position, origin, codes, whole, fraction):  # type: ignore[no-unt
 
 
 @part
-def _flag_window(data, weight, spikes, saturation, n_taps):  # type: ignore[no-untyped-def]
-    """What lies under the kernel, for each whole position: element (y + 1, x + 1) is for floor (y, x).
-
-    _HOLE: a hole under the kernel (for Lanczos under all WIDTH columns that its vectors touch, so that padding
-    taps never meet a NaN); _UNEVEN: one of the four nearest pixels has a weight other than 1; _SATURATED, _SPIKE:
-    one of them is saturated, or a spike. Outside the window all is hole.
-    """
-    _, h, w = data.shape
-    before, width = max(n_taps // 2 - 1, 0), WIDTH if n_taps > 2 else 2
-    here = np.full(w + 2 * _PAD, _HOLE | _UNEVEN, np.uint8)
-    line = here[_PAD : _PAD + w]
-    across, ends = np.zeros((h, w + 1), np.uint8), np.zeros(w + 1, np.uint8)
-    found = np.empty(h, np.bool_)
-    for x in range(w):
-        line[x] = 0
-    _gather_or(here, before, width, ends)
-    for y in range(h):
-        found[y] = _flag_row(data[:, y], weight[:, y], spikes[:, y : y + 1], saturation, line)
-        if found[y]:
-            _gather_or(here, before, width, across[y])
-    flags = np.empty((h + 1, w + 1), np.uint8)
-    for y in range(h + 1):
-        out = flags[y]
-        for x in range(w + 1):
-            out[x] = ends[x]
-        for t in range(max(n_taps, 2)):
-            near = t == before or t == before + 1
-            mask = np.uint8(255) if near else _HOLE
-            row = y - 1 - before + t
-            if row < 0 or row >= h:
-                for x in range(w + 1):
-                    out[x] |= (_HOLE | _UNEVEN) & mask
-            elif found[row]:
-                source = across[row]
-                for x in range(w + 1):
-                    out[x] |= source[x] & mask
-    return flags
-
-
-@part
-def _flag_row(data, weight, spikes, saturation, line):  # type: ignore[no-untyped-def]
-    """One row of `_flag_window`, each pixel by itself; False, and nothing written, where it is all plain."""
-    c, w = data.shape
-    n = np.int64(0)
-    for k in range(c):
-        m, d = weight[min(k, weight.shape[0] - 1)], data[k]
-        few = np.int32(0)
-        for x in range(w):
-            few += np.int32((m[x] != 1) | (d[x] >= saturation))
-        n += few
-        if spikes.size:
-            for x in range(w):
-                n += np.int64(spikes[k, 0, x] > 0)
-    if n == 0:
-        return False
-    for x in range(w):
-        line[x] = 0
-    for k in range(c):
-        m, d = weight[min(k, weight.shape[0] - 1)], data[k]
-        for x in range(w):
-            plain = np.uint8(m[x] != 1) << 1
-            line[x] |= plain if m[x] > 0 else _HOLE | _UNEVEN
-            line[x] |= np.uint8((m[x] > 0) & (d[x] >= saturation)) << 7
-        if spikes.size:
-            _flag_spikes(spikes[k, 0], line)
-    return True
-
-
-@part
-def _flag_spikes(spikes, line):  # type: ignore[no-untyped-def]
-    """One row of `_flag_window`: where there are spikes."""
-    for x in range(line.size):
-        line[x] |= np.uint8(spikes[x] > 0) << 2
-
-
-@part
-def _gather_or(here, before, width, out):  # type: ignore[no-untyped-def]
-    """One row of `_flag_window`: holes over `width` columns, the other bits over the two nearest."""
-    for t in range(width):
-        near = t == before or t == before + 1
-        mask = np.uint8(255) if near else _HOLE
-        source = here[_PAD - 1 - before + t :]
-        for x in range(out.size):
-            out[x] |= source[x] & mask
-
-
-@part
 def _bilinear(a, b, c, d, fx, fy):  # type: ignore[no-untyped-def]
     """Between four pixels, a b above c d; exact at whole positions whatever the neighbours hold."""
     gx, gy = np.float32(1) - fx, np.float32(1) - fy
@@ -335,15 +245,15 @@ def _relative_row(weight, cells, n_taps, relative):  # type: ignore[no-untyped-d
     for i in range(relative.size):
         relative[i] = 1
         seen |= around[i]
-    if not seen & _UNEVEN:
+    if not seen & UNEVEN:
         return
     for i in range(begin, end):
-        if not around[i] & _UNEVEN:
+        if not around[i] & UNEVEN:
             continue
         y, x, fy, fx = whole[0, i], whole[1, i], fraction[0, i], fraction[1, i]
         if n_taps == 1:
             relative[i] = _pixel(weight, weight, y + (fy >= 0.5), x + (fx >= 0.5))
-        elif not around[i] & _HOLE:
+        elif not around[i] & HOLE:
             relative[i] = _bilinear(weight[y, x], weight[y, x + 1], weight[y + 1, x], weight[y + 1, x + 1], fx, fy)
         else:
             a, b = _pixel(weight, weight, y, x), _pixel(weight, weight, y, x + 1)
@@ -359,7 +269,7 @@ def _nearest_row(data, weight, cells, samples):  # type: ignore[no-untyped-def]
     whole, fraction, around, begin, end = cells
     for i in range(begin, end):
         y, x = whole[0, i] + (fraction[0, i] >= 0.5), whole[1, i] + (fraction[1, i] >= 0.5)
-        found = not around[i] & _HOLE or _pixel(weight, weight, y, x) > 0
+        found = not around[i] & HOLE or _pixel(weight, weight, y, x) > 0
         samples[i] = data[y, x] if found else np.nan
 
 
@@ -368,7 +278,7 @@ def _bilinear_row(data, weight, cells, samples):  # type: ignore[no-untyped-def]
     whole, fraction, around, begin, end = cells
     for i in range(begin, end):
         y, x, fy, fx = whole[0, i], whole[1, i], fraction[0, i], fraction[1, i]
-        if around[i] & _HOLE:
+        if around[i] & HOLE:
             samples[i] = _bilinear_near_holes(data, weight, y, x, fx, fy)
         else:
             samples[i] = _bilinear(data[y, x], data[y, x + 1], data[y + 1, x], data[y + 1, x + 1], fx, fy)
@@ -405,7 +315,7 @@ def _lanczos_row(data, weight, cells, relative, kernel, samples):  # type: ignor
     before = n_taps // 2 - 1
     n_todo = 0
     for i in range(begin, end):
-        if around[i] & _HOLE:
+        if around[i] & HOLE:
             todo[n_todo] = i
             n_todo += np.int64(relative[i] > 0)
         else:
@@ -429,7 +339,7 @@ def _add_spikes(spikes, cells, samples):  # type: ignore[no-untyped-def]
     """Add the window's spikes, bilinearly: none lies outside or in a hole, so nothing is lost."""
     whole, fraction, around, begin, end = cells
     for i in range(begin, end):
-        if around[i] & _SPIKE:
+        if around[i] & SPIKE:
             y, x, fy, fx = whole[0, i], whole[1, i], fraction[0, i], fraction[1, i]
             samples[i] += _bilinear(spikes[y, x], spikes[y, x + 1], spikes[y + 1, x], spikes[y + 1, x + 1], fx, fy)
 

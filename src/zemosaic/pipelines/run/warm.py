@@ -66,21 +66,20 @@ def compile_beside(groups: Iterable[str], run: Run) -> Iterator[None]:
     A kernel that the body calls meanwhile is waited for where a process is at it, else compiled at once. A body that
     fails ends the compiling.
     """
-    failed = threading.Event()
+    over = threading.Event()
 
     def check() -> None:
         run.cancel.check()
-        if failed.is_set():
+        if over.is_set():
             raise Cancelled("run.stopped")
 
     with ThreadPoolExecutor(1) as pool:
         compiling = pool.submit(compile_ahead, groups, run, check=check)
         try:
             yield
-        except BaseException:
-            failed.set()
-            raise
-        compiling.result()
+            compiling.result()
+        finally:
+            over.set()
 
 
 def compile_ahead(
