@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -233,7 +234,8 @@ def test_a_reference_fixes_what_differences_cannot_tell():
     before, after = (np.std(without_trend(*survey.sky_error(s), 0)) for s in (plain, held))
     assert before > 10
     assert after < 0.1 * before
-    assert any("external reference (scale 5" in str(notice) for notice in held.notices)
+    told = [re.search(r"external reference \(scale ([\d.]+)", str(notice)) for notice in held.notices]
+    assert [float(found[1]) for found in told if found] == [pytest.approx(5, abs=0.05)]
 
 
 @pytest.mark.parametrize("wavelength_px", [40, 80, 200, 600, 1200])

@@ -42,11 +42,11 @@ def sky_rms(survey, found):
     return np.std(without_trend(x, y, error, 0)) / survey.measurements[0].noise[0]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [2, 3])
 def test_a_moonlit_night_does_not_bend_the_dark_ones(seed):
     survey = moonlit(seed)
     bent, right = (sky_rms(survey, solve(survey, nights)) for nights in (None, NIGHTS))
-    assert right < 1.5
+    assert right < 1.0
     assert right < bent / 2
 
 

@@ -32,6 +32,9 @@ _MAX_ITERATIONS = 300
 _CHI2_LEFT = 1e-5
 """Conjugate gradients end when less than this is left to gain in chi squared: 0.1 % of an error bar in any mode."""
 
+_SLIVER = 0.5
+"""Blocks round a node, shared out bilinearly, below which its value is hardly its own."""
+
 _NO_RESIDUAL = np.empty(0, np.float32)
 """In place of residuals where blocks have noise of their own."""
 
@@ -65,6 +68,12 @@ class Layout:
         # About a third of an image, so that coarse skies hold what surfaces can mimic.
         typical = float(np.median(np.sqrt(np.diff(local.start)))) if table.n_images else 1.0
         return cls(table, order, local, max(round(typical / 3), 2), _bending_matrix(table.nodes.shape))
+
+    def covered(self, used: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Nodes that hang on more than slivers of the blocks in use, shape of the nodes."""
+        out = np.empty(self.table.nodes.n)
+        kernel.node_depth(self.blocks(None), used.astype(np.float32), out)
+        return out.reshape(self.table.nodes.shape) > _SLIVER
 
     def blocks(self, extra: F4 | None) -> PlacedBlocks:
         """The blocks as kernels take them, with one more column for each image, shape (blocks,), or None."""
@@ -294,6 +303,14 @@ class BackgroundSystem:
         flat = np.zeros_like(self.normals.rhs_own)
         kernel.block_residuals(self.layout.blocks(self.data.extra), nothing, sky, flat, out)
         return np.asarray(-out)
+
+    def beyond_bilinear(self, bends: tuple[F8, F8]) -> F4:
+        """What a smooth sky has at every block beyond bilinear interpolation; `bends` as `smooth_bends` gives them."""
+        table = self.layout.table
+        out = np.zeros_like(self.data.value)
+        for f, bend in zip((table.fy, table.fx), bends, strict=True):
+            out -= f * (1 - f) / 2 * self.sky_at_blocks(bend.ravel())
+        return out
 
     def clustered_variance(self, residual: F4, n_side: int) -> F8:
         """Variance of each image's extra coefficient over what independent blocks would give it; NaN if unknown."""
