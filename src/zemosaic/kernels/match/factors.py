@@ -1,0 +1,127 @@
+"""Factors of the sky's own matrix, small parts left out. Serial, nogil.
+
+Where blocks cover the sky well the matrix is much like that of a mean: what couples distant nodes is nearly nothing.
+Where a rim hangs on slivers of blocks it is next to singular, and everything counts. So parts are left out by their
+share of the pivots, and the diagonal is raised by what is left out before the pivots are known: no pivot can fail then
+(Ajiz & Jennings, Int. J. Numer. Meth. Engng 20, 949, 1984).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.match.values import LANES
+
+__all__ = ["factorise_sky", "solve_sky"]
+
+_SMALL = 3e-6
+"""Parts of a column below this share of the diagonals are left out at once. Ten times as much takes twice the steps."""
+
+_SMALL_IN_THE_END = 3e-4
+"""The same by the pivots, once they are known: three times as much takes a step more, a third saves none."""
+
+_USUAL_COLUMN = 24
+"""Parts of a column to make room for: with fewer or more the room grows or is left."""
+
+
+@part
+def _longer(array):
+    """The same with as much room again."""
+    out = np.empty(2 * len(array), array.dtype)
+    out[: len(array)] = array
+    return out
+
+
+@part
+def _keep_large(start, rows, values, inverse):
+    """Factors without what is small by the pivots."""
+    n, kept = len(inverse), 0
+    out_start = np.zeros(n + 1, np.int32)
+    for j in range(n):
+        for a in range(start[j], start[j + 1]):
+            if values[a] ** 2 * inverse[rows[a]] > _SMALL_IN_THE_END**2 * inverse[j]:
+                rows[kept], values[kept] = rows[a], values[a]
+                kept += 1
+        out_start[j + 1] = kept
+    return out_start, rows[:kept].copy(), values[:kept].astype(np.float32), inverse
+
+
+@kernel
+def factorise_sky(stencil, nx):
+    """Columns of L and the inverse of D, ``L D L^T`` about the sky's own matrix; as `SkyFactors` has them.
+
+    Column by column, each from those before it that reach its row.
+
+    Parameters
+    ----------
+    stencil : float64 (nodes, 7), as in `NormalParts`
+    nx : int
+    """
+    n, room = len(stencil), _USUAL_COLUMN * len(stencil)
+    rows, columns, following = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
+    values = np.empty(room)
+    start, latest = np.zeros(n + 1, np.int32), np.full(n, -1, np.int32)
+    seen, reached, column = np.full(n, -1, np.int32), np.empty(n, np.int32), np.empty(n)
+    diagonal, inverse = stencil[:, 0].copy(), np.empty(n)
+    steps = 0, 1, 2, nx - 1, nx, nx + 1, 2 * nx
+    total = 0
+    for j in range(n):
+        m = 0
+        for s in range(1, 7):
+            i = j + steps[s]
+            if i < n and stencil[j, s] != 0.0:
+                column[i], seen[i], reached[m] = stencil[j, s], j, i
+                m += 1
+        at = latest[j]
+        while at >= 0:
+            k = columns[at]
+            factor = values[at] / inverse[k]
+            for a in range(start[k], start[k + 1]):
+                i = rows[a]
+                if i > j:
+                    if seen[i] != j:
+                        column[i], seen[i], reached[m] = 0.0, j, i
+                        m += 1
+                    column[i] -= values[a] * factor
+            at = following[at]
+        pivot = diagonal[j]
+        for q in range(m):
+            i = reached[q]
+            value = column[i]
+            if value * value <= _SMALL**2 * diagonal[i] * diagonal[j]:
+                ratio = np.sqrt(diagonal[i] / diagonal[j])
+                diagonal[i] += abs(value) * ratio
+                pivot += abs(value) / ratio
+                column[i] = 0.0
+        inverse[j] = 1.0 / pivot
+        if total + m > len(rows):
+            rows, columns, following, values = _longer(rows), _longer(columns), _longer(following), _longer(values)
+        for q in range(m):
+            i = reached[q]
+            if column[i] != 0.0:
+                rows[total], columns[total], following[total] = i, j, latest[i]
+                values[total] = column[i] / pivot
+                diagonal[i] -= column[i] * values[total]
+                latest[i] = total
+                total += 1
+        start[j + 1] = total
+    return _keep_large(start, rows, values, inverse)
+
+
+@part
+def solve_sky(factors, r, out):
+    """``L D L^T out = r``, all lanes."""
+    start, rows, values, inverse = factors
+    n = len(r)
+    out[:] = r
+    for j in range(n):
+        for a in range(start[j], start[j + 1]):
+            for lane in range(LANES):
+                out[rows[a], lane] -= values[a] * out[j, lane]
+    for j in range(n - 1, -1, -1):
+        for lane in range(LANES):
+            out[j, lane] *= inverse[j]
+        for a in range(start[j], start[j + 1]):
+            for lane in range(LANES):
+                out[j, lane] -= values[a] * out[rows[a], lane]
