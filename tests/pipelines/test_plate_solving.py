@@ -269,7 +269,7 @@ def test_what_shows_no_stars_is_not_registered(capfd: Capture, unknown_field: Pa
 
 
 def test_real_crowded_frames_are_registered(capfd: Capture, shared_dir: Path, tmp_path: Path) -> None:
-    """Every fourth of 59 frames of 2.6 arcmin; the places given with them are good to some 0.1 px (docs/solving.md)."""
+    """Every fourth of 59 frames of 2.6 arcmin; their given places are good to some 0.1 px (docs/method/solving.md)."""
     folder = shared_dir / "data/saao_kb13475"
     given = {row["file"]: row["to_ref_AKB13475I0104"] for row in json.loads((folder / "manifest.json").read_text())}
     names = sorted(given)[::4]

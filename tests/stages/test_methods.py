@@ -15,7 +15,7 @@ from zemosaic.settings import StackSettings, load_settings
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.stack import stack_cube
 
-PAGE = Path(__file__).parents[2] / "docs/rejection.md"
+PAGE = Path(__file__).parents[2] / "docs/method/rejection.md"
 
 
 def test_the_modules_are_the_choices() -> None:

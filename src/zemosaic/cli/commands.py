@@ -163,6 +163,14 @@ def serve(port: int, roots: list[Path], *, lan: bool = False, browse: bool = Fal
         serve(home, roots, port=port, lan=lan, browse=browse)
 
 
+def make_shortcut() -> None:
+    """Write an icon that opens the app, and print where it is."""
+    from zemosaic.app.runs import own_command
+    from zemosaic.app.shortcut import make_shortcut as write
+
+    print(write([*own_command(), "gui"]))
+
+
 def match(args: MatchArgs) -> None:
     """Solve gains and surfaces only."""
     settings = _load(args)
@@ -213,12 +221,13 @@ def scan(args: ScanArgs) -> None:
     settings = _load(args)
     from zemosaic.pipelines.frames.pipeline import check_found, scan_inputs
     from zemosaic.pipelines.run.context import start_run
+    from zemosaic.pipelines.solving.header_corners import header_corners
 
     with _watched(args.as_json, People(all_left_out=True, language=args.language)) as (show, cancel):
         found = check_found(scan_inputs(args.inputs, settings.input, start_run(sink=show, cancel=cancel)))
     for frame in sorted([*found.frames, *found.calibration], key=lambda f: f.storage.path):
         if args.as_json:
-            print(json.dumps({"event": "Frame", **_facts_of(frame)}))
+            print(json.dumps({"event": "Frame", **_facts_of(frame), "corners_deg": header_corners(frame)}))
         else:
             height, width = frame.shape
             exposure = f"{frame.decided.exposure_s:g} s" if frame.decided.exposure_s is not None else "-"
@@ -364,41 +373,6 @@ def show_config() -> None:
         for key in keys:
             expert = "For experts. " if key.expert else ""
             print(f"# {expert}{key.prose}\n{key.name} = {key.default}\n")
-
-
-def doctor() -> None:
-    """Print what the machine offers."""
-    import importlib.metadata as metadata
-    import platform
-
-    from zemosaic.engine.memory import default_cap_bytes, default_workers
-
-    print(f"zemosaic {metadata.version('zemosaic')}, Python {platform.python_version()}, {platform.platform()}")
-    print(f"processors: {default_workers()}; memory cap by default: {default_cap_bytes() / 2**30:.1f} GiB")
-    for name in ("numpy", "scipy", "astropy", "numba", "pydantic", "pillow", "tifffile"):
-        print(f"  {name} {metadata.version(name)}")
-    from zemosaic.errors import EnvironmentProblem
-    from zemosaic.io.astrometry.catalogue import tycho2
-
-    try:
-        catalogue = tycho2()
-        print(f"plate solving: {catalogue.name}, {len(catalogue):,} stars, built in; no other program is needed")
-    except EnvironmentProblem as problem:
-        print(f"plate solving: not possible: {problem}")
-    from zemosaic.io.astrometry.blind import SolveField, installed_solvers
-
-    for solver in installed_solvers():
-        print(f"blind solving, for frames without a position or scale in the header: {solver.name} found")
-    if not installed_solvers():
-        print(
-            f"blind solving, for frames without a position or scale in the header: {SolveField.name} not found; "
-            "install astrometry.net with index files to have it"
-        )
-    what = "camera raw (CR2, NEF, ARW, DNG ...) as frames"
-    try:
-        print(f"{what}: rawpy {metadata.version('rawpy')} found")
-    except metadata.PackageNotFoundError:
-        print(f'{what}: rawpy not found; pip install "zemosaic[raw]" to have it')
 
 
 def _tell(paths: Mapping[str, Path], as_json: bool) -> None:

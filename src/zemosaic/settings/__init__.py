@@ -1,8 +1,8 @@
 """What a user may set: one frozen model a stage.
 
-The settings file, ``zemosaic config`` and ``docs/settings.md`` are made from these models: a key's name carries its
-unit, its description is the prose people read, its bounds are what is checked. A slip is told when settings are made,
-by whoever makes them.
+The settings file, ``zemosaic config`` and ``docs/reference/settings.md`` are made from these models: a key's name
+carries its unit, its description is the prose people read, its bounds are what is checked. A slip is told when settings
+are made, by whoever makes them.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ SUBJECTS: Mapping[str, tuple[str, str]] = {
     "catalogue": ("The star list", "Install the package again."),
     "coadd": ("`zemosaic.coadd`", "Coadd images of one kind at a time, on a grid that fits into memory."),
     "dask": ("Dask", "Run one version everywhere, on storage that all workers see."),
+    "doctor": ("`zemosaic doctor`", "Name the folder that `-o` named."),
     "explain": ("`zemosaic explain`", "Name a place inside of the mosaic, of a folder whose store is whole."),
     "file": ("Files", "Copy the file again from where it came; save it in a form that is read."),
     "filter": ("Filters", "Name them alike: `input.filters`."),
@@ -56,6 +57,7 @@ SUBJECTS: Mapping[str, tuple[str, str]] = {
     "solve": ("Where frames point", "Write RA, DEC, FOCALLEN and XPIXSZ into a file NAME.head; see solving.md."),
     "store": ("Stored results", "Nothing; what is damaged is made again."),
     "survey": ("Survey tiles", "Nothing; see survey-grid.md."),
+    "system": ("The operating system", "Make space, allow access, plug the disk in again."),
     "tasks": ("Other processes", "Give fewer `--workers` or a lower `--ram`."),
     "tiles": ("Tiles", "See master-tiles.md."),
     "two-pass": ("The second pass", "Nothing; the first mosaic is kept."),
@@ -66,11 +68,11 @@ SUBJECTS: Mapping[str, tuple[str, str]] = {
 
 
 def write_page() -> str:
-    """``docs/messages.md``: every code with its English sentence, subject by subject, in Markdown."""
+    """``docs/reference/messages.md``: every code with its English sentence, subject by subject, in Markdown."""
     lines = [
         "# Messages",
         "",
-        "Made by `python scripts/write_messages_page.py` from `src/zemosaic/text/en.json`: edit that.",
+        "Made by `python scripts/write_reference.py` from `src/zemosaic/text/en.json`: edit that.",
         "",
         "Reasons, notices and errors have stable codes; `--json`, report.json and frames.ecsv hold them",
         "([output.md](output.md)). Names in braces are the facts. Some sentences are a part of others.",

@@ -27,7 +27,7 @@ class BuildOptions:
     ----------
     mode : {"auto", "direct", "master-tiles", "grid", "existing-tiles"}
         Which way from frames to a mosaic; auto looks at the inputs and says what it takes. See
-        ``docs/master-tiles.md`` and ``docs/survey-grid.md``.
+        ``docs/method/master-tiles.md`` and ``docs/method/survey-grid.md``.
     solution : path or None
         Table of gains and surfaces (``match.ecsv``) to apply instead of matching.
     add : bool

@@ -2,7 +2,7 @@
 
 Frames are corrected by the same one-sky solve as in `direct`, so the frames of a tile agree, and tiles with each other.
 Matching the tiles once more, by what their overlaps show, was tried and does harm: it knows less than the frames did
-(`docs/master-tiles.md`). Each group is stacked by the same patch code onto a tangent plane of its own.
+(`docs/method/master-tiles.md`). Each group is stacked by the same patch code onto a tangent plane of its own.
 """
 
 from __future__ import annotations
@@ -279,7 +279,7 @@ def _stack(job: MosaicJob, run: Run) -> tuple[Tile, ReadCounts]:
     need = grid.box.n_pixels * (TILE_BYTES_PER_PIXEL + TILE_BYTES_PER_VALUE * job.kind.n_channels)
     run.machine.plan(need)  # refuses what the memory cap does not hold
     sink = ArrayPlanes(job.planes, grid.shape)
-    _, reads = stack_onto_grid(job, sink, run)
+    reads = stack_onto_grid(job, sink, run).reads
     made = sink.planes
     tile = Tile(
         wcs=grid.wcs,

@@ -99,7 +99,7 @@ class FinishedFolder:
     mosaics : tuple of FolderMosaic
         One a filter, in the order of the report.
     report : mapping
-        ``report.json`` (``docs/output.md``); the figures of a mosaic are under ``"mosaic" + tag``.
+        ``report.json`` (``docs/reference/output.md``); the figures of a mosaic are under ``"mosaic" + tag``.
     """
 
     out: Path

@@ -19,6 +19,7 @@ __all__ = [
     "FEWEST",
     "View",
     "find_nearest",
+    "look_at",
     "look_at_each_other",
     "pool_places",
     "typical_noise",
@@ -103,11 +104,11 @@ def look_at_each_other(
     for pair in neighbours(places):
         for i, j in (pair, pair[::-1]):
             prior = float(np.exp(log_prior[i] - log_prior[j]))
-            out[i].append(_look_at(measured[i], places[i], j, measured[j], places[j], prior))
+            out[i].append(look_at(measured[i], places[i], j, measured[j], places[j], prior))
     return out
 
 
-def _look_at(
+def look_at(
     own: Measurements, place: CelestialWcs, j: int, other: Measurements, other_place: CelestialWcs, prior: float
 ) -> View:
     """What `own` shows of the stars of `other`, frame `j`, that it should show."""
@@ -124,13 +125,14 @@ def _look_at(
     nearest, distance = find_nearest(np.column_stack([own.stars.x, own.stars.y]), xy)
     # Of two telescopes the coarser one says how well a place is known.
     seen = distance < TOLERANCE_PX * max(other_place.pixel_scale_arcsec() / place.pixel_scale_arcsec(), 1)
+    own_flux, own_error = whole_light(own.stars)
+    # A detection without light, of whatever is left at an edge, is no star.
+    seen[seen] = own_flux[nearest[seen]] > 0
     # Where pixels have no weight there is no block: nothing can be seen there. A star that is seen may hide its blocks.
     blocks = np.column_stack([own.blocks.x, own.blocks.y]).astype(float)
     there = seen | (find_nearest(blocks, xy)[1] < _NEAR_BLOCK * own.blocks.size_px)
-    own_flux, own_error = whole_light(own.stars)
     log_light = np.full(len(xy), np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        log_light[seen] = np.log(own_flux[nearest[seen]] / flux[which[seen]])
+    log_light[seen] = np.log(own_flux[nearest[seen]] / flux[which[seen]])
     light = math.nan
     if np.count_nonzero(seen) >= max(_FEWEST_ALIKE, _CHANCE * np.count_nonzero(there)):
         light = float(np.median(own_flux[nearest[seen]] / flux[which[seen]]))

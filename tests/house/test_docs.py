@@ -1,0 +1,119 @@
+"""The documents: what they name is there, and the guide can be read at once."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import zemosaic
+from zemosaic.cli.app import app
+from zemosaic.cli.describe import write_page
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+GUIDE = sorted((ROOT / "docs/guide").glob("*.md"))
+LONGEST_SENTENCE_WORDS = 35
+
+_FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Headings as links name them: in small letters, words tied by hyphens."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def missing_targets(page: Path) -> list[str]:
+    missing = []
+    for link in _LINK.findall(_FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if link.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            missing.append(link)
+    return missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    assert missing_targets(page) == []
+
+
+def test_a_link_to_nowhere_is_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# One head\n[a](page.md#one-head) [b](other.md) [c](#two)\n")
+    assert missing_targets(page) == ["other.md", "#two"]
+
+
+def test_the_page_of_commands_is_that_of_the_program() -> None:
+    """Else: python scripts/write_reference.py."""
+    assert (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8") == write_page()
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    page = (ROOT / "docs/reference/api.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"auto\w+:: ([\w.]+)", page))
+    assert named == (set(zemosaic.__all__) - {"events"}) | {"zemosaic.engine.events"}
+
+
+@cache
+def options_of_commands() -> dict[str, set[str]]:
+    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    inner = {name: list(getattr(command, "commands", {}).values()) or [command] for name, command in commands.items()}
+    asked = {name: {word for one in many for p in one.params for word in p.opts} for name, many in inner.items()}
+    return {name: words | {"-h", "--help"} for name, words in asked.items()}
+
+
+def slips_in_commands(text: str) -> list[str]:
+    """Commands of ZeMosaic in code, whose name or one of whose options does not exist."""
+    slips = []
+    code = _FENCE.findall(text) + re.findall(r"`(zemosaic [^`\n]+)`", text)
+    for line in re.split(r"\n|&&", "\n".join(code)):
+        found = re.match(r"^(?:\w+=\S+ )*zemosaic (?!--)(.+)$", line.strip())
+        if not found:
+            continue
+        command, *words = shlex.split(found[1], comments=True) or [""]
+        known = options_of_commands().get(command)
+        options = [word.split("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)]
+        if known is None or not known.issuperset(options):
+            slips.append(line.strip())
+    return slips
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_that_documents_name_exist(page: Path) -> None:
+    assert slips_in_commands(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_slip_in_a_command_is_noticed() -> None:
+    text = "```\nzemosaic build a -o b --mode grid\nzemosaic built a\n```\nor `zemosaic scan a --deep`"
+    assert slips_in_commands(text) == ["zemosaic built a", "zemosaic scan a --deep"]
+
+
+def long_sentences(text: str) -> list[str]:
+    """Sentences of prose above the longest that can be read at once; tables and code are none."""
+    prose = re.sub(r"^(\||#|!\[).*$", "", _FENCE.sub("", text), flags=re.MULTILINE)
+    prose = re.sub(r"^ *([-*]|\d+\.) ", "\n\n", prose, flags=re.MULTILINE)
+    sentences = [s for block in re.split(r"\n\s*\n", prose) for s in re.split(r"(?<=[.?!])\s+", block)]
+    return [s for s in sentences if len(s.split()) > LONGEST_SENTENCE_WORDS]
+
+
+@pytest.mark.parametrize("page", GUIDE, ids=name_of)
+def test_sentences_of_the_guide_are_short(page: Path) -> None:
+    assert long_sentences(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_long_sentence_is_noticed() -> None:
+    assert len(long_sentences("Short. " + "word " * 36 + ".\n\n| " + "cell " * 40)) == 1
