@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 
 from zemosaic.kernels.compiled import kernel, part
-from zemosaic.kernels.match.values import LANES
 
 __all__ = ["factorise_sky", "solve_sky"]
 
@@ -111,17 +110,24 @@ def factorise_sky(stencil, nx):
 
 @part
 def solve_sky(factors, r, out):
-    """``L D L^T out = r``, all lanes."""
+    """``L D L^T out = r``, all lanes; by name, which keeps them in registers."""
     start, rows, values, inverse = factors
     n = len(r)
     out[:] = r
     for j in range(n):
+        x = out[j]
+        x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
         for a in range(start[j], start[j + 1]):
-            for lane in range(LANES):
-                out[rows[a], lane] -= values[a] * out[j, lane]
+            c, y = values[a], out[rows[a]]
+            y0, y1, y2, y3 = y[0] - c * x0, y[1] - c * x1, y[2] - c * x2, y[3] - c * x3
+            y[0], y[1], y[2], y[3] = y0, y1, y2, y3
     for j in range(n - 1, -1, -1):
-        for lane in range(LANES):
-            out[j, lane] *= inverse[j]
+        c, x = inverse[j], out[j]
+        x0, x1, x2, x3 = c * x[0], c * x[1], c * x[2], c * x[3]
         for a in range(start[j], start[j + 1]):
-            for lane in range(LANES):
-                out[j, lane] -= values[a] * out[rows[a], lane]
+            c, y = values[a], out[rows[a]]
+            x0 -= c * y[0]
+            x1 -= c * y[1]
+            x2 -= c * y[2]
+            x3 -= c * y[3]
+        x[0], x[1], x[2], x[3] = x0, x1, x2, x3

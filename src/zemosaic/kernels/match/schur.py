@@ -1,6 +1,6 @@
-"""The system of the sky alone, surfaces eliminated, for several right-hand sides at once. Serial, nogil; never assembled.
+"""The system of the sky alone, surfaces eliminated, for several right-hand sides at once. Serial, nogil.
 
-Vectors of the sky are (nodes, LANES), those of surfaces (images, k, LANES).
+The matrix is never assembled. Vectors of the sky are (nodes, LANES), those of surfaces (images, k, LANES).
 """
 
 from __future__ import annotations
@@ -16,53 +16,72 @@ __all__ = ["apply_schur", "correct_sky", "recover_surfaces", "reduced_rhs"]
 
 
 @part
-def _multiply(matrix, x, out):
-    """A small matrix times x, all lanes."""
+def _multiply(matrix, x, sign, out):
+    """A small matrix times x, with a sign, all lanes."""
     out[:] = 0.0
     for p in range(len(matrix)):
         for q in range(len(matrix)):
             for lane in range(LANES):
-                out[p, lane] += matrix[p, q] * x[q, lane]
+                out[p, lane] += sign * matrix[p, q] * x[q, lane]
 
 
 @part
-def _gather(nodes, cross, sky, sign, out):
-    """Add ``C^T sky`` of one image, times a sign, to `out` (k, LANES)."""
+def _gather(nodes, cross, sky, out):
+    """Add ``C^T sky`` of one image to `out` (k, LANES); lanes by name, which keeps them in registers."""
     for a in range(len(nodes)):
+        x = sky[nodes[a]]
+        x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
         for p in range(len(out)):
-            for lane in range(LANES):
-                out[p, lane] += sign * cross[a, p] * sky[nodes[a], lane]
+            c, t = cross[a, p], out[p]
+            t0, t1, t2, t3 = t[0] + c * x0, t[1] + c * x1, t[2] + c * x2, t[3] + c * x3
+            t[0], t[1], t[2], t[3] = t0, t1, t2, t3
 
 
 @part
-def _spread(nodes, cross, y, sign, out):
-    """Add ``C y`` of one image, times a sign, to `out` (nodes, LANES)."""
+def _spread(nodes, cross, y, out):
+    """Add ``C y`` of one image to `out` (nodes, LANES); lanes by name."""
     for a in range(len(nodes)):
+        s0 = s1 = s2 = s3 = 0.0
         for p in range(len(y)):
-            for lane in range(LANES):
-                out[nodes[a], lane] += sign * cross[a, p] * y[p, lane]
+            c = cross[a, p]
+            s0 += c * y[p, 0]
+            s1 += c * y[p, 1]
+            s2 += c * y[p, 2]
+            s3 += c * y[p, 3]
+        x = out[nodes[a]]
+        x0, x1, x2, x3 = x[0] + s0, x[1] + s1, x[2] + s2, x[3] + s3
+        x[0], x[1], x[2], x[3] = x0, x1, x2, x3
 
 
 @part
 def _apply_sky(x, stencil, nx, out):
-    """The sky's own matrix times x."""
+    """The sky's own matrix times x; lanes by name."""
     n = len(x)
     steps = 0, 1, 2, nx - 1, nx, nx + 1, 2 * nx
-    out[:] = 0.0
     for node in range(n):
-        for lane in range(LANES):
-            out[node, lane] += stencil[node, 0] * x[node, lane]
+        c, y = stencil[node, 0], x[node]
+        s0, s1, s2, s3 = c * y[0], c * y[1], c * y[2], c * y[3]
         for s in range(1, 7):
-            other = node + steps[s]
-            if other < n:
-                for lane in range(LANES):
-                    out[node, lane] += stencil[node, s] * x[other, lane]
-                    out[other, lane] += stencil[node, s] * x[node, lane]
+            after, before = node + steps[s], node - steps[s]
+            if after < n:
+                c, y = stencil[node, s], x[after]
+                s0 += c * y[0]
+                s1 += c * y[1]
+                s2 += c * y[2]
+                s3 += c * y[3]
+            if before >= 0:
+                c, y = stencil[before, s], x[before]
+                s0 += c * y[0]
+                s1 += c * y[1]
+                s2 += c * y[2]
+                s3 += c * y[3]
+        y = out[node]
+        y[0], y[1], y[2], y[3] = s0, s1, s2, s3
 
 
 @kernel
 def apply_schur(x, sky, out):
-    """Sky normal matrix with all surfaces eliminated, times x: ``N x - sum_i C_i P_i^-1 C_i^T x``; `sky` SkyEquations."""
+    """Sky normal matrix with all surfaces eliminated, times x: ``N x - sum_i C_i P_i^-1 C_i^T x``, by SkyEquations."""
     stencil, nx, ((start, nodes), cross, own_inverse) = sky
     k = cross.shape[1]
     t, y = np.empty((k, LANES)), np.empty((k, LANES))
@@ -70,9 +89,9 @@ def apply_schur(x, sky, out):
     for i in range(len(start) - 1):
         own = slice(start[i], start[i + 1])
         t[:] = 0.0
-        _gather(nodes[own], cross[own], x, 1.0, t)
-        _multiply(own_inverse[i], t, y)
-        _spread(nodes[own], cross[own], y, -1.0, out)
+        _gather(nodes[own], cross[own], x, t)
+        _multiply(own_inverse[i], t, -1.0, y)
+        _spread(nodes[own], cross[own], y, out)
 
 
 @kernel
@@ -90,7 +109,7 @@ def correct_sky(r, sky, factors, coarse, is_smooth, out, product):
     factors : SkyFactors
     coarse : CoarseSky
     is_smooth : bool
-        Whether r has nothing for the first part, which is then left out.
+        Whether the first part is left out.
     out, product : float64 (nodes, LANES), output
     """
     stencil, nx, ((start, nodes), cross, own_inverse) = sky
@@ -106,18 +125,18 @@ def correct_sky(r, sky, factors, coarse, is_smooth, out, product):
         rest -= product
         for i in range(n):
             own, coarse_own = slice(start[i], start[i + 1]), slice(coarse_start[i], coarse_start[i + 1])
-            _gather(nodes[own], cross[own], out, 1.0, t[i])
-            _multiply(own_inverse[i], t[i], y)
-            _spread(listed[coarse_own], gathered[coarse_own], y, 1.0, level)
+            _gather(nodes[own], cross[own], out, t[i])
+            _multiply(own_inverse[i], t[i], 1.0, y)
+            _spread(listed[coarse_own], gathered[coarse_own], y, level)
     add_to_coarse(rest, coarse_nodes, level)
     solve_band(band, level)
     add_to_fine(level, coarse_nodes, out)
     _apply_sky(out, stencil, nx, product)
     for i in range(n):
         own, coarse_own = slice(start[i], start[i + 1]), slice(coarse_start[i], coarse_start[i + 1])
-        _gather(listed[coarse_own], gathered[coarse_own], level, 1.0, t[i])
-        _multiply(own_inverse[i], t[i], y)
-        _spread(nodes[own], cross[own], y, -1.0, product)
+        _gather(listed[coarse_own], gathered[coarse_own], level, t[i])
+        _multiply(own_inverse[i], t[i], -1.0, y)
+        _spread(nodes[own], cross[own], y, product)
 
 
 @kernel
@@ -126,9 +145,9 @@ def recover_surfaces(x, sky, rhs_own, out):
     _, _, ((start, nodes), cross, own_inverse) = sky
     for i in range(len(start) - 1):
         own = slice(start[i], start[i + 1])
-        t = rhs_own[i].copy()
-        _gather(nodes[own], cross[own], x, -1.0, t)
-        _multiply(own_inverse[i], t, out[i])
+        t = -rhs_own[i]
+        _gather(nodes[own], cross[own], x, t)
+        _multiply(own_inverse[i], t, -1.0, out[i])
 
 
 @kernel
@@ -139,5 +158,5 @@ def reduced_rhs(rhs_sky, rhs_own, sky, out):
     y = np.empty(rhs_own.shape[1:])
     for i in range(len(start) - 1):
         own = slice(start[i], start[i + 1])
-        _multiply(own_inverse[i], rhs_own[i], y)
-        _spread(nodes[own], cross[own], y, -1.0, out)
+        _multiply(own_inverse[i], rhs_own[i], -1.0, y)
+        _spread(nodes[own], cross[own], y, out)

@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 LANES = 4
-"""Right-hand sides that are solved side by side: float64 of one vector register, and the matrix is read once for all."""
+"""Right-hand sides that are solved side by side: the matrix is read once for all. Long loops name each lane."""
 
 
 class PlacedBlocks(NamedTuple):

@@ -20,9 +20,7 @@ def inner_product(a: F8, b: F8) -> F8:
     return np.asarray(np.sum(a * b, axis=0))
 
 
-def solve_conjugate(
-    correct: Callable[[F8], tuple[F8, F8]], rhs: F8, *, enough: float, most_steps: int
-) -> F8:
+def solve_conjugate(correct: Callable[[F8], tuple[F8, F8]], rhs: F8, *, enough: float, most_steps: int) -> F8:
     """Solve ``A x = rhs`` for a symmetric positive definite A by preconditioned conjugate gradients.
 
     Parameters
