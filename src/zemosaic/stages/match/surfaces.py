@@ -430,9 +430,17 @@ def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplit
         prior_sd=state.widths,
         image_sd=state.scales * state.widths[priors.degrees(problem.layout.order)],
         weight=system.data.weight,
-        draws=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in draws],
-        misfits=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in misfits],
+        draws=[(_without_common_gain(state, *drawn, k).reshape(shape), drawn[1][:, :k]) for drawn in draws],
+        misfits=[(_without_common_gain(state, *drawn, k).reshape(shape), drawn[1][:, :k]) for drawn in misfits],
     )
+
+
+def _without_common_gain(state: _State, sky: F8, surfaces: F8, k: int) -> F8:
+    """A drawn sky without what goes with a common change of all gains: that is their gauge, and no error of a level.
+
+    Where one gain is held there is no such change: all blocks would see it.
+    """
+    return sky + surfaces[:, k].mean() * state.sky if state.structured.all() else sky
 
 
 def _structure_gain_errors(problem: _Problem, state: _State, system: BackgroundSystem, drawn: F8, misfit: F8) -> F8:
