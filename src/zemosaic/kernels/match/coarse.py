@@ -52,9 +52,10 @@ def find_reach(local, coarse):
     start, nodes = local
     most = 3 * coarse.step_y + 3 * coarse.step_x
     for i in range(len(start) - 1):
-        own = nodes[start[i] : start[i + 1]]
-        if len(own) > 0:
-            most = max(most, own.max() - own.min())
+        low, high = coarse.n, 0
+        for a in range(start[i], start[i + 1]):
+            low, high = min(low, nodes[a]), max(high, nodes[a])
+        most = max(most, high - low)
     return most
 
 
@@ -157,8 +158,9 @@ def factorise_band(lift, band):
     for i in range(n):
         band[i, 0] = band[i, 0] * (1.0 + lift) if band[i, 0] > 0.0 else 1.0
     for i in range(n):
-        column = band[i]
-        column /= np.sqrt(column[0])
+        column, root = band[i], np.sqrt(band[i, 0])
+        for d in range(width):
+            column[d] /= root
         for d in range(1, min(width, n - i)):
             factor = column[d]
             if factor != 0.0:
@@ -186,8 +188,8 @@ def solve_band(band, x):
 
 
 @part
-def add_to_coarse(fine, coarse, out):
-    """Add ``R^T fine`` to `out` (coarse nodes, LANES)."""
+def add_rest_to_coarse(fine, product, coarse, out):
+    """Add ``R^T (fine - product)`` to `out` (coarse nodes, LANES)."""
     factor, spline, nx = coarse.factor, coarse.spline, coarse.fine_nx
     along = np.empty((coarse.nx, LANES))
     for y in range(len(fine) // nx):
@@ -195,7 +197,8 @@ def add_to_coarse(fine, coarse, out):
         for x in range(nx):
             for a in range(3):
                 for lane in range(LANES):
-                    along[x // factor + a, lane] += spline[x % factor, a] * fine[y * nx + x, lane]
+                    rest = fine[y * nx + x, lane] - product[y * nx + x, lane]
+                    along[x // factor + a, lane] += spline[x % factor, a] * rest
         for a in range(3):
             for x in range(coarse.nx):
                 at = (y // factor + a) * coarse.step_y + x * coarse.step_x

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.match.values import LANES
 
 __all__ = ["factorise_sky", "solve_sky"]
 
@@ -28,7 +29,8 @@ _USUAL_COLUMN = 24
 def _longer(array):
     """The same with as much room again."""
     out = np.empty(2 * len(array), array.dtype)
-    out[: len(array)] = array
+    for a in range(len(array)):
+        out[a] = array[a]
     return out
 
 
@@ -43,7 +45,10 @@ def _keep_large(start, rows, values, inverse):
                 rows[kept], values[kept] = rows[a], values[a]
                 kept += 1
         out_start[j + 1] = kept
-    return out_start, rows[:kept].copy(), values[:kept].astype(np.float32), inverse
+    out_rows, out_values = np.empty(kept, np.int32), np.empty(kept, np.float32)
+    for a in range(kept):
+        out_rows[a], out_values[a] = rows[a], values[a]
+    return out_start, out_rows, out_values, inverse
 
 
 @kernel
@@ -62,7 +67,9 @@ def factorise_sky(stencil, nx):
     values = np.empty(room)
     start, latest = np.zeros(n + 1, np.int32), np.full(n, -1, np.int32)
     seen, reached, column = np.full(n, -1, np.int32), np.empty(n, np.int32), np.empty(n)
-    diagonal, inverse = stencil[:, 0].copy(), np.empty(n)
+    diagonal, inverse = np.empty(n), np.empty(n)
+    for j in range(n):
+        diagonal[j] = stencil[j, 0]
     steps = 0, 1, 2, nx - 1, nx, nx + 1, 2 * nx
     total = 0
     for j in range(n):
@@ -113,7 +120,9 @@ def solve_sky(factors, r, out):
     """``L D L^T out = r``, all lanes; by name, which keeps them in registers."""
     start, rows, values, inverse = factors
     n = len(r)
-    out[:] = r
+    for j in range(n):
+        for lane in range(LANES):
+            out[j, lane] = r[j, lane]
     for j in range(n):
         x = out[j]
         x0, x1, x2, x3 = x[0], x[1], x[2], x[3]

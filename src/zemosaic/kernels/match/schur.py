@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from zemosaic.kernels.compiled import kernel, part
-from zemosaic.kernels.match.coarse import add_to_coarse, add_to_fine, solve_band
+from zemosaic.kernels.match.coarse import add_rest_to_coarse, add_to_fine, solve_band
 from zemosaic.kernels.match.factors import solve_sky
 from zemosaic.kernels.match.values import LANES
 
@@ -26,9 +26,10 @@ def _multiply(matrix, x, sign, out):
 
 
 @part
-def _gather(nodes, cross, sky, out):
-    """Add ``C^T sky`` of one image to `out` (k, LANES); lanes by name, which keeps them in registers."""
-    for a in range(len(nodes)):
+def _gather(local, cross, i, sky, out):
+    """Add ``C^T sky`` of image i to `out` (k, LANES); lanes by name, which keeps them in registers."""
+    start, nodes = local
+    for a in range(start[i], start[i + 1]):
         x = sky[nodes[a]]
         x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
         for p in range(len(out)):
@@ -38,9 +39,10 @@ def _gather(nodes, cross, sky, out):
 
 
 @part
-def _spread(nodes, cross, y, out):
-    """Add ``C y`` of one image to `out` (nodes, LANES); lanes by name."""
-    for a in range(len(nodes)):
+def _spread(local, cross, i, y, out):
+    """Add ``C y`` of image i to `out` (nodes, LANES); lanes by name."""
+    start, nodes = local
+    for a in range(start[i], start[i + 1]):
         s0 = s1 = s2 = s3 = 0.0
         for p in range(len(y)):
             c = cross[a, p]
@@ -82,16 +84,15 @@ def _apply_sky(x, stencil, nx, out):
 @kernel
 def apply_schur(x, sky, out):
     """Sky normal matrix with all surfaces eliminated, times x: ``N x - sum_i C_i P_i^-1 C_i^T x``, by SkyEquations."""
-    stencil, nx, ((start, nodes), cross, own_inverse) = sky
+    stencil, nx, (local, cross, own_inverse) = sky
     k = cross.shape[1]
     t, y = np.empty((k, LANES)), np.empty((k, LANES))
     _apply_sky(x, stencil, nx, out)
-    for i in range(len(start) - 1):
-        own = slice(start[i], start[i + 1])
+    for i in range(len(own_inverse)):
         t[:] = 0.0
-        _gather(nodes[own], cross[own], x, t)
+        _gather(local, cross, i, x, t)
         _multiply(own_inverse[i], t, -1.0, y)
-        _spread(nodes[own], cross[own], y, out)
+        _spread(local, cross, i, y, out)
 
 
 @kernel
@@ -112,51 +113,52 @@ def correct_sky(r, sky, factors, coarse, is_smooth, out, product):
         Whether the first part is left out.
     out, product : float64 (nodes, LANES), output
     """
-    stencil, nx, ((start, nodes), cross, own_inverse) = sky
-    coarse_nodes, (coarse_start, listed), gathered, band = coarse
-    n, k = len(start) - 1, cross.shape[1]
+    stencil, nx, (local, cross, own_inverse) = sky
+    coarse_nodes, coarse_local, gathered, band = coarse
+    n, k = len(own_inverse), cross.shape[1]
     t, y = np.zeros((n, k, LANES)), np.empty((k, LANES))
-    rest, level = r.copy(), np.zeros((coarse_nodes.n, LANES))
+    level = np.zeros((coarse_nodes.n, LANES))
     if is_smooth:
         out[:] = 0.0
+        product[:] = 0.0
     else:
         solve_sky(factors, r, out)
         _apply_sky(out, stencil, nx, product)
-        rest -= product
         for i in range(n):
-            own, coarse_own = slice(start[i], start[i + 1]), slice(coarse_start[i], coarse_start[i + 1])
-            _gather(nodes[own], cross[own], out, t[i])
+            _gather(local, cross, i, out, t[i])
             _multiply(own_inverse[i], t[i], 1.0, y)
-            _spread(listed[coarse_own], gathered[coarse_own], y, level)
-    add_to_coarse(rest, coarse_nodes, level)
+            _spread(coarse_local, gathered, i, y, level)
+    add_rest_to_coarse(r, product, coarse_nodes, level)
     solve_band(band, level)
     add_to_fine(level, coarse_nodes, out)
     _apply_sky(out, stencil, nx, product)
     for i in range(n):
-        own, coarse_own = slice(start[i], start[i + 1]), slice(coarse_start[i], coarse_start[i + 1])
-        _gather(listed[coarse_own], gathered[coarse_own], level, t[i])
+        _gather(coarse_local, gathered, i, level, t[i])
         _multiply(own_inverse[i], t[i], -1.0, y)
-        _spread(nodes[own], cross[own], y, product)
+        _spread(local, cross, i, y, product)
 
 
 @kernel
 def recover_surfaces(x, sky, rhs_own, out):
     """Each image's coefficients given the sky x: ``P_i^-1 (r_i - C_i^T x)``, into `out` (n, k, LANES)."""
-    _, _, ((start, nodes), cross, own_inverse) = sky
-    for i in range(len(start) - 1):
-        own = slice(start[i], start[i + 1])
-        t = -rhs_own[i]
-        _gather(nodes[own], cross[own], x, t)
+    _, _, (local, cross, own_inverse) = sky
+    t = np.empty(rhs_own.shape[1:])
+    for i in range(len(own_inverse)):
+        for p in range(len(t)):
+            for lane in range(LANES):
+                t[p, lane] = -rhs_own[i, p, lane]
+        _gather(local, cross, i, x, t)
         _multiply(own_inverse[i], t, -1.0, out[i])
 
 
 @kernel
 def reduced_rhs(rhs_sky, rhs_own, sky, out):
     """Right-hand side of the Schur system: ``r_sky - sum_i C_i P_i^-1 r_i``."""
-    _, _, ((start, nodes), cross, own_inverse) = sky
-    out[:] = rhs_sky
+    _, _, (local, cross, own_inverse) = sky
+    for node in range(len(out)):
+        for lane in range(LANES):
+            out[node, lane] = rhs_sky[node, lane]
     y = np.empty(rhs_own.shape[1:])
-    for i in range(len(start) - 1):
-        own = slice(start[i], start[i + 1])
+    for i in range(len(own_inverse)):
         _multiply(own_inverse[i], rhs_own[i], -1.0, y)
-        _spread(nodes[own], cross[own], y, out)
+        _spread(local, cross, i, y, out)
