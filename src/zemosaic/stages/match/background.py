@@ -282,6 +282,21 @@ class BackgroundSystem:
         excess = np.mean(centred**2, axis=0) / alone
         return np.asarray(alone * np.maximum((excess + excess[known].mean()) / 2, 1))
 
+    def without_common_gain(self, sky: F8, surfaces: F8, found: F8, known: npt.NDArray[np.bool_]) -> tuple[F8, F8]:
+        """A drawn sky and surfaces, the sky without what goes with a common change of all gains.
+
+        That is the gauge of the gains, and no error of a level. Where one gain is held there is no such change.
+
+        Parameters
+        ----------
+        sky, surfaces : ndarray, shapes (nodes,), (images, k)
+        found : ndarray, shape (nodes,)
+            The sky that the extra column holds.
+        known : ndarray, shape (images,), bool
+            Images that have an extra column.
+        """
+        return (sky + surfaces[:, -1].mean() * found if known.all() else sky), surfaces
+
     def depth(self) -> F8:
         """Summed weight of the blocks round each node, shape of the nodes."""
         out = np.empty(self.layout.table.nodes.n)

@@ -48,6 +48,7 @@ _MOST_GAIN_STEP = 0.3
 _MOST_GAIN = 3.0
 """Change of ln gain in all rounds together, at most, in units of how far it may move: a frame whose sky shows no
 structure would run away step by step."""
+
 _PATTERN_TURN = 2
 """Round that decides whether a camera has a pattern: weights and surfaces are about right by then."""
 
@@ -326,8 +327,8 @@ def step(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
     residual = system.residuals(sky, surfaces)
     state = replace(state, sky=sky, surfaces=surfaces, residual=residual)
     if drawn:
-        k = problem.n_terms
-        state = _find_priors(problem, state, system, np.stack([surfaces[:, :k] for _, surfaces in drawn]))
+        draws = np.stack([surfaces for _, surfaces in drawn])[..., : problem.n_terms]
+        state = _find_priors(problem, state, system, draws)
     weighed = _find_weights(problem, state, system)
     decides = state.turn == _PATTERN_TURN
     pattern = problem.patterns.follow(state.pattern, residual, system.data.weight, decides)
@@ -336,13 +337,12 @@ def step(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
 
 def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem, draws: F8) -> _State:
     """Widths of the priors, until they have settled; `draws` (draws, images, k) of the surfaces' errors."""
-    k = problem.n_terms
-    found = state.surfaces[:, :k]
+    found = state.surfaces[:, : problem.n_terms]
     error = priors.typical_error(system.data.error)
     differ = priors.differ_by_variance(found, draws, state.widths, error)
     if not differ:
         noises = system.solve([system.draw_noise(97 * state.turn + q) for q in range(min(len(draws), 2))])
-        noise = np.stack([surfaces[:, :k] for _, surfaces in noises])
+        noise = np.stack([surfaces for _, surfaces in noises])[..., : problem.n_terms]
         differ = priors.differ_by_noise(found, noise, problem.layout.order, error)
     scales = priors.night_scales(found, problem.night, problem.layout.order) if differ else np.ones_like(found)
     widths = priors.update_widths(found / scales, draws / scales, state.widths, problem.scatter if differ else 0.0)
@@ -410,10 +410,9 @@ def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplit
     """The solution, with draws from its error distribution."""
     seeds, k = range(1000, 1000 + priors.n_draws(problem.table.n_images, 6, 3)), problem.n_terms
     sides = [*map(system.draw, seeds), *(system.draw_misfit(seed, state.residual) for seed in seeds)]
-    solved = system.solve(sides)
+    solved = [system.without_common_gain(*drawn, state.sky, state.structured) for drawn in system.solve(sides)]
     draws, misfits = solved[: len(seeds)], solved[len(seeds) :]
-    shape = problem.table.nodes.shape
-    gain_error = problem.log_gain_sd
+    shape, gain_error = problem.table.nodes.shape, problem.log_gain_sd
     if state.structured.any():
         drawn, misfit = (np.array([surfaces[:, k] for _, surfaces in some]) for some in (draws, misfits))
         found = _structure_gain_errors(problem, state, system, drawn, misfit)
@@ -430,17 +429,9 @@ def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplit
         prior_sd=state.widths,
         image_sd=state.scales * state.widths[priors.degrees(problem.layout.order)],
         weight=system.data.weight,
-        draws=[(_without_common_gain(state, *drawn, k).reshape(shape), drawn[1][:, :k]) for drawn in draws],
-        misfits=[(_without_common_gain(state, *drawn, k).reshape(shape), drawn[1][:, :k]) for drawn in misfits],
+        draws=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in draws],
+        misfits=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in misfits],
     )
-
-
-def _without_common_gain(state: _State, sky: F8, surfaces: F8, k: int) -> F8:
-    """A drawn sky without what goes with a common change of all gains: that is their gauge, and no error of a level.
-
-    Where one gain is held there is no such change: all blocks would see it.
-    """
-    return sky + surfaces[:, k].mean() * state.sky if state.structured.all() else sky
 
 
 def _structure_gain_errors(problem: _Problem, state: _State, system: BackgroundSystem, drawn: F8, misfit: F8) -> F8:
