@@ -12,6 +12,15 @@ from zemosaic.kernels.compiled import kernel, part
 __all__ = ["grow_squares", "hold_border_parts", "keep_squares", "king_steps"]
 
 
+@part
+def _holds_any(line):
+    """Whether anything of a row is marked: most rows of most maps are bare, and are not looked at again."""
+    found = np.uint8(0)
+    for x in range(len(line)):
+        found |= line[x]
+    return found != 0
+
+
 @kernel
 def keep_squares(marked, half, out):
     """Centres of the squares that are marked throughout; what lies beyond the border counts as marked.
@@ -32,18 +41,28 @@ def keep_squares(marked, half, out):
     side = np.uint8(2 * half + 1)
     above = np.full(w, side, np.uint8)  # marked rows in succession, counted up to a side
     line, any_left = np.ones(w + 2 * half, np.uint8), np.uint8(0)
+    n_bare = 0  # rows without a mark in succession
     for y in range(h + half):
-        if y < h:
+        if y < h and not _holds_any(marked[y]):
+            n_bare += 1
+            if n_bare == 1:
+                above[:] = 0
+        elif y < h:
+            n_bare = 0
             for x in range(w):
                 n = np.uint8(above[x] + np.uint8(above[x] < side))
                 above[x] = n if marked[y, x] else np.uint8(0)
         else:
+            n_bare = 0
             for x in range(w):
                 n = np.uint8(above[x] + np.uint8(above[x] < side))
                 above[x] = n
         if y < half:
             continue
         row = out[y - half]
+        if n_bare > 0:
+            row[:] = 0
+            continue
         for x in range(w):
             line[x + half] = np.uint8(above[x] == side)
         row[:] = line[:w]
@@ -69,17 +88,24 @@ def grow_squares(marked, reach, out):
     h, w = marked.shape
     since = np.full(w, 255, np.uint8)  # rows since the last marked one
     line = np.zeros(w + 2 * reach, np.uint8)
+    n_bare = 2 * reach + 1  # rows without a mark in succession
     for y in range(h + reach):
-        if y < h:
+        if y < h and _holds_any(marked[y]):
+            n_bare = 0
             for x in range(w):
                 n = np.uint8(since[x] + np.uint8(since[x] < 255))
                 since[x] = np.uint8(0) if marked[y, x] else n
         else:
-            for x in range(w):
-                since[x] = np.uint8(since[x] + np.uint8(since[x] < 255))
+            n_bare += 1
+            if n_bare <= 2 * reach:  # beyond, nothing is near
+                for x in range(w):
+                    since[x] = np.uint8(since[x] + np.uint8(since[x] < 255))
         if y < reach:
             continue
         row = out[y - reach]
+        if n_bare > 2 * reach:
+            row[:] = 0
+            continue
         for x in range(w):
             line[x + reach] = np.uint8(since[x] <= 2 * reach)
         row[:] = line[:w]
@@ -118,6 +144,8 @@ def _sweep(marked, held, step):
     h, w = marked.shape
     for row in range(h):
         y = row if step > 0 else h - 1 - row
+        if not _holds_any(marked[y]):
+            continue
         line, own, other = marked[y], held[y + 1], held[y + 1 - step]
         for column in range(w):
             x = column if step > 0 else w - 1 - column
@@ -141,13 +169,23 @@ def king_steps(marked, most, out):
     h, w = marked.shape
     far = np.uint8(most + 1)
     away, line = np.full(w, far, np.uint8), np.full(w + 2 * most, far, np.uint8)
+    n_bare = most + 1  # rows without a mark in succession
     for y in range(h):
-        for x in range(w):
-            n = np.uint8(away[x] + np.uint8(away[x] < far))
-            away[x] = np.uint8(0) if marked[y, x] else n
+        n_bare = 0 if _holds_any(marked[y]) else n_bare + 1
+        if n_bare <= most + 1:
+            for x in range(w):
+                n = np.uint8(away[x] + np.uint8(away[x] < far))
+                away[x] = np.uint8(0) if marked[y, x] else n
         out[y] = away
+    n_bare = most + 1
     for y in range(h - 1, -1, -1):
         row, nearest = out[y], far
+        for x in range(w):
+            nearest = row[x] if row[x] < nearest else nearest
+        n_bare = n_bare + 1 if nearest == far else 0
+        if n_bare > most + 1:
+            continue
+        nearest = far
         for x in range(w):
             n = np.uint8(away[x] + np.uint8(away[x] < far))
             away[x] = n if n < row[x] else row[x]
