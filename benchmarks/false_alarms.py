@@ -70,7 +70,11 @@ def look_at_frames(folder: Path, settings: Settings) -> tuple[Counter[str], Coun
         if isinstance(event, zemosaic.events.LeftOut):
             left_out[event.reason.partition(":")[0][:60]] += 1
         elif isinstance(event, zemosaic.events.Notice):
-            words.update(text for text in ("in a part of it", "rows were shifted") if text in event.message)
+            words.update(
+                text
+                for text in ("in a part of it", "rows were shifted", "are missing or faint")
+                if text in event.message
+            )
 
     with tempfile.TemporaryDirectory() as out:
         match_only([folder], Path(out) / "out", settings, make_run(BuildOptions(yes=True), listen))

@@ -57,7 +57,7 @@ def test_what_is_no_module_is_refused() -> None:
 
 
 def forget() -> None:
-    for known in (code.code_digest, code.package_digest, code._imported_by, code._file_of):
+    for known in (code.code_digest, code.package_digest, code._imported_by, code._digest_file, code._file_of):
         known.cache_clear()
 
 

@@ -25,6 +25,16 @@ def test_the_match_of_any_unit_is_the_same(factor):
     assert other.seams_after[0].rms / factor == pytest.approx(plain.seams_after[0].rms, rel=1e-3)
 
 
+def test_one_false_header_among_few_does_not_move_the_unit():
+    """Gains of a hazy night scatter by 15 %: their scatter alone would believe a header of twice the exposure."""
+    centres = ((0.0, 0.0), (0.01, -0.006), (-0.008, 0.004), (0.006, 0.007), (-0.004, -0.009), (0.0, 0.01))
+    survey, settings = Survey(seed=1, centres=centres, gain_sd=0.15, n_stars=600), MatchSettings(response_order=0)
+    true = match(survey.measurements, survey.wcs, survey.grid, settings, gain_priors=np.ones(6))
+    false = match(survey.measurements, survey.wcs, survey.grid, settings, gain_priors=[2, 1, 1, 1, 1, 1])
+    ratio = [b.gain[0] / a.gain[0] for a, b in zip(true.scales, false.scales, strict=True)]
+    assert ratio == pytest.approx(np.ones(6), abs=0.05)
+
+
 def test_a_unit_is_a_power_of_two_near_the_noise():
     assert [noise_unit(noise) for noise in (0.0, np.inf, 1e-6, 14.0, 1e6)] == [1.0] * 5
     for noise in (3e-19, 2e7):

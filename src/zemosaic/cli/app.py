@@ -225,14 +225,21 @@ Root = Annotated[
 
 
 @command(app, short_help="Open the app in a browser.")
-def gui(port: Port = 0, root: Root = None) -> None:
+def gui(
+    port: Port = 0,
+    root: Root = None,
+    shortcut: Annotated[bool, typer.Option("--shortcut", help="Only make an icon that opens the app.")] = False,
+) -> None:
     """Open the app in a browser: choose frames, make a mosaic, look at it.
 
     Example: zemosaic gui
     """
     from zemosaic.cli import commands
 
-    commands.serve(port, root or [], browse=True)
+    if shortcut:
+        commands.make_shortcut()
+    else:
+        commands.serve(port, root or [], browse=True)
 
 
 @command(app, short_help="Serve the app without opening a browser.")
@@ -254,14 +261,22 @@ def serve(
 
 
 @command(app, short_help="Tell what this machine offers: memory, optional parts.")
-def doctor() -> None:
+def doctor(
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Pack what a bug report needs of this output folder: no pixels, no places on Earth.",
+        ),
+    ] = None,
+) -> None:
     """Tell what this machine offers: versions, processors, memory, optional parts.
 
-    Example: zemosaic doctor
+    Example: zemosaic doctor --report ~/M31
     """
-    from zemosaic.cli import commands
+    from zemosaic.cli import doctor as machine
 
-    commands.doctor()
+    machine.doctor(report)
 
 
 def run(argv: list[str] | None) -> int:

@@ -163,6 +163,14 @@ def serve(port: int, roots: list[Path], *, lan: bool = False, browse: bool = Fal
         serve(home, roots, port=port, lan=lan, browse=browse)
 
 
+def make_shortcut() -> None:
+    """Write an icon that opens the app, and print where it is."""
+    from zemosaic.app.runs import own_command
+    from zemosaic.app.shortcut import make_shortcut as write
+
+    print(write([*own_command(), "gui"]))
+
+
 def match(args: MatchArgs) -> None:
     """Solve gains and surfaces only."""
     settings = _load(args)
@@ -364,41 +372,6 @@ def show_config() -> None:
         for key in keys:
             expert = "For experts. " if key.expert else ""
             print(f"# {expert}{key.prose}\n{key.name} = {key.default}\n")
-
-
-def doctor() -> None:
-    """Print what the machine offers."""
-    import importlib.metadata as metadata
-    import platform
-
-    from zemosaic.engine.memory import default_cap_bytes, default_workers
-
-    print(f"zemosaic {metadata.version('zemosaic')}, Python {platform.python_version()}, {platform.platform()}")
-    print(f"processors: {default_workers()}; memory cap by default: {default_cap_bytes() / 2**30:.1f} GiB")
-    for name in ("numpy", "scipy", "astropy", "numba", "pydantic", "pillow", "tifffile"):
-        print(f"  {name} {metadata.version(name)}")
-    from zemosaic.errors import EnvironmentProblem
-    from zemosaic.io.astrometry.catalogue import tycho2
-
-    try:
-        catalogue = tycho2()
-        print(f"plate solving: {catalogue.name}, {len(catalogue):,} stars, built in; no other program is needed")
-    except EnvironmentProblem as problem:
-        print(f"plate solving: not possible: {problem}")
-    from zemosaic.io.astrometry.blind import SolveField, installed_solvers
-
-    for solver in installed_solvers():
-        print(f"blind solving, for frames without a position or scale in the header: {solver.name} found")
-    if not installed_solvers():
-        print(
-            f"blind solving, for frames without a position or scale in the header: {SolveField.name} not found; "
-            "install astrometry.net with index files to have it"
-        )
-    what = "camera raw (CR2, NEF, ARW, DNG ...) as frames"
-    try:
-        print(f"{what}: rawpy {metadata.version('rawpy')} found")
-    except metadata.PackageNotFoundError:
-        print(f'{what}: rawpy not found; pip install "zemosaic[raw]" to have it')
 
 
 def _tell(paths: Mapping[str, Path], as_json: bool) -> None:

@@ -95,11 +95,21 @@ def _file_of(module: str) -> Path | None:
 
 
 def _digest(files: Iterable[Path]) -> str:
-    from importlib.metadata import version
-
     digest = hashlib.blake2b(digest_size=16)
     for path in files:
-        digest.update(path.relative_to(_ROOT).as_posix().encode() + path.read_bytes())
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "numba", "astropy"))
-    digest.update(f"{libraries} {platform.machine()}".encode())
+        digest.update(_digest_file(path))
+    digest.update(f"{_libraries()} {platform.machine()}".encode())
     return digest.hexdigest()
+
+
+@cache
+def _digest_file(path: Path) -> bytes:
+    """Of its name within the package and its bytes: most files belong to the code of several stages."""
+    return hashlib.blake2b(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes()).digest()
+
+
+@cache
+def _libraries() -> str:
+    from importlib.metadata import version
+
+    return ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "numba", "astropy"))

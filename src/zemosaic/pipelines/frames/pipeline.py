@@ -14,7 +14,6 @@ from zemosaic.engine.events import LeftOut
 from zemosaic.errors import NothingToDo
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.scan import ScanResult, scan
-from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.kind import Kind
 from zemosaic.model.measurements import Measurements
@@ -22,6 +21,7 @@ from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.calibration.calibrating import calibrate_frames
 from zemosaic.pipelines.frames.check_pixels import check_pixels
+from zemosaic.pipelines.frames.check_stars import find_shifted_rows, tell_shared_faults
 from zemosaic.pipelines.frames.grading import grade_measured, obey_table
 from zemosaic.pipelines.frames.name_filters import name_filters
 from zemosaic.pipelines.frames.obey_plan import obey_plans
@@ -37,7 +37,7 @@ from zemosaic.pipelines.solving.places import Place, trust_headers
 from zemosaic.settings import InputSettings, Settings
 from zemosaic.stages.grid.plan import find_strays
 from zemosaic.stages.measure.photon_noise import SkyNoise, find_photon_noise
-from zemosaic.stages.quality.shifted import find_shifted_parts, without_part
+from zemosaic.stages.quality.shifted import without_part
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.text import Message, message
 
@@ -279,40 +279,22 @@ def measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run) 
     source = CleanSource(inputs.source, noise, settings.input.defect_sigma, known, inputs.files)
     placed = place_frames(good.frames, source, need.place, settings, run)
     left_out = inputs.left_out + measured.left_out + good.left_out + placed.left_out
-    parts = _find_shifted_parts(placed.frames, run)
+    parts = find_shifted_rows(*_facts_of(placed.frames), run)
     frames = [
         replace(item, measured=without_part(item.measured, parts[item.frame.id])) if item.frame.id in parts else item
         for item in placed.frames
     ]
+    if need.place == "auto":
+        from zemosaic.pipelines.solving.known_sky import known_sky
+
+        tell_shared_faults(*_facts_of(frames), known_sky().catalogue, run)
     clean = CleanSource(inputs.source, noise, settings.input.defect_sigma, known, inputs.files, parts)
     return Placed(_know_photon_noise(frames, run), clean, measured.known, left_out)
 
 
-def _find_shifted_parts(placed: Sequence[PlacedFrame], run: Run) -> dict[FrameId, Box]:
-    """Rows of frames that lie beside their place, by the stars of those they overlap; they are told."""
-    found = find_shifted_parts([p.measured for p in placed], [p.wcs for p in placed])
-    parts = {}
-    for item, part in zip(placed, found, strict=True):
-        if part is None:
-            continue
-        parts[item.frame.id] = part.box
-        share = part.box.n_pixels / np.prod(item.frame.shape)
-        run.log.notice(
-            message(
-                "quality.shifted-rows",
-                path=item.frame.storage.path,
-                n_stars=part.n_stars,
-                x0=part.box.x0,
-                x1=part.box.x1,
-                y0=part.box.y0,
-                y1=part.box.y1,
-                dx_px=part.shift_px[0],
-                dy_px=part.shift_px[1],
-                share=share,
-            ),
-            "warning",
-        )
-    return parts
+def _facts_of(placed: Sequence[PlacedFrame]) -> tuple[list[Frame], list[Measurements], list[CelestialWcs]]:
+    """Frames, what was measured on them, and where they are."""
+    return [item.frame for item in placed], [item.measured for item in placed], [item.wcs for item in placed]
 
 
 def _know_photon_noise(placed: Sequence[PlacedFrame], run: Run) -> list[PlacedFrame]:

@@ -79,6 +79,9 @@ _UNITS_APART = float(np.log(3))
 _HONEST_HEADER = 0.1
 """ln gain beyond what its header expects that the transparency of a good night explains."""
 
+_FALSE_HEADER = float(np.log(1.5))
+"""And what no header is believed beyond, however the gains of few images scatter: exposures of 10 and of 20 s."""
+
 _STANDS_OUT = 4.0
 """Sigma from its header's gain at which an image is left to its stars: a cloud, not noise."""
 
@@ -373,8 +376,8 @@ def _tell_units(away: F8) -> tuple[F8, float]:
 def _location(away: F8) -> float:
     """Mean of the values that lie with most: one false header must not give all of the mosaic another unit."""
     middle = float(np.median(away))
-    with_most = np.abs(away - middle) <= max(_STANDS_OUT * mad_sigma(away), _HONEST_HEADER)
-    return float(np.mean(away[with_most]))
+    limit = min(max(_STANDS_OUT * mad_sigma(away), _HONEST_HEADER), _FALSE_HEADER)
+    return float(np.mean(away[np.abs(away - middle) <= limit]))
 
 
 def _shared_variance(normals: StarNormals, flat: Flags, growth: F8, component: Ints) -> F8:

@@ -17,8 +17,10 @@ from zemosaic.stages.solve.coincide import TOLERANCE_PX, neighbours
 __all__ = [
     "EXPECTED",
     "FEWEST",
+    "Sight",
     "View",
     "find_nearest",
+    "look_at",
     "look_at_each_other",
     "pool_places",
     "typical_noise",
@@ -99,17 +101,17 @@ def look_at_each_other(
     log_prior : ndarray, shape (n,)
         ln of the gain that each header lets expect: it tells how faint a star may be where no star of two frames does.
     """
-    sights = [_Sight.of(m, place) for m, place in zip(measured, places, strict=True)]
+    sights = [Sight.of(m, place) for m, place in zip(measured, places, strict=True)]
     out: list[list[View]] = [[] for _ in measured]
     for pair in neighbours(places):
         for i, j in (pair, pair[::-1]):
             prior = float(np.exp(log_prior[i] - log_prior[j]))
-            out[i].append(_look_at(sights[i], j, sights[j], prior))
+            out[i].append(look_at(sights[i], j, sights[j], prior))
     return out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Sight:
+class Sight:
     """What is asked of a frame by each of those round it, found once.
 
     Attributes
@@ -135,7 +137,8 @@ class _Sight:
     blocks: scipy.spatial.cKDTree
 
     @classmethod
-    def of(cls, measured: Measurements, place: CelestialWcs) -> _Sight:
+    def of(cls, measured: Measurements, place: CelestialWcs) -> Sight:
+        """What is asked of a frame at a place."""
         stars, blocks, (flux, error) = measured.stars, measured.blocks, whole_light(measured.stars)
         is_shown = ~(stars.saturated | stars.blended) & (flux > _SHOWN * error)
         shown = np.flatnonzero(is_shown & (not _is_crowded(measured)))
@@ -144,7 +147,7 @@ class _Sight:
         return cls(measured, place, flux, error, shown, sky, *trees)
 
 
-def _look_at(own: _Sight, j: int, other: _Sight, prior: float) -> View:
+def look_at(own: Sight, j: int, other: Sight, prior: float) -> View:
     """What `own` shows of the stars of `other`, frame `j`, that it should show."""
     x, y = own.place.sky_to_pixel(*other.sky)
     box = own.measured.valid_box
@@ -155,14 +158,15 @@ def _look_at(own: _Sight, j: int, other: _Sight, prior: float) -> View:
     distance, nearest = own.stars.query(xy)
     # Of two telescopes the coarser one says how well a place is known.
     seen = distance < TOLERANCE_PX * max(other.place.pixel_scale_arcsec() / own.place.pixel_scale_arcsec(), 1)
+    # A detection without light, of whatever is left at an edge, is no star.
+    seen[seen] = own.flux[nearest[seen]] > 0
     # Where pixels have no weight there is no block: nothing can be seen there. A star that is seen may hide its blocks.
     there = seen.copy()
     there[~seen] = own.blocks.query(xy[~seen])[0] < _NEAR_BLOCK * own.measured.blocks.size_px
     flux, error = other.flux[which], other.error[which]
     log_light, light = np.full(len(xy), np.nan), math.nan
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = own.flux[nearest[seen]] / flux[seen]
-        log_light[seen] = np.log(ratio)
+    ratio = own.flux[nearest[seen]] / flux[seen]
+    log_light[seen] = np.log(ratio)
     if np.count_nonzero(seen) >= max(_FEWEST_ALIKE, _CHANCE * np.count_nonzero(there)):
         light = float(np.median(ratio))
     if len(own.flux) >= _FEWEST_ALIKE or not there.any():

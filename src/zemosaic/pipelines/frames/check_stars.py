@@ -1,0 +1,82 @@
+"""What stars say of parts of placed frames: rows that were shifted, and faults that all frames of a camera share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from zemosaic.model.box import Box
+from zemosaic.model.frame import Frame, FrameId
+from zemosaic.model.measurements import Measurements
+from zemosaic.model.sky.catalogue import Catalogue
+from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.pipelines.run.context import Run
+from zemosaic.stages.quality.shared_fault import find_shared_fault
+from zemosaic.stages.quality.shifted import find_shifted_parts
+from zemosaic.text import message
+
+__all__ = ["find_shifted_rows", "tell_shared_faults"]
+
+
+def find_shifted_rows(
+    frames: Sequence[Frame], measured: Sequence[Measurements], places: Sequence[CelestialWcs], run: Run
+) -> dict[FrameId, Box]:
+    """Rows of frames that lie beside their place, by the stars of those they overlap; they are told."""
+    parts = {}
+    for frame, part in zip(frames, find_shifted_parts(measured, places), strict=True):
+        if part is None:
+            continue
+        parts[frame.id] = part.box
+        told = message(
+            "quality.shifted-rows",
+            path=frame.storage.path,
+            n_stars=part.n_stars,
+            x0=part.box.x0,
+            x1=part.box.x1,
+            y0=part.box.y0,
+            y1=part.box.y1,
+            dx_px=part.shift_px[0],
+            dy_px=part.shift_px[1],
+            share=part.box.n_pixels / np.prod(frame.shape),
+        )
+        run.log.notice(told, "warning")
+    return parts
+
+
+def tell_shared_faults(
+    frames: Sequence[Frame],
+    measured: Sequence[Measurements],
+    places: Sequence[CelestialWcs],
+    catalogue: Catalogue,
+    run: Run,
+) -> None:
+    """Say where all frames of a camera show less of the stars than the catalogue knows.
+
+    Parameters
+    ----------
+    frames, measured, places : sequences of one length
+    catalogue : Catalogue
+    run : Run
+    """
+    cameras: dict[tuple[str, tuple[int, int]], list[int]] = {}
+    for k, frame in enumerate(frames):
+        cameras.setdefault((frame.header.camera, frame.shape), []).append(k)
+    for _, members in sorted(cameras.items()):
+        part = find_shared_fault([measured[k] for k in members], [places[k] for k in members], catalogue)
+        if part is None:
+            continue
+        told = message(
+            "quality.shared-fault",
+            n_frames=len(members),
+            file=min(frames[k].name for k in members),
+            n_dim=part.n_dim,
+            n_stars=part.n_stars,
+            catalogue=catalogue.name,
+            x0=part.box.x0,
+            x1=part.box.x1,
+            y0=part.box.y0,
+            y1=part.box.y1,
+            share=part.share,
+        )
+        run.log.notice(told, "warning")
