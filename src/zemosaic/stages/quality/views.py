@@ -155,14 +155,14 @@ def look_at(own: Sight, j: int, other: Sight, prior: float) -> View:
         (x > box.x0 + _EDGE_PX) & (x < box.x1 - 1 - _EDGE_PX) & (y > box.y0 + _EDGE_PX) & (y < box.y1 - 1 - _EDGE_PX)
     )
     which, xy = other.shown[inside], np.column_stack([x, y])[inside]
-    distance, nearest = own.stars.query(xy)
+    nearest, distance = _ask(own.stars, xy)
     # Of two telescopes the coarser one says how well a place is known.
     seen = distance < TOLERANCE_PX * max(other.place.pixel_scale_arcsec() / own.place.pixel_scale_arcsec(), 1)
     # A detection without light, of whatever is left at an edge, is no star.
     seen[seen] = own.flux[nearest[seen]] > 0
     # Where pixels have no weight there is no block: nothing can be seen there. A star that is seen may hide its blocks.
     there = seen.copy()
-    there[~seen] = own.blocks.query(xy[~seen])[0] < _NEAR_BLOCK * own.measured.blocks.size_px
+    there[~seen] = _ask(own.blocks, xy[~seen])[1] < _NEAR_BLOCK * own.measured.blocks.size_px
     flux, error = other.flux[which], other.error[which]
     log_light, light = np.full(len(xy), np.nan), math.nan
     ratio = own.flux[nearest[seen]] / flux[seen]
@@ -188,9 +188,14 @@ def _is_crowded(measured: Measurements) -> bool:
 
 def find_nearest(places: F8, xy: F8) -> tuple[npt.NDArray[np.int64], F8]:
     """For each of `xy`, shape (n, 2), the number of the nearest of some places and its distance; inf where none is."""
-    if len(places) == 0 or len(xy) == 0:
+    return _ask(scipy.spatial.cKDTree(places), xy)
+
+
+def _ask(tree: scipy.spatial.cKDTree, xy: F8) -> tuple[npt.NDArray[np.int64], F8]:
+    """As `find_nearest`, of a tree of places."""
+    if tree.n == 0 or len(xy) == 0:
         return np.zeros(len(xy), np.int64), np.full(len(xy), np.inf)
-    distance, nearest = scipy.spatial.cKDTree(places).query(xy)
+    distance, nearest = tree.query(xy)
     return np.asarray(nearest, np.int64), np.asarray(distance, float)
 
 
