@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from browser_cases import find_barriers
 from zemosaic.cli import main
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -141,6 +142,14 @@ def test_a_browser_shows_it_from_disk_and_asks_for_nothing(
     context.close()
     assert said == []
     assert [url for url in asked if not url.startswith(("file://", "data:"))] == []
+
+
+@pytest.mark.parametrize(("page", "width", "scheme"), [("report.html", 390, "dark"), ("rapport.html", 1200, "light")])
+def test_axe_finds_no_barrier(reported: Path, browser: Any, page: str, width: int, scheme: str) -> None:
+    opened = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
+    opened.goto((reported / page).as_uri())
+    assert find_barriers(opened) == []
+    opened.close()
 
 
 def test_20000_frames_are_a_small_page(reported: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from astropy.wcs import WCS
 from PIL import Image
 
 import zemosaic
+from browser_cases import find_barriers
 from zemosaic.cli import main
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.pipelines.products.folder import open_folder
@@ -233,3 +234,13 @@ def test_maps_filter_and_keys_act(page: Any, viewed: Path) -> None:
     middle = [n // 2 for n in reversed(fits.getdata(viewed / "mosaic.fits").shape)]
     x, y = map(int, re.search(r"(\d+), (\d+)", page.locator("#facts").inner_text()).groups())
     assert np.hypot(x - middle[0], y - middle[1]) < 3
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_axe_finds_no_barrier_and_nothing_scrolls_sideways(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.click("#all")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    barriers = find_barriers(page)
+    page.set_viewport_size({"width": 1200, "height": 800})
+    assert barriers == []

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 from zemosaic.app.frames import read_frames, save_selection
 from zemosaic.app.guard import WRITE_HEADER, Access, Guard
 from zemosaic.app.history import Home
-from zemosaic.app.output import OutputFolder
+from zemosaic.app.output import OutputFolder, retell
 from zemosaic.app.roots import Refused, Roots
 from zemosaic.app.runs import Asked, Runs, own_command
 from zemosaic.errors import ZeMosaicError
@@ -69,7 +70,7 @@ class _Routes:
         states = []
         for folder in self._home.runs():
             try:
-                states.append(self._runs.state(folder))
+                states.append(self._runs.state(folder, _language_of(request)))
             except Refused:
                 continue
         return JSONResponse({"roots": [str(root) for root in self._roots.folders], "runs": states})
@@ -100,19 +101,24 @@ class _Routes:
         asked = self._read_asked(given)
         folder = await run_in_threadpool(self._runs.start, asked, _language_of(request))
         self._home.remember(folder)
-        return JSONResponse(self._runs.state(folder), 201)
+        return JSONResponse(self._runs.state(folder, _language_of(request)), 201)
 
     def _read_asked(self, given: dict[str, Any]) -> Asked:
         inputs, settings = given.get("inputs"), given.get("settings", {})
-        if not isinstance(inputs, list) or not inputs or not isinstance(settings, dict):
+        if not isinstance(settings, dict):
+            raise Refused(400, "app.bad-request")
+        out = self._roots.resolve(str(given.get("out", "")))
+        _check_own_settings(settings, self._roots)
+        return Asked(self._read_inputs(inputs, out), out, settings, look=bool(given.get("look")))
+
+    def _read_inputs(self, inputs: Any, out: Path) -> tuple[str, ...]:
+        """Folders of frames, which lie below the roots and do not hold the mosaic."""
+        if not isinstance(inputs, list) or not inputs:
             raise Refused(400, "app.bad-request")
         paths = [self._roots.resolve(str(path)) for path in inputs]
-        out = self._roots.resolve(str(given.get("out", "")))
         if any(out.is_relative_to(path) for path in paths):
             raise Refused(409, "app.output-holds-frames", path=str(out))
-        _check_own_settings(settings, self._roots)
-        look, add = bool(given.get("look")), bool(given.get("add"))
-        return Asked(tuple(map(str, paths)), out, settings, look=look, add=add)
+        return tuple(map(str, paths))
 
     def _found(self, request: Request) -> OutputFolder:
         for folder in self._home.runs():
@@ -122,7 +128,7 @@ class _Routes:
 
     async def state(self, request: Request) -> Response:
         """How a run stands."""
-        return JSONResponse(self._runs.state(self._found(request)))
+        return JSONResponse(self._runs.state(self._found(request), _language_of(request)))
 
     async def act(self, request: Request) -> Response:
         """Stop a run, let it go on, make the mosaic of what was looked at, or forget it."""
@@ -136,11 +142,11 @@ class _Routes:
             return JSONResponse({})
         else:
             raise Refused(404, "app.no-page")
-        return JSONResponse(self._runs.state(folder))
+        return JSONResponse(self._runs.state(folder, _language_of(request)))
 
     async def frames(self, request: Request) -> Response:
         """The table of frames."""
-        return JSONResponse(await run_in_threadpool(read_frames, self._found(request)))
+        return JSONResponse(await run_in_threadpool(read_frames, self._found(request), _language_of(request)))
 
     async def select(self, request: Request) -> Response:
         """Leave frames out and make the mosaic of the others."""
@@ -148,26 +154,34 @@ class _Routes:
         left_out = given.get("left_out")
         if not isinstance(left_out, list):
             raise Refused(400, "app.bad-request")
-        asked = folder.read_request()
         table = save_selection(folder, list(map(str, left_out)))
-        whole = Asked(tuple(asked["inputs"]), folder.path, asked["settings"], str(table))
+        whole = replace(Asked.last_of(folder), frames=str(table), look=False)
         await run_in_threadpool(self._runs.start, whole, _language_of(request))
-        return JSONResponse(self._runs.state(folder), 201)
+        return JSONResponse(self._runs.state(folder, _language_of(request)), 201)
+
+    async def add(self, request: Request) -> Response:
+        """Add the frames of more folders to a finished mosaic."""
+        folder, given = self._found(request), await _json_of(request)
+        last, more = Asked.last_of(folder), self._read_inputs(given.get("inputs"), folder.path)
+        whole = replace(last, inputs=tuple(dict.fromkeys([*last.inputs, *more])), look=False, add=True)
+        await run_in_threadpool(self._runs.start, whole, _language_of(request))
+        return JSONResponse(self._runs.state(folder, _language_of(request)), 201)
 
     async def events(self, request: Request) -> Response:
         """The lines of a run as they come; a page that was away goes on where it was."""
         start = request.headers.get("last-event-id", "0")
-        lines = self._follow(self._found(request), int(start) if start.isdigit() else 0)
+        lines = self._follow(self._found(request), int(start) if start.isdigit() else 0, _language_of(request))
         return StreamingResponse(lines, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
-    async def _follow(self, folder: OutputFolder, start: int) -> AsyncIterator[str]:
+    async def _follow(self, folder: OutputFolder, start: int, language: str) -> AsyncIterator[str]:
         while True:
             running = self._runs.is_running(folder)  # asked first: what it wrote last is then read below
             for event in folder.read_events(start):
                 start = event["end"]
-                yield f"id: {start}\ndata: {json.dumps(event)}\n\n"
+                yield f"id: {start}\ndata: {json.dumps(retell(event, language))}\n\n"
             if not running:
-                yield f"id: {start}\ndata: {json.dumps({'event': 'State', **self._runs.state(folder)})}\n\n"
+                state = {"event": "State", **self._runs.state(folder, language)}
+                yield f"id: {start}\ndata: {json.dumps(state)}\n\n"
                 return
             await asyncio.sleep(LOOK_S)
 
@@ -185,7 +199,7 @@ class _Routes:
         """Every key with its prose, default and values."""
         stages = {
             stage: {"prose": prose, "keys": [{n: getattr(key, n) for n in key.__slots__} for key in keys]}
-            for stage, (prose, keys) in list_keys().items()
+            for stage, (prose, keys) in list_keys(_language_of(request)).items()
         }
         return JSONResponse(stages)
 
@@ -199,8 +213,8 @@ def _check_own_settings(settings: dict[str, Any], roots: Roots) -> None:
 
 
 def _language_of(request: Request) -> str:
-    """The language of the page that asks."""
-    language = request.headers.get(WRITE_HEADER, "")
+    """The language of the page that asks; a stream of events cannot send a header, so its address tells it."""
+    language = request.headers.get(WRITE_HEADER) or request.query_params.get("language", "")
     return language if language in LANGUAGES else "en"
 
 
@@ -250,7 +264,8 @@ def make_app(access: Access, roots: Roots, runs: Runs, home: Home) -> Guard:
         "/api/runs/{run}/frames": on.frames,
         "/api/runs/{run}/files/{path:path}": on.file,
     }
-    post = {"/api/runs": on.begin, "/api/runs/{run}/selection": on.select, "/api/runs/{run}/{action}": on.act}
+    post = {"/api/runs": on.begin, "/api/runs/{run}/selection": on.select, "/api/runs/{run}/add": on.add}
+    post["/api/runs/{run}/{action}"] = on.act
     routes: list[Route | Mount] = [Route(path, answer) for path, answer in get.items()]
     routes += [Route(path, answer, methods=["POST"]) for path, answer in post.items()]
     routes.append(Mount("/static", StaticFiles(directory=PAGES)))

@@ -221,12 +221,13 @@ def scan(args: ScanArgs) -> None:
     settings = _load(args)
     from zemosaic.pipelines.frames.pipeline import check_found, scan_inputs
     from zemosaic.pipelines.run.context import start_run
+    from zemosaic.pipelines.solving.header_corners import header_corners
 
     with _watched(args.as_json, People(all_left_out=True, language=args.language)) as (show, cancel):
         found = check_found(scan_inputs(args.inputs, settings.input, start_run(sink=show, cancel=cancel)))
     for frame in sorted([*found.frames, *found.calibration], key=lambda f: f.storage.path):
         if args.as_json:
-            print(json.dumps({"event": "Frame", **_facts_of(frame)}))
+            print(json.dumps({"event": "Frame", **_facts_of(frame), "corners_deg": header_corners(frame)}))
         else:
             height, width = frame.shape
             exposure = f"{frame.decided.exposure_s:g} s" if frame.decided.exposure_s is not None else "-"

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LANGUAGES", "Message", "load_catalogue", "message", "say"]
+__all__ = ["LANGUAGES", "Message", "load_catalogue", "message", "message_from_json", "say"]
 
 LANGUAGES = ("en", "fr")
 """Languages that have a catalogue; English is the one of files and of what Python raises."""
@@ -85,6 +85,17 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_as_json(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def message_from_json(told: Mapping[str, Any]) -> Message:
+    """What `Message.as_json` wrote; other keys of the object are passed over."""
+    return Message(told["code"], tuple((name, _from_json(value)) for name, value in told["facts"].items()))
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return message_from_json(value)
+    return tuple(_from_json(item) for item in value) if isinstance(value, list) else value
 
 
 def say(told: Message, language: str = "en") -> str:

@@ -2,9 +2,10 @@
 import { html, useEffect, useRef, useState } from "./view.js";
 import { fileOf, follow, get, post } from "./api.js";
 import { addEvent, emptyRun, secondsLeft, shareDone } from "./progress.js";
-import { t } from "./words.js";
+import { chosenLanguage, t } from "./words.js";
 import { Result } from "./result.js";
 import { Frames } from "./frames.js";
+import { Add } from "./add.js";
 
 // A reader is told how a run stands at most so often: more would never let it finish a sentence.
 const STATUS_MS = 5000;
@@ -14,7 +15,8 @@ export function Run({ id, part, say }) {
   const [state, setState] = useState(null);
   const [lost, setLost] = useState(false);
   const [turn, setTurn] = useState(0);
-  useEffect(() => { get(`/api/runs/${id}`).then(setState, say); }, [id]);
+  const language = chosenLanguage();
+  useEffect(() => { get(`/api/runs/${id}`).then(setState, say); }, [id, language]);
   useEffect(() => {
     // Events come in bursts; the page follows at the rate of the screen.
     let run = emptyRun(), due = 0;
@@ -25,7 +27,7 @@ export function Run({ id, part, say }) {
       if (!due) due = requestAnimationFrame(show);
     }, setLost);
     return () => { stop(); cancelAnimationFrame(due); };
-  }, [id, turn]);
+  }, [id, turn, language]);
   if (!state || !told) return null;
   const act = (action) => post(`/api/runs/${id}/${action}`).then((found) => {
     setState(found);
@@ -33,6 +35,7 @@ export function Run({ id, part, say }) {
   }, say);
   const again = (found) => { setState(found); setTurn(turn + 1); };
   if (part === "frames") return html`<${Frames} run=${state} say=${say} begun=${again} />`;
+  if (part === "add") return html`<${Add} run=${state} say=${say} begun=${again} />`;
   return html`
     <h1>${state.name} <span class="state ${state.state}">${t(`state.${state.state}`)}</span></h1>
     ${lost && html`<p class="problem" role="alert">${t("run.lost")}</p>`}

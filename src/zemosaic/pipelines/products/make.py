@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 
 from zemosaic.errors import Cancelled, ZeMosaicError
@@ -30,6 +31,7 @@ PRODUCTS: Mapping[str, Product] = {
     "regions": write_region_files,
     "viewer": write_viewer,
     "hips": write_hips,
+    "hips-png": partial(write_hips, suffix=".png"),
 }
 """By the words of ``output.also`` (`zemosaic.settings.PRODUCT_NAMES`), in the order in which they are made."""
 

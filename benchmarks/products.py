@@ -1,10 +1,11 @@
-"""The viewer on a large mosaic: how fast its pyramid is written, in what memory, and how smoothly a browser pans it.
+"""Viewer and HiPS of a large mosaic: how fast they are written, in what memory, and how smoothly a browser pans.
 
-    python benchmarks/viewer.py make /tmp/large --side 20000 [--channels 3]
-    python benchmarks/viewer.py pan /tmp/large
+    python benchmarks/products.py make /tmp/large --also viewer|hips --side 20000 [--channels 3] [--ram-bytes N]
+    python benchmarks/products.py pan /tmp/large
 
-``make`` writes a mosaic of noise, stars and a slow background, 1.6 GB a plane of 20,000 x 20,000, and exports its page;
-``pan`` opens the page in an installed Chromium, headless, without a GPU, and moves and zooms about for some seconds.
+``make`` writes a mosaic of noise, stars and a slow background, 1.6 GB a plane of 20,000 x 20,000, if it is not there,
+and exports a product of it; ``pan`` opens the page in an installed
+Chromium, headless, without a GPU, and moves and zooms about for some seconds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
@@ -23,7 +25,7 @@ from zemosaic.io.write.mosaic_file import MosaicFile, Plane
 from zemosaic.model.box import Box
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.pipelines.products.make import export_products
-from zemosaic.pipelines.run.context import start_run
+from zemosaic.pipelines.run.context import RunOptions, start_run
 from zemosaic.settings import Settings, load_settings
 
 CHROMIUM = "/usr/bin/chromium"
@@ -65,21 +67,22 @@ def write_folder(out: Path, side: int, n_channels: int) -> None:
     (out / "report.json").write_text(json.dumps({"mosaic": {}}), encoding="utf-8")
 
 
-def make(out: Path, side: int, n_channels: int) -> None:
-    """Write the folder and time its export."""
-    if not (out / "mosaic.fits").exists():
-        write_folder(out, side, n_channels)
-    settings: Settings = load_settings(overrides={"output": {"also": "viewer"}})
+def make(out: Path, also: str, ram_bytes: int | None) -> None:
+    """Time the export of a product."""
+    settings: Settings = load_settings(overrides={"output": {"also": also}})
+    height, width = fits.getheader(out / "mosaic.fits")["NAXIS2"], fits.getheader(out / "mosaic.fits")["NAXIS1"]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     start, cpu = time.perf_counter(), time.process_time()
-    export_products(out, settings.output, start_run())
+    paths = export_products(out, settings.output, start_run(RunOptions(ram_bytes=ram_bytes)))
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    tiles = list((out / "viewer").rglob("*.jpg"))
-    size = sum(path.stat().st_size for path in tiles) / 1e6
-    speed = side * side / seconds / 1e6
-    print(f"{side} x {side} x {n_channels}: {seconds:.1f} s ({cpu:.1f} of processor), {speed:.1f} Mpix/s,")
-    print(f"{len(tiles)} tiles, {size:.0f} MB; peak of memory {peak:.2f} GiB ({before:.2f} before)")
+    files = [path for page in paths.values() for path in page.parent.rglob("*.*")]
+    size = sum(path.stat().st_size for path in files) / 1e6
+    speeds = " or ".join(f"{height * width / t / 1e6:.2f}" for t in (seconds, cpu / 2))
+    print(f"{also} of {width} x {height}: {seconds:.1f} s, {cpu:.1f} s of processor; {speeds} Mpix/s by the clock or")
+    print(
+        f"by the processor on two cores; {len(files)} files, {size:.0f} MB; peak {peak:.2f} GiB ({before:.2f} before)"
+    )
 
 
 TOUR = """async () => {
@@ -128,11 +131,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["make", "pan"])
     parser.add_argument("out", type=Path)
+    parser.add_argument("--also", default="viewer")
     parser.add_argument("--side", type=int, default=20000)
     parser.add_argument("--channels", type=int, default=3)
+    parser.add_argument("--ram-bytes", type=int)
     given = parser.parse_args()
     if given.what == "make":
-        make(given.out, given.side, given.channels)
+        if not (given.out / "mosaic.fits").exists():
+            write_folder(given.out, given.side, given.channels)
+        make(given.out, given.also, given.ram_bytes)
     else:
         pan(given.out)
 
