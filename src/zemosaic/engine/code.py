@@ -90,8 +90,14 @@ def _imported_by(path: Path) -> list[Path]:
 @cache
 def _file_of(module: str) -> Path | None:
     """The file of a module named from the package on, or None."""
-    path = _ROOT.joinpath(*module.split("."))
-    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+    path = module.replace(".", "/")
+    return next((_ROOT / file for file in (f"{path}.py", f"{path}/__init__.py") if file in _files()), None)
+
+
+@cache
+def _files() -> frozenset[str]:
+    """All modules' files, from the package on: names that are imported are looked up by the hundred."""
+    return frozenset(path.relative_to(_ROOT).as_posix() for path in _ROOT.rglob("*.py"))
 
 
 def _digest(files: Iterable[Path]) -> str:

@@ -29,6 +29,7 @@ Card = tuple[str, str | int | float | bool, str]
 _BITPIX = {"f4": -32, "i4": 32, "i2": 16, "u1": 8}
 _SPARE_BLOCKS = 1  # of header, for cards that are known only at the end
 _BINARY = getattr(os, "O_BINARY", 0)
+_HAS_PWRITE = hasattr(os, "pwrite")
 _COPY_BYTES = 4 << 20  # a buffer of big-endian rows is at most this large
 
 
@@ -202,12 +203,13 @@ class MosaicFile:
         if view.shape[1] == stride:
             self._write_at(start, view.reshape(-1).data)
             return
-        for i, row in enumerate(view):
-            self._write_at(start + i * stride, row.data)
+        content, n_bytes = view.reshape(-1).data, view.shape[1]
+        for i in range(len(view)):
+            self._write_at(start + i * stride, content[i * n_bytes : (i + 1) * n_bytes])
 
     def _write_at(self, offset: int, content: bytes | memoryview) -> None:
         while content:
-            if hasattr(os, "pwrite"):
+            if _HAS_PWRITE:
                 n_written = os.pwrite(self._file_number, content, offset)
             else:  # Windows has one position a file
                 with self._lock:
