@@ -29,7 +29,6 @@ Card = tuple[str, str | int | float | bool, str]
 _BITPIX = {"f4": -32, "i4": 32, "i2": 16, "u1": 8}
 _SPARE_BLOCKS = 1  # of header, for cards that are known only at the end
 _BINARY = getattr(os, "O_BINARY", 0)
-_HAS_PWRITE = hasattr(os, "pwrite")
 _COPY_BYTES = 4 << 20  # a buffer of big-endian rows is at most this large
 
 
@@ -209,7 +208,7 @@ class MosaicFile:
 
     def _write_at(self, offset: int, content: bytes | memoryview) -> None:
         while content:
-            if _HAS_PWRITE:
+            if hasattr(os, "pwrite"):
                 n_written = os.pwrite(self._file_number, content, offset)
             else:  # Windows has one position a file
                 with self._lock:
