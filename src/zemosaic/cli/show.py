@@ -53,7 +53,9 @@ class JsonLines:
         """Print an event."""
         values = events.event_as_json(event, self._language)
         at_s = round(time.monotonic() - self._begun_s, 3)
-        print(json.dumps({"event": type(event).__name__, **values, "at_s": at_s}), flush=True)
+        # One write a line: events come from several threads.
+        sys.stdout.write(json.dumps({"event": type(event).__name__, **values, "at_s": at_s}) + "\n")
+        sys.stdout.flush()
 
 
 class People:

@@ -172,7 +172,8 @@ def recover_surfaces(sky, coupling, rhs_own, out):
 def reduced_rhs(rhs_sky, rhs_own, coupling, out):
     """Right-hand side of the Schur system: ``r_sky - sum_i C_i P_i^-1 r_i``."""
     (local_start, local_nodes), cross, own_inverse = coupling
-    out[:] = rhs_sky
+    for j in range(len(out)):
+        out[j] = rhs_sky[j]
     k = cross.shape[1]
     y = np.empty(k)
     for i in range(len(local_start) - 1):

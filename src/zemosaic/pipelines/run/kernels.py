@@ -35,10 +35,10 @@ Known = tuple[Any, tuple[Any, ...]]
 """A kernel, and arguments of the types that it is called with; it is never called with these."""
 
 GROUPS = (
-    "points", "clip", "raws", "stack", "match", "weigh", "areas", "mean", "median", "minmax", "esd", "tiles", "xisf",
-    "simulate",
+    "raws", "weigh", "match", "points", "clip", "kappa", "stack", "areas", "maps", "winsorized", "linear_fit", "mean",
+    "median", "minmax", "esd", "tiles", "xisf", "simulate",
 )  # fmt: skip
-"""Parts of a run that call kernels, those first that take longest to compile."""
+"""Parts of a run that call kernels, those first that are called first."""
 
 Example = npt.NDArray[Any]
 
@@ -83,7 +83,8 @@ def list_kernels(group: str) -> tuple[Known, ...]:
     """
     lists = {
         "weigh": _weigh, "match": _match, "raws": _raws, "points": _points, "areas": _areas, "stack": _stack,
-        "clip": _clip, "mean": _mean, "median": _median, "minmax": _minmax, "esd": _esd, "tiles": _tiles,
+        "clip": _clip, "kappa": _kappa, "winsorized": _winsorized, "linear_fit": _linear_fit,
+        "maps": _maps, "mean": _mean, "median": _median, "minmax": _minmax, "esd": _esd, "tiles": _tiles,
         "simulate": _simulate, "xisf": _xisf,
     }  # fmt: skip
     return tuple(lists[group]())
@@ -192,10 +193,15 @@ def _window() -> Window:
 def _points() -> list[Known]:
     table = _frozen(_array(F4, 2))
     return [
-        (points._resample, (_window(), _rows(), (0, 0, 0, 0), 0, table, (_f4_3, _F))),
+        (points._resample, (_window(), _rows(), (0, 0, 0, 0), 0, points._Lanczos(table, _f4_3, _f4_3, _F))),
         (spikes._steep_blocks, (_f4_2, _F)),
         (spikes._fill_spikes, (_f4_2, _f4_2, _F, _i8_2, _f4_2)),
     ]
+
+
+def _maps() -> list[Known]:
+    """What lies beside an image is interpolated between pixels; so is an image by the kernels of one or two taps."""
+    return [(points._resample, (_window(), _rows(), (0, 0, 0, 0), 0, None))]
 
 
 def _areas() -> list[Known]:
@@ -225,13 +231,28 @@ def _stack() -> list[Known]:
 
 
 def _clip() -> list[Known]:
-    cube, rule = _samples(), clip.ClipRule(0, _F, _F, 0)
+    cube = _samples()
     return [
-        (clip.clip_rows, (rule, cube, _MAPS, 0, 0, _frozen(_array(F4, 1)))),
         (grow.grow_frames, (cube, _MAPS, 0, 0, _F, 0)),
         (pairs.clip_pairs, (cube, _MAPS, 0, 0, _F)),
         (regions.mark_regions, (cube, _MAPS, 0, 0, _F)),
     ]
+
+
+def _by_kappa() -> tuple[Any, ...]:
+    return clip.ClipRule(0, _F, _F, 0), _samples(), _MAPS, 0, 0, _frozen(_array(F4, 1))
+
+
+def _kappa() -> list[Known]:
+    return [(clip.clip_kappa, _by_kappa())]
+
+
+def _winsorized() -> list[Known]:
+    return [(clip.clip_winsorized, _by_kappa())]
+
+
+def _linear_fit() -> list[Known]:
+    return [(clip.clip_linear_fit, _by_kappa())]
 
 
 def _mean() -> list[Known]:

@@ -6,7 +6,17 @@ import threading
 import time
 from collections.abc import Callable
 
-from zemosaic.engine.events import Event, EventSink, LeftOut, Notice, PatchFinished, Progress, StageEnded, StageStarted
+from zemosaic.engine.events import (
+    Event,
+    EventSink,
+    LeftOut,
+    MemoryCapped,
+    Notice,
+    PatchFinished,
+    Progress,
+    StageEnded,
+    StageStarted,
+)
 from zemosaic.model.frame import Frame
 from zemosaic.text import Message
 
@@ -77,6 +87,10 @@ class Log:
     def patch(self, event: PatchFinished) -> None:
         """Announce a finished patch."""
         self._tell(event)
+
+    def cap_memory(self, cap_bytes: int) -> None:
+        """Announce how much memory the run may use."""
+        self._tell(MemoryCapped(cap_bytes))
 
     def leave_out(self, frame: Frame, why: Message) -> LeftOut:
         """Announce that a frame is not used; what was announced is returned, for those who need the reason."""
