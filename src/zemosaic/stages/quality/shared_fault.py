@@ -19,7 +19,7 @@ from zemosaic.model.measurements import Measurements, Stars
 from zemosaic.model.sky.catalogue import Catalogue
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.stages.numeric.robust import mad_sigma
-from zemosaic.stages.quality.views import View, find_nearest, look_at, whole_light
+from zemosaic.stages.quality.views import Sight, View, find_nearest, look_at, whole_light
 from zemosaic.stages.solve.coincide import TOLERANCE_PX
 
 __all__ = ["DimPart", "find_shared_fault"]
@@ -156,7 +156,7 @@ def _look_at_catalogue(measured: Measurements, place: CelestialWcs, catalogue: C
     stars = replace(
         Stars.empty(1), x=x[used], y=y[used], flux=flux, flux_error=np.zeros_like(flux), saturated=flags, blended=flags
     )
-    return look_at(measured, place, -1, replace(measured, stars=stars), place, 1.0)
+    return look_at(Sight.of(measured, place), -1, Sight.of(replace(measured, stars=stars), place), 1.0)
 
 
 def _pool(told: Sequence[tuple[F8, F8, F8]]) -> tuple[F8, F8]:
