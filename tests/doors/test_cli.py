@@ -115,11 +115,11 @@ def test_the_program_can_be_run_as_a_module() -> None:
 def test_build_writes_what_it_names(built: Path) -> None:
     names = {p.name for p in built.iterdir()}
     assert names == {
-        "mosaic.fits", "preview.png", "frames.ecsv", "frames.csv", "match.ecsv", "report.json", "settings.toml",
-        ".zemosaic", "used.txt", "left_out.txt",
+        "mosaic.fits", "preview.png", "preview.jpg", "frames.ecsv", "frames.csv", "match.ecsv", "report.json",
+        "settings.toml", ".zemosaic", "used.txt", "left_out.txt", "provenance.json",
     }  # fmt: skip
     with fits.open(built / "mosaic.fits") as hdus:
-        assert [hdu.name for hdu in hdus] == ["DATA", "WHT", "VAR", "COV", "REJ", "EXPT", "SAT"]
+        assert [hdu.name for hdu in hdus] == ["DATA", "WHT", "VAR", "COV", "REJ", "EXPT", "SAT", "ALPHA"]
         assert hdus[0].header["NCOMBINE"] == 8
         assert hdus["COV"].data.dtype.kind == "i"
         assert np.array_equal(np.isnan(hdus[0].data), hdus["WHT"].data == 0)

@@ -394,9 +394,10 @@ class OutputSettings(_Model):
 
     planes: Literal["all", "weight", "data"] = Field(
         "all",
-        description="all: data, weight, variance, coverage, rejected, exposure, saturated; weight: data and weight.",
+        description="all: data, weight, variance, coverage, rejected, exposure, saturated, alpha; weight: data and "
+        "weight.",
     )
-    preview: bool = Field(True, description="Write preview.png.")
+    preview: bool = Field(True, description="Write preview.png and preview.jpg.")
     preview_max_px: int = Field(2400, ge=100, description="Longest side of the preview.", json_schema_extra=_EXPERT)
     also: Products = Field(
         ("report", "edit", "viewer"),

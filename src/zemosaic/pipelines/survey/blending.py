@@ -60,7 +60,7 @@ BORDER = "border"
 
 _MADE_OF = {
     "DATA": ("data",), "WHT": ("weight",), "VAR": ("variance",), "COV": ("coverage",), "REJ": ("rejected",),
-    "EXPT": ("exposure",), "SAT": ("saturated", "coverage", "rejected"),
+    "EXPT": ("exposure",), "SAT": ("saturated", "coverage", "rejected"), "ALPHA": ("weight",),
 }  # fmt: skip
 """Planes of a mosaic and the arrays of a `StackedPatch` that they are written from."""
 

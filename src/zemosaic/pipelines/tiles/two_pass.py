@@ -108,7 +108,7 @@ def second_pass(job: MosaicJob, file: MosaicFile, out: Path, settings: Settings,
             return {}
         planes = tuple(plane for plane in job.planes if plane.name not in COUNTED)
         sink = ArrayPlanes(planes, job.grid.shape)
-        reads.update(stack_onto_grid(replace(job, inputs=better, planes=planes), sink, run)[1])
+        reads.update(stack_onto_grid(replace(job, inputs=better, planes=planes), sink, run).reads)
         covered = np.isfinite(sink.planes["DATA"]).astype(np.float32)
         compare_coverage(list(np.isfinite(first).astype(float)), covered, _log)
         return sink.planes

@@ -71,11 +71,11 @@ class CommonTrends:
         sky : ndarray, shape (nodes,)
         surfaces : ndarray, shape (n, k or more)
             Further columns are kept.
-        prior : ndarray, shape (n, k)
+        prior : ndarray, shape (n, k or more)
             Precision of each coefficient: the sum of their squares so weighed becomes the least.
         """
         k = self.in_images.shape[1]
-        pulls = np.einsum("ikm,ik,ik->im", self.in_images, prior, surfaces[:, :k])
+        pulls = np.einsum("ikm,ik,ik->im", self.in_images, prior[:, :k], surfaces[:, :k])
         known = np.linalg.pinv(self._precision(prior), hermitian=True)
         return self._move(sky, surfaces, np.sum(known * self._sums(pulls)[:, None], axis=-1))
 
@@ -87,7 +87,9 @@ class CommonTrends:
 
     def _precision(self, prior: F8) -> F8:
         """What priors know of each group's trends, shape (groups, k, k)."""
-        return self._sums(np.einsum("ikm,ik,ikl->iml", self.in_images, prior, self.in_images))
+        return self._sums(
+            np.einsum("ikm,ik,ikl->iml", self.in_images, prior[:, : self.in_images.shape[1]], self.in_images)
+        )
 
     def _sums(self, of_images: F8) -> F8:
         """Sums over the images of every group."""

@@ -29,9 +29,6 @@ _ROUNDS = 5
 _MOST_ROUNDS = 14
 """Rounds at most: gains that structure alone tells come nearer by a fixed share a round."""
 
-_RENEWALS = (1, 3, 7)
-"""Rounds that make the preconditioner of the first anew; weights change little between the others."""
-
 _GAIN_SETTLED = 2e-4
 """Change of ln gain in a round below which gains are taken as found: less than any stated error."""
 
@@ -53,6 +50,7 @@ _MOST_GAIN_STEP = 0.3
 _MOST_GAIN = 3.0
 """Change of ln gain in all rounds together, at most, in units of how far it may move: a frame whose sky shows no
 structure would run away step by step."""
+
 _PATTERN_TURN = 2
 """Round that decides whether a camera has a pattern: weights and surfaces are about right by then."""
 
@@ -223,13 +221,12 @@ def fit_surfaces(
     layout, trends = Layout.of(table, order), CommonTrends.of(table, order)
     covered = layout.covered(error > 0)
     problem = _Problem(layout, value, error, log_gain_sd, level, scatter, night, patterns, trends, covered)
-    state, preconditioner = _start(problem), None
+    state = _start(problem)
     while True:
-        system = BackgroundSystem.of(problem.layout, _weigh(problem, state), preconditioner)
+        system = BackgroundSystem.of(problem.layout, _weigh(problem, state))
         state = step(problem, state, system)
         if state.settled or state.turn >= _MOST_ROUNDS:
             return _conclude(problem, state, system, np.zeros((0, table.n_images)) if amplitude is None else amplitude)
-        preconditioner = None if state.turn in _RENEWALS else system.preconditioner
         # It goes before the next comes: two sets of normal equations at once would be the peak of memory.
         del system
 
@@ -286,32 +283,35 @@ def _weigh(problem: _Problem, state: _State) -> WeightedBlocks:
 
 def step(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
     """One round: sky and surfaces, then what they tell of priors, weights and gains."""
-    sky, surfaces = system.solve(state.sky)
-    sky, surfaces = problem.trends.take_out(sky, surfaces, system.data.prior[:, : problem.n_terms])
+    sides, seeds = [system.data_side(state.sky)], range(0)
+    # In the first round surfaces are still those of the start.
+    if state.turn > 0 and not state.has_priors:
+        # 97 seeds apart: no round draws what another has drawn.
+        seeds = range(97 * state.turn, 97 * state.turn + priors.n_draws(problem.table.n_images, 2, 1))
+    found, *drawn = system.solve([*sides, *map(system.draw, seeds)])
+    sky, surfaces = problem.trends.take_out(*found, system.data.prior)
     between = system.beyond_bilinear(priors.smooth_bends(sky.reshape(problem.covered.shape), problem.covered))
     residual = system.residuals(sky, surfaces) + state.between - between
-    solved = replace(state, sky=sky, surfaces=surfaces, between=between, residual=residual)
-    weighed = _find_weights(problem, _find_priors(problem, solved, system), system)
+    state = replace(state, sky=sky, surfaces=surfaces, between=between, residual=residual)
+    if drawn:
+        opened = [problem.trends.draw(*own, system.data.prior, seed) for own, seed in zip(drawn, seeds, strict=True)]
+        draws = np.stack([surfaces for _, surfaces in opened])[..., : problem.n_terms]
+        state = _find_priors(problem, state, system, draws)
+    weighed = _find_weights(problem, state, system)
     decides = state.turn == _PATTERN_TURN
     pattern = problem.patterns.follow(state.pattern, residual, system.data.weight, decides)
     return replace(_find_gains(problem, weighed, system), pattern=pattern, turn=state.turn + 1)
 
 
-def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
-    """Widths of the priors, until they have settled; in the first round surfaces are still those of the start."""
-    if state.turn == 0 or state.has_priors:
-        return state
-    k, first = problem.n_terms, 97 * state.turn
-    # 97 seeds apart: no round draws what another has drawn.
-    seeds = range(first, first + priors.n_draws(problem.table.n_images, 2, 1))
-    prior = system.data.prior[:, :k]
-    draws = np.stack([_draw(problem, system, seed)[1][:, :k] for seed in seeds])
-    found = state.surfaces[:, :k]
+def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem, draws: F8) -> _State:
+    """Widths of the priors, until they have settled; `draws` (draws, images, k) of the surfaces' errors."""
+    found = state.surfaces[:, : problem.n_terms]
     error = priors.typical_error(system.data.error)
     differ = priors.differ_by_variance(found, draws, state.widths, error)
     if not differ:
-        noisy = [problem.trends.take_out(*system.draw_noise(seed), prior) for seed in seeds[:2]]
-        noise = np.stack([surfaces[:, :k] for _, surfaces in noisy])
+        noises = system.solve([system.draw_noise(97 * state.turn + q) for q in range(min(len(draws), 2))])
+        noises = [problem.trends.take_out(*own, system.data.prior) for own in noises]
+        noise = np.stack([surfaces for _, surfaces in noises])[..., : problem.n_terms]
         differ = priors.differ_by_noise(found, noise, problem.layout.order, error)
     scales = priors.night_scales(found, problem.night, problem.layout.order) if differ else np.ones_like(found)
     widths = priors.update_widths(found / scales, draws / scales, state.widths, problem.scatter if differ else 0.0)
@@ -319,11 +319,6 @@ def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem) -> 
     settled = change < _PRIOR_SETTLED if differ else bool(np.all(widths <= _EQUAL * error))
     has_priors = settled and state.turn + 1 >= _ROUNDS
     return replace(state, widths=widths, scales=scales, differ=differ, has_priors=has_priors)
-
-
-def _draw(problem: _Problem, system: BackgroundSystem, seed: int) -> tuple[F8, F8]:
-    """One draw from the error distribution of sky and surfaces."""
-    return problem.trends.draw(*system.draw(seed), system.data.prior[:, : problem.n_terms], seed)
 
 
 def _find_weights(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
@@ -383,10 +378,12 @@ def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> 
 def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplitude: F8) -> SurfaceSolution:
     """The solution, with draws from its error distribution."""
     seeds, k = range(1000, 1000 + priors.n_draws(problem.table.n_images, 6, 3)), problem.n_terms
-    draws = [_draw(problem, system, seed) for seed in seeds]
-    misfits = [system.draw_misfit(seed, state.residual) for seed in seeds]
-    shape = problem.table.nodes.shape
-    gain_error = problem.log_gain_sd
+    sides = [*map(system.draw, seeds), *(system.draw_misfit(seed, state.residual) for seed in seeds)]
+    solved = [system.without_common_gain(*drawn, state.sky, state.structured) for drawn in system.solve(sides)]
+    opened = zip(solved, seeds, strict=False)
+    draws = [problem.trends.draw(*drawn, system.data.prior, seed) for drawn, seed in opened]
+    misfits = solved[len(seeds) :]
+    shape, gain_error = problem.table.nodes.shape, problem.log_gain_sd
     if state.structured.any():
         drawn, misfit = (np.array([surfaces[:, k] for _, surfaces in some]) for some in (draws, misfits))
         found = _structure_gain_errors(problem, state, system, drawn, misfit)
