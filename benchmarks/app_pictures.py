@@ -70,7 +70,7 @@ def walk(page: Page, root: Path, out: Path) -> None:
     page.locator("canvas.chart").click()
     shoot(page, "frames", out)
     page.get_by_role("link", name="Settings").click()
-    page.get_by_role("heading", name="Settings").wait_for()
+    page.get_by_role("heading", name="Settings", exact=True).wait_for()
     shoot(page, "settings", out)
     page.go_back()
     page.get_by_role("link", name="Run").click()
