@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -50,7 +51,7 @@ class Journal:
 
 
 class Log:
-    """Announces stages, decisions, and frames that are not used.
+    """Announces stages, decisions, and frames that are not used; threads may do so at the same time.
 
     Parameters
     ----------
@@ -66,6 +67,7 @@ class Log:
     def __init__(self, sink: EventSink = ignore_event) -> None:
         self._sink = sink
         self._begun: dict[str, float] = {}
+        self._lock = threading.Lock()
         self.journal = Journal()
 
     def start(self, stage: str, total: int | None = None) -> Callable[[int], None]:
@@ -103,5 +105,6 @@ class Log:
         return event
 
     def _tell(self, event: Event) -> None:
-        self.journal.add(event)
-        self._sink(event)
+        with self._lock:
+            self.journal.add(event)
+            self._sink(event)
