@@ -98,10 +98,11 @@ class People:
                 self._task = self._progress.add_task(stage, total=total)
             case events.Progress(_, done) if self._task is not None:
                 self._progress.update(self._task, completed=done)
-            case events.StageEnded(stage, seconds, summary):
+            case events.StageEnded(stage, seconds, told):
                 if self._task is not None:
                     self._progress.remove_task(self._task)
                     self._task = None
+                summary = say(told, self.language) if told else ""
                 self.console.print(f"{stage:<10} {summary}  [{seconds:.1f} s]", markup=False, soft_wrap=True)
             case events.LeftOut(name, told):
                 reason = say(told, self.language)

@@ -22,7 +22,11 @@ SUBJECTS: Mapping[str, tuple[str, str]] = {
     "catalogue": ("The star list", "Install the package again."),
     "coadd": ("`zemosaic.coadd`", "Coadd images of one kind at a time, on a grid that fits into memory."),
     "dask": ("Dask", "Run one version everywhere, on storage that all workers see."),
-    "doctor": ("`zemosaic doctor`", "Name the folder that `-o` named."),
+    "doctor": (
+        "`zemosaic doctor`",
+        "Name the folder that `-o` named; install the part that is named, where you need it.",
+    ),
+    "done": ("Ends of stages", "Nothing."),
     "explain": ("`zemosaic explain`", "Name a place inside of the mosaic, of a folder whose store is whole."),
     "file": ("Files", "Copy the file again from where it came; save it in a form that is read."),
     "filter": ("Filters", "Name them alike: `input.filters`."),

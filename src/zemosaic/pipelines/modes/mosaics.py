@@ -216,4 +216,4 @@ def _write_preview(path: Path, file: MosaicFile, grid: SkyGrid, settings: Settin
         return file.read("DATA", Box(y0, y1, 0, grid.shape[1]))
 
     write_preview(path, read_rows, grid.wcs, settings.output.preview_max_px)
-    run.log.end("preview", f"{path.name}, {path.with_suffix('.jpg').name}")
+    run.log.end("preview", message("done.files", names=[path.name, path.with_suffix(".jpg").name]))

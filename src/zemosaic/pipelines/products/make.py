@@ -98,6 +98,6 @@ def _make_each(out: Path, wanted: Collection[str], run: Run) -> tuple[dict[str, 
             failed[name] = problem
             run.log.end(name)
             continue
-        run.log.end(name, ", ".join(path.name for path in made.values()))
+        run.log.end(name, message("done.files", names=[path.name for path in made.values()]))
         paths |= made
     return paths, failed
