@@ -166,7 +166,7 @@ def test_nights_that_are_gone_are_said(capfd: Capture, tmp_path: Path) -> None:
     mosaic = digest_of(tmp_path / "out/mosaic.fits")
     ran = run_cli(capfd, "build", tmp_path / "b", "-o", tmp_path / "out", "--add")
     assert ran.code == 3
-    assert ran.last_line == f"zemosaic: {tmp_path / 'a'} does not exist"
+    assert ran.last_line == f"zemosaic: {tmp_path / 'a'} does not exist; plug its disk in, or correct the path"
     assert digest_of(tmp_path / "out/mosaic.fits") == mosaic
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,12 +19,15 @@ from zemosaic.app.output import OutputFolder, retell
 from zemosaic.app.roots import Refused
 from zemosaic.errors import Cancelled
 from zemosaic.settings import make_settings
-from zemosaic.text import message
+from zemosaic.text import message, say
 
 __all__ = ["Asked", "Runs", "own_command"]
 
 STOP_S = 5.0
 """A run that was asked to stop ends within this time; the engine itself interrupts long steps after three seconds."""
+
+LEAST_FREE_BYTES = 16 << 10
+"""A disk with less room than this has no place for the line that would say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +162,9 @@ class Runs:
         if self.is_running(folder):
             return {**found, "state": "running"}
         end = folder.last_end()
+        if end is None and shutil.disk_usage(folder.path).free < LEAST_FREE_BYTES:
+            full = message("run.machine-fault", path=str(folder.path), problem=os.strerror(errno.ENOSPC))
+            return {**found, "state": "failed", "problem": say(full, language)}
         if end is None:
             return {**found, "state": "died"}
         if end["event"] == "Done":

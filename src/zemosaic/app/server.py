@@ -27,9 +27,9 @@ from zemosaic.app.history import Home
 from zemosaic.app.output import OutputFolder, retell
 from zemosaic.app.roots import Refused, Roots
 from zemosaic.app.runs import Asked, Runs, own_command
-from zemosaic.errors import ZeMosaicError
+from zemosaic.errors import EnvironmentProblem, ZeMosaicError
 from zemosaic.settings import list_keys
-from zemosaic.text import LANGUAGES, say
+from zemosaic.text import LANGUAGES, message, say
 
 __all__ = ["make_app", "page_policy"]
 
@@ -229,7 +229,10 @@ async def _json_of(request: Request) -> dict[str, Any]:
 
 
 async def _refuse(request: Request, problem: Exception) -> Response:
-    """An error of the house: its code, its facts and its sentence."""
+    """An error of the house, or of the machine: its code, its facts and its sentence."""
+    if isinstance(problem, OSError):
+        why = problem.strerror or problem
+        problem = EnvironmentProblem("run.machine-fault", path=problem.filename or message("run.system"), problem=why)
     if not isinstance(problem, ZeMosaicError):
         raise problem
     status = problem.status if isinstance(problem, Refused) else 422
@@ -269,4 +272,4 @@ def make_app(access: Access, roots: Roots, runs: Runs, home: Home) -> Guard:
     routes: list[Route | Mount] = [Route(path, answer) for path, answer in get.items()]
     routes += [Route(path, answer, methods=["POST"]) for path, answer in post.items()]
     routes.append(Mount("/static", StaticFiles(directory=PAGES)))
-    return Guard(Starlette(routes=routes, exception_handlers={ZeMosaicError: _refuse}), access)
+    return Guard(Starlette(routes=routes, exception_handlers={ZeMosaicError: _refuse, OSError: _refuse}), access)

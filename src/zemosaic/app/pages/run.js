@@ -41,7 +41,8 @@ export function Run({ id, part, say }) {
     ${lost && html`<p class="problem" role="alert">${t("run.lost")}</p>`}
     ${state.state === "running" && html`<${AtWork} id=${id} run=${told} stop=${() => act("stop")} />`}
     ${["stopped", "failed", "died"].includes(state.state) && html`<section class="card" role="alert">
-      <p>${state.problem && state.state === "failed" ? state.problem : t(`run.${state.state}`)}</p>
+      <p>${state.state === "failed" ? state.problem : t(`run.${state.state}`)}</p>
+      ${state.state === "failed" && html`<p>${t("run.kept")}</p>`}
       <button class="primary" onClick=${() => act("go")}>${t("run.go")}</button></section>`}
     ${state.state === "looked" && html`<section class="card"><p>${t("run.looked")}</p>
       <p class="actions"><a class="button primary" href="/run/${id}/frames">${t("run.frames")}</a></p></section>`}
