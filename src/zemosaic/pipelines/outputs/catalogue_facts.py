@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zemosaic.model.sky.catalogue import Catalogue
+from zemosaic.model.sky.catalogue import Catalogue, CatalogueStars
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.outputs.match_facts import short
 from zemosaic.stages.figures.catalogue import figure_catalogue
@@ -15,7 +15,7 @@ from zemosaic.stages.figures.catalogue import figure_catalogue
 if TYPE_CHECKING:
     from zemosaic.pipelines.frames.pipeline import PlacedFrame
 
-__all__ = ["describe_catalogue"]
+__all__ = ["describe_catalogue", "stars_over"]
 
 MOST_OF_FRAME = 200
 """Stars of a frame that are looked at, the brightest: a catalogue of bright stars has few others."""
@@ -24,12 +24,17 @@ MOST_STARS = 400
 """Stars that are listed one by one, evenly over those found: more only blacken the figure."""
 
 
-def describe_catalogue(frames: Sequence[PlacedFrame], grid: SkyGrid, catalogue: Catalogue) -> dict[str, Any]:
-    """Offsets of the catalogue's stars; without them where too few were found to be sure that it was they."""
+def stars_over(grid: SkyGrid, catalogue: Catalogue) -> CatalogueStars:
+    """The catalogue's stars in the circle round a grid."""
     height, width = grid.shape
     ra, dec = grid.wcs.pixel_to_sky((width - 1) / 2, (height - 1) / 2)
     reach_deg = np.hypot(height, width) / 2 * grid.scale_arcsec / 3600
-    known = catalogue.cone(float(ra), float(dec), min(float(reach_deg), 180.0))
+    return catalogue.cone(float(ra), float(dec), min(float(reach_deg), 180.0))
+
+
+def describe_catalogue(frames: Sequence[PlacedFrame], grid: SkyGrid, catalogue: Catalogue) -> dict[str, Any]:
+    """Offsets of the catalogue's stars; without them where too few were found to be sure that it was they."""
+    known = stars_over(grid, catalogue)
     places = [np.zeros((2, 0))]
     for item in frames:
         stars = item.measured.stars
