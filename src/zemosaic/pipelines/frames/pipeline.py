@@ -22,7 +22,7 @@ from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.calibration.calibrating import calibrate_frames
 from zemosaic.pipelines.frames.check_pixels import check_pixels
 from zemosaic.pipelines.frames.check_stars import find_shifted_rows, tell_shared_faults
-from zemosaic.pipelines.frames.grading import grade_measured, obey_table
+from zemosaic.pipelines.frames.grading import grade_measured, grade_sampling, obey_table
 from zemosaic.pipelines.frames.name_filters import name_filters
 from zemosaic.pipelines.frames.obey_plan import obey_plans
 from zemosaic.pipelines.frames.same_exposure import use_exposures_once
@@ -279,11 +279,14 @@ def measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run) 
     noise = {item.frame.id: item.measured for item in good.frames}
     source = CleanSource(inputs.source, noise, settings.input.defect_sigma, known, inputs.files)
     placed = place_frames(good.frames, source, need.place, settings, run)
-    left_out = inputs.left_out + measured.left_out + good.left_out + placed.left_out
-    parts = find_shifted_rows(*_facts_of(placed.frames), run)
+    coarse = grade_sampling(*_facts_of(placed.frames), settings, run)
+    left_out = inputs.left_out + measured.left_out + good.left_out + placed.left_out + coarse
+    gone = {item.frame_id for item in coarse}
+    used = [item for item in placed.frames if item.frame.id not in gone]
+    parts = find_shifted_rows(*_facts_of(used), run)
     frames = [
         replace(item, measured=without_part(item.measured, parts[item.frame.id])) if item.frame.id in parts else item
-        for item in placed.frames
+        for item in used
     ]
     if need.place == "auto":
         from zemosaic.pipelines.solving.known_sky import known_sky
