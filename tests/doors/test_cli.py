@@ -358,7 +358,7 @@ def test_every_end_has_its_code_and_one_line(
     def fail() -> None:
         raise problem
 
-    monkeypatch.setattr("zemosaic.cli.doctor.doctor", lambda out: fail())
+    monkeypatch.setattr("zemosaic.cli.doctor.doctor", lambda *given: fail())
     ran = run_cli(capfd, "doctor")
     assert ran.code == code
     assert message in ran.err

@@ -1,93 +1,87 @@
-"""Gradients and small holes of pictures, with the truth known."""
+"""The background solve as such: what is solved, and in how many steps."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from zemosaic.stages.picture.background import find_gradient
-from zemosaic.stages.picture.holes import close_holes
-
-SHAPE = (300, 400)
-V, U = np.meshgrid(np.linspace(-1, 1, SHAPE[0]), np.linspace(-1, 1, SHAPE[1]), indexing="ij")
-GRADIENT = 200 * (0.6 * U - 0.4 * V + 0.3 * U**2 + 0.2 * U * V - 0.15 * V**2)
-ONE = np.ones(SHAPE, np.int32)
+from simulated_measurements import Survey
+from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
+from zemosaic.stages.match.sky_nodes import make_block_table
 
 
-def nebula(peak: float, width: float, u: float = 0.2, v: float = -0.1) -> NDArray[np.float64]:
-    return peak * np.exp(-((U - u) ** 2 + (V - v) ** 2) / 2 / width**2)
+def system_of(bend_sd: float, node_px: int = 96) -> BackgroundSystem:
+    """Four images of noise, of which those at the rim reach some nodes by slivers of blocks alone."""
+    survey = Survey(n_side=2, n_stars=5)
+    table = make_block_table(survey.measurements, survey.wcs, survey.grid, node_px)
+    rng = np.random.default_rng(0)
+    value = rng.normal(0, 1, len(table.cell)).astype(np.float32)
+    weight = rng.uniform(0.5, 2, len(value)).astype(np.float32)
+    prior = np.tile([1.0, 2, 2, 3, 3, 3], (4, 1))
+    data = WeightedBlocks(value, 1 / np.sqrt(weight), weight, None, prior, np.zeros((4, 6)), bend_sd)
+    return BackgroundSystem.of(Layout.of(table, 2), data)
 
 
-def sky(seed: int, *lights: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Noise of 10, stars, and what else shines."""
-    rng = np.random.default_rng(seed)
-    data = 1000 + rng.normal(0, 10, SHAPE) + sum(lights)
-    for y, x in rng.integers(3, SHAPE[0] - 3, (150, 2)):
-        data[y - 1 : y + 2, x - 1 : x + 2] += rng.exponential(500)
-    return data[None].astype(np.float32)
+def test_the_solve_equals_dense_least_squares():
+    """Schur complement, conjugate gradients and preconditioner against one plain dense system."""
+    system = system_of(bend_sd=10.0)
+    table, weight, prior = system.layout.table, system.data.weight, system.data.prior
+    sky, surfaces = system.solve([system.data_side()])[0]
+    gradient = system.residuals(sky, surfaces) * weight
+    for i in range(4):
+        part = slice(table.start[i], table.start[i + 1])
+        u, v = table.u[part], table.v[part]
+        terms = np.stack([np.ones_like(u), u, v, u * u, u * v, v * v])
+        # At the least squares solution the gradient of chi squared vanishes, surface by surface ...
+        np.testing.assert_allclose(terms @ gradient[part], prior[i] * surfaces[i], atol=1e-2)
+    share = [(1 - table.fx) * (1 - table.fy), table.fx * (1 - table.fy), (1 - table.fx) * table.fy, table.fx * table.fy]
+    nx = table.nodes.shape[1]
+    pull = sum(
+        np.bincount(table.cell + step, gradient * s, table.nodes.n)
+        for step, s in zip((0, 1, nx, nx + 1), share, strict=True)
+    )
+    nodes = sky.reshape(table.nodes.shape)
+    bend = np.zeros_like(nodes)
+    for turned, bends in ((nodes, bend), (nodes.T, bend.T)):
+        second = turned[:, :-2] - 2 * turned[:, 1:-1] + turned[:, 2:]
+        bends[:, :-2] += second
+        bends[:, 1:-1] -= 2 * second
+        bends[:, 2:] += second
+    bend = bend.ravel() / 10.0**2
+    # ... and node by node.
+    np.testing.assert_allclose(pull, bend, atol=1e-2)
 
 
-def taken_off(data: NDArray[np.float32], islands: NDArray[np.int32] = ONE) -> tuple[NDArray[np.float32], bool]:
-    found = find_gradient(data, islands)
-    return found.at(np.arange(SHAPE[0], dtype=float), np.arange(SHAPE[1], dtype=float))[0], found.is_sky
+def test_each_right_hand_side_is_solved_by_itself():
+    system = system_of(bend_sd=10.0)
+    sides = [system.data_side(), *(system.draw(seed) for seed in range(5))]
+    for (sky, surfaces), side in zip(system.solve(sides), sides, strict=True):
+        alone = system.solve([side])[0]
+        np.testing.assert_array_equal(sky, alone[0])
+        np.testing.assert_array_equal(surfaces, alone[1])
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_gradient_goes_and_a_nebula_stays(seed: int) -> None:
-    cloud = nebula(300, 0.2)
-    off, is_sky = taken_off(sky(seed, GRADIENT, cloud))
-    assert is_sky
-    dark = cloud < 6
-    assert np.std((GRADIENT - off)[dark]) < 0.02 * np.std(GRADIENT)
-    change = (off - GRADIENT) - np.mean((off - GRADIENT)[dark])
-    bright = cloud > 15
-    assert abs(change[bright].sum()) < 0.03 * cloud[bright].sum()
+def test_a_coarse_correction_leaves_nothing_to_a_second_one():
+    """That is so only where the coarse matrix is the system's own on coarse splines."""
+    system = system_of(bend_sd=10.0, node_px=32)
+    rest = np.random.default_rng(1).normal(size=(system.layout.table.nodes.n, 4))
+    out, product = system._correct(rest, is_smooth=True)
+    again, _ = system._correct(rest - product, is_smooth=True)
+    assert np.abs(again).max() < 1e-6 * np.abs(out).max()
 
 
-def test_without_a_gradient_next_to_nothing_goes() -> None:
-    off, is_sky = taken_off(sky(4, nebula(300, 0.2)))
-    assert is_sky
-    assert np.std(off) < 1  # a tenth of the noise
+@pytest.mark.parametrize("bend_sd", [10.0, 1e3])
+def test_steps_are_few_where_rims_hang_on_slivers(bend_sd, monkeypatch):
+    steps = []
+    correct = BackgroundSystem._correct
 
+    def count(self, r, is_smooth=False):
+        steps.append(is_smooth)
+        return correct(self, r, is_smooth)
 
-@pytest.mark.parametrize("width", [0.5, 0.8])
-def test_where_a_nebula_fills_the_picture_no_gradient_is_believed(width: float) -> None:
-    assert not taken_off(sky(5, GRADIENT, nebula(500, width)))[1]
-    assert not taken_off(sky(6, GRADIENT, nebula(300, width), nebula(300, width, -0.5, 0.4)))[1]
-
-
-def test_islands_have_levels_of_their_own_and_one_gradient() -> None:
-    islands = ONE.copy()
-    islands[:, 190:200], islands[:, 200:] = 0, 2
-    data = sky(7, GRADIENT, 5000.0 * (islands == 2))
-    off, is_sky = taken_off(data, islands)
-    assert is_sky
-    assert np.std((GRADIENT - off)[islands == 1]) < 2
-    assert np.std((GRADIENT - off)[islands == 2]) < 2
-
-
-def test_too_little_sky_tells_nothing() -> None:
-    assert not taken_off(sky(8), np.zeros(SHAPE, np.int32))[1]
-
-
-def test_small_holes_are_closed_and_rims_stay() -> None:
-    data = np.add.outer(np.arange(60.0), 2 * np.arange(80.0)).astype(np.float32)[None] + 100
-    truth = data.copy()
-    data[:, 20:24, 30:34] = np.nan
-    data[:, :10] = np.nan
-    closed, seen = close_holes(data)
-    np.testing.assert_allclose(closed[:, 20:24, 30:34], truth[:, 20:24, 30:34], atol=3)
-    assert seen[20:24, 30:34].all()
-    assert not seen[:10].any()
-    assert not closed[:, :10].any()
-    known = np.isfinite(data)
-    assert np.array_equal(closed[known], data[known])
-
-
-def test_a_wide_hole_stays_open() -> None:
-    data = np.ones((3, 100, 100), np.float32)
-    data[:, 30:70, 30:70] = np.nan
-    seen = close_holes(data)[1]
-    assert not seen[50, 50]
-    assert seen[:29].all()
+    monkeypatch.setattr(BackgroundSystem, "_correct", count)
+    system = system_of(bend_sd, node_px=32)
+    depth = system.depth()
+    assert depth[depth > 0].min() < 1e-4 * np.median(depth)
+    system.solve([system.draw(seed) for seed in range(4)])
+    assert len(steps) <= 12

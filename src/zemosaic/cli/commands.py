@@ -10,8 +10,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,15 @@ from zemosaic.text import Message, message, say
 if TYPE_CHECKING:
     from zemosaic.pipelines.modes.build import BuildOptions
 
-DEMO_FIELD = 314.7, 44.3
-"""ICRS centre of the demo in degrees: the North America nebula, rich in stars that the packaged list knows."""
+DEMO_SET: dict[str, Any] = {
+    "n_frames": 24,
+    "seed": 1,
+    "shape": (1280, 720),
+    "size_deg": 1.5,
+    "center_deg": (314.7, 44.3),
+}
+"""The North America nebula, rich in stars that the packaged list knows: three panels of eight frames, as few pixels as
+still show a mosaic, since who looks for the first time waits for all of them."""
 
 HURRY_S = 3.0
 """After a Ctrl-C, steps that look at the cancel token in vain so long are interrupted, whatever they are at. No file is
@@ -311,18 +319,23 @@ def simulate(
     seed: int,
     size_deg: float,
     center_deg: tuple[float, float] = (83.8, 22.0),
+    shape: tuple[int, int] = (1920, 1080),
+    show: EventSink | None = None,
 ) -> None:
-    """Write a simulated set."""
-    from zemosaic.simulate import SimulatedSky, simulate_frames, simulate_raws
+    """Write a simulated set; `shape` is that of raws. It is told on the terminal unless events go elsewhere."""
+    from zemosaic.simulate import RawRecipe, SimulatedSky, simulate_frames, simulate_raws
 
-    makers: dict[str, Callable[..., object]] = {"frames": simulate_frames, "raws": simulate_raws}
+    makers: dict[str, Callable[..., object]] = {
+        "frames": simulate_frames,
+        "raws": partial(simulate_raws, recipe=RawRecipe(shape)),
+    }
     if kind not in makers:
         raise SettingError("simulate.unknown-kind", kind=kind, known=list(makers))
     from zemosaic.io.astrometry.catalogue import tycho2
     from zemosaic.pipelines.run.log import Log
 
-    with People() as show:
-        log = Log(show)
+    with nullcontext(show) if show else People() as sink:
+        log = Log(sink)
         advance = log.start("simulate", n_frames)
         stars = None
         if kind == "raws":  # to be solved they need the stars that are really there
@@ -335,17 +348,19 @@ def simulate(
 
 def demo(out: Path, *, workers: int) -> None:
     """Simulate, build, score, show."""
-    from zemosaic.pipelines.modes.build import BuildOptions, run_build
+    from zemosaic.pipelines.modes.build import BuildOptions, make_run, run_build
     from zemosaic.pipelines.run.log import Log
+    from zemosaic.pipelines.run.warm import choose_groups, compile_beside
     from zemosaic.simulate import score_mosaic
 
-    frames = out / "frames"
-    if not (frames / "truth.json").exists():  # written last: a set that was stopped half way is made again
-        simulate(frames, kind="raws", n_frames=24, seed=1, size_deg=1.7, center_deg=DEMO_FIELD)
-    options = BuildOptions(mode="direct", workers=workers, compile_ahead=True)
+    frames, settings = out / "frames", Settings()
+    options = BuildOptions(mode="direct", workers=workers)
     with _watched(False, People("frames.ecsv")) as (show, cancel):
-        made = run_build([frames], out / "mosaic", Settings(), options, show, cancel)
-    with People() as show:
+        groups = choose_groups(settings, matched=True, raw=True)
+        with compile_beside(groups, make_run(options, show, cancel)):
+            if not (frames / "truth.json").exists():  # written last: a set that was stopped half way is made again
+                simulate(frames, kind="raws", show=show, **DEMO_SET)
+            made = run_build([frames], out / "mosaic", settings, options, show, cancel)
         log = Log(show)
         log.start("score")
         score = score_mosaic(frames, made.mosaic)

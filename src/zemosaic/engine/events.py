@@ -15,6 +15,7 @@ __all__ = [
     "Event",
     "EventSink",
     "LeftOut",
+    "MemoryCapped",
     "Notice",
     "PatchFinished",
     "Progress",
@@ -104,7 +105,14 @@ class PatchFinished:
     picture: str
 
 
-Event = StageStarted | Progress | StageEnded | LeftOut | Notice | PatchFinished
+@dataclass(frozen=True, slots=True)
+class MemoryCapped:
+    """How much memory the run may use, in bytes; told where another program watches the run."""
+
+    cap_bytes: int
+
+
+Event = StageStarted | Progress | StageEnded | LeftOut | Notice | PatchFinished | MemoryCapped
 EventSink = Callable[[Event], None]
 
 

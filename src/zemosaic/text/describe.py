@@ -62,6 +62,7 @@ SUBJECTS: Mapping[str, tuple[str, str]] = {
     "solve": ("Where frames point", "Write RA, DEC, FOCALLEN and XPIXSZ into a file NAME.head; see solving.md."),
     "store": ("Stored results", "Nothing; what is damaged is made again."),
     "survey": ("Survey tiles", "Nothing; see survey-grid.md."),
+    "system": ("The operating system", "Make space, allow access, plug the disk in again."),
     "tasks": ("Other processes", "Give fewer `--workers` or a lower `--ram`."),
     "tiles": ("Tiles", "See master-tiles.md."),
     "two-pass": ("The second pass", "Nothing; the first mosaic is kept."),

@@ -12,8 +12,10 @@ from zemosaic.model.frame import Frame
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
+from zemosaic.pipelines.outputs.catalogue_facts import describe_catalogue
 from zemosaic.pipelines.outputs.match_facts import describe_match
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.solving.known_sky import known_sky
 from zemosaic.settings import Settings
 from zemosaic.stages.numeric.robust import mad_sigma
 from zemosaic.text import message
@@ -123,6 +125,7 @@ def correct_frames(
     apart = message("done.groups", n=n_groups) if n_groups > 1 else None
     run.log.end("match", message("done.match", n_stars=found.n_ties, apart=apart))
     facts = describe_match(found, frames, grid)
+    facts["catalogue"] = describe_catalogue(frames, grid, known_sky().catalogue)
     return Corrections(dict(zip((f.id for f in plain), found.scales, strict=True)), "one sky, solved once", facts)
 
 

@@ -32,7 +32,7 @@ from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame, measure_f
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.kept import Kept
 from zemosaic.pipelines.run.need import Need, Placing
-from zemosaic.pipelines.run.warm import choose_groups, compile_ahead
+from zemosaic.pipelines.run.warm import choose_groups, compile_beside
 from zemosaic.pipelines.solving.places import Place, trust_headers
 from zemosaic.settings import InputSettings, Settings
 from zemosaic.stages.grid.plan import find_strays
@@ -266,9 +266,14 @@ def measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run) 
     NothingToDo
         When no frame is left.
     """
-    if run.options.compile_ahead:
-        raw = any(frame.storage.bayer for frame in inputs.frames)
-        compile_ahead(choose_groups(settings, matched=need.measure == "match", raw=raw), run)
+    if not run.options.compile_ahead:
+        return _measure_and_place(inputs, need, settings, run)
+    raw = any(frame.storage.bayer for frame in inputs.frames)
+    with compile_beside(choose_groups(settings, matched=need.measure == "match", raw=raw), run):
+        return _measure_and_place(inputs, need, settings, run)
+
+
+def _measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run) -> Placed:
     watch = DefectWatch(inputs.frames, settings, run)
     seeing = METHODS[settings.stack.method].guarded
     measured = measure_frames(

@@ -14,6 +14,7 @@ from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.celestial import unit_vectors
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
+from zemosaic.pipelines.outputs.catalogue_facts import stars_over
 from zemosaic.stages.figures.zero_point import find_zero_point
 
 __all__ = ["zero_point_cards"]
@@ -34,10 +35,7 @@ def zero_point_cards(frames: Sequence[PlacedFrame], scales: Mapping[str, PhotoSc
 
     The list's magnitudes are VT; colours are not corrected for, so that stars as red or blue as most come out right.
     """
-    height, width = grid.shape
-    ra, dec = grid.wcs.pixel_to_sky((width - 1) / 2, (height - 1) / 2)
-    reach_deg = np.hypot(height, width) / 2 * grid.scale_arcsec / 3600
-    known = tycho2().cone(float(ra), float(dec), float(min(reach_deg, 180.0)))
+    known = stars_over(grid, tycho2())
     if not len(known):
         return []
     tree = cKDTree(unit_vectors(known.ra_deg, known.dec_deg))

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
-from zemosaic.engine.events import Event, EventSink, LeftOut, Notice, PatchFinished, Progress, StageEnded, StageStarted
+from zemosaic.engine.events import (
+    Event,
+    EventSink,
+    LeftOut,
+    MemoryCapped,
+    Notice,
+    PatchFinished,
+    Progress,
+    StageEnded,
+    StageStarted,
+)
 from zemosaic.model.frame import Frame
 from zemosaic.text import Message
 
@@ -40,7 +51,7 @@ class Journal:
 
 
 class Log:
-    """Announces stages, decisions, and frames that are not used.
+    """Announces stages, decisions, and frames that are not used; threads may do so at the same time.
 
     Parameters
     ----------
@@ -56,6 +67,7 @@ class Log:
     def __init__(self, sink: EventSink = ignore_event) -> None:
         self._sink = sink
         self._begun: dict[str, float] = {}
+        self._lock = threading.Lock()
         self.journal = Journal()
 
     def start(self, stage: str, total: int | None = None) -> Callable[[int], None]:
@@ -76,6 +88,10 @@ class Log:
         """Announce a finished patch."""
         self._tell(event)
 
+    def cap_memory(self, cap_bytes: int) -> None:
+        """Announce how much memory the run may use."""
+        self._tell(MemoryCapped(cap_bytes))
+
     def leave_out(self, frame: Frame, why: Message) -> LeftOut:
         """Announce that a frame is not used; what was announced is returned, for those who need the reason."""
         event = LeftOut(frame.name, why, frame.storage.path, str(frame.id))
@@ -89,5 +105,6 @@ class Log:
         return event
 
     def _tell(self, event: Event) -> None:
-        self.journal.add(event)
-        self._sink(event)
+        with self._lock:
+            self.journal.add(event)
+            self._sink(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from zemosaic.pipelines.frames.pipeline import open_inputs
 from zemosaic.pipelines.measuring.defects import DefectWatch
 from zemosaic.pipelines.measuring.measure_frames import measure_frames
 from zemosaic.pipelines.run.context import Run
-from zemosaic.pipelines.run.warm import compile_ahead
+from zemosaic.pipelines.run.warm import compile_beside
 from zemosaic.pipelines.solving.known_sky import KnownSky
 from zemosaic.pipelines.solving.places import Place
 from zemosaic.pipelines.solving.solve_frames import solve_frames
@@ -58,11 +59,10 @@ def solve_inputs(
     opened = open_inputs(inputs, settings, run)
     if folder is not None:
         _make_folder(folder)
-    if run.options.compile_ahead:
-        compile_ahead(["match", "raws", "weigh"], run)
-    no_camera = DefectWatch([], settings, run)  # places need no defect maps
-    measured = measure_frames(opened.frames, opened.source, settings, run, watch=no_camera)
-    found = solve_frames(measured.kept, sky, settings, run)
+    with compile_beside(["match", "raws", "weigh"], run) if run.options.compile_ahead else nullcontext():
+        no_camera = DefectWatch([], settings, run)  # places need no defect maps
+        measured = measure_frames(opened.frames, opened.source, settings, run, watch=no_camera)
+        found = solve_frames(measured.kept, sky, settings, run)
     places = dict(zip((m.frame.id for m in measured.kept), found, strict=True))
     if not any(isinstance(place, Place) for place in places.values()):
         raise NothingToDo("solve.none", n_frames=len(opened.frames))

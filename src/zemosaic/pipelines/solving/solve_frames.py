@@ -271,12 +271,13 @@ def _plate_of_header(candidate: Candidate) -> TanSip:
 def _kept(candidate: Candidate, n_ties: int, rms_px: float) -> Place:
     """The place of a header, moved or not."""
     wcs = candidate.header
-    if wcs is None or wcs.cards is None:
+    cards = None if wcs is None else wcs.cards
+    if wcs is None or cards is None:
         raise ValueError(f"{candidate.frame.name} has no header WCS")
     how = "header" if candidate.verdict == "right" else "header, unchecked"
     if candidate.moved_px:
         how = "header, aligned"
-    return Place(wcs.cards, wcs, how, n_ties, rms_px)
+    return Place(cards, wcs, how, n_ties, rms_px)
 
 
 def _unrefined(candidate: Candidate) -> Place | None:

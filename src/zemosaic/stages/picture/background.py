@@ -35,7 +35,7 @@ FEWEST_CELLS = 30
 
 LEAST_SHARE, MOST_NOISE = 0.45, 1.0
 """A surface that is sky has so many of the cells near it, and these scatter by at most so many times their noise:
-one that lies under the flanks of a wide nebula has not, or they do not (`tests/stages/test_background.py`)."""
+one that lies under the flanks of a wide nebula has not, or they do not (`tests/stages/test_gradient.py`)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
