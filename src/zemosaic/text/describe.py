@@ -48,6 +48,7 @@ SUBJECTS: Mapping[str, tuple[str, str]] = {
     "noise": ("The noise of light", "Nothing; see rejection.md."),
     "output": ("Writing", "Make space, allow writing, or choose another folder by `-o`."),
     "patches": ("Memory", "Nothing; a higher `--ram` is faster."),
+    "picture": ("Pictures", "Nothing; the science file is never changed."),
     "plan": ("`stack_plan.csv`", "Correct the table, or take it out of the folder."),
     "products": ("Products of a finished mosaic", "Build the mosaic again."),
     "quality": ("Frames judged poor", "Look at the frame; set `use` in frames.csv, and run with `--frames`."),
