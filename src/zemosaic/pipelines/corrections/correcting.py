@@ -125,8 +125,8 @@ def correct_frames(
         run.log.notice(notice)
     _tell_odd_gains(plain, found.scales, run)
     n_groups = len({scale.component for scale in found.scales})
-    apart = f", {n_groups} groups that share no sky" if n_groups > 1 else ""
-    run.log.end("match", f"{found.n_ties} shared stars{apart}")
+    apart = message("done.groups", n=n_groups) if n_groups > 1 else None
+    run.log.end("match", message("done.match", n_stars=found.n_ties, apart=apart))
     facts = describe_match(found, frames, grid)
     facts["catalogue"] = describe_catalogue(frames, grid, known_sky().catalogue)
     return Corrections(dict(zip((f.id for f in plain), found.scales, strict=True)), "one sky, solved once", facts)
