@@ -2,17 +2,25 @@
 
     python benchmarks/products.py make /tmp/large --also viewer|hips --side 20000 [--channels 3] [--ram-bytes N]
     python benchmarks/products.py pan /tmp/large
+    python benchmarks/products.py report OUT
 
 ``make`` writes a mosaic of noise, stars and a slow background, 1.6 GB a plane of 20,000 x 20,000, if it is not there,
-and exports a product of it; ``pan`` opens the page in an installed
-Chromium, headless, without a GPU, and moves and zooms about for some seconds.
+and exports a product of it; ``pan`` opens the page in an installed Chromium, headless, without a GPU, and moves and
+zooms about for some seconds. ``report`` makes and opens the page of a finished folder whose table of frames is repeated
+to 20,000 rows.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import itertools
 import json
 import resource
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -126,10 +134,43 @@ def pan(out: Path) -> None:
         browser.close()
 
 
+def report(out: Path, n_rows: int = 20_000) -> None:
+    """Time the page of many frames: the whole command, and a browser that opens it."""
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as scratch:
+        many = Path(scratch) / "many"
+        shutil.copytree(out, many, ignore=shutil.ignore_patterns(".zemosaic", "viewer", "hips*", "*.tif"))
+        with (out / "frames.csv").open(newline="", encoding="utf-8") as file:
+            names, *rows = csv.reader(file)
+        when = names.index("date_obs")
+        with (many / "frames.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(names)
+            for k, row in enumerate(itertools.islice(itertools.cycle(rows), n_rows)):
+                night, second = divmod(10 * k, 7 * 3600)
+                time_of_day = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
+                writer.writerow([*row[:when], f"2026-03-{1 + night:02d}T{time_of_day}", *row[when + 1 :]])
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "zemosaic", "report", many], check=True, stdout=subprocess.DEVNULL)
+        seconds, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        page = many / "report.html"
+        print(f"{n_rows} frames: {seconds:.1f} s, {used.ru_utime + used.ru_stime:.1f} s of processor,")
+        print(f"{page.stat().st_size / 1e6:.2f} MB, peak {used.ru_maxrss / 2**20:.2f} GiB")
+        with sync_playwright() as running:
+            browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            opened = browser.new_page(viewport={"width": 1280, "height": 800})
+            start = time.perf_counter()
+            opened.goto(page.as_uri())
+            opened.screenshot()
+            print(f"opened and drawn in {time.perf_counter() - start:.2f} s")
+            browser.close()
+
+
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["make", "pan"])
+    parser.add_argument("what", choices=["make", "pan", "report"])
     parser.add_argument("out", type=Path)
     parser.add_argument("--also", default="viewer")
     parser.add_argument("--side", type=int, default=20000)
@@ -140,8 +181,10 @@ def main() -> None:
         if not (given.out / "mosaic.fits").exists():
             write_folder(given.out, given.side, given.channels)
         make(given.out, given.also, given.ram_bytes)
-    else:
+    elif given.what == "pan":
         pan(given.out)
+    else:
+        report(given.out)
 
 
 if __name__ == "__main__":

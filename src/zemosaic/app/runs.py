@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import tomli_w
 
 from zemosaic.app.output import OutputFolder, retell
 from zemosaic.app.roots import Refused
 from zemosaic.errors import Cancelled
 from zemosaic.settings import make_settings
-from zemosaic.text import message
+from zemosaic.text import message, say
 
 __all__ = ["Asked", "Runs", "own_command"]
 
 STOP_S = 5.0
 """A run that was asked to stop ends within this time; the engine itself interrupts long steps after three seconds."""
+
+LEAST_FREE_BYTES = 16 << 10
+"""A disk with less room than this has no place for the line that would say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +154,15 @@ class Runs:
         child = self._children.get(folder)
         return child is not None and child.poll() is None
 
+    def memory_bytes(self, folder: OutputFolder) -> int:
+        """Memory that a folder's child and its own children hold; 0 where none is at work."""
+        child, total = self._children.get(folder), 0
+        with suppress(psutil.Error):
+            parent = psutil.Process(child.pid) if child is not None and child.poll() is None else None
+            for process in [parent, *parent.children(recursive=True)] if parent else []:
+                total += process.memory_info().rss
+        return total
+
     def state(self, folder: OutputFolder, language: str) -> dict[str, Any]:
         """How a run stands: ``running``, ``done``, ``looked``, ``stopped``, ``failed``, or ``died`` without a word.
 
@@ -157,6 +173,9 @@ class Runs:
         if self.is_running(folder):
             return {**found, "state": "running"}
         end = folder.last_end()
+        if end is None and shutil.disk_usage(folder.path).free < LEAST_FREE_BYTES:
+            full = message("run.machine-fault", path=str(folder.path), problem=os.strerror(errno.ENOSPC))
+            return {**found, "state": "failed", "problem": say(full, language)}
         if end is None:
             return {**found, "state": "died"}
         if end["event"] == "Done":

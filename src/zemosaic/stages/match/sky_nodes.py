@@ -218,7 +218,9 @@ def _areas(wcs: CelestialWcs, x: F4, y: F4, pixel_values: str) -> F8:
         return np.full(len(x), wcs.pixel_area_deg2())
     height, width = wcs.shape
     lx, ly = (q.ravel() for q in np.meshgrid(np.linspace(0, width - 1, 5), np.linspace(0, height - 1, 5)))
-    terms = np.linalg.lstsq(surface_basis(lx, ly, wcs.shape).T, wcs.pixel_area_deg2(lx, ly), rcond=None)[0]
+    basis = surface_basis(lx, ly, wcs.shape)
+    # Normal equations: six tame terms, for every image.
+    terms = np.linalg.solve(basis @ basis.T, basis @ wcs.pixel_area_deg2(lx, ly))
     return np.asarray(terms @ surface_basis(x, y, wcs.shape))
 
 

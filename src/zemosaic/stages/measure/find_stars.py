@@ -14,7 +14,7 @@ from zemosaic.model.measurements import Stars
 from zemosaic.stages.measure.block_means import ChannelSky, block_edges, sky_of_blocks
 from zemosaic.stages.numeric.robust import mad_sigma
 
-__all__ = ["APERTURES_FWHM", "find_plateau", "find_stars", "star_mask"]
+__all__ = ["APERTURES_FWHM", "find_stars", "star_mask"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -60,9 +60,6 @@ _MOST_OF_STAR = 4.0
 
 _NEBULOUS = 0.3
 """Share of a mesh block's pixels above the threshold from which they are nebulosity, not stars."""
-
-_PLATEAU_PIXELS = 4
-"""Pixels that share the highest value of a frame exactly, from which it is where the camera saturates."""
 
 _BETA = 2.5
 """Of a Moffat star with wide wings; turbulence alone gives 4.8 (Trujillo et al. 2001, MNRAS 328, 977)."""
@@ -242,13 +239,6 @@ def _typical_width(fwhm: F8, snr: F8) -> float:
     width = float(np.median(fwhm[good]))
     near = good & (np.abs(fwhm - width) < 0.35 * width)
     return float(np.median(fwhm[near])) if near.any() else width
-
-
-def find_plateau(data: F4, bad: Mask) -> float:
-    """The highest value where several pixels share it exactly (saturation), else inf."""
-    top = float(data.max())
-    n = np.count_nonzero((data == top) & (bad == 0))
-    return top if n >= _PLATEAU_PIXELS else float("inf")
 
 
 def _photometry(
