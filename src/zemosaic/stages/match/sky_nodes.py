@@ -116,10 +116,8 @@ class BlockTable:
 
         Groups are numbered by their first image.
         """
-        n, nx = self.n_images, self.nodes.shape[1]
-        image, cell = self.image, self.cell.astype(np.int64)
-        rows = np.tile(image, 4)
-        cols = n + np.concatenate([cell, cell + 1, cell + nx, cell + nx + 1])
+        n, (start, nodes) = self.n_images, self.local_nodes()
+        rows, cols = np.repeat(np.arange(n, dtype=np.int32), np.diff(start)), np.int32(n) + nodes
         size = n + self.nodes.n
         graph = scipy.sparse.coo_array((np.ones(len(rows), np.int8), (rows, cols)), shape=(size, size))
         label = scipy.sparse.csgraph.connected_components(graph, directed=False)[1][:n]
