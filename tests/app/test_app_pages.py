@@ -1,32 +1,20 @@
-"""The app in a real browser: from a folder to the mosaic, in two languages; words that are all there."""
+"""The app's pages by their text, and the chart's sky in a real browser."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-import zemosaic
-from app_cases import Client
-from zemosaic.app.output import OutputFolder
-from zemosaic.cli import main
+from app_cases import CHROMIUM, PAGES, Client, words
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-CHROMIUM = Path("/usr/bin/chromium")
-PAGES = Path(zemosaic.__file__).parent / "app" / "pages"
 OWN = sorted(PAGES.glob("*.js"))
-
-
-def words(language: str) -> dict[str, str]:
-    found: dict[str, str] = json.loads((PAGES / f"words-{language}.json").read_text(encoding="utf-8"))
-    return found
 
 
 def test_both_languages_have_all_words_and_the_same_fields() -> None:
@@ -65,50 +53,6 @@ def page(client: Client) -> Iterator[Page]:
         opened.goto(f"http://127.0.0.1:{client.port}/?token={client.token}")
         yield opened
         browser.close()
-
-
-def test_from_a_folder_to_the_mosaic(page: Page, client: Client, root: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda problem: said.append(str(problem)))
-    page.on("request", lambda request: asked.append(request.url))
-    main_part = page.locator("main")
-    page.get_by_role("button", name=str(root)).click()
-    page.get_by_role("button", name="frames", exact=True).click()
-    page.get_by_text("8 frames of the sky").wait_for()
-    page.get_by_label("Where should the mosaic go?").fill(str(root / "walked"))
-    page.get_by_role("button", name="Look at the frames first").click()
-    main_part.get_by_role("link", name="Choose frames").click()
-
-    boxes = page.get_by_role("checkbox")
-    boxes.nth(0).click()
-    page.get_by_text("The mosaic will use 7 of 8 frames.").wait_for()
-    stars = page.get_by_role("slider", name="Star width (FWHM, px)")
-    stars.focus()
-    while "8 of 8" in page.get_by_role("status").inner_text() or "7 of 8" in page.get_by_role("status").inner_text():
-        stars.press("ArrowLeft")
-    used = int(re.findall(r"\d+", page.get_by_role("status").inner_text())[0])
-    assert used < 7
-    page.get_by_role("button", name="Make the mosaic").click()
-    page.get_by_role("heading", name="Files").wait_for()
-    picture = page.frame_locator("iframe").locator("canvas").first
-    picture.wait_for()
-
-    folder = OutputFolder(root / "walked")
-    page.get_by_label("Language").select_option("fr")
-    page.get_by_role("heading", name="Fichiers").wait_for()
-    text = page.locator("body").inner_text()
-    foreign = [word for word in ("Make the", "Frames", "Settings", "Report", "left out", "Go on") if word in text]
-    assert foreign == []
-    page.get_by_label("Langue").select_option("en")
-    page.get_by_role("heading", name="Files").wait_for()
-
-    assert said == []
-    assert all(url.startswith((f"http://127.0.0.1:{client.port}/", "data:", "blob:")) for url in asked)
-    command = ["build", "--config", str(folder.notes / "settings.toml"), "--frames", str(folder.notes / "frames.csv")]
-    assert main([*command, "-o", str(tmp_path / "again"), str(root / "frames")]) == 0
-    assert (tmp_path / "again" / "mosaic.fits").read_bytes() == (root / "walked" / "mosaic.fits").read_bytes()
 
 
 def in_page(page: Page, script: str, values: Any) -> Any:

@@ -173,7 +173,7 @@ def test_why_there_is_no_image_is_said(
 def test_a_folder_that_is_not_there_is_said(capfd: Capture, tmp_path: Path) -> None:
     ran = run_cli(capfd, "build", tmp_path / "frames", "-o", tmp_path / "out")
     assert ran.code == 3
-    assert ran.last_line == f"zemosaic: {tmp_path / 'frames'} does not exist"
+    assert ran.last_line == f"zemosaic: {tmp_path / 'frames'} does not exist; plug its disk in, or correct the path"
 
 
 def test_frames_that_miss_the_given_grid_are_nothing_to_do(capfd: Capture, tmp_path: Path) -> None:

@@ -29,10 +29,10 @@ def frames(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 5 MB."""
+    """A file system of 6 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", folder]
+    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder]
     mounted = subprocess.run(command, check=False, capture_output=True)
     if mounted.returncode != 0:
         pytest.skip("nothing may be mounted here")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
+import os
 import pickle
 import string
 from collections.abc import Iterator, Mapping
@@ -14,7 +16,7 @@ import pytest
 
 import zemosaic
 from zemosaic import errors
-from zemosaic.text import LANGUAGES, Message, load_catalogue, message, say
+from zemosaic.text import LANGUAGES, Message, load_catalogue, message, message_from_json, say
 from zemosaic.text.describe import SUBJECTS, write_page
 
 SOURCE = Path(zemosaic.__file__).parent
@@ -141,4 +143,7 @@ def test_sentences_are_one_line_and_never_fail() -> None:
     assert say(message("input.copies", n=2, some=["a", "b"], more=None)).endswith("count once: a; b")
     assert say(Message("header.no-picture", (("n", 1), ("size", "9")))).endswith("1 axis longer than 1 (9)")
     units = message("output.no-space", folder="f", file="m.fits", bytes_needed=2_500_000_000, bytes_free=0)
-    assert say(units) == "not enough space in f: m.fits needs 2.50 GB, 0.00 GB are free"
+    assert say(units).startswith("not enough space in f: m.fits needs 2.50 GB, 0.00 GB are free; make")
+    told = message("output.cannot-write", folder="f", problem=os.strerror(errno.ENOSPC))
+    assert say(told) == "cannot write to f: No space left on device; choose another output folder"
+    assert "plus de place sur le disque" in say(message_from_json(json.loads(json.dumps(told.as_json()))), "fr")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -29,12 +31,28 @@ from zemosaic.settings import (
 from zemosaic.stages.grid.plan import make_wcs, plan_grid
 
 PAGE = Path(__file__).parents[2] / "docs/reference/settings.md"
+PROSE = Path(inspect.getfile(list_keys)).with_name("prose-fr.json")
 
 
 def test_there_are_few_enough_keys_and_each_has_prose() -> None:
     keys = [key for _, keys in list_keys().values() for key in keys]
     assert sum(not key.expert for key in keys) <= 60
     assert all(key.prose.endswith((".", "?")) for key in keys)
+
+
+def test_french_says_all_that_english_says() -> None:
+    english, french = list_keys(), list_keys("fr")
+    told = json.loads(PROSE.read_text(encoding="utf-8"))
+    wanted = set(english) | {f"{key.stage}.{key.name}" for _, keys in english.values() for key in keys}
+    assert {name for name in told if not name.startswith("allowed.")} == wanted
+    for stage, (about, keys) in french.items():
+        assert about == told[stage]
+        for key, other in zip(keys, english[stage][1], strict=True):
+            assert key.prose.endswith((".", "?"))
+            assert (key.default, key.expert) == (other.default, other.expert)
+    allowed = {key.name: key.allowed for key in french["warp"][1]}
+    assert allowed["pixfrac"] == "nombre plus de 0 jusqu’à 1"
+    assert allowed["kernel"] == {key.name: key.allowed for key in english["warp"][1]}["kernel"]
 
 
 def test_the_page_of_the_documents_is_that_of_the_models() -> None:

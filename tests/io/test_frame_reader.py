@@ -93,6 +93,35 @@ def test_tile_compression(tmp_path: Path, dtype: str, method: str, tile: tuple[i
     check_windows(frame, data[None], FrameReader(cache_bytes=100))  # too small: only the tiles of each window
 
 
+@pytest.mark.parametrize(
+    ("dtype", "method", "tile"),
+    [
+        ("u1", "PLIO_1", (16, 16)), ("i2", "PLIO_1", (1, W)), ("u1", "RICE_1", (H, W)), ("i2", "HCOMPRESS_1", (16, 16)),
+        ("i4", "HCOMPRESS_1", (H, W)), ("f8", "GZIP_1", (H, W)), ("f4", "NOCOMPRESS", (16, 16)),
+    ],
+)  # fmt: skip
+def test_rarer_tile_compressions(tmp_path: Path, dtype: str, method: str, tile: tuple[int, int]) -> None:
+    data = pixels(dtype)
+    hdu = fits.CompImageHDU(data, compression_type=method, tile_shape=tile, quantize_level=0)
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(tmp_path / "a.fits.fz")
+    check_windows(frames_of(tmp_path)[0], data[None])
+
+
+@pytest.mark.parametrize("method", ["RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1"])
+@pytest.mark.parametrize("dither", [-1, 1, 2], ids=["no dither", "dither 1", "dither 2"])
+def test_quantised_floats_are_what_astropy_reads(tmp_path: Path, method: str, dither: int) -> None:
+    data = pixels("f4")
+    data[3, 4], data[5] = np.nan, 0
+    how = {"compression_type": method, "quantize_level": 16, "quantize_method": dither, "dither_seed": 5}
+    hdu = fits.CompImageHDU(data, tile_shape=(16, 16), **how)
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(tmp_path / "a.fits.fz")
+    expected = fits.getdata(tmp_path / "a.fits.fz")
+    read, weight = FrameReader().read_window(frames_of(tmp_path)[0], WHOLE)
+    seen = np.isfinite(expected)
+    np.testing.assert_array_equal(weight[0] > 0, seen)
+    np.testing.assert_allclose(read[0][seen], expected[seen], rtol=1e-6)
+
+
 def test_quantised_floats_keep_their_holes(tmp_path: Path) -> None:
     data = pixels("f4")
     data[4, 5] = np.nan

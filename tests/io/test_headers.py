@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zemosaic.errors import FrameRejected
@@ -66,6 +66,7 @@ def assert_same_sky(values: dict[str, object]) -> None:
 # --- cards ---------------------------------------------------------------------------------------
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(
     st.dictionaries(
         st.from_regex(r"X[A-Z0-9]{0,7}", fullmatch=True),
@@ -365,6 +366,49 @@ ROTATED = {**{k: v for k, v in TAN.items() if not k.startswith("CD")}, "CDELT1":
 )  # fmt: skip
 def test_every_form_means_the_same_sky(values: dict[str, object]) -> None:
     assert_same_sky(values)
+
+
+def of_projection(code: str, **more: float) -> dict[str, object]:
+    return {**TAN, "CTYPE1": f"RA---{code}", "CTYPE2": f"DEC--{code}", **more}
+
+
+OTHER_FORMS: dict[str, dict[str, object]] = {
+    **{code: of_projection(code) for code in ("SIN", "ARC", "STG", "PAR", "CAR", "CEA", "MER", "SFL", "AIT", "MOL")},
+    "ZPN": of_projection("ZPN", PV2_1=1.0, PV2_3=0.02),
+    "AZP": of_projection("AZP", PV2_1=2.0, PV2_2=30.0),
+    "COE": of_projection("COE", PV2_1=45.0, PV2_2=25.0),
+    "TSC": of_projection("TSC"),
+    "HPX": of_projection("HPX"),
+    "SIP both ways": of_projection("TAN-SIP", A_ORDER=2, B_ORDER=2, A_0_2=3e-6, B_2_0=-1e-6, AP_ORDER=2, BP_ORDER=2,
+                                   AP_0_2=-3e-6),
+    "SIP of third order": of_projection("TAN-SIP", A_ORDER=3, B_ORDER=3, A_3_0=1e-8, B_0_3=1e-8),
+    "galactic": {**TAN, "CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN"},
+    "ecliptic": {**TAN, "CTYPE1": "ELON-TAN", "CTYPE2": "ELAT-TAN"},
+    "FK5 1975": {**TAN, "RADESYS": "FK5", "EQUINOX": 1975.0},
+    "FK5 2000": {**TAN, "RADECSYS": "FK5", "EQUINOX": 2000.0},
+    "FK4-NO-E": {**TAN, "RADESYS": "FK4-NO-E", "EQUINOX": 1950.0},
+    "ICRS": {**TAN, "RADESYS": "ICRS"},
+    "equinox of 1950 alone": {**TAN, "EQUINOX": 1950.0},
+    "equinox of 2000 alone": {**TAN, "EQUINOX": 2000.0},
+    "EPOCH": {**TAN, "EPOCH": 1950.0},
+    "both CROTA": {**ROTATED, "CROTA1": 20.0, "CROTA2": 20.0},
+    "CDELT alone": ROTATED,
+    "CDELT and CROTA2 beside CD": {**TAN, "CDELT1": -1e-3, "CDELT2": 1e-3, "CROTA2": 12.0},
+    "mirrored": {**TAN, "CD1_1": 2.5e-4},
+    "arc minutes": {**TAN, "CUNIT1": "arcmin", "CUNIT2": "arcmin", "CRVAL1": 5010.0, "CRVAL2": -315.0},
+    "radians": {**TAN, "CUNIT1": "rad", "CUNIT2": "rad", "CRVAL1": 1.457, "CRVAL2": -0.0916,
+                "CD1_1": -4e-6, "CD1_2": 1e-7, "CD2_1": 1e-7, "CD2_2": 4e-6},
+    "LONPOLE and LATPOLE": {**TAN, "LONPOLE": 150.0, "LATPOLE": 20.0},
+    "a negative RA": {**TAN, "CRVAL1": -276.5},
+    "RA 0h": {**TAN, "CRVAL1": 0.0},
+    "the pole": {**TAN, "CRVAL2": 89.999},
+}  # fmt: skip
+"""With the twelve above, 48 spellings of a WCS that programs write or wrote."""
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+def test_every_other_form_means_the_same_sky(form: str) -> None:
+    assert_same_sky(OTHER_FORMS[form])
 
 
 def test_cd_of_zeros_falls_back_on_cdelt() -> None:

@@ -10,9 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mosaic_cases import tan_wcs
+from zemosaic.io.write.avm_tags import avm_packet
 from zemosaic.io.write.picture_file import write_picture
+from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.pipelines.outputs import preview
 from zemosaic.pipelines.outputs.preview import write_preview
+from zemosaic.stages.grid.plan import make_wcs
 from zemosaic.stages.picture import stretch
 from zemosaic.stages.picture.stretch import reduce_blocks, star_white, stretch_rgba
 
@@ -166,13 +170,61 @@ def test_strips_leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name, strip_px, strip_rows in (("a", 10**9, 10**9), ("b", 1000, 7)):
         monkeypatch.setattr(preview, "STRIP_PX", strip_px)
         monkeypatch.setattr(stretch, "STRIP_ROWS", strip_rows)
-        write_preview(tmp_path / f"{name}.png", read_rows, (301, 257), 120)
+        write_preview(tmp_path / f"{name}.png", read_rows, make_wcs((0.01, 60.0), 5.0, (301, 257)), 120)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with Image.open(tmp_path / "a.png") as image:
         assert image.size == (86, 101)
         # The first row of a mosaic is at the bottom of its picture.
         assert image.getpixel((1, 100))[3] == 0
         assert image.getpixel((1, 1))[3] == 255
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize(
+    ("center_deg", "turn_deg"), [((0.01, 60.0), 0.0), ((200.0, -89.0), 33.0), ((83.8, 22.0), 170.0)]
+)
+def test_tags_place_a_picture_on_the_sky(
+    suffix: str, center_deg: tuple[float, float], turn_deg: float, tmp_path: Path
+) -> None:
+    pyavm = pytest.importorskip("pyavm")
+    wcs = CelestialWcs(tan_wcs((301, 257), *center_deg, 5.0, turn_deg), (301, 257))
+    write_preview(tmp_path / "p.png", lambda y0, y1: np.ones((3, y1 - y0, 257), np.float32), wcs, 120)
+    tags = pyavm.AVM.from_image(tmp_path / f"p{suffix}")
+    assert tags.Spatial.CoordinateFrame == "ICRS"
+    with Image.open(tmp_path / f"p{suffix}") as image:
+        assert tuple(tags.Spatial.ReferenceDimension) == image.size == (86, 101)
+    x, y = np.array([0.0, 85, 0, 85, 40]), np.array([0.0, 0, 100, 100, 60])
+    there = wcs.sky_to_pixel(*tags.to_wcs().all_pix2world(x, y, 0))
+    np.testing.assert_allclose(there, [3 * x + 1, 3 * y + 1], atol=0.01)
+
+
+def test_axes_that_are_sheared_have_no_tags() -> None:
+    sheared = tan_wcs((40, 50))
+    sheared.wcs.cd = [[-1e-3, 2e-4], [0, 1e-3]]
+    assert avm_packet(CelestialWcs(sheared, (40, 50)), 2) == b""
+
+
+def test_cores_of_stars_are_not_clipped_and_keep_their_colour() -> None:
+    rng = np.random.default_rng(8)
+    yy, xx = np.mgrid[:300, :400]
+    data = rng.normal(100, 5, (3, 300, 400))
+    places = rng.integers(10, [290, 390], (40, 2))
+    for k, (y, x) in enumerate(places):
+        colour = np.array([1.5, 1.0, 0.5])[:, None, None] if k % 2 else np.ones((3, 1, 1))
+        data += colour * 200 * 1.2**k * np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / 8)
+    data += 2000 * np.exp(-((yy - 150) ** 2 + (xx - 200) ** 2) / 2 / 30**2)  # a core of a galaxy
+    rgba = stretch_rgba(data.astype(np.float32), np.ones((300, 400), bool))
+    assert (rgba[..., :3] == 255).all(axis=-1).mean() < 1e-3
+    faint, bright = (rgba[y, x, 0].astype(int) for y, x in (places[30], places[38]))
+    assert faint < bright  # no two cores are flat and alike
+    red, green, blue = rgba[places[39][0], places[39][1], :3] / 255 - 0.2
+    # Of a light of 1.5 : 1 : 0.5 as much is left as the top leaves.
+    assert red > 0.75
+    assert green / red == pytest.approx(1 / 1.5, abs=0.1)
+    assert blue < green
+    # A nebula of one sigma of the sky is seen beside it.
+    faint_light = stretch_rgba((data + 5 * (yy > 280)).astype(np.float32), np.ones((300, 400), bool))
+    assert np.median(faint_light[282:, :, 1]) - np.median(faint_light[:100, :, 1]) > 6
 
 
 def test_a_picture_is_whole_or_absent(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from zemosaic.pipelines.frames.check_pixels import check_pixels
 from zemosaic.pipelines.run.context import start_run
 from zemosaic.settings import InputSettings
 from zemosaic.simulate import RawRecipe, SimulatedSky, simulate_raws
+from zemosaic.stages.measure.saturation import Top, look_at_top, shared_plateau
 
 AnyArray = npt.NDArray[np.generic]
 Lie = Callable[[fits.Header, AnyArray], AnyArray]
@@ -168,3 +169,39 @@ def test_frames_that_another_program_turned_over(raws: Path, tmp_path: Path, fli
     patterns = ["GRBG", wrong] if period == 2 else ["GRBG", wrong, "GRBG"]
     assert [frame.storage.bayer for frame in sorted(frames, key=lambda f: f.name)] == patterns * (N // period)
     assert f"{N // period} of {N} frame(s)" in message
+
+
+def cut_at(level: int, *of: int) -> Lie:
+    """Values of some of the frames, by their order, cut at a level, as a converter of fewer bits does."""
+    count = iter(range(N))
+
+    def lie(_: fits.Header, pixels: AnyArray) -> AnyArray:
+        return np.minimum(pixels, level) if next(count) in of else pixels
+
+    return lie
+
+
+def test_a_level_that_pixels_show_and_no_header_states(raws: Path, tmp_path: Path) -> None:
+    frames, told = checked(raws, tmp_path / "all", cut_at(4095, *range(N)))
+    assert {frame.decided.saturation_adu for frame in frames} == {4095.0}
+    assert len(told) == 1
+    assert "6 frame(s) of " in told[0]
+    assert "saturate at 4095" in told[0]
+    frames, told = checked(raws, tmp_path / "some", cut_at(4095, 0, 1))
+    assert {frame.decided.saturation_adu for frame in frames} == {65520.0}
+    assert told == []
+
+
+def test_the_highest_numbers_of_a_dark_sky_are_no_level() -> None:
+    rng = np.random.default_rng(4)
+    dark = np.minimum(np.rint(rng.normal(500, 4, 200_000)), 515).astype(np.float32)
+    starry = dark.copy()
+    starry[:9] = 4095
+    in_sky, in_stars, none = (
+        look_at_top(values[None], np.ones((1, len(values)), np.float32)) for values in (dark, starry, dark[:0])
+    )
+    assert in_sky == Top(515.0, is_pile=False)
+    assert in_stars == Top(4095.0, is_pile=True)
+    assert shared_plateau([in_stars, in_stars, in_sky]) == 4095
+    assert shared_plateau([in_stars, in_sky, none]) == np.inf
+    assert shared_plateau([in_stars, in_stars, Top(5000.0, is_pile=False)]) == np.inf

@@ -16,15 +16,29 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from browser_cases import find_barriers
 from zemosaic.cli import main
 
 CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = "<img src=x onerror=alert(1)>.fit"
 
 
+CATALOGUE = {
+    "name": "Tycho-2", "n_known": 14, "n_found": 12, "error_arcsec": 0.3,
+    "offset_east_arcsec": 0.12, "offset_north_arcsec": -0.05, "spread_arcsec": 0.31,
+    "stars": {
+        name: np.random.default_rng(k).uniform(*span, 12).tolist()
+        for k, (name, span) in enumerate(
+            {"x_px": (20, 300), "y_px": (20, 300), "east_arcsec": (-1, 1), "north_arcsec": (-1, 1)}.items()
+        )
+    },
+}  # fmt: skip
+"""What a run says that found the stars of the sky: those of the simulated one are in no catalogue."""
+
+
 @pytest.fixture(scope="module")
 def reported(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished folder with a frame left out whose name is markup, and its report in French and English."""
+    """A folder with a frame left out whose name is markup, and stars of a catalogue; its report in both languages."""
     out = tmp_path_factory.mktemp("reported") / "out"
     shutil.copytree(exported, out, ignore=shutil.ignore_patterns("viewer", ".zemosaic", "*.tif", "mosaic_edit.fits"))
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
@@ -32,6 +46,7 @@ def reported(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     gone = {"name": HOSTILE, **told, "reason": "", "path": "", "frame_id": ""}
     report["left_out"] = [gone]
     report["frames"] |= {"n_in": 9, "n_left_out": 1, "reasons": [{"code": "map.unusable", "n": 1, "rows": [0]}]}
+    report["mosaic"]["catalogue"] = CATALOGUE
     (out / "report.json").write_text(json.dumps(report), encoding="utf-8")
     assert main(["report", str(out), "--language", "fr"]) == 0
     (out / "report.html").rename(out / "rapport.html")
@@ -102,6 +117,16 @@ def test_a_name_stays_text(reported: Path) -> None:
     assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', text) == []
 
 
+def test_maps_show_the_slow_background_and_the_catalogue(reported: Path) -> None:
+    text = (reported / "report.html").read_text(encoding="utf-8")
+    for title in ("Map of the expected slow background", "Map of distances from the catalogue",
+                  "Histograms of distances from the catalogue"):  # fmt: skip
+        assert f'aria-label="{title}"' in text
+    slow = json.loads((reported / "report.json").read_text(encoding="utf-8"))["mosaic"]["slow_map"]
+    assert max(len(slow), len(slow[0])) == 24
+    assert 0 < np.nanmedian(np.array(slow, float)) < 1
+
+
 def test_ids_are_unique_and_all_that_is_named_is_there(reported: Path) -> None:
     text = (reported / "report.html").read_text(encoding="utf-8")
     ids = re.findall(r'\bid="([^"]+)"', text)
@@ -141,6 +166,14 @@ def test_a_browser_shows_it_from_disk_and_asks_for_nothing(
     context.close()
     assert said == []
     assert [url for url in asked if not url.startswith(("file://", "data:"))] == []
+
+
+@pytest.mark.parametrize(("page", "width", "scheme"), [("report.html", 390, "dark"), ("rapport.html", 1200, "light")])
+def test_axe_finds_no_barrier(reported: Path, browser: Any, page: str, width: int, scheme: str) -> None:
+    opened = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
+    opened.goto((reported / page).as_uri())
+    assert find_barriers(opened) == []
+    opened.close()
 
 
 def test_20000_frames_are_a_small_page(reported: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 import shutil
@@ -17,6 +18,7 @@ from astropy.wcs import WCS
 from PIL import Image
 
 import zemosaic
+from browser_cases import find_barriers
 from zemosaic.cli import main
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.pipelines.products.folder import open_folder
@@ -233,3 +235,34 @@ def test_maps_filter_and_keys_act(page: Any, viewed: Path) -> None:
     middle = [n // 2 for n in reversed(fits.getdata(viewed / "mosaic.fits").shape)]
     x, y = map(int, re.search(r"(\d+), (\d+)", page.locator("#facts").inner_text()).groups())
     assert np.hypot(x - middle[0], y - middle[1]) < 3
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_axe_finds_no_barrier_and_nothing_scrolls_sideways(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.click("#all")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    barriers = find_barriers(page)
+    page.set_viewport_size({"width": 1200, "height": 800})
+    assert barriers == []
+
+
+def test_every_word_of_the_page_is_known_in_french(viewed: Path) -> None:
+    text = (viewed / "viewer/page/words.js").read_text(encoding="utf-8")
+    known = set(re.findall(r'^  "(.*?)": "', text, re.MULTILINE))
+    page = re.sub(r"<script.*", "", (viewed / "viewer/index.html").read_text(encoding="utf-8").split("<body>")[1])
+    shown = {html.unescape(words).strip() for words in re.findall(r">([^<]+)<", page)}
+    shown |= set(re.findall(r'(?:aria-label|placeholder)="(.*?)"', page))
+    assert {words for words in shown if re.search("[A-Za-z]{2}", words)} - known == set()
+    scripts = "".join(path.read_text(encoding="utf-8") for path in (viewed / "viewer/page").glob("[!o]*.js"))
+    assert set(re.findall(r'\bsay\("(.*?)"', scripts)) <= known
+
+
+def test_the_page_speaks_french(page: Any) -> None:
+    """Last: the page stays French."""
+    assert page.evaluate("document.documentElement.lang") == "en"
+    page.evaluate("zemosaic.translate('fr')")
+    assert page.locator("#all").inner_text() == "Tout"
+    assert page.locator("#in").get_attribute("aria-label") == "Agrandir"
+    assert page.locator("aside h2").last.inner_text() == "Brutes"
+    assert page.evaluate("zemosaic.say('{n} of {total} shown', {n: 2, total: 9})") == "2 sur 9 affichées"

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from simulated_measurements import Survey
+from zemosaic.model.sky.catalogue import CatalogueStars
 from zemosaic.report.verdict import judge
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.figures.borders import figure_borders
+from zemosaic.stages.figures.catalogue import figure_catalogue
 from zemosaic.stages.figures.depth import noise_of_box, pulls_of_boxes, scatter_of_pulls
 from zemosaic.stages.figures.stars import Detections, figure_fluxes, figure_places
+from zemosaic.stages.grid.plan import make_wcs
 from zemosaic.stages.match.match import match
 from zemosaic.stages.match.seams import measure_seams, noise_in_mosaic
 from zemosaic.stages.match.sky_nodes import make_block_table
@@ -103,3 +106,46 @@ def test_boxes_scatter_as_their_variance_says_unless_pixels_are_tied():
     assert one < 0.8 < 0.9 < wide
     assert noise_of_box(4, (1, 2, 8), (8.0, 4.0, 1.0)) == pytest.approx(2)
     assert noise_of_box(16, (1, 2, 8), (8.0, 4.0, np.nan)) == pytest.approx(0.5)
+
+
+def test_slow_trends_are_expected_where_few_frames_tie_the_sky():
+    survey = Survey(n_side=3)
+    solution = match(survey.measurements, survey.wcs, survey.grid, MatchSettings())
+    (error,) = solution.slow_error
+    assert solution.slow_rms[0] == pytest.approx(np.sqrt(np.nanmean(error**2)))
+    y, x = np.nonzero(np.isfinite(error))
+    from_middle = np.maximum(*(2 * np.abs(v - v.min() - np.ptp(v) / 2) / np.ptp(v) for v in (y, x)))
+    rim, middle = (np.median(error[y, x][part]) for part in (from_middle > 0.85, from_middle < 0.4))
+    assert rim > 1.5 * middle
+
+
+def seen_by_a_catalogue(wcs, east_arcsec, north_arcsec, rng):
+    """60 stars that three frames show, off by as much and 0.1 px, among 3000 detections of others; the list of them."""
+    x, y = rng.uniform(20, 1980, (2, 60))
+    ra, dec = wcs.pixel_to_sky(x, y)
+    known = CatalogueStars(ra % 360, dec, np.zeros(60), 0.3)
+    at = wcs.sky_to_pixel(ra + east_arcsec / 3600 / np.cos(np.deg2rad(dec)), dec + north_arcsec / 3600)
+    seen = [np.tile(value, 3) + rng.normal(0, 0.1, 180) for value in at]
+    others = rng.uniform(0, 2000, (2, 3000))
+    return *(np.append(a, b) for a, b in zip(seen, others, strict=True)), known
+
+
+@pytest.mark.parametrize("center", [(0.05, 60.0), (120.0, 88.0)])
+def test_distances_from_a_catalogue_are_those_that_were_planted(center):
+    wcs = make_wcs(center, 2.0, (2000, 2000))
+    x, y, known = seen_by_a_catalogue(wcs, 0.8, -0.5, np.random.default_rng(4))
+    figure = figure_catalogue(x, y, wcs, known)
+    assert figure.is_sure
+    assert figure.offset_arcsec == pytest.approx((0.8, -0.5), abs=0.06)
+    assert figure.spread_arcsec < 0.25
+    assert figure.n_known == len(figure.x) == 60
+
+
+def test_stars_of_another_sky_are_no_offset():
+    wcs = make_wcs((10.0, 20.0), 2.0, (2000, 2000))
+    rng = np.random.default_rng(5)
+    x, y, known = seen_by_a_catalogue(wcs, 0.0, 0.0, rng)
+    assert not figure_catalogue(x + 40, y, wcs, known).is_sure
+    assert not figure_catalogue(x[:0], y[:0], wcs, known).is_sure
+    elsewhere = CatalogueStars(known.ra_deg, -known.dec_deg, known.mag, 0.3)
+    assert figure_catalogue(x, y, wcs, elsewhere).n_known == 0

@@ -69,6 +69,15 @@ def same_bytes(a: StackedPatch, b: StackedPatch) -> bool:
 # ---- what must never change -----------------------------------------------------------------------------------------
 
 
+def test_samples_are_counted_frame_by_frame() -> None:
+    values, weights, alpha = messy(5)
+    made = run(values, weights=weights, alpha=alpha, inner=Box(4, 40, 5, 70))
+    samples, clipped = np.array(made.by_frame).T
+    assert (samples.sum(), clipped.sum()) == (made.coverage.sum(), made.rejected.sum())
+    assert clipped.argmax() == len(values) // 2  # the one with the trail
+    assert np.array_equal(samples, (weights > 0)[:, 4:40, 5:70].sum(axis=(1, 2)))
+
+
 @pytest.mark.parametrize("method", METHODS)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 8), level=st.sampled_from([0.0, 7.25, -3.5e4, 1e30]))
 @settings(deadline=None, max_examples=10)

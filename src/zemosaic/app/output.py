@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zemosaic.app.roots import IMAGE_ENDINGS, Refused
+from zemosaic.app.roots import Refused, looks_like_image
+from zemosaic.text import message_from_json, say
 
-__all__ = ["OutputFolder"]
+__all__ = ["OutputFolder", "retell"]
 
 WORK = ".zemosaic"
 """Folder of the engine inside an output folder; it marks the folder as ours."""
@@ -56,7 +58,7 @@ class OutputFolder:
         if not self.path.is_dir():
             raise Refused(409, "app.output-is-file", path=str(self.path))
         if any(self.path.iterdir()):
-            images = any(item.suffix.lower() in IMAGE_ENDINGS for item in self.path.iterdir())
+            images = any(map(looks_like_image, self.path.iterdir()))
             raise Refused(409, "app.output-holds-frames" if images else "app.output-not-empty", path=str(self.path))
 
     def write_request(self, asked: dict[str, Any]) -> None:
@@ -97,6 +99,30 @@ class OutputFolder:
         except FileNotFoundError:
             return
 
+    def add_event(self, event: dict[str, Any]) -> None:
+        """Write a line of the app's own, after one that a killed run left unfinished."""
+        with self.events.open("a+b") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+            unfinished = file.read(1) not in {b"", b"\n"}
+            file.write(b"\n" * unfinished + json.dumps(event).encode() + b"\n")
+
+    def stage_seconds(self) -> dict[str, float]:
+        """How long each stage took when all of it was to be done: the longest of the runs in this folder.
+
+        Empty before a mosaic was made here.
+        """
+        longest: dict[str, float] = {}
+        of_run: dict[str, float] = {}
+        is_made = False
+        for event in self.read_events():
+            if event["event"] == "RunStarted":
+                of_run = {}
+            elif event["event"] == "StageEnded":
+                of_run[event["stage"]] = of_run.get(event["stage"], 0.0) + event["seconds"]
+                longest[event["stage"]] = max(longest.get(event["stage"], 0.0), of_run[event["stage"]])
+            is_made = is_made or (event["event"] == "Done" and "mosaic" in event["outputs"])
+        return longest if is_made else {}
+
     def last_end(self) -> dict[str, Any] | None:
         """The event that ended the last run; None where it did not come to say so."""
         last = None
@@ -106,3 +132,13 @@ class OutputFolder:
             elif event["event"] in {"Done", "Failed"}:
                 last = event
         return last
+
+
+_SENTENCE = {"LeftOut": "reason", "Notice": "message", "Failed": "message"}
+"""Events that tell something, and what holds the sentence."""
+
+
+def retell(event: dict[str, Any], language: str) -> dict[str, Any]:
+    """An event with its sentence in a language, whatever the one was that its run spoke."""
+    field = _SENTENCE.get(event["event"])
+    return {**event, field: say(message_from_json(event), language)} if field else event

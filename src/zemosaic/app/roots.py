@@ -8,13 +8,19 @@ from pathlib import Path
 
 from zemosaic.errors import ZeMosaicError
 
-__all__ = ["FolderView", "Refused", "Roots"]
+__all__ = ["FolderView", "Refused", "Roots", "looks_like_image"]
 
-IMAGE_ENDINGS = {".fits", ".fit", ".fts", ".fz", ".xisf", ".tif", ".tiff", ".cr2", ".cr3", ".nef", ".arw", ".dng"}
+_FITS = [f"{ending}{packing}" for ending in (".fits", ".fit", ".fts") for packing in ("", ".gz", ".bz2", ".fz")]
+_ENDINGS = (*_FITS, ".xisf", ".tif", ".tiff", ".cr2", ".cr3", ".nef", ".arw", ".dng")
 """Files that are counted as images when a folder is shown; what they are in truth a scan tells."""
 
 MOST_COUNTED = 50_000
 """Files of a folder that are looked at when its images are counted: more take seconds on a slow disk."""
+
+
+def looks_like_image(path: Path) -> bool:
+    """Whether a file is an image, by its name."""
+    return path.name.lower().endswith(_ENDINGS)
 
 
 class Refused(ZeMosaicError):
@@ -90,7 +96,7 @@ class Roots:
             for count, item in enumerate(folder.iterdir()):
                 if count >= MOST_COUNTED:
                     break
-                if item.suffix.lower() in IMAGE_ENDINGS:
+                if looks_like_image(item):
                     n_images += 1
                 elif not item.name.startswith(".") and item.is_dir():
                     names.append(item.name)

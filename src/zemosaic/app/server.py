@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import itertools
 import json
 import re
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,12 @@ from starlette.staticfiles import StaticFiles
 from zemosaic.app.frames import read_frames, save_selection
 from zemosaic.app.guard import WRITE_HEADER, Access, Guard
 from zemosaic.app.history import Home
-from zemosaic.app.output import OutputFolder
+from zemosaic.app.output import OutputFolder, retell
 from zemosaic.app.roots import Refused, Roots
 from zemosaic.app.runs import Asked, Runs, own_command
-from zemosaic.errors import ZeMosaicError
+from zemosaic.errors import EnvironmentProblem, ZeMosaicError
 from zemosaic.settings import list_keys
-from zemosaic.text import LANGUAGES, say
+from zemosaic.text import LANGUAGES, message, say
 
 __all__ = ["make_app", "page_policy"]
 
@@ -37,8 +39,14 @@ PAGES = Path(__file__).parent / "pages"
 LOOK_S = 0.2
 """How often a run's lines are looked for: sooner than a person sees."""
 
+MEMORY_TURNS = 10
+"""A run's memory is looked up once in so many looks: it changes slowly, and a look costs 2 ms."""
+
 SCAN_S = 120.0
 """A folder whose headers take longer to read is scanned by the run itself."""
+
+DEMO_FOLDER = "ZeMosaic demo"
+"""Where simulated frames go, below the first root."""
 
 VIEWER_POLICY = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 """Of a report or viewer in an output folder, whose styles are inside; no script is but those of its own files."""
@@ -69,7 +77,7 @@ class _Routes:
         states = []
         for folder in self._home.runs():
             try:
-                states.append(self._runs.state(folder))
+                states.append(self._runs.state(folder, _language_of(request)))
             except Refused:
                 continue
         return JSONResponse({"roots": [str(root) for root in self._roots.folders], "runs": states})
@@ -100,19 +108,24 @@ class _Routes:
         asked = self._read_asked(given)
         folder = await run_in_threadpool(self._runs.start, asked, _language_of(request))
         self._home.remember(folder)
-        return JSONResponse(self._runs.state(folder), 201)
+        return JSONResponse(self._runs.state(folder, _language_of(request)), 201)
 
     def _read_asked(self, given: dict[str, Any]) -> Asked:
         inputs, settings = given.get("inputs"), given.get("settings", {})
-        if not isinstance(inputs, list) or not inputs or not isinstance(settings, dict):
+        if not isinstance(settings, dict):
+            raise Refused(400, "app.bad-request")
+        out = self._roots.resolve(str(given.get("out", "")))
+        _check_own_settings(settings, self._roots)
+        return Asked(self._read_inputs(inputs, out), out, settings, look=bool(given.get("look")))
+
+    def _read_inputs(self, inputs: Any, out: Path) -> tuple[str, ...]:
+        """Folders of frames, which lie below the roots and do not hold the mosaic."""
+        if not isinstance(inputs, list) or not inputs:
             raise Refused(400, "app.bad-request")
         paths = [self._roots.resolve(str(path)) for path in inputs]
-        out = self._roots.resolve(str(given.get("out", "")))
         if any(out.is_relative_to(path) for path in paths):
             raise Refused(409, "app.output-holds-frames", path=str(out))
-        _check_own_settings(settings, self._roots)
-        look, add = bool(given.get("look")), bool(given.get("add"))
-        return Asked(tuple(map(str, paths)), out, settings, look=look, add=add)
+        return tuple(map(str, paths))
 
     def _found(self, request: Request) -> OutputFolder:
         for folder in self._home.runs():
@@ -122,7 +135,7 @@ class _Routes:
 
     async def state(self, request: Request) -> Response:
         """How a run stands."""
-        return JSONResponse(self._runs.state(self._found(request)))
+        return JSONResponse(self._runs.state(self._found(request), _language_of(request)))
 
     async def act(self, request: Request) -> Response:
         """Stop a run, let it go on, make the mosaic of what was looked at, or forget it."""
@@ -136,11 +149,11 @@ class _Routes:
             return JSONResponse({})
         else:
             raise Refused(404, "app.no-page")
-        return JSONResponse(self._runs.state(folder))
+        return JSONResponse(self._runs.state(folder, _language_of(request)))
 
     async def frames(self, request: Request) -> Response:
         """The table of frames."""
-        return JSONResponse(await run_in_threadpool(read_frames, self._found(request)))
+        return JSONResponse(await run_in_threadpool(read_frames, self._found(request), _language_of(request)))
 
     async def select(self, request: Request) -> Response:
         """Leave frames out and make the mosaic of the others."""
@@ -148,28 +161,55 @@ class _Routes:
         left_out = given.get("left_out")
         if not isinstance(left_out, list):
             raise Refused(400, "app.bad-request")
-        asked = folder.read_request()
         table = save_selection(folder, list(map(str, left_out)))
-        whole = Asked(tuple(asked["inputs"]), folder.path, asked["settings"], str(table))
+        whole = replace(Asked.last_of(folder), frames=str(table), look=False)
         await run_in_threadpool(self._runs.start, whole, _language_of(request))
-        return JSONResponse(self._runs.state(folder), 201)
+        return JSONResponse(self._runs.state(folder, _language_of(request)), 201)
+
+    async def add(self, request: Request) -> Response:
+        """Add the frames of more folders to a finished mosaic."""
+        folder, given = self._found(request), await _json_of(request)
+        last, more = Asked.last_of(folder), self._read_inputs(given.get("inputs"), folder.path)
+        whole = replace(last, inputs=tuple(dict.fromkeys([*last.inputs, *more])), look=False, add=True)
+        await run_in_threadpool(self._runs.start, whole, _language_of(request))
+        return JSONResponse(self._runs.state(folder, _language_of(request)), 201)
 
     async def events(self, request: Request) -> Response:
         """The lines of a run as they come; a page that was away goes on where it was."""
         start = request.headers.get("last-event-id", "0")
-        lines = self._follow(self._found(request), int(start) if start.isdigit() else 0)
+        lines = self._follow(self._found(request), int(start) if start.isdigit() else 0, _language_of(request))
         return StreamingResponse(lines, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
-    async def _follow(self, folder: OutputFolder, start: int) -> AsyncIterator[str]:
-        while True:
+    async def _follow(self, folder: OutputFolder, start: int, language: str) -> AsyncIterator[str]:
+        for turn in itertools.count():
             running = self._runs.is_running(folder)  # asked first: what it wrote last is then read below
             for event in folder.read_events(start):
                 start = event["end"]
-                yield f"id: {start}\ndata: {json.dumps(event)}\n\n"
+                yield f"id: {start}\ndata: {json.dumps(retell(event, language))}\n\n"
             if not running:
-                yield f"id: {start}\ndata: {json.dumps({'event': 'State', **self._runs.state(folder)})}\n\n"
+                state = {"event": "State", **self._runs.state(folder, language)}
+                yield f"id: {start}\ndata: {json.dumps(state)}\n\n"
                 return
+            if turn % MEMORY_TURNS == 0:  # without an id: it is no line of the run
+                used = {"event": "MemoryUsed", "used_bytes": self._runs.memory_bytes(folder)}
+                yield f"data: {json.dumps(used)}\n\n"
             await asyncio.sleep(LOOK_S)
+
+    async def pace(self, request: Request) -> Response:
+        """How long each stage took where a mosaic was made last: stages to come are guessed from it."""
+        found = await run_in_threadpool(
+            lambda: next(filter(None, map(OutputFolder.stage_seconds, self._home.runs())), {})
+        )
+        return JSONResponse(found)
+
+    async def demo(self, request: Request) -> Response:
+        """Make a folder of simulated raw frames to try the app with."""
+        folder = self._roots.folders[0] / DEMO_FOLDER
+        if not folder.exists():
+            command = [*own_command(), "simulate", f"--out={folder}", "--kind=raws", "--frames=12", "--size=1.5"]
+            run = partial(subprocess.run, command, capture_output=True, check=True, stdin=subprocess.DEVNULL)
+            await run_in_threadpool(run)
+        return JSONResponse({"path": str(folder)})
 
     async def file(self, request: Request) -> Response:
         """A file of an output folder."""
@@ -185,7 +225,7 @@ class _Routes:
         """Every key with its prose, default and values."""
         stages = {
             stage: {"prose": prose, "keys": [{n: getattr(key, n) for n in key.__slots__} for key in keys]}
-            for stage, (prose, keys) in list_keys().items()
+            for stage, (prose, keys) in list_keys(_language_of(request)).items()
         }
         return JSONResponse(stages)
 
@@ -199,8 +239,8 @@ def _check_own_settings(settings: dict[str, Any], roots: Roots) -> None:
 
 
 def _language_of(request: Request) -> str:
-    """The language of the page that asks."""
-    language = request.headers.get(WRITE_HEADER, "")
+    """The language of the page that asks; a stream of events cannot send a header, so its address tells it."""
+    language = request.headers.get(WRITE_HEADER) or request.query_params.get("language", "")
     return language if language in LANGUAGES else "en"
 
 
@@ -215,7 +255,10 @@ async def _json_of(request: Request) -> dict[str, Any]:
 
 
 async def _refuse(request: Request, problem: Exception) -> Response:
-    """An error of the house: its code, its facts and its sentence."""
+    """An error of the house, or of the machine: its code, its facts and its sentence."""
+    if isinstance(problem, OSError):
+        why = problem.strerror or problem
+        problem = EnvironmentProblem("run.machine-fault", path=problem.filename or message("run.system"), problem=why)
     if not isinstance(problem, ZeMosaicError):
         raise problem
     status = problem.status if isinstance(problem, Refused) else 422
@@ -245,13 +288,20 @@ def make_app(access: Access, roots: Roots, runs: Runs, home: Home) -> Guard:
         "/api/folder": on.folder,
         "/api/scan": on.scan,
         "/api/settings": on.settings,
+        "/api/pace": on.pace,
         "/api/runs/{run}": on.state,
         "/api/runs/{run}/events": on.events,
         "/api/runs/{run}/frames": on.frames,
         "/api/runs/{run}/files/{path:path}": on.file,
     }
-    post = {"/api/runs": on.begin, "/api/runs/{run}/selection": on.select, "/api/runs/{run}/{action}": on.act}
+    post = {
+        "/api/demo": on.demo,
+        "/api/runs": on.begin,
+        "/api/runs/{run}/selection": on.select,
+        "/api/runs/{run}/add": on.add,
+    }
+    post["/api/runs/{run}/{action}"] = on.act
     routes: list[Route | Mount] = [Route(path, answer) for path, answer in get.items()]
     routes += [Route(path, answer, methods=["POST"]) for path, answer in post.items()]
     routes.append(Mount("/static", StaticFiles(directory=PAGES)))
-    return Guard(Starlette(routes=routes, exception_handlers={ZeMosaicError: _refuse}), access)
+    return Guard(Starlette(routes=routes, exception_handlers={ZeMosaicError: _refuse, OSError: _refuse}), access)

@@ -53,7 +53,9 @@ class JsonLines:
         """Print an event."""
         values = events.event_as_json(event, self._language)
         at_s = round(time.monotonic() - self._begun_s, 3)
-        print(json.dumps({"event": type(event).__name__, **values, "at_s": at_s}), flush=True)
+        # One write a line: events come from several threads.
+        sys.stdout.write(json.dumps({"event": type(event).__name__, **values, "at_s": at_s}) + "\n")
+        sys.stdout.flush()
 
 
 class People:
@@ -75,7 +77,7 @@ class People:
             TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal,
         )  # fmt: skip
-        self._task: TaskID | None = None
+        self._tasks: dict[str, TaskID] = {}
         self._table, self._all_left_out, self.language = table, all_left_out, language
         self._n_shown = self._n_hidden = 0
         self._alike = Counter[str]()
@@ -95,13 +97,13 @@ class People:
         """Show an event."""
         match event:
             case events.StageStarted(stage, total):
-                self._task = self._progress.add_task(stage, total=total)
-            case events.Progress(_, done) if self._task is not None:
-                self._progress.update(self._task, completed=done)
-            case events.StageEnded(stage, seconds, summary):
-                if self._task is not None:
-                    self._progress.remove_task(self._task)
-                    self._task = None
+                self._tasks[stage] = self._progress.add_task(stage, total=total)
+            case events.Progress(stage, done) if stage in self._tasks:
+                self._progress.update(self._tasks[stage], completed=done)
+            case events.StageEnded(stage, seconds, told):
+                if stage in self._tasks:
+                    self._progress.remove_task(self._tasks.pop(stage))
+                summary = say(told, self.language) if told else ""
                 self.console.print(f"{stage:<10} {summary}  [{seconds:.1f} s]", markup=False, soft_wrap=True)
             case events.LeftOut(name, told):
                 reason = say(told, self.language)

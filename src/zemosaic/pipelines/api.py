@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,8 @@ from zemosaic.pipelines.frames.pipeline import PlacedFrame, measure_and_place
 from zemosaic.pipelines.modes.build import BuildOptions, BuildResult, find_settings_file, make_run, run_build
 from zemosaic.pipelines.modes.mosaics import make_job, plan_group
 from zemosaic.pipelines.modes.session import correct_group, lay_out, plan_sky, read_guide
-from zemosaic.pipelines.outputs.cards import mosaic_cards
+from zemosaic.pipelines.outputs.cards import mosaic_cards, settings_card
+from zemosaic.pipelines.outputs.zero_point import zero_point_cards
 from zemosaic.pipelines.patches.planes import ArrayPlanes, file_planes
 from zemosaic.pipelines.patches.stacking import stack_onto_grid
 from zemosaic.pipelines.run.context import Run
@@ -43,9 +44,12 @@ AnyArray = npt.NDArray[Any]
 
 _PLANES = {
     "DATA": "data", "WHT": "weight", "VAR": "variance", "COV": "coverage", "REJ": "rejected", "EXPT": "exposure",
-    "SAT": "saturated",
+    "SAT": "saturated", "ALPHA": "alpha",
 }  # fmt: skip
 """Planes of a mosaic's file, and the attribute of a result that holds each."""
+
+_STORED: dict[str, Literal["f4", "i2", "u1"]] = {"f": "f4", "i": "i2", "u": "u1"}
+"""Types of the file's planes by the kinds of their arrays."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +77,8 @@ class CoaddResult:
         Seconds of what was kept; 0 where no header tells the time.
     saturated : ndarray, float32, shape (h, w)
         Share of the samples kept that are saturated, 0 to 1, of the channel where it is largest.
+    alpha : ndarray, uint8, shape (h, w)
+        255 where all channels have data, else 0.
     wcs : astropy.wcs.WCS
         Of the grid; its ``array_shape`` is ``(h, w)``.
     left_out : tuple of LeftOut
@@ -91,6 +97,7 @@ class CoaddResult:
     rejected: AnyArray
     exposure: AnyArray
     saturated: AnyArray
+    alpha: AnyArray
     wcs: WCS
     left_out: tuple[LeftOut, ...]
     cards: tuple[Card, ...] = field(default=(), repr=False)
@@ -127,7 +134,7 @@ class CoaddResult:
             raise SettingError("output.exists", path=path)
         by_name: dict[str, AnyArray] = {name: getattr(self, attribute) for name, attribute in _PLANES.items()}
         planes = [
-            Plane(name, "i2" if values.dtype.kind == "i" else "f4", values.size // self.coverage.size)
+            Plane(name, _STORED[values.dtype.kind], values.size // self.coverage.size)
             for name, values in by_name.items()
         ]
         shape = (self.coverage.shape[0], self.coverage.shape[1])
@@ -195,10 +202,13 @@ def coadd(
     build : Writes files and resumes; the mosaic need not fit into memory.
     """
     settings = make_settings(settings)
+    if not match:
+        unmatched = settings.match.model_copy(update={"method": "none"})
+        settings = settings.model_copy(update={"match": unmatched})
     given = None if output_projection is None else _given_grid(output_projection, shape_out)
     run = make_run(BuildOptions(workers=workers, ram=ram, yes=True), on_event or ignore_event)
     opened = gather_inputs(inputs, settings, run)
-    guide = read_guide(settings, opened.frames, matched=match)
+    guide = read_guide(settings, opened.frames)
     need = need_of_frames(settings, solved=guide.solved)
     placed = measure_and_place(opened, need, settings, run)
     _check_one_kind(placed.frames)
@@ -214,6 +224,7 @@ def coadd(
     sink = ArrayPlanes(job.planes, job.grid.shape)
     stack_onto_grid(job, sink, run)
     cards, history = mosaic_cards(job.inputs, job.grid, settings, need.place, corrected.corrections.method)
+    cards += [*zero_point_cards(corrected.frames, corrected.corrections.scales, job.grid), settings_card(settings)]
     one = {_PLANES[name]: plane[0] if len(plane) == 1 else plane for name, plane in sink.planes.items()}
     left_out = placed.left_out + planned.left_out
     return CoaddResult(**one, wcs=job.grid.wcs.wcs, left_out=left_out, cards=tuple(cards), history=tuple(history))

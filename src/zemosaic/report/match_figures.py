@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import numpy.typing as npt
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
@@ -16,6 +17,7 @@ __all__ = [
     "field_of_fluxes",
     "field_of_places",
     "histograms_of_places",
+    "offsets_of_catalogue",
     "pulls_of_steps",
     "scatter_of_fluxes",
     "sizes_of_steps",
@@ -25,6 +27,16 @@ Say = Callable[[str], str]
 """Words of a figure by their code."""
 
 Facts = Mapping[str, Any]
+
+F8 = npt.NDArray[np.float64]
+
+OFFSETS_SHOWN = 0.98
+"""Share of the offsets that the histogram reaches to; the others are in its last bins."""
+
+LEAST_REACH_ARCSEC = 0.01
+
+OFFSET_BINS = 21
+"""Bins of a histogram of some tens of stars; odd, so that one lies about 0."""
 
 LEAST_STEP = 1e-3
 """Left end of the axis of steps, in noise of a pixel: nothing smaller matters."""
@@ -157,17 +169,35 @@ def _as_field(axes: Axes, n: int, say: Say) -> None:
 
 def histograms_of_places(mosaic: Facts, say: Say) -> Markup:
     """Distances of stars from their mean places along x and y of the mosaic."""
-    figure, axes = plot(300, 220)
     places = mosaic["places"]
     edges = np.array(places["edges_px"], float)
-    for counts, colour, line, label in (
-        (places["count_x"], ONE, "solid", "report.fig.along_x"),
-        (places["count_y"], TWO, (0, (4, 1.5)), "report.fig.along_y"),
-    ):
-        axes.stairs(counts, edges, color=colour, ls=line, lw=1.3, label=say(label))
+    counts = ("report.fig.along_x", places["count_x"]), ("report.fig.along_y", places["count_y"])
+    return _two_histograms(edges, counts, ("report.fig.distance_px", "report.fig.detections"), "report.fig.places", say)
+
+
+def offsets_of_catalogue(mosaic: Facts, say: Say) -> Markup:
+    """Distances of stars from where the catalogue has them, to the east and to the north."""
+    stars = mosaic["catalogue"]["stars"]
+    east, north = (np.array(stars[name], float) for name in ("east_arcsec", "north_arcsec"))
+    reach = max(float(np.quantile(np.abs(np.append(east, north)), OFFSETS_SHOWN)), LEAST_REACH_ARCSEC) * 1.2
+    edges = np.linspace(-reach, reach, OFFSET_BINS + 1)
+    counts = [
+        (f"report.fig.{way}", np.histogram(np.clip(values, -reach, reach), edges)[0])
+        for way, values in (("east", east), ("north", north))
+    ]
+    return _two_histograms(edges, counts, ("report.fig.distance_arcsec", "report.fig.stars"), "report.fig.offsets", say)
+
+
+def _two_histograms(
+    edges: F8, counts: Sequence[tuple[str, npt.ArrayLike]], labels: tuple[str, str], title: str, say: Say
+) -> Markup:
+    """Two labelled histograms about zero; `labels` are those of the axes."""
+    figure, axes = plot(300, 220)
+    for (label, count), colour, line in zip(counts, (ONE, TWO), ("solid", (0, (4, 1.5))), strict=True):
+        axes.stairs(np.asarray(count), edges, color=colour, ls=line, lw=1.3, label=say(label))
     axes.axvline(0, color=GRID, lw=0.8)
     axes.set_xlim(edges[0], edges[-1])
-    axes.set_xlabel(say("report.fig.distance_px"))
-    axes.set_ylabel(say("report.fig.detections"))
+    axes.set_xlabel(say(labels[0]))
+    axes.set_ylabel(say(labels[1]))
     explain_lines(axes)
-    return draw(figure, say("report.fig.places.title"))
+    return draw(figure, say(f"{title}.title"))

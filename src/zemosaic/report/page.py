@@ -149,6 +149,13 @@ def _maps(view: MosaicView, facts: Mapping[str, Any], worst: Sequence[str], word
         top = max(float(np.quantile(known, CLIPPED_TOP)) if len(known) else 0.0, LEAST_CLIPPED)
         title = words.plain("report.fig.map.clipped")
         out["clipped"] = sky_maps.map_of_values(percent, view.wcs, title, axes, top, " %")
+    slow = np.array(facts.get("slow_map", ()), np.float32)
+    if np.isfinite(slow).any():
+        title = words.plain("report.fig.map.slow")
+        out["slow"] = sky_maps.map_of_values(slow, view.wcs, title, axes, float(np.nanmax(slow)), " σ")
+    if "stars" in facts.get("catalogue", {}):
+        title = words.plain("report.fig.map.offsets")
+        out["catalogue_map"] = sky_maps.map_of_offsets(facts["catalogue"], view.wcs, title, axes)
     if worst:
         places = []
         for path in worst:
@@ -169,6 +176,8 @@ def _match_figures(facts: Mapping[str, Any], words: Words) -> dict[str, Markup]:
     if facts.get("stars", {}).get("n_stars"):
         out["fluxes"] = match_figures.scatter_of_fluxes(facts, words.plain)
         out["flux_field"] = match_figures.field_of_fluxes(facts, words.plain)
+    if "stars" in facts.get("catalogue", {}):
+        out["catalogue_scatter"] = match_figures.offsets_of_catalogue(facts, words.plain)
     if facts.get("places", {}).get("n_detections"):
         out["place_field"] = match_figures.field_of_places(facts, words.plain)
         out["place_histograms"] = match_figures.histograms_of_places(facts, words.plain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -17,9 +17,9 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from zemosaic.model.sky.celestial import CelestialWcs
-from zemosaic.report.svg import FAINT, INK, TWO, Picture, draw
+from zemosaic.report.svg import FAINT, INK, ONE, TWO, Picture, draw
 
-__all__ = ["map_of_picture", "map_of_places", "map_of_values"]
+__all__ = ["map_of_offsets", "map_of_picture", "map_of_places", "map_of_values"]
 
 F4 = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -44,6 +44,20 @@ ENTRIES = 255
 JPEG_QUALITY = 82
 """82: noise costs bytes that nobody sees."""
 
+OFFSET_COLUMNS = "x_px", "y_px", "east_arcsec", "north_arcsec"
+
+ARROW_SHARE = 0.05
+"""Length of an arrow as long as the spread, as a share of the longer side."""
+
+LONGEST_ARROW = 4.0
+"""Longer ones, in that length, are cut."""
+
+KEY_LOW = -0.11
+"""Place of the key below the axes, as a share of their height."""
+
+LEAST_KEY_ARCSEC = 1e-3
+"""Shortest length that an arrow is named by: no catalogue is better."""
+
 SCALE_BARS_ARCSEC = [s * unit for unit in (1, 60, 3600) for s in (1, 2, 5, 10, 20, 30)]
 """Lengths of scale bars: round in seconds, minutes or degrees."""
 
@@ -60,6 +74,25 @@ def map_of_values(values: F4, wcs: CelestialWcs, title: str, labels: tuple[str, 
     figure, axes = _sky_axes(wcs, labels)
     _colour_bar(figure, axes, top, unit)
     return draw(figure, title, [Picture(axes, _palette_png(values, top))])
+
+
+def map_of_offsets(catalogue: Mapping[str, Any], wcs: CelestialWcs, title: str, labels: tuple[str, str]) -> Markup:
+    """Arrows from where a catalogue has stars towards where the mosaic has them; the bar is their spread, enlarged."""
+    figure, axes = _sky_axes(wcs, labels)
+    x, y, east, north = (np.array(catalogue["stars"][name], float) for name in OFFSET_COLUMNS)
+    ra, dec = wcs.pixel_to_sky(x, y)
+    to_x, to_y = wcs.sky_to_pixel(ra + east / 3600 / np.cos(np.deg2rad(dec)), dec + north / 3600)
+    key = float(f"{max(catalogue['spread_arcsec'], LEAST_KEY_ARCSEC):.1g}")
+    length = ARROW_SHARE * max(wcs.shape)
+    dx, dy = ((v * length * wcs.pixel_scale_arcsec() / key) for v in (to_x - x, to_y - y))
+    # A star that was taken for another would lie across the map.
+    cut = np.minimum(LONGEST_ARROW * length / np.maximum(np.hypot(dx, dy), 1e-30), 1)
+    axes.quiver(x, y, dx * cut, dy * cut, color=ONE, angles="xy", scale_units="xy", scale=1, width=0.004)
+    below = {"transform": axes.transAxes, "clip_on": False}
+    end = length / wcs.shape[1]
+    axes.plot([0, end], [KEY_LOW, KEY_LOW], color=INK, lw=2, solid_capstyle="butt", **below)
+    axes.text(1.2 * end, KEY_LOW, f"{key:g}″", color=INK, va="center", fontsize=8, **below)
+    return draw(figure, title)
 
 
 def map_of_places(

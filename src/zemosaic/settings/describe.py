@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from zemosaic.settings.models import Settings
@@ -37,38 +38,50 @@ class Key:
     expert: bool
 
 
-def list_keys() -> dict[str, tuple[str, list[Key]]]:
-    """Of each stage, in the order of a run: what it is about, and its keys."""
+def list_keys(language: str = "en") -> dict[str, tuple[str, list[Key]]]:
+    """Of each stage, in the order of a run: what it is about, and its keys.
+
+    Prose in other languages than English is that of ``prose-LANGUAGE.json``, by key, and by stage.
+    """
     defaults = Settings().model_dump()
+    told: dict[str, str] = {}
+    if language != "en":
+        told = json.loads(Path(__file__).with_name(f"prose-{language}.json").read_text(encoding="utf-8"))
     stages: dict[str, tuple[str, list[Key]]] = {}
     for stage, field in Settings.model_fields.items():
         schema: dict[str, Any] = field.annotation.model_json_schema()  # type: ignore[union-attr]
         keys = [
-            Key(stage, name, facts["description"], json.dumps(defaults[stage][name]), _allowed(facts),
-                facts.get("expert", False))
+            Key(stage, name, told.get(f"{stage}.{name}", facts["description"]), json.dumps(defaults[stage][name]),
+                _allowed(facts, told), facts.get("expert", False))
             for name, facts in schema["properties"].items()
         ]  # fmt: skip
-        stages[stage] = (schema["description"], keys)
+        stages[stage] = (told.get(stage, schema["description"]), keys)
     return stages
 
 
-_BOUNDS = {
+_WORDS = {
     "minimum": "from {:g}",
     "exclusiveMinimum": "above {:g}",
     "maximum": "to {:g}",
     "exclusiveMaximum": "below {:g}",
+    "string": "text",
+    "number": "number",
+    "integer": "whole number",
+    "boolean": "true, false",
+    "array": "list of",
 }
-"""How a bound of a JSON schema is said."""
+"""How bounds and types of a JSON schema are said."""
 
-_TYPES = {"string": "text", "number": "number", "integer": "whole number", "boolean": "true, false"}
+_BOUNDS = "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"
 
 
-def _allowed(facts: dict[str, Any]) -> str:
+def _allowed(facts: dict[str, Any], told: dict[str, str]) -> str:
+    said = {name: told.get(f"allowed.{name}", words) for name, words in _WORDS.items()}
     if "enum" in facts:
         return ", ".join(facts["enum"])
     if facts["type"] == "array":
-        return "list of " + ", ".join(facts["items"]["enum"])
-    return " ".join([_TYPES[facts["type"]], *(words.format(facts[k]) for k, words in _BOUNDS.items() if k in facts)])
+        return f"{said['array']} {', '.join(facts['items']['enum'])}"
+    return " ".join([said[facts["type"]], *(said[k].format(facts[k]) for k in _BOUNDS if k in facts)])
 
 
 def write_page() -> str:

@@ -394,16 +394,18 @@ class OutputSettings(_Model):
 
     planes: Literal["all", "weight", "data"] = Field(
         "all",
-        description="all: data, weight, variance, coverage, rejected, exposure, saturated; weight: data and weight.",
+        description="all: data, weight, variance, coverage, rejected, exposure, saturated, alpha; weight: data and "
+        "weight.",
     )
-    preview: bool = Field(True, description="Write preview.png.")
+    preview: bool = Field(True, description="Write preview.png and preview.jpg.")
     preview_max_px: int = Field(2400, ge=100, description="Longest side of the preview.", json_schema_extra=_EXPERT)
     also: Products = Field(
         ("report", "edit", "viewer"),
         description="What else is made of the mosaic, 'NAME,NAME' or a list. report: a page that tells what the mosaic "
-        "is worth; edit: a file that editors of pictures open; tiff: 16 bits on one linear scale; regions: outlines of "
-        "frames, and the sky that is covered; viewer: a page to look around in; hips: tiles for sky atlases. "
-        "`zemosaic export` makes the same later.",
+        "is worth; edit: a file that editors of pictures open; tiff: 16 bits on one linear scale; aesthetic: "
+        "a picture to look at, its gradient taken off; regions: outlines of frames, and the sky that is covered; "
+        "viewer: a page to look around in; hips: tiles for sky atlases; "
+        "hips-png: its pictures clear where nothing is, slow. `zemosaic export` makes the same later.",
     )
 
 

@@ -6,8 +6,10 @@ A catalogue is a flat JSON file, ``code -> sentence``, whose ``{fields}`` name f
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +17,27 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LANGUAGES", "Message", "load_catalogue", "message", "say"]
+__all__ = ["LANGUAGES", "Message", "load_catalogue", "message", "message_from_json", "say"]
 
 LANGUAGES = ("en", "fr")
 """Languages that have a catalogue; English is the one of files and of what Python raises."""
 
 _UNITS = {" %": 100.0, " GiB": 2.0**-30, " GB": 1e-9}
 """A format that ends so writes the fact times this number, with the unit behind it: a share as percents."""
+
+
+_SYSTEM = {
+    os.strerror(errno.ENOSPC): "system.no-space",
+    os.strerror(errno.EACCES): "system.no-permission",
+    os.strerror(errno.EPERM): "system.not-permitted",
+    os.strerror(errno.EROFS): "system.read-only",
+    os.strerror(errno.ENOENT): "system.gone",
+    os.strerror(errno.EIO): "system.fault",
+    os.strerror(errno.EDQUOT): "system.quota",
+    os.strerror(errno.ENOTDIR): "system.no-folder",
+    os.strerror(errno.EISDIR): "system.is-folder",
+}
+"""Words of the operating system, which knows English alone, by our codes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +83,8 @@ def message(code: str, /, **facts: object) -> Message:
 
 
 def _plain(value: object) -> Any:
+    if type(value) is str and value in _SYSTEM:
+        return Message(_SYSTEM[value])
     if isinstance(value, BaseException):
         # An error of the house, or one that was raised with a message, tells its code; the words of others are text.
         told = getattr(value, "told", value.args[0] if value.args else None)
@@ -85,6 +103,17 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_as_json(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def message_from_json(told: Mapping[str, Any]) -> Message:
+    """What `Message.as_json` wrote; other keys of the object are passed over."""
+    return Message(told["code"], tuple((name, _from_json(value)) for name, value in told["facts"].items()))
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return message_from_json(value)
+    return tuple(_from_json(item) for item in value) if isinstance(value, list) else value
 
 
 def say(told: Message, language: str = "en") -> str:

@@ -18,7 +18,7 @@ export const fileOf = (run, name) => `/api/runs/${run}/files/${name}`;
 // Calls `on` for each event of a run, those of before first; returns what ends it. The browser itself asks again after
 // a break and says what it had last. A run that is no longer at work is told as State; then nothing more comes.
 export function follow(run, on, lost) {
-  const source = new EventSource(`/api/runs/${run}/events`);
+  const source = new EventSource(`/api/runs/${run}/events?language=${chosenLanguage()}`);
   source.onmessage = (message) => {
     const event = JSON.parse(message.data);
     if (event.event === "State") source.close();

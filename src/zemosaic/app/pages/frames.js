@@ -1,18 +1,19 @@
 // Frames before the mosaic: where they lie, how good they are, which are left out. One choice for chart, plots and table.
 import { html, useEffect, useMemo, useState } from "./view.js";
-import { get, post } from "./api.js";
+import { post } from "./api.js";
 import { Chart } from "./chart.js";
 import { QUANTITIES, Strip, isBeyond } from "./quality.js";
 import { Rows } from "./rows.js";
+import { readFrames } from "./table.js";
 import { go } from "./address.js";
-import { t } from "./words.js";
+import { chosenLanguage, t } from "./words.js";
 
 export function Frames({ run, say, begun }) {
   const [frames, setFrames] = useState(null);
   const [byHand, setByHand] = useState(new Map());
   const [limits, setLimits] = useState({});
   const [here, setHere] = useState(new Set());
-  useEffect(() => { get(`/api/runs/${run.id}/frames`).then((rows) => setFrames(rows.map(read)), say); }, [run.id]);
+  useEffect(() => { readFrames(run.id).then(setFrames, say); }, [run.id, chosenLanguage()]);
   const gone = useMemo(() => {
     const found = new Set();
     for (const frame of frames || []) {
@@ -51,15 +52,4 @@ export function Frames({ run, say, begun }) {
         setLimit=${(limit) => setLimits({ ...limits, [quantity.name]: limit })} />`)}</div></section>
     <section class="card"><h2>${t("frames.table")}</h2><${Rows} frames=${frames} gone=${gone} here=${here} choose=${choose} toggle=${toggle} />
       <small>${t("rows.help")}</small></section>`;
-}
-
-// A row of the table with its numbers as numbers; of a colour frame the green channel stands for all.
-function read(row) {
-  const number = (text) => (text === undefined || text === "" ? NaN : Number(text));
-  const corners = [1, 2, 3, 4].map((k) => [number(row[`ra${k}_deg`]), number(row[`dec${k}_deg`])]);
-  return {
-    ...row, use: row.use === "True", corners: corners.every((c) => c.every(Number.isFinite)) ? corners : null,
-    sky: number(row.sky ?? row.sky_g), noise: number(row.noise ?? row.noise_g),
-    ...Object.fromEntries(["fwhm_px", "ellipticity", "n_stars", "place_rms_px"].map((name) => [name, number(row[name])])),
-  };
 }

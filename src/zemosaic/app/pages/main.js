@@ -34,7 +34,7 @@ function App() {
       <a class="brand" href="/">ZeMosaic</a>
       <nav aria-label=${t("page.nav")}>${link("start", "/")}${link("settings", "/settings")}
         ${where.page === "run" && html`<a href="/run/${where.run}" aria-current=${where.part ? null : "page"}>${t("page.run")}</a>
-          <a href="/run/${where.run}/frames" aria-current=${where.part ? "page" : null}>${t("page.frames")}</a>`}</nav>
+          <a href="/run/${where.run}/frames" aria-current=${where.part === "frames" ? "page" : null}>${t("page.frames")}</a>`}</nav>
       <select aria-label=${t("page.language")} value=${language} onChange=${(e) => speak(e.target.value)}>
         <option value="en" lang="en">English</option><option value="fr" lang="fr">Français</option></select>
       <select aria-label=${t("page.theme")} value=${theme} onChange=${(e) => setTheme(e.target.value)}>

@@ -19,7 +19,7 @@ export function Strip({ of: quantity, frames, gone, limit, setLimit }) {
   return html`<div class="strip">
     <label>${t(`quantity.${quantity.name}`)} <small>${limit === undefined ? t("quality.all") : t("quality.beyond", { n, limit: short(limit) })}</small>
       <canvas ref=${canvas} aria-hidden="true"></canvas>
-      <input type="range" min=${least} max=${most} step="any" value=${limit ?? open}
+      <input type="range" aria-label=${t(`quantity.${quantity.name}`)} min=${least} max=${most} step="any" value=${limit ?? open}
         onInput=${(e) => setLimit(Number(e.target.value) === open ? undefined : Number(e.target.value))} /></label>
   </div>`;
 }

@@ -16,6 +16,7 @@ export function Result({ run }) {
       ${viewer && html`<a class="button" target="_blank" href=${fileOf(run.id, viewer)}>${t("result.viewer")}</a>`}
       ${report && html`<a class="button" target="_blank" href=${fileOf(run.id, report)}>${t("result.report")}</a>`}
       <a class="button" href="/run/${run.id}/frames">${t("run.frames")}</a>
+      <a class="button" href="/run/${run.id}/add">${t("add.open")}</a>
     </p>
     <h2>${t("result.files")}</h2>
     <p><code>${run.out}</code></p>

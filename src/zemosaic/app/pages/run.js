@@ -1,10 +1,11 @@
 // A run: what it does now, how long it takes yet, what it said; in the end the mosaic.
 import { html, useEffect, useRef, useState } from "./view.js";
 import { fileOf, follow, get, post } from "./api.js";
-import { addEvent, emptyRun, secondsLeft, shareDone } from "./progress.js";
-import { t } from "./words.js";
+import { addEvent, emptyRun, isLearning, secondsLeft, shareDone } from "./progress.js";
+import { chosenLanguage, t } from "./words.js";
 import { Result } from "./result.js";
 import { Frames } from "./frames.js";
+import { Add } from "./add.js";
 
 // A reader is told how a run stands at most so often: more would never let it finish a sentence.
 const STATUS_MS = 5000;
@@ -14,7 +15,10 @@ export function Run({ id, part, say }) {
   const [state, setState] = useState(null);
   const [lost, setLost] = useState(false);
   const [turn, setTurn] = useState(0);
-  useEffect(() => { get(`/api/runs/${id}`).then(setState, say); }, [id]);
+  const [pace, setPace] = useState({});
+  const language = chosenLanguage();
+  useEffect(() => { get(`/api/runs/${id}`).then(setState, say); }, [id, language]);
+  useEffect(() => { get("/api/pace").then(setPace, say); }, [id]);
   useEffect(() => {
     // Events come in bursts; the page follows at the rate of the screen.
     let run = emptyRun(), due = 0;
@@ -25,7 +29,7 @@ export function Run({ id, part, say }) {
       if (!due) due = requestAnimationFrame(show);
     }, setLost);
     return () => { stop(); cancelAnimationFrame(due); };
-  }, [id, turn]);
+  }, [id, turn, language]);
   if (!state || !told) return null;
   const act = (action) => post(`/api/runs/${id}/${action}`).then((found) => {
     setState(found);
@@ -33,12 +37,14 @@ export function Run({ id, part, say }) {
   }, say);
   const again = (found) => { setState(found); setTurn(turn + 1); };
   if (part === "frames") return html`<${Frames} run=${state} say=${say} begun=${again} />`;
+  if (part === "add") return html`<${Add} run=${state} say=${say} begun=${again} />`;
   return html`
     <h1>${state.name} <span class="state ${state.state}">${t(`state.${state.state}`)}</span></h1>
     ${lost && html`<p class="problem" role="alert">${t("run.lost")}</p>`}
-    ${state.state === "running" && html`<${AtWork} id=${id} run=${told} stop=${() => act("stop")} />`}
+    ${state.state === "running" && html`<${AtWork} id=${id} run=${told} pace=${pace} stop=${() => act("stop")} />`}
     ${["stopped", "failed", "died"].includes(state.state) && html`<section class="card" role="alert">
-      <p>${state.problem && state.state === "failed" ? state.problem : t(`run.${state.state}`)}</p>
+      <p>${state.state === "failed" ? state.problem : t(`run.${state.state}`)}</p>
+      ${state.state === "failed" && html`<p>${t("run.kept")}</p>`}
       <button class="primary" onClick=${() => act("go")}>${t("run.go")}</button></section>`}
     ${state.state === "looked" && html`<section class="card"><p>${t("run.looked")}</p>
       <p class="actions"><a class="button primary" href="/run/${id}/frames">${t("run.frames")}</a></p></section>`}
@@ -47,9 +53,9 @@ export function Run({ id, part, say }) {
     <section class="card"><h2>${t("run.command")}</h2><pre>${state.asked.command}</pre></section>`;
 }
 
-function AtWork({ id, run, stop }) {
-  const share = shareDone(run);
-  const left = secondsLeft(run);
+function AtWork({ id, run, pace, stop }) {
+  const share = shareDone(run, pace);
+  const left = isLearning(share) ? null : secondsLeft(run, pace);
   const [status, setStatus] = useState("");
   const last = useRef(0);
   const stage = run.stage ? t(`stage.${run.stage}`) : t("run.between");
@@ -65,6 +71,7 @@ function AtWork({ id, run, stop }) {
     <h2>${stage}</h2>
     <progress max="1" value=${share} aria-label=${t("run.progress")}></progress>
     <p>${count} · ${time} · ${t("run.elapsed", { time: spell(run.now) })}</p>
+    ${run.usedBytes > 0 && run.capBytes > 0 && html`<p>${t("run.memory", { used: inGb(run.usedBytes), cap: inGb(run.capBytes) })}</p>`}
     <p class="unseen" role="status">${status}</p>
     ${run.picture > 0 && html`<img class="growing" alt=${t("run.picture")} src=${`${fileOf(id, ".zemosaic/preview/growing.png")}?n=${Math.floor(run.now / 2)}`} />`}
     <p class="actions"><button class="primary" onClick=${stop}>${t("run.stop")}</button> <small>${t("run.nothing-lost")}</small></p>
@@ -84,6 +91,8 @@ function Said({ run }) {
     ${run.notices.length > 0 && html`<details class="card"><summary>${t("run.log", { n: run.notices.length })}</summary>
       <ul>${run.notices.map((notice) => html`<li>${notice.message}</li>`)}</ul></details>`}`;
 }
+
+const inGb = (bytes) => (bytes / 1e9).toLocaleString(chosenLanguage(), { maximumFractionDigits: 1, minimumFractionDigits: 1 });
 
 // Seconds in words, as coarse as they are sure.
 export function spell(seconds) {

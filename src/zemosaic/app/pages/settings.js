@@ -1,7 +1,7 @@
 // Twelve settings in words, and all others by search.
 import { html, useEffect, useState } from "./view.js";
 import { get } from "./api.js";
-import { t } from "./words.js";
+import { chosenLanguage, t } from "./words.js";
 
 // The ones that a beginner may want, in the order of a run.
 const TWELVE = [
@@ -12,7 +12,7 @@ const TWELVE = [
 export function Settings({ settings, change, say }) {
   const [stages, setStages] = useState(null);
   const [wanted, setWanted] = useState("");
-  useEffect(() => { get("/api/settings").then(setStages, say); }, []);
+  useEffect(() => { get("/api/settings").then(setStages, say); }, [chosenLanguage()]);
   if (!stages) return null;
   const keys = Object.values(stages).flatMap((stage) => stage.keys);
   const byName = new Map(keys.map((key) => [`${key.stage}.${key.name}`, key]));
@@ -39,7 +39,7 @@ function Field({ of: key, settings, change }) {
   const put = (text) => change(key.stage, key.name, text === "" ? undefined : read(text, byDefault));
   const shown = given ? (Array.isArray(value) ? value.join(" ") : String(value)) : "";
   return html`<p id="${id}-help">${key.prose} <small>${t("settings.by-default", { value: key.default })}</small></p>
-    ${typeof byDefault === "boolean" || (choices.length > 1 && !key.allowed.startsWith("list"))
+    ${typeof byDefault === "boolean" || (choices.length > 1 && !Array.isArray(byDefault))
       ? html`<select aria-label="${key.stage}.${key.name}" aria-describedby="${id}-help" value=${shown} onChange=${(e) => put(e.target.value)}>
           <option value="">${t("settings.keep")}</option>${choices.map((choice) => html`<option value=${choice}>${choice}</option>`)}</select>`
       : html`<input aria-label="${key.stage}.${key.name}" aria-describedby="${id}-help" value=${shown} placeholder=${key.allowed} onChange=${(e) => put(e.target.value)} />`}

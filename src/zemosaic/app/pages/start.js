@@ -3,12 +3,14 @@ import { html, useEffect, useState } from "./view.js";
 import { folderOf, get, post, scanOf } from "./api.js";
 import { t } from "./words.js";
 import { go } from "./address.js";
+import { FolderChoice, Found } from "./folder.js";
 
 export function Start({ settings, say }) {
   const [start, setStart] = useState(null);
   const [view, setView] = useState(null);
   const [out, setOut] = useState("");
   const [scan, setScan] = useState(null);
+  const [making, setMaking] = useState(false);
   const load = () => get("/api/start").then(setStart, say);
   useEffect(() => { load(); }, []);
 
@@ -27,15 +29,17 @@ export function Start({ settings, say }) {
       go(`/run/${run.id}`);
     } catch (problem) { say(problem); }
   };
+  const demo = async () => {
+    setMaking(true);
+    try { await open((await post("/api/demo")).path); } catch (problem) { say(problem); }
+    setMaking(false);
+  };
   if (!start) return null;
   return html`
     <h1>${t("start.title")}</h1>
     <section class="card">
-      <form onSubmit=${(e) => { e.preventDefault(); open(e.target.path.value.trim()); }}>
-        <label>${t("start.folder")} <input name="path" value=${view?.path ?? ""} placeholder=${start.roots[0]} spellcheck="false" /></label>
-        <button>${t("start.open")}</button>
-      </form>
-      <${Folder} view=${view} roots=${start.roots} open=${open} />
+      <${FolderChoice} view=${view} roots=${start.roots} open=${open} />
+      <p class="actions"><button onClick=${demo} disabled=${making}>${t("start.demo")}</button> <small role="status">${making ? t("start.demo-making") : t("start.demo-help")}</small></p>
     </section>
     ${view?.n_images > 0 && html`<section class="card" aria-live="polite">
       <h2>${t("start.found")}</h2>
@@ -49,33 +53,6 @@ export function Start({ settings, say }) {
     ${start.runs.length > 0 && html`<section><h2>${t("start.history")}</h2>
       <ul class="runs">${start.runs.map((run) => html`<${Card} key=${run.id} run=${run} load=${load} say=${say} />`)}</ul>
     </section>`}`;
-}
-
-function Folder({ view, roots, open }) {
-  const names = view ? view.folders.map((name) => [name, `${view.path.replace(/[/\\]$/, "")}/${name}`]) : roots.map((root) => [root, root]);
-  const parent = view && view.parent;
-  return html`<ul class="folders">
-    ${view && html`<li><button class="plain" onClick=${() => open(parent ?? roots[0])} disabled=${!parent}>${t("start.up")}</button></li>`}
-    ${names.map(([name, path]) => html`<li key=${path}><button class="plain folder" onClick=${() => open(path)}>${name}</button></li>`)}
-  </ul>`;
-}
-
-function Found({ view, scan }) {
-  if (!scan) return html`<p role="status">${t("start.reading", { n: view.n_images })}</p>`;
-  if (!scan.frames) return html`<p>${t("start.images", { n: view.n_images })}</p>`;
-  const kinds = {};
-  for (const frame of scan.frames) kinds[frame.kind] = (kinds[frame.kind] || 0) + 1;
-  const lights = scan.frames.filter((frame) => frame.kind === "light");
-  const nights = new Set(lights.map((frame) => (frame.date_obs || "").slice(0, 10)).filter(Boolean));
-  const filters = [...new Set(lights.map((frame) => frame.filter).filter(Boolean))];
-  const seconds = [...new Set(lights.map((frame) => frame.exposure_s).filter((s) => s !== null))];
-  return html`<ul class="facts">
-    ${Object.entries(kinds).map(([kind, n]) => html`<li>${t(`kind.${kind}`, { n })}</li>`)}
-    ${nights.size > 0 && html`<li>${t("start.nights", { n: nights.size })}</li>`}
-    ${filters.length > 0 && html`<li>${t("start.filters", { names: filters.join(", ") })}</li>`}
-    ${seconds.length > 0 && seconds.length < 5 && html`<li>${t("start.exposures", { names: seconds.join(", ") })}</li>`}
-    ${scan.left_out.length > 0 && html`<li>${t("start.unreadable", { n: scan.left_out.length })}</li>`}
-  </ul>`;
 }
 
 function Card({ run, load, say }) {

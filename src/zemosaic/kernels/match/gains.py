@@ -147,7 +147,9 @@ def inverse_diagonal(matrix, out):
     n = len(matrix)
     # The upper triangle becomes U with U^T U = matrix.
     for k in range(n):
-        matrix[k, k:] /= np.sqrt(matrix[k, k])
+        root = np.sqrt(matrix[k, k])
+        for j in range(k, n):
+            matrix[k, j] /= root
         for i in range(k + 1, n):
             factor = matrix[k, i]
             if factor != 0.0:

@@ -102,18 +102,20 @@ def _fit_one(plane, x, y, square, fwhm_px, out):
     # Heights and backgrounds are linear: the first step takes them alone.
     if not _solve(matrix, right, 0.0, _N_SHAPE, step):
         return
-    p += step
+    for k in range(n):
+        p[k] += step[k]
     chi2 = _normal_equations(plane, square, p, matrix, right)
-    trial_matrix, trial_right = np.zeros((n, n)), np.zeros(n)
+    trial, trial_matrix, trial_right = np.zeros(n), np.zeros((n, n)), np.zeros(n)
     for _ in range(_MAX_ROUNDS):
         if not _solve(matrix, right, damping, 0, step):
             return
-        trial = p + step
+        for k in range(n):
+            trial[k] = p[k] + step[k]
         got = _normal_equations(plane, square, trial, trial_matrix, trial_right)
         if got <= chi2 and _is_sane(trial, curvature, side):
             done = chi2 - got < 1e-6 * chi2
-            p, chi2, damping = trial, got, damping / 5
-            matrix[:], right[:] = trial_matrix, trial_right
+            p, trial, chi2, damping = trial, p, got, damping / 5
+            matrix, trial_matrix, right, trial_right = trial_matrix, matrix, trial_right, right
             if done:
                 _report(p, chi2, square, out)
                 return

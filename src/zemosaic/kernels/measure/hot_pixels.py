@@ -250,7 +250,9 @@ def _shift_row(image, weight, y, dx, row, bad):
     w = row.size
     y = mirror_index(y, image.shape[0])
     first, last = max(-dx, 0), min(w - dx, w)
-    row[first:last] = image[y, first + dx : last + dx]
+    source, target = image[y, first + dx : last + dx], row[first:last]
+    for x in range(source.size):
+        target[x] = source[x]
     seen, flags = weight[y, first + dx : last + dx], bad[first:last]
     for x in range(seen.size):
         flags[x] |= np.uint8(not seen[x] > 0)

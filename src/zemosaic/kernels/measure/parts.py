@@ -46,7 +46,8 @@ def keep_squares(marked, half, out):
         row = out[y - half]
         for x in range(w):
             line[x + half] = np.uint8(above[x] == side)
-        row[:] = line[:w]
+        for x in range(w):
+            row[x] = line[x]
         for k in range(1, 2 * half + 1):
             for x in range(w):
                 row[x] = row[x] & line[x + k]
@@ -82,7 +83,8 @@ def grow_squares(marked, reach, out):
         row = out[y - reach]
         for x in range(w):
             line[x + reach] = np.uint8(since[x] <= 2 * reach)
-        row[:] = line[:w]
+        for x in range(w):
+            row[x] = line[x]
         for k in range(1, 2 * reach + 1):
             for x in range(w):
                 row[x] = row[x] | line[x + k]
@@ -100,12 +102,17 @@ def hold_border_parts(marked):
     """
     h, w = marked.shape
     held = np.zeros((h + 2, w + 2), np.uint8)
-    held[0, :] = held[h + 1, :] = held[:, 0] = held[:, w + 1] = 1
+    for x in range(w + 2):
+        held[0, x] = held[h + 1, x] = 1
+    for y in range(h + 2):
+        held[y, 0] = held[y, w + 1] = 1
     changed = True
     while changed:
         changed = _sweep(marked, held, 1)
         changed |= _sweep(marked, held, -1)
-    marked[:] = held[1:-1, 1:-1]
+    for y in range(h):
+        for x in range(w):
+            marked[y, x] = held[y + 1, x + 1]
 
 
 @part
@@ -145,17 +152,18 @@ def king_steps(marked, most, out):
         for x in range(w):
             n = np.uint8(away[x] + np.uint8(away[x] < far))
             away[x] = np.uint8(0) if marked[y, x] else n
-        out[y] = away
+        for x in range(w):
+            out[y, x] = away[x]
     for y in range(h - 1, -1, -1):
         row, nearest = out[y], far
         for x in range(w):
             n = np.uint8(away[x] + np.uint8(away[x] < far))
             away[x] = n if n < row[x] else row[x]
             nearest = away[x] if away[x] < nearest else nearest
-        row[:] = away
+        for x in range(w):
+            row[x] = line[most + x] = away[x]
         if nearest == far:
             continue
-        line[most : most + w] = away
         for k in range(1, most + 1):
             beside, left, right = np.uint8(k), line[most - k :], line[most + k :]
             for x in range(w):

@@ -36,9 +36,9 @@ class Peaks(NamedTuple):
 def smooth(image, out):
     """3 x 3 binomial smoothing (1 2 1 times 1 2 1 over 16), float32; the border is copied."""
     h, w = image.shape
-    out[0, :] = image[0, :]
-    out[h - 1, :] = image[h - 1, :]
     line = np.empty(w, np.float32)
+    for x in range(w):
+        out[0, x], out[h - 1, x] = image[0, x], image[h - 1, x]
     for y in range(1, h - 1):
         for x in range(w):
             line[x] = image[y - 1, x] + 2 * image[y, x] + image[y + 1, x]

@@ -37,7 +37,8 @@ def unpack_lz4(packed, out):
             i += 1
         if i + length > n or j + length > m:
             return -1
-        out[j : j + length] = packed[i : i + length]
+        for k in range(length):
+            out[j + k] = packed[i + k]
         i += length
         j += length
         if i >= n:

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.resample.flags import HOLE, SPIKE, UNEVEN, flag_window
 from zemosaic.kernels.resample.lanczos import N_PHASES, WIDTH, dot4, dot6, dot8, lanczos_table
 from zemosaic.kernels.resample.lattice import (
-    FLAG_SATURATED,
     Correction,
     get_row,
     interpolate_row,
@@ -42,10 +42,7 @@ At 5 % Lanczos-3 survives a hole in its outer rings (the second ring's largest s
 nearest four pixels (15.7 % at mid-pixel), so the pixel nearest to a position is never a hole.
 """
 
-# Why a position needs more than the plain sum; bits of the flag plane.
-_HOLE, _UNEVEN, _SPIKE, _SATURATED = np.uint8(1), np.uint8(2), np.uint8(4), np.uint8(FLAG_SATURATED)
 _NO_SPIKES = np.zeros((0, 0, 0), np.float32)
-_PAD = 8  # pixels round the window that count as holes; at least WIDTH - 1 and half a kernel
 
 
 class _Cells(NamedTuple):
@@ -58,7 +55,7 @@ class _Cells(NamedTuple):
     fraction : ndarray, float32, shape (2, n)
         What remains.
     around : ndarray, uint8, shape (n,)
-        Flags of the pixels under the kernel (`_flag_window`).
+        Flags of the pixels under the kernel (`flag_window`).
     begin, end : int
         The part of the row that lies in the frame.
     """
@@ -68,6 +65,24 @@ class _Cells(NamedTuple):
     around: npt.NDArray[np.uint8]
     begin: int
     end: int
+
+
+class _Lanczos(NamedTuple):
+    """What a Lanczos kernel needs beside the window.
+
+    Attributes
+    ----------
+    table : ndarray, float32, shape (N_PHASES + 1, WIDTH)
+    smooth, spikes : ndarray, float32, shape (c, h, w)
+        The window's samples in two: what is too sharp for the kernel (none: shape (0, 0, 0)), and the rest.
+    clamp : float32
+        As `resample` takes it.
+    """
+
+    table: Floats
+    smooth: Floats
+    spikes: Floats
+    clamp: np.float32
 
 
 class _Taps(NamedTuple):
@@ -138,26 +153,31 @@ def resample_with_taps(
     dering : bool
     """
     plain, rows, target = prepare(window, out)
-    spikes = find_spikes(window.data, window.weight, window.inverse_variance) if dering else _NO_SPIKES
-    _resample(plain, rows, target, n_taps, table, (spikes, np.float32(clamp)))
+    lanczos = None
+    if n_taps > 2:
+        spikes = find_spikes(window.data, window.weight, window.inverse_variance) if dering else _NO_SPIKES
+        smooth = window.data - spikes if spikes.size else window.data
+        lanczos = _Lanczos(table, smooth, spikes, np.float32(clamp))
+    _resample(plain, rows, target, n_taps, lanczos)
 
 
 @kernel
-def _resample(place, rows, target, n_taps, table, rings):  # type: ignore[no-untyped-def]
+def _resample(place, rows, target, n_taps, lanczos):  # type: ignore[no-untyped-def]
+    """`resample_with_taps`, compiled in two versions: without Lanczos (`lanczos` is None) it takes half of the time."""
     data, weight, origin, step, start = place.data, place.weight, place.origin, place.step, place.start
-    spikes, clamp = rings
-    smooth = data - spikes if spikes.size else data
     out_values, out_weights, out_alpha = rows
     c, h, w = data.shape
     y0, y1, x0, x1 = target
     n = x1 - x0
     window = (origin[0], origin[0] + h, origin[1], origin[1] + w)
-    flags = _flag_window(data, weight, spikes, place.saturation, n_taps).reshape(-1)
+    spikes = data[:0] if lanczos is None else lanczos.spikes
+    flags = flag_window(data, weight, spikes, place.saturation, n_taps).reshape(-1)
     x, y, scale, offset = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     whole, fraction = np.empty((2, n), np.int64), np.empty((2, n), np.float32)
     samples, relative = np.empty(n, np.float32), np.empty(n, np.float32)
     codes, around = np.empty(n, np.uint8), np.empty(n, np.uint8)
-    taps = _Taps(n_taps, table, np.zeros(WIDTH * WIDTH, np.float32), np.empty(n, np.int64))
+    if lanczos is not None:
+        taps = _Taps(n_taps, lanczos.table, np.zeros(WIDTH * WIDTH, np.float32), np.empty(n, np.int64))
     for row in range(y1 - y0):
         out_y, node_y = y0 + row, start[0] + row
         interpolate_row(place.nodes_xy[0], step, node_y, start[1], x)
@@ -169,21 +189,22 @@ def _resample(place, rows, target, n_taps, table, rings):  # type: ignore[no-unt
             around[i] = flags[np.uintp((whole[0, i] + 1) * (w + 1) + whole[1, i] + 1)]
         cells = _Cells(whole, fraction, around, begin, end)
         alpha = get_row(out_alpha, 0, out_y, x0, x1)
-        alpha[:] = 0
+        for i in range(n):
+            alpha[i] = 0
         for k in range(c):
             if k < weight.shape[0]:
                 m = weight[k]
                 _relative_row(m, cells, n_taps, relative)
-            if n_taps == 1:
-                _nearest_row(data[k], m, cells, samples)
-            elif n_taps == 2:
-                _bilinear_row(data[k], m, cells, samples)
-            else:
-                _lanczos_row(smooth[k], m, cells, relative, taps, samples)
+            if lanczos is not None:
+                _lanczos_row(lanczos.smooth[k], m, cells, relative, taps, samples)
                 if spikes.size:
                     _add_spikes(spikes[k], cells, samples)
-                if clamp > 0:
-                    _clamp_row(data[k], m, cells, clamp, samples)
+                if lanczos.clamp > 0:
+                    _clamp_row(data[k], m, cells, lanczos.clamp, samples)
+            elif n_taps == 1:
+                _nearest_row(data[k], m, cells, samples)
+            else:
+                _bilinear_row(data[k], m, cells, samples)
             interpolate_row(place.nodes_scale[k], step, node_y, start[1], scale)
             interpolate_row(place.nodes_offset[k], step, node_y, start[1], offset)
             values, weights = get_row(out_values, k, out_y, x0, x1), get_row(out_weights, k, out_y, x0, x1)
@@ -200,61 +221,6 @@ def _split_row(position, origin, codes, whole, fraction):  # type: ignore[no-unt
         low = math.floor(p)
         whole[i] = np.int64(low) - origin
         fraction[i] = np.float32(p - low)
-
-
-@part
-def _flag_window(data, weight, spikes, saturation, n_taps):  # type: ignore[no-untyped-def]
-    """What lies under the kernel, for each whole position: element (y + 1, x + 1) is for floor (y, x).
-
-    _HOLE: a hole under the kernel (for Lanczos under all WIDTH columns that its vectors touch, so that padding
-    taps never meet a NaN); _UNEVEN: one of the four nearest pixels has a weight other than 1; _SATURATED, _SPIKE:
-    one of them is saturated, or a spike. Outside the window all is hole.
-    """
-    c, h, w = data.shape
-    here = np.full((h + 2 * _PAD, w + 2 * _PAD), _HOLE | _UNEVEN, np.uint8)
-    for y in range(h):
-        line = here[y + _PAD, _PAD : _PAD + w]
-        line[:] = 0
-        for k in range(c):
-            m, d = weight[min(k, weight.shape[0] - 1), y], data[k, y]
-            for x in range(w):
-                plain = np.uint8(m[x] != 1) << 1
-                line[x] |= plain if m[x] > 0 else _HOLE | _UNEVEN
-                line[x] |= np.uint8((m[x] > 0) & (d[x] >= saturation)) << 7
-            if spikes.size:
-                _flag_spikes(spikes[k, y], line)
-    before = max(n_taps // 2 - 1, 0)
-    across = np.zeros((h + 2 * _PAD, w + 1), np.uint8)
-    for y in range(h + 2 * _PAD):
-        _gather_or(here[y], before, WIDTH if n_taps > 2 else 2, across[y])
-    flags = np.zeros((h + 1, w + 1), np.uint8)
-    for y in range(h + 1):
-        line = flags[y]
-        for t in range(max(n_taps, 2)):
-            near = t == before or t == before + 1
-            mask = np.uint8(255) if near else _HOLE
-            source = across[y + _PAD - 1 - before + t]
-            for x in range(w + 1):
-                line[x] |= source[x] & mask
-    return flags
-
-
-@part
-def _flag_spikes(spikes, line):  # type: ignore[no-untyped-def]
-    """One row of `_flag_window`: where there are spikes."""
-    for x in range(line.size):
-        line[x] |= np.uint8(spikes[x] > 0) << 2
-
-
-@part
-def _gather_or(here, before, width, out):  # type: ignore[no-untyped-def]
-    """One row of `_flag_window`: holes over `width` columns, the other bits over the two nearest."""
-    for t in range(width):
-        near = t == before or t == before + 1
-        mask = np.uint8(255) if near else _HOLE
-        source = here[_PAD - 1 - before + t :]
-        for x in range(out.size):
-            out[x] |= source[x] & mask
 
 
 @part
@@ -279,15 +245,15 @@ def _relative_row(weight, cells, n_taps, relative):  # type: ignore[no-untyped-d
     for i in range(relative.size):
         relative[i] = 1
         seen |= around[i]
-    if not seen & _UNEVEN:
+    if not seen & UNEVEN:
         return
     for i in range(begin, end):
-        if not around[i] & _UNEVEN:
+        if not around[i] & UNEVEN:
             continue
         y, x, fy, fx = whole[0, i], whole[1, i], fraction[0, i], fraction[1, i]
         if n_taps == 1:
             relative[i] = _pixel(weight, weight, y + (fy >= 0.5), x + (fx >= 0.5))
-        elif not around[i] & _HOLE:
+        elif not around[i] & HOLE:
             relative[i] = _bilinear(weight[y, x], weight[y, x + 1], weight[y + 1, x], weight[y + 1, x + 1], fx, fy)
         else:
             a, b = _pixel(weight, weight, y, x), _pixel(weight, weight, y, x + 1)
@@ -303,7 +269,7 @@ def _nearest_row(data, weight, cells, samples):  # type: ignore[no-untyped-def]
     whole, fraction, around, begin, end = cells
     for i in range(begin, end):
         y, x = whole[0, i] + (fraction[0, i] >= 0.5), whole[1, i] + (fraction[1, i] >= 0.5)
-        found = not around[i] & _HOLE or _pixel(weight, weight, y, x) > 0
+        found = not around[i] & HOLE or _pixel(weight, weight, y, x) > 0
         samples[i] = data[y, x] if found else np.nan
 
 
@@ -312,7 +278,7 @@ def _bilinear_row(data, weight, cells, samples):  # type: ignore[no-untyped-def]
     whole, fraction, around, begin, end = cells
     for i in range(begin, end):
         y, x, fy, fx = whole[0, i], whole[1, i], fraction[0, i], fraction[1, i]
-        if around[i] & _HOLE:
+        if around[i] & HOLE:
             samples[i] = _bilinear_near_holes(data, weight, y, x, fx, fy)
         else:
             samples[i] = _bilinear(data[y, x], data[y, x + 1], data[y + 1, x], data[y + 1, x + 1], fx, fy)
@@ -349,7 +315,7 @@ def _lanczos_row(data, weight, cells, relative, kernel, samples):  # type: ignor
     before = n_taps // 2 - 1
     n_todo = 0
     for i in range(begin, end):
-        if around[i] & _HOLE:
+        if around[i] & HOLE:
             todo[n_todo] = i
             n_todo += np.int64(relative[i] > 0)
         else:
@@ -373,7 +339,7 @@ def _add_spikes(spikes, cells, samples):  # type: ignore[no-untyped-def]
     """Add the window's spikes, bilinearly: none lies outside or in a hole, so nothing is lost."""
     whole, fraction, around, begin, end = cells
     for i in range(begin, end):
-        if around[i] & _SPIKE:
+        if around[i] & SPIKE:
             y, x, fy, fx = whole[0, i], whole[1, i], fraction[0, i], fraction[1, i]
             samples[i] += _bilinear(spikes[y, x], spikes[y, x + 1], spikes[y + 1, x], spikes[y + 1, x + 1], fx, fy)
 

@@ -88,7 +88,7 @@ def _steep_blocks(data, margin):  # type: ignore[no-untyped-def]
             b = min(a + BLOCK, w - 2)
             beside = (data[y, a - 1 : b - 1], data[y, a + 1 : b + 1], data[y - 1, a:b], data[y + 1, a:b])
             if _count_steep(data[y, a:b], beside, margin) > 0:
-                blocks[n_blocks] = y, a
+                blocks[n_blocks, 0], blocks[n_blocks, 1] = y, a
                 n_blocks += 1
     return blocks[:n_blocks]
 

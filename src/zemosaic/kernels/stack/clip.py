@@ -28,7 +28,7 @@ from zemosaic.kernels.stack.order import (
     pick_middle,
     sort_columns,
 )
-from zemosaic.kernels.stack.samples import noise_of, weighted_variance
+from zemosaic.kernels.stack.samples import Maps, Samples, noise_of, weighted_variance
 
 __all__ = ["KAPPA_SIGMA", "LINEAR_FIT", "WINSORIZED", "ClipRule", "clip_rows"]
 
@@ -220,17 +220,14 @@ def _fit_line(columns, width, line):
 
 
 @part
-def _estimate(rule, columns, m, width, line, table):
-    """Centre and scatter of the samples left in each column."""
-    columns.count[:] = 0
+def _find_middle(columns, m, width, line, table):
+    """Centre of the samples left in each column, and their scatter by the range of the inner ones."""
+    for j in range(width):
+        columns.count[j] = 0
     for i in range(m):
         fill_columns(columns.values[i, :width], columns.weights[i, :width], columns.ordered[i], columns.count)
     sort_columns(columns.ordered, m, width)
     pick_middle(columns.ordered, columns.count, width, table, (line.low, line.high, line.spread))
-    if rule.scatter == WINSORIZED:
-        _winsorize(columns, m, width, line)
-    elif rule.scatter == LINEAR_FIT:
-        _fit_line(columns, width, line)
 
 
 @part
@@ -252,9 +249,9 @@ def _confirm_row(row, limits, noise, rule, flag, columns, slope):
 def _mark_round(rule, samples, kept, y, columns, m, at):
     """Clip what lies outside; returns for each column whether it lost a sample.
 
-    `at` holds the pixels of the columns, their `_Line` and their `_Limits`.
+    `at` holds the pixels of the columns, their `_Line`, their `_Limits`, and whether a line was fitted.
     """
-    pixels, line, limits = at
+    pixels, line, limits, is_fitted = at
     width = pixels.size
     lost, flag = np.zeros(width, np.bool_), np.empty(width, np.bool_)
     for i in range(m):
@@ -264,7 +261,7 @@ def _mark_round(rule, samples, kept, y, columns, m, at):
         noise = noise_of(samples.noise, f)
         if _flag_row(row, (limits.below, limits.above, limits.own, limits.centre), noise, rule, flag) == 0:
             continue
-        if rule.scatter == LINEAR_FIT:
+        if is_fitted:
             _confirm_row(row, limits, noise, rule, flag, columns, line.slope)
         for j in range(width):
             if flag[j]:
@@ -292,30 +289,30 @@ def _move_to_front(columns, m, guard, pixels, lost):
 
 
 @part
-def _clip_batch(rule, samples, maps, y, pixels, columns, table):
-    """Rounds of clipping for at most `SEGMENT` pixels of row `y`, each until it loses no more."""
+def _open_batch(samples, maps, y, pixels, columns):
+    """Gather at most `SEGMENT` pixels of row `y`; returns rows used, `_Line` and `_Limits`."""
     rows = np.empty((9, SEGMENT), np.float32)
     line = _Line(rows[0], rows[1], rows[2], rows[3], rows[4])
-    limits = _Limits(rows[5], rows[6], rows[7], rows[8])
     m = gather_pixels(samples, y, pixels, columns)
-    width = pixels.size
-    for j in range(width):
+    for j in range(pixels.size):
         line.guard[j] = maps.guard[y, pixels[j]]
-    for _ in range(rule.rounds):
-        _estimate(rule, columns, m, width, line, table)
-        _set_limits((line.low, line.high), line.spread, line.guard, limits)
-        for j in range(width):
-            maps.low[y, pixels[j]] = line.low[j]
-            maps.high[y, pixels[j]] = line.high[j]
-            maps.spread[y, pixels[j]] = line.spread[j]
-        lost = _mark_round(rule, samples, maps.kept, y, columns, m, (pixels[:width], line, limits))
-        width = _move_to_front(columns, m, line.guard, pixels, lost)
-        if width == 0:
-            break
+    return m, line, _Limits(rows[5], rows[6], rows[7], rows[8])
 
 
-@kernel
-def clip_rows(rule, samples, maps, y0, y1, table):
+@part
+def _end_round(rule, samples, maps, y, columns, m, at):
+    """Clip by the centre and scatter that were found; returns how many columns lost a sample, now the first ones."""
+    pixels, line, limits, _ = at
+    _set_limits((line.low, line.high), line.spread, line.guard, limits)
+    for j in range(pixels.size):
+        maps.low[y, pixels[j]] = line.low[j]
+        maps.high[y, pixels[j]] = line.high[j]
+        maps.spread[y, pixels[j]] = line.spread[j]
+    lost = _mark_round(rule, samples, maps.kept, y, columns, m, at)
+    return _move_to_front(columns, m, line.guard, pixels, lost)
+
+
+def clip_rows(rule: ClipRule, samples: Samples, maps: Maps, y0: int, y1: int, table: F4) -> None:
     """Clip the samples of rows `y0` to `y1`.
 
     Parameters
@@ -329,19 +326,71 @@ def clip_rows(rule, samples, maps, y0, y1, table):
     table : ndarray, float32
         `spread_table` for n.
     """
-    n, _, w = samples.values.shape
-    columns = make_columns(n)
-    pixels = np.empty(w, np.int32)
-    # The first round of kappa sigma needs no sorting: the template's pass already found centre and scatter.
-    is_begun = rule.scatter == KAPPA_SIGMA
-    left = ClipRule(rule.scatter, rule.low, rule.high, rule.rounds - np.int64(is_begun))
+    (clip_kappa, clip_winsorized, clip_linear_fit)[rule.scatter](rule, samples, maps, y0, y1, table)
+
+
+# A kernel of its own each: to compile them takes seconds, and a run needs one.
+
+
+@kernel
+def clip_kappa(rule, samples, maps, y0, y1, table):
+    """`clip_rows` by KAPPA_SIGMA."""
+    columns = make_columns(samples.values.shape[0])
+    pixels = np.empty(samples.values.shape[2], np.int32)
     for y in range(y0, y1):
-        if is_begun:
-            n_pixels = _first_round(samples, maps, y, rule, pixels)
-        else:
-            n_pixels = w
-            for x in range(w):
-                pixels[x] = x
+        # The first round needs no sorting: the template's pass already found centre and scatter.
+        n_pixels = _first_round(samples, maps, y, rule, pixels)
         for p0 in range(0, n_pixels, SEGMENT):
             batch = pixels[p0 : min(p0 + SEGMENT, n_pixels)]
-            _clip_batch(left, samples, maps, y, batch, columns, table)
+            m, line, limits = _open_batch(samples, maps, y, batch, columns)
+            width = batch.size
+            for _ in range(rule.rounds - 1):
+                _find_middle(columns, m, width, line, table)
+                width = _end_round(rule, samples, maps, y, columns, m, (batch[:width], line, limits, False))
+                if width == 0:
+                    break
+
+
+@kernel
+def clip_winsorized(rule, samples, maps, y0, y1, table):
+    """`clip_rows` by WINSORIZED."""
+    columns = make_columns(samples.values.shape[0])
+    pixels = np.empty(SEGMENT, np.int32)
+    for y in range(y0, y1):
+        for x0 in range(0, samples.values.shape[2], SEGMENT):
+            batch = _take_segment(pixels, x0, samples.values.shape[2])
+            m, line, limits = _open_batch(samples, maps, y, batch, columns)
+            width = batch.size
+            for _ in range(rule.rounds):
+                _find_middle(columns, m, width, line, table)
+                _winsorize(columns, m, width, line)
+                width = _end_round(rule, samples, maps, y, columns, m, (batch[:width], line, limits, False))
+                if width == 0:
+                    break
+
+
+@kernel
+def clip_linear_fit(rule, samples, maps, y0, y1, table):
+    """`clip_rows` by LINEAR_FIT."""
+    columns = make_columns(samples.values.shape[0])
+    pixels = np.empty(SEGMENT, np.int32)
+    for y in range(y0, y1):
+        for x0 in range(0, samples.values.shape[2], SEGMENT):
+            batch = _take_segment(pixels, x0, samples.values.shape[2])
+            m, line, limits = _open_batch(samples, maps, y, batch, columns)
+            width = batch.size
+            for _ in range(rule.rounds):
+                _find_middle(columns, m, width, line, table)
+                _fit_line(columns, width, line)
+                width = _end_round(rule, samples, maps, y, columns, m, (batch[:width], line, limits, True))
+                if width == 0:
+                    break
+
+
+@part
+def _take_segment(pixels, x0, w):
+    """Columns from `x0` on, as many as are done together."""
+    n = min(SEGMENT, w - x0)
+    for j in range(n):
+        pixels[j] = x0 + j
+    return pixels[:n]

@@ -86,6 +86,18 @@ def _sum_boxes(z, there, total, number):
 
 
 @part
+def _sort(values, n):
+    """Sort the first n of a few values, ascending."""
+    for i in range(1, n):
+        value = values[i]
+        k = i
+        while k > 0 and values[k - 1] > value:
+            values[k] = values[k - 1]
+            k -= 1
+        values[k] = value
+
+
+@part
 def _stands_out(total, number, y, x, share, threshold, around):
     """Whether a box and two of its eight neighbours deviate, the same way, from the calmer half of those."""
     h, w = total.shape
@@ -99,15 +111,14 @@ def _stands_out(total, number, y, x, share, threshold, around):
                 n += 1
     if n < LEAST_NEIGHBOURS:
         return False
-    near = around[:n]
-    near.sort()
+    _sort(around, n)
     calm = np.float32(0)
     for k in range(n // 2):
-        calm += near[k]
+        calm += around[k]
     calm /= np.float32(n // 2)
     error = np.sqrt(np.float32(1) / (share * np.float32(number[y, x])))
     own = sign * total[y, x] / np.float32(number[y, x])
-    return own - calm > threshold * error and near[n - 2] - calm > (threshold - np.float32(1)) * error
+    return own - calm > threshold * error and around[n - 2] - calm > (threshold - np.float32(1)) * error
 
 
 @part

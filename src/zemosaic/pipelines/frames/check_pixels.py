@@ -6,6 +6,7 @@ which they are said to saturate. What is wrong is mended for all frames of the c
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.run.context import Run
-from zemosaic.stages.measure.saturation import is_sky_above
+from zemosaic.stages.measure.saturation import Top, is_sky_above, look_at_top, shared_plateau
 from zemosaic.stages.raw.phases import (
     PhaseLook,
     PlaneKind,
@@ -64,6 +65,7 @@ class _Look:
 
     phases: PhaseLook | None
     is_sky_saturated: bool
+    top: Top
 
 
 def check_pixels(frames: Sequence[Frame], source: ImageSource, bayer_setting: str, run: Run) -> list[Frame]:
@@ -82,24 +84,21 @@ def check_pixels(frames: Sequence[Frame], source: ImageSource, bayer_setting: st
     Returns
     -------
     list of Frame
-        In the order given. Without a saturation level where the stated one lies below the sky; with the colour pattern
+        In the order given. Without a saturation level where the stated one lies below the sky, with a lower one where
+        pixels pile up there; with the colour pattern
         that the pixels show, or none where they show none.
     """
     groups: dict[tuple[str, str], list[Frame]] = {}
     for frame in frames:
         groups.setdefault(_group_of(frame), []).append(frame)
     looks: dict[FrameId, PhaseLook] = {}
-    doubted: set[tuple[str, str]] = set()
+    levels: dict[tuple[str, str], float | None] = {}
     for key, group in sorted(groups.items()):
         seen = _look_at(_some_of(group), source, run)
         looks |= {frame_id: look.phases for frame_id, look in seen.items() if look.phases is not None}
-        if 2 * sum(look.is_sky_saturated for look in seen.values()) > len(seen):
-            doubted.add(key)
-            _tell_level(group, run)
+        levels[key] = _settle_level(group, list(seen.values()), run)
     patterns = _find_patterns(frames, looks, source, bayer_setting, run)
-    return [
-        _mended(frame, patterns.get(frame.id, frame.storage.bayer), _group_of(frame) in doubted) for frame in frames
-    ]
+    return [_mended(frame, patterns.get(frame.id, frame.storage.bayer), levels[_group_of(frame)]) for frame in frames]
 
 
 def _find_patterns(
@@ -168,9 +167,9 @@ def _group_of(frame: Frame) -> tuple[str, str]:
     return frame.header.camera, f"{frame.decided.saturation_adu}"
 
 
-def _mended(frame: Frame, bayer: str | None, is_level_wrong: bool) -> Frame:
-    if is_level_wrong:
-        frame = replace(frame, decided=replace(frame.decided, saturation_adu=None))
+def _mended(frame: Frame, bayer: str | None, saturation_adu: float | None) -> Frame:
+    if saturation_adu != frame.decided.saturation_adu:
+        frame = replace(frame, decided=replace(frame.decided, saturation_adu=saturation_adu))
     return frame if bayer == frame.storage.bayer else with_bayer(frame, bayer)
 
 
@@ -204,14 +203,31 @@ def _look(frame: Frame, source: ImageSource) -> _Look | None:
     level = np.inf if frame.decided.saturation_adu is None else frame.decided.saturation_adu
     if len(data) > 1:
         flat, known = (array.reshape(len(array), -1) for array in (data, np.broadcast_to(weight, data.shape)))
-        return _Look(None, is_sky_above(flat, known, level))
+        return _Look(None, is_sky_above(flat, known, level), look_at_top(flat, known))
     cells, known = (cells_of(array[0]).reshape(4, -1) for array in (data, weight))
     is_wrong = is_sky_above(cells, known, level)
     try:
         phases = look_at_phases(data[0], weight[0], np.inf if is_wrong else level)
     except FrameRejected:  # too few pixels
         phases = None
-    return _Look(phases, is_wrong)
+    return _Look(phases, is_wrong, look_at_top(cells, known))
+
+
+def _settle_level(group: Sequence[Frame], seen: Sequence[_Look], run: Run) -> float | None:
+    """The level at which a group of frames saturates: the stated one, unless pixels show a lower one or deny it."""
+    stated = group[0].decided.saturation_adu
+    if 2 * sum(look.is_sky_saturated for look in seen) > len(seen):
+        _tell_level(group, run)
+        stated = None
+    shown = shared_plateau([look.top for look in seen])
+    if shown >= (math.inf if stated is None else stated):
+        return stated
+    first = min(group, key=lambda frame: frame.name)
+    told = message(
+        "frame.saturation-shown", n_frames=len(group), camera=_camera_of(first), level_adu=shown, file=first.name
+    )
+    run.log.notice(told)
+    return shown
 
 
 def _tell_level(group: Sequence[Frame], run: Run) -> None:

@@ -14,6 +14,7 @@ from zemosaic.engine.events import LeftOut
 from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.io.tables.frame_list import read_frame_list
 from zemosaic.model.frame import Frame
+from zemosaic.model.kind import Kind
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
@@ -21,16 +22,18 @@ from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.kept import Kept
 from zemosaic.settings import Settings
+from zemosaic.stages.quality.coarse import judge_sampling
 from zemosaic.stages.quality.company import judge_company
 from zemosaic.stages.quality.double import find_double
 from zemosaic.stages.quality.triage import QualityTable, Verdict, cut_by_value, frame_score, keep_best, triage
 from zemosaic.stages.tiles.group import NIGHT_GAP_S
-from zemosaic.text import message
+from zemosaic.text import Message, message
 
 __all__ = [
     "grade_company",
     "grade_matched",
     "grade_measured",
+    "grade_sampling",
     "leave_out_stacks",
     "name_sessions",
     "obey_table",
@@ -260,19 +263,49 @@ def grade_company(
     """
     if not _judges_all(settings):
         return ()
-    left_out = []
     cameras = [frame.header.camera for frame in frames]
-    for frame, verdict in zip(frames, judge_company(measured, places, cameras, log_prior), strict=True):
+    return _leave_out(frames, judge_company(measured, places, cameras, log_prior), run)
+
+
+def grade_sampling(
+    frames: Sequence[Frame],
+    measured: Sequence[Measurements],
+    places: Sequence[CelestialWcs],
+    settings: Settings,
+    run: Run,
+) -> tuple[LeftOut, ...]:
+    """Raw frames too coarse for their stars that finer ones of their kind cover: before a grid is planned for all."""
+    if not _judges_all(settings):
+        return ()
+    kinds = [Kind.of(frame) for frame in frames]
+    verdicts = [Verdict()] * len(frames)
+    for kind in sorted(set(kinds)):
+        members = [k for k, other in enumerate(kinds) if other == kind]
+        is_raw = [frames[k].storage.bayer is not None for k in members]
+        found = judge_sampling([measured[k] for k in members], [places[k] for k in members], is_raw)
+        for k, verdict in zip(members, found, strict=True):
+            verdicts[k] = verdict
+    return _leave_out(frames, verdicts, run)
+
+
+def _leave_out(frames: Sequence[Frame], verdicts: Sequence[Verdict], run: Run) -> tuple[LeftOut, ...]:
+    """Announce frames that a verdict rules out, and tell of those that are used though it doubts them."""
+    left_out = []
+    for frame, verdict in zip(frames, verdicts, strict=True):
         if verdict.why and not verdict.use:
             left_out.append(run.log.leave_out(frame, verdict.why))
         elif verdict.why:
-            told = (
-                message("quality.kept-though-dimmed", file=frame.name, **verdict.why.facts)
-                if verdict.why.code == "quality.dimmed"
-                else message("quality.kept-though-blocked", file=frame.name, **verdict.why.facts)
-            )
-            run.log.notice(told, "warning")
+            run.log.notice(_used_all_the_same(frame, verdict.why), "warning")
     return tuple(left_out)
+
+
+def _used_all_the_same(frame: Frame, why: Message) -> Message:
+    """What is told of a frame that is doubted and used."""
+    if why.code == "quality.coarse":
+        return message("quality.kept-though-coarse", file=frame.name, **why.facts)
+    if why.code == "quality.dimmed":
+        return message("quality.kept-though-dimmed", file=frame.name, **why.facts)
+    return message("quality.kept-though-blocked", file=frame.name, **why.facts)
 
 
 def _judges_all(settings: Settings) -> bool:

@@ -22,7 +22,7 @@ from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.calibration.calibrating import calibrate_frames
 from zemosaic.pipelines.frames.check_pixels import check_pixels
 from zemosaic.pipelines.frames.check_stars import find_shifted_rows, tell_shared_faults
-from zemosaic.pipelines.frames.grading import grade_measured, obey_table
+from zemosaic.pipelines.frames.grading import grade_measured, grade_sampling, obey_table
 from zemosaic.pipelines.frames.name_filters import name_filters
 from zemosaic.pipelines.frames.obey_plan import obey_plans
 from zemosaic.pipelines.frames.same_exposure import use_exposures_once
@@ -32,7 +32,7 @@ from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame, measure_f
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.kept import Kept
 from zemosaic.pipelines.run.need import Need, Placing
-from zemosaic.pipelines.run.warm import choose_groups, compile_ahead
+from zemosaic.pipelines.run.warm import choose_groups, compile_beside
 from zemosaic.pipelines.solving.places import Place, trust_headers
 from zemosaic.settings import InputSettings, Settings
 from zemosaic.stages.grid.plan import find_strays
@@ -207,8 +207,9 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> Sc
     left_out = tuple(run.log.leave_out_file(rejected.path, rejected.told) for rejected in found.rejected)
     for notice in found.notices:
         run.log.notice(notice)
-    n_beside = f", {len(found.calibration)} calibration frames" if found.calibration else ""
-    run.log.end("scan", f"{len(found.frames)} frames{n_beside}, {len(found.rejected)} files left out")
+    n_beside = message("done.calibration-frames", n=len(found.calibration)) if found.calibration else None
+    n_frames, n_left_out = len(found.frames), len(found.rejected)
+    run.log.end("scan", message("done.scan", n_frames=n_frames, beside=n_beside, n_left_out=n_left_out))
     if not found.frames:
         return Scanned([], list(found.calibration), left_out, _why_nothing(found, inputs, settings))
     lights = obey_plans(found.frames, inputs, run)
@@ -265,9 +266,14 @@ def measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run) 
     NothingToDo
         When no frame is left.
     """
-    if run.options.compile_ahead:
-        raw = any(frame.storage.bayer for frame in inputs.frames)
-        compile_ahead(choose_groups(settings, matched=need.measure == "match", raw=raw), run)
+    if not run.options.compile_ahead:
+        return _measure_and_place(inputs, need, settings, run)
+    raw = any(frame.storage.bayer for frame in inputs.frames)
+    with compile_beside(choose_groups(settings, matched=need.measure == "match", raw=raw), run):
+        return _measure_and_place(inputs, need, settings, run)
+
+
+def _measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run) -> Placed:
     watch = DefectWatch(inputs.frames, settings, run)
     seeing = METHODS[settings.stack.method].guarded
     measured = measure_frames(
@@ -278,11 +284,14 @@ def measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run) 
     noise = {item.frame.id: item.measured for item in good.frames}
     source = CleanSource(inputs.source, noise, settings.input.defect_sigma, known, inputs.files)
     placed = place_frames(good.frames, source, need.place, settings, run)
-    left_out = inputs.left_out + measured.left_out + good.left_out + placed.left_out
-    parts = find_shifted_rows(*_facts_of(placed.frames), run)
+    coarse = grade_sampling(*_facts_of(placed.frames), settings, run)
+    left_out = inputs.left_out + measured.left_out + good.left_out + placed.left_out + coarse
+    gone = {item.frame_id for item in coarse}
+    used = [item for item in placed.frames if item.frame.id not in gone]
+    parts = find_shifted_rows(*_facts_of(used), run)
     frames = [
         replace(item, measured=without_part(item.measured, parts[item.frame.id])) if item.frame.id in parts else item
-        for item in placed.frames
+        for item in used
     ]
     if need.place == "auto":
         from zemosaic.pipelines.solving.known_sky import known_sky

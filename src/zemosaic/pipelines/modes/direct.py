@@ -73,4 +73,4 @@ def match_only(inputs: Sequence[Path], out: Path, settings: Settings, run: Run) 
             left_out += corrected.left_out
             used = frozenset(item.frame.id for item in corrected.frames)
             groups.append(MosaicGroup(group.frames, corrected.corrections, used))
-        return write_tables(out, groups, session.placed.known, left_out)
+        return write_tables(out, groups, session.placed.known, left_out, session.grid)

@@ -23,7 +23,7 @@ from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.corrections.correcting import correct_frames
 from zemosaic.pipelines.frames.pipeline import Inputs, PlacedFrame, measure_and_place
 from zemosaic.pipelines.modes.finish import Outputs, finish_outputs
-from zemosaic.pipelines.modes.mosaics import Fill, Filled, fill_by_patches, write_mosaics
+from zemosaic.pipelines.modes.mosaics import Fill, fill_by_patches, write_mosaics
 from zemosaic.pipelines.modes.session import (
     Corrected,
     Guide,
@@ -36,6 +36,7 @@ from zemosaic.pipelines.modes.session import (
 )
 from zemosaic.pipelines.patches.jobs import MosaicJob
 from zemosaic.pipelines.patches.plan import stellar_widths_px
+from zemosaic.pipelines.patches.stacking import Filled
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run, output_folder
 from zemosaic.pipelines.run.kept import Kept
 from zemosaic.pipelines.run.need import need_of_tiles
@@ -133,15 +134,15 @@ def fill_with_tiles(session: Session, out: Path, settings: Settings, run: Run, *
     def fill(job: MosaicJob, frames: Sequence[PlacedFrame], file: MosaicFile) -> Filled:
         if settings.tiles.blend == "pyramid":
             widths = stellar_widths_px(frames, job.grid)
-            figures, reads = blend_tiles(job, widths, file, out / WORK_FOLDER / "warped", run), ReadCounts()
+            made = Filled(blend_tiles(job, widths, file, out / WORK_FOLDER / "warped", run), ReadCounts())
         else:
-            figures, reads = fill_by_patches(run)(job, frames, file)
+            made = fill_by_patches(run)(job, frames, file)
         bare = write_depth(file, job.inputs, job.grid, session.inputs.source, settings, run)
         if cleaned and settings.tiles.altaz_nanize_threshold >= RIM_ALPHA and bare > MENTIONED:
             run.log.notice(message("tiles.bare-sky", share=bare))
         if settings.tiles.two_pass:
-            reads.update(second_pass(job, file, out, settings, run))
-        return figures, reads
+            made.reads.update(second_pass(job, file, out, settings, run))
+        return made
 
     return fill
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.modes.mosaics import MadeMosaics, MosaicGroup
 from zemosaic.pipelines.modes.session import Session
 from zemosaic.pipelines.outputs.frame_facts import count_frames
-from zemosaic.pipelines.outputs.report import write_frames_table, write_report, write_settings
+from zemosaic.pipelines.outputs.provenance import write_provenance
+from zemosaic.pipelines.outputs.report import Treatment, write_frames_table, write_report, write_settings
 from zemosaic.pipelines.patches.ledger import forget_unused_results
+from zemosaic.pipelines.patches.plan import frame_weight
 from zemosaic.pipelines.products.make import make_products
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
@@ -66,7 +68,7 @@ def finish_outputs(
     run : Run
     """
     left_out = session.placed.left_out + tuple(made.left_out)
-    tables = write_tables(out, made.groups, {**session.placed.known, **made.known}, left_out)
+    tables = write_tables(out, made.groups, {**session.placed.known, **made.known}, left_out, session.grid)
     write_settings(out / "settings.toml", settings)
     used = frozenset(frame_id for group in made.groups for frame_id in group.used)
     facts = {
@@ -78,6 +80,8 @@ def finish_outputs(
         "reading": made.reads.figures(),
         "memory_peak_bytes": peak_bytes(),
     }
+    table = session.guide.table
+    write_provenance(out / "provenance.json", inputs, [table.absolute()] if table else [], settings, run)
     write_report(out / "report.json", facts, left_out, settings, run.log.journal)
     record_inputs(out, mode, inputs, solved=session.guide.solved)
     forget_unused_results(run, session.inputs.frames)
@@ -90,17 +94,31 @@ def write_tables(
     groups: Sequence[MosaicGroup],
     known: Mapping[FrameId, MeasuredFrame],
     left_out: Sequence[LeftOut],
+    grid: SkyGrid,
 ) -> dict[str, Path]:
-    """One table of frames and one of corrections for all filters, in the order of the files' names."""
+    """One table of frames and one of corrections for all filters, in the order of the files' names.
+
+    Weights are told in the units of a mosaic on `grid`.
+    """
     placed = [item for group in groups for item in group.frames]
     placed.sort(key=lambda item: (item.frame.storage.path, item.frame.storage.hdu))
-    scales = {frame_id: scale for group in groups for frame_id, scale in group.corrections.scales.items()}
+    treated = {frame_id: treatment for group in groups for frame_id, treatment in _treatments(group, grid)}
     frames = [item.frame for item in placed]
     paths = {"match": out / "match.ecsv", "frames": out / "frames.ecsv"}
-    matched = [frame for frame in frames if frame.id in scales]
-    write_solution(paths["match"], matched, [scales[frame.id] for frame in matched])
-    write_frames_table(paths["frames"], placed, scales, {i for group in groups for i in group.used}, known, left_out)
+    matched = [frame for frame in frames if frame.id in treated]
+    write_solution(paths["match"], matched, [treated[frame.id].scale for frame in matched])
+    write_frames_table(paths["frames"], placed, treated, {i for group in groups for i in group.used}, known, left_out)
     return paths
+
+
+def _treatments(group: MosaicGroup, grid: SkyGrid) -> Iterator[tuple[str, Treatment]]:
+    """What was done with the frames of a mosaic that have a correction."""
+    scales = group.corrections.scales
+    for item in group.frames:
+        frame_id = item.frame.id
+        if frame_id in scales:
+            weight = frame_weight(item, scales[frame_id], grid) if frame_id in group.used else None
+            yield frame_id, Treatment(scales[frame_id], weight, group.clipped.get(frame_id))
 
 
 def _grid_facts(grid: SkyGrid) -> dict[str, Any]:

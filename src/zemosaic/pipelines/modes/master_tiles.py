@@ -279,7 +279,7 @@ def _stack(job: MosaicJob, run: Run) -> tuple[Tile, ReadCounts]:
     need = grid.box.n_pixels * (TILE_BYTES_PER_PIXEL + TILE_BYTES_PER_VALUE * job.kind.n_channels)
     run.machine.plan(need)  # refuses what the memory cap does not hold
     sink = ArrayPlanes(job.planes, grid.shape)
-    _, reads = stack_onto_grid(job, sink, run)
+    reads = stack_onto_grid(job, sink, run).reads
     made = sink.planes
     tile = Tile(
         wcs=grid.wcs,

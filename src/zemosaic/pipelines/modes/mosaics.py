@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,16 @@ from zemosaic.pipelines.corrections.correcting import Corrections
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.modes.session import Corrected, Session
-from zemosaic.pipelines.outputs.cards import mosaic_cards
+from zemosaic.pipelines.outputs.cards import mosaic_cards, settings_card
 from zemosaic.pipelines.outputs.depth_facts import MosaicView, describe_depth
 from zemosaic.pipelines.outputs.frame_facts import describe_frames
 from zemosaic.pipelines.outputs.preview import write_preview
+from zemosaic.pipelines.outputs.zero_point import zero_point_cards
 from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput
 from zemosaic.pipelines.patches.ledger import open_ledger
 from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
 from zemosaic.pipelines.patches.planes import file_planes
-from zemosaic.pipelines.patches.stacking import stack_onto_grid
+from zemosaic.pipelines.patches.stacking import Filled, stack_onto_grid
 from zemosaic.pipelines.patches.warps import keep_warps
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run
 from zemosaic.pipelines.run.kept import Kept
@@ -40,7 +41,6 @@ from zemosaic.text import message
 __all__ = [
     "Correct",
     "Fill",
-    "Filled",
     "MadeMosaics",
     "MosaicGroup",
     "fill_by_patches",
@@ -48,9 +48,6 @@ __all__ = [
     "plan_group",
     "write_mosaics",
 ]
-
-Filled = tuple[dict[str, Any], ReadCounts]
-"""Figures of a mosaic for the report, and what was read of files."""
 
 Correct = Callable[[Sequence[PlacedFrame]], Corrected]
 """Corrects the frames of one kind."""
@@ -62,11 +59,15 @@ inputs were made of."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MosaicGroup:
-    """The frames of one mosaic, their corrections, and which of them the mosaic holds."""
+    """The frames of one mosaic, their corrections, which of them the mosaic holds, and how much of each was clipped.
+
+    `clipped` is that of `Filled`.
+    """
 
     frames: Sequence[PlacedFrame]
     corrections: Corrections
     used: frozenset[str]
+    clipped: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,13 +138,14 @@ def write_mosaics(
         corrections = corrected.corrections
         job = make_job(group.kind, planned.frames, corrected, session, settings)
         wanted = _Wanted(job, corrected, session.need.place, tag)
-        files, (figures, read) = _write_mosaic(wanted, fill, out, settings, run)
-        groups.append(MosaicGroup(group.frames, corrections, frozenset(item.frame.id for item in planned.frames)))
-        reads.update(read)
+        files, filled = _write_mosaic(wanted, fill, out, settings, run)
+        used = frozenset(item.frame.id for item in planned.frames)
+        groups.append(MosaicGroup(group.frames, corrections, used, filled.clipped))
+        reads.update(filled.reads)
         paths.update({f"{name}{tag}": path for name, path in files.items()})
-        chosen = [item for item in group.frames if item.frame.id in groups[-1].used]
+        chosen = [item for item in group.frames if item.frame.id in used]
         facts[f"mosaic{tag}"] = {
-            "match": corrections.method, **corrections.facts, **describe_frames(chosen), **figures
+            "match": corrections.method, **corrections.facts, **describe_frames(chosen), **filled.figures
         }  # fmt: skip
     if not groups:
         raise NothingToDo("mosaic.none-of-kinds")
@@ -182,17 +184,21 @@ def _write_mosaic(
     """One mosaic with its picture."""
     job, tag, grid = wanted.job, wanted.tag, wanted.job.grid
     cards, history = mosaic_cards(job.inputs, grid, settings, wanted.place, wanted.corrected.corrections.method)
+    cards += [*zero_point_cards(wanted.corrected.frames, wanted.corrected.corrections.scales, grid), settings_card()]
     paths = {"mosaic": out / f"mosaic{tag}.fits"}
     partial = out / WORK_FOLDER / f"mosaic{tag}.fits.partial"
     with MosaicFile(paths["mosaic"], grid.wcs, job.planes, cards, history, partial=partial, resume=True) as file:
-        figures, reads = fill(job, wanted.corrected.frames, file)
+        filled = fill(job, wanted.corrected.frames, file)
         names = tuple(plane.name for plane in job.planes)
-        figures["depth"] = describe_depth(MosaicView(grid, names, job.kind.n_channels, job.fwhm_px, file.read))
+        view = MosaicView(grid, names, job.kind.n_channels, job.fwhm_px, file.read)
+        looks: list[Callable[[], Any]] = [lambda: describe_depth(view)]
         if settings.output.preview:
-            paths["preview"] = out / f"preview{tag}.png"
-            _write_preview(paths["preview"], file, grid, settings, run)
-        file.finish()
-    return paths, (figures, reads)
+            paths["preview"] = preview = out / f"preview{tag}.png"
+            looks.append(lambda: _write_preview(preview, file, grid, settings, run))
+        # Each keeps one processor busy.
+        filled.figures["depth"], *_ = run.machine.make_executor().map(lambda look: look(), looks)
+        file.finish([settings_card(settings)])
+    return paths, filled
 
 
 def fill_by_patches(run: Run) -> Fill:
@@ -212,5 +218,5 @@ def _write_preview(path: Path, file: MosaicFile, grid: SkyGrid, settings: Settin
         advance(y1)
         return file.read("DATA", Box(y0, y1, 0, grid.shape[1]))
 
-    write_preview(path, read_rows, grid.shape, settings.output.preview_max_px)
-    run.log.end("preview", path.name)
+    write_preview(path, read_rows, grid.wcs, settings.output.preview_max_px)
+    run.log.end("preview", message("done.files", names=[path.name, path.with_suffix(".jpg").name]))

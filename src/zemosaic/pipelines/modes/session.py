@@ -75,8 +75,8 @@ class Guide:
     solved : bool
         Whether gains and surfaces of all frames are solved together; otherwise they are given, or headers tell gains.
     given : mapping or None
-        FrameId -> correction, from the table `name`.
-    name : str
+        FrameId -> correction, from the file `table`.
+    table : Path or None
     reference : ReferenceSky or None
         A picture that fixes the slow background of what is solved.
     header : CelestialWcs or None
@@ -85,7 +85,7 @@ class Guide:
 
     solved: bool
     given: Mapping[str, PhotoScale] | None = None
-    name: str = ""
+    table: Path | None = None
     reference: ReferenceSky | None = None
     header: CelestialWcs | None = None
 
@@ -151,9 +151,7 @@ def open_frames(inputs: Sequence[Path], settings: Settings, run: Run, *, stacks:
     return replace(opened, frames=single.frames, left_out=opened.left_out + single.left_out)
 
 
-def read_guide(
-    settings: Settings, frames: Sequence[Frame], solution: Path | None = None, *, matched: bool = True
-) -> Guide:
+def read_guide(settings: Settings, frames: Sequence[Frame], solution: Path | None = None) -> Guide:
     """Read what corrections and the grid follow beside the frames, before these are measured: a slip is told at once.
 
     Parameters
@@ -163,8 +161,6 @@ def read_guide(
         A solution must be of some of them.
     solution : Path, optional
         A table of gains and surfaces to apply instead of matching.
-    matched : bool
-        Whether ``match.method`` counts; otherwise headers tell gains.
 
     Raises
     ------
@@ -174,8 +170,8 @@ def read_guide(
     """
     header = _read_grid(settings.grid)
     if solution is not None:
-        return Guide(solved=False, given=read_solution(solution, frames), name=solution.name, header=header)
-    if settings.match.method == "none" or not matched:
+        return Guide(solved=False, given=read_solution(solution, frames), table=solution, header=header)
+    if settings.match.method == "none":
         return Guide(solved=False, header=header)
     return Guide(solved=True, reference=read_reference(settings.match), header=header)
 
@@ -208,7 +204,8 @@ def correct_group(frames: Sequence[PlacedFrame], session: Session, settings: Set
     """Correct the frames of one kind; those that clouds or a wrong field rule out are left out where gains tell."""
     guide = session.guide
     if guide.given is not None:
-        return Corrected(given_corrections(frames, guide.given, guide.name, run), frames)
+        name = guide.table.name if guide.table else ""
+        return Corrected(given_corrections(frames, guide.given, name, run), frames)
     if not guide.solved:
         return Corrected(header_corrections(frames), frames)
     fit = _fitting_frames(frames, settings, run)

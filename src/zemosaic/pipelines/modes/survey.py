@@ -12,9 +12,10 @@ from zemosaic.io.write.mosaic_file import MosaicFile
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
 from zemosaic.pipelines.modes.finish import Outputs, finish_outputs
-from zemosaic.pipelines.modes.mosaics import Filled, write_mosaics
+from zemosaic.pipelines.modes.mosaics import write_mosaics
 from zemosaic.pipelines.modes.session import Corrected, begin_session, correct_group, open_frames, read_guide
 from zemosaic.pipelines.patches.jobs import MosaicJob
+from zemosaic.pipelines.patches.stacking import Filled
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run, output_folder
 from zemosaic.pipelines.run.need import need_of_frames
 from zemosaic.pipelines.survey.stack_by_tiles import stack_by_tiles

@@ -10,13 +10,14 @@ from zemosaic.io.write.mosaic_file import Card
 from zemosaic.model.frame import Frame
 from zemosaic.model.kind import Kind
 from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.pipelines.outputs.report import hash_settings
 from zemosaic.pipelines.patches.jobs import PatchInput
 from zemosaic.pipelines.run.need import Placing
 from zemosaic.settings import Settings
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.warp.warp import pixel_variance_ratio
 
-__all__ = ["mosaic_cards"]
+__all__ = ["mosaic_cards", "settings_card"]
 
 PLACES: dict[Placing, str] = {
     "auto": "header WCS checked by the stars, or solved; refined together",
@@ -74,6 +75,15 @@ def mosaic_cards(
         "stack: " + ", ".join(filter(None, [stack.method, METHODS[stack.method].tell(stack)])),
     ]
     return cards, history
+
+
+def settings_card(settings: Settings | None = None) -> Card:
+    """The settings of the run, by the checksum of ``settings.toml``; without settings a card that keeps its place.
+
+    A file that is gone on with may have been begun with other settings, as far as its pixels do not depend on them: so
+    the checksum is written when all else is there.
+    """
+    return "SETHASH", hash_settings(settings) if settings else "0" * 64, ""
 
 
 def _end(frames: Sequence[Frame], last: str) -> str:

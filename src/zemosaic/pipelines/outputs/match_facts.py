@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from zemosaic.stages.match.match import MatchSolution
     from zemosaic.stages.match.seams import SeamFigure
 
-__all__ = ["describe_match"]
+__all__ = ["describe_match", "short"]
 
 N_WORST = 10
 """Places, and frames, that the report names."""
+
+MAP_CELLS = 24
+"""Cells along the longer side of the map of slow trends, which are smooth."""
 
 DIGITS = 4
 """Significant digits of the points of curves: finer than any figure is drawn."""
@@ -34,6 +37,7 @@ def describe_match(found: MatchSolution, frames: Sequence[PlacedFrame], grid: Sk
         "n_shared_stars": found.n_ties,
         "n_components": len({scale.component for scale in found.scales}),
         "slow_rms": found.slow_rms,
+        "slow_map": _slow_map(found, grid),
         "prior_sd": found.prior_sd,
         "frame_noise": np.median(found.noise, axis=1),
         "seams": [
@@ -59,6 +63,22 @@ def describe_match(found: MatchSolution, frames: Sequence[PlacedFrame], grid: Sk
         "stars": _stars(found.stars.fluxes),
         "places": _places(found.stars.places, grid),
     }  # fmt: skip
+
+
+def _slow_map(found: MatchSolution, grid: SkyGrid) -> list[list[float | None]]:
+    """Expected size of slow trends over cells of the grid, bottom row first, over the noise of a typical frame's pixel.
+
+    Of the middle channel: the others show the same picture.
+    """
+    channel = len(found.slow_error) // 2
+    cell_px = max(grid.shape) / MAP_CELLS
+    y, x = ((np.arange(np.ceil(n / cell_px)) + 0.5) * cell_px for n in grid.shape)
+    nodes = found.nodes
+    rows = np.rint((y - nodes.y0) / nodes.spacing_px).astype(np.int64).clip(0, nodes.shape[0] - 1)
+    columns = np.rint((x - nodes.x0) / nodes.spacing_px).astype(np.int64).clip(0, nodes.shape[1] - 1)
+    cells = found.slow_error[channel][rows[:, None], columns] / np.median(found.noise[channel])
+    told: list[list[float | None]] = short(cells)
+    return told
 
 
 def _borders(figure: SeamFigure, n_frames: int) -> BorderFigure:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.io.write.avm_tags import avm_packet
 from zemosaic.io.write.picture_file import write_picture
+from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.stages.picture.stretch import reduce_blocks, star_white, stretch_rgba
 
 __all__ = ["reduce_rows", "reduction", "write_preview"]
@@ -19,22 +21,28 @@ STRIP_PX = 500_000
 
 
 def write_preview(
-    path: Path, read_rows: Callable[[int, int], npt.NDArray[Any]], shape: tuple[int, int], max_px: int
+    path: Path, read_rows: Callable[[int, int], npt.NDArray[Any]], wcs: CelestialWcs, max_px: int
 ) -> None:
     """Make the preview from a mosaic read a strip of rows at a time: the sky grey, the typical star white.
+
+    Tags in both files place them on the sky.
 
     Parameters
     ----------
     path : Path
-        PNG file.
+        PNG file; a JPEG file is written beside it.
     read_rows : callable
         ``read_rows(y0, y1)`` gives DATA rows as ``(c, y1 - y0, w)``, NaN where there are none.
-    shape : (height, width)
+    wcs : CelestialWcs
+        Of the mosaic; its ``shape`` is the mosaic's.
     max_px : int
         Longest side of the picture.
     """
-    data, covered = reduce_rows(read_rows, shape, reduction(shape, max_px))
-    write_picture(path, stretch_rgba(data, covered, star_white(data, covered)))
+    factor = reduction(wcs.shape, max_px)
+    data, covered = reduce_rows(read_rows, wcs.shape, factor)
+    rgba, tags = stretch_rgba(data, covered, star_white(data, covered)), avm_packet(wcs, factor)
+    write_picture(path, rgba, tags)
+    write_picture(path.with_suffix(".jpg"), rgba, tags)
 
 
 def reduction(shape: tuple[int, int], max_px: int) -> int:

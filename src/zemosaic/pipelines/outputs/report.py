@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tomli_w
 from astropy.table import MaskedColumn, Table
 
@@ -22,7 +25,26 @@ from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.run.log import Journal
 from zemosaic.settings import Settings
 
-__all__ = ["write_frames_table", "write_report", "write_settings", "write_text"]
+__all__ = ["Treatment", "hash_settings", "write_frames_table", "write_report", "write_settings", "write_text"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Treatment:
+    """What was done with a frame.
+
+    Attributes
+    ----------
+    scale : PhotoScale
+        Its correction.
+    weight : ndarray, shape (c,)
+        Of its pixels; None where no mosaic was made.
+    clipped : float or None
+        Share of its samples that were clipped.
+    """
+
+    scale: PhotoScale
+    weight: npt.NDArray[np.float64] | None = None
+    clipped: float | None = None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -34,13 +56,22 @@ def write_text(path: Path, text: str) -> None:
 
 def write_settings(path: Path, settings: Settings) -> None:
     """The settings of the run as TOML; ``--config`` with this file reruns the same."""
-    write_text(path, tomli_w.dumps(settings.model_dump()))
+    write_text(path, _settings_text(settings))
+
+
+def hash_settings(settings: Settings) -> str:
+    """SHA-256 of the file that `write_settings` writes, in hex."""
+    return hashlib.sha256(_settings_text(settings).encode()).hexdigest()
+
+
+def _settings_text(settings: Settings) -> str:
+    return tomli_w.dumps(settings.model_dump())
 
 
 def write_frames_table(
     path: Path,
     frames: Sequence[PlacedFrame],
-    scales: Mapping[str, PhotoScale],
+    treated: Mapping[str, Treatment],
     used: set[str],
     known: Mapping[FrameId, MeasuredFrame],
     left_out: Sequence[LeftOut],
@@ -64,8 +95,8 @@ def write_frames_table(
             "place": item.place.how, "place_stars": item.place.n_stars, "place_rms_px": item.place.rms_px,
         }  # fmt: skip
         # A frame that was left out before the match has no correction.
-        if frame.id in scales:
-            row |= _correction_columns(scales[frame.id], _channel_tags(item.measured))
+        if frame.id in treated:
+            row |= _correction_columns(treated[frame.id], _channel_tags(item.measured))
         rows.append(row)
     for gone in reasons.values():
         seen = known.get(FrameId(gone.frame_id))
@@ -110,10 +141,15 @@ def _measured_columns(frame: Frame, measured: Measurements) -> dict[str, Any]:
     return columns
 
 
-def _correction_columns(scale: PhotoScale, tags: Sequence[str]) -> dict[str, Any]:
-    """What was solved for a frame."""
+def _correction_columns(treated: Treatment, tags: Sequence[str]) -> dict[str, Any]:
+    """What was solved for a frame, and how it counts in the mosaic."""
+    scale = treated.scale
     columns: dict[str, Any] = {"component": scale.component, "note": scale.note}
+    if treated.clipped is not None:
+        columns["clipped_share"] = treated.clipped
     for c, tag in enumerate(tags):
+        if treated.weight is not None:
+            columns[f"weight{tag}"] = float(treated.weight[c])
         columns |= {f"gain{tag}": scale.gain[c], f"gain_error{tag}": scale.gain_error[c],
                     f"level_error{tag}": scale.level_error[c]}  # fmt: skip
         columns |= {f"b{k}{tag}": value for k, value in enumerate(scale.surface[c])}

@@ -37,15 +37,23 @@ STORE_SHARE = 5
 
 @dataclass(frozen=True, slots=True)
 class PatchCounts:
-    """What the report wants to know of a patch."""
+    """What the report wants to know of a patch.
+
+    Attributes
+    ----------
+    n_samples, n_rejected : int
+    by_frame : tuple of (int, int)
+        See `StackedPatch.by_frame`; the frames are those that reach the patch, in the order of their ids.
+    """
 
     n_samples: int
     n_rejected: int
+    by_frame: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def of(cls, made: StackedPatch) -> PatchCounts:
         """Those of a patch that has been stacked."""
-        return cls(int(made.coverage.sum()), int(made.rejected.sum()))
+        return cls(int(made.coverage.sum()), int(made.rejected.sum()), made.by_frame)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from zemosaic.stages.warp.lattice import Lattice, plan_lattice
 from zemosaic.stages.warp.warp import WarpPlan, pixel_variance_ratio
 from zemosaic.text import message
 
-__all__ = ["plan_input", "plan_inputs", "plan_witnesses", "stellar_width_px", "stellar_widths_px"]
+__all__ = ["frame_weight", "plan_input", "plan_inputs", "plan_witnesses", "stellar_width_px", "stellar_widths_px"]
 
 Array = npt.NDArray[np.float64]
 
@@ -77,7 +77,7 @@ def plan_inputs(
         worst_px = max(worst_px, lattice.error_px)
         planned.append(plan_input(item, lattice, scales[frame.id], grid, settings))
         advance(done)
-    run.log.end("plan", f"{len(planned)} frames on the grid, coordinates interpolated to {worst_px:.1g} px")
+    run.log.end("plan", message("done.plan", n_frames=len(planned), worst_px=worst_px))
     return Kept(planned, tuple(left_out))
 
 
@@ -100,6 +100,11 @@ def plan_witnesses(
 def _to_mosaic(item: PlacedFrame, scale: PhotoScale, grid: SkyGrid) -> Array:
     """Mosaic units per input unit at the frame's centre, per channel."""
     return np.asarray(grid.area_ref_deg2 / (scale.gain * item.wcs.pixel_area_deg2()))
+
+
+def frame_weight(item: PlacedFrame, scale: PhotoScale, grid: SkyGrid) -> Array:
+    """Weight of a frame's pixels at its centre, per channel: the inverse variance in mosaic units."""
+    return np.asarray((_to_mosaic(item, scale, grid) * item.measured.area_noise) ** -2)
 
 
 def plan_input(item: PlacedFrame, lattice: Lattice, scale: PhotoScale, grid: SkyGrid, settings: Settings) -> PatchInput:

@@ -15,8 +15,16 @@ from zemosaic.stages.stack.stack import StackedPatch
 
 __all__ = ["ArrayPlanes", "PlaneSink", "file_planes", "write_patch"]
 
-PLANES = {"all": ("DATA", "WHT", "VAR", "COV", "REJ", "EXPT", "SAT"), "weight": ("DATA", "WHT"), "data": ("DATA",)}
-_DTYPES: dict[str, Literal["i2"]] = {"COV": "i2", "REJ": "i2"}
+PLANES = {
+    "all": ("DATA", "WHT", "VAR", "COV", "REJ", "EXPT", "SAT", "ALPHA"),
+    "weight": ("DATA", "WHT"),
+    "data": ("DATA",),
+}
+_DTYPES: dict[str, Literal["i2", "u1"]] = {"COV": "i2", "REJ": "i2", "ALPHA": "u1"}
+
+OPAQUE = np.uint8(255)
+"""ALPHA where there are data: programs that lay pictures over each other take 0 to 255."""
+
 _PER_CHANNEL = {"DATA", "WHT", "VAR", "REJ"}
 
 
@@ -61,6 +69,7 @@ def write_patch(sink: PlaneSink, box: Box, patch: StackedPatch, names: Sequence[
         "REJ": lambda: patch.rejected,
         "EXPT": lambda: patch.exposure.min(axis=0, keepdims=True),
         "SAT": lambda: _saturated_share(patch),
+        "ALPHA": lambda: np.where((patch.weight > 0).all(axis=0, keepdims=True), OPAQUE, np.uint8(0)),
     }
     for name in names:
         sink.write(name, box, make[name]())

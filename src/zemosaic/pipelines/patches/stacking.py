@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -22,20 +25,37 @@ from zemosaic.pipelines.patches.stack_remotely import stack_remotely
 from zemosaic.pipelines.run.context import Run
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.stack import border_px, bytes_per_pixel, bytes_per_sample
-from zemosaic.text import message
+from zemosaic.text import Message, message
 
-__all__ = ["describe_samples", "plan_patches", "stack_onto_grid"]
+__all__ = ["Filled", "describe_samples", "plan_patches", "stack_onto_grid"]
 
 
-def stack_onto_grid(
-    job: MosaicJob, sink: PlaneSink, run: Run, ledger: PatchLedger | None = None
-) -> tuple[dict[str, float], ReadCounts]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Filled:
+    """What is known of a mosaic whose planes have been filled.
+
+    Attributes
+    ----------
+    figures : dict
+        For the report.
+    reads : ReadCounts
+        What was read of files.
+    clipped : mapping
+        FrameId -> share of the frame's samples that were clipped; empty where samples were not clipped frame by frame.
+    """
+
+    figures: dict[str, Any]
+    reads: ReadCounts
+    clipped: Mapping[str, float] = field(default_factory=dict)
+
+
+def stack_onto_grid(job: MosaicJob, sink: PlaneSink, run: Run, ledger: PatchLedger | None = None) -> Filled:
     """Make all patches and write their planes; those that `ledger` finds finished are not made again.
 
     Returns
     -------
-    (dict, ReadCounts)
-        ``n_samples``, ``n_rejected`` and the memory plan, for the report; what was read of files.
+    Filled
+        Its figures: ``n_samples``, ``n_rejected`` and the memory plan.
     """
     sizes = ledger.fitting_sizes(PATCH_SIZES) if ledger else PATCH_SIZES
     plan, border = plan_patches(job, run, sizes, beside_bytes=run.machine.beside_bytes)
@@ -65,29 +85,35 @@ def stack_onto_grid(
     if ledger:
         stack_remotely(job, works, ledger, run, advance, plan.workers)
     n_samples = n_rejected = 0
+    of_frames, clipped = Counter[str](), Counter[str]()
     readings = {work: Reading(_band_of(work.patch, job.grid), work.visits) for work in works}
     with keep_frames(job.source.files, readings, job.warp, plan.spare_bytes) as (release, reads):
         for count, (work, counts) in enumerate(make_executor(plan.workers).run(task, works), 1):
             release(work)
             n_samples += counts.n_samples
             n_rejected += counts.n_rejected
+            for visit, (n_here, n_clipped) in zip(work.visits, counts.by_frame, strict=False):
+                of_frames[visit.item.frame.id] += n_here
+                clipped[visit.item.frame.id] += n_clipped
             advance(count)
     if picture:
         picture.finish()
     samples = describe_samples(n_samples, n_rejected)
-    run.log.end("stack", ", ".join([f"{len(works)} patches of {plan.patch_px} px", samples, *reads.words()]))
-    return {
+    patches = message("done.patches", n=len(works), size_px=plan.patch_px)
+    run.log.end("stack", message("done.parts", parts=[patches, samples, *reads.words()]))
+    figures = {
         "n_samples": n_samples,
         "n_rejected": n_rejected,
         "patch_px": plan.patch_px,
         "workers": plan.workers,
         "threads": plan.threads,
-    }, reads
+    }
+    return Filled(figures, reads, {name: clipped[name] / n for name, n in of_frames.items() if n})
 
 
-def describe_samples(n_samples: int, n_rejected: int) -> str:
-    """How many samples were stacked and clipped, for a summary line."""
-    return f"{n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped"
+def describe_samples(n_samples: int, n_rejected: int) -> Message:
+    """How many samples were stacked and clipped, as a part of a summary."""
+    return message("done.samples", n_millions=n_samples / 1e6, share=n_rejected / max(n_samples, 1))
 
 
 def _band_of(patch: Patch, grid: SkyGrid) -> Box:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,13 +12,16 @@ import numpy as np
 import numpy.typing as npt
 from astropy.time import Time
 
+from zemosaic.engine.values import digest_of
 from zemosaic.io.write.hips_file import (
+    HipsView,
+    find_cells,
     tile_path,
     write_allsky,
     write_fits,
     write_hips_page,
-    write_jpeg,
     write_properties,
+    write_tile_picture,
 )
 from zemosaic.io.write.moc_file import write_moc
 from zemosaic.model.box import Box
@@ -26,8 +29,9 @@ from zemosaic.pipelines.outputs.preview import reduce_rows, reduction
 from zemosaic.pipelines.products.folder import FinishedFolder, FolderMosaic
 from zemosaic.pipelines.products.viewer_before import channel_tags
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run
+from zemosaic.pipelines.run.keys import make_key
 from zemosaic.stages.picture.stretch import Stretch, find_stretch, star_white
-from zemosaic.stages.warp.healpix import TILE_PX, Tile, cut_tile, find_tiles, halve, join, order_for
+from zemosaic.stages.warp.healpix import TILE_PX, Tile, cut_tile, find_tiles, join, order_for
 
 __all__ = ["write_hips"]
 
@@ -40,14 +44,19 @@ PREVIEW_PX = 256
 ALLSKY_ORDER = 3
 """Deepest order with an overview of all tiles, by the standard."""
 
-ALLSKY_HALVINGS = 3
-"""From a tile of 512 px to the 64 px that it has there."""
-
 TASK_ORDERS = 3
 """Orders of tiles that one task makes: at most 64 of the deepest and their parents."""
 
 TILE_COPIES = 8
 """What a task holds beside its branch of tiles: the window, weights and samples of one, as copies of a tile."""
+
+JPEG = ".jpg"
+
+_STEMS = {JPEG: "hips", ".png": "hips_png"}
+"""Folders of pictures by their suffix."""
+
+VIEW_ROOM = 1.1
+"""What the page shows at first, over the mosaic's size."""
 
 NO_DATE = "2000-01-01T00:00Z"
 """Date of a mosaic whose frames tell none."""
@@ -55,46 +64,63 @@ NO_DATE = "2000-01-01T00:00Z"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Hips:
-    """What all tiles of a mosaic share; `overviews` gathers small tiles by order and cell, `found` deepest cells."""
+    """What all tiles of a mosaic share: `made` receives the folders, the pictures are files ending in `suffix`."""
 
     mosaic: FolderMosaic
     stretch: Stretch
     factor: int
     made: Path
+    suffix: str
     order: int
     run: Run
-    overviews: dict[int, dict[int, Tile]] = field(default_factory=dict)
-    found: list[int] = field(default_factory=list)
 
     @property
     def layers(self) -> tuple[tuple[str, int], ...]:
         """Folder and channel of what has FITS tiles: the science values know no colour."""
+        if self.suffix != JPEG:
+            return ()
         tags = channel_tags(self.mosaic.n_channels)
         return tuple((f"hips{self.mosaic.tag}{tag}", k) for k, tag in enumerate(tags))
 
     @property
-    def picture(self) -> Path:
-        """Folder of the JPEG tiles."""
-        return self.made / f"hips{self.mosaic.tag}"
+    def pictures(self) -> Path:
+        """Folder of the pictures."""
+        return self.made / f"{_STEMS[self.suffix]}{self.mosaic.tag}"
 
     def paint(self, tile: Tile) -> npt.NDArray[np.uint8]:
-        """8 bits ``(n, n, c)`` with the stretch of the preview."""
-        return self.stretch.apply(np.nan_to_num(tile.values), tile.islands)
+        """8 bits ``(n, n, c)`` with the stretch of the preview; of PNG the last of them is opacity."""
+        picture = self.stretch.apply(np.nan_to_num(tile.values), tile.islands)
+        if self.suffix == JPEG:
+            return picture
+        return np.append(picture, np.where(tile.islands > 0, 255, 0).astype(np.uint8)[..., None], axis=-1)
 
 
-def write_hips(folder: FinishedFolder, run: Run) -> dict[str, Path]:
-    """Write ``hips`` for each mosaic, of colour also ``hips_r`` and so on; older ones give way when all are whole."""
-    made = folder.out / WORK_FOLDER / "hips.new"
-    shutil.rmtree(made, ignore_errors=True)
-    paths = {}
+def write_hips(folder: FinishedFolder, run: Run, suffix: str = JPEG) -> dict[str, Path]:
+    """Write ``hips`` for each mosaic, of colour also ``hips_r`` and so on; older ones give way when all are whole.
+
+    Parameters
+    ----------
+    folder : FinishedFolder
+    run : Run
+        Its store keeps branches of the tree, so that a stopped run goes on.
+    suffix : {".jpg", ".png"}
+        PNG: pictures alone, transparent where there is nothing, in ``hips_png``.
+    """
+    stem = _STEMS[suffix]
+    made = folder.out / WORK_FOLDER / f"{stem}.{digest_of(*map(_identity, folder.mosaics))}.new"
+    for other in folder.out.glob(f"{WORK_FOLDER}/{stem}.*.new"):
+        if other != made:
+            shutil.rmtree(other)
+    paths, keys = {}, []
     for mosaic in folder.mosaics:
         factor = reduction(mosaic.shape, STRETCH_PX)
         data, covered = reduce_rows(partial(_read_rows, mosaic, run), mosaic.shape, factor)
         if not covered.any():
             continue
         stretch = find_stretch(data, covered, star_white(data, covered))
-        hips = _Hips(mosaic, stretch, factor, made, order_for(mosaic.wcs.pixel_scale_arcsec()), run)
-        _write_tiles(hips)
+        order = order_for(mosaic.wcs.pixel_scale_arcsec())
+        hips = _Hips(mosaic, stretch, factor, made, suffix, order, run)
+        keys += _write_tiles(hips)
         _write_overviews(hips)
         _describe(hips, folder.out.resolve().name)
     for path in sorted(made.iterdir()) if made.exists() else ():
@@ -102,7 +128,17 @@ def write_hips(folder: FinishedFolder, run: Run) -> dict[str, Path]:
         shutil.rmtree(final, ignore_errors=True)
         path.rename(final)
         paths[path.name] = final / "index.html"
+    shutil.rmtree(made, ignore_errors=True)
+    if run.store is not None:
+        for key in keys:
+            run.store.discard(key)
     return paths
+
+
+def _identity(mosaic: FolderMosaic) -> tuple[object, ...]:
+    """What tells a mosaic from one that another run made: its file's size and time, and its header."""
+    facts = mosaic.path.stat()
+    return mosaic.tag, facts.st_size, facts.st_mtime_ns, mosaic.header.tostring()
 
 
 def _read_rows(mosaic: FolderMosaic, run: Run, y0: int, y1: int) -> npt.NDArray[np.float32]:
@@ -110,19 +146,34 @@ def _read_rows(mosaic: FolderMosaic, run: Run, y0: int, y1: int) -> npt.NDArray[
     return mosaic.read("DATA", Box(y0, y1, 0, mosaic.shape[1]))
 
 
-def _write_tiles(hips: _Hips) -> None:
-    """Write the tiles of all orders: branches of the tree as tasks, then what lies above them."""
+def _write_tiles(hips: _Hips) -> list[str]:
+    """Write the tiles of all orders: branches of the tree as tasks, then what lies above; keys of stored branches."""
     cells = find_tiles(hips.mosaic.wcs, hips.order)
     depth = min(TASK_ORDERS, hips.order)
-    roots = np.unique(cells >> (2 * depth))
-    wanted = set(cells.tolist())
-    make = partial(_make_branch, hips, hips.order - depth, wanted)
+    roots = np.unique(cells >> (2 * depth)).tolist()
+    identity = _identity(hips.mosaic)
+    keys = [make_key("hips", identity, hips.suffix, hips.order - depth, root) for root in roots]
+    take = partial(_take_branch, hips, hips.order - depth, set(cells.tolist()))
     tile_bytes = 4 * (hips.mosaic.n_channels + 1) * TILE_PX**2
     executor = hips.run.machine.executor_within(tile_bytes * (4 * depth + TILE_COPIES))
-    tiles = dict(zip(roots.tolist(), executor.map(make, roots.tolist()), strict=True))
+    tiles = dict(zip(roots, executor.map(take, list(zip(roots, keys, strict=True))), strict=True))
     for order in range(hips.order - depth - 1, -1, -1):
         parents = sorted({cell >> 2 for cell in tiles})
         tiles = {cell: _keep(hips, order, cell, join([tiles.get(4 * cell + k) for k in range(4)])) for cell in parents}
+    return keys
+
+
+def _take_branch(hips: _Hips, order: int, wanted: set[int], task: tuple[int, str]) -> Tile | None:
+    """The tile at a branch's root, from an earlier run if its files are still there, or made with all below it."""
+    (cell, key), store = task, hips.run.store
+    if store is not None and tile_path(hips.pictures, order, cell, hips.suffix).exists():
+        found = store.get(key)
+        if found is not None:
+            return Tile(*found)
+    tile = _make_branch(hips, order, wanted, cell)
+    if store is not None and tile is not None:
+        store.put(key, tuple(tile))
+    return tile
 
 
 def _make_branch(hips: _Hips, order: int, wanted: set[int], cell: int) -> Tile | None:
@@ -143,44 +194,43 @@ def _islands(hips: _Hips, box: Box) -> npt.NDArray[np.float32]:
 
 
 def _keep(hips: _Hips, order: int, cell: int, tile: Tile | None) -> Tile | None:
-    """Write a tile, if there is one, and keep what the overviews and the MOC need of it."""
+    """Write a tile, if there is one."""
     if tile is None:
         return None
-    write_jpeg(tile_path(hips.picture, order, cell, ".jpg"), hips.paint(tile))
     for name, channel in hips.layers:
         path = tile_path(hips.made / name, order, cell, ".fits")
         write_fits(path, tile.values[channel], {"ORDER": order, "NPIX": cell})
-    if order <= ALLSKY_ORDER:
-        small = tile
-        for _ in range(ALLSKY_HALVINGS):
-            small = halve(small)
-        hips.overviews.setdefault(order, {})[cell] = small
-    if order == hips.order:
-        hips.found.append(cell)
+    write_tile_picture(tile_path(hips.pictures, order, cell, hips.suffix), hips.paint(tile))
     return tile
 
 
 def _write_overviews(hips: _Hips) -> None:
-    for order, tiles in hips.overviews.items():
-        pictures = {cell: hips.paint(tile) for cell, tile in tiles.items()}
-        write_allsky(hips.picture / f"Norder{order}" / "Allsky.jpg", order, pictures)
-        for name, channel in hips.layers:
-            values = {cell: tile.values[channel] for cell, tile in tiles.items()}
-            write_allsky(hips.made / name / f"Norder{order}" / "Allsky.fits", order, values)
+    """Write all tiles of an order in one file, small, as means of the tiles on disk."""
+    for order in range(min(ALLSKY_ORDER, hips.order) + 1):
+        for folder, suffix in ((hips.pictures, hips.suffix), *((hips.made / name, ".fits") for name, _ in hips.layers)):
+            write_allsky(folder, order, suffix)
 
 
 def _describe(hips: _Hips, title: str) -> None:
     """Write what lies beside the tiles of each folder."""
-    cells = np.array(sorted(hips.found), np.int64)
-    mono = hips.mosaic.n_channels == 1
+    cells = np.array(find_cells(hips.pictures, hips.order), np.int64)
     formats = {name: "fits" for name, _ in hips.layers}
-    formats[hips.picture.name] = "jpeg fits" if mono else "jpeg"
+    pictures = "jpeg" if hips.suffix == JPEG else "png"
+    formats[hips.pictures.name] = f"{pictures} fits" if hips.pictures.name in formats else pictures
     for name, tile_format in formats.items():
         folder = hips.made / name
         write_moc(folder / "Moc.fits", cells, hips.order)
-        write_jpeg(folder / "preview.jpg", _preview(hips))
-        write_hips_page(folder / "index.html", f"{title} {name}")
+        write_tile_picture(folder / "preview.jpg", _preview(hips))
+        write_hips_page(folder, f"{title} {name}", _view(hips) if folder == hips.pictures else None)
         write_properties(folder / "properties", _properties(hips, f"{title} {name}", tile_format, len(cells)))
+
+
+def _view(hips: _Hips) -> HipsView:
+    """The whole mosaic, with a little sky round it."""
+    height, width = hips.mosaic.shape
+    ra, dec = hips.mosaic.wcs.pixel_to_sky((width - 1) / 2, (height - 1) / 2)
+    scale_deg = VIEW_ROOM * hips.mosaic.wcs.pixel_scale_arcsec() / 3600
+    return HipsView(hips.order, hips.suffix, (float(ra), float(dec)), (width * scale_deg, height * scale_deg))
 
 
 def _preview(hips: _Hips) -> npt.NDArray[np.uint8]:
@@ -206,7 +256,7 @@ def _properties(hips: _Hips, title: str, tile_format: str, n_tiles: int) -> dict
     scale_deg = hips.mosaic.wcs.pixel_scale_arcsec() / 3600
     dates = [str(header[key]) for key in ("DATE-OBS", "DATE-END") if header.get(key)]
     date = f"{Time(dates[-1]).isot[:16]}Z" if dates else NO_DATE
-    colour = {} if "fits" in tile_format else {"dataproduct_subtype": "color"}
+    colour = {"dataproduct_subtype": "color"} if hips.mosaic.n_channels > 1 and "fits" not in tile_format else {}
     bits = {"hips_pixel_bitpix": -32, "hips_hierarchy": "mean"} if "fits" in tile_format else {}
     times = {"t_min": Time(dates[0]).mjd, "t_max": Time(dates[-1]).mjd} if dates else {}
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", title)

@@ -8,8 +8,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.match import background, gains
-from zemosaic.kernels.match.values import CoarseNodes, Coupling, ImageNodes, NormalParts, PlacedBlocks
+from zemosaic.kernels.match import background, coarse, factors, gains, schur
+from zemosaic.kernels.match.values import (
+    CoarseNodes,
+    CoarseSky,
+    Coupling,
+    ImageNodes,
+    NormalParts,
+    PlacedBlocks,
+    SkyEquations,
+    SkyFactors,
+)
 from zemosaic.kernels.measure import (
     apertures,
     bayer_stars,
@@ -35,10 +44,10 @@ Known = tuple[Any, tuple[Any, ...]]
 """A kernel, and arguments of the types that it is called with; it is never called with these."""
 
 GROUPS = (
-    "points", "clip", "raws", "stack", "match", "weigh", "areas", "mean", "median", "minmax", "esd", "tiles", "xisf",
-    "simulate",
+    "raws", "weigh", "match", "points", "clip", "kappa", "stack", "areas", "maps", "winsorized", "linear_fit", "mean",
+    "median", "minmax", "esd", "tiles", "xisf", "simulate",
 )  # fmt: skip
-"""Parts of a run that call kernels, those first that take longest to compile."""
+"""Parts of a run that call kernels, those first that are called first."""
 
 Example = npt.NDArray[Any]
 
@@ -83,7 +92,8 @@ def list_kernels(group: str) -> tuple[Known, ...]:
     """
     lists = {
         "weigh": _weigh, "match": _match, "raws": _raws, "points": _points, "areas": _areas, "stack": _stack,
-        "clip": _clip, "mean": _mean, "median": _median, "minmax": _minmax, "esd": _esd, "tiles": _tiles,
+        "clip": _clip, "kappa": _kappa, "winsorized": _winsorized, "linear_fit": _linear_fit,
+        "maps": _maps, "mean": _mean, "median": _median, "minmax": _minmax, "esd": _esd, "tiles": _tiles,
         "simulate": _simulate, "xisf": _xisf,
     }  # fmt: skip
     return tuple(lists[group]())
@@ -136,17 +146,28 @@ def _stars() -> list[Known]:
 
 def _surfaces() -> list[Known]:
     placed = PlacedBlocks(_i8, _i4, _f4, _f4, _f4, _f4, _f4, 0, 0)
-    normals, coupling = NormalParts(_f8_2, _f8_3, _f8_2, _f8_2, _f8), Coupling(_NODES, _f8_2, _f8_3)
+    normals, equations = (
+        NormalParts(_f8_2, _f8_3, _f8_2, _f8_2, _f8),
+        SkyEquations(_f8_2, 0, Coupling(_NODES, _f8_2, _f8_3)),
+    )
+    found, nodes = SkyFactors(_i4, _i4, _f4, _f8), CoarseNodes(0, 0, 0, 0, 0, 0, _f8_2)
     return [
         (background.list_local_nodes, (_i8, _i4, 0, 0, _i8, _i4)),
         (background.build_normals, (placed, _f4, _f4, _NODES, normals)),
-        (background.apply_schur, (_f8, _f8_2, 0, coupling, _f8)),
-        (background.recover_surfaces, (_f8, coupling, _f8_2, _f8_2)),
-        (background.reduced_rhs, (_f8, _f8_2, coupling, _f8)),
         (background.block_residuals, (placed, _f4, _f8, _f8_2, _f4)),
         (background.perturb, (0, placed, _f4, _f4, _f8_2, _f8_2, _f8)),
         (background.clustered_variance, (placed, _f4, _f4, _f8_3, 0, _f8)),
-        (background.coarse_surfaces, (CoarseNodes(0, 0, 0, 0, _f8_2), coupling, _i4, _i4, _f8)),
+        (coarse.list_coarse_nodes, (_NODES, nodes, _i8, _i4)),
+        (coarse.find_reach, (_NODES, nodes)),
+        (coarse.gather_cross, (_NODES, nodes, _NODES, _f8_2, _f8_2)),
+        (coarse.add_sky, (_f8_2, nodes, _f8_2)),
+        (coarse.take_surfaces, (_NODES, _f8_2, _f8_3, _f8_2)),
+        (coarse.factorise_band, (0.0, _f8_2)),
+        (factors.factorise_sky, (_f8_2, 0)),
+        (schur.apply_schur, (_f8_2, equations, _f8_2)),
+        (schur.correct_sky, (_f8_2, equations, found, CoarseSky(nodes, _NODES, _f8_2, _f8_2), False, _f8_2, _f8_2)),
+        (schur.recover_surfaces, (_f8_2, equations, _f8_3, _f8_3)),
+        (schur.reduced_rhs, (_f8_2, _f8_3, equations, _f8_2)),
         (background.cell_excess, (_i4, _f4, _f4, _f8, 0.0, _f8, _f8)),
         (background.node_depth, (placed, _f4, _f8)),
     ]
@@ -192,10 +213,15 @@ def _window() -> Window:
 def _points() -> list[Known]:
     table = _frozen(_array(F4, 2))
     return [
-        (points._resample, (_window(), _rows(), (0, 0, 0, 0), 0, table, (_f4_3, _F))),
+        (points._resample, (_window(), _rows(), (0, 0, 0, 0), 0, points._Lanczos(table, _f4_3, _f4_3, _F))),
         (spikes._steep_blocks, (_f4_2, _F)),
         (spikes._fill_spikes, (_f4_2, _f4_2, _F, _i8_2, _f4_2)),
     ]
+
+
+def _maps() -> list[Known]:
+    """What lies beside an image is interpolated between pixels; so is an image by the kernels of one or two taps."""
+    return [(points._resample, (_window(), _rows(), (0, 0, 0, 0), 0, None))]
 
 
 def _areas() -> list[Known]:
@@ -225,13 +251,28 @@ def _stack() -> list[Known]:
 
 
 def _clip() -> list[Known]:
-    cube, rule = _samples(), clip.ClipRule(0, _F, _F, 0)
+    cube = _samples()
     return [
-        (clip.clip_rows, (rule, cube, _MAPS, 0, 0, _frozen(_array(F4, 1)))),
         (grow.grow_frames, (cube, _MAPS, 0, 0, _F, 0)),
         (pairs.clip_pairs, (cube, _MAPS, 0, 0, _F)),
         (regions.mark_regions, (cube, _MAPS, 0, 0, _F)),
     ]
+
+
+def _by_kappa() -> tuple[Any, ...]:
+    return clip.ClipRule(0, _F, _F, 0), _samples(), _MAPS, 0, 0, _frozen(_array(F4, 1))
+
+
+def _kappa() -> list[Known]:
+    return [(clip.clip_kappa, _by_kappa())]
+
+
+def _winsorized() -> list[Known]:
+    return [(clip.clip_winsorized, _by_kappa())]
+
+
+def _linear_fit() -> list[Known]:
+    return [(clip.clip_linear_fit, _by_kappa())]
 
 
 def _mean() -> list[Known]:

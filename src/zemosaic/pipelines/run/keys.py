@@ -21,6 +21,7 @@ CODE: Mapping[str, tuple[str, ...]] = {
     "calibration": ("pipelines.calibration.calibrating", *_PIXELS),
     "cut": ("pipelines.patches.stacking",),
     "defects": ("pipelines.measuring.measure_frames", *_PIXELS),
+    "hips": ("pipelines.products.hips",),
     "master": ("pipelines.calibration.masters", *_PIXELS),
     "master_tile": ("pipelines.modes.master_tiles", *_PIXELS),
     "match": ("pipelines.corrections.match_frames",),

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from zemosaic.engine.remote import ProcessExecutor
-from zemosaic.errors import EnvironmentProblem
+from zemosaic.errors import Cancelled, EnvironmentProblem
 from zemosaic.kernels.compiled import cache_problems, compile_kernel, is_kept, kept_in
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.kernels import GROUPS, list_kernels
 from zemosaic.settings import Settings
 from zemosaic.text import message
 
-__all__ = ["choose_groups", "compile_ahead", "compile_all"]
+__all__ = ["choose_groups", "compile_ahead", "compile_all", "compile_beside"]
 
 _COMPILER_BYTES = 400 << 20
-"""What a process that compiles holds at most: 330 MB were seen."""
+"""What a process that compiles holds at most: 330 MB were seen. All take half of the cap: frames are read beside."""
 
 _METHODS = {
     "mean": ("mean",),
     "median": ("stack", "median"),
     "minmax": ("stack", "minmax", "clip"),
     "esd": ("stack", "esd", "clip"),
+    "winsorized": ("stack", "winsorized", "clip"),
+    "linear_fit": ("stack", "linear_fit", "clip"),
 }
-"""Groups of the stack's methods; the others clip round by round."""
+"""Groups of the stack's methods; the others clip by kappa sigma."""
+
+_WARPS = {"area": "areas", "drizzle": "areas", "nearest": "maps", "bilinear": "maps"}
+"""Groups of the resampling kernels; the others are Lanczos kernels. Nearest and bilinear are what maps need anyway."""
 
 _FEWEST = 3
 """To start processes takes as long as to compile so many kernels of usual size."""
@@ -42,8 +50,8 @@ def choose_groups(settings: Settings, *, matched: bool, raw: bool) -> list[str]:
     raw : bool
         Whether any of them is a raw colour frame.
     """
-    chosen = {"weigh", *_METHODS.get(settings.stack.method, ("stack", "clip"))}
-    chosen.add("areas" if settings.warp.kernel in {"area", "drizzle"} else "points")
+    chosen = {"weigh", *_METHODS.get(settings.stack.method, ("stack", "clip", "kappa")), "maps"}
+    chosen.add(_WARPS.get(settings.warp.kernel, "points"))
     if matched:
         chosen.add("match")
     if raw:
@@ -51,11 +59,36 @@ def choose_groups(settings: Settings, *, matched: bool, raw: bool) -> list[str]:
     return [group for group in GROUPS if group in chosen]
 
 
-def compile_ahead(groups: Iterable[str], run: Run, fewest: int = _FEWEST) -> int:
+@contextmanager
+def compile_beside(groups: Iterable[str], run: Run) -> Iterator[None]:
+    """`compile_ahead` while the body of the context works; at its end what is still missing is waited for.
+
+    A kernel that the body calls meanwhile is waited for where a process is at it, else compiled at once. A body that
+    fails ends the compiling.
+    """
+    over = threading.Event()
+
+    def check() -> None:
+        run.cancel.check()
+        if over.is_set():
+            raise Cancelled("run.stopped")
+
+    with ThreadPoolExecutor(1) as pool:
+        compiling = pool.submit(compile_ahead, groups, run, check=check)
+        try:
+            yield
+            compiling.result()
+        finally:
+            over.set()
+
+
+def compile_ahead(
+    groups: Iterable[str], run: Run, fewest: int = _FEWEST, check: Callable[[], None] | None = None
+) -> int:
     """Compile what is not there yet of some groups, into the files that all processes share.
 
     Nothing is started where less than `fewest` are missing. Where no file can be written it is said, and each kernel is
-    compiled when it is called, by every run again.
+    compiled when it is called, by every run again. `check` is asked while waiting, by default the run's token.
 
     Returns
     -------
@@ -73,16 +106,16 @@ def compile_ahead(groups: Iterable[str], run: Run, fewest: int = _FEWEST) -> int
     wanted = [(group, k) for group in groups for k, known in enumerate(list_kernels(group)) if not is_kept(*known)]
     if len(wanted) < fewest:
         return 0
-    n_processes = max(min(run.machine.workers, run.machine.cap_bytes // _COMPILER_BYTES, len(wanted)), 1)
+    n_processes = max(min(run.machine.workers, run.machine.cap_bytes // (2 * _COMPILER_BYTES), len(wanted)), 1)
     run.log.notice(message("kernels.compiling", n=len(wanted), n_processes=n_processes))
     advance = run.log.start("compile", len(wanted))
-    executor = ProcessExecutor(n_processes, run.cancel.check)
+    executor = ProcessExecutor(n_processes, check or run.cancel.check)
     try:
         for done, _ in enumerate(executor.run(_compile, wanted), 1):
             advance(done)
     except EnvironmentProblem as problem:  # they will be compiled when they are called
         run.log.notice(message("kernels.compilers-died", reason=str(problem)), level="warning")
-    run.log.end("compile", f"{len(wanted)} kernels, once for this machine")
+    run.log.end("compile", message("done.compile", n=len(wanted)))
     return len(wanted)
 
 

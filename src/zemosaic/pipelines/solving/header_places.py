@@ -31,7 +31,8 @@ def judge_unconfirmed(candidates: Sequence[Candidate], catalogue: Catalogue, run
     """Whether headers that the catalogue contradicts are true all the same, by the frames' own stars.
 
     A simulated sky agrees with no header, and yet its frames lie on each other; frames with a WCS of another field do
-    not. What no other frame can confirm is taken as it is, with a warning.
+    not. What no other frame can confirm is taken as it is, with a warning; but where the frames' stars contradict more
+    headers than they confirm, all are wrong: nothing then speaks for the rest.
     """
     open_ones = [c for c in candidates if c.verdict == "unconfirmed" and c.solution is None]
     if not open_ones:
@@ -40,10 +41,11 @@ def judge_unconfirmed(candidates: Sequence[Candidate], catalogue: Catalogue, run
     strays, confirmed = find_strays_by_stars(meetings, len(open_ones), [False] * len(open_ones))
     rejected = {stray.index: stray.meeting for stray in strays if stray.meeting.verdict == "apart"}
     n_confirmed = n_alone = 0
+    most_are_wrong = len(rejected) > sum(ok for k, ok in enumerate(confirmed) if k not in rejected)
     for k, candidate in enumerate(open_ones):
-        if k in rejected:
+        if k in rejected or most_are_wrong:
             candidate.verdict = "wrong"
-            candidate.reasons += (_describe(rejected[k]),)
+            candidate.reasons += (_describe(rejected[k]),) if k in rejected else ()
             continue
         candidate.verdict = "unknown"
         n_confirmed += confirmed[k]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from zemosaic.pipelines.frames.pipeline import open_inputs
 from zemosaic.pipelines.measuring.defects import DefectWatch
 from zemosaic.pipelines.measuring.measure_frames import measure_frames
 from zemosaic.pipelines.run.context import Run
-from zemosaic.pipelines.run.warm import compile_ahead
+from zemosaic.pipelines.run.warm import compile_beside
 from zemosaic.pipelines.solving.known_sky import KnownSky
 from zemosaic.pipelines.solving.places import Place
 from zemosaic.pipelines.solving.solve_frames import solve_frames
@@ -46,7 +47,7 @@ def solve_inputs(
     list of dict
         One row a frame: name, path, how, the centre (ra_deg, dec_deg), scale_arcsec, rotation_deg (position angle of
         the array's +y axis, east of north), mirrored (the array shows the sky as in a mirror), n_stars, rms_px, file,
-        reason. Numbers are None where the frame has no place.
+        reason (a `Message`). Numbers are None where the frame has no place, and the reason where it has one.
 
     Raises
     ------
@@ -58,11 +59,10 @@ def solve_inputs(
     opened = open_inputs(inputs, settings, run)
     if folder is not None:
         _make_folder(folder)
-    if run.options.compile_ahead:
-        compile_ahead(["match", "raws", "weigh"], run)
-    no_camera = DefectWatch([], settings, run)  # places need no defect maps
-    measured = measure_frames(opened.frames, opened.source, settings, run, watch=no_camera)
-    found = solve_frames(measured.kept, sky, settings, run)
+    with compile_beside(["match", "raws", "weigh"], run) if run.options.compile_ahead else nullcontext():
+        no_camera = DefectWatch([], settings, run)  # places need no defect maps
+        measured = measure_frames(opened.frames, opened.source, settings, run, watch=no_camera)
+        found = solve_frames(measured.kept, sky, settings, run)
     places = dict(zip((m.frame.id for m in measured.kept), found, strict=True))
     if not any(isinstance(place, Place) for place in places.values()):
         raise NothingToDo("solve.none", n_frames=len(opened.frames))
@@ -76,7 +76,7 @@ def solve_inputs(
         if folder is not None and isinstance(place, Place):
             write_wcs_file(folder / name, place.header, frame)
     if folder is not None:
-        _write_table(folder / "solve.ecsv", rows)
+        _write_table(folder / "solve.ecsv", [{**row, "reason": str(row["reason"] or "")} for row in rows])
     return rows
 
 
@@ -97,7 +97,7 @@ def _row(frame: Frame, place: Place | LeftOut, file: str) -> dict[str, Any]:
         "n_stars",
         "rms_px",
     ))
-    reason, code = (place.reason, place.told.code) if isinstance(place, LeftOut) else ("", "")
+    reason, code = (place.told, place.told.code) if isinstance(place, LeftOut) else (None, "")
     row = {"name": frame.name, "path": frame.storage.path, "how": "unsolved", **row, "file": ""}
     row |= {"reason": reason, "code": code}
     if isinstance(place, LeftOut):

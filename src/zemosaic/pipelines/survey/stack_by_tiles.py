@@ -9,6 +9,7 @@ from typing import Any
 from zemosaic.io.read.read_counts import ReadCounts
 from zemosaic.io.write.mosaic_file import MosaicFile
 from zemosaic.pipelines.patches.ledger import PatchLedger
+from zemosaic.pipelines.patches.stacking import Filled
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.survey.assembly import assemble_tiles
@@ -19,7 +20,7 @@ from zemosaic.text import message
 __all__ = ["stack_by_tiles"]
 
 
-def stack_by_tiles(recipe: TileRecipe, file: MosaicFile, folder: Path, run: Run) -> tuple[dict[str, Any], ReadCounts]:
+def stack_by_tiles(recipe: TileRecipe, file: MosaicFile, folder: Path, run: Run) -> Filled:
     """Make a mosaic by way of tiles and write its planes; takes the place of `stack_onto_grid`.
 
     Parameters
@@ -32,8 +33,7 @@ def stack_by_tiles(recipe: TileRecipe, file: MosaicFile, folder: Path, run: Run)
 
     Returns
     -------
-    (dict, ReadCounts)
-        Figures for the report; what was read of files.
+    Filled
     """
     cut = recipe.cut
     # Every pixel of the blended mosaic depends on all tiles, through their solve, and on the code that blends them.
@@ -42,7 +42,7 @@ def stack_by_tiles(recipe: TileRecipe, file: MosaicFile, folder: Path, run: Run)
     ledger = PatchLedger(recipe.job, file, run.store, figures_key) if run.store else None
     figures: dict[str, Any] | None = run.store.get(figures_key) if run.store else None
     if figures is not None and ledger and all(map(ledger.recall, blend_patches(recipe.job.grid, recipe.levels))):
-        return figures, ReadCounts()
+        return Filled(figures, ReadCounts())
     log_and_notice(
         run,
         f"[GRID] {len(recipe.wanted)} tiles of {cut.boxes[0].width} x {cut.boxes[0].height} px, "
@@ -65,4 +65,4 @@ def stack_by_tiles(recipe: TileRecipe, file: MosaicFile, folder: Path, run: Run)
     if run.store:
         run.store.put(figures_key, figures)
     shutil.rmtree(folder, ignore_errors=True)
-    return figures, reads
+    return Filled(figures, reads)

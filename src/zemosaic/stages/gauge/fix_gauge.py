@@ -43,8 +43,10 @@ class GaugedSurfaces:
     determined_order : ndarray, shape (n,), int64
         Highest order of each surface that its overlaps determine; what lies above rests on the prior. -1 where not
         even the level is.
-    slow_rms : list of float
-        Expected rms of slow modes of degree 2 and more, by component.
+    slow_rms : float
+        Expected rms of slow modes of degree 2 and more, of the component where it is largest.
+    slow_error : ndarray, shape (ny, nx)
+        Their expected size at the nodes; NaN where no component reaches.
     rules : list of Message
         How each component's gauge was chosen.
     prior_sd : ndarray, shape (order + 1,)
@@ -55,7 +57,8 @@ class GaugedSurfaces:
     surfaces: F8
     level_error: F8
     determined_order: npt.NDArray[np.int64]
-    slow_rms: list[float]
+    slow_rms: float
+    slow_error: F8
     rules: list[Message]
     prior_sd: F8
 
@@ -67,7 +70,8 @@ class GaugedSurfaces:
             depth=self.depth / factor**2,
             surfaces=self.surfaces * factor,
             level_error=self.level_error * factor,
-            slow_rms=[rms * factor for rms in self.slow_rms],
+            slow_rms=self.slow_rms * factor,
+            slow_error=self.slow_error * factor,
             prior_sd=self.prior_sd * factor,
         )
 
@@ -99,7 +103,7 @@ def fix_gauge(
     sky, surfaces = found.sky, found.surfaces
     means = _mean_of_terms(order)
     squares = np.zeros(table.n_images)
-    slow: list[float] = []
+    slow_rms, slow_error = 0.0, np.full(table.nodes.shape, np.nan)
     rules: list[Message] = []
     for number in range(int(component.max()) + 1 if len(component) else 0):
         members = np.flatnonzero(component == number)
@@ -113,14 +117,17 @@ def fix_gauge(
             continue
         amplitudes, added, rule = _outside_knowledge(sky, found.depth, modes, order, reference, resolution_nodes)
         sky, surfaces = take_out(modes, amplitudes, sky, surfaces)
-        slow.append(modes.expected_rms(added))
+        error = modes.expected_error(added)
+        slow_rms = max(slow_rms, float(np.sqrt(np.nanmean(error**2))))
+        slow_error = np.fmax(slow_error, error)
         rules.append(rule)
         squares[members] = np.maximum(
             _level_variance(found.draws, found.depth, modes, means),
             _level_variance(found.misfits, found.depth, modes, means),
         )
+    determined = _determined_order(found, degree)
     return GaugedSurfaces(
-        sky, found.depth, surfaces, np.sqrt(squares), _determined_order(found, degree), slow, rules, found.prior_sd
+        sky, found.depth, surfaces, np.sqrt(squares), determined, slow_rms, slow_error, rules, found.prior_sd
     )
 
 

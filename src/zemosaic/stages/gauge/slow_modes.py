@@ -70,14 +70,16 @@ class SlowModes:
     covered: Flags
     n_null: int
 
-    def expected_rms(self, extra_precision: F8 | None = None) -> float:
-        """Expected rms over the covered nodes of all modes of degree 2 and more, planes taken out."""
+    def expected_error(self, extra_precision: F8 | None = None) -> F8:
+        """Expected size of all modes of degree 2 and more at the nodes, planes taken out; NaN where none is covered."""
         q = self.on_nodes[:, self.covered].T
         plane = q[:, :3]
         rest = q[:, 3:] - plane @ np.linalg.lstsq(plane, q[:, 3:], rcond=None)[0]
         precision = self.precision if extra_precision is None else self.precision + extra_precision
         covariance = np.linalg.pinv(precision, hermitian=True)[3:, 3:]
-        return float(np.sqrt(max(np.trace(covariance @ (rest.T @ rest)) / max(len(rest), 1), 0.0)))
+        error = np.full(self.covered.shape, np.nan)
+        error[self.covered] = np.sqrt(np.maximum(np.sum((rest @ covariance) * rest, axis=1), 0.0))
+        return error
 
 
 def find_slow_modes(table: BlockTable, weight: F4, depth: F8, prior: F8, order: int, members: Ints) -> SlowModes:
@@ -142,7 +144,7 @@ class _Extent:
     def terms(self, x: npt.ArrayLike, y: npt.ArrayLike, degree: int) -> F8:
         """Monomials by degree at node coordinates, one scale for both axes."""
         u, v = (np.asarray(x, float) - self.centre_x) / self.half, (np.asarray(y, float) - self.centre_y) / self.half
-        return np.stack([u ** (d - j) * v**j for d in range(degree + 1) for j in range(d + 1)])
+        return surface_terms(u, v, degree)
 
 
 def dark_sky_trend(sky: F8, modes: SlowModes, order: int) -> tuple[F8, F8] | None:

@@ -65,8 +65,9 @@ class MatchSolution:
         The matched sky at the nodes, mosaic units; NaN where no block reaches.
     prior_sd : ndarray, shape (c, order + 1)
         Scatter of level, slope, curvature between images.
-    slow_rms : ndarray, shape (c,)
-        Expected rms over the mosaic of what differences between images cannot tell (trends of degree 2 and more).
+    slow_rms, slow_error : ndarray, shape (c,) and (c, ny, nx)
+        Expected rms over the mosaic of what differences between images cannot tell (trends of degree 2 and more), and
+        its size at each node; NaN where nothing was matched.
     notices : tuple of Message
         What a reader must know of the whole solve.
     seams_before, seams_after : tuple of SeamFigure
@@ -84,6 +85,7 @@ class MatchSolution:
     sky: F8
     prior_sd: F8
     slow_rms: F8
+    slow_error: F8
     notices: tuple[Message, ...]
     seams_before: tuple[SeamFigure, ...]
     seams_after: tuple[SeamFigure, ...]
@@ -314,7 +316,8 @@ class _Problem:
             nodes=self.table.nodes,
             sky=np.stack([np.where(s.depth > 0, s.sky, np.nan) for s in surfaces]),
             prior_sd=np.stack([s.prior_sd for s in surfaces]),
-            slow_rms=np.array([max(s.slow_rms, default=0.0) for s in surfaces]),
+            slow_rms=np.array([s.slow_rms for s in surfaces]),
+            slow_error=np.stack([s.slow_error for s in surfaces]),
             notices=(
                 *solve_notices(self.component, gains, surfaces, self.response_order, self.node_px, self.settings),
                 *pattern_notices(_patterns(found), self.camera),

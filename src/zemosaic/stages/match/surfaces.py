@@ -27,9 +27,6 @@ _ROUNDS = 5
 _MOST_ROUNDS = 14
 """Rounds at most: gains that structure alone tells come nearer by a fixed share a round."""
 
-_RENEWALS = (1, 3, 7)
-"""Rounds that make the preconditioner of the first anew; weights change little between the others."""
-
 _GAIN_SETTLED = 2e-4
 """Change of ln gain in a round below which gains are taken as found: less than any stated error."""
 
@@ -51,6 +48,7 @@ _MOST_GAIN_STEP = 0.3
 _MOST_GAIN = 3.0
 """Change of ln gain in all rounds together, at most, in units of how far it may move: a frame whose sky shows no
 structure would run away step by step."""
+
 _PATTERN_TURN = 2
 """Round that decides whether a camera has a pattern: weights and surfaces are about right by then."""
 
@@ -258,13 +256,12 @@ def fit_surfaces(
     level = np.float32(np.median(value[error > 0])) if (error > 0).any() else np.float32(0)
     scatter = priors.level_scatter(table, value, error)
     problem = _Problem(Layout.of(table, order), value, error, log_gain_sd, level, scatter, night, patterns)
-    state, preconditioner = _start(problem), None
+    state = _start(problem)
     while True:
-        system = BackgroundSystem.of(problem.layout, _weigh(problem, state), preconditioner)
+        system = BackgroundSystem.of(problem.layout, _weigh(problem, state))
         state = step(problem, state, system)
         if state.settled or state.turn >= _MOST_ROUNDS:
             return _conclude(problem, state, system, np.zeros((0, table.n_images)) if amplitude is None else amplitude)
-        preconditioner = None if state.turn in _RENEWALS else system.preconditioner
         # It goes before the next comes: two sets of normal equations at once would be the peak of memory.
         del system
 
@@ -320,28 +317,32 @@ def _weigh(problem: _Problem, state: _State) -> WeightedBlocks:
 
 def step(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
     """One round: sky and surfaces, then what they tell of priors, weights and gains."""
-    sky, surfaces = system.solve(state.sky)
+    sides = [system.data_side(state.sky)]
+    # In the first round surfaces are still those of the start.
+    if state.turn > 0 and not state.has_priors:
+        # 97 seeds apart: no round draws what another has drawn.
+        first = 97 * state.turn
+        sides += [system.draw(seed) for seed in range(first, first + priors.n_draws(problem.table.n_images, 2, 1))]
+    (sky, surfaces), *drawn = system.solve(sides)
     residual = system.residuals(sky, surfaces)
-    solved = replace(state, sky=sky, surfaces=surfaces, residual=residual)
-    weighed = _find_weights(problem, _find_priors(problem, solved, system), system)
+    state = replace(state, sky=sky, surfaces=surfaces, residual=residual)
+    if drawn:
+        draws = np.stack([surfaces for _, surfaces in drawn])[..., : problem.n_terms]
+        state = _find_priors(problem, state, system, draws)
+    weighed = _find_weights(problem, state, system)
     decides = state.turn == _PATTERN_TURN
     pattern = problem.patterns.follow(state.pattern, residual, system.data.weight, decides)
     return replace(_find_gains(problem, weighed, system), pattern=pattern, turn=state.turn + 1)
 
 
-def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
-    """Widths of the priors, until they have settled; in the first round surfaces are still those of the start."""
-    if state.turn == 0 or state.has_priors:
-        return state
-    k, first = problem.n_terms, 97 * state.turn
-    # 97 seeds apart: no round draws what another has drawn.
-    seeds = range(first, first + priors.n_draws(problem.table.n_images, 2, 1))
-    draws = np.stack([system.draw(seed)[1][:, :k] for seed in seeds])
-    found = state.surfaces[:, :k]
+def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem, draws: F8) -> _State:
+    """Widths of the priors, until they have settled; `draws` (draws, images, k) of the surfaces' errors."""
+    found = state.surfaces[:, : problem.n_terms]
     error = priors.typical_error(system.data.error)
     differ = priors.differ_by_variance(found, draws, state.widths, error)
     if not differ:
-        noise = np.stack([system.draw_noise(seed)[1][:, :k] for seed in seeds[:2]])
+        noises = system.solve([system.draw_noise(97 * state.turn + q) for q in range(min(len(draws), 2))])
+        noise = np.stack([surfaces for _, surfaces in noises])[..., : problem.n_terms]
         differ = priors.differ_by_noise(found, noise, problem.layout.order, error)
     scales = priors.night_scales(found, problem.night, problem.layout.order) if differ else np.ones_like(found)
     widths = priors.update_widths(found / scales, draws / scales, state.widths, problem.scatter if differ else 0.0)
@@ -408,10 +409,10 @@ def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> 
 def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplitude: F8) -> SurfaceSolution:
     """The solution, with draws from its error distribution."""
     seeds, k = range(1000, 1000 + priors.n_draws(problem.table.n_images, 6, 3)), problem.n_terms
-    draws = [system.draw(seed) for seed in seeds]
-    misfits = [system.draw_misfit(seed, state.residual) for seed in seeds]
-    shape = problem.table.nodes.shape
-    gain_error = problem.log_gain_sd
+    sides = [*map(system.draw, seeds), *(system.draw_misfit(seed, state.residual) for seed in seeds)]
+    solved = [system.without_common_gain(*drawn, state.sky, state.structured) for drawn in system.solve(sides)]
+    draws, misfits = solved[: len(seeds)], solved[len(seeds) :]
+    shape, gain_error = problem.table.nodes.shape, problem.log_gain_sd
     if state.structured.any():
         drawn, misfit = (np.array([surfaces[:, k] for _, surfaces in some]) for some in (draws, misfits))
         found = _structure_gain_errors(problem, state, system, drawn, misfit)

@@ -15,7 +15,8 @@ from zemosaic.model.measurements import Blocks, Measurements, Stars
 from zemosaic.settings import MeasureSettings
 from zemosaic.stages.measure.area_noise import AreaNoise, measure_area_noise
 from zemosaic.stages.measure.block_means import measure_blocks, sky_and_noise, sky_of_blocks
-from zemosaic.stages.measure.find_stars import MESH_PX, find_plateau, find_stars, star_mask
+from zemosaic.stages.measure.find_stars import MESH_PX, find_stars, star_mask
+from zemosaic.stages.measure.saturation import find_plateau
 
 __all__ = ["measure_frame", "measure_sky"]
 
@@ -99,7 +100,7 @@ def measure_frame(
     noise = np.array([sky.noise for sky in skies])
     if not np.all(noise > 0):
         raise FrameRejected("measure.no-noise", sky=skies[0].level)
-    plateau = min(find_plateau(channel, bad) for channel in data) if saturation_adu is None else math.inf
+    plateau = min(find_plateau(channel[bad == 0]) for channel in data) if saturation_adu is None else math.inf
     limits = [plateau if saturation_adu is None else saturation_adu] * len(data)
     stars, objects, width = find_stars(data, bad, skies, settings.detect_sigma, limits)
     mask = star_mask(bad, objects, stars, noise, width)

@@ -5,6 +5,7 @@ Nothing here touches science data; the stretch is measured on a reduced copy.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,8 +47,20 @@ MOST_PEAKS = 4000
 WHITE_RANGE = 4.0
 """A channel is raised or lowered by this factor at most, whatever the stars say."""
 
+BLACK_SIGMA = 2.8
+"""How many sigma of its noise the sky lies above black: a sample in four hundred is black, and faint light is seen."""
+
+BRIGHT_GREY, BRIGHT_PERCENTILE = 0.85, 99.8
+"""All but the brightest light, cores of stars as a rule, lies below this grey; between it and white is their place."""
+
+LEAST_RANGE_SIGMA = 20.0
+"""Light counts as bright from so many sigma above the sky, where nothing is brighter: noise alone is no picture."""
+
 STRIP_ROWS = 64
 """Rows that are stretched at a time, so that a large preview needs little beside itself."""
+
+HALVINGS = 60
+"""Of a range of 1e12 and more, to the last digit of a number."""
 
 
 def reduce_blocks(data: F4, factor: int) -> tuple[F4, npt.NDArray[np.bool_]]:
@@ -124,24 +137,38 @@ class Stretch:
         Level of each island's sky.
     factor : ndarray, shape (c,)
         Factor of each channel.
-    black, top : float
-        What becomes black and white, above the sky, after the factors.
+    slope : float
+        Grey (0 to 1) a unit above the sky, after the factors, where light is faint.
+    bend : float
+        Light above the sky, the mean of the channels, from which grey grows with its logarithm.
+    shoulder : float
+        Grey above `BRIGHT_GREY` from which it grows once more with the logarithm only; inf where no light is so bright.
     """
 
     islands: npt.NDArray[np.int32]
     sky: F8
     factor: F8
-    black: float
-    top: float
+    slope: float
+    bend: float
+    shoulder: float
 
     def apply(self, data: F4, islands: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
         """Values ``(c, h, w)`` as 8 bits ``(h, w, c)``; black where `islands`, of shape (h, w), is 0."""
-        x_sky = -self.black / (self.top - self.black)
-        midtone = x_sky * (1 - SKY_GREY) / (x_sky * (1 - 2 * SKY_GREY) + SKY_GREY)
-        above = self.factor[:, None, None] * (data - self.sky[:, islands])
-        x = np.clip((above - self.black) / (self.top - self.black), 0, 1)
-        y = (midtone - 1) * x / ((2 * midtone - 1) * x - midtone)
-        return np.asarray(np.where(islands > 0, np.round(255 * y), 0).astype(np.uint8).transpose(1, 2, 0))
+        return np.rint(255 * self.grey(data, islands)).astype(np.uint8).transpose(1, 2, 0)
+
+    def grey(self, data: F4, islands: npt.NDArray[np.int32]) -> F4:
+        """Values ``(c, h, w)`` from 0 (black) to 1 (white); black where `islands`, of shape (h, w), is 0."""
+        above = (data - self.sky.astype(np.float32)[:, islands]) * self.factor.astype(np.float32)[:, None, None]
+        # Beyond the bend light is dimmed, by one number for all channels, so that its colour stays.
+        light = np.maximum(above.mean(axis=0) / np.float32(self.bend), np.float32(1e-3))
+        level = np.arcsinh(light) * np.float32(self.slope * self.bend)
+        if np.isfinite(self.shoulder):
+            bright = level > BRIGHT_GREY - SKY_GREY
+            over = (level[bright] - np.float32(BRIGHT_GREY - SKY_GREY)) / np.float32(self.shoulder)
+            level[bright] = np.float32(BRIGHT_GREY - SKY_GREY) + np.float32(self.shoulder) * np.arcsinh(over)
+        grey = SKY_GREY + above * (level / (np.float32(self.bend) * light))
+        grey /= np.maximum(grey.max(axis=0), 1)
+        return np.where(islands > 0, np.maximum(grey, 0), np.float32(0)).astype(np.float32)
 
 
 def find_stretch(data: F4, covered: npt.NDArray[np.bool_], white: F8 | None = None) -> Stretch:
@@ -149,7 +176,7 @@ def find_stretch(data: F4, covered: npt.NDArray[np.bool_], white: F8 | None = No
     factor = np.ones(len(data)) if white is None else white
     islands = scipy.ndimage.label(covered, np.ones((3, 3)))[0].astype(np.int32, copy=False)
     sky = _island_skies(data, islands)
-    return Stretch(islands, sky, factor, *_levels(data, islands, sky, factor[:, None]))
+    return Stretch(islands, sky, factor, *_curve(data, islands, sky, factor[:, None]))
 
 
 def stretch_rgba(
@@ -159,8 +186,9 @@ def stretch_rgba(
 
     The darkest sky of each channel is put at the same grey by an offset, never by a gain, so colours of stars and
     nebulae stay but for `white`. Islands of pixels that touch no others share no sky, and nothing ties their levels to
-    each other: each has an offset of its own. One black point, one white point and one midtones curve serve all
-    channels. The curve is the rational "midtones transfer function" common in the field.
+    each other: each has an offset of its own. One curve serves all channels: the inverse hyperbolic sine of the light,
+    whose two numbers are found from the noise of the sky and the brightest light, so that faint light is seen and no
+    core of a star is flat. A pixel's channels are dimmed by one number, which keeps its colour (Lupton et al. 2004).
 
     Parameters
     ----------
@@ -203,10 +231,10 @@ def _thin_out(covered: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
     return slice(None, None, step), slice(None, None, step)
 
 
-def _levels(data: F4, islands: npt.NDArray[np.int32], sky: F8, factor: F8) -> tuple[float, float]:
-    """Black and white point above the sky, after the factors of the channels (c, 1).
+def _curve(data: F4, islands: npt.NDArray[np.int32], sky: F8, factor: F8) -> tuple[float, float, float]:
+    """Slope, bend and shoulder of a stretch: black is `BLACK_SIGMA` below the sky, white where the brightest light is.
 
-    From an even sample of the covered pixels.
+    The noise is that of an even sample of the covered pixels.
     """
     thin = _thin_out(islands > 0)
     island = islands[thin]
@@ -215,9 +243,35 @@ def _levels(data: F4, islands: npt.NDArray[np.int32], sky: F8, factor: F8) -> tu
     below = level[level < 0]
     # The spread of the darker half is noise and dark structure; stars and nebula only widen the upper half.
     sigma = float(np.sqrt(np.mean(np.square(below)))) if below.size else 0.0
-    white = float(np.percentile((factor * samples).max(axis=0), 99.8))
-    sigma = sigma or max(abs(white), 1.0) * 1e-3
-    return -2.8 * sigma, max(white, 10 * sigma)
+    highest = _brightest(data, islands, sky, factor)
+    sigma = sigma or max(abs(highest), 1.0) * 1e-3
+    slope = SKY_GREY / (BLACK_SIGMA * sigma)
+    bright = max(float(np.percentile((factor * samples).mean(axis=0), BRIGHT_PERCENTILE)), LEAST_RANGE_SIGMA * sigma)
+    bend = _bend_to(bright, (BRIGHT_GREY - SKY_GREY) / slope)
+    over = slope * bend * float(np.arcsinh(highest / bend)) + SKY_GREY - BRIGHT_GREY
+    return slope, bend, _bend_to(over, 1 - BRIGHT_GREY) if over > 1 - BRIGHT_GREY else np.inf
+
+
+def _bend_to(value: float, wanted: float) -> float:
+    """The b for which ``b arcsinh(value / b)``, which grows with b, is what is wanted, less than `value`.
+
+    By halving: the library's root finder takes longer to load than a preview to draw.
+    """
+    low, high = 1e-6 * wanted, 1e6 * value
+    for _ in range(HALVINGS):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if middle * math.asinh(value / middle) < wanted else (low, middle)
+    return low
+
+
+def _brightest(data: F4, islands: npt.NDArray[np.int32], sky: F8, factor: F8) -> float:
+    """The most light above the sky that a covered pixel has, the mean of its channels."""
+    highest = 0.0
+    for y0 in range(0, len(islands), STRIP_ROWS):
+        island = islands[y0 : y0 + STRIP_ROWS]
+        light = (factor[..., None] * (data[:, y0 : y0 + STRIP_ROWS] - sky[:, island])).mean(axis=0)
+        highest = max(highest, float(light.max(initial=0.0, where=island > 0)))
+    return highest
 
 
 def _dark_sky(data: npt.NDArray[np.float32], covered: npt.NDArray[np.bool_]) -> F8:

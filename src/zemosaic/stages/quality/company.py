@@ -22,7 +22,7 @@ from zemosaic.stages.quality.views import EXPECTED, View, find_nearest, look_at_
 from zemosaic.stages.solve.coincide import TOLERANCE_PX
 from zemosaic.text import Message, message
 
-__all__ = ["judge_company"]
+__all__ = ["judge_company", "share_covered"]
 
 F8 = npt.NDArray[np.float64]
 
@@ -91,7 +91,7 @@ def judge_company(
     good = [i for i, verdict in enumerate(out) if verdict.use and i not in parts]
     for i, why in parts.items():
         few = len(parts) <= max(_MOST_BLOCKED * len(out), 1)
-        spared = few and _covered(places[i], [places[k] for k in good]) >= _COVERED
+        spared = few and share_covered(places[i], [places[k] for k in good]) >= _COVERED
         out[i] = Verdict("blocked", why) if spared else Verdict("good", why)
     return out
 
@@ -142,8 +142,8 @@ def _find_lost_part(views: Sequence[View]) -> Message | None:
     return message("quality.blocked", n_lost=np.count_nonzero(lost & ~seen), n_stars=len(xy))
 
 
-def _covered(place: CelestialWcs, others: Sequence[CelestialWcs]) -> float:
-    """Share of a frame that others reach."""
+def share_covered(place: CelestialWcs, others: Sequence[CelestialWcs]) -> float:
+    """Share of a frame that others reach, 0 to 1, by 9 x 9 places of it."""
     height, width = place.shape
     x, y = (q.ravel() for q in np.meshgrid(np.linspace(0, width - 1, 9), np.linspace(0, height - 1, 9)))
     sky = place.pixel_to_sky(x, y)

@@ -21,7 +21,7 @@ __all__ = ["QualityLimits", "QualityTable", "Verdict", "cut_by_value", "frame_sc
 F8 = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 Kind = Literal[
-    "good", "cloud", "soft", "trailed", "dawn", "wrong field", "no stars", "double", "blind", "blocked", "cut"
+    "good", "cloud", "soft", "trailed", "dawn", "wrong field", "no stars", "double", "blind", "blocked", "coarse", "cut"
 ]
 
 _NEIGHBOURS = 15

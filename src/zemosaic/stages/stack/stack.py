@@ -74,7 +74,7 @@ no kernel finds a hole there, and it weighs next to nothing."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StackedPatch:
-    """The stack of a patch; every array has shape ``(c, h, w)``.
+    """The stack of a patch; arrays have shape ``(c, h, w)`` where no other is told.
 
     Attributes
     ----------
@@ -92,6 +92,8 @@ class StackedPatch:
         Sum of the exposure times of the frames kept.
     saturated : ndarray, int16
         Samples kept that are saturated.
+    by_frame : tuple of (int, int)
+        Samples of each frame of the cube, and how many of them were clipped; empty for means made with no cube.
     """
 
     data: F4
@@ -101,6 +103,7 @@ class StackedPatch:
     rejected: I2
     exposure: F4
     saturated: I2
+    by_frame: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def empty(cls, shape: tuple[int, int, int]) -> StackedPatch:
@@ -356,7 +359,15 @@ def stack_cube(
             _stand_in(everyone, planes)
         else:
             channel.by_rows(finish, inner.height, check, each)
-    return out
+    return replace(out, by_frame=tuple(_count_samples(cube, inner)))
+
+
+def _count_samples(cube: Cube, inner: Box) -> Iterator[tuple[int, int]]:
+    """Of each frame: samples with weight in a box, and those that were clipped, whose weights are negative."""
+    for k in range(cube.weights.shape[1]):
+        weights = cube.weights[:, k, *inner.slices]
+        n_clipped = int(np.count_nonzero(weights < 0))
+        yield int(np.count_nonzero(weights > 0)) + n_clipped, n_clipped
 
 
 def _mark_outliers(

@@ -1,21 +1,31 @@
-"""The viewer on a large mosaic: how fast its pyramid is written, in what memory, and how smoothly a browser pans it.
+"""Viewer and HiPS of a large mosaic: how fast they are written, in what memory, and how smoothly a browser pans.
 
-    python benchmarks/viewer.py make /tmp/large --side 20000 [--channels 3]
-    python benchmarks/viewer.py pan /tmp/large
+    python benchmarks/products.py make /tmp/large --also viewer|hips --side 20000 [--channels 3] [--ram-bytes N]
+    python benchmarks/products.py pan /tmp/large
+    python benchmarks/products.py report OUT
 
-``make`` writes a mosaic of noise, stars and a slow background, 1.6 GB a plane of 20,000 x 20,000, and exports its page;
-``pan`` opens the page in an installed Chromium, headless, without a GPU, and moves and zooms about for some seconds.
+``make`` writes a mosaic of noise, stars and a slow background, 1.6 GB a plane of 20,000 x 20,000, if it is not there,
+and exports a product of it; ``pan`` opens the page in an installed Chromium, headless, without a GPU, and moves and
+zooms about for some seconds. ``report`` makes and opens the page of a finished folder whose table of frames is repeated
+to 20,000 rows.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import itertools
 import json
 import resource
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
@@ -23,7 +33,7 @@ from zemosaic.io.write.mosaic_file import MosaicFile, Plane
 from zemosaic.model.box import Box
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.pipelines.products.make import export_products
-from zemosaic.pipelines.run.context import start_run
+from zemosaic.pipelines.run.context import RunOptions, start_run
 from zemosaic.settings import Settings, load_settings
 
 CHROMIUM = "/usr/bin/chromium"
@@ -65,21 +75,22 @@ def write_folder(out: Path, side: int, n_channels: int) -> None:
     (out / "report.json").write_text(json.dumps({"mosaic": {}}), encoding="utf-8")
 
 
-def make(out: Path, side: int, n_channels: int) -> None:
-    """Write the folder and time its export."""
-    if not (out / "mosaic.fits").exists():
-        write_folder(out, side, n_channels)
-    settings: Settings = load_settings(overrides={"output": {"also": "viewer"}})
+def make(out: Path, also: str, ram_bytes: int | None) -> None:
+    """Time the export of a product."""
+    settings: Settings = load_settings(overrides={"output": {"also": also}})
+    height, width = fits.getheader(out / "mosaic.fits")["NAXIS2"], fits.getheader(out / "mosaic.fits")["NAXIS1"]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     start, cpu = time.perf_counter(), time.process_time()
-    export_products(out, settings.output, start_run())
+    paths = export_products(out, settings.output, start_run(RunOptions(ram_bytes=ram_bytes)))
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    tiles = list((out / "viewer").rglob("*.jpg"))
-    size = sum(path.stat().st_size for path in tiles) / 1e6
-    speed = side * side / seconds / 1e6
-    print(f"{side} x {side} x {n_channels}: {seconds:.1f} s ({cpu:.1f} of processor), {speed:.1f} Mpix/s,")
-    print(f"{len(tiles)} tiles, {size:.0f} MB; peak of memory {peak:.2f} GiB ({before:.2f} before)")
+    files = [path for page in paths.values() for path in page.parent.rglob("*.*")]
+    size = sum(path.stat().st_size for path in files) / 1e6
+    speeds = " or ".join(f"{height * width / t / 1e6:.2f}" for t in (seconds, cpu / 2))
+    print(f"{also} of {width} x {height}: {seconds:.1f} s, {cpu:.1f} s of processor; {speeds} Mpix/s by the clock or")
+    print(
+        f"by the processor on two cores; {len(files)} files, {size:.0f} MB; peak {peak:.2f} GiB ({before:.2f} before)"
+    )
 
 
 TOUR = """async () => {
@@ -123,18 +134,57 @@ def pan(out: Path) -> None:
         browser.close()
 
 
+def report(out: Path, n_rows: int = 20_000) -> None:
+    """Time the page of many frames: the whole command, and a browser that opens it."""
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as scratch:
+        many = Path(scratch) / "many"
+        shutil.copytree(out, many, ignore=shutil.ignore_patterns(".zemosaic", "viewer", "hips*", "*.tif"))
+        with (out / "frames.csv").open(newline="", encoding="utf-8") as file:
+            names, *rows = csv.reader(file)
+        when = names.index("date_obs")
+        with (many / "frames.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(names)
+            for k, row in enumerate(itertools.islice(itertools.cycle(rows), n_rows)):
+                night, second = divmod(10 * k, 7 * 3600)
+                time_of_day = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
+                writer.writerow([*row[:when], f"2026-03-{1 + night:02d}T{time_of_day}", *row[when + 1 :]])
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "zemosaic", "report", many], check=True, stdout=subprocess.DEVNULL)
+        seconds, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        page = many / "report.html"
+        print(f"{n_rows} frames: {seconds:.1f} s, {used.ru_utime + used.ru_stime:.1f} s of processor,")
+        print(f"{page.stat().st_size / 1e6:.2f} MB, peak {used.ru_maxrss / 2**20:.2f} GiB")
+        with sync_playwright() as running:
+            browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            opened = browser.new_page(viewport={"width": 1280, "height": 800})
+            start = time.perf_counter()
+            opened.goto(page.as_uri())
+            opened.screenshot()
+            print(f"opened and drawn in {time.perf_counter() - start:.2f} s")
+            browser.close()
+
+
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["make", "pan"])
+    parser.add_argument("what", choices=["make", "pan", "report"])
     parser.add_argument("out", type=Path)
+    parser.add_argument("--also", default="viewer")
     parser.add_argument("--side", type=int, default=20000)
     parser.add_argument("--channels", type=int, default=3)
+    parser.add_argument("--ram-bytes", type=int)
     given = parser.parse_args()
     if given.what == "make":
-        make(given.out, given.side, given.channels)
-    else:
+        if not (given.out / "mosaic.fits").exists():
+            write_folder(given.out, given.side, given.channels)
+        make(given.out, given.also, given.ram_bytes)
+    elif given.what == "pan":
         pan(given.out)
+    else:
+        report(given.out)
 
 
 if __name__ == "__main__":
