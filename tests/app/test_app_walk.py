@@ -140,7 +140,7 @@ def test_from_two_nights_to_a_mosaic(
     """
     server = Server(nights, within)
     page = browser.new_page(viewport={"width": 1366, "height": 768}, locale=language)
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(300_000)  # the first run of a machine compiles
     walk = Walk(page, server, language, by_keys=by_keys)
     try:
         out = nights / f"M1 {language}"

@@ -8,7 +8,10 @@ const USUAL = { scan: 1, measure: 22, solve: 8, match: 15, stack: 44, preview: 4
 const LOOK = ["scan", "measure", "solve"];
 
 // Stages that take their time whatever the number of frames.
-const FIXED = ["report", "preview", "edit", "regions"];
+const FIXED = ["report", "preview", "viewer", "edit", "regions", "checksums"];
+
+// A stage of less than this part of the whole tells nothing of the others.
+const HEAVY = 0.05;
 
 // Before this share of the work the rate says nothing yet.
 const LEARNING = 0.05;
@@ -41,39 +44,38 @@ export function addEvent(run, event) {
   }
 }
 
-// Seconds left; null while there is nothing to tell it from. The stage at work goes on at its own rate; stages to come
-// take what they took in `pace`, the last mosaic of this machine, times how much slower this run was so far.
+// Seconds left; null while there is nothing to tell it from. The stage at work goes on at its own rate, the more so the
+// more of it is done; stages to come take what they took in `pace`, the last mosaic of this machine, times how much
+// slower this run was so far.
 export function secondsLeft(run, pace) {
   const usual = Object.keys(pace).length ? pace : USUAL;
   const stages = Object.keys(usual).filter((stage) => stage !== "compile" && (!run.look || LOOK.includes(stage)));
   const inStage = run.now - run.begun;
-  const whole = run.stage && run.total && run.done ? (inStage * run.total) / run.done : null;
-  const slower = slowness(run, usual, stages, whole);
+  const slower = slowness(run, usual, stages, inStage);
   if (slower === null) return null;
+  const known = run.total ? run.done / run.total : 0;
   let left = 0;
   for (const stage of stages) {
     const expected = usual[stage] * (FIXED.includes(stage) ? 1 : slower);
-    if (stage === run.stage) left += Math.max((whole ?? expected) - inStage, 0);
-    else if (!(stage in run.seconds)) left += expected;
+    if (stage !== run.stage) left += stage in run.seconds ? 0 : expected;
+    else left += known * (run.done ? (inStage * (run.total - run.done)) / run.done : 0) + (1 - known) * Math.max(expected - inStage, 0);
   }
   return left;
 }
 
-// How many times longer than usual the stages took that had work to do: those that ended, and the one at work.
-function slowness(run, usual, stages, whole) {
-  let took = 0, expected = 0;
-  const count = (stage, seconds, known) => {
-    if (FIXED.includes(stage) || !(usual[stage] > 0)) return;
-    took += seconds * known;
-    expected += usual[stage] * known;
-  };
-  const rates = stages.filter((stage) => stage in run.seconds).map((stage) => run.seconds[stage] / usual[stage]);
-  const fastest = TAKEN_OVER * Math.max(...rates, whole && usual[run.stage] ? whole / usual[run.stage] : 0);
-  for (const stage of stages) {
-    if (stage === run.stage && whole !== null) count(stage, whole, run.done / run.total);
-    else if (stage in run.seconds && stage !== run.stage && run.seconds[stage] / usual[stage] >= fastest) count(stage, run.seconds[stage], 1);
+// How many times longer than usual the stages took that matter and had work to do: those that ended, each as much as it
+// weighs, and the one at work as far as it is done.
+function slowness(run, usual, stages, inStage) {
+  const whole = stages.reduce((sum, stage) => sum + usual[stage], 0);
+  const heavy = stages.filter((stage) => !FIXED.includes(stage) && usual[stage] > HEAVY * whole);
+  const rates = [];
+  for (const stage of heavy) {
+    if (stage === run.stage && run.done && run.total) rates.push([(inStage * run.total) / run.done / usual[stage], (usual[stage] * run.done) / run.total]);
+    else if (stage !== run.stage && stage in run.seconds) rates.push([run.seconds[stage] / usual[stage], usual[stage]]);
   }
-  return expected > 0 ? took / expected : null;
+  const worked = rates.filter(([rate]) => rate >= TAKEN_OVER * Math.max(...rates.map(([other]) => other)));
+  const weight = worked.reduce((sum, [, share]) => sum + share, 0);
+  return weight > 0 ? worked.reduce((sum, [rate, share]) => sum + rate * share, 0) / weight : null;
 }
 
 // Share of the run that is done, 0 to 1, by the time it takes.

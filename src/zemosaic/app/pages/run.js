@@ -70,7 +70,7 @@ function AtWork({ id, run, pace, stop }) {
   return html`<section class="card">
     <h2>${stage}</h2>
     <progress max="1" value=${share} aria-label=${t("run.progress")}></progress>
-    <p>${count} · ${time} · ${t("run.elapsed", { time: spell(run.now) })}</p>
+    <p>${[count, time, t("run.elapsed", { time: spell(run.now) })].filter(Boolean).join(" · ")}</p>
     ${run.usedBytes > 0 && run.capBytes > 0 && html`<p>${t("run.memory", { used: inGb(run.usedBytes), cap: inGb(run.capBytes) })}</p>`}
     <p class="unseen" role="status">${status}</p>
     ${run.picture > 0 && html`<img class="growing" alt=${t("run.picture")} src=${`${fileOf(id, ".zemosaic/preview/growing.png")}?n=${Math.floor(run.now / 2)}`} />`}
@@ -85,12 +85,14 @@ function Said({ run }) {
   const warnings = run.notices.filter((notice) => notice.level !== "info");
   return html`
     ${groups.length > 0 && html`<section class="card"><h2>${t("run.left-out", { n: run.leftOut.length })}</h2>
-      <ul>${groups.slice(0, 20).map(([reason, names]) => html`<li>${reason} <small>${names.slice(0, 5).join(", ")}${names.length > 5 ? " …" : ""}</small></li>`)}</ul></section>`}
+      <ul>${groups.slice(0, 20).map(([reason, names]) => html`<li>${reason} <small>${names.slice(0, 5).map(baseOf).join(", ")}${names.length > 5 ? " …" : ""}</small></li>`)}</ul></section>`}
     ${warnings.length > 0 && html`<section class="card"><h2>${t("run.warnings")}</h2>
       <ul>${warnings.map((notice) => html`<li>${notice.message}</li>`)}</ul></section>`}
     ${run.notices.length > 0 && html`<details class="card"><summary>${t("run.log", { n: run.notices.length })}</summary>
       <ul>${run.notices.map((notice) => html`<li>${notice.message}</li>`)}</ul></details>`}`;
 }
+
+const baseOf = (path) => path.split(/[/\\]/).pop();
 
 const inGb = (bytes) => (bytes / 1e9).toLocaleString(chosenLanguage(), { maximumFractionDigits: 1, minimumFractionDigits: 1 });
 

@@ -13,8 +13,10 @@ from zemosaic.kernels.match.values import LANES
 __all__ = ["add_sky", "factorise_band", "find_reach", "gather_cross", "list_coarse_nodes", "take_surfaces"]
 
 _DX = (0, 1, 2, -1, 0, 1, 0)
-_DY = (0, 0, 0, 1, 1, 1, 2)
-"""Steps to the neighbours of a node that the sky's stencil names."""
+"""Steps along x to the neighbours of a node that the sky's stencil names."""
+
+_ROWS = (0, 3, 6, 7)
+"""Which of them lie in the node's own row, in the next and in that after it: from each number to the one below."""
 
 
 @kernel
@@ -99,9 +101,9 @@ def add_sky(stencil, coarse, band):
         for dy in range(min(3, ny - y)):
             along[:] = 0.0
             for x in range(nx):
-                for s in range(7):
+                for s in range(_ROWS[dy], _ROWS[dy + 1]):
                     value = stencil[y * nx + x, s]
-                    if _DY[s] != dy or value == 0.0:
+                    if value == 0.0:
                         continue
                     # Both halves of the matrix are added below, its diagonal twice.
                     value *= 0.5 if s == 0 else 1.0

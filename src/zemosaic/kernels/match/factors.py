@@ -35,6 +35,27 @@ def _longer(array):
 
 
 @part
+def _drop_small(j, m, reached, column, diagonal):
+    """Of the m rows that column j reaches keep the large ones, in their order; returns their number, and the pivot."""
+    pivot, kept = diagonal[j], 0
+    for q in range(m):
+        i = reached[q]
+        value = column[i]
+        if value * value <= _SMALL**2 * diagonal[i] * diagonal[j]:
+            ratio = np.sqrt(diagonal[i] / diagonal[j])
+            diagonal[i] += abs(value) * ratio
+            pivot += abs(value) / ratio
+            continue
+        at = kept
+        while at > 0 and reached[at - 1] > i:
+            reached[at] = reached[at - 1]
+            at -= 1
+        reached[at] = i
+        kept += 1
+    return kept, pivot
+
+
+@part
 def _keep_large(start, rows, values, inverse):
     """Factors without what is small by the pivots."""
     n, kept = len(inverse), 0
@@ -63,55 +84,46 @@ def factorise_sky(stencil, nx):
     nx : int
     """
     n, room = len(stencil), _USUAL_COLUMN * len(stencil)
-    rows, columns, following = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
-    values = np.empty(room)
-    start, latest = np.zeros(n + 1, np.int32), np.full(n, -1, np.int32)
+    rows, values = np.empty(room, np.int32), np.empty(room)
+    # Of each column the first row still to come; the columns that have row j next are `latest[j]`, `following` ...
+    start, ahead = np.zeros(n + 1, np.int32), np.empty(n, np.int32)
+    latest, following = np.full(n, -1, np.int32), np.empty(n, np.int32)
     seen, reached, column = np.full(n, -1, np.int32), np.empty(n, np.int32), np.empty(n)
     diagonal, inverse = np.empty(n), np.empty(n)
     for j in range(n):
         diagonal[j] = stencil[j, 0]
     steps = 0, 1, 2, nx - 1, nx, nx + 1, 2 * nx
-    total = 0
     for j in range(n):
-        m = 0
+        m, k = 0, latest[j]
         for s in range(1, 7):
             i = j + steps[s]
             if i < n and stencil[j, s] != 0.0:
                 column[i], seen[i], reached[m] = stencil[j, s], j, i
                 m += 1
-        at = latest[j]
-        while at >= 0:
-            k = columns[at]
-            factor = values[at] / inverse[k]
-            for a in range(start[k], start[k + 1]):
+        while k >= 0:
+            factor, after = values[ahead[k]] / inverse[k], following[k]
+            ahead[k] += 1
+            for a in range(ahead[k], start[k + 1]):
                 i = rows[a]
-                if i > j:
-                    if seen[i] != j:
-                        column[i], seen[i], reached[m] = 0.0, j, i
-                        m += 1
-                    column[i] -= values[a] * factor
-            at = following[at]
-        pivot = diagonal[j]
-        for q in range(m):
-            i = reached[q]
-            value = column[i]
-            if value * value <= _SMALL**2 * diagonal[i] * diagonal[j]:
-                ratio = np.sqrt(diagonal[i] / diagonal[j])
-                diagonal[i] += abs(value) * ratio
-                pivot += abs(value) / ratio
-                column[i] = 0.0
+                if seen[i] != j:
+                    column[i], seen[i], reached[m] = 0.0, j, i
+                    m += 1
+                column[i] -= values[a] * factor
+            if ahead[k] < start[k + 1]:
+                i = rows[ahead[k]]
+                following[k], latest[i] = latest[i], k
+            k = after
+        m, pivot = _drop_small(j, m, reached, column, diagonal)
         inverse[j] = 1.0 / pivot
-        if total + m > len(rows):
-            rows, columns, following, values = _longer(rows), _longer(columns), _longer(following), _longer(values)
+        if start[j] + m > len(rows):
+            rows, values = _longer(rows), _longer(values)
         for q in range(m):
-            i = reached[q]
-            if column[i] != 0.0:
-                rows[total], columns[total], following[total] = i, j, latest[i]
-                values[total] = column[i] / pivot
-                diagonal[i] -= column[i] * values[total]
-                latest[i] = total
-                total += 1
-        start[j + 1] = total
+            i, at = reached[q], start[j] + q
+            rows[at], values[at] = i, column[i] / pivot
+            diagonal[i] -= column[i] * values[at]
+        ahead[j], start[j + 1] = start[j], start[j] + m
+        if m > 0:
+            following[j], latest[reached[0]] = latest[reached[0]], j
     return _keep_large(start, rows, values, inverse)
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from zemosaic.errors import Cancelled, ZeMosaicError
+from zemosaic.pipelines.products.aesthetic import write_aesthetic_files
 from zemosaic.pipelines.products.edit import write_edit_files
 from zemosaic.pipelines.products.folder import FinishedFolder, open_folder
 from zemosaic.pipelines.products.hips import write_hips
@@ -28,6 +29,7 @@ PRODUCTS: Mapping[str, Product] = {
     "report": write_report_page,
     "edit": write_edit_files,
     "tiff": write_tiff_files,
+    "aesthetic": write_aesthetic_files,
     "regions": write_region_files,
     "viewer": write_viewer,
     "hips": write_hips,
@@ -117,5 +119,5 @@ def _make(name: str, folder: FinishedFolder, run: Run) -> Mapping[str, Path] | E
     except Exception as problem:  # noqa: BLE001 - told by a build, raised again by an export
         run.log.end(name)
         return problem
-    run.log.end(name, ", ".join(path.name for path in made.values()))
+    run.log.end(name, message("done.files", names=[path.name for path in made.values()]))
     return made

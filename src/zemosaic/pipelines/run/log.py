@@ -76,9 +76,9 @@ class Log:
         self._tell(StageStarted(stage, total))
         return lambda done: self._tell(Progress(stage, done))
 
-    def end(self, stage: str, summary: str = "") -> None:
+    def end(self, stage: str, told: Message | None = None) -> None:
         """End a stage that has begun; the event tells the seconds of this turn alone."""
-        self._tell(StageEnded(stage, time.perf_counter() - self._begun.pop(stage), summary))
+        self._tell(StageEnded(stage, time.perf_counter() - self._begun.pop(stage), told))
 
     def notice(self, told: Message, level: str = "info") -> None:
         """Announce a decision, or as a "warning" a surprise."""

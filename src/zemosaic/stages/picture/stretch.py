@@ -154,6 +154,10 @@ class Stretch:
 
     def apply(self, data: F4, islands: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
         """Values ``(c, h, w)`` as 8 bits ``(h, w, c)``; black where `islands`, of shape (h, w), is 0."""
+        return np.rint(255 * self.grey(data, islands)).astype(np.uint8).transpose(1, 2, 0)
+
+    def grey(self, data: F4, islands: npt.NDArray[np.int32]) -> F4:
+        """Values ``(c, h, w)`` from 0 (black) to 1 (white); black where `islands`, of shape (h, w), is 0."""
         above = (data - self.sky.astype(np.float32)[:, islands]) * self.factor.astype(np.float32)[:, None, None]
         # Beyond the bend light is dimmed, by one number for all channels, so that its colour stays.
         light = np.maximum(above.mean(axis=0) / np.float32(self.bend), np.float32(1e-3))
@@ -164,9 +168,7 @@ class Stretch:
             level[bright] = np.float32(BRIGHT_GREY - SKY_GREY) + np.float32(self.shoulder) * np.arcsinh(over)
         grey = SKY_GREY + above * (level / (np.float32(self.bend) * light))
         grey /= np.maximum(grey.max(axis=0), 1)
-        return np.asarray(
-            np.where(islands > 0, np.rint(255 * np.maximum(grey, 0)), 0).astype(np.uint8).transpose(1, 2, 0)
-        )
+        return np.where(islands > 0, np.maximum(grey, 0), np.float32(0)).astype(np.float32)
 
 
 def find_stretch(data: F4, covered: npt.NDArray[np.bool_], white: F8 | None = None) -> Stretch:
