@@ -198,7 +198,7 @@ def _detect(light: F4, bad: Mask, sky: ChannelSky, detect_sigma: float) -> tuple
     heights = np.empty(_MAX_PEAKS, np.float32)
     mark_objects(smoothed, detect_sigma * sigma, edges, _NEBULOUS, objects)
     if scatter > _STRUCTURED * SMOOTHED_NOISE * sky.noise:
-        smoothed, sigma = _without_structure(smoothed, bad, scatter, np.asarray(SMOOTHED_NOISE * sky.noise_mesh, float))
+        smoothed, sigma = _without_structure(smoothed, bad, scatter, SMOOTHED_NOISE * sky.noise_mesh)
     n = find_peaks(smoothed, detect_sigma * sigma, edges, _REACH_PX, _DROP, Peaks(xs, ys, heights))
     best = np.argsort(-heights[:n], kind="stable")[:_MOST_MEASURED]
     xs, ys = xs[:n][best], ys[:n][best]
