@@ -47,17 +47,6 @@ _START_SIGMA_PX = 1.5
 _REACH_PX, _DROP = 5, 0.1
 """See `find_peaks`: the light of a star falls by more within so many pixels, that of a bump on its flank does not."""
 
-_STRUCTURED = 1.25
-"""Scatter of the smoothed image over what noise alone leaves, from which there is structure in the sky: crowds of faint
-stars and nebulae reach 2 to 20, a plain sky 1.0 to 1.1."""
-
-_FINE_PX = 13
-"""Side of the box whose mean is taken off a structured sky: four times a star's width, so that it holds a tenth of
-a star's height. Of 80 faint stars on structure of 8 and 33 times the noise 79 and 35 are found; with 21 px 70 and 7."""
-
-_MOST_OF_STAR = 4.0
-"""Sigma at which light is cut off before that mean: bright stars make no hollows round them."""
-
 _NEBULOUS = 0.3
 """Share of a mesh block's pixels above the threshold from which they are nebulosity, not stars."""
 
@@ -196,25 +185,12 @@ def _detect(light: F4, bad: Mask, sky: ChannelSky, detect_sigma: float) -> tuple
     edges = mesh.BlockEdges(block_edges(light.shape[0], MESH_PX), block_edges(light.shape[1], MESH_PX))
     xs, ys = np.empty(_MAX_PEAKS, np.int64), np.empty(_MAX_PEAKS, np.int64)
     heights = np.empty(_MAX_PEAKS, np.float32)
-    mark_objects(smoothed, detect_sigma * sigma, edges, _NEBULOUS, objects)
-    if scatter > _STRUCTURED * SMOOTHED_NOISE * sky.noise:
-        smoothed, sigma = _without_structure(smoothed, bad, scatter, SMOOTHED_NOISE * sky.noise_mesh)
     n = find_peaks(smoothed, detect_sigma * sigma, edges, _REACH_PX, _DROP, Peaks(xs, ys, heights))
+    mark_objects(smoothed, detect_sigma * sigma, edges, _NEBULOUS, objects)
     best = np.argsort(-heights[:n], kind="stable")[:_MOST_MEASURED]
     xs, ys = xs[:n][best], ys[:n][best]
     at = np.searchsorted(edges.y, ys, side="right") - 1, np.searchsorted(edges.x, xs, side="right") - 1
     return xs.astype(float), ys.astype(float), heights[:n][best] / sigma[at], objects
-
-
-def _without_structure(smoothed: F4, bad: Mask, scatter: float, noise_mesh: F8) -> tuple[F4, F4]:
-    """The smoothed image less what is wider than stars, and the sigma that its peaks are held against.
-
-    In a nebula a threshold of the image's own scatter is one of the nebula's bumps: of a star list half was lost there.
-    """
-    wide = scipy.ndimage.uniform_filter(np.minimum(smoothed, np.float32(_MOST_OF_STAR * scatter)), _FINE_PX)
-    fine = smoothed - wide
-    left = mad_sigma(fine[::5, ::3][bad[::5, ::3] == 0])
-    return fine, np.maximum(noise_mesh, left).astype(np.float32)
 
 
 def _shapes(light: F4, x: F8, y: F8) -> tuple[F8, F8, F8, F8]:
