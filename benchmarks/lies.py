@@ -231,8 +231,11 @@ class Outcome:
     crash: str = ""
 
 
-NO_WORD = ("noise of light", "mosaic of", "neighbouring pixels of", "overlaps do not determine", "slow trends")
-"""Beginnings of messages that name no fault of a frame: they do not count as told."""
+NO_WORD = (
+    "noise of light", "mosaic of", "neighbouring pixels of", "overlaps do not determine", "slow trends",
+    "saturate at #",
+)  # fmt: skip
+"""Parts of messages that name no fault of a frame: they do not count as told."""
 
 
 def template(message: str) -> str:
@@ -395,7 +398,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             shutil.rmtree(Path(scratch) / "out", ignore_errors=True)
             wrong = faults(found, controls[source])
             new = [words for words in found.words if words not in controls[source].words]
-            said = [words for words in new if not words.startswith(NO_WORD)] or found.error
+            said = [words for words in new if not any(part in words for part in NO_WORD)] or found.error
             verdict = "right" if not wrong and not found.error else "told" if said and not found.crash else "silent"
             counts.setdefault(kind, Counter())[verdict] += 1
             if wrong or found.error:

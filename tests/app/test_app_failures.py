@@ -52,7 +52,7 @@ def mount(out: Path, size: str, until: ExitStack, *options: str) -> None:
 
 
 def fill_disk(frames: Path, out: Path, until: ExitStack) -> None:
-    mount(out, "48k", until)
+    mount(out, "100k", until)
 
 
 def fill_to_the_end(frames: Path, out: Path, until: ExitStack) -> None:

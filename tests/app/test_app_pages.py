@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from app_cases import CHROMIUM, PAGES, Client, words
+from zemosaic.pipelines.products.make import PRODUCTS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+SOURCE = PAGES.parents[1]
 OWN = sorted(PAGES.glob("*.js"))
 
 
@@ -31,6 +33,12 @@ def test_every_word_that_a_page_says_is_known_and_no_other() -> None:
     known = {key.removesuffix(".one") for key in words("en")}
     assert said - known == set()
     assert [key for key in known - said if key.split(".")[0] not in families] == []
+
+
+def test_every_stage_of_a_run_has_words() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py")]
+    stages = {stage for text in texts for stage in re.findall(r"log\.start\(\"([\w-]+)\"", text)} | set(PRODUCTS)
+    assert {f"stage.{stage}" for stage in stages - {"simulate", "score"}} - set(words("en")) == set()
 
 
 def test_pages_ask_for_nothing_outside_and_write_no_markup() -> None:
@@ -55,9 +63,38 @@ def page(client: Client) -> Iterator[Page]:
         browser.close()
 
 
-def in_page(page: Page, script: str, values: Any) -> Any:
-    """What a function of the pages' modules gives."""
-    return page.evaluate(f"async (values) => {{ const m = await import('/static/sky.js'); return {script}; }}", values)
+def in_page(page: Page, script: str, values: Any, module: str = "sky") -> Any:
+    """What a function of one of the pages' modules gives."""
+    path = f"/static/{module}.js"
+    return page.evaluate(f"async (values) => {{ const m = await import('{path}'); return {script}; }}", values)
+
+
+def test_a_lasso_takes_frames_whose_middle_lies_in_it(page: Page) -> None:
+    lasso = [[0, 0], [4, 0], [4, 4], [2, 1], [0, 4]]  # with a bay from above
+    shapes = [
+        [[x - 1, y - 1], [x + 1, y - 1], [x + 1, y + 1], [x - 1, y + 1]]
+        for x, y in ((0.5, 1), (2, 3), (3.8, 3), (5, 1))
+    ]
+    found = in_page(page, "values[0].map((shape) => m.inOutline(shape, values[1]))", [[*shapes, None], lasso], "choice")
+    assert found == [True, False, True, False, False]
+    frames = [{"date_obs": text} for text in ("2026-03-26T21:20:46", "2026-03-27T03:00:00", "2026-03-27T20:00:00Z", "")]
+    nights = ["2026-03-26", "2026-03-26", "2026-03-27", ""]
+    assert in_page(page, "values.map(m.nightOf)", frames, "choice") == nights
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(0.0, 20.0), (200.0, 89.5)])
+def test_lines_of_the_chart_lie_where_their_labels_say(page: Page, ra: float, dec: float) -> None:
+    """Also round RA 0h, and about the pole, where all right ascensions are seen."""
+    lines = in_page(page, "m.gridLines([-1, 1, -1, 1], values)", [ra, dec], "grid")
+    kinds = [line["kind"] for line in lines]
+    assert kinds.count("ra") >= 4
+    assert kinds.count("dec") >= 3
+    for line in lines:
+        sky = np.array(
+            in_page(page, "values[0].map(([x, y]) => m.toSky(x, y, values[1]))", [line["points"], [ra, dec]])
+        )
+        off = sky[:, 0 if line["kind"] == "ra" else 1] - float(line["label"].rstrip("°"))
+        np.testing.assert_allclose((off + 180) % 360 - 180, 0, atol=0.006)
 
 
 @pytest.mark.parametrize(("ra", "dec"), [(0.0, 20.0), (123.0, -40.0), (200.0, 89.0)])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,12 @@ from typing import Any
 import pytest
 
 from app_cases import Client
+from mosaic_cases import mosaic_bytes
+from zemosaic.app.history import Home
+from zemosaic.app.output import OutputFolder
+from zemosaic.app.roots import Roots
+from zemosaic.app.runs import Runs
+from zemosaic.app.server import _Routes
 
 
 def test_the_link_lets_in_once_and_leaves_no_secret_in_the_address(client: Client) -> None:
@@ -123,7 +131,7 @@ def test_a_run_from_looking_to_the_mosaic(client: Client, root: Path, built: Pat
     wait_for(lambda: client.get(run), "died")
     assert client.post(f"{run}/go")[1]["state"] == "running"
     assert wait_for(lambda: client.get(run), "done", "failed")["state"] == "done"
-    assert client.ask("GET", f"{run}/files/mosaic.fits")[2] == (built / "mosaic.fits").read_bytes()
+    assert mosaic_bytes(client.ask("GET", f"{run}/files/mosaic.fits")[2]) == mosaic_bytes(built / "mosaic.fits")
     assert client.ask("GET", f"{run}/files/..%2Fframes%2Fframe_0000.fits")[0] == 403
 
     stream = client.ask("GET", f"{run}/events")[2].decode()
@@ -156,3 +164,69 @@ def child_of(out: Path) -> int:
 def test_the_server_is_light() -> None:
     script = "import sys, zemosaic.app.launch; print(sorted({'numpy', 'scipy', 'numba', 'astropy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_ten_pages_lose_none_of_ten_thousand_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines come in pieces while pages read; one page goes away in the middle and comes back."""
+    folder, runs = OutputFolder(tmp_path), Runs()
+    at_work = threading.Event()
+    monkeypatch.setattr(runs, "is_running", lambda folder: at_work.is_set())
+    monkeypatch.setattr("zemosaic.app.server.LOOK_S", 0.001)
+    routes = _Routes(Roots([tmp_path]), runs, Home(tmp_path / "home"))
+    folder.write_request({"look": False})
+    text = "".join(json.dumps({"event": "Progress", "stage": "stack", "done": k}) + "\n" for k in range(10_000))
+    at_work.set()
+
+    def write() -> None:
+        with folder.events.open("ab", buffering=0) as file:
+            for start in range(0, len(text), 4099):
+                file.write(text[start : start + 4099].encode())
+        at_work.clear()
+
+    async def read(start: int, most: int) -> tuple[list[int], int]:
+        done = []
+        async for piece in routes._follow(folder, start, "fr"):
+            event = json.loads(piece[piece.index("data: ") + 6 :])
+            if event["event"] == "Progress":
+                done.append(event["done"])
+                start = event["end"]
+            if len(done) == most:
+                break
+        return done, start
+
+    async def read_all() -> list[list[int]]:
+        writer = threading.Thread(target=write)
+        pages = [asyncio.create_task(read(0, 10_001)) for _ in range(9)]
+        early = asyncio.create_task(read(0, 3_000))
+        writer.start()
+        first, end = await early
+        found = [done for done, _ in await asyncio.gather(*pages)]
+        writer.join()
+        return [*found, first + (await read(end, 10_001))[0]]
+
+    for done in asyncio.run(read_all()):
+        assert done == list(range(10_000))
+
+
+def test_stages_to_come_are_guessed_from_the_last_mosaic(client: Client, root: Path) -> None:
+    folder = OutputFolder(root / "paced")
+    folder.write_request({"look": False})
+    folder.add_event({"event": "RunStarted", "look": True})
+    for seconds in (2.0, 1.0):  # of two filters
+        folder.add_event({"event": "StageEnded", "stage": "measure", "seconds": seconds})
+    folder.add_event({"event": "Done", "outputs": {"frames": "frames.ecsv"}})
+    assert folder.stage_seconds() == {}
+    folder.add_event({"event": "RunStarted", "look": False})
+    folder.add_event({"event": "StageEnded", "stage": "measure", "seconds": 0.1})  # found in the store
+    folder.add_event({"event": "StageEnded", "stage": "stack", "seconds": 5.0})
+    folder.add_event({"event": "Done", "outputs": {"mosaic": "mosaic.fits"}})
+    assert folder.stage_seconds() == {"measure": 3.0, "stack": 5.0}
+    assert isinstance(client.get("/api/pace"), dict)
+
+
+def test_simulated_frames_are_made_once(client: Client, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maker = "import sys, pathlib; folder = pathlib.Path(sys.argv[2][6:]); folder.mkdir(); (folder / 'a').write_text('')"
+    monkeypatch.setattr("zemosaic.app.server.own_command", lambda: [sys.executable, "-c", maker])
+    for _ in range(2):
+        assert client.post("/api/demo") == (200, {"path": str(root / "ZeMosaic demo")})
+    assert (root / "ZeMosaic demo" / "a").exists()

@@ -358,7 +358,7 @@ def test_every_end_has_its_code_and_one_line(
     def fail() -> None:
         raise problem
 
-    monkeypatch.setattr("zemosaic.cli.doctor.doctor", lambda out: fail())
+    monkeypatch.setattr("zemosaic.cli.doctor.doctor", lambda *given: fail())
     ran = run_cli(capfd, "doctor")
     assert ran.code == code
     assert message in ran.err
@@ -424,8 +424,22 @@ def test_a_scan_names_every_bad_file(capfd: Capture, tmp_path: Path, small_set: 
 def test_a_summary_is_one_line_in_a_log(capfd: Capture) -> None:
     """Without a terminal a console takes 80 columns; a log is no place to break lines."""
     with People() as show:
-        show(StageEnded("solve", 2.0, "a long summary of a stage " * 6))
+        show(StageEnded("solve", 2.0, message("done.files", names=["a long summary of a stage"] * 6)))
     assert len(capfd.readouterr().err.splitlines()) == 1
+
+
+def test_summaries_and_lists_are_in_french_too(capfd: Capture, small_set: Path, tmp_path: Path) -> None:
+    ran = run_cli(capfd, "scan", small_set, "--language", "fr")
+    assert "scan       8 brutes, 0 fichiers écartés" in ran.err
+    assert "  mono  " in ran.out
+    ran = run_cli(capfd, "scan", small_set, "--json", "--language", "fr")
+    (ended,) = [event for event in ran.events if event["event"] == "StageEnded"]
+    assert (ended["code"], ended["facts"]["n_frames"]) == ("done.scan", 8)  # type: ignore[index]
+    assert ended["summary"] == "8 brutes, 0 fichiers écartés"
+    ran = run_cli(capfd, "doctor", "--language", "fr")
+    assert "astrométrie : Tycho-2" in ran.out
+    ran = run_cli(capfd, "solve", small_set, "--language", "fr", "--set", "solve.method=header")
+    assert "étoiles" in ran.out or "en-tête" in ran.out
 
 
 def test_a_run_leaves_nothing_half_done(built: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import threading
+import tracemalloc
 from collections import namedtuple
 from pathlib import Path
 
@@ -197,6 +198,32 @@ def test_more_late_cards_than_there_is_space_for(tmp_path: Path) -> None:
     cards = [(f"KEY{i}", i, "") for i in range(80)]
     with MosaicFile(tmp_path / "m.fits", grid_wcs(), PLANES) as file, pytest.raises(ValueError, match="there is space"):
         file.finish(cards)
+
+
+def test_a_file_above_4_gb_takes_no_memory(tmp_path: Path) -> None:
+    """Sparse, so it takes no disk either: what is told apart is places beyond 32 bits."""
+    shape = (30_000, 37_000)
+    if shutil.disk_usage(tmp_path).free < 6e9:
+        pytest.skip("the file is laid out whole, and 6 GB are not free")
+    first, last = Box(0, 2, 0, shape[1]), Box(shape[0] - 3, shape[0], shape[1] - 5, shape[1])
+    tracemalloc.start()
+    with MosaicFile(tmp_path / "m.fits", grid_wcs(shape), [Plane("SCI"), Plane("ALPHA", "u1")]) as file:
+        file.write("SCI", first, np.full(first.shape, 3.0))
+        file.write("SCI", last, np.full(last.shape, 7.0))
+        file.write("ALPHA", last, np.full(last.shape, 255))
+        file.finish()
+    found = FinishedMosaic.open(tmp_path / "m.fits")
+    assert found is not None
+    read = [found.read(name, box) for name, box in (("SCI", first), ("SCI", last), ("ALPHA", last))]
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most_bytes < 20e6
+    assert [np.unique(values).tolist() for values in read if values is not None] == [[3.0], [7.0], [255]]
+    assert (tmp_path / "m.fits").stat().st_size > 1 << 32
+    with fits.open(tmp_path / "m.fits", memmap=True) as hdus:
+        assert hdus[0].data[-3:, -6:].tolist() == [[0.0, 7, 7, 7, 7, 7]] * 3
+        assert hdus["ALPHA"].section[-1, -5:].tolist() == [255] * 5
+    (tmp_path / "m.fits").unlink()
 
 
 def test_no_space_is_said_with_numbers_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

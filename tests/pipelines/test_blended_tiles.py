@@ -163,7 +163,7 @@ def test_the_log_counts_overlaps_by_how_they_were_blended() -> None:
     boxes = [Box(0, 100, 0, 120), Box(0, 100, 100, 220), Box(0, 100, 200, 320), Box(0, 100, 290, 400)]
     patches = [Patch(Box(0, 100, x, x + 50), Box(0, 100, x, x + 50)) for x in range(0, 400, 50)]
     ways = dict(zip(patches, ["", "", "alike", "", "pyramid", "feather", "failed", ""], strict=True))
-    assert blending._count_ways(boxes, ways) == (
+    assert str(blending._count_ways(boxes, ways)) == (
         "applied pyramidal blending on 1 overlaps; 1 are weighted means, as their tiles are alike; "
         "1 are feathered at least in part, as the pyramid failed"
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from reproject import reproject_interp
 from reproject.hips import hips_as_dask_array
 from scipy.ndimage import binary_erosion, map_coordinates
 
+from browser_cases import find_barriers
 from conftest import digests
 from product_cases import finished_folder
 from zemosaic.cli import main
@@ -31,6 +35,7 @@ from zemosaic.pipelines.products.hips import write_hips
 from zemosaic.pipelines.run.context import RunOptions, start_run
 from zemosaic.stages.warp.healpix import TILE_PX, order_for, place_tile
 
+CHROMIUM = Path("/usr/bin/chromium")
 ALADIN = Path("/usr/share/java/aladin.jar")
 SCALE_ARCSEC = 60.0
 ORDER = order_for(SCALE_ARCSEC)
@@ -262,7 +267,46 @@ def test_png_shows_what_jpeg_shows_and_is_clear_where_nothing_is(made: FinishedF
         assert np.abs(shown - lossy)[clear[..., -1] > 0].mean() < 6
 
 
-def test_the_page_asks_for_nothing_outside(made: FinishedFolder) -> None:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def test_the_page_shows_the_sky_from_disk_and_asks_for_nothing_outside(made: FinishedFolder, browser: Any) -> None:
+    """Stars shine where their places are, north up and east left; dark where the mosaic has a corner missing."""
+    page = browser.new_page(viewport={"width": 900, "height": 700})
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda problem: said.append(str(problem)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((made.out / "hips" / "index.html").as_uri())
+    page.wait_for_function("() => zemosaic.atlas.isDrawn()")
+    shot = np.asarray(Image.open(io.BytesIO(page.locator("#sky").screenshot())).convert("L")).astype(float)
+    ra, dec = made.mosaics[0].wcs.pixel_to_sky(*np.transpose([*STARS, (20, 20)]))
+    find = """(places) => places.map(([ra, dec]) =>
+        zemosaic.atlas.toScreen(...zemosaic.coordinates.skyToPixel(zemosaic.atlas.WCS, ra, dec)))"""
+    *stars, corner = np.rint(page.evaluate(find, list(zip(ra.tolist(), dec.tolist(), strict=True)))).astype(int)
+    around = [float(shot[y - 2 : y + 3, x - 2 : x + 3].mean()) for x, y in stars]
+    assert min(around) > 3 * np.median(shot[shot > 8])
+    assert shot[corner[1] - 5 : corner[1] + 6, corner[0] - 5 : corner[0] + 6].max() < 8
+    assert stars[0][0] < stars[2][0]
+    assert stars[1][1] > stars[0][1]
+    barriers = find_barriers(page)
+    page.close()
+    assert (said, barriers) == ([], [])
+    assert [url for url in asked if not url.startswith(("file://", "data:"))] == []
+
+
+def test_a_folder_without_pictures_says_how_it_is_opened(made: FinishedFolder) -> None:
+    if made.mosaics[0].n_channels == 1:
+        return
     text = (science(made) / "index.html").read_text(encoding="utf-8")
     assert 'src="preview.jpg"' in text
     assert "http" not in text

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
 from mosaic_cases import run_cli
+from zemosaic.pipelines.corrections.correcting import _tell_odd_gains
 from zemosaic.simulate import FrameRecipe, SimulatedSky, simulate_frames
 
 Capture = pytest.CaptureFixture[str]
@@ -44,3 +46,18 @@ def test_a_wrong_exposure_is_told_and_changes_no_unit(capfd: Capture, steady: Pa
         # The unit is the mean over frames whose gains scatter by 3 %; one of them has no say now.
         bright = np.isfinite(data) & np.isfinite(true) & (true > level + 2000)
         assert np.median((data[bright] - level) / (true[bright] - level)) == pytest.approx(1, abs=0.02)
+
+
+def test_half_of_the_headers_are_told_where_their_frames_hold_the_light_of_the_others() -> None:
+    def frame(k: int, exposure_s: float) -> SimpleNamespace:
+        decided = SimpleNamespace(gain_prior_key="EXPTIME", gain_prior=exposure_s)
+        return SimpleNamespace(name=f"f{k}", decided=decided)
+
+    told: list[object] = []
+    run = SimpleNamespace(log=SimpleNamespace(notice=lambda what, _: told.append(what)))
+    gains = [1.0, 1.1, 0.95, 1.05, 0.9, 1.0]
+    scales = [SimpleNamespace(gain=[gain], gain_error=[0.01]) for gain in gains]
+    _tell_odd_gains([frame(k, 10.0) for k in range(6)], scales, run)
+    assert told == []
+    _tell_odd_gains([frame(k, 10.0 if k % 2 else 20.0) for k in range(6)], scales, run)
+    assert [message.facts["n_odd"] for message in told] == [3]

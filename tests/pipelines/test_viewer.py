@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 import shutil
@@ -244,3 +245,24 @@ def test_axe_finds_no_barrier_and_nothing_scrolls_sideways(page: Any, width: int
     barriers = find_barriers(page)
     page.set_viewport_size({"width": 1200, "height": 800})
     assert barriers == []
+
+
+def test_every_word_of_the_page_is_known_in_french(viewed: Path) -> None:
+    text = (viewed / "viewer/page/words.js").read_text(encoding="utf-8")
+    known = set(re.findall(r'^  "(.*?)": "', text, re.MULTILINE))
+    page = re.sub(r"<script.*", "", (viewed / "viewer/index.html").read_text(encoding="utf-8").split("<body>")[1])
+    shown = {html.unescape(words).strip() for words in re.findall(r">([^<]+)<", page)}
+    shown |= set(re.findall(r'(?:aria-label|placeholder)="(.*?)"', page))
+    assert {words for words in shown if re.search("[A-Za-z]{2}", words)} - known == set()
+    scripts = "".join(path.read_text(encoding="utf-8") for path in (viewed / "viewer/page").glob("[!o]*.js"))
+    assert set(re.findall(r'\bsay\("(.*?)"', scripts)) <= known
+
+
+def test_the_page_speaks_french(page: Any) -> None:
+    """Last: the page stays French."""
+    assert page.evaluate("document.documentElement.lang") == "en"
+    page.evaluate("zemosaic.translate('fr')")
+    assert page.locator("#all").inner_text() == "Tout"
+    assert page.locator("#in").get_attribute("aria-label") == "Agrandir"
+    assert page.locator("aside h2").last.inner_text() == "Brutes"
+    assert page.evaluate("zemosaic.say('{n} of {total} shown', {n: 2, total: 9})") == "2 sur 9 affichées"

@@ -58,6 +58,18 @@ def test_frames_of_one_field_get_no_common_slope(n, seed):
     np.testing.assert_allclose(own, np.array(field.surface)[:, 1:3] - given, atol=15)
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_curved_sky_is_not_taken_for_a_curvature_of_all_frames(seed):
+    """A bright nebula over one field: between nodes it bends, and surfaces that bend for it would fit better."""
+    field = Survey(seed=seed, centres=tuple((0.01 * step, 0.007 * (step % 3)) for step in range(8)), nebula=600.0)
+    found = solve(field)
+    given, taken = np.mean(field.surface, axis=0)[3:], np.mean([s.surface[0, 3:6] for s in found.scales], axis=0)
+    assert np.abs(taken).max() < 0.2
+    x, y, error = field.sky_error(found)
+    # What is left is what the frames really have in common, which no difference tells.
+    assert np.std(without_trend(x, y, error, 1)) < 0.5 * np.abs(given).sum()
+
+
 def test_few_images_that_differ_are_not_taken_for_equal():
     """Of two images the common level is as wide as its prior: that must not hide what they differ by."""
     two = Survey(seed=1, centres=ONE_FIELD[:2])

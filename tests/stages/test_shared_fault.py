@@ -81,6 +81,16 @@ def test_no_fault_is_seen_where_there_is_none(field):
         assert find_shared_fault(survey.measurements, survey.wcs, KnownStars(survey)) is None
 
 
+def test_faint_stars_that_shallow_frames_do_not_show_are_no_fault(field):
+    shallow = []
+    for measured in field.measurements:
+        stars = measured.stars
+        shown = (stars.flux[0] > np.percentile(stars.flux[0], 90)) | (np.hypot(stars.x - 480, stars.y - 270) < 180)
+        kept = {name: getattr(stars, name)[..., shown] for name in stars.__dataclass_fields__}
+        shallow.append(replace(measured, stars=replace(stars, **kept)))
+    assert find_shared_fault(shallow, field.wcs, KnownStars(field)) is None
+
+
 def test_a_catalogue_of_another_sky_says_nothing(field):
     faulty = [behind_an_obstacle(m) for m in field.measurements]
     assert find_shared_fault(faulty, field.wcs, KnownStars(Survey(seed=3, centres=FIELD))) is None

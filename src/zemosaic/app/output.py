@@ -106,6 +106,23 @@ class OutputFolder:
             unfinished = file.read(1) not in {b"", b"\n"}
             file.write(b"\n" * unfinished + json.dumps(event).encode() + b"\n")
 
+    def stage_seconds(self) -> dict[str, float]:
+        """How long each stage took when all of it was to be done: the longest of the runs in this folder.
+
+        Empty before a mosaic was made here.
+        """
+        longest: dict[str, float] = {}
+        of_run: dict[str, float] = {}
+        is_made = False
+        for event in self.read_events():
+            if event["event"] == "RunStarted":
+                of_run = {}
+            elif event["event"] == "StageEnded":
+                of_run[event["stage"]] = of_run.get(event["stage"], 0.0) + event["seconds"]
+                longest[event["stage"]] = max(longest.get(event["stage"], 0.0), of_run[event["stage"]])
+            is_made = is_made or (event["event"] == "Done" and "mosaic" in event["outputs"])
+        return longest if is_made else {}
+
     def last_end(self) -> dict[str, Any] | None:
         """The event that ended the last run; None where it did not come to say so."""
         last = None

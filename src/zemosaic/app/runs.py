@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import tomli_w
 
 from zemosaic.app.output import OutputFolder, retell
@@ -151,6 +153,15 @@ class Runs:
         """Whether a child of this server is at work in a folder."""
         child = self._children.get(folder)
         return child is not None and child.poll() is None
+
+    def memory_bytes(self, folder: OutputFolder) -> int:
+        """Memory that a folder's child and its own children hold; 0 where none is at work."""
+        child, total = self._children.get(folder), 0
+        with suppress(psutil.Error):
+            parent = psutil.Process(child.pid) if child is not None and child.poll() is None else None
+            for process in [parent, *parent.children(recursive=True)] if parent else []:
+                total += process.memory_info().rss
+        return total
 
     def state(self, folder: OutputFolder, language: str) -> dict[str, Any]:
         """How a run stands: ``running``, ``done``, ``looked``, ``stopped``, ``failed``, or ``died`` without a word.

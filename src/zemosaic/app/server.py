@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import itertools
 import json
 import re
 import subprocess
@@ -38,8 +39,14 @@ PAGES = Path(__file__).parent / "pages"
 LOOK_S = 0.2
 """How often a run's lines are looked for: sooner than a person sees."""
 
+MEMORY_TURNS = 10
+"""A run's memory is looked up once in so many looks: it changes slowly, and a look costs 2 ms."""
+
 SCAN_S = 120.0
 """A folder whose headers take longer to read is scanned by the run itself."""
+
+DEMO_FOLDER = "ZeMosaic demo"
+"""Where simulated frames go, below the first root."""
 
 VIEWER_POLICY = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 """Of a report or viewer in an output folder, whose styles are inside; no script is but those of its own files."""
@@ -174,7 +181,7 @@ class _Routes:
         return StreamingResponse(lines, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
     async def _follow(self, folder: OutputFolder, start: int, language: str) -> AsyncIterator[str]:
-        while True:
+        for turn in itertools.count():
             running = self._runs.is_running(folder)  # asked first: what it wrote last is then read below
             for event in folder.read_events(start):
                 start = event["end"]
@@ -183,7 +190,26 @@ class _Routes:
                 state = {"event": "State", **self._runs.state(folder, language)}
                 yield f"id: {start}\ndata: {json.dumps(state)}\n\n"
                 return
+            if turn % MEMORY_TURNS == 0:  # without an id: it is no line of the run
+                used = {"event": "MemoryUsed", "used_bytes": self._runs.memory_bytes(folder)}
+                yield f"data: {json.dumps(used)}\n\n"
             await asyncio.sleep(LOOK_S)
+
+    async def pace(self, request: Request) -> Response:
+        """How long each stage took where a mosaic was made last: stages to come are guessed from it."""
+        found = await run_in_threadpool(
+            lambda: next(filter(None, map(OutputFolder.stage_seconds, self._home.runs())), {})
+        )
+        return JSONResponse(found)
+
+    async def demo(self, request: Request) -> Response:
+        """Make a folder of simulated raw frames to try the app with."""
+        folder = self._roots.folders[0] / DEMO_FOLDER
+        if not folder.exists():
+            command = [*own_command(), "simulate", f"--out={folder}", "--kind=raws", "--frames=12", "--size=1.5"]
+            run = partial(subprocess.run, command, capture_output=True, check=True, stdin=subprocess.DEVNULL)
+            await run_in_threadpool(run)
+        return JSONResponse({"path": str(folder)})
 
     async def file(self, request: Request) -> Response:
         """A file of an output folder."""
@@ -262,12 +288,18 @@ def make_app(access: Access, roots: Roots, runs: Runs, home: Home) -> Guard:
         "/api/folder": on.folder,
         "/api/scan": on.scan,
         "/api/settings": on.settings,
+        "/api/pace": on.pace,
         "/api/runs/{run}": on.state,
         "/api/runs/{run}/events": on.events,
         "/api/runs/{run}/frames": on.frames,
         "/api/runs/{run}/files/{path:path}": on.file,
     }
-    post = {"/api/runs": on.begin, "/api/runs/{run}/selection": on.select, "/api/runs/{run}/add": on.add}
+    post = {
+        "/api/demo": on.demo,
+        "/api/runs": on.begin,
+        "/api/runs/{run}/selection": on.select,
+        "/api/runs/{run}/add": on.add,
+    }
     post["/api/runs/{run}/{action}"] = on.act
     routes: list[Route | Mount] = [Route(path, answer) for path, answer in get.items()]
     routes += [Route(path, answer, methods=["POST"]) for path, answer in post.items()]

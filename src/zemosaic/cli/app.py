@@ -14,6 +14,7 @@ from zemosaic.cli.args import (
     CoaddArgs,
     ExportArgs,
     Json,
+    Language,
     MatchArgs,
     Out,
     ScanArgs,
@@ -269,6 +270,7 @@ def doctor(
             help="Pack what a bug report needs of this output folder: no pixels, no places on Earth.",
         ),
     ] = None,
+    language: Language = "en",
 ) -> None:
     """Tell what this machine offers: versions, processors, memory, optional parts.
 
@@ -276,7 +278,7 @@ def doctor(
     """
     from zemosaic.cli import doctor as machine
 
-    machine.doctor(report)
+    machine.doctor(report, language)
 
 
 def run(argv: list[str] | None) -> int:

@@ -23,6 +23,7 @@ from zemosaic.engine.memory import keep_freed_memory
 from zemosaic.errors import EnvironmentProblem, SettingError
 from zemosaic.model.frame import Frame
 from zemosaic.settings import Settings, list_keys, load_settings
+from zemosaic.text import Message, message, say
 
 if TYPE_CHECKING:
     from zemosaic.pipelines.modes.build import BuildOptions
@@ -214,14 +215,38 @@ def solve(args: SolveArgs) -> None:
         rows = solve_inputs(args.inputs, known_sky(), settings, run, args.write_wcs)
     for row in rows:
         if args.as_json:
-            print(json.dumps({"event": "Solved", **row}))
-        elif row["ra_deg"] is None:
-            print(f"{row['name']}  unsolved: {row['reason']}")
+            reason = say(row["reason"], args.language) if row["reason"] else ""
+            print(json.dumps({"event": "Solved", **row, "reason": reason}))
         else:
-            mirrored = "  mirrored" if row["mirrored"] else ""
-            fit = f"  {row['n_stars']} stars, {row['rms_px'] or 0:.2f} px" if row["n_stars"] else ""
-            place = f"{row['ra_deg']:.5f} {row['dec_deg']:+.5f}  {row['scale_arcsec']:.4f} arcsec"
-            print(f"{row['name']}  {row['how']}  {place}  {row['rotation_deg']:+.2f} deg{mirrored}{fit}")
+            print(_tell_place(row, args.language))
+
+
+_HOW_PLACED = {
+    "header": message("show.by-header"),
+    "header, refined": message("show.by-header-refined"),
+    "solved": message("show.solved"),
+    "tied": message("show.tied"),
+}
+"""The words of `Place.how` that another language has others for."""
+
+
+def _tell_place(row: Mapping[str, Any], language: str) -> str:
+    """A frame's place, or why it has none, in a line."""
+    if row["ra_deg"] is None:
+        return f"{row['name']}  {say(message('show.unsolved', reason=row['reason']), language)}"
+    how = say(_HOW_PLACED[row["how"]], language) if row["how"] in _HOW_PLACED else row["how"]
+    parts = [
+        row["name"],
+        how,
+        f"{row['ra_deg']:.5f} {row['dec_deg']:+.5f}",
+        f"{row['scale_arcsec']:.4f} arcsec",
+        f"{row['rotation_deg']:+.2f} deg",
+    ]
+    if row["mirrored"]:
+        parts.append(say(message("show.mirrored"), language))
+    if row["n_stars"]:
+        parts.append(say(message("show.fit", n_stars=row["n_stars"], rms_px=row["rms_px"] or 0.0), language))
+    return "  ".join(parts)
 
 
 def scan(args: ScanArgs) -> None:
@@ -239,7 +264,8 @@ def scan(args: ScanArgs) -> None:
         else:
             height, width = frame.shape
             exposure = f"{frame.decided.exposure_s:g} s" if frame.decided.exposure_s is not None else "-"
-            what = f"{_kind_of(frame)}  {frame.decided.filter or '-'}  {exposure}  {_place_of(frame)}"
+            kind, place = (say(told, args.language) for told in (_kind_of(frame), _place_of(frame)))
+            what = f"{kind}  {frame.decided.filter or '-'}  {exposure}  {place}"
             print(f"{frame.storage.path}  {width} x {height}  {what}")
 
 
@@ -252,23 +278,24 @@ def _facts_of(frame: Frame) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _kind_of(frame: Frame) -> str:
+def _kind_of(frame: Frame) -> Message:
     """What was exposed, or how a picture of the sky holds its colours."""
-    if frame.decided.kind != "light":
-        return frame.decided.kind
-    stack = f", stack of {frame.header.n_stacked}" if frame.header.n_stacked > 1 else ""
-    return (frame.storage.bayer or ("mono" if frame.n_channels == 1 else "colour")) + stack
+    stack = message("show.stack", n_frames=frame.header.n_stacked) if frame.header.n_stacked > 1 else None
+    if frame.decided.kind != "light" or frame.storage.bayer:
+        name = frame.storage.bayer if frame.decided.kind == "light" else frame.decided.kind
+        return message("show.kind", kind=name, stack=stack if frame.decided.kind == "light" else None)
+    return message("show.mono" if frame.n_channels == 1 else "show.colour", stack=stack)
 
 
-def _place_of(frame: Frame) -> str:
+def _place_of(frame: Frame) -> Message:
     """What the header tells of where a picture of the sky is; the rest is solved for."""
     if frame.decided.kind != "light":
-        return "-"
+        return message("show.kind", kind="-", stack=None)
     if frame.header.wcs_cards:
-        return "WCS"
+        return message("show.kind", kind="WCS", stack=None)
     if frame.header.hint is None:
-        return "no position"
-    return "RA, Dec" if frame.header.hint.scale_arcsec else "RA, Dec, no scale"
+        return message("show.no-position")
+    return message("show.position" if frame.header.hint.scale_arcsec else "show.no-scale")
 
 
 def explain(out: Path, at: str, *, as_json: bool) -> None:
@@ -316,7 +343,7 @@ def simulate(
             stars = known.ra_deg, known.dec_deg, known.mag
         sky = SimulatedSky(seed, *center_deg, size_deg, stars)
         makers[kind](out, sky, n_frames, on_progress=lambda done, total: advance(done))
-        log.end("simulate", f"{n_frames} {kind} and their truth in {out}")
+        log.end("simulate", message("done.simulate", n_frames=n_frames, kind=kind, out=out))
 
 
 def demo(out: Path, *, workers: int) -> None:
@@ -337,7 +364,7 @@ def demo(out: Path, *, workers: int) -> None:
         log = Log(show)
         log.start("score")
         score = score_mosaic(frames, made.mosaic)
-        log.end("score", "the mosaic beside the truth")
+        log.end("score", message("done.score"))
     _tell_score(score)
     _tell(made.list_files(), as_json=False)
     for picture in made.previews.values():

@@ -12,6 +12,7 @@ from zemosaic.engine.memory import default_cap_bytes, default_workers
 from zemosaic.errors import EnvironmentProblem
 from zemosaic.io.astrometry.blind import SolveField, installed_solvers
 from zemosaic.io.astrometry.catalogue import tycho2
+from zemosaic.text import Message, message, say
 
 __all__ = ["doctor"]
 
@@ -19,29 +20,32 @@ PACKAGES = ("numpy", "scipy", "astropy", "numba", "pydantic", "pillow", "tifffil
 """Those whose releases have changed results or readers before."""
 
 
-def doctor(out: Path | None) -> None:
-    """Print what the machine offers; of an output folder pack what a bug report needs."""
-    lines = list(_describe_machine())
-    print("\n".join(lines))
+def doctor(out: Path | None, language: str = "en") -> None:
+    """Print what the machine offers in a language; of an output folder pack, in English, what a bug report needs."""
+    told = list(_describe_machine())
+    print("\n".join(_write(line, language) for line in told))
     if out:
-        print(pack_bug_report(out, "\n".join(lines) + "\n"))
+        print(pack_bug_report(out, "".join(f"{line}\n" for line in told)))
 
 
-def _describe_machine() -> Iterator[str]:
+def _write(line: Message | str, language: str) -> str:
+    return say(line, language) if isinstance(line, Message) else line
+
+
+def _describe_machine() -> Iterator[Message | str]:
+    """What the machine offers; names and numbers that no language changes are text."""
     yield f"zemosaic {metadata.version('zemosaic')}, Python {platform.python_version()}, {platform.platform()}"
-    yield f"processors: {default_workers()}; memory cap by default: {default_cap_bytes() / 2**30:.1f} GiB"
+    yield message("doctor.machine", n_workers=default_workers(), cap_bytes=default_cap_bytes())
     for name in PACKAGES:
         yield f"  {name} {metadata.version(name)}"
     try:
         catalogue = tycho2()
-        yield f"plate solving: {catalogue.name}, {len(catalogue):,} stars, built in; no other program is needed"
+        yield message("doctor.solving", catalogue=catalogue.name, n_stars=len(catalogue))
     except EnvironmentProblem as problem:
-        yield f"plate solving: not possible: {problem}"
-    what = "blind solving, for frames without a position or scale in the header"
-    solvers = [f"{what}: {solver.name} found" for solver in installed_solvers()]
-    yield from solvers or [f"{what}: {SolveField.name} not found; install astrometry.net with index files to have it"]
-    what = "camera raw (CR2, NEF, ARW, DNG ...) as frames"
+        yield message("doctor.no-solving", problem=problem)
+    solvers = [message("doctor.blind", name=solver.name) for solver in installed_solvers()]
+    yield from solvers or [message("doctor.no-blind", name=SolveField.name)]
     try:
-        yield f"{what}: rawpy {metadata.version('rawpy')} found"
+        yield message("doctor.raw", version=metadata.version("rawpy"))
     except metadata.PackageNotFoundError:
-        yield f'{what}: rawpy not found; pip install "zemosaic[raw]" to have it'
+        yield message("doctor.no-raw")

@@ -100,9 +100,10 @@ class People:
                 self._tasks[stage] = self._progress.add_task(stage, total=total)
             case events.Progress(stage, done) if stage in self._tasks:
                 self._progress.update(self._tasks[stage], completed=done)
-            case events.StageEnded(stage, seconds, summary):
+            case events.StageEnded(stage, seconds, told):
                 if stage in self._tasks:
                     self._progress.remove_task(self._tasks.pop(stage))
+                summary = say(told, self.language) if told else ""
                 self.console.print(f"{stage:<10} {summary}  [{seconds:.1f} s]", markup=False, soft_wrap=True)
             case events.LeftOut(name, told):
                 reason = say(told, self.language)

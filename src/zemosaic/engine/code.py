@@ -90,16 +90,32 @@ def _imported_by(path: Path) -> list[Path]:
 @cache
 def _file_of(module: str) -> Path | None:
     """The file of a module named from the package on, or None."""
-    path = _ROOT.joinpath(*module.split("."))
-    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+    path = module.replace(".", "/")
+    return next((_ROOT / file for file in (f"{path}.py", f"{path}/__init__.py") if file in _files()), None)
+
+
+@cache
+def _files() -> frozenset[str]:
+    """All modules' files, from the package on: names that are imported are looked up by the hundred."""
+    return frozenset(path.relative_to(_ROOT).as_posix() for path in _ROOT.rglob("*.py"))
 
 
 def _digest(files: Iterable[Path]) -> str:
-    from importlib.metadata import version
-
     digest = hashlib.blake2b(digest_size=16)
     for path in files:
-        digest.update(path.relative_to(_ROOT).as_posix().encode() + path.read_bytes())
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "numba", "astropy"))
-    digest.update(f"{libraries} {platform.machine()}".encode())
+        digest.update(_digest_file(path))
+    digest.update(f"{_libraries()} {platform.machine()}".encode())
     return digest.hexdigest()
+
+
+@cache
+def _digest_file(path: Path) -> bytes:
+    """Of its name within the package and its bytes: most files belong to the code of several stages."""
+    return hashlib.blake2b(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes()).digest()
+
+
+@cache
+def _libraries() -> str:
+    from importlib.metadata import version
+
+    return ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "numba", "astropy"))

@@ -15,6 +15,7 @@ __all__ = [
     "Event",
     "EventSink",
     "LeftOut",
+    "MemoryCapped",
     "Notice",
     "PatchFinished",
     "Progress",
@@ -42,11 +43,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class StageEnded:
-    """A stage is finished after `seconds`; `summary` is one line with its figures."""
+    """A stage is finished after `seconds`, with the figures that are `told`."""
 
     stage: str
     seconds: float
-    summary: str = ""
+    told: Message | None = None
+
+    @property
+    def summary(self) -> str:
+        """Its figures in one line, in English."""
+        return str(self.told) if self.told else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +105,22 @@ class PatchFinished:
     picture: str
 
 
-Event = StageStarted | Progress | StageEnded | LeftOut | Notice | PatchFinished
+@dataclass(frozen=True, slots=True)
+class MemoryCapped:
+    """How much memory the run may use, in bytes; told where another program watches the run."""
+
+    cap_bytes: int
+
+
+Event = StageStarted | Progress | StageEnded | LeftOut | Notice | PatchFinished | MemoryCapped
 EventSink = Callable[[Event], None]
 
 
 def event_as_json(event: Event, language: str = "en") -> dict[str, Any]:
     """An event as plain JSON values: its fields, and where something is told its code, its facts and a sentence.
 
-    The sentence is the `reason` of what is left out and the `message` of a notice, in the language given.
+    The sentence is the `reason` of what is left out, the `message` of a notice, and the `summary` of a stage, in the
+    language given.
     """
     match event:
         case LeftOut():
@@ -114,6 +128,10 @@ def event_as_json(event: Event, language: str = "en") -> dict[str, Any]:
             return {"name": event.name, **told, "path": event.path, "frame_id": event.frame_id}
         case Notice():
             return {**event.told.as_json(), "message": say(event.told, language), "level": event.level}
+        case StageEnded(stage, seconds, told_of_stage):
+            figures = told_of_stage.as_json() if told_of_stage else {}
+            summary = say(told_of_stage, language) if told_of_stage else ""
+            return {"stage": stage, "seconds": seconds, **figures, "summary": summary}
     return asdict(event)
 
 

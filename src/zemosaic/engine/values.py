@@ -86,6 +86,11 @@ class _Packer:
                 raise TypeError("an array of objects cannot be stored")
             self.arrays.append(array)
             return {"array": [array.dtype.str, list(np.shape(value))], "scalar": isinstance(value, np.generic)}
+        # Before the protocol, which is slow to ask for: most of what a value is made of are these.
+        if isinstance(value, list):
+            return [self.tree(item) for item in value]
+        if isinstance(value, tuple):
+            return {"tuple": [self.tree(item) for item in value]}
         if self._by_identity and isinstance(value, HasIdentity):
             return {"identity": type(value).__name__, "of": self.tree(value.identity)}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -94,10 +99,6 @@ class _Packer:
                 raise TypeError(f"a value of type {type(value).__name__} cannot be stored as one of {names}")
             parts = {f.name: self.tree(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
             return {"dataclass": type(value).__name__, "fields": parts}
-        if isinstance(value, list):
-            return [self.tree(item) for item in value]
-        if isinstance(value, tuple):
-            return {"tuple": [self.tree(item) for item in value]}
         if isinstance(value, Mapping):
             return {"mapping": [[self.tree(key), self.tree(item)] for key, item in value.items()]}
         if self._by_identity and isinstance(value, BaseModel):

@@ -41,7 +41,7 @@ __all__ = [
 GROUP_SPLITS = ("night", "filter", "mount", "angle")
 """What may split a group of frames besides where they point."""
 
-PRODUCT_NAMES = ("report", "edit", "tiff", "regions", "viewer", "hips", "hips-png")
+PRODUCT_NAMES = ("report", "edit", "tiff", "aesthetic", "regions", "viewer", "hips", "hips-png")
 """What can be made beside the mosaic, in the order of `zemosaic.pipelines.products.make.PRODUCTS`."""
 
 MAX_GROUP_RADIUS = 10.0

@@ -402,8 +402,9 @@ class OutputSettings(_Model):
     also: Products = Field(
         ("report", "edit", "viewer"),
         description="What else is made of the mosaic, 'NAME,NAME' or a list. report: a page that tells what the mosaic "
-        "is worth; edit: a file that editors of pictures open; tiff: 16 bits on one linear scale; regions: outlines of "
-        "frames, and the sky that is covered; viewer: a page to look around in; hips: tiles for sky atlases; "
+        "is worth; edit: a file that editors of pictures open; tiff: 16 bits on one linear scale; aesthetic: "
+        "a picture to look at, its gradient taken off; regions: outlines of frames, and the sky that is covered; "
+        "viewer: a page to look around in; hips: tiles for sky atlases; "
         "hips-png: its pictures clear where nothing is, slow. `zemosaic export` makes the same later.",
     )
 

@@ -6,6 +6,8 @@
   const MOST_LISTED = 200;
   const state = { mosaic: data.mosaics[0], map: null, split: null, place: null, hovered: [], chosen: [] };
 
+  if (data.language === "fr" || navigator.language.startsWith("fr")) zemosaic.translate("fr");
+  const say = zemosaic.say;
   const viewer = zemosaic.picture.open(find("picture"), state.mosaic);
   const draw = zemosaic.layer.create(viewer, state);
   zemosaic.viewer = viewer;
@@ -13,7 +15,7 @@
   document.title = `${data.title} - ZeMosaic`;
   find("title").textContent = data.title;
   viewer.canvas.setAttribute("role", "application");
-  viewer.canvas.setAttribute("aria-label", "Picture of the mosaic. Arrow keys move, plus and minus zoom, 0 shows all, Enter tells of the middle.");
+  viewer.canvas.setAttribute("aria-label", say("Picture of the mosaic. Arrow keys move, plus and minus zoom, 0 shows all, Enter tells of the middle."));
 
   // Which mosaic, which map over it.
   function showMosaic(mosaic) {
@@ -27,7 +29,7 @@
 
   function fillMaps() {
     const option = (value, text) => Object.assign(zemosaic.place.element("option", text), { value });
-    find("map").replaceChildren(option("", "none"), ...state.mosaic.maps.map((map, k) => option(k, map.title)));
+    find("map").replaceChildren(option("", say("none")), ...state.mosaic.maps.map((map, k) => option(k, say(map.title))));
     showMap();
   }
 
@@ -98,11 +100,11 @@
     state.chosen = [];
     const numbers = zemosaic.frames.over(state.mosaic.frames, pixel);
     zemosaic.place.describe(find("facts"), state.mosaic, pixel);
-    find("over").textContent = numbers.length === 1 ? "1 frame lies over it." : `${numbers.length} frames lie over it.`;
+    find("over").textContent = numbers.length === 1 ? say("1 frame lies over it.") : say("{n} frames lie over it.", { n: numbers.length });
     find("command").textContent = zemosaic.place.command(state.mosaic, pixel);
     find("place").hidden = false;
     find("name").value = "";
-    listFrames(numbers.slice(0, MOST_LISTED), `over the place: ${numbers.length}`);
+    listFrames(numbers.slice(0, MOST_LISTED), say("over the place: {n}", { n: numbers.length }));
     draw();
   }
   viewer.addHandler("canvas-click", (event) => {
@@ -120,7 +122,7 @@
     const place = zemosaic.coordinates.parsePlace(find("where").value);
     const at = place && state.mosaic.wcs && zemosaic.coordinates.skyToPixel(state.mosaic.wcs, ...place);
     const inside = at && at[0] > -0.5 && at[1] > -0.5 && at[0] < state.mosaic.width - 0.5 && at[1] < state.mosaic.height - 0.5;
-    find("answer").textContent = !place ? "That is no place: give RA and Dec, as 83.82 -5.39 or 5 35 17 -5 23 28." : inside ? "" : "That place is outside of the mosaic.";
+    find("answer").textContent = !place ? say("That is no place: give RA and Dec, as 83.82 -5.39 or 5 35 17 -5 23 28.") : inside ? "" : say("That place is outside of the mosaic.");
     if (!inside) return;
     zemosaic.picture.goTo(viewer, { x: at[0], y: at[1] });
     explain({ x: at[0], y: at[1] });
@@ -129,7 +131,7 @@
   // The table of frames.
   function listFrames(numbers, words) {
     const total = state.mosaic.frames.name.length;
-    find("listed").textContent = words || (numbers.length < total ? `${numbers.length} of ${total} shown` : `${total} in all`);
+    find("listed").textContent = words || (numbers.length < total ? say("{n} of {total} shown", { n: numbers.length, total }) : say("{n} in all", { n: total }));
     zemosaic.table.fill(find("rows"), state.mosaic.frames, numbers, {
       hover(k) {
         state.hovered = k === null ? [] : [k];

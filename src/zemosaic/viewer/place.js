@@ -22,7 +22,7 @@ zemosaic.place = (() => {
   }
 
   function tellNumber(value, unit) {
-    if (value === null) return "no data";
+    if (value === null) return zemosaic.say("no data");
     const text = Number.isInteger(value) ? String(value) : value.toPrecision(3);
     return unit ? `${text} ${unit}` : text;
   }
@@ -31,10 +31,10 @@ zemosaic.place = (() => {
   function describe(list, mosaic, pixel) {
     const sky = skyOf(mosaic, pixel), rows = [];
     if (sky) {
-      rows.push(["RA Dec", zemosaic.coordinates.toHours(...sky)], ["in degrees", zemosaic.coordinates.toDegrees(...sky)]);
+      rows.push([zemosaic.say("RA Dec"), zemosaic.coordinates.toHours(...sky)], [zemosaic.say("in degrees"), zemosaic.coordinates.toDegrees(...sky)]);
     }
-    rows.push(["pixel x, y", `${Math.round(pixel.x)}, ${Math.round(pixel.y)}`]);
-    for (const map of mosaic.maps) rows.push([map.title, tellNumber(valueAt(map, mosaic, pixel), map.unit)]);
+    rows.push([zemosaic.say("pixel x, y"), `${Math.round(pixel.x)}, ${Math.round(pixel.y)}`]);
+    for (const map of mosaic.maps) rows.push([zemosaic.say(map.title), tellNumber(valueAt(map, mosaic, pixel), map.unit)]);
     list.replaceChildren(...rows.flatMap(([term, text]) => [element("dt", term), element("dd", text)]));
   }
 

@@ -1,5 +1,6 @@
 // A folder of the server's disks is chosen, and what is in it is said.
 import { html } from "./view.js";
+import { nightOf } from "./choice.js";
 import { t } from "./words.js";
 
 export function FolderChoice({ view, roots, open }) {
@@ -21,7 +22,7 @@ export function Found({ view, scan }) {
   const kinds = {};
   for (const frame of scan.frames) kinds[frame.kind] = (kinds[frame.kind] || 0) + 1;
   const lights = scan.frames.filter((frame) => frame.kind === "light");
-  const nights = new Set(lights.map((frame) => (frame.date_obs || "").slice(0, 10)).filter(Boolean));
+  const nights = new Set(lights.map(nightOf).filter(Boolean));
   const filters = [...new Set(lights.map((frame) => frame.filter).filter(Boolean))];
   const seconds = [...new Set(lights.map((frame) => frame.exposure_s).filter((s) => s !== null))];
   return html`<ul class="facts">

@@ -1,7 +1,7 @@
 // A run: what it does now, how long it takes yet, what it said; in the end the mosaic.
 import { html, useEffect, useRef, useState } from "./view.js";
 import { fileOf, follow, get, post } from "./api.js";
-import { addEvent, emptyRun, secondsLeft, shareDone } from "./progress.js";
+import { addEvent, emptyRun, isLearning, secondsLeft, shareDone } from "./progress.js";
 import { chosenLanguage, t } from "./words.js";
 import { Result } from "./result.js";
 import { Frames } from "./frames.js";
@@ -15,8 +15,10 @@ export function Run({ id, part, say }) {
   const [state, setState] = useState(null);
   const [lost, setLost] = useState(false);
   const [turn, setTurn] = useState(0);
+  const [pace, setPace] = useState({});
   const language = chosenLanguage();
   useEffect(() => { get(`/api/runs/${id}`).then(setState, say); }, [id, language]);
+  useEffect(() => { get("/api/pace").then(setPace, say); }, [id]);
   useEffect(() => {
     // Events come in bursts; the page follows at the rate of the screen.
     let run = emptyRun(), due = 0;
@@ -39,7 +41,7 @@ export function Run({ id, part, say }) {
   return html`
     <h1>${state.name} <span class="state ${state.state}">${t(`state.${state.state}`)}</span></h1>
     ${lost && html`<p class="problem" role="alert">${t("run.lost")}</p>`}
-    ${state.state === "running" && html`<${AtWork} id=${id} run=${told} stop=${() => act("stop")} />`}
+    ${state.state === "running" && html`<${AtWork} id=${id} run=${told} pace=${pace} stop=${() => act("stop")} />`}
     ${["stopped", "failed", "died"].includes(state.state) && html`<section class="card" role="alert">
       <p>${state.state === "failed" ? state.problem : t(`run.${state.state}`)}</p>
       ${state.state === "failed" && html`<p>${t("run.kept")}</p>`}
@@ -51,9 +53,9 @@ export function Run({ id, part, say }) {
     <section class="card"><h2>${t("run.command")}</h2><pre>${state.asked.command}</pre></section>`;
 }
 
-function AtWork({ id, run, stop }) {
-  const share = shareDone(run);
-  const left = secondsLeft(run);
+function AtWork({ id, run, pace, stop }) {
+  const share = shareDone(run, pace);
+  const left = isLearning(share) ? null : secondsLeft(run, pace);
   const [status, setStatus] = useState("");
   const last = useRef(0);
   const stage = run.stage ? t(`stage.${run.stage}`) : t("run.between");
@@ -68,7 +70,8 @@ function AtWork({ id, run, stop }) {
   return html`<section class="card">
     <h2>${stage}</h2>
     <progress max="1" value=${share} aria-label=${t("run.progress")}></progress>
-    <p>${count} · ${time} · ${t("run.elapsed", { time: spell(run.now) })}</p>
+    <p>${[count, time, t("run.elapsed", { time: spell(run.now) })].filter(Boolean).join(" · ")}</p>
+    ${run.usedBytes > 0 && run.capBytes > 0 && html`<p>${t("run.memory", { used: inGb(run.usedBytes), cap: inGb(run.capBytes) })}</p>`}
     <p class="unseen" role="status">${status}</p>
     ${run.picture > 0 && html`<img class="growing" alt=${t("run.picture")} src=${`${fileOf(id, ".zemosaic/preview/growing.png")}?n=${Math.floor(run.now / 2)}`} />`}
     <p class="actions"><button class="primary" onClick=${stop}>${t("run.stop")}</button> <small>${t("run.nothing-lost")}</small></p>
@@ -82,12 +85,16 @@ function Said({ run }) {
   const warnings = run.notices.filter((notice) => notice.level !== "info");
   return html`
     ${groups.length > 0 && html`<section class="card"><h2>${t("run.left-out", { n: run.leftOut.length })}</h2>
-      <ul>${groups.slice(0, 20).map(([reason, names]) => html`<li>${reason} <small>${names.slice(0, 5).join(", ")}${names.length > 5 ? " …" : ""}</small></li>`)}</ul></section>`}
+      <ul>${groups.slice(0, 20).map(([reason, names]) => html`<li>${reason} <small>${names.slice(0, 5).map(baseOf).join(", ")}${names.length > 5 ? " …" : ""}</small></li>`)}</ul></section>`}
     ${warnings.length > 0 && html`<section class="card"><h2>${t("run.warnings")}</h2>
       <ul>${warnings.map((notice) => html`<li>${notice.message}</li>`)}</ul></section>`}
     ${run.notices.length > 0 && html`<details class="card"><summary>${t("run.log", { n: run.notices.length })}</summary>
       <ul>${run.notices.map((notice) => html`<li>${notice.message}</li>`)}</ul></details>`}`;
 }
+
+const baseOf = (path) => path.split(/[/\\]/).pop();
+
+const inGb = (bytes) => (bytes / 1e9).toLocaleString(chosenLanguage(), { maximumFractionDigits: 1, minimumFractionDigits: 1 });
 
 // Seconds in words, as coarse as they are sure.
 export function spell(seconds) {

@@ -10,6 +10,7 @@ export function Start({ settings, say }) {
   const [view, setView] = useState(null);
   const [out, setOut] = useState("");
   const [scan, setScan] = useState(null);
+  const [making, setMaking] = useState(false);
   const load = () => get("/api/start").then(setStart, say);
   useEffect(() => { load(); }, []);
 
@@ -28,11 +29,17 @@ export function Start({ settings, say }) {
       go(`/run/${run.id}`);
     } catch (problem) { say(problem); }
   };
+  const demo = async () => {
+    setMaking(true);
+    try { await open((await post("/api/demo")).path); } catch (problem) { say(problem); }
+    setMaking(false);
+  };
   if (!start) return null;
   return html`
     <h1>${t("start.title")}</h1>
     <section class="card">
       <${FolderChoice} view=${view} roots=${start.roots} open=${open} />
+      <p class="actions"><button onClick=${demo} disabled=${making}>${t("start.demo")}</button> <small role="status">${making ? t("start.demo-making") : t("start.demo-help")}</small></p>
     </section>
     ${view?.n_images > 0 && html`<section class="card" aria-live="polite">
       <h2>${t("start.found")}</h2>

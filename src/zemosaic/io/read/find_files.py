@@ -28,7 +28,7 @@ _OTHER_IMAGES = (
 missed."""
 WORK_FOLDER = ".zemosaic"
 """Inside an output folder: stored results, so a second run does only what is new. Such a folder holds no inputs."""
-_RESULTS = ("mosaic", "coverage_moc", "preview")
+_RESULTS = ("mosaic", "coverage_moc", "preview", "aesthetic")
 """How names of results begin that a scan would take for frames, where frames and results share a folder."""
 _FOLDER_KINDS: dict[str, FrameKind] = {
     **dict.fromkeys(("dark", "darks", "darkflat", "darkflats", "flatdark", "flatdarks"), "dark"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from zemosaic.text import Message, message
+
 __all__ = ["Key", "ReadCounts"]
 
 Key = tuple[str, int]
@@ -52,11 +54,11 @@ class ReadCounts:
             found["decodes_largest"] = max(self.n_decodes.values())
         return found
 
-    def words(self) -> list[str]:
-        """The figures as parts of a line of the log."""
+    def words(self) -> list[Message]:
+        """The figures as parts of a summary."""
         figures, words = self.figures(), []
         if "read_amplification" in figures:
-            words.append(f"read {figures['read_amplification']:.2f} x")
+            words.append(message("done.read", n_times=figures["read_amplification"]))
         if "decodes_mean" in figures:
-            words.append(f"decoded {figures['decodes_mean']:.2f} x")
+            words.append(message("done.decoded", n_times=figures["decodes_mean"]))
         return words

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from astropy.io import fits
 from PIL import Image
 
 __all__ = [
+    "HipsView",
     "find_cells",
     "tile_path",
     "write_allsky",
@@ -33,6 +37,9 @@ ALLSKY_PX = 64
 
 DIRECTORY_TILES = 10_000
 """Tiles in one directory, by the standard."""
+
+PAGE_FILES = ("atlas/index.html", "atlas/atlas.js", "viewer/coordinates.js", "viewer/viewer.css")
+"""What the page is made of: two files of its own, two of the viewer's."""
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -109,6 +116,43 @@ def write_properties(path: Path, properties: Mapping[str, object]) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def write_hips_page(path: Path, title: str) -> None:
-    """Write the page that tells how the folder is opened; it asks for nothing outside."""
-    path.write_text(_PAGE.format(title=html.escape(title)), encoding="utf-8")
+@dataclass(frozen=True, slots=True)
+class HipsView:
+    """What a page shows of a folder of pictures.
+
+    Attributes
+    ----------
+    order : int
+        Of the deepest tiles.
+    suffix : str
+        Of the pictures.
+    middle : (ra, dec)
+        Of the mosaic, degrees.
+    size_deg : (width, height)
+        What the page shows at first.
+    """
+
+    order: int
+    suffix: str
+    middle: tuple[float, float]
+    size_deg: tuple[float, float]
+
+
+def write_hips_page(folder: Path, title: str, view: HipsView | None) -> None:
+    """Write ``index.html`` and what it needs: the pictures as one, from disk; without a view a preview alone."""
+    if view is None:
+        (folder / "index.html").write_text(_PAGE.format(title=html.escape(title)), encoding="utf-8")
+        return
+    (folder / "page").mkdir(parents=True, exist_ok=True)
+    for name in PAGE_FILES:
+        source = files("zemosaic").joinpath(name)
+        target = folder / source.name if source.name == "index.html" else folder / "page" / source.name
+        target.write_bytes(source.read_bytes())
+    cells = np.array(find_cells(folder, view.order))
+    first = np.flatnonzero(np.diff(cells, prepend=-2) != 1)
+    last = np.append(first[1:] - 1, len(cells) - 1)
+    ranges = np.stack([cells[first], cells[last]], axis=1).tolist()
+    # Names are whatever someone called folders: ASCII escapes keep them inside their strings.
+    data = {"title": title, "cells": ranges, "face_deg": np.degrees(np.sqrt(np.pi / 3)), **asdict(view)}
+    text = json.dumps(data, separators=(",", ":"))
+    (folder / "page" / "data.js").write_text(f'"use strict";\nzemosaic.hips = {text};\n', encoding="ascii")

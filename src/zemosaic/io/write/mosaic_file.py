@@ -202,8 +202,9 @@ class MosaicFile:
         if view.shape[1] == stride:
             self._write_at(start, view.reshape(-1).data)
             return
-        for i, row in enumerate(view):
-            self._write_at(start + i * stride, row.data)
+        content, n_bytes = view.reshape(-1).data, view.shape[1]
+        for i in range(len(view)):
+            self._write_at(start + i * stride, content[i * n_bytes : (i + 1) * n_bytes])
 
     def _write_at(self, offset: int, content: bytes | memoryview) -> None:
         while content:

@@ -11,17 +11,13 @@ import numpy as np
 from zemosaic.kernels.compiled import kernel, part
 
 __all__ = [
-    "apply_schur",
     "block_residuals",
     "build_normals",
     "cell_excess",
     "clustered_variance",
-    "coarse_surfaces",
     "list_local_nodes",
     "node_depth",
     "perturb",
-    "recover_surfaces",
-    "reduced_rhs",
 ]
 
 
@@ -65,7 +61,7 @@ def list_local_nodes(start, cell, nx, n_nodes, local_start, local_nodes):
 
 @kernel
 def build_normals(blocks, value, weight, local, parts):
-    """Normal equations: each image's own block, its cross block with the sky, and the sky's 9-point stencil.
+    """Normal equations: each image's own block, its cross block with the sky, and the sky's stencil.
 
     Parameters
     ----------
@@ -110,82 +106,12 @@ def build_normals(blocks, value, weight, local, parts):
                 a = local_of[node]
                 for p in range(k):
                     cross[a, p] += ws * columns[p]
-                for d in range(4):
+                for d in range(c, 4):
                     dx, dy = (d & 1) - (c & 1), (d >> 1) - (c >> 1)
-                    stencil[node, 4 + dx + 3 * dy] += ws * share[d]
+                    stencil[node, dx + 4 * dy] += ws * share[d]
         for p in range(k):
             for q in range(p + 1, k):
                 own[i, p, q] = own[i, q, p]
-
-
-@kernel
-def apply_schur(x, stencil, nx, coupling, out):
-    """Sky normal matrix with all surfaces eliminated, times x: ``N x - sum_i C_i P_i^-1 C_i^T x``."""
-    (local_start, local_nodes), cross, own_inverse = coupling
-    n = len(x)
-    for node in range(n):
-        total = 0.0
-        for s in range(9):
-            other = node + (s % 3 - 1) + (s // 3 - 1) * nx
-            if 0 <= other < n:
-                total += stencil[node, s] * x[other]
-        out[node] = total
-    k = cross.shape[1]
-    t, y = np.empty(k), np.empty(k)
-    for i in range(len(local_start) - 1):
-        t[:] = 0.0
-        for a in range(local_start[i], local_start[i + 1]):
-            xa = x[local_nodes[a]]
-            for p in range(k):
-                t[p] += cross[a, p] * xa
-        for p in range(k):
-            y[p] = 0.0
-            for q in range(k):
-                y[p] += own_inverse[i, p, q] * t[q]
-        for a in range(local_start[i], local_start[i + 1]):
-            total = 0.0
-            for p in range(k):
-                total += cross[a, p] * y[p]
-            out[local_nodes[a]] -= total
-
-
-@kernel
-def recover_surfaces(sky, coupling, rhs_own, out):
-    """Each image's coefficients given the sky: ``P_i^-1 (r_i - C_i^T sky)``, into ``out`` (n, k)."""
-    (local_start, local_nodes), cross, own_inverse = coupling
-    k = cross.shape[1]
-    t = np.empty(k)
-    for i in range(len(local_start) - 1):
-        for p in range(k):
-            t[p] = rhs_own[i, p]
-        for a in range(local_start[i], local_start[i + 1]):
-            xa = sky[local_nodes[a]]
-            for p in range(k):
-                t[p] -= cross[a, p] * xa
-        for p in range(k):
-            out[i, p] = 0.0
-            for q in range(k):
-                out[i, p] += own_inverse[i, p, q] * t[q]
-
-
-@kernel
-def reduced_rhs(rhs_sky, rhs_own, coupling, out):
-    """Right-hand side of the Schur system: ``r_sky - sum_i C_i P_i^-1 r_i``."""
-    (local_start, local_nodes), cross, own_inverse = coupling
-    for j in range(len(out)):
-        out[j] = rhs_sky[j]
-    k = cross.shape[1]
-    y = np.empty(k)
-    for i in range(len(local_start) - 1):
-        for p in range(k):
-            y[p] = 0.0
-            for q in range(k):
-                y[p] += own_inverse[i, p, q] * rhs_own[i, q]
-        for a in range(local_start[i], local_start[i + 1]):
-            total = 0.0
-            for p in range(k):
-                total += cross[a, p] * y[p]
-            out[local_nodes[a]] -= total
 
 
 @kernel
@@ -294,62 +220,6 @@ def clustered_variance(blocks, weight, residual, own_inverse, n_side, out):
         else:
             # The image's own terms were fitted to these residuals.
             out[i] = np.sum(sums**2) / plain * n / (n - k)
-
-
-@kernel
-def coarse_surfaces(coarse, coupling, rows, cols, values):
-    """What eliminating the surfaces takes from the coarse sky matrix, ``(R^T C_i) P_i^-1 (R^T C_i)^T``, as triplets.
-
-    R takes coarse to fine nodes. Returns the number of triplets; empty `rows` only counts. Duplicates add up.
-
-    Parameters
-    ----------
-    coarse : CoarseNodes
-    coupling : Coupling
-    rows, cols : int32 (triplets,), values : float64 (triplets,), output
-    """
-    factor, nx, coarse_nx, n_coarse, spline = coarse
-    (local_start, local_nodes), cross, own_inverse = coupling
-    k = cross.shape[1]
-    place = np.full(n_coarse, -1, np.int32)
-    listed = np.empty(n_coarse, np.int32)
-    gathered = np.zeros((n_coarse, k))
-    y = np.empty(k)
-    total = 0
-    count_only = len(rows) == 0
-    for i in range(len(local_start) - 1):
-        n = 0
-        for a in range(local_start[i], local_start[i + 1]):
-            iy, ix = local_nodes[a] // nx, local_nodes[a] % nx
-            for dy in range(3):
-                for dx in range(3):
-                    node = (iy // factor + dy) * coarse_nx + ix // factor + dx
-                    if place[node] < 0:
-                        place[node] = n
-                        listed[n] = node
-                        gathered[n, :] = 0.0
-                        n += 1
-                    if count_only:
-                        continue
-                    share = spline[iy % factor, dy] * spline[ix % factor, dx]
-                    for p in range(k):
-                        gathered[place[node], p] += share * cross[a, p]
-        if not count_only:
-            for a in range(n):
-                for p in range(k):
-                    y[p] = 0.0
-                    for q in range(k):
-                        y[p] += own_inverse[i, p, q] * gathered[a, q]
-                for b in range(n):
-                    entry = 0.0
-                    for p in range(k):
-                        entry += gathered[b, p] * y[p]
-                    at = total + a * n + b
-                    rows[at], cols[at], values[at] = listed[a], listed[b], entry
-        total += n * n
-        for a in range(n):
-            place[listed[a]] = -1
-    return total
 
 
 @kernel

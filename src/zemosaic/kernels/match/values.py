@@ -7,7 +7,20 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CoarseNodes", "Coupling", "ImageNodes", "NormalParts", "PlacedBlocks"]
+__all__ = [
+    "LANES",
+    "CoarseNodes",
+    "CoarseSky",
+    "Coupling",
+    "ImageNodes",
+    "NormalParts",
+    "PlacedBlocks",
+    "SkyEquations",
+    "SkyFactors",
+]
+
+LANES = 4
+"""Right-hand sides that are solved side by side: the matrix is read once for all. Long loops name each lane."""
 
 
 class PlacedBlocks(NamedTuple):
@@ -65,8 +78,9 @@ class NormalParts(NamedTuple):
     own : ndarray, shape (n, k, k)
         Of each image with itself.
     rhs_own : ndarray, shape (n, k)
-    stencil : ndarray, shape (nodes, 9)
-        Of the sky with itself: each node with its eight neighbours.
+    stencil : ndarray, shape (nodes, 7)
+        Of the sky with itself, which is symmetric: each node with itself, the next two in its row, the three nearest in
+        the next row, and the one two rows on.
     rhs_sky : ndarray, shape (nodes,)
     """
 
@@ -92,15 +106,55 @@ class Coupling(NamedTuple):
     own_inverse: npt.NDArray[np.float64]
 
 
+class SkyEquations(NamedTuple):
+    """The Schur matrix, never assembled: the sky with all surfaces eliminated.
+
+    Attributes
+    ----------
+    stencil : ndarray, shape (nodes, 7), float64
+        The sky's own matrix, as in `NormalParts`, its prior included.
+    nx : int
+        Nodes in a row.
+    coupling : Coupling
+    """
+
+    stencil: npt.NDArray[np.float64]
+    nx: int
+    coupling: Coupling
+
+
+class SkyFactors(NamedTuple):
+    """Factors ``L D L^T`` of about the sky's own matrix; single precision is good enough.
+
+    Attributes
+    ----------
+    start : ndarray, shape (nodes + 1,), int32
+        Column j of L below its diagonal, which is 1, is ``start[j]:start[j + 1]``.
+    rows : ndarray, shape (entries,), int32
+    values : ndarray, shape (entries,), float32
+    inverse : ndarray, shape (nodes,), float64
+        Of D.
+    """
+
+    start: npt.NDArray[np.int32]
+    rows: npt.NDArray[np.int32]
+    values: npt.NDArray[np.float32]
+    inverse: npt.NDArray[np.float64]
+
+
 class CoarseNodes(NamedTuple):
-    """Quadratic B-splines from coarse nodes to fine ones.
+    """Quadratic B-splines from coarse nodes to fine ones; coarse nodes are listed along their shorter side first.
 
     Attributes
     ----------
     factor : int
         Fine nodes to a coarse one.
-    fine_nx, nx, n : int
-        Fine and coarse nodes in a row, coarse nodes in all.
+    fine_nx : int
+        Fine nodes in a row.
+    nx, n : int
+        Coarse nodes in a row, and in all.
+    step_y, step_x : int
+        Steps in the list from a coarse node to the next along y and x.
     spline : ndarray, shape (factor, 3), float64
         Weights of the three coarse nodes at each fine node of a cell.
     """
@@ -109,4 +163,26 @@ class CoarseNodes(NamedTuple):
     fine_nx: int
     nx: int
     n: int
+    step_y: int
+    step_x: int
     spline: npt.NDArray[np.float64]
+
+
+class CoarseSky(NamedTuple):
+    """The Schur matrix on coarse nodes.
+
+    Attributes
+    ----------
+    nodes : CoarseNodes
+    local : ImageNodes
+        Coarse nodes that each image touches.
+    gathered : ndarray, shape (coarse locals, k), float64
+        What its surface shares with them.
+    band : ndarray, shape (coarse nodes, reach + 1), float64
+        Columns of the matrix's Cholesky factor: each coarse node with itself and those after it in the list.
+    """
+
+    nodes: CoarseNodes
+    local: ImageNodes
+    gathered: npt.NDArray[np.float64]
+    band: npt.NDArray[np.float64]

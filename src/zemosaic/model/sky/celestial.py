@@ -56,7 +56,9 @@ class CelestialWcs:
         self._is_linear = wcs.sip is None and wcs.cpdis1 is None and wcs.cpdis2 is None
         self._frame = _frame_unless_icrs(wcs)
         self._to_icrs = None if self._frame is None else _rotation_to_icrs(self._frame)
-        if not np.isfinite(self.pixel_area_deg2()) or self.pixel_area_deg2() <= 0:
+        # Asked for again and again: it takes a call of the WCS to know.
+        self._area_deg2 = self._area_at((shape[1] - 1) / 2, (shape[0] - 1) / 2)
+        if not np.isfinite(self._area_deg2) or self._area_deg2 <= 0:
             raise ValueError("the WCS has no finite pixel scale")
 
     @property
@@ -122,8 +124,9 @@ class CelestialWcs:
         From the cross product of central differences over one pixel, so every
         projection and distortion is included.
         """
-        if x is None or y is None:
-            x, y = (self.shape[1] - 1) / 2, (self.shape[0] - 1) / 2
+        return self._area_deg2 if x is None or y is None else self._area_at(x, y)
+
+    def _area_at(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Any:
         x, y = np.asarray(x, float), np.asarray(y, float)
         h = 0.5
         px, py = np.stack([x - h, x + h, x, x]), np.stack([y, y, y - h, y + h])

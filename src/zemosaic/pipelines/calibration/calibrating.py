@@ -122,10 +122,20 @@ def calibrate_frames(
         for frame, (recipe, _) in zip(frames, chosen, strict=True)
     ]
     _tell_notes([note for _, notes in chosen for note in notes], masters, run)
-    made = ", ".join(f"{n} of {name}" for kind, name in _OPTIONS.items() if (n := masters.count()[kind]))
+    made = [_tell_masters(kind, n) for kind in _OPTIONS if (n := masters.count()[kind])]
     n_done = sum(not recipe.is_empty for recipe, _ in chosen)
-    run.log.end("calibrate", f"{n_done} frames of {len(frames)}; masters: {made or 'none'}")
+    run.log.end(
+        "calibrate",
+        message("done.calibrate", n_done=n_done, n_frames=len(frames), masters=made or message("done.no-masters")),
+    )
     return Calibrated(done, CalibratedSource(source, dict(named.values())), tuple(masters.left_out))
+
+
+def _tell_masters(kind: FrameKind, n: int) -> Message:
+    """How many masters there are of a kind."""
+    if kind == "dark":
+        return message("done.of-darks", n=n)
+    return message("done.of-biases", n=n) if kind == "bias" else message("done.of-flats", n=n)
 
 
 def _as_calibrated(frame: Frame, name: str, recipe: _Recipe) -> Frame:

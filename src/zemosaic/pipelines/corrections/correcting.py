@@ -51,6 +51,9 @@ class Corrections:
 FEWEST_TO_DOUBT = 4
 """Of fewer frames nobody can say which one is odd."""
 
+FEWEST_ALIKE = 3
+"""Frames of one stated exposure that tell what is usual."""
+
 ODD_GAIN = float(np.log(1.5))
 """ln of the light missing or too much that haze, airmass and vignetting do not explain."""
 
@@ -122,8 +125,8 @@ def correct_frames(
         run.log.notice(notice)
     _tell_odd_gains(plain, found.scales, run)
     n_groups = len({scale.component for scale in found.scales})
-    apart = f", {n_groups} groups that share no sky" if n_groups > 1 else ""
-    run.log.end("match", f"{found.n_ties} shared stars{apart}")
+    apart = message("done.groups", n=n_groups) if n_groups > 1 else None
+    run.log.end("match", message("done.match", n_stars=found.n_ties, apart=apart))
     facts = describe_match(found, frames, grid)
     facts["catalogue"] = describe_catalogue(frames, grid, known_sky().catalogue)
     return Corrections(dict(zip((f.id for f in plain), found.scales, strict=True)), "one sky, solved once", facts)
@@ -144,9 +147,14 @@ def _tell_odd_gains(frames: Sequence[Frame], scales: Sequence[PhotoScale], run: 
     known = np.array([np.isfinite(scale.gain_error[0]) for scale in scales])
     if known.sum() < FEWEST_TO_DOUBT:
         return
-    away = np.log([float(scale.gain[0]) for scale in scales] / gain_priors(frames))
-    away -= np.median(away[known])
-    odd = np.flatnonzero(known & (np.abs(away) > max(ODD_GAIN, ODD_SIGMA * mad_sigma(away[known]))))
+    priors = gain_priors(frames)
+    away = np.log([float(scale.gain[0]) for scale in scales] / priors)
+    # Frames of one stated exposure tell what is usual and how it scatters, though half of all headers are false.
+    values, count = np.unique(priors[known], return_counts=True)
+    alike = known & (priors == values[np.argmax(count)])
+    usual = alike if np.count_nonzero(alike) >= FEWEST_ALIKE else known
+    away -= np.median(away[usual])
+    odd = np.flatnonzero(known & (np.abs(away) > max(ODD_GAIN, ODD_SIGMA * mad_sigma(away[usual]))))
     if len(odd):
         names = [f"{frames[k].name} {np.exp(away[k]):.2g}" for k in odd[:3]]
         more = message("frame.and-more", n=len(odd) - 3) if len(odd) > 3 else None

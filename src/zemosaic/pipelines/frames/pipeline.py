@@ -207,8 +207,9 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> Sc
     left_out = tuple(run.log.leave_out_file(rejected.path, rejected.told) for rejected in found.rejected)
     for notice in found.notices:
         run.log.notice(notice)
-    n_beside = f", {len(found.calibration)} calibration frames" if found.calibration else ""
-    run.log.end("scan", f"{len(found.frames)} frames{n_beside}, {len(found.rejected)} files left out")
+    n_beside = message("done.calibration-frames", n=len(found.calibration)) if found.calibration else None
+    n_frames, n_left_out = len(found.frames), len(found.rejected)
+    run.log.end("scan", message("done.scan", n_frames=n_frames, beside=n_beside, n_left_out=n_left_out))
     if not found.frames:
         return Scanned([], list(found.calibration), left_out, _why_nothing(found, inputs, settings))
     lights = obey_plans(found.frames, inputs, run)

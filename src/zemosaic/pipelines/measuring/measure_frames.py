@@ -96,8 +96,8 @@ def measure_frames(
         raise NothingToDo("measure.none", n_frames=len(frames))
     whole = {request.frame.id for request in requests if "match" in request.needs}
     n_stars = int(np.median([len(m.measured.stars) for m in done if m.frame.id in whole] or [0]))
-    stars = f", {n_stars} stars in the median frame" if whole else ""
-    run.log.end("measure", f"{len(done)} frames{stars}")
+    stars = message("done.median-stars", n=n_stars) if whole else None
+    run.log.end("measure", message("done.measure", n_frames=len(done), stars=stars))
     return Measured(sorted(done, key=lambda m: m.frame.id), known, tuple(left_out))
 
 

@@ -190,10 +190,13 @@ def _write_mosaic(
     with MosaicFile(paths["mosaic"], grid.wcs, job.planes, cards, history, partial=partial, resume=True) as file:
         filled = fill(job, wanted.corrected.frames, file)
         names = tuple(plane.name for plane in job.planes)
-        filled.figures["depth"] = describe_depth(MosaicView(grid, names, job.kind.n_channels, job.fwhm_px, file.read))
+        view = MosaicView(grid, names, job.kind.n_channels, job.fwhm_px, file.read)
+        looks: list[Callable[[], Any]] = [lambda: describe_depth(view)]
         if settings.output.preview:
-            paths["preview"] = out / f"preview{tag}.png"
-            _write_preview(paths["preview"], file, grid, settings, run)
+            paths["preview"] = preview = out / f"preview{tag}.png"
+            looks.append(lambda: _write_preview(preview, file, grid, settings, run))
+        # Each keeps one processor busy.
+        filled.figures["depth"], *_ = run.machine.make_executor().map(lambda look: look(), looks)
         file.finish([settings_card(settings)])
     return paths, filled
 
@@ -216,4 +219,4 @@ def _write_preview(path: Path, file: MosaicFile, grid: SkyGrid, settings: Settin
         return file.read("DATA", Box(y0, y1, 0, grid.shape[1]))
 
     write_preview(path, read_rows, grid.wcs, settings.output.preview_max_px)
-    run.log.end("preview", f"{path.name}, {path.with_suffix('.jpg').name}")
+    run.log.end("preview", message("done.files", names=[path.name, path.with_suffix(".jpg").name]))

@@ -78,7 +78,7 @@ def mosaic_cards(
 
 
 def settings_card(settings: Settings | None = None) -> Card:
-    """The settings of the run, by the checksum of ``settings.toml``; without settings a card that keeps its place.
+    """The settings of the run, by a checksum (`hash_settings`); without settings a card that keeps its place.
 
     A file that is gone on with may have been begun with other settings, as far as its pixels do not depend on them: so
     the checksum is written when all else is there.

@@ -14,6 +14,7 @@ from zemosaic.io.read.find_files import find_files
 from zemosaic.pipelines.outputs.report import hash_settings, write_text
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import Settings
+from zemosaic.text import message
 
 __all__ = ["write_provenance"]
 
@@ -59,7 +60,7 @@ def write_provenance(path: Path, inputs: Sequence[Path], others: Iterable[Path],
     }
     write_text(path, json.dumps(told, indent=1) + "\n")
     n_bytes = sum(entry["n_bytes"] or 0 for entry in entries)
-    run.log.end("checksums", f"{len(entries)} files, {n_bytes / 1e9:.2f} GB")
+    run.log.end("checksums", message("done.checksums", n_files=len(entries), n_bytes=n_bytes))
 
 
 def _sum_up(file: Path) -> dict[str, Any]:

@@ -56,16 +56,13 @@ def write_text(path: Path, text: str) -> None:
 
 def write_settings(path: Path, settings: Settings) -> None:
     """The settings of the run as TOML; ``--config`` with this file reruns the same."""
-    write_text(path, _settings_text(settings))
+    write_text(path, tomli_w.dumps(settings.model_dump()))
 
 
 def hash_settings(settings: Settings) -> str:
-    """SHA-256 of the file that `write_settings` writes, in hex."""
-    return hashlib.sha256(_settings_text(settings).encode()).hexdigest()
-
-
-def _settings_text(settings: Settings) -> str:
-    return tomli_w.dumps(settings.model_dump())
+    """SHA-256 of the file that `write_settings` writes, in hex, without its last part: what is made beside a mosaic
+    changes none of its bytes."""
+    return hashlib.sha256(tomli_w.dumps(settings.model_dump(exclude={"output"})).encode()).hexdigest()
 
 
 def write_frames_table(

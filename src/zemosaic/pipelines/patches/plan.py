@@ -77,7 +77,7 @@ def plan_inputs(
         worst_px = max(worst_px, lattice.error_px)
         planned.append(plan_input(item, lattice, scales[frame.id], grid, settings))
         advance(done)
-    run.log.end("plan", f"{len(planned)} frames on the grid, coordinates interpolated to {worst_px:.1g} px")
+    run.log.end("plan", message("done.plan", n_frames=len(planned), worst_px=worst_px))
     return Kept(planned, tuple(left_out))
 
 

@@ -25,7 +25,7 @@ from zemosaic.pipelines.patches.stack_remotely import stack_remotely
 from zemosaic.pipelines.run.context import Run
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.stack import border_px, bytes_per_pixel, bytes_per_sample
-from zemosaic.text import message
+from zemosaic.text import Message, message
 
 __all__ = ["Filled", "describe_samples", "plan_patches", "stack_onto_grid"]
 
@@ -99,7 +99,8 @@ def stack_onto_grid(job: MosaicJob, sink: PlaneSink, run: Run, ledger: PatchLedg
     if picture:
         picture.finish()
     samples = describe_samples(n_samples, n_rejected)
-    run.log.end("stack", ", ".join([f"{len(works)} patches of {plan.patch_px} px", samples, *reads.words()]))
+    patches = message("done.patches", n=len(works), size_px=plan.patch_px)
+    run.log.end("stack", message("done.parts", parts=[patches, samples, *reads.words()]))
     figures = {
         "n_samples": n_samples,
         "n_rejected": n_rejected,
@@ -110,9 +111,9 @@ def stack_onto_grid(job: MosaicJob, sink: PlaneSink, run: Run, ledger: PatchLedg
     return Filled(figures, reads, {name: clipped[name] / n for name, n in of_frames.items() if n})
 
 
-def describe_samples(n_samples: int, n_rejected: int) -> str:
-    """How many samples were stacked and clipped, for a summary line."""
-    return f"{n_samples / 1e6:.0f} M samples, {100 * n_rejected / max(n_samples, 1):.2f} % clipped"
+def describe_samples(n_samples: int, n_rejected: int) -> Message:
+    """How many samples were stacked and clipped, as a part of a summary."""
+    return message("done.samples", n_millions=n_samples / 1e6, share=n_rejected / max(n_samples, 1))
 
 
 def _band_of(patch: Patch, grid: SkyGrid) -> Box:

@@ -18,6 +18,7 @@ from zemosaic.pipelines.patches.make_patch import warp_box
 from zemosaic.pipelines.run.context import WORK_FOLDER, Run
 from zemosaic.settings import Settings
 from zemosaic.stages.grid.plan import cut_grid
+from zemosaic.text import message
 
 __all__ = ["keep_warps"]
 
@@ -59,7 +60,7 @@ def keep_warps(
         if failed is not None:
             left_out.append(run.log.leave_out(inputs[k].frame, failed.told))
         advance(done)
-    run.log.end("warps", f"{len(inputs)} registered frames in {folder}")
+    run.log.end("warps", message("done.warps", n=len(inputs), folder=folder))
     return tuple(left_out)
 
 

@@ -14,6 +14,7 @@ from astropy.time import Time
 
 from zemosaic.engine.values import digest_of
 from zemosaic.io.write.hips_file import (
+    HipsView,
     find_cells,
     tile_path,
     write_allsky,
@@ -53,6 +54,9 @@ JPEG = ".jpg"
 
 _STEMS = {JPEG: "hips", ".png": "hips_png"}
 """Folders of pictures by their suffix."""
+
+VIEW_ROOM = 1.1
+"""What the page shows at first, over the mosaic's size."""
 
 NO_DATE = "2000-01-01T00:00Z"
 """Date of a mosaic whose frames tell none."""
@@ -217,8 +221,16 @@ def _describe(hips: _Hips, title: str) -> None:
         folder = hips.made / name
         write_moc(folder / "Moc.fits", cells, hips.order)
         write_tile_picture(folder / "preview.jpg", _preview(hips))
-        write_hips_page(folder / "index.html", f"{title} {name}")
+        write_hips_page(folder, f"{title} {name}", _view(hips) if folder == hips.pictures else None)
         write_properties(folder / "properties", _properties(hips, f"{title} {name}", tile_format, len(cells)))
+
+
+def _view(hips: _Hips) -> HipsView:
+    """The whole mosaic, with a little sky round it."""
+    height, width = hips.mosaic.shape
+    ra, dec = hips.mosaic.wcs.pixel_to_sky((width - 1) / 2, (height - 1) / 2)
+    scale_deg = VIEW_ROOM * hips.mosaic.wcs.pixel_scale_arcsec() / 3600
+    return HipsView(hips.order, hips.suffix, (float(ra), float(dec)), (width * scale_deg, height * scale_deg))
 
 
 def _preview(hips: _Hips) -> npt.NDArray[np.uint8]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from zemosaic.errors import Cancelled, ZeMosaicError
+from zemosaic.pipelines.products.aesthetic import write_aesthetic_files
 from zemosaic.pipelines.products.edit import write_edit_files
 from zemosaic.pipelines.products.folder import FinishedFolder, open_folder
 from zemosaic.pipelines.products.hips import write_hips
@@ -28,12 +29,16 @@ PRODUCTS: Mapping[str, Product] = {
     "report": write_report_page,
     "edit": write_edit_files,
     "tiff": write_tiff_files,
+    "aesthetic": write_aesthetic_files,
     "regions": write_region_files,
     "viewer": write_viewer,
     "hips": write_hips,
     "hips-png": partial(write_hips, suffix=".png"),
 }
 """By the words of ``output.also`` (`zemosaic.settings.PRODUCT_NAMES`), in the order in which they are made."""
+
+_BESIDE = {"report"}
+"""Made beside the others: drawn by one thread, in little memory."""
 
 
 def make_products(out: Path, settings: OutputSettings, run: Run) -> dict[str, Path]:
@@ -80,24 +85,39 @@ def export_products(out: Path, settings: OutputSettings, run: Run) -> dict[str, 
 
 def _make_each(out: Path, wanted: Collection[str], run: Run) -> tuple[dict[str, Path], dict[str, Exception]]:
     """The files of the products wanted, and what went wrong with others: one that fails does not cost the next."""
+    names = [name for name in PRODUCTS if name in wanted]
+    if not names:
+        return {}, {}
+    folder = open_folder(out)
+
+    def make_lane(lane: Sequence[str]) -> dict[str, Mapping[str, Path] | Exception]:
+        return {name: _make(name, folder, run) for name in lane}
+
+    lanes = [name for name in names if name in _BESIDE], [name for name in names if name not in _BESIDE]
+    made: dict[str, Mapping[str, Path] | Exception] = {}
+    for lane in run.machine.make_executor().map(make_lane, lanes):
+        made |= lane
     paths: dict[str, Path] = {}
     failed: dict[str, Exception] = {}
-    if not wanted:
-        return paths, failed
-    folder = open_folder(out)
-    for name, make in PRODUCTS.items():
-        if name not in wanted:
-            continue
-        run.cancel.check()
-        run.log.start(name)
-        try:
-            made = make(folder, run)
-        except Cancelled:
-            raise
-        except Exception as problem:  # noqa: BLE001 - told by a build, raised again by an export
-            failed[name] = problem
-            run.log.end(name)
-            continue
-        run.log.end(name, ", ".join(path.name for path in made.values()))
-        paths |= made
+    for name in names:
+        result = made[name]
+        if isinstance(result, Exception):
+            failed[name] = result
+        else:
+            paths |= result
     return paths, failed
+
+
+def _make(name: str, folder: FinishedFolder, run: Run) -> Mapping[str, Path] | Exception:
+    """The files of one product, or why there are none."""
+    run.cancel.check()
+    run.log.start(name)
+    try:
+        made = PRODUCTS[name](folder, run)
+    except Cancelled:
+        raise
+    except Exception as problem:  # noqa: BLE001 - told by a build, raised again by an export
+        run.log.end(name)
+        return problem
+    run.log.end(name, message("done.files", names=[path.name for path in made.values()]))
+    return made

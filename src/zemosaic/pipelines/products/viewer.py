@@ -69,7 +69,7 @@ def write_viewer(folder: FinishedFolder, run: Run) -> dict[str, Path]:
         for mosaic in folder.mosaics
     ]
     described = [_describe(mosaic, rows, made, run) for mosaic, rows in zip(folder.mosaics, held, strict=True)]
-    data = {"title": folder.out.resolve().name, "ramp": RAMP, "mosaics": described}
+    data = {"title": folder.out.resolve().name, "language": run.options.language, "ramp": RAMP, "mosaics": described}
     # Names are whatever someone called files: ASCII escapes keep them inside their strings, in any encoding.
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     head = '"use strict";\nwindow.zemosaic = window.zemosaic || {};\n'

@@ -120,8 +120,10 @@ def start_run(
     """
     options = options or RunOptions()
     workers = 1 if options.executor == "serial" else options.workers or default_workers()
-    machine = Machine(options.ram_bytes or default_cap_bytes(), workers)
-    return Run(options, machine, Log(sink), cancel or CancelToken(), store)
+    machine, log = Machine(options.ram_bytes or default_cap_bytes(), workers), Log(sink)
+    if options.watched:
+        log.cap_memory(machine.cap_bytes)
+    return Run(options, machine, log, cancel or CancelToken(), store)
 
 
 @contextmanager

@@ -8,8 +8,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.match import background, gains
-from zemosaic.kernels.match.values import CoarseNodes, Coupling, ImageNodes, NormalParts, PlacedBlocks
+from zemosaic.kernels.match import background, coarse, factors, gains, schur
+from zemosaic.kernels.match.values import (
+    CoarseNodes,
+    CoarseSky,
+    Coupling,
+    ImageNodes,
+    NormalParts,
+    PlacedBlocks,
+    SkyEquations,
+    SkyFactors,
+)
 from zemosaic.kernels.measure import (
     apertures,
     bayer_stars,
@@ -137,17 +146,28 @@ def _stars() -> list[Known]:
 
 def _surfaces() -> list[Known]:
     placed = PlacedBlocks(_i8, _i4, _f4, _f4, _f4, _f4, _f4, 0, 0)
-    normals, coupling = NormalParts(_f8_2, _f8_3, _f8_2, _f8_2, _f8), Coupling(_NODES, _f8_2, _f8_3)
+    normals, equations = (
+        NormalParts(_f8_2, _f8_3, _f8_2, _f8_2, _f8),
+        SkyEquations(_f8_2, 0, Coupling(_NODES, _f8_2, _f8_3)),
+    )
+    found, nodes = SkyFactors(_i4, _i4, _f4, _f8), CoarseNodes(0, 0, 0, 0, 0, 0, _f8_2)
     return [
         (background.list_local_nodes, (_i8, _i4, 0, 0, _i8, _i4)),
         (background.build_normals, (placed, _f4, _f4, _NODES, normals)),
-        (background.apply_schur, (_f8, _f8_2, 0, coupling, _f8)),
-        (background.recover_surfaces, (_f8, coupling, _f8_2, _f8_2)),
-        (background.reduced_rhs, (_f8, _f8_2, coupling, _f8)),
         (background.block_residuals, (placed, _f4, _f8, _f8_2, _f4)),
         (background.perturb, (0, placed, _f4, _f4, _f8_2, _f8_2, _f8)),
         (background.clustered_variance, (placed, _f4, _f4, _f8_3, 0, _f8)),
-        (background.coarse_surfaces, (CoarseNodes(0, 0, 0, 0, _f8_2), coupling, _i4, _i4, _f8)),
+        (coarse.list_coarse_nodes, (_NODES, nodes, _i8, _i4)),
+        (coarse.find_reach, (_NODES, nodes)),
+        (coarse.gather_cross, (_NODES, nodes, _NODES, _f8_2, _f8_2)),
+        (coarse.add_sky, (_f8_2, nodes, _f8_2)),
+        (coarse.take_surfaces, (_NODES, _f8_2, _f8_3, _f8_2)),
+        (coarse.factorise_band, (0.0, _f8_2)),
+        (factors.factorise_sky, (_f8_2, 0)),
+        (schur.apply_schur, (_f8_2, equations, _f8_2)),
+        (schur.correct_sky, (_f8_2, equations, found, CoarseSky(nodes, _NODES, _f8_2, _f8_2), False, _f8_2, _f8_2)),
+        (schur.recover_surfaces, (_f8_2, equations, _f8_3, _f8_3)),
+        (schur.reduced_rhs, (_f8_2, _f8_3, equations, _f8_2)),
         (background.cell_excess, (_i4, _f4, _f4, _f8, 0.0, _f8, _f8)),
         (background.node_depth, (placed, _f4, _f8)),
     ]

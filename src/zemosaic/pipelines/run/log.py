@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
-from zemosaic.engine.events import Event, EventSink, LeftOut, Notice, PatchFinished, Progress, StageEnded, StageStarted
+from zemosaic.engine.events import (
+    Event,
+    EventSink,
+    LeftOut,
+    MemoryCapped,
+    Notice,
+    PatchFinished,
+    Progress,
+    StageEnded,
+    StageStarted,
+)
 from zemosaic.model.frame import Frame
 from zemosaic.text import Message
 
@@ -40,7 +51,7 @@ class Journal:
 
 
 class Log:
-    """Announces stages, decisions, and frames that are not used.
+    """Announces stages, decisions, and frames that are not used; threads may do so at the same time.
 
     Parameters
     ----------
@@ -56,6 +67,7 @@ class Log:
     def __init__(self, sink: EventSink = ignore_event) -> None:
         self._sink = sink
         self._begun: dict[str, float] = {}
+        self._lock = threading.Lock()
         self.journal = Journal()
 
     def start(self, stage: str, total: int | None = None) -> Callable[[int], None]:
@@ -64,9 +76,9 @@ class Log:
         self._tell(StageStarted(stage, total))
         return lambda done: self._tell(Progress(stage, done))
 
-    def end(self, stage: str, summary: str = "") -> None:
+    def end(self, stage: str, told: Message | None = None) -> None:
         """End a stage that has begun; the event tells the seconds of this turn alone."""
-        self._tell(StageEnded(stage, time.perf_counter() - self._begun.pop(stage), summary))
+        self._tell(StageEnded(stage, time.perf_counter() - self._begun.pop(stage), told))
 
     def notice(self, told: Message, level: str = "info") -> None:
         """Announce a decision, or as a "warning" a surprise."""
@@ -75,6 +87,10 @@ class Log:
     def patch(self, event: PatchFinished) -> None:
         """Announce a finished patch."""
         self._tell(event)
+
+    def cap_memory(self, cap_bytes: int) -> None:
+        """Announce how much memory the run may use."""
+        self._tell(MemoryCapped(cap_bytes))
 
     def leave_out(self, frame: Frame, why: Message) -> LeftOut:
         """Announce that a frame is not used; what was announced is returned, for those who need the reason."""
@@ -89,5 +105,6 @@ class Log:
         return event
 
     def _tell(self, event: Event) -> None:
-        self.journal.add(event)
-        self._sink(event)
+        with self._lock:
+            self.journal.add(event)
+            self._sink(event)

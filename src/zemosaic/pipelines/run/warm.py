@@ -115,7 +115,7 @@ def compile_ahead(
             advance(done)
     except EnvironmentProblem as problem:  # they will be compiled when they are called
         run.log.notice(message("kernels.compilers-died", reason=str(problem)), level="warning")
-    run.log.end("compile", f"{len(wanted)} kernels, once for this machine")
+    run.log.end("compile", message("done.compile", n=len(wanted)))
     return len(wanted)
 
 

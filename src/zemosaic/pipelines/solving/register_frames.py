@@ -64,17 +64,18 @@ def register_to_each_other(
         if start is not None:
             found[k] = start
     placed: dict[int, Place] = {}
-    summary = ""
+    fit = None
     if found:
         # Without a catalogue a distortion cannot be told from a bend of the common plane.
         linear = settings.refine.model_copy(update={"distortion_order": 1})
         refined = refine([fields[k] for k in found], list(found.values()), None, linear)
-        summary = describe_coincidence(refined)
+        fit = describe_coincidence(refined.rms_px)
         for row, k in enumerate(found):
             how = "registered" if plates[k] is not None else "registered by pixels"
             placed[k] = refined_place(frames[k].frame, refined, row, how)
-    beside = f", {len(by_pixels)} of them by their pixels" if by_pixels else ""
-    run.log.end("register", f"{len(found)} frames of {len(frames)} to each other{beside}{summary}")
+    beside = message("done.by-pixels", n=len(by_pixels)) if by_pixels else None
+    n_found, n_frames = len(found), len(frames)
+    run.log.end("register", message("done.register", n_found=n_found, n_frames=n_frames, beside=beside, fit=fit))
     return [placed.get(k) or _leave_out(item, run) for k, item in enumerate(frames)]
 
 

@@ -47,7 +47,7 @@ def solve_inputs(
     list of dict
         One row a frame: name, path, how, the centre (ra_deg, dec_deg), scale_arcsec, rotation_deg (position angle of
         the array's +y axis, east of north), mirrored (the array shows the sky as in a mirror), n_stars, rms_px, file,
-        reason. Numbers are None where the frame has no place.
+        reason (a `Message`). Numbers are None where the frame has no place, and the reason where it has one.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def solve_inputs(
         if folder is not None and isinstance(place, Place):
             write_wcs_file(folder / name, place.header, frame)
     if folder is not None:
-        _write_table(folder / "solve.ecsv", rows)
+        _write_table(folder / "solve.ecsv", [{**row, "reason": str(row["reason"] or "")} for row in rows])
     return rows
 
 
@@ -97,7 +97,7 @@ def _row(frame: Frame, place: Place | LeftOut, file: str) -> dict[str, Any]:
         "n_stars",
         "rms_px",
     ))
-    reason, code = (place.reason, place.told.code) if isinstance(place, LeftOut) else ("", "")
+    reason, code = (place.told, place.told.code) if isinstance(place, LeftOut) else (None, "")
     row = {"name": frame.name, "path": frame.storage.path, "how": "unsolved", **row, "file": ""}
     row |= {"reason": reason, "code": code}
     if isinstance(place, LeftOut):

@@ -49,14 +49,10 @@ def refined_place(frame: Frame, refined: Refined, row: int, how: str) -> Place:
     return Place(header, wcs, how, int(refined.n_ties[row]), float(refined.rms_px[row]))
 
 
-def describe_coincidence(refined: Refined) -> str:
-    """How well stars coincide, for a summary line."""
-    return _tell_rms(refined.rms_px)
-
-
-def _tell_rms(rms_px: npt.ArrayLike) -> str:
+def describe_coincidence(rms_px: npt.ArrayLike) -> Message | None:
+    """How well the stars of frames coincide, as a part of a summary; None where no star tells."""
     found = np.asarray(rms_px, float)
-    return f", stars coincide to {np.nanmedian(found):.2f} px" if np.isfinite(found).any() else ""
+    return message("done.coincide", rms_px=float(np.nanmedian(found))) if np.isfinite(found).any() else None
 
 
 def solve_frames(frames: Sequence[MeasuredFrame], sky: KnownSky, settings: Settings, run: Run) -> list[Place | LeftOut]:
@@ -83,9 +79,10 @@ def solve_frames(frames: Sequence[MeasuredFrame], sky: KnownSky, settings: Setti
     _tie(candidates, settings.solve)
     _solve_blind(candidates, sky, settings.solve, run)
     n_header = sum(c.header is not None for c in candidates)
-    refined, summary = _refine(candidates, catalogue, settings, run)
+    refined, fit = _refine(candidates, catalogue, settings, run)
     n_solved = sum(c.solution is not None for c in candidates)
-    run.log.end("solve", f"{n_header} header WCS kept, {n_solved} frames solved of {len(frames)}{summary}")
+    told = message("done.solve", n_header=n_header, n_solved=n_solved, n_frames=len(frames), fit=fit)
+    run.log.end("solve", told)
     _tell_readings(candidates, run)
     return [
         place or run.log.leave_out(candidate.frame, message("solve.unsolved", reasons=candidate.reasons))
@@ -237,7 +234,7 @@ def _solve_blind(candidates: Sequence[Candidate], sky: KnownSky, settings: Solve
 
 def _refine(
     candidates: Sequence[Candidate], catalogue: Catalogue, settings: Settings, run: Run
-) -> tuple[list[Place | None], str]:
+) -> tuple[list[Place | None], Message | None]:
     """The final place of each frame: solved ones refined together, with them headers that were kept.
 
     Where all frames keep their header's WCS, they are aligned with each other instead: projection and distortion stay.
@@ -247,9 +244,9 @@ def _refine(
     if may_move and all(c.header is not None for c in placed):
         moves = align_kept_headers(placed, settings.refine, run)
         found = {c.frame.id: _kept(c, move.n_ties, move.rms_px) for c, move in zip(placed, moves, strict=True)}
-        return [found.get(c.frame.id) for c in candidates], _tell_rms([move.rms_px for move in moves])
+        return [found.get(c.frame.id) for c in candidates], describe_coincidence([move.rms_px for move in moves])
     if not may_move:
-        return [_unrefined(c) for c in candidates], ""
+        return [_unrefined(c) for c in candidates], None
     fields = [c.field for c in placed]
     plates = [c.solution.plate if c.solution is not None else _plate_of_header(c) for c in placed]
     refined = remember(
@@ -262,7 +259,7 @@ def _refine(
     places = {
         c.frame.id: refined_place(c.frame, refined, k, how) for k, (c, how) in enumerate(zip(placed, hows, strict=True))
     }
-    return [places.get(c.frame.id) for c in candidates], describe_coincidence(refined)
+    return [places.get(c.frame.id) for c in candidates], describe_coincidence(refined.rms_px)
 
 
 def _plate_of_header(candidate: Candidate) -> TanSip:
@@ -274,12 +271,13 @@ def _plate_of_header(candidate: Candidate) -> TanSip:
 def _kept(candidate: Candidate, n_ties: int, rms_px: float) -> Place:
     """The place of a header, moved or not."""
     wcs = candidate.header
-    if wcs is None or wcs.cards is None:
+    cards = None if wcs is None else wcs.cards
+    if wcs is None or cards is None:
         raise ValueError(f"{candidate.frame.name} has no header WCS")
     how = "header" if candidate.verdict == "right" else "header, unchecked"
     if candidate.moved_px:
         how = "header, aligned"
-    return Place(wcs.cards, wcs, how, n_ties, rms_px)
+    return Place(cards, wcs, how, n_ties, rms_px)
 
 
 def _unrefined(candidate: Candidate) -> Place | None:

@@ -86,11 +86,11 @@ def assemble_tiles(tiles: Sequence[GridTile], recipe: TileRecipe, sink: PlaneSin
     )
     solution = _solve(infos, tiles, graph, recipe, run)
     facts = _tell(infos, graph, solution, recipe.n_channels, run)
-    run.log.end("match tiles", f"{len(graph.edges)} overlaps; {solution.method}")
+    run.log.end("match tiles", message("done.match-tiles", n_overlaps=len(graph.edges), method=solution.method))
     # Where they overlap tiles hold the same frames, so their seeing is the same.
     way = BlendWay(recipe.levels, shared_frames=True)
     told = blend_onto_grid(tiles, solution.scales, recipe.job.grid, sink, recipe.job.names, way, run)
-    run.log.end("blend", f"{told}; {way.levels} octaves")
+    run.log.end("blend", message("done.blend", ways=told, n_octaves=way.levels))
     return {"tile_match": solution.method, "n_overlaps": len(graph.edges), **facts}
 
 

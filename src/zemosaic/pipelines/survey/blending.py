@@ -145,7 +145,7 @@ def blend_onto_grid(
     names: Sequence[str],
     way: BlendWay,
     run: Run,
-) -> str:
+) -> Message:
     """Blend all tiles, a box of the mosaic at a time.
 
     Parameters
@@ -162,8 +162,8 @@ def blend_onto_grid(
 
     Returns
     -------
-    str
-        How many overlaps were blended by what, in words.
+    Message
+        How many overlaps were blended by what.
     """
     border = blend_border_px(way.levels)
     patches = blend_patches(grid, way.levels)
@@ -207,7 +207,7 @@ PYRAMID, ALIKE, FEATHER, FAILED = "pyramid", "alike", "feather", "failed"
 """How a box was blended; where boxes of an overlap differ, the last of these tells."""
 
 
-def _count_ways(boxes: Sequence[Box], ways: Mapping[Patch, str]) -> str:
+def _count_ways(boxes: Sequence[Box], ways: Mapping[Patch, str]) -> Message:
     """How many overlaps were blended by pyramids, and by what the others."""
     order = (ALIKE, PYRAMID, FEATHER, FAILED)
     count = dict.fromkeys((*order, ""), 0)
@@ -216,15 +216,16 @@ def _count_ways(boxes: Sequence[Box], ways: Mapping[Patch, str]) -> str:
         both = boxes[i].intersect(boxes[j])
         here = [way for inner, way in patches if inner.overlaps(both)]
         count[max(here, key=order.index) if here else ""] += 1
-    words = [f"applied pyramidal blending on {count[PYRAMID]} overlaps"]
-    for way, what in (
-        (ALIKE, "are weighted means, as their tiles are alike"),
-        (FEATHER, "are feathered, as they are too narrow for a pyramid"),
-        (FAILED, "are feathered at least in part, as the pyramid failed"),
-        ("", "hold no pixel of two tiles, or were blended by an earlier run"),
-    ):
-        words += [f"{count[way]} {what}"] if count[way] else []
-    return "; ".join(words)
+    words = [message("done.blend-pyramids", n_overlaps=count[PYRAMID])]
+    if count[ALIKE]:
+        words.append(message("done.blend-alike", n=count[ALIKE]))
+    if count[FEATHER]:
+        words.append(message("done.blend-feathered", n=count[FEATHER]))
+    if count[FAILED]:
+        words.append(message("done.blend-failed", n=count[FAILED]))
+    if count[""]:
+        words.append(message("done.blend-none", n=count[""]))
+    return message("done.blend-ways", parts=words)
 
 
 def blend_patch(

@@ -37,6 +37,7 @@ from zemosaic.stages.stack.stack import StackedPatch
 from zemosaic.stages.survey.cut import TileGrid
 from zemosaic.stages.survey.photometry import equalize_rgb_medians_inplace
 from zemosaic.stages.tiles.blend import border_weights, levels_for_overlap
+from zemosaic.text import message
 
 __all__ = ["GridTile", "TileRecipe", "make_tiles"]
 
@@ -199,7 +200,9 @@ def make_tiles(recipe: TileRecipe, folder: Path, run: Run) -> tuple[list[GridTil
     tiles.sort(key=lambda tile: tile.number)
     n_samples, n_rejected = sum(t.n_samples for t in tiles), sum(t.n_rejected for t in tiles)
     samples = describe_samples(n_samples, n_rejected)
-    run.log.end("stack tiles", ", ".join([f"{len(tiles)} tiles", samples, *reads.words()]))
+    run.log.end(
+        "stack tiles", message("done.parts", parts=[message("done.tiles", n=len(tiles)), samples, *reads.words()])
+    )
     return tiles, reads
 
 

@@ -91,13 +91,13 @@ def blend_tiles(
         levels = levels_for_overlap(_typical_width(overlaps))
         widths = [fwhm_px[item.frame.id] for item in inputs]
         is_bent = _choose_ramp([(widths[i], widths[j]) for i, j in pairs], overlaps, run)
-        run.log.end("warp tiles", f"{len(tiles)} tiles, {len(overlaps)} overlaps")
+        run.log.end("warp tiles", message("done.warp-tiles", n_tiles=len(tiles), n_overlaps=len(overlaps)))
         neutral = [PhotoScale.neutral(n_channels)] * len(inputs)
         way = BlendWay(levels, shared_frames=False, is_bent=is_bent)
         told = blend_onto_grid(ordered, neutral, grid, file, job.names, way, run)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    run.log.end("blend", f"{told}; {levels} octaves")
+    run.log.end("blend", message("done.blend", ways=told, n_octaves=levels))
     return {"n_overlaps": len(overlaps), "blend_octaves": levels, "blend_is_bent": is_bent}
 
 

@@ -153,7 +153,7 @@ def _without_gains(
     covered = cell_means(np.isfinite(first).all(axis=0).astype(float), COARSE_PX) > 0
     gains = find_gains([tile.cells for tile in seen], coarse.shape, SIGMA_PX / COARSE_PX, GAIN_CLIP, covered)
     _tell(gains, seen, inputs, first, delta_path, run)
-    run.log.end("two-pass", str(gains))
+    run.log.end("two-pass", gains.describe())
     if np.all(gains.gain == 1):
         run.log.notice(message("two-pass.no-gain"))
         return None

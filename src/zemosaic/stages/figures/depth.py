@@ -46,7 +46,7 @@ def pulls_of_boxes(data: F4, variance: F4, sizes_px: Sequence[int] = BOX_SIZES) 
     data, variance : ndarray, shape (h, w), float32
         Of one channel; NaN where there are no data.
     sizes_px : sequence of int
-        Sides of the boxes.
+        Sides of the boxes, each a multiple of the one before.
 
     Returns
     -------
@@ -55,17 +55,22 @@ def pulls_of_boxes(data: F4, variance: F4, sizes_px: Sequence[int] = BOX_SIZES) 
         boxes stays.
     """
     sky = find_sky(data, variance)
-    light, noise2 = np.where(sky, data, 0), np.where(sky, variance, 0)
-    return [
-        _pulls(_sums(sky, size), _sums(light, size), _sums(noise2, size), LEAST_FILLED * size**2) for size in sizes_px
-    ]
+    sums = np.stack([sky, np.where(sky, data, 0), np.where(sky, variance, 0)]).astype(np.float64)
+    found, side_px = [], 1
+    for size in sizes_px:
+        sums, side_px = _add_boxes(sums, size // side_px), size
+        found.append(_pulls(sums[0], sums[1], sums[2], LEAST_FILLED * size**2))
+    return found
 
 
-def _sums(values: npt.NDArray[np.generic], size_px: int) -> F8:
-    """Sums over boxes; what is left over at the ends does not count."""
-    rows, columns = values.shape[0] // size_px, values.shape[1] // size_px
-    blocks = values[: rows * size_px, : columns * size_px].reshape(rows, size_px, columns, size_px)
-    return np.asarray(blocks.sum(axis=(1, 3), dtype=np.float64))
+def _add_boxes(sums: F8, times: int) -> F8:
+    """Sums over boxes that are so many times as wide, of planes of sums; what is left over at the ends does not count.
+
+    Whole rows, and then whole columns, are added: along short axes numpy is slow.
+    """
+    rows, columns = (length // times * times for length in sums.shape[1:])
+    tall = sum((sums[:, k:rows:times] for k in range(1, times)), sums[:, 0:rows:times])
+    return sum((tall[:, :, k:columns:times] for k in range(1, times)), tall[:, :, 0:columns:times])
 
 
 def _pulls(count: F8, total: F8, total_variance: F8, least: float) -> F8:

@@ -17,9 +17,9 @@ from zemosaic.stages.gauge.slow_modes import (
     take_out,
     weigh_modes,
 )
+from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.match.surface_priors import degrees
-from zemosaic.stages.match.surfaces import SurfaceSolution
 from zemosaic.text import Message, message
 
 __all__ = ["GaugedSurfaces", "fix_gauge"]

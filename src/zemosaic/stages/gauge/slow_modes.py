@@ -144,7 +144,7 @@ class _Extent:
     def terms(self, x: npt.ArrayLike, y: npt.ArrayLike, degree: int) -> F8:
         """Monomials by degree at node coordinates, one scale for both axes."""
         u, v = (np.asarray(x, float) - self.centre_x) / self.half, (np.asarray(y, float) - self.centre_y) / self.half
-        return np.stack([u ** (d - j) * v**j for d in range(degree + 1) for j in range(d + 1)])
+        return surface_terms(u, v, degree)
 
 
 def dark_sky_trend(sky: F8, modes: SlowModes, order: int) -> tuple[F8, F8] | None:

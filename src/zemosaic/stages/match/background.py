@@ -2,35 +2,58 @@
 
 Per channel, every block mean over its gain is ``sky at the block + surface of its image + noise``; the sky is
 bilinear between nodes, the surface a polynomial with a Gaussian prior on each coefficient. Surfaces are eliminated
-image by image (Schur complement) and the sky is found by conjugate gradients: the preconditioner adds the sky's own
-matrix, surfaces held, and a coarse sky on splines that can follow the surfaces (about ten iterations), so
-time and memory are linear in the number of images.
+image by image (Schur complement) and the sky is found by conjugate gradients. Each step corrects the sky with all
+surfaces held, by factors of the sky's own matrix, and then on coarse splines that surfaces can follow: seven steps or
+so, whatever the size, so time and memory are linear in the number of images.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
 from zemosaic.kernels.match import background as kernel
-from zemosaic.kernels.match.values import CoarseNodes, Coupling, ImageNodes, NormalParts, PlacedBlocks
+from zemosaic.kernels.match import coarse, schur
+from zemosaic.kernels.match.factors import factorise_sky
+from zemosaic.kernels.match.values import (
+    LANES,
+    CoarseNodes,
+    CoarseSky,
+    Coupling,
+    ImageNodes,
+    NormalParts,
+    PlacedBlocks,
+    SkyEquations,
+    SkyFactors,
+)
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.conjugate import solve_conjugate
 
-__all__ = ["BackgroundSystem", "Layout", "Preconditioner", "WeightedBlocks"]
+__all__ = ["BackgroundSystem", "Layout", "RightSide", "WeightedBlocks"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
 
+_COARSE_ACROSS = 5
+"""Coarse nodes along an image: with fewer, steps are more, with more, the coarse matrix takes as long as they save."""
+
 _MAX_ITERATIONS = 300
-"""Thirty times what the preconditioner needs: more only where nodes hang on nothing but round-off."""
+"""Forty times what is needed: more only where nodes hang on nothing but round-off."""
 
 _CHI2_LEFT = 1e-5
 """Conjugate gradients end when less than this is left to gain in chi squared: 0.1 % of an error bar in any mode."""
+
+_SLIVER = 0.5
+"""Blocks round a node, shared out bilinearly, below which its value is hardly its own."""
+
+_RIDGE = 1e-9
+"""Precision that holds the sky itself at 0, over that of its second differences."""
+
+_COARSE_LIFT = 1e-12
+"""Share by which the coarse matrix's diagonal is lifted: modes that only round-off would decide."""
 
 _NO_RESIDUAL = np.empty(0, np.float32)
 """In place of residuals where blocks have noise of their own."""
@@ -46,25 +69,38 @@ class Layout:
     order : int
         Order of the surfaces.
     local : ImageNodes
-    factor : int
-        Fine nodes to a coarse one.
-    bending : sparse array, shape (nodes, nodes)
-        Sum of squared second differences of the sky, as a quadratic form.
+    bending : ndarray, shape (nodes, 7)
+        Sum of squared second differences of the sky, as a stencil.
+    coarse : CoarseNodes
+    coarse_local : ImageNodes
+        Coarse nodes that images touch.
+    reach : int
+        How far apart in their list coarse nodes of one image lie at most.
     """
 
     table: BlockTable
     order: int
     local: ImageNodes
-    factor: int
-    bending: scipy.sparse.csr_array
+    bending: F8
+    coarse: CoarseNodes
+    coarse_local: ImageNodes
+    reach: int
 
     @classmethod
     def of(cls, table: BlockTable, order: int) -> Layout:
         """The layout of a table for surfaces of an order."""
         local = ImageNodes(*table.local_nodes())
-        # About a third of an image, so that coarse skies hold what surfaces can mimic.
         typical = float(np.median(np.sqrt(np.diff(local.start)))) if table.n_images else 1.0
-        return cls(table, order, local, max(round(typical / 3), 2), _bending_matrix(table.nodes.shape))
+        nodes = _coarse_nodes(table.nodes.shape, max(round(typical / _COARSE_ACROSS), 2))
+        coarse_local = _coarse_local(local, nodes)
+        reach = coarse.find_reach(coarse_local, nodes)
+        return cls(table, order, local, _bending_stencil(table.nodes.shape), nodes, coarse_local, reach)
+
+    def covered(self, used: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Nodes that hang on more than slivers of the blocks in use, shape of the nodes."""
+        out = np.empty(self.table.nodes.n)
+        kernel.node_depth(self.blocks(None), used.astype(np.float32), out)
+        return out.reshape(self.table.nodes.shape) > _SLIVER
 
     def blocks(self, extra: F4 | None) -> PlacedBlocks:
         """The blocks as kernels take them, with one more column for each image, shape (blocks,), or None."""
@@ -105,21 +141,14 @@ class Normals:
 
     Attributes
     ----------
-    nx : int
-        Nodes in a row.
-    coupling : Coupling
-    stencil, rhs_own, rhs_sky : ndarray
+    sky : SkyEquations
+    rhs_own, rhs_sky : ndarray
         As in `NormalParts`, priors included.
-    bending : sparse array, shape (nodes, nodes)
-        The prior on the sky itself.
     """
 
-    nx: int
-    coupling: Coupling
-    stencil: F8
+    sky: SkyEquations
     rhs_own: F8
     rhs_sky: F8
-    bending: scipy.sparse.csr_array
 
     @classmethod
     def of(cls, layout: Layout, data: WeightedBlocks) -> Normals:
@@ -129,96 +158,42 @@ class Normals:
             cross=np.empty((len(layout.local.nodes), k)),
             own=np.empty((n, k, k)),
             rhs_own=np.empty((n, k)),
-            stencil=np.empty((n_nodes, 9)),
+            stencil=np.empty((n_nodes, 7)),
             rhs_sky=np.empty(n_nodes),
         )
         kernel.build_normals(layout.blocks(data.extra), data.value, data.weight, layout.local, parts)
         parts.own[:, np.arange(k), np.arange(k)] += data.prior
+        parts.stencil[:] += layout.bending / data.bend_sd**2
         coupling = Coupling(layout.local, parts.cross, np.asarray(np.linalg.inv(parts.own), float))
-        bending = scipy.sparse.csr_array(layout.bending / data.bend_sd**2)
-        rhs_own = parts.rhs_own + data.prior * data.centre
-        return cls(layout.table.nodes.shape[1], coupling, parts.stencil, rhs_own, parts.rhs_sky, bending)
+        sky = SkyEquations(parts.stencil, layout.table.nodes.shape[1], coupling)
+        return cls(sky, parts.rhs_own + data.prior * data.centre, parts.rhs_sky)
 
-    def apply(self, x: F8) -> F8:
-        """Schur matrix times x."""
-        out = np.empty_like(x)
-        kernel.apply_schur(x, self.stencil, self.nx, self.coupling, out)
-        return np.asarray(out + self.bending @ x)
-
-    def reduced(self, rhs_sky: F8, rhs_own: F8) -> F8:
-        """Right-hand side with the surfaces eliminated."""
-        out = np.empty_like(rhs_sky)
-        kernel.reduced_rhs(rhs_sky, rhs_own, self.coupling, out)
-        return out
-
-    def surfaces(self, sky: F8, rhs_own: F8) -> F8:
-        """Surface coefficients (images, k) that go with a sky."""
-        out = np.empty_like(rhs_own)
-        kernel.recover_surfaces(sky, self.coupling, rhs_own, out)
-        return out
-
-    def sky_matrix(self) -> scipy.sparse.csr_array:
-        """The sky's own matrix, all surfaces held."""
-        size, nx = len(self.rhs_sky), self.nx
-        offsets = [(s % 3 - 1) + (s // 3 - 1) * nx for s in range(9)]
-        # diags_array wants column j of diagonal `offset` at position j; the stencil stores it at its row.
-        columns = [np.roll(self.stencil[:, s], offset) for s, offset in enumerate(offsets)]
-        stencil: Any = scipy.sparse.dia_array((np.array(columns, float), offsets), shape=(size, size))
-        return scipy.sparse.csr_array(stencil + self.bending)
+    def coarse_sky(self, layout: Layout) -> CoarseSky:
+        """The Schur matrix on coarse nodes, factorised."""
+        coupling = self.sky.coupling
+        gathered = np.empty((len(layout.coarse_local.nodes), coupling.cross.shape[1]))
+        coarse.gather_cross(layout.local, layout.coarse, layout.coarse_local, coupling.cross, gathered)
+        band = np.zeros((layout.coarse.n, layout.reach + 1))
+        coarse.add_sky(self.sky.stencil, layout.coarse, band)
+        coarse.take_surfaces(layout.coarse_local, gathered, coupling.own_inverse, band)
+        coarse.factorise_band(_COARSE_LIFT, band)
+        return CoarseSky(layout.coarse, layout.coarse_local, gathered, band)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Preconditioner:
-    """About the inverse of a Schur matrix: the sky's own matrix, surfaces held, plus a coarse sky that surfaces follow.
-
-    It serves the normal equations of other weights as well, for a few more steps.
+class RightSide:
+    """One right-hand side of the normal equations.
 
     Attributes
     ----------
-    sky_alone, coarse : SuperLU
-        Factors of the sky's matrix on fine nodes, and of the Schur matrix on coarse ones.
-    splines, transpose : sparse arrays
-        From coarse nodes to fine ones, and back.
+    sky, own : ndarray, shapes (nodes,), (images, k)
+    start : ndarray, shape (nodes,), or None
+        A first guess of the sky.
     """
 
-    sky_alone: scipy.sparse.linalg.SuperLU
-    coarse: scipy.sparse.linalg.SuperLU
-    splines: scipy.sparse.csr_array
-    transpose: scipy.sparse.csr_array
-
-    @classmethod
-    def of(cls, layout: Layout, normals: Normals) -> Preconditioner:
-        """Factorise."""
-        # The coarse matrix needs most room while it is made: it comes before the other factors.
-        coarse, splines = _factorise_coarse(layout.factor, normals)
-        return cls(_factorise(normals.sky_matrix()), coarse, splines, scipy.sparse.csr_array(splines.T))
-
-    def __call__(self, r: F8) -> F8:
-        """Residual to correction of the sky."""
-        return np.asarray(self.sky_alone.solve(r) + self.splines @ self.coarse.solve(self.transpose @ r))
-
-
-def _factorise_coarse(factor: int, normals: Normals) -> tuple[scipy.sparse.linalg.SuperLU, scipy.sparse.csr_array]:
-    """Factorised Schur matrix on coarse nodes, and the splines that lead from them to the fine ones."""
-    ny, nx = len(normals.rhs_sky) // normals.nx, normals.nx
-    spline = _spline_weights(factor)
-    splines = scipy.sparse.csr_array(
-        scipy.sparse.kron(_splines_1d(ny, factor, spline), _splines_1d(nx, factor, spline))
-    )
-    size = splines.shape[1]
-    coarse = CoarseNodes(factor, nx, (nx - 1) // factor + 3, size, spline)
-    none = np.empty(0, np.int32)
-    n = kernel.coarse_surfaces(coarse, normals.coupling, none, none, np.empty(0))
-    rows, cols, values = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n)
-    kernel.coarse_surfaces(coarse, normals.coupling, rows, cols, values)
-    surfaces = scipy.sparse.csr_array(scipy.sparse.coo_array((values, (rows, cols)), shape=(size, size)))
-    # The triplets are the largest arrays of a large match: they go before anything else comes.
-    del rows, cols, values
-    sky = splines.T @ normals.sky_matrix() @ splines
-    diagonal = sky.diagonal()
-    # A hair on the diagonal: coarse nodes without blocks, and modes that only round-off would decide.
-    lift = np.where(diagonal > 0, 1e-12 * diagonal, 1.0)
-    return _factorise(sky - surfaces + scipy.sparse.diags_array(lift)), splines
+    sky: F8
+    own: F8
+    start: F8 | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -230,34 +205,38 @@ class BackgroundSystem:
     layout : Layout
     data : WeightedBlocks
     normals : Normals
-    preconditioner : Preconditioner
+    factors : SkyFactors
+        Of the sky's own matrix, all surfaces held.
+    coarse : CoarseSky
     """
 
     layout: Layout
     data: WeightedBlocks
     normals: Normals
-    preconditioner: Preconditioner
+    factors: SkyFactors
+    coarse: CoarseSky
 
     @classmethod
-    def of(cls, layout: Layout, data: WeightedBlocks, preconditioner: Preconditioner | None = None) -> BackgroundSystem:
-        """Sum up the data; a preconditioner of earlier weights saves its making."""
+    def of(cls, layout: Layout, data: WeightedBlocks) -> BackgroundSystem:
+        """Sum up the data, and prepare what solving takes."""
         normals = Normals.of(layout, data)
-        return cls(layout, data, normals, preconditioner or Preconditioner.of(layout, normals))
+        factors = SkyFactors(*factorise_sky(normals.sky.stencil, normals.sky.nx))
+        return cls(layout, data, normals, factors, normals.coarse_sky(layout))
 
-    def solve(self, start: F8 | None = None) -> tuple[F8, F8]:
-        """Sky at the nodes (flat) and surfaces (images, k), from a first guess of the sky."""
-        return self._solve(self.normals.rhs_sky, self.normals.rhs_own, start)
+    def data_side(self, start: F8 | None = None) -> RightSide:
+        """The data, and a first guess of the sky."""
+        return RightSide(self.normals.rhs_sky, self.normals.rhs_own, start)
 
-    def draw(self, seed: int) -> tuple[F8, F8]:
-        """One draw from the error distribution of sky and surfaces."""
-        return self._solve_noise(seed, _NO_RESIDUAL, self.data.prior)
+    def draw(self, seed: int) -> RightSide:
+        """What gives one draw from the error distribution of sky and surfaces."""
+        return self._noise(seed, _NO_RESIDUAL, self.data.prior)
 
-    def draw_noise(self, seed: int) -> tuple[F8, F8]:
-        """Sky and surfaces that the blocks' noise alone would give, were all images equal."""
-        return self._solve_noise(seed, _NO_RESIDUAL, np.zeros_like(self.data.prior))
+    def draw_noise(self, seed: int) -> RightSide:
+        """What gives a sky and surfaces that the blocks' noise alone would give, were all images equal."""
+        return self._noise(seed, _NO_RESIDUAL, np.zeros_like(self.data.prior))
 
-    def draw_misfit(self, seed: int, residual: F4) -> tuple[F8, F8]:
-        """Sky and surfaces that residuals like those found would give, each image's with a sign of its own.
+    def draw_misfit(self, seed: int, residual: F4) -> RightSide:
+        """What gives a sky and surfaces that residuals like those found would give, each image's with its own sign.
 
         Blocks' own errors are independent; what an image's surface cannot follow goes through all of its blocks. So
         each image is one witness (a wild cluster bootstrap).
@@ -266,14 +245,14 @@ class BackgroundSystem:
         ----------
         Cameron, Gelbach & Miller, Review of Economics and Statistics 90, 414 (2008).
         """
-        return self._solve_noise(seed, residual, np.zeros_like(self.data.prior))
+        return self._noise(seed, residual, np.zeros_like(self.data.prior))
 
-    def _solve_noise(self, seed: int, residual: F4, prior: F8) -> tuple[F8, F8]:
-        """Solution for unit noise in the blocks, or for residuals, and for noise in priors of a precision."""
+    def _noise(self, seed: int, residual: F4, prior: F8) -> RightSide:
+        """Unit noise in the blocks, or residuals, and noise in priors of a precision."""
         rhs_own, rhs_sky = np.empty_like(self.normals.rhs_own), np.empty_like(self.normals.rhs_sky)
         blocks = self.layout.blocks(self.data.extra)
         kernel.perturb(seed, blocks, self.data.weight, residual, prior, rhs_own, rhs_sky)
-        return self._solve(rhs_sky, rhs_own, None)
+        return RightSide(rhs_sky, rhs_own)
 
     def residuals(self, sky: F8, surfaces: F8) -> F4:
         """Value minus model of every block."""
@@ -285,7 +264,7 @@ class BackgroundSystem:
         """What neither a sky nor surfaces can take of a value at every block."""
         data = replace(self.data, value=column, centre=np.zeros_like(self.data.centre))
         normals = Normals.of(self.layout, data)
-        sky, surfaces = self._solve(normals.rhs_sky, normals.rhs_own, None)
+        sky, surfaces = self.solve([RightSide(normals.rhs_sky, normals.rhs_own)])[0]
         return replace(self, data=data).residuals(sky, surfaces)
 
     def sky_at_blocks(self, sky: F8) -> F4:
@@ -295,10 +274,18 @@ class BackgroundSystem:
         kernel.block_residuals(self.layout.blocks(self.data.extra), nothing, sky, flat, out)
         return np.asarray(-out)
 
+    def beyond_bilinear(self, bends: tuple[F8, F8]) -> F4:
+        """What a smooth sky has at every block beyond bilinear interpolation; `bends` as `smooth_bends` gives them."""
+        table = self.layout.table
+        out = np.zeros_like(self.data.value)
+        for f, bend in zip((table.fy, table.fx), bends, strict=True):
+            out -= f * (1 - f) / 2 * self.sky_at_blocks(bend.ravel())
+        return out
+
     def clustered_variance(self, residual: F4, n_side: int) -> F8:
         """Variance of each image's extra coefficient over what independent blocks would give it; NaN if unknown."""
         out = np.empty(self.layout.table.n_images)
-        blocks, inverse = self.layout.blocks(self.data.extra), self.normals.coupling.own_inverse
+        blocks, inverse = self.layout.blocks(self.data.extra), self.normals.sky.coupling.own_inverse
         kernel.clustered_variance(blocks, self.data.weight, residual, inverse, n_side, out)
         return out
 
@@ -308,9 +295,24 @@ class BackgroundSystem:
         centred = drawn - drawn[:, known].mean(axis=1, keepdims=True)
         # A few draws tell one image's variance badly. How far it exceeds that under a known sky they tell well for all
         # images together: halfway between. A sky that is not known tells no more than a known one.
-        alone = self.normals.coupling.own_inverse[:, -1, -1]
+        alone = self.normals.sky.coupling.own_inverse[:, -1, -1]
         excess = np.mean(centred**2, axis=0) / alone
         return np.asarray(alone * np.maximum((excess + excess[known].mean()) / 2, 1))
+
+    def without_common_gain(self, sky: F8, surfaces: F8, found: F8, known: npt.NDArray[np.bool_]) -> tuple[F8, F8]:
+        """A drawn sky and surfaces, the sky without what goes with a common change of all gains.
+
+        That is the gauge of the gains, and no error of a level. Where one gain is held there is no such change.
+
+        Parameters
+        ----------
+        sky, surfaces : ndarray, shapes (nodes,), (images, k)
+        found : ndarray, shape (nodes,)
+            The sky that the extra column holds.
+        known : ndarray, shape (images,), bool
+            Images that have an extra column.
+        """
+        return (sky + surfaces[:, -1].mean() * found if known.all() else sky), surfaces
 
     def depth(self) -> F8:
         """Summed weight of the blocks round each node, shape of the nodes."""
@@ -318,46 +320,76 @@ class BackgroundSystem:
         kernel.node_depth(self.layout.blocks(None), self.data.weight, out)
         return out.reshape(self.layout.table.nodes.shape)
 
-    def _solve(self, rhs_sky: F8, rhs_own: F8, start: F8 | None) -> tuple[F8, F8]:
-        rhs = self.normals.reduced(rhs_sky, rhs_own)
-        sky = solve_conjugate(
-            self.normals.apply, self.preconditioner, rhs, start, enough=_CHI2_LEFT, most_steps=_MAX_ITERATIONS
-        )
-        return sky, self.normals.surfaces(sky, rhs_own)
+    def solve(self, sides: Sequence[RightSide]) -> list[tuple[F8, F8]]:
+        """Sky at the nodes (flat) and surfaces (images, k) of each right-hand side, several solved at once."""
+        out: list[tuple[F8, F8]] = []
+        for first in range(0, len(sides), LANES):
+            out += self._solve_lanes(sides[first : first + LANES])
+        return out
+
+    def _solve_lanes(self, sides: Sequence[RightSide]) -> list[tuple[F8, F8]]:
+        """The same for as many as there are lanes; those left over hold zeros."""
+        (n, k), n_nodes = self.data.prior.shape, len(self.normals.rhs_sky)
+        rhs_sky, start = np.zeros((2, n_nodes, LANES))
+        rhs_own = np.zeros((n, k, LANES))
+        for lane, side in enumerate(sides):
+            rhs_sky[:, lane], rhs_own[..., lane] = side.sky, side.own
+            start[:, lane] = 0 if side.start is None else side.start
+        sky = self._solve_reduced(self._reduced(rhs_sky, rhs_own), start)
+        surfaces = np.empty_like(rhs_own)
+        schur.recover_surfaces(sky, self.normals.sky, rhs_own, surfaces)
+        return [(sky[:, lane].copy(), surfaces[..., lane].copy()) for lane in range(len(sides))]
+
+    def _reduced(self, rhs_sky: F8, rhs_own: F8) -> F8:
+        """Right-hand sides with the surfaces eliminated, shape (nodes, LANES)."""
+        out = np.empty_like(rhs_sky)
+        schur.reduced_rhs(rhs_sky, rhs_own, self.normals.sky, out)
+        return out
+
+    def _solve_reduced(self, rhs: F8, start: F8) -> F8:
+        """The sky, shape (nodes, LANES)."""
+        rest = np.empty_like(rhs)
+        schur.apply_schur(start, self.normals.sky, rest)
+        rest = rhs - rest
+        # What follows counts on a start from which coarse splines have nothing more to gain.
+        smooth, product = self._correct(rest, is_smooth=True)
+        found = solve_conjugate(self._correct, rest - product, enough=_CHI2_LEFT, most_steps=_MAX_ITERATIONS)
+        return start + smooth + found
+
+    def _correct(self, r: F8, is_smooth: bool = False) -> tuple[F8, F8]:
+        """Residuals to corrections of the sky, and what these change of the residuals; shape (nodes, LANES)."""
+        out, product = np.empty((2, *r.shape))
+        schur.correct_sky(r, self.normals.sky, self.factors, self.coarse, is_smooth, out, product)
+        return out, product
 
 
-def _bending_matrix(shape: tuple[int, int]) -> scipy.sparse.csr_array:
-    """Sum of squared second differences along rows and columns of the nodes, as a quadratic form."""
-    along = []
-    for n in shape:
-        d = scipy.sparse.diags_array([1.0, -2.0, 1.0], offsets=[0, 1, 2], shape=(max(n - 2, 0), n))
-        along.append(d.T @ d)
-    eye_y, eye_x = scipy.sparse.diags_array(np.ones(shape[0])), scipy.sparse.diags_array(np.ones(shape[1]))
+def _bending_stencil(shape: tuple[int, int]) -> F8:
+    """Sum of squared second differences along rows and columns of the nodes, shape (nodes, 7)."""
+    out = np.zeros((*shape, 7))
     # A hair of plain ridge: a grid of two nodes, or an image of one block, has no second difference to hold it.
-    return scipy.sparse.csr_array(
-        scipy.sparse.kron(eye_y, along[1])
-        + scipy.sparse.kron(along[0], eye_x)
-        + 1e-9 * scipy.sparse.diags_array(np.ones(shape[0] * shape[1]))
-    )
+    out[..., 0] = _RIDGE
+    for turned, one, two in ((out, 1, 2), (out.swapaxes(0, 1), 4, 6)):
+        turned[:, :-2, 0] += 1
+        turned[:, 1:-1, 0] += 4
+        turned[:, 2:, 0] += 1
+        turned[:, :-2, one] -= 2
+        turned[:, 1:-1, one] -= 2
+        turned[:, :-2, two] += 1
+    return out.reshape(-1, 7)
 
 
-def _spline_weights(factor: int) -> F8:
-    """Quadratic B-spline weights of the three coarse nodes at each of `factor` fine nodes."""
+def _coarse_local(local: ImageNodes, nodes: CoarseNodes) -> ImageNodes:
+    """Coarse nodes that each image touches."""
+    start = np.zeros_like(local.start)
+    listed = np.empty(coarse.list_coarse_nodes(local, nodes, start, np.empty(0, np.int32)), np.int32)
+    coarse.list_coarse_nodes(local, nodes, start, listed)
+    return ImageNodes(start, listed)
+
+
+def _coarse_nodes(shape: tuple[int, int], factor: int) -> CoarseNodes:
+    """Coarse nodes over fine ones, listed along their shorter side first: so the band is narrow."""
+    ny, nx = ((n - 1) // factor + 3 for n in shape)
     u = np.arange(factor) / factor
-    return np.stack([(1 - u) ** 2 / 2, (1 + 2 * u - 2 * u**2) / 2, u**2 / 2], axis=1)
-
-
-def _splines_1d(n: int, factor: int, spline: F8) -> scipy.sparse.coo_array:
-    at = np.arange(n)
-    rows, cols = np.repeat(at, 3), (at[:, None] // factor + np.arange(3)).ravel()
-    return scipy.sparse.coo_array((spline[at % factor].ravel(), (rows, cols)), shape=(n, (n - 1) // factor + 3))
-
-
-def _factorise(matrix: scipy.sparse.csr_array) -> scipy.sparse.linalg.SuperLU:
-    """Sparse factors of a symmetric positive matrix, ordered and pivoted as one."""
-    return scipy.sparse.linalg.splu(
-        scipy.sparse.csc_array(matrix),
-        permc_spec="MMD_AT_PLUS_A",
-        diag_pivot_thresh=0.0,
-        options={"SymmetricMode": True},
-    )
+    spline = np.stack([(1 - u) ** 2 / 2, (1 + 2 * u - 2 * u**2) / 2, u**2 / 2], axis=1)
+    step_y, step_x = (nx, 1) if nx <= ny else (1, ny)
+    return CoarseNodes(factor, shape[1], nx, nx * ny, step_y, step_x, spline)

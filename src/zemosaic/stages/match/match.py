@@ -17,13 +17,14 @@ from zemosaic.settings import MatchSettings
 from zemosaic.stages.figures.stars import StarFigures, figure_stars
 from zemosaic.stages.gauge.fix_gauge import GaugedSurfaces, fix_gauge
 from zemosaic.stages.gauge.reference import ReferenceSky, reference_on_nodes
+from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match.camera_field import PatternBasis, is_steep
 from zemosaic.stages.match.gains import GainSolution, solve_gains
 from zemosaic.stages.match.notes import image_note, pattern_notices, solve_notices
 from zemosaic.stages.match.seams import SeamFigure, measure_seams, noise_in_mosaic
 from zemosaic.stages.match.sky_nodes import BlockTable, SkyNodes, affordable_spacing, make_block_table
 from zemosaic.stages.match.star_ties import StarTies, find_star_ties
-from zemosaic.stages.match.surfaces import SurfaceSolution, fit_surfaces
+from zemosaic.stages.match.surfaces import fit_surfaces
 from zemosaic.stages.numeric.units import noise_unit
 from zemosaic.text import Message
 
@@ -39,7 +40,6 @@ and residuals with their temporary copies."""
 
 _GAIN_SPREAD = 0.4
 """Spread of ln gain about its prior where stars say nothing: thin cloud, another gain setting, no more."""
-
 
 _SURFACES_OF_FIELD = 2
 """Order of surfaces beside which the sky is asked for what responses have beyond quadratics."""

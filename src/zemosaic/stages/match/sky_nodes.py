@@ -116,10 +116,8 @@ class BlockTable:
 
         Groups are numbered by their first image.
         """
-        n, nx = self.n_images, self.nodes.shape[1]
-        image, cell = self.image, self.cell.astype(np.int64)
-        rows = np.tile(image, 4)
-        cols = n + np.concatenate([cell, cell + 1, cell + nx, cell + nx + 1])
+        n, (start, nodes) = self.n_images, self.local_nodes()
+        rows, cols = np.repeat(np.arange(n, dtype=np.int32), np.diff(start)), np.int32(n) + nodes
         size = n + self.nodes.n
         graph = scipy.sparse.coo_array((np.ones(len(rows), np.int8), (rows, cols)), shape=(size, size))
         label = scipy.sparse.csgraph.connected_components(graph, directed=False)[1][:n]
@@ -218,7 +216,9 @@ def _areas(wcs: CelestialWcs, x: F4, y: F4, pixel_values: str) -> F8:
         return np.full(len(x), wcs.pixel_area_deg2())
     height, width = wcs.shape
     lx, ly = (q.ravel() for q in np.meshgrid(np.linspace(0, width - 1, 5), np.linspace(0, height - 1, 5)))
-    terms = np.linalg.lstsq(surface_basis(lx, ly, wcs.shape).T, wcs.pixel_area_deg2(lx, ly), rcond=None)[0]
+    basis = surface_basis(lx, ly, wcs.shape)
+    # Normal equations: six tame terms, for every image.
+    terms = np.linalg.solve(basis @ basis.T, basis @ wcs.pixel_area_deg2(lx, ly))
     return np.asarray(terms @ surface_basis(x, y, wcs.shape))
 
 

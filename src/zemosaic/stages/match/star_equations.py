@@ -143,9 +143,13 @@ class StarNormals:
             kernel.apply_normal(x, eq.detections, self.weight, self.totals, work, sums, out)
             return np.asarray(out + self.precision * self._held(x))
 
-        return solve_conjugate(
-            apply, lambda r: np.asarray(r / diagonal), rhs, start, enough=enough, most_steps=_MOST_STEPS
-        )
+        def correct(r: F8) -> tuple[F8, F8]:
+            change = r / diagonal
+            return change, apply(change)
+
+        rest = rhs if start is None else rhs - apply(start)
+        change = solve_conjugate(correct, rest, enough=enough, most_steps=_MOST_STEPS)
+        return change if start is None else start + change
 
     def _held(self, unknowns: F8) -> F8:
         """What the priors draw to 0."""
@@ -205,7 +209,7 @@ class StarNormals:
             z[:n] = rng.choice([-1.0, 1.0], n) * np.sqrt(diagonal)
             z[:n] -= diagonal * (z[:n].sum() / diagonal.sum())
             # A thousandth of what is looked for: the sum over n images of about 1 each.
-            ratios.append(inner_product(z, self.solve(z, enough=1e-3 * n)) / n)
+            ratios.append(float(inner_product(z, self.solve(z, enough=1e-3 * n))) / n)
         return np.asarray(np.sqrt(np.mean(ratios) / diagonal))
 
     def response_columns(self, terms: Ints) -> F8:

@@ -42,33 +42,17 @@ _MOST_ADDED = 0.4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StarTies:
-    """Detections of stars that at least two images share, sorted by image.
+class StarTies(Detections):
+    """The same before anything is corrected, sorted by image.
 
     Attributes
     ----------
-    image, star : ndarray, shape (n,), int64
-        Index of the image and of the star.
-    u, v : ndarray, shape (n,)
-        Position in the image, -1 to 1 over its width and height.
-    x, y : ndarray, shape (n,)
-        Position on the output grid, px.
     flux, flux_error : ndarray, shape (c, n)
         Input units; non-positive fluxes are possible in single channels.
-    n_stars : int
     growth : Growth
         What the fluxes were brought to totals with.
     """
 
-    image: Ints
-    star: Ints
-    u: F8
-    v: F8
-    x: F8
-    y: F8
-    flux: F8
-    flux_error: F8
-    n_stars: int
     growth: Growth
 
     def __len__(self) -> int:

@@ -24,6 +24,7 @@ __all__ = [
     "level_scatter",
     "n_draws",
     "night_scales",
+    "smooth_bends",
     "structure_below_nodes",
     "typical_error",
     "update_widths",
@@ -32,6 +33,7 @@ __all__ = [
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 _FIRST = (3.0, 1.0, 0.5, 0.25)
@@ -288,6 +290,35 @@ def bend_spread(sky: F8, depth: F8) -> float:
     bends = np.abs(sky[:, :-2] - 2 * sky[:, 1:-1] + sky[:, 2:])[inner]
     noise = 1 / np.sqrt(np.median(depth[known]))
     return float(_BEND * np.hypot(np.sqrt(np.mean(bends**2)) if len(bends) else 0.0, noise))
+
+
+def smooth_bends(sky: F8, covered: Flags) -> tuple[F8, F8]:
+    """Second differences of the sky along y and along x, each a weighted mean over 3 x 3 nodes, shapes (ny, nx).
+
+    Of a sky that changes from node to node they are 0: there bilinear interpolation is no worse than any other, and a
+    solve that is corrected round by round for what it misses would not settle.
+
+    Parameters
+    ----------
+    sky : ndarray, shape (ny, nx)
+    covered : ndarray, shape (ny, nx), bool
+        Nodes that are known well enough: of others no second difference is taken.
+    """
+    out = []
+    for axis in (0, 1):
+        bends, known = np.zeros_like(sky), np.zeros_like(sky)
+        along, seen = np.moveaxis(sky, axis, 0), np.moveaxis(covered, axis, 0)
+        np.moveaxis(known, axis, 0)[1:-1] = seen[:-2] & seen[1:-1] & seen[2:]
+        np.moveaxis(bends, axis, 0)[1:-1] = along[:-2] - 2 * along[1:-1] + along[2:]
+        near, total = _weighted_neighbours(known), _weighted_neighbours(bends * known)
+        out.append(total / np.maximum(near, 1 / 16))
+    return out[0], out[1]
+
+
+def _weighted_neighbours(values: F8) -> F8:
+    """Sums over 3 x 3 nodes with weights 1, 2, 1 along rows and columns."""
+    by_rows = scipy.ndimage.convolve1d(values, [0.25, 0.5, 0.25], axis=0, mode="constant")
+    return np.asarray(scipy.ndimage.convolve1d(by_rows, [0.25, 0.5, 0.25], axis=1, mode="constant"))
 
 
 def first_bend_spread(widths: F8) -> float:

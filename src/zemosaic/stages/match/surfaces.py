@@ -8,13 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.model.photo_scale import n_terms
+from zemosaic.stages.gauge.common_trends import CommonTrends
+from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match import surface_priors as priors
 from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
 from zemosaic.stages.match.camera_field import PatternBasis, SensorPattern, own_gradients, solve_shared_field
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import cauchy_weight
 
-__all__ = ["SurfaceSolution", "fit_surfaces"]
+__all__ = ["fit_surfaces"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -26,9 +28,6 @@ _ROUNDS = 5
 
 _MOST_ROUNDS = 14
 """Rounds at most: gains that structure alone tells come nearer by a fixed share a round."""
-
-_RENEWALS = (1, 3, 7)
-"""Rounds that make the preconditioner of the first anew; weights change little between the others."""
 
 _GAIN_SETTLED = 2e-4
 """Change of ln gain in a round below which gains are taken as found: less than any stated error."""
@@ -51,6 +50,7 @@ _MOST_GAIN_STEP = 0.3
 _MOST_GAIN = 3.0
 """Change of ln gain in all rounds together, at most, in units of how far it may move: a frame whose sky shows no
 structure would run away step by step."""
+
 _PATTERN_TURN = 2
 """Round that decides whether a camera has a pattern: weights and surfaces are about right by then."""
 
@@ -75,52 +75,6 @@ _CORRELATION_ROUNDS = range(1, 5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SurfaceSolution:
-    """Sky and surfaces of one channel.
-
-    Attributes
-    ----------
-    sky : ndarray, shape (ny, nx)
-        At the nodes, mosaic units; meaningful where `depth` > 0.
-    depth : ndarray, shape (ny, nx)
-        Summed weight of the blocks round each node.
-    surfaces : ndarray, shape (n, k)
-        Coefficients of `surface_basis`.
-    log_gain, log_gain_error : ndarray, shape (n,)
-        Change of ln gain found from the sky's structure, and its error (the given spread where nothing was found, 0
-        where the gain was held).
-    from_structure : ndarray, shape (n,), bool
-        Images whose gain was found so.
-    pattern : SensorPattern
-    field : ndarray, shape (cameras, 44)
-        What the sky adds to ln of the cameras' responses (`solve_shared_field`); none where it was not asked for.
-    prior_sd : ndarray, shape (order + 1,)
-        Scatter of the coefficients of each degree, found from the data, in a typical night.
-    image_sd : ndarray, shape (n, k)
-        Width of each coefficient's prior: `prior_sd`, more for images of a night whose surfaces are larger.
-    weight : ndarray, shape (blocks,), float32
-        Final weights: inverse variance times the robust factor.
-    draws, misfits : list of (ndarray (ny, nx), ndarray (n, k))
-        Draws from the error distribution of sky and surfaces: as priors and blocks of independent errors have it, and
-        as the residuals have it, each image a witness.
-    """
-
-    sky: F8
-    depth: F8
-    surfaces: F8
-    log_gain: F8
-    log_gain_error: F8
-    from_structure: Flags
-    pattern: SensorPattern
-    field: F8
-    prior_sd: F8
-    image_sd: F8
-    weight: F4
-    draws: list[tuple[F8, F8]]
-    misfits: list[tuple[F8, F8]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Problem:
     """What is given.
 
@@ -138,6 +92,9 @@ class _Problem:
     night : ndarray, shape (n,), int64
         Number of each image's night.
     patterns : PatternBasis
+    trends : CommonTrends
+    covered : ndarray, shape of the nodes, bool
+        Nodes whose second differences tell how the sky bends.
     """
 
     layout: Layout
@@ -148,6 +105,8 @@ class _Problem:
     scatter: float
     night: Ints
     patterns: PatternBasis
+    trends: CommonTrends
+    covered: Flags
 
     @property
     def table(self) -> BlockTable:
@@ -175,7 +134,8 @@ class _State:
         Rounds done.
     sky, surfaces : ndarray, shapes (nodes,), (n, k)
         As found in the last one; an extra column's coefficient last.
-    residual : ndarray, shape (blocks,), float32
+    between, residual : ndarray, shape (blocks,), float32
+        What that sky has beyond bilinear interpolation, and what is left of the values.
     robust : ndarray, shape (blocks,), float32
         Factors of the next weights.
     structure : ndarray, shape of the nodes
@@ -202,6 +162,7 @@ class _State:
     turn: int
     sky: F8
     surfaces: F8
+    between: F4
     residual: F4
     robust: F4
     structure: F8
@@ -257,14 +218,15 @@ def fit_surfaces(
     night = np.zeros(table.n_images, np.int64) if night is None else night
     level = np.float32(np.median(value[error > 0])) if (error > 0).any() else np.float32(0)
     scatter = priors.level_scatter(table, value, error)
-    problem = _Problem(Layout.of(table, order), value, error, log_gain_sd, level, scatter, night, patterns)
-    state, preconditioner = _start(problem), None
+    layout, trends = Layout.of(table, order), CommonTrends.of(table, order)
+    covered = layout.covered(error > 0)
+    problem = _Problem(layout, value, error, log_gain_sd, level, scatter, night, patterns, trends, covered)
+    state = _start(problem)
     while True:
-        system = BackgroundSystem.of(problem.layout, _weigh(problem, state), preconditioner)
+        system = BackgroundSystem.of(problem.layout, _weigh(problem, state))
         state = step(problem, state, system)
         if state.settled or state.turn >= _MOST_ROUNDS:
             return _conclude(problem, state, system, np.zeros((0, table.n_images)) if amplitude is None else amplitude)
-        preconditioner = None if state.turn in _RENEWALS else system.preconditioner
         # It goes before the next comes: two sets of normal equations at once would be the peak of memory.
         del system
 
@@ -277,6 +239,7 @@ def _start(problem: _Problem) -> _State:
         turn=0,
         sky=np.zeros(table.nodes.n),
         surfaces=np.zeros((table.n_images, problem.n_terms)),
+        between=np.zeros(n, np.float32),
         residual=np.zeros(n, np.float32),
         robust=np.ones(n, np.float32),
         structure=np.zeros(table.nodes.shape),
@@ -298,7 +261,7 @@ def _weigh(problem: _Problem, state: _State) -> WeightedBlocks:
     """The data of a round."""
     table = problem.table
     scale = np.exp(-state.log_gain)[table.image].astype(np.float32)
-    value, error = problem.value * scale - problem.level, problem.error * scale
+    value, error = problem.value * scale - problem.level - state.between, problem.error * scale
     if state.pattern.coefficients.any():
         value -= problem.patterns.at_blocks(state.pattern)
     weight = np.where(error > 0, state.robust / priors.block_variance(table, error, state.structure), 0).astype(
@@ -320,28 +283,35 @@ def _weigh(problem: _Problem, state: _State) -> WeightedBlocks:
 
 def step(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
     """One round: sky and surfaces, then what they tell of priors, weights and gains."""
-    sky, surfaces = system.solve(state.sky)
-    residual = system.residuals(sky, surfaces)
-    solved = replace(state, sky=sky, surfaces=surfaces, residual=residual)
-    weighed = _find_weights(problem, _find_priors(problem, solved, system), system)
+    sides, seeds = [system.data_side(state.sky)], range(0)
+    # In the first round surfaces are still those of the start.
+    if state.turn > 0 and not state.has_priors:
+        # 97 seeds apart: no round draws what another has drawn.
+        seeds = range(97 * state.turn, 97 * state.turn + priors.n_draws(problem.table.n_images, 2, 1))
+    found, *drawn = system.solve([*sides, *map(system.draw, seeds)])
+    sky, surfaces = problem.trends.take_out(*found, system.data.prior)
+    between = system.beyond_bilinear(priors.smooth_bends(sky.reshape(problem.covered.shape), problem.covered))
+    residual = system.residuals(sky, surfaces) + state.between - between
+    state = replace(state, sky=sky, surfaces=surfaces, between=between, residual=residual)
+    if drawn:
+        opened = [problem.trends.draw(*own, system.data.prior, seed) for own, seed in zip(drawn, seeds, strict=True)]
+        draws = np.stack([surfaces for _, surfaces in opened])[..., : problem.n_terms]
+        state = _find_priors(problem, state, system, draws)
+    weighed = _find_weights(problem, state, system)
     decides = state.turn == _PATTERN_TURN
     pattern = problem.patterns.follow(state.pattern, residual, system.data.weight, decides)
     return replace(_find_gains(problem, weighed, system), pattern=pattern, turn=state.turn + 1)
 
 
-def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
-    """Widths of the priors, until they have settled; in the first round surfaces are still those of the start."""
-    if state.turn == 0 or state.has_priors:
-        return state
-    k, first = problem.n_terms, 97 * state.turn
-    # 97 seeds apart: no round draws what another has drawn.
-    seeds = range(first, first + priors.n_draws(problem.table.n_images, 2, 1))
-    draws = np.stack([system.draw(seed)[1][:, :k] for seed in seeds])
-    found = state.surfaces[:, :k]
+def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem, draws: F8) -> _State:
+    """Widths of the priors, until they have settled; `draws` (draws, images, k) of the surfaces' errors."""
+    found = state.surfaces[:, : problem.n_terms]
     error = priors.typical_error(system.data.error)
     differ = priors.differ_by_variance(found, draws, state.widths, error)
     if not differ:
-        noise = np.stack([system.draw_noise(seed)[1][:, :k] for seed in seeds[:2]])
+        noises = system.solve([system.draw_noise(97 * state.turn + q) for q in range(min(len(draws), 2))])
+        noises = [problem.trends.take_out(*own, system.data.prior) for own in noises]
+        noise = np.stack([surfaces for _, surfaces in noises])[..., : problem.n_terms]
         differ = priors.differ_by_noise(found, noise, problem.layout.order, error)
     scales = priors.night_scales(found, problem.night, problem.layout.order) if differ else np.ones_like(found)
     widths = priors.update_widths(found / scales, draws / scales, state.widths, problem.scatter if differ else 0.0)
@@ -408,10 +378,12 @@ def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> 
 def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplitude: F8) -> SurfaceSolution:
     """The solution, with draws from its error distribution."""
     seeds, k = range(1000, 1000 + priors.n_draws(problem.table.n_images, 6, 3)), problem.n_terms
-    draws = [system.draw(seed) for seed in seeds]
-    misfits = [system.draw_misfit(seed, state.residual) for seed in seeds]
-    shape = problem.table.nodes.shape
-    gain_error = problem.log_gain_sd
+    sides = [*map(system.draw, seeds), *(system.draw_misfit(seed, state.residual) for seed in seeds)]
+    solved = [system.without_common_gain(*drawn, state.sky, state.structured) for drawn in system.solve(sides)]
+    opened = zip(solved, seeds, strict=False)
+    draws = [problem.trends.draw(*drawn, system.data.prior, seed) for drawn, seed in opened]
+    misfits = solved[len(seeds) :]
+    shape, gain_error = problem.table.nodes.shape, problem.log_gain_sd
     if state.structured.any():
         drawn, misfit = (np.array([surfaces[:, k] for _, surfaces in some]) for some in (draws, misfits))
         found = _structure_gain_errors(problem, state, system, drawn, misfit)

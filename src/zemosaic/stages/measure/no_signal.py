@@ -106,10 +106,11 @@ def find_no_signal(channel: F4, have: Map) -> Map:
     typical = float(np.percentile(blocks.noise[known], 75)) if known.any() else 0.0
     if typical == 0:
         return np.zeros_like(lost)
-    quiet = _parts_at_border(known & (blocks.noise < QUIET * typical), LEAST_BLOCKS)
+    quiet, loud = _parts_at_border(known & (blocks.noise < QUIET * typical), LEAST_BLOCKS), known
     if quiet.any():
         lost |= blocks.spread(scipy.ndimage.binary_dilation(quiet, np.ones((3, 3), bool)))
-    parts = _find_set_off(blocks, known & ~scipy.ndimage.binary_dilation(quiet, iterations=2))
+        loud = known & ~scipy.ndimage.binary_dilation(quiet, iterations=2)
+    parts = _find_set_off(blocks, loud)
     starry = _find_starry(channel, have, blocks) if parts else quiet
     for part in parts:
         if _saw_stars(starry, part.blocks, known & ~part.blocks):
@@ -161,6 +162,8 @@ def _saw_stars(starry: Map, part: Map, rest: Map) -> bool:
 
 def _parts_at_border(marked: Map, least: int) -> Map:
     """Connected blocks or pixels that reach the border, where they are many enough."""
+    if not marked.any():
+        return np.zeros_like(marked)
     labels, n = scipy.ndimage.label(marked)
     touches = np.zeros(n + 1, bool)
     touches[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
@@ -182,8 +185,11 @@ def _find_set_off(blocks: _Blocks, known: Map) -> list[_Part]:
     """Parts at the border with a sharp edge all along; what is brighter than the rest must also scatter less."""
     if not known.any():
         return []
-    nearest = scipy.ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
-    level = _middle_of_nine(blocks.level[tuple(nearest)])  # without stars
+    level = blocks.level
+    if not known.all():
+        nearest = scipy.ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+        level = level[tuple(nearest)]
+    level = _middle_of_nine(level)  # without stars
     found: list[_Part] = []
     left = known.copy()
     for _ in range(MOST_PARTS):
@@ -257,24 +263,18 @@ def _is_set_off(level: F8, noise: F8, known: Map, part: Map, sign: int) -> bool:
         nearest = scipy.ndimage.distance_transform_edt(~lower, return_distances=False, return_indices=True)
         return np.asarray(level[upper] - level[tuple(nearest)][upper])
 
-    inner, near, far, rest = (
-        scipy.ndimage.binary_erosion(part, border_value=1),
-        outside(1, 2),
-        outside(4, 5),
-        known & ~part,
-    )
+    inner, near, rest = scipy.ndimage.binary_erosion(part, border_value=1), outside(1, 2), known & ~part
     if not near.any() or not inner.any() or 20 * np.count_nonzero(rest) < np.count_nonzero(known):
         return False
+    scatter, sigma = float(np.median(noise[part])), float(np.median(noise[rest]))
+    if not scatter < (1.1 if sign > 0 else 0.7) * sigma:  # asked first: the distances are what takes time
+        return False
     rises = rise(near, inner)
-    step, sigma = float(np.median(rises)), float(np.median(noise[rest]))
-    is_flat = not far.any() or np.mean(np.abs(rise(far, near)) < FLAT_SHARE * step) > CLEAR_SHARE
-    scatter = float(np.median(noise[part]))
-    return bool(
-        step > STEP_SIGMA * sigma
-        and is_flat
-        and np.mean(rises > 0.6 * step) > CLEAR_SHARE
-        and scatter < (1.1 if sign > 0 else 0.7) * sigma
-    )
+    step = float(np.median(rises))
+    if not (step > STEP_SIGMA * sigma and np.mean(rises > 0.6 * step) > CLEAR_SHARE):
+        return False
+    far = outside(4, 5)
+    return bool(not far.any() or np.mean(np.abs(rise(far, near)) < FLAT_SHARE * step) > CLEAR_SHARE)
 
 
 def _outline(channel: F4, have: Map, blocks: _Blocks, part: _Part) -> Map:

@@ -12,31 +12,25 @@ __all__ = ["inner_product", "solve_conjugate"]
 F8 = npt.NDArray[np.float64]
 
 
-def inner_product(a: F8, b: F8) -> float:
-    """Sum of products by numpy's own loop: the last bits of a BLAS dot depend on how many threads the BLAS has."""
-    return float(np.sum(a * b))
+def inner_product(a: F8, b: F8) -> F8:
+    """Sum of products by numpy's own loop: the last bits of a BLAS dot depend on how many threads the BLAS has.
+
+    Along the first axis: of columns each its own.
+    """
+    products = a * b
+    # Numpy sums columns one by one five times as fast as side by side.
+    return np.asarray([np.sum(column) for column in products.T] if products.ndim > 1 else np.sum(products))
 
 
-def solve_conjugate(
-    apply: Callable[[F8], F8],
-    precondition: Callable[[F8], F8],
-    rhs: F8,
-    start: F8 | None = None,
-    *,
-    enough: float,
-    most_steps: int,
-) -> F8:
+def solve_conjugate(correct: Callable[[F8], tuple[F8, F8]], rhs: F8, *, enough: float, most_steps: int) -> F8:
     """Solve ``A x = rhs`` for a symmetric positive definite A by preconditioned conjugate gradients.
 
     Parameters
     ----------
-    apply : callable
-        x to A x.
-    precondition : callable
-        r to P r, P symmetric, positive definite and near the inverse of A.
-    rhs : ndarray, shape (n,)
-    start : ndarray, shape (n,), optional
-        A first guess, which is not changed; None for 0.
+    correct : callable
+        r to ``P r`` and ``A P r``, P symmetric, positive definite and near the inverse of A.
+    rhs : ndarray, shape (n,) or (n, m)
+        Of columns each is a system of its own, and ends by itself.
     enough : float
         The loop ends when ``r . P r`` has come down to it, r = rhs - A x. For the normal equations of a least-squares
         problem that is about the chi squared still to be gained.
@@ -45,21 +39,21 @@ def solve_conjugate(
 
     Returns
     -------
-    ndarray, shape (n,)
-        The same bits whatever the number of threads, where `apply` and `precondition` give the same.
+    ndarray, as `rhs`
+        The same bits whatever the number of threads, where `correct` gives the same.
     """
-    x = np.zeros_like(rhs) if start is None else start.copy()
-    residual = rhs.copy() if start is None else rhs - apply(x)
-    z = precondition(residual)
-    direction, rz = z, inner_product(residual, z)
+    x, residual = np.zeros_like(rhs), rhs
+    direction, product = correct(residual)
+    rz = inner_product(residual, direction)
     for _ in range(most_steps):
-        if rz <= enough:
+        going = rz > enough
+        if not going.any():
             break
-        product = apply(direction)
-        step = rz / inner_product(direction, product)
+        step = np.where(going, rz, 0) / np.where(going, inner_product(direction, product), 1)
         x += step * direction
         residual = residual - step * product
-        z = precondition(residual)
+        z, product_of_z = correct(residual)
         rz, before = inner_product(residual, z), rz
-        direction = z + rz / before * direction
+        share = rz / np.where(going, before, 1)
+        direction, product = z + share * direction, product_of_z + share * product
     return x

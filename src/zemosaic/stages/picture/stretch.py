@@ -5,6 +5,7 @@ Nothing here touches science data; the stretch is measured on a reduced copy.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,9 @@ LEAST_RANGE_SIGMA = 20.0
 
 STRIP_ROWS = 64
 """Rows that are stretched at a time, so that a large preview needs little beside itself."""
+
+HALVINGS = 60
+"""Of a range of 1e12 and more, to the last digit of a number."""
 
 
 def reduce_blocks(data: F4, factor: int) -> tuple[F4, npt.NDArray[np.bool_]]:
@@ -150,6 +154,10 @@ class Stretch:
 
     def apply(self, data: F4, islands: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
         """Values ``(c, h, w)`` as 8 bits ``(h, w, c)``; black where `islands`, of shape (h, w), is 0."""
+        return np.rint(255 * self.grey(data, islands)).astype(np.uint8).transpose(1, 2, 0)
+
+    def grey(self, data: F4, islands: npt.NDArray[np.int32]) -> F4:
+        """Values ``(c, h, w)`` from 0 (black) to 1 (white); black where `islands`, of shape (h, w), is 0."""
         above = (data - self.sky.astype(np.float32)[:, islands]) * self.factor.astype(np.float32)[:, None, None]
         # Beyond the bend light is dimmed, by one number for all channels, so that its colour stays.
         light = np.maximum(above.mean(axis=0) / np.float32(self.bend), np.float32(1e-3))
@@ -160,9 +168,7 @@ class Stretch:
             level[bright] = np.float32(BRIGHT_GREY - SKY_GREY) + np.float32(self.shoulder) * np.arcsinh(over)
         grey = SKY_GREY + above * (level / (np.float32(self.bend) * light))
         grey /= np.maximum(grey.max(axis=0), 1)
-        return np.asarray(
-            np.where(islands > 0, np.rint(255 * np.maximum(grey, 0)), 0).astype(np.uint8).transpose(1, 2, 0)
-        )
+        return np.where(islands > 0, np.maximum(grey, 0), np.float32(0)).astype(np.float32)
 
 
 def find_stretch(data: F4, covered: npt.NDArray[np.bool_], white: F8 | None = None) -> Stretch:
@@ -247,8 +253,15 @@ def _curve(data: F4, islands: npt.NDArray[np.int32], sky: F8, factor: F8) -> tup
 
 
 def _bend_to(value: float, wanted: float) -> float:
-    """The b for which ``b arcsinh(value / b)`` is what is wanted, less than `value`."""
-    return float(scipy.optimize.brentq(lambda b: b * np.arcsinh(value / b) - wanted, 1e-6 * wanted, 1e6 * value))
+    """The b for which ``b arcsinh(value / b)``, which grows with b, is what is wanted, less than `value`.
+
+    By halving: the library's root finder takes longer to load than a preview to draw.
+    """
+    low, high = 1e-6 * wanted, 1e6 * value
+    for _ in range(HALVINGS):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if middle * math.asinh(value / middle) < wanted else (low, middle)
+    return low
 
 
 def _brightest(data: F4, islands: npt.NDArray[np.int32], sky: F8, factor: F8) -> float:

@@ -19,7 +19,7 @@ from zemosaic.model.measurements import Measurements, Stars
 from zemosaic.model.sky.catalogue import Catalogue
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.stages.numeric.robust import mad_sigma
-from zemosaic.stages.quality.views import View, find_nearest, look_at, whole_light
+from zemosaic.stages.quality.views import Sight, View, find_nearest, look_at, whole_light
 from zemosaic.stages.solve.coincide import TOLERANCE_PX
 
 __all__ = ["DimPart", "find_shared_fault"]
@@ -48,6 +48,10 @@ _FEWEST_SEEN = 5
 
 _REFERENCE = 75.0
 """Percentile of the light of a frame's stars that is its zero: where half of a frame is dim it is that of the rest."""
+
+_DEPTH = 80.0
+"""Percentile of the magnitudes of the stars that a frame shows, down to which it should show all: what is found of
+fainter ones hangs on blends and on the sky. Behind an obstacle fewer are shown, but those beside it tell the depth."""
 
 _UNSEEN = float(np.log(0.1))
 """ln of the light of a star that is expected and not seen."""
@@ -133,7 +137,7 @@ def _ask(measured: Measurements, place: CelestialWcs, catalogue: Catalogue) -> t
 
 
 def _look_at_catalogue(measured: Measurements, place: CelestialWcs, catalogue: Catalogue) -> View:
-    """What a frame shows of the catalogue's stars that are no brighter than its brightest unsaturated one."""
+    """What a frame shows of the catalogue's stars, from its brightest unsaturated one down to its depth."""
     height, width = place.shape
     ra, dec = place.pixel_to_sky((width - 1) / 2, (height - 1) / 2)
     radius_deg = float(np.hypot(height, width)) / 2 * place.pixel_scale_arcsec() / 3600
@@ -143,7 +147,8 @@ def _look_at_catalogue(measured: Measurements, place: CelestialWcs, catalogue: C
     nearest, distance = find_nearest(np.column_stack([own.x, own.y]), np.column_stack([x, y]))
     met = np.flatnonzero(distance < TOLERANCE_PX)
     clean = met[~own.saturated[nearest[met]] & (whole_light(own)[0][nearest[met]] > 0)]
-    used = known.mag >= (known.mag[clean].min() if len(clean) else np.inf)
+    brightest, faintest = np.percentile(known.mag[clean], [0, _DEPTH]) if len(clean) else (np.inf, -np.inf)
+    used = (known.mag >= brightest) & (known.mag <= faintest)
     used[np.setdiff1d(met, clean)] = False
     n = int(np.count_nonzero(used))
     flux = np.power(10, -0.4 * known.mag[used])[None].astype(np.float32)
@@ -151,7 +156,7 @@ def _look_at_catalogue(measured: Measurements, place: CelestialWcs, catalogue: C
     stars = replace(
         Stars.empty(1), x=x[used], y=y[used], flux=flux, flux_error=np.zeros_like(flux), saturated=flags, blended=flags
     )
-    return look_at(measured, place, -1, replace(measured, stars=stars), place, 1.0)
+    return look_at(Sight.of(measured, place), -1, Sight.of(replace(measured, stars=stars), place), 1.0)
 
 
 def _pool(told: Sequence[tuple[F8, F8, F8]]) -> tuple[F8, F8]:

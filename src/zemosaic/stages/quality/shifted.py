@@ -98,12 +98,33 @@ def find_shifted_parts(measured: Sequence[Measurements], places: Sequence[Celest
     -----
     Shifts of up to 3 px pass for errors of a place. Where most frames are shifted alike none of them is.
     """
-    shown = [_shown(m.stars) for m in measured]
-    partners: list[list[int]] = [[] for _ in measured]
+    sights = [_Sight.of(m, place) for m, place in zip(measured, places, strict=True)]
+    partners: list[list[_Sight]] = [[] for _ in measured]
     for i, j in neighbours(places):
-        partners[i].append(j)
-        partners[j].append(i)
-    return [_find_part(i, partners[i], shown, measured, places) for i in range(len(measured))]
+        partners[i].append(sights[j])
+        partners[j].append(sights[i])
+    return [_find_part(own, others) for own, others in zip(sights, partners, strict=True)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sight:
+    """A frame's box and place, a tree of its stars, and those it shows beyond doubt: their pixels and their sky."""
+
+    box: Box
+    place: CelestialWcs
+    stars: scipy.spatial.cKDTree
+    shown: F8
+    sky: tuple[F8, F8]
+
+    @classmethod
+    def of(cls, measured: Measurements, place: CelestialWcs) -> _Sight:
+        shown = _shown(measured.stars)
+        tree = scipy.spatial.cKDTree(np.column_stack([measured.stars.x, measured.stars.y]))
+        return cls(measured.valid_box, place, tree, shown, place.pixel_to_sky(*shown.T))
+
+    def see(self, other: _Sight) -> F8:
+        """Where stars that another frame shows lie in this one's pixels, shape (n, 2)."""
+        return np.column_stack(self.place.sky_to_pixel(*other.sky))
 
 
 def without_part(measured: Measurements, part: Box) -> Measurements:
@@ -144,50 +165,33 @@ def _inside(xy: F8, box: Box, edge_px: int) -> Flags:
     )
 
 
-def _distance(xy: F8, others: F8) -> F8:
-    """From each place to the nearest of some others; inf where there are none."""
-    if len(xy) == 0 or len(others) == 0:
-        return np.full(len(xy), np.inf)
-    return np.asarray(scipy.spatial.cKDTree(others).query(xy)[0], float)
-
-
-def _find_part(
-    i: int,
-    partners: Sequence[int],
-    shown: Sequence[F8],
-    measured: Sequence[Measurements],
-    places: Sequence[CelestialWcs],
-) -> ShiftedPart | None:
-    own = shown[i]
-    if len(own) < _FEWEST or len(partners) < _LEAST_COVER:
+def _find_part(own: _Sight, partners: Sequence[_Sight]) -> ShiftedPart | None:
+    if len(own.shown) < _FEWEST or len(partners) < _LEAST_COVER:
         return None
-    n_reach, n_show, seen_by_others = np.zeros(len(own), int), np.zeros(len(own), int), []
-    for j in partners:
-        there = np.column_stack(places[j].sky_to_pixel(*places[i].pixel_to_sky(*own.T)))
-        n_reach += _inside(there, measured[j].valid_box, _EDGE_PX)
-        n_show += _distance(there, _places(measured[j])) < TOLERANCE_PX
-        seen_by_others.append(np.column_stack(places[i].sky_to_pixel(*places[j].pixel_to_sky(*shown[j].T))))
+    n_reach, n_show = np.zeros((2, len(own.shown)), int)
+    for other in partners:
+        there = other.see(own)
+        n_reach += _inside(there, other.box, _EDGE_PX)
+        n_show += other.stars.query(there)[0] < TOLERANCE_PX
     # Frames that were read out by one faulty camera may agree with each other.
     alone, good = (n_reach >= _LEAST_COVER) & (_FEW * n_reach >= n_show), n_show > _FEW * n_reach
-    missing = _missing(seen_by_others, _places(measured[i]), measured[i].valid_box)
-    step = _common_step(own[alone], missing)
+    if np.count_nonzero(alone) < _FEWEST:
+        return None
+    step = _common_step(own.shown[alone], _missing([own.see(other) for other in partners], own))
     if step is None:
         return None
     shift, moved = step
-    return _part_of(own[alone][moved], own[good], measured[i].valid_box, shift)
+    return _part_of(own.shown[alone][moved], own.shown[good], own.box, shift)
 
 
-def _places(measured: Measurements) -> F8:
-    return np.column_stack([measured.stars.x, measured.stars.y])
-
-
-def _missing(seen_by_others: Sequence[F8], own: F8, box: Box) -> F8:
+def _missing(seen_by_others: Sequence[F8], own: _Sight) -> F8:
     """Places of stars that at least two others show and the frame does not."""
     found = []
     for k, xy in enumerate(seen_by_others):
+        xy = xy[_inside(xy, own.box, _EDGE_PX)]
+        xy = xy[own.stars.query(xy)[0] > TOLERANCE_PX]
         rest = np.concatenate([other for n, other in enumerate(seen_by_others) if n > k] or [np.zeros((0, 2))])
-        twice = _distance(xy, rest) < TOLERANCE_PX
-        found.append(xy[twice & _inside(xy, box, _EDGE_PX) & (_distance(xy, own) > TOLERANCE_PX)])
+        found.append(xy[scipy.spatial.cKDTree(rest).query(xy)[0] < TOLERANCE_PX])
     xy = np.concatenate(found)
     return xy[np.unique(np.round(xy / TOLERANCE_PX), axis=0, return_index=True)[1]] if len(xy) else xy
 

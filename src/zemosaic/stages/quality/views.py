@@ -17,6 +17,7 @@ from zemosaic.stages.solve.coincide import TOLERANCE_PX, neighbours
 __all__ = [
     "EXPECTED",
     "FEWEST",
+    "Sight",
     "View",
     "find_nearest",
     "look_at",
@@ -100,47 +101,80 @@ def look_at_each_other(
     log_prior : ndarray, shape (n,)
         ln of the gain that each header lets expect: it tells how faint a star may be where no star of two frames does.
     """
+    sights = [Sight.of(m, place) for m, place in zip(measured, places, strict=True)]
     out: list[list[View]] = [[] for _ in measured]
     for pair in neighbours(places):
         for i, j in (pair, pair[::-1]):
             prior = float(np.exp(log_prior[i] - log_prior[j]))
-            out[i].append(look_at(measured[i], places[i], j, measured[j], places[j], prior))
+            out[i].append(look_at(sights[i], j, sights[j], prior))
     return out
 
 
-def look_at(
-    own: Measurements, place: CelestialWcs, j: int, other: Measurements, other_place: CelestialWcs, prior: float
-) -> View:
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """What is asked of a frame by each of those round it, found once.
+
+    Attributes
+    ----------
+    measured : Measurements
+    place : CelestialWcs
+    flux, error : ndarray, shape (n,)
+        Of its stars, all colours together.
+    shown : ndarray, shape (k,), int64
+        Stars that it shows beyond doubt; none in a crowded field.
+    sky : tuple of ndarray, shape (k,)
+        Where these are, ICRS degrees.
+    stars, blocks : KD trees of the places of its stars and blocks
+    """
+
+    measured: Measurements
+    place: CelestialWcs
+    flux: F8
+    error: F8
+    shown: npt.NDArray[np.int64]
+    sky: tuple[F8, F8]
+    stars: scipy.spatial.cKDTree
+    blocks: scipy.spatial.cKDTree
+
+    @classmethod
+    def of(cls, measured: Measurements, place: CelestialWcs) -> Sight:
+        """What is asked of a frame at a place."""
+        stars, blocks, (flux, error) = measured.stars, measured.blocks, whole_light(measured.stars)
+        is_shown = ~(stars.saturated | stars.blended) & (flux > _SHOWN * error)
+        shown = np.flatnonzero(is_shown & (not _is_crowded(measured)))
+        sky = place.pixel_to_sky(stars.x[shown], stars.y[shown])
+        trees = (scipy.spatial.cKDTree(np.column_stack([of.x, of.y]).astype(float)) for of in (stars, blocks))
+        return cls(measured, place, flux, error, shown, sky, *trees)
+
+
+def look_at(own: Sight, j: int, other: Sight, prior: float) -> View:
     """What `own` shows of the stars of `other`, frame `j`, that it should show."""
-    stars, (flux, error) = other.stars, whole_light(other.stars)
-    shown = ~(stars.saturated | stars.blended) & (flux > _SHOWN * error)
-    if _is_crowded(other):
-        shown = np.zeros_like(shown)
-    x, y = place.sky_to_pixel(*other_place.pixel_to_sky(stars.x[shown], stars.y[shown]))
-    box = own.valid_box
+    x, y = own.place.sky_to_pixel(*other.sky)
+    box = own.measured.valid_box
     inside = (
         (x > box.x0 + _EDGE_PX) & (x < box.x1 - 1 - _EDGE_PX) & (y > box.y0 + _EDGE_PX) & (y < box.y1 - 1 - _EDGE_PX)
     )
-    which, xy = np.flatnonzero(shown)[inside], np.column_stack([x, y])[inside]
-    nearest, distance = find_nearest(np.column_stack([own.stars.x, own.stars.y]), xy)
+    which, xy = other.shown[inside], np.column_stack([x, y])[inside]
+    nearest, distance = _ask(own.stars, xy)
     # Of two telescopes the coarser one says how well a place is known.
-    seen = distance < TOLERANCE_PX * max(other_place.pixel_scale_arcsec() / place.pixel_scale_arcsec(), 1)
-    own_flux, own_error = whole_light(own.stars)
+    seen = distance < TOLERANCE_PX * max(other.place.pixel_scale_arcsec() / own.place.pixel_scale_arcsec(), 1)
     # A detection without light, of whatever is left at an edge, is no star.
-    seen[seen] = own_flux[nearest[seen]] > 0
+    seen[seen] = own.flux[nearest[seen]] > 0
     # Where pixels have no weight there is no block: nothing can be seen there. A star that is seen may hide its blocks.
-    blocks = np.column_stack([own.blocks.x, own.blocks.y]).astype(float)
-    there = seen | (find_nearest(blocks, xy)[1] < _NEAR_BLOCK * own.blocks.size_px)
-    log_light = np.full(len(xy), np.nan)
-    log_light[seen] = np.log(own_flux[nearest[seen]] / flux[which[seen]])
-    light = math.nan
+    there = seen.copy()
+    there[~seen] = _ask(own.blocks, xy[~seen])[1] < _NEAR_BLOCK * own.measured.blocks.size_px
+    flux, error = other.flux[which], other.error[which]
+    log_light, light = np.full(len(xy), np.nan), math.nan
+    ratio = own.flux[nearest[seen]] / flux[seen]
+    log_light[seen] = np.log(ratio)
     if np.count_nonzero(seen) >= max(_FEWEST_ALIKE, _CHANCE * np.count_nonzero(there)):
-        light = float(np.median(own_flux[nearest[seen]] / flux[which[seen]]))
-    if len(own.stars) >= _FEWEST_ALIKE or not there.any():
-        noise = float(np.median(own_error)) if len(own_error) else 0.0
+        light = float(np.median(ratio))
+    if len(own.flux) >= _FEWEST_ALIKE or not there.any():
+        noise = float(np.median(own.error)) if len(own.error) else 0.0
     else:
-        noise = float(np.median(error[which[there]])) * typical_noise(own) / typical_noise(other)
-    expected = there & (flux[which] * (light if light > 0 else prior) > EXPECTED * noise)
+        noise = float(np.median(error[there])) * typical_noise(own.measured) / typical_noise(other.measured)
+    expected = there & (flux * (light if light > 0 else prior) > EXPECTED * noise)
+    stars = other.measured.stars
     other_xy = np.column_stack([stars.x, stars.y])[which]
     return View(j, xy[expected], other_xy[expected], seen[expected], log_light[expected], light)
 
@@ -154,9 +188,14 @@ def _is_crowded(measured: Measurements) -> bool:
 
 def find_nearest(places: F8, xy: F8) -> tuple[npt.NDArray[np.int64], F8]:
     """For each of `xy`, shape (n, 2), the number of the nearest of some places and its distance; inf where none is."""
-    if len(places) == 0 or len(xy) == 0:
+    return _ask(scipy.spatial.cKDTree(places), xy)
+
+
+def _ask(tree: scipy.spatial.cKDTree, xy: F8) -> tuple[npt.NDArray[np.int64], F8]:
+    """As `find_nearest`, of a tree of places."""
+    if tree.n == 0 or len(xy) == 0:
         return np.zeros(len(xy), np.int64), np.full(len(xy), np.inf)
-    distance, nearest = scipy.spatial.cKDTree(places).query(xy)
+    distance, nearest = tree.query(xy)
     return np.asarray(nearest, np.int64), np.asarray(distance, float)
 
 

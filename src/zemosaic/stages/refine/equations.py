@@ -128,14 +128,14 @@ def solve_equations(eq: Equations) -> Change:
     root = _block_whitening(normal, n_frames, _N_FRAME, n_cameras * k)
     root_transposed = scipy.sparse.csr_array(root.T)
 
-    def reduced(y: Array) -> Array:
+    def correct(y: Array) -> tuple[Array, Array]:
+        # The unknowns are whitened: no preconditioner is needed, and the residual is in units of sigma.
         x = root @ y
-        return np.asarray(root_transposed @ (normal @ x - coupling @ (transposed @ x)))
+        return y, np.asarray(root_transposed @ (normal @ x - coupling @ (transposed @ x)))
 
     right = root_transposed @ (matrix.T @ target + prior[0] * prior[1] - coupling @ star_target)
-    # The unknowns are whitened: no other preconditioner is needed, and the residual is in units of sigma.
-    enough = _RELATIVE_ERROR**2 * inner_product(right, right)
-    x = root @ solve_conjugate(reduced, lambda r: r, right, enough=enough, most_steps=_MAX_ITERATIONS)
+    enough = _RELATIVE_ERROR**2 * float(inner_product(right, right))
+    x = root @ solve_conjugate(correct, right, enough=enough, most_steps=_MAX_ITERATIONS)
     stars = star_root @ (star_target - transposed @ x)
     frame, camera = x[: n_frames * _N_FRAME], x[n_frames * _N_FRAME :]
     return Change(frame.reshape(n_frames, 2, 3), camera.reshape(n_cameras, k), stars.reshape(-1, 2))

@@ -16,7 +16,7 @@ from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
 from zemosaic.model.sky.star_field import StarField
 from zemosaic.model.sky.tan_sip import TanSip, plane_to_sky, sky_to_plane
 from zemosaic.settings import RefineSettings
-from zemosaic.stages.refine.refine import refine
+from zemosaic.stages.refine.refine import Refined, refine
 
 __all__ = ["HeaderMove", "align_headers"]
 
@@ -99,14 +99,26 @@ def align_headers(
     planes = [_on_plane(fields[k], places[k]) for k in able]
     on_planes, start = [field for field, _ in planes], [plate for _, plate in planes]
     plain = settings.model_copy(update={"distortion_order": 0})
+    own = [places[k] for k in able]
     refined = refine(on_planes, start, None, plain, matrix_sigma=_MATRIX_SIGMA)
-    # Once more from there: a matrix that is truly off is then held to what the stars made of it, not to the header.
-    refined = refine(on_planes, refined.plates, None, plain, matrix_sigma=_MATRIX_SIGMA)
-    plates = _without_drift(start, refined.plates)
-    for row, k in enumerate(able):
-        n_ties, rms_px = int(refined.n_ties[row]), float(refined.rms_px[row])
-        moves[k] = _move_of(places[k], planes[row][1], plates[row], n_ties, rms_px)
+    found = _moves_of(own, start, refined)
+    if any(move.largest_px for move in found):
+        # Once more from there: a matrix that is truly off is then held to what the stars made of it, not to the header.
+        found = _moves_of(own, start, refine(on_planes, refined.plates, None, plain, matrix_sigma=_MATRIX_SIGMA))
+    for k, move in zip(able, found, strict=True):
+        moves[k] = move
     return moves
+
+
+def _moves_of(places: Sequence[CelestialWcs], start: Sequence[TanSip], refined: Refined) -> list[HeaderMove]:
+    """How far each place is moved, by the plates that its stars' tangent plane had and has."""
+    plates = _without_drift(start, refined.plates)
+    return [
+        _move_of(place, before, plate, int(n_ties), float(rms_px))
+        for place, before, plate, n_ties, rms_px in zip(
+            places, start, plates, refined.n_ties, refined.rms_px, strict=True
+        )
+    ]
 
 
 def _without_drift(before: Sequence[TanSip], after: Sequence[TanSip]) -> list[TanSip]:

@@ -13,6 +13,7 @@ from zemosaic.model.box import Box
 from zemosaic.stages.survey.overlaps import overlapping_boxes
 from zemosaic.stages.tiles.compare import relate_images
 from zemosaic.stages.tiles.network import choose_pairs, solve_gains
+from zemosaic.text import Message, message
 
 __all__ = ["CoarseTile", "TileGains", "find_gains"]
 
@@ -65,13 +66,12 @@ class TileGains:
     measured: F8
     error: F8
 
-    def __str__(self) -> str:
+    def describe(self) -> Message:
         """In words."""
         n, n_known = len(self.gain), int(np.count_nonzero(np.isfinite(self.error)))
-        words = f"gains {self.gain.min():.4f} to {self.gain.max():.4f} of {n} tiles"
-        if n_known < n:
-            words += f"; {n - n_known} keep gain 1, as no structure in their overlaps tells it"
-        return words
+        kept = message("done.two-pass-kept", n=n - n_known) if n_known < n else None
+        lowest, highest = float(self.gain.min()), float(self.gain.max())
+        return message("done.two-pass", lowest=lowest, highest=highest, n_tiles=n, kept=kept)
 
 
 def find_gains(

@@ -1,0 +1,10 @@
+"""Where a packed ZeMosaic begins: as the command; without a word, as the app."""
+
+import multiprocessing
+import sys
+
+if __name__ == "__main__":
+    multiprocessing.freeze_support()
+    from zemosaic.cli import main
+
+    sys.exit(main(sys.argv[1:] or ["gui"]))

@@ -1,0 +1,226 @@
+"""A coarse sky that surfaces follow: quadratic B-splines on every `factor`-th node. Serial, nogil.
+
+Its matrix is a band, since an image reaches a few coarse nodes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.match.values import LANES
+
+__all__ = ["add_sky", "factorise_band", "find_reach", "gather_cross", "list_coarse_nodes", "take_surfaces"]
+
+_DX = (0, 1, 2, -1, 0, 1, 0)
+"""Steps along x to the neighbours of a node that the sky's stencil names."""
+
+_ROWS = (0, 3, 6, 7)
+"""Which of them lie in the node's own row, in the next and in that after it: from each number to the one below."""
+
+
+@kernel
+def list_coarse_nodes(local, coarse, out_start, out_nodes):
+    """List the coarse nodes that the nodes of each image touch; returns their total number.
+
+    Parameters
+    ----------
+    local : ImageNodes
+    coarse : CoarseNodes
+    out_start : int64 (n + 1,), output
+    out_nodes : int32, output; an empty array only counts
+    """
+    start, nodes = local
+    last_image = np.full(coarse.n, -1, np.int32)
+    total = 0
+    for i in range(len(start) - 1):
+        out_start[i] = total
+        for a in range(start[i], start[i + 1]):
+            y, x = nodes[a] // coarse.fine_nx // coarse.factor, nodes[a] % coarse.fine_nx // coarse.factor
+            for corner in range(9):
+                node = (y + corner // 3) * coarse.step_y + (x + corner % 3) * coarse.step_x
+                if last_image[node] != i:
+                    last_image[node] = i
+                    if len(out_nodes) > 0:
+                        out_nodes[total] = node
+                    total += 1
+    out_start[len(start) - 1] = total
+    return total
+
+
+@kernel
+def find_reach(local, coarse):
+    """How far apart in their list coarse nodes lie at most that an image, or the sky's stencil, ties to each other."""
+    start, nodes = local
+    most = 3 * coarse.step_y + 3 * coarse.step_x
+    for i in range(len(start) - 1):
+        low, high = coarse.n, 0
+        for a in range(start[i], start[i + 1]):
+            low, high = min(low, nodes[a]), max(high, nodes[a])
+        most = max(most, high - low)
+    return most
+
+
+@kernel
+def gather_cross(local, coarse, coarse_local, cross, out):
+    """What each image's surface shares with coarse nodes, ``R^T C_i``, R from coarse nodes to fine ones.
+
+    Parameters
+    ----------
+    local, coarse_local : ImageNodes
+        Fine and coarse nodes of each image.
+    coarse : CoarseNodes
+    cross : float64 (locals, k)
+    out : float64 (coarse locals, k), output
+    """
+    start, nodes = local
+    factor, spline = coarse.factor, coarse.spline
+    place = np.empty(coarse.n, np.int64)
+    out[:] = 0.0
+    for i in range(len(start) - 1):
+        for a in range(coarse_local.start[i], coarse_local.start[i + 1]):
+            place[coarse_local.nodes[a]] = a
+        for a in range(start[i], start[i + 1]):
+            y, x = nodes[a] // coarse.fine_nx, nodes[a] % coarse.fine_nx
+            for corner in range(9):
+                dy, dx = corner // 3, corner % 3
+                share = spline[y % factor, dy] * spline[x % factor, dx]
+                at = place[(y // factor + dy) * coarse.step_y + (x // factor + dx) * coarse.step_x]
+                for p in range(cross.shape[1]):
+                    out[at, p] += share * cross[a, p]
+
+
+@kernel
+def add_sky(stencil, coarse, band):
+    """Add ``R^T N R`` to a coarse band, N the sky's own matrix."""
+    factor, spline, nx = coarse.factor, coarse.spline, coarse.fine_nx
+    ny = len(stencil) // nx
+    # One row with the next 0, 1, 2: along x first, where two coarse nodes lie up to 3 apart.
+    along = np.empty((coarse.nx, 7))
+    for y in range(ny):
+        for dy in range(min(3, ny - y)):
+            along[:] = 0.0
+            for x in range(nx):
+                for s in range(_ROWS[dy], _ROWS[dy + 1]):
+                    value = stencil[y * nx + x, s]
+                    if value == 0.0:
+                        continue
+                    # Both halves of the matrix are added below, its diagonal twice.
+                    value *= 0.5 if s == 0 else 1.0
+                    other = x + _DX[s]
+                    for a in range(3):
+                        for b in range(3):
+                            apart = other // factor + b - x // factor - a + 3
+                            along[x // factor + a, apart] += value * spline[x % factor, a] * spline[other % factor, b]
+            for x in range(coarse.nx):
+                for apart in range(7):
+                    if along[x, apart] == 0.0:
+                        continue
+                    for a in range(3):
+                        for b in range(3):
+                            value = along[x, apart] * spline[y % factor, a] * spline[(y + dy) % factor, b]
+                            one = (y // factor + a) * coarse.step_y + x * coarse.step_x
+                            two = ((y + dy) // factor + b) * coarse.step_y + (x + apart - 3) * coarse.step_x
+                            band[min(one, two), abs(one - two)] += value if one != two else 2.0 * value
+
+
+@kernel
+def take_surfaces(local, gathered, own_inverse, band):
+    """Take from a coarse band what eliminating the surfaces takes: ``(R^T C_i) P_i^-1 (R^T C_i)^T``.
+
+    `local` names the coarse nodes of each image, `gathered` (coarse locals, k) is what its surface shares with them.
+    """
+    start, nodes = local
+    k = gathered.shape[1]
+    y = np.empty(k)
+    for i in range(len(start) - 1):
+        for a in range(start[i], start[i + 1]):
+            for p in range(k):
+                y[p] = 0.0
+                for q in range(k):
+                    y[p] += own_inverse[i, p, q] * gathered[a, q]
+            for b in range(start[i], start[i + 1]):
+                apart = nodes[b] - nodes[a]
+                if apart < 0:
+                    continue
+                entry = 0.0
+                for p in range(k):
+                    entry += gathered[b, p] * y[p]
+                band[nodes[a], apart] -= entry
+
+
+@kernel
+def factorise_band(lift, band):
+    """Replace a band by the columns of its Cholesky factor.
+
+    The diagonal is lifted by a share, so that modes which only round-off would decide do no harm; where it is 0, as
+    of coarse nodes without blocks, 1 takes its place.
+    """
+    n, width = band.shape
+    for i in range(n):
+        band[i, 0] = band[i, 0] * (1.0 + lift) if band[i, 0] > 0.0 else 1.0
+    for i in range(n):
+        column, root = band[i], np.sqrt(band[i, 0])
+        for d in range(width):
+            column[d] /= root
+        for d in range(1, min(width, n - i)):
+            factor = column[d]
+            if factor != 0.0:
+                other = band[i + d]
+                for e in range(width - d):
+                    other[e] -= factor * column[d + e]
+
+
+@part
+def solve_band(band, x):
+    """Solve ``L L^T x = x`` in place, all lanes."""
+    n, width = band.shape
+    for i in range(n):
+        for lane in range(LANES):
+            x[i, lane] /= band[i, 0]
+        for d in range(1, min(width, n - i)):
+            for lane in range(LANES):
+                x[i + d, lane] -= band[i, d] * x[i, lane]
+    for i in range(n - 1, -1, -1):
+        for d in range(1, min(width, n - i)):
+            for lane in range(LANES):
+                x[i, lane] -= band[i, d] * x[i + d, lane]
+        for lane in range(LANES):
+            x[i, lane] /= band[i, 0]
+
+
+@part
+def add_rest_to_coarse(fine, product, coarse, out):
+    """Add ``R^T (fine - product)`` to `out` (coarse nodes, LANES)."""
+    factor, spline, nx = coarse.factor, coarse.spline, coarse.fine_nx
+    along = np.empty((coarse.nx, LANES))
+    for y in range(len(fine) // nx):
+        along[:] = 0.0
+        for x in range(nx):
+            for a in range(3):
+                for lane in range(LANES):
+                    rest = fine[y * nx + x, lane] - product[y * nx + x, lane]
+                    along[x // factor + a, lane] += spline[x % factor, a] * rest
+        for a in range(3):
+            for x in range(coarse.nx):
+                at = (y // factor + a) * coarse.step_y + x * coarse.step_x
+                for lane in range(LANES):
+                    out[at, lane] += spline[y % factor, a] * along[x, lane]
+
+
+@part
+def add_to_fine(values, coarse, out):
+    """Add ``R values`` to `out` (nodes, LANES)."""
+    factor, spline, nx = coarse.factor, coarse.spline, coarse.fine_nx
+    along = np.empty((coarse.nx, LANES))
+    for y in range(len(out) // nx):
+        along[:] = 0.0
+        for a in range(3):
+            for x in range(coarse.nx):
+                at = (y // factor + a) * coarse.step_y + x * coarse.step_x
+                for lane in range(LANES):
+                    along[x, lane] += spline[y % factor, a] * values[at, lane]
+        for x in range(nx):
+            for a in range(3):
+                for lane in range(LANES):
+                    out[y * nx + x, lane] += spline[x % factor, a] * along[x // factor + a, lane]
