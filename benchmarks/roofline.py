@@ -25,8 +25,8 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
-from machine import machine_facts
 
+from machine import machine_facts
 from zemosaic.io.write.mosaic_file import MosaicFile, Plane
 from zemosaic.kernels.resample.bayer import resample_cfa
 from zemosaic.kernels.resample.lanczos import dot6, lanczos_table
@@ -107,7 +107,7 @@ def sum_from_cache(pixels: F4, taps: F4, out: F4) -> None:
 
 
 def measure_ceilings() -> tuple[float, float]:
-    """Bytes a nanosecond, read and written, of a copy that no cache holds; nanoseconds of one inner sum of 6 x 6 taps."""
+    """Bytes a nanosecond, read and written, of a copy that no cache holds; nanoseconds of one inner sum."""
     source, target = np.ones(1 << 26, np.float32), np.empty(1 << 26, np.float32)
     per_byte = least_ns(lambda: np.copyto(target, source), 2 * source.nbytes)
     pixels, out = np.ones(72 * 72, np.float32), np.empty(1 << 16, np.float32)
@@ -215,9 +215,9 @@ def write_table(path: Path, steps: list[Step], bytes_per_ns: float, sum_ns: floa
     facts = {**machine_facts(), "commit": find_commit()}
     lines = [
         "# Rooflines", "",
-        "How near each step comes to what the machine can do, on one core. `python benchmarks/roofline.py` writes this page;",
-        "the module tells what is measured. The ceiling is the larger of the time to move the least bytes and, in a warp,",
-        "of one inner sum.", "",
+        "How near each step comes to what the machine can do, on one core. `python benchmarks/roofline.py` writes this",
+        "page; the module tells what is measured. The ceiling is the larger of the time to move the least bytes and,",
+        "in a warp, of one inner sum.", "",
         *(f"- {name}: {value}" for name, value in facts.items()),
         f"- copy: {bytes_per_ns:.1f} GB/s, read and written", f"- inner sum of 6 x 6 taps: {sum_ns:.2f} ns", "",
         "| step | of a | ns | least bytes | ceiling, ns | share of the ceiling, % |", "|---|---|---|---|---|---|",

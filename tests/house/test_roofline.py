@@ -16,7 +16,8 @@ HEAD = "| step | of a | ns | least bytes | ceiling, ns | share of the ceiling, %
 def tables(tmp_path: Path) -> tuple[Path, Path]:
     old, new = tmp_path / "old.md", tmp_path / "new.md"
     old.write_text(
-        f"# Rooflines\n\n{HEAD}| warp | sample | 14.00 | 17.0 | 7.00 | 50.0 |\n| clip | sample | 2.00 | 9.0 | 0.40 | 20.0 |\n",
+        f"# Rooflines\n\n{HEAD}| warp | sample | 14.00 | 17.0 | 7.00 | 50.0 |\n"
+        "| clip | sample | 2.00 | 9.0 | 0.40 | 20.0 |\n",
         encoding="utf-8",
     )
     # Twice as fast a machine, on which the warp reaches as much of its ceiling and the clip less.
