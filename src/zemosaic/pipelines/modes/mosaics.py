@@ -195,8 +195,8 @@ def _write_mosaic(
         if settings.output.preview:
             paths["preview"] = preview = out / f"preview{tag}.png"
             looks.append(lambda: _write_preview(preview, file, grid, settings, run))
-        # One after the other: both at once take more memory than a small cap leaves.
-        filled.figures["depth"], *_ = [look() for look in looks]
+        # Each keeps one processor busy.
+        filled.figures["depth"], *_ = run.machine.make_executor().map(lambda look: look(), looks)
         file.finish([settings_card(settings)])
     return paths, filled
 

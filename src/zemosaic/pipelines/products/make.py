@@ -40,9 +40,6 @@ PRODUCTS: Mapping[str, Product] = {
 _BESIDE = {"report"}
 """Made beside the others: drawn by one thread, in little memory."""
 
-_ROOM_FOR_TWO_BYTES = 1 << 30
-"""Memory cap from which two are made at once: the report's libraries and the bands of the others take some 0.4 GB."""
-
 
 def make_products(out: Path, settings: OutputSettings, run: Run) -> dict[str, Path]:
     """Make products of a folder that this run has just finished; one that fails is told, for the mosaic is whole.
@@ -96,9 +93,7 @@ def _make_each(out: Path, wanted: Collection[str], run: Run) -> tuple[dict[str, 
     def make_lane(lane: Sequence[str]) -> dict[str, Mapping[str, Path] | Exception]:
         return {name: _make(name, folder, run) for name in lane}
 
-    lanes = [[name for name in names if name in _BESIDE], [name for name in names if name not in _BESIDE]]
-    if run.machine.cap_bytes < _ROOM_FOR_TWO_BYTES:
-        lanes = [list(names)]
+    lanes = [name for name in names if name in _BESIDE], [name for name in names if name not in _BESIDE]
     made: dict[str, Mapping[str, Path] | Exception] = {}
     for lane in run.machine.make_executor().map(make_lane, lanes):
         made |= lane
