@@ -9,12 +9,16 @@ import numpy.typing as npt
 
 from zemosaic.kernels.compiled import kernel, part
 
-__all__ = ["SMOOTHED_NOISE", "Peaks", "find_peaks", "mark_objects", "smooth"]
+__all__ = ["SMOOTHED_NOISE", "Peaks", "find_peaks", "light_in_line", "mark_objects", "smooth", "take_off_wide"]
 
 SMOOTHED_NOISE = 0.375
 """Noise of `smooth`'s output over that of its input, for white noise: (6 / 16)."""
 
 _DIRECTIONS = np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [1, -1], [-1, 1], [-1, -1]], np.int64)
+
+_SIXTEEN = np.arange(16) * np.pi / 16
+_LINES = np.rint(np.arange(4, 13)[:, None] * np.stack([np.sin(_SIXTEEN), np.cos(_SIXTEEN)])[:, None]).astype(np.int64)
+"""Pixels, (y, x), from four to twelve away along one side of sixteen lines: beyond a star, and less than its width apart."""
 
 
 class Peaks(NamedTuple):
@@ -45,6 +49,45 @@ def smooth(image, out):
         out[y, 0], out[y, w - 1] = image[y, 0], image[y, w - 1]
         for x in range(1, w - 1):
             out[y, x] = (line[x - 1] + 2 * line[x] + line[x + 1]) * np.float32(0.0625)
+
+
+@kernel
+def take_off_wide(image, reach, most, out):
+    """``out = image`` less its mean in the square within `reach` pixels; values beyond plus or minus `most` count as that.
+
+    Parameters
+    ----------
+    image : float32 (h, w)
+    reach : int
+    most : float32
+    out : float32 (h, w), output
+    """
+    h, w = image.shape
+    column, padded, total = np.zeros(w, np.float32), np.zeros(w + 2 * reach, np.float32), np.empty(w, np.float32)
+    of_row = np.empty(w, np.float32)
+    for x in range(w):
+        of_row[x] = min(x + reach, w - 1) - max(x - reach, 0) + 1
+    for y in range(min(reach, h)):
+        _add_clipped(image[y], most, np.float32(1), column)
+    for y in range(h):
+        if y + reach < h:
+            _add_clipped(image[y + reach], most, np.float32(1), column)
+        if y - reach - 1 >= 0:
+            _add_clipped(image[y - reach - 1], most, np.float32(-1), column)
+        padded[reach : reach + w] = column
+        total[:] = 0
+        for k in range(2 * reach + 1):
+            for x in range(w):
+                total[x] += padded[x + k]
+        n_rows = np.float32(min(y + reach, h - 1) - max(y - reach, 0) + 1)
+        for x in range(w):
+            out[y, x] = image[y, x] - total[x] / (n_rows * of_row[x])
+
+
+@part
+def _add_clipped(row, most, sign, total):
+    for x in range(row.size):
+        total[x] += sign * min(max(row[x], -most), most)
 
 
 @kernel
@@ -102,6 +145,38 @@ def _stands_clear(image, y, x, ceiling, reach):
         if 0 <= yy < h and 0 <= xx < w and image[yy, xx] > ceiling:
             return False
     return True
+
+
+@kernel
+def light_in_line(image, xs, ys, out):
+    """Light beside each place along the line that has most of it; a star has little, a trail as much as at its peak.
+
+    Of a line the mean of pixels beyond the star counts, on the side that has less: a neighbouring star is on one side.
+
+    Parameters
+    ----------
+    image : float32 (h, w)
+    xs, ys : int64 (n,)
+    out : float32 (n,), output; -inf where the image holds no line on both sides
+    """
+    for k in range(len(xs)):
+        most = -np.inf
+        for line in range(_LINES.shape[2]):
+            ahead = _mean_along(image, ys[k], xs[k], line, 1)
+            most = max(most, min(ahead, _mean_along(image, ys[k], xs[k], line, -1)))
+        out[k] = most
+
+
+@part
+def _mean_along(image, y, x, line, side):
+    h, w = image.shape
+    total, n = 0.0, 0
+    for r in range(_LINES.shape[1]):
+        yy, xx = y + side * _LINES[0, r, line], x + side * _LINES[1, r, line]
+        if 0 <= yy < h and 0 <= xx < w:
+            total += image[yy, xx]
+            n += 1
+    return total / n if n > 0 else -np.inf
 
 
 @kernel
