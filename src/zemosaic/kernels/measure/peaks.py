@@ -149,22 +149,29 @@ def _stands_clear(image, y, x, ceiling, reach):
 
 @kernel
 def light_in_line(image, xs, ys, out):
-    """Light beside each place along the line that has most of it; a star has little, a trail as much as at its peak.
+    """How much of each peak goes on along a line: of a star little, of a trail all.
 
-    Of a line the mean of pixels beyond the star counts, on the side that has less: a neighbouring star is on one side.
+    Along the line that has most, the mean of pixels beyond the star counts, on the side that has less: a neighbouring
+    star is on one side. It and the peak's height are taken over the mean of all lines, which a nebula lifts.
 
     Parameters
     ----------
     image : float32 (h, w)
     xs, ys : int64 (n,)
-    out : float32 (n,), output; -inf where the image holds no line on both sides
+    out : float32 (n,), output; a share of the height, not positive where the image holds no line on both sides
     """
+    n_lines = _LINES.shape[2]
     for k in range(len(xs)):
-        most = -np.inf
-        for line in range(_LINES.shape[2]):
-            ahead = _mean_along(image, ys[k], xs[k], line, 1)
-            most = max(most, min(ahead, _mean_along(image, ys[k], xs[k], line, -1)))
-        out[k] = most
+        most, total, n = -np.inf, 0.0, 0
+        for line in range(n_lines):
+            ahead, behind = _mean_along(image, ys[k], xs[k], line, 1), _mean_along(image, ys[k], xs[k], line, -1)
+            for one in (ahead, behind):
+                if one > -np.inf:
+                    total += one
+                    n += 1
+            most = max(most, min(ahead, behind))
+        level = total / max(n, 1)
+        out[k] = (most - level) / max(image[ys[k], xs[k]] - level, np.float32(1e-30))
 
 
 @part

@@ -9,7 +9,15 @@ import scipy
 from zemosaic.kernels.measure import mesh
 from zemosaic.kernels.measure.apertures import BETA_OF_HOLES, Circles, Fluxes, Holes, aperture_fluxes, weighted_moments
 from zemosaic.kernels.measure.holes import fill_holes, find_holes
-from zemosaic.kernels.measure.peaks import SMOOTHED_NOISE, Peaks, find_peaks, light_in_line, mark_objects, smooth, take_off_wide
+from zemosaic.kernels.measure.peaks import (
+    SMOOTHED_NOISE,
+    Peaks,
+    find_peaks,
+    light_in_line,
+    mark_objects,
+    smooth,
+    take_off_wide,
+)
 from zemosaic.model.measurements import Stars
 from zemosaic.stages.measure.block_means import ChannelSky, block_edges, sky_of_blocks
 from zemosaic.stages.numeric.robust import mad_sigma
@@ -64,7 +72,7 @@ _SOME = np.s_[::9, ::5]
 """Pixels that the scatter of an image is read from: it is then good to 0.4 % in 2 Mpix."""
 
 _IN_LINE = 0.35
-"""Share of a peak's height in the light beside it, along one line, from which it lies on a trail or a filament."""
+"""Share of a peak's height that goes on along one line, from which it lies on a trail or a filament."""
 
 _NEBULOUS = 0.3
 """Share of a mesh block's pixels above the threshold from which they are nebulosity, not stars."""
@@ -232,10 +240,9 @@ def _joined(plain: Peaks, fine: Peaks) -> Peaks:
 
 def _off_lines(image: F4, peaks: Peaks) -> Peaks:
     """Peaks without those along a trail, where noise makes a row of them."""
-    beside = np.empty(len(peaks.x), np.float32)
-    light_in_line(image, peaks.x, peaks.y, beside)
-    single = beside < _IN_LINE * image[peaks.y, peaks.x]
-    return Peaks(*(q[single] for q in peaks))
+    share = np.empty(len(peaks.x), np.float32)
+    light_in_line(image, peaks.x, peaks.y, share)
+    return Peaks(*(q[share < _IN_LINE] for q in peaks))
 
 
 def _without_structure(smoothed: F4, bad: Mask, scatter: float, noise_mesh: F8) -> tuple[F4, F4]:
