@@ -18,7 +18,7 @@ _DIRECTIONS = np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [1, -1], [-1, 
 
 _SIXTEEN = np.arange(16) * np.pi / 16
 _LINES = np.rint(np.arange(4, 13)[:, None] * np.stack([np.sin(_SIXTEEN), np.cos(_SIXTEEN)])[:, None]).astype(np.int64)
-"""Pixels, (y, x), from four to twelve away along one side of sixteen lines: beyond a star, and less than its width apart."""
+"""Pixels, (y, x), from four to twelve away along one side of sixteen lines: beyond a star, its width apart at most."""
 
 
 class Peaks(NamedTuple):
@@ -53,7 +53,7 @@ def smooth(image, out):
 
 @kernel
 def take_off_wide(image, reach, most, out):
-    """``out = image`` less its mean in the square within `reach` pixels; values beyond plus or minus `most` count as that.
+    """``out = image`` less its mean in the square within `reach` pixels, of values cut off at plus and minus `most`.
 
     Parameters
     ----------
