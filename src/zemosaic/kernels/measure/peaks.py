@@ -35,6 +35,10 @@ class Peaks(NamedTuple):
     y: npt.NDArray[np.int64]
     height: npt.NDArray[np.float32]
 
+    def pick(self, which: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Peaks:
+        """Some of them, by a mask or by their numbers."""
+        return Peaks(self.x[which], self.y[which], self.height[which])
+
 
 @kernel
 def smooth(image, out):

@@ -203,7 +203,8 @@ def _detection_image(data: F4, bad: Mask, skies: list[ChannelSky]) -> tuple[F4, 
 
 def _detect(light: F4, bad: Mask, sky: ChannelSky, detect_sigma: float) -> tuple[F8, F8, F8, Mask]:
     """Positions and signal to noise of peaks, highest first, and the pixels above the threshold."""
-    smoothed, objects = np.empty_like(light), np.empty(light.shape, np.uint8)
+    smoothed: F4 = np.empty_like(light)
+    objects: Mask = np.empty(light.shape, np.uint8)
     smooth(light, smoothed)
     # Demosaicing correlates the noise of neighbours: the smoothed image's own scatter is the safer one.
     scatter = mad_sigma(smoothed[_SOME][bad[_SOME] == 0])
@@ -217,32 +218,31 @@ def _detect(light: F4, bad: Mask, sky: ChannelSky, detect_sigma: float) -> tuple
         peaks = _joined(peaks, _list_peaks(smoothed, detect_sigma * sigma, edges))
     xs, ys, heights = _off_lines(smoothed, peaks)
     at = np.searchsorted(edges.y, ys, side="right") - 1, np.searchsorted(edges.x, xs, side="right") - 1
-    return xs.astype(float), ys.astype(float), heights / sigma[at], objects
+    return xs.astype(float), ys.astype(float), np.asarray(heights / sigma[at], float), objects
 
 
 def _list_peaks(smoothed: F4, threshold: F4, edges: mesh.BlockEdges) -> Peaks:
     """The highest peaks of an image, highest first."""
-    xs, ys = np.empty(_MAX_PEAKS, np.int64), np.empty(_MAX_PEAKS, np.int64)
-    heights = np.empty(_MAX_PEAKS, np.float32)
-    n = find_peaks(smoothed, threshold, edges, _REACH_PX, _DROP, Peaks(xs, ys, heights))
-    best = np.argsort(-heights[:n], kind="stable")[:_MOST_MEASURED]
-    return Peaks(xs[best], ys[best], heights[best])
+    peaks = Peaks(np.empty(_MAX_PEAKS, np.int64), np.empty(_MAX_PEAKS, np.int64), np.empty(_MAX_PEAKS, np.float32))
+    n = find_peaks(smoothed, threshold, edges, _REACH_PX, _DROP, peaks)
+    return peaks.pick(np.argsort(-peaks.height[:n], kind="stable")[:_MOST_MEASURED])
 
 
 def _joined(plain: Peaks, fine: Peaks) -> Peaks:
     """The peaks of the image itself, and those that show where its structure is taken off, one for each star."""
     if len(plain.x) > 0:
         known = scipy.spatial.cKDTree(np.column_stack([plain.x, plain.y]))
-        new = known.query(np.column_stack([fine.x, fine.y]), distance_upper_bound=_REACH_PX)[0] == np.inf
-        fine = Peaks(*(q[new] for q in fine))
-    return Peaks(*(np.concatenate(q)[:_MOST_MEASURED] for q in zip(plain, fine, strict=True)))
+        distance, _ = known.query(np.column_stack([fine.x, fine.y]), distance_upper_bound=_REACH_PX)
+        fine = fine.pick(np.isinf(distance))
+    x, y = np.concatenate([plain.x, fine.x]), np.concatenate([plain.y, fine.y])
+    return Peaks(x, y, np.concatenate([plain.height, fine.height])).pick(np.arange(min(len(x), _MOST_MEASURED)))
 
 
 def _off_lines(image: F4, peaks: Peaks) -> Peaks:
     """Peaks without those along a trail, where noise makes a row of them."""
     share = np.empty(len(peaks.x), np.float32)
     light_in_line(image, peaks.x, peaks.y, share)
-    return Peaks(*(q[share < _IN_LINE] for q in peaks))
+    return peaks.pick(share < _IN_LINE)
 
 
 def _without_structure(smoothed: F4, bad: Mask, scatter: float, noise_mesh: F8) -> tuple[F4, F4]:
