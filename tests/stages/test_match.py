@@ -15,7 +15,7 @@ from zemosaic.model.measurements import Blocks, Stars
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.gauge.reference import ReferenceSky
 from zemosaic.stages.match.match import match
-from zemosaic.stages.match.seams import _Squares, measure_seams
+from zemosaic.stages.match.seams import Squares, measure_seams
 from zemosaic.stages.match.sky_nodes import make_block_table
 
 SETTINGS = MatchSettings(response_order=0)
@@ -304,18 +304,41 @@ def test_a_seam_names_the_image_that_stands_out(survey, solution):
     surface = raised[6].surface.copy()
     surface[0, 0] -= 100.0
     raised[6] = replace(raised[6], surface=surface)
-    figure = measure_seams(table, 0, solution.sky[0], raised, np.full(16, 8.0))
+    figure = measure_seams(Squares.of(table, 0, np.full(16, 8.0)), 0, solution.sky[0], raised)
     assert set(figure.image[figure.worst(5)]) == {6}
     assert np.all(figure.image != figure.other)
     # Three images of one weight: the step is a third of the difference.
     assert figure.quantile(1) == pytest.approx(100 / 3, rel=0.05)
 
 
-def plain_border_cells(table, channel, sky, scales, noise, n_cells=8):
-    """The figure as its definition reads, image by image and cell by cell."""
-    squares = _Squares(table, channel, sky, scales, noise)
+def plain_borders(table, sky, scales, noise):
+    """Heaviest other image, place, step and noise of the squares at each image's border, one after the other."""
+    flat, nx, cell, used = np.nan_to_num(sky).ravel(), table.nodes.shape[1], table.cell, table.error[0] > 0
+    low = flat[cell] * (1 - table.fx) + flat[cell + 1] * table.fx
+    high = flat[cell + nx] * (1 - table.fx) + flat[cell + nx + 1] * table.fx
+    value = -(low * (1 - table.fy) + high * table.fy)
+    for i, scale in enumerate(scales):
+        part = slice(table.start[i], table.start[i + 1])
+        u, v = table.u[part], table.v[part]
+        value[part] += table.mean[0, part] / (scale.gain[0] * scale.response_in(u, v)[0]) - scale.surface_in(u, v)[0]
     for i in range(table.n_images):
-        other, u, v, step, noise = squares.of_border(i)
+        rows = []
+        for square in np.unique(cell[used & (table.image == i)]):
+            inside = used & (cell == square)
+            image, weight = table.image[inside], 1 / noise[table.image[inside]] ** 2
+            own, others = image == i, image != i
+            place = [np.mean(q[inside][own], dtype=float) for q in (table.u, table.v)]
+            if not others.any() or np.max(np.abs(place)) <= 0.9:
+                continue
+            means = [np.average(value[inside][some], weights=weight[some]) for some in (own, others)]
+            step = weight[own].sum() / weight.sum() * (means[0] - means[1])
+            rows.append((np.argmax(np.bincount(image[others], weight[others])), *place, step, weight.sum() ** -0.5))
+        yield (np.array(column) for column in zip(*rows, strict=True))
+
+
+def plain_border_cells(table, sky, scales, noise, n_cells=8):
+    """The figure as its definition reads, image by image and cell by cell."""
+    for i, (other, u, v, step, noise) in enumerate(plain_borders(table, sky, scales, noise)):
         sides = [(u > np.abs(v), v), (-u > np.abs(v), v), (v >= np.abs(u), u), (-v >= np.abs(u), u)]
         for on_side, along in sides:
             for k in range(n_cells):
@@ -331,12 +354,12 @@ def plain_border_cells(table, channel, sky, scales, noise, n_cells=8):
 
 def test_seams_are_medians_of_the_squares_of_each_border_cell(survey, solution):
     table = make_block_table(survey.measurements, survey.wcs, survey.grid, solution.nodes.spacing_px)
-    arguments = table, 0, solution.sky[0], solution.scales, np.linspace(8, 12, 16)
-    figure = measure_seams(*arguments)
-    plain = np.array(sorted(plain_border_cells(*arguments)))
+    noise = np.linspace(8, 12, 16)
+    figure = measure_seams(Squares.of(table, 0, noise), 0, solution.sky[0], solution.scales)
+    plain = np.array(sorted(plain_border_cells(table, solution.sky[0], solution.scales, noise)))
     columns = figure.image, figure.other, figure.u, figure.v, figure.step, figure.error, figure.noise
     found = np.stack(columns, axis=1)
-    np.testing.assert_allclose(np.array(sorted(found.tolist())), plain, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(np.array(sorted(found.tolist())), plain, rtol=1e-5, atol=1e-4)
 
 
 def test_wide_nodes_where_memory_asks(survey, monkeypatch):

@@ -21,7 +21,7 @@ from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match.camera_field import PatternBasis, is_steep
 from zemosaic.stages.match.gains import GainSolution, solve_gains
 from zemosaic.stages.match.notes import image_note, pattern_notices, solve_notices
-from zemosaic.stages.match.seams import SeamFigure, measure_seams, noise_in_mosaic
+from zemosaic.stages.match.seams import SeamFigure, Squares, measure_seams, noise_in_mosaic
 from zemosaic.stages.match.sky_nodes import BlockTable, SkyNodes, affordable_spacing, make_block_table
 from zemosaic.stages.match.star_ties import StarTies, find_star_ties
 from zemosaic.stages.match.surfaces import fit_surfaces
@@ -304,8 +304,8 @@ class _Problem:
         before = [PhotoScale(np.full(len(found), g), no_surface) for g in np.exp(self.log_prior)]
 
         def see(c: int) -> tuple[SeamFigure, SeamFigure]:
-            sky = surfaces[c].sky
-            old, new = (measure_seams(self.table, c, sky, some, noise[c]) for some in (before, scales))
+            squares = Squares.of(self.table, c, noise[c])
+            old, new = (measure_seams(squares, c, surfaces[c].sky, some) for some in (before, scales))
             return old, new
 
         seams_before, seams_after = zip(*each(see, range(len(found))), strict=True)
@@ -342,8 +342,7 @@ def _flatten(table: BlockTable, channel: int, gain: GainSolution, response: F8) 
 
 def _sky_of_cameras(table: BlockTable, value: F4, camera: Ints) -> F8:
     """Median block of each image, shape (cameras, images); 0 in those of other cameras."""
-    parts = np.split(value, table.start[1:-1])
-    level = np.array([float(np.median(part)) if len(part) else 0.0 for part in parts])
+    level = np.nan_to_num(table.medians(value))
     return np.where(camera == np.arange(int(camera.max()) + 1)[:, None], level, 0.0)
 
 
@@ -403,8 +402,7 @@ def _total_errors(table: BlockTable, gains: list[GainSolution], surfaces: list[G
     """Errors of the surfaces' levels, shape (c, n): of the solve, and of the gain that scales the whole background."""
     out = []
     for c, (gain, surface) in enumerate(zip(gains, surfaces, strict=True)):
-        parts = np.split(table.mean[c], table.start[1:-1])
-        level = np.array([np.median(part) if len(part) else 0.0 for part in parts]) * np.exp(-gain.log_gain)
+        level = np.nan_to_num(table.medians(table.mean[c])) * np.exp(-gain.log_gain)
         out.append(np.hypot(surface.level_error, gain.log_gain_error * level))
     return np.array(out)
 

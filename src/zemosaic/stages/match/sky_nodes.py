@@ -11,6 +11,8 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.kernels.match import background as kernel
+from zemosaic.kernels.match import images
+from zemosaic.kernels.match.values import PlacedBlocks
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import n_terms, surface_basis
 from zemosaic.model.sky.celestial import CelestialWcs
@@ -126,6 +128,18 @@ class BlockTable:
         rank[label[np.sort(first)]] = np.arange(len(first))
         return rank[label]
 
+    def placed(self, order: int, extra: F4 | None = None) -> PlacedBlocks:
+        """The blocks as kernels take them, for surfaces of an order and one more column, shape (blocks,), or None."""
+        column = np.empty(0, np.float32) if extra is None else extra
+        nx = self.nodes.shape[1]
+        return PlacedBlocks(self.start, self.cell, self.fx, self.fy, self.u, self.v, column, order, nx)
+
+    def medians(self, values: F4, most: int = _MOST_BLOCKS) -> F8:
+        """Median of each image's values, (blocks,), from about `most` of them; NaN are left out, and what has none."""
+        out = np.empty(self.n_images)
+        images.image_medians(self.start, values, most, out)
+        return out
+
     def local_nodes(self) -> tuple[Ints, Int4]:
         """Start of each image's list of touched nodes, and the lists."""
         local_start = np.zeros(self.n_images + 1, np.int64)
@@ -219,7 +233,7 @@ def _areas(wcs: CelestialWcs, x: F4, y: F4, pixel_values: str) -> F8:
     basis = surface_basis(lx, ly, wcs.shape)
     # Normal equations: six tame terms, for every image.
     terms = np.linalg.solve(basis @ basis.T, basis @ wcs.pixel_area_deg2(lx, ly))
-    return np.asarray(terms @ surface_basis(x, y, wcs.shape))
+    return np.asarray(np.einsum("k,kb->b", terms, surface_basis(x, y, wcs.shape)))
 
 
 def affordable_spacing(
