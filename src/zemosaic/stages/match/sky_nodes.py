@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -228,12 +229,17 @@ def _areas(wcs: CelestialWcs, x: F4, y: F4, pixel_values: str) -> F8:
     """Pixel areas at blocks: smooth, so a quadratic through a 5 x 5 lattice serves (exact to < 1e-5)."""
     if pixel_values == "surface":
         return np.full(len(x), wcs.pixel_area_deg2())
-    height, width = wcs.shape
-    lx, ly = (q.ravel() for q in np.meshgrid(np.linspace(0, width - 1, 5), np.linspace(0, height - 1, 5)))
-    basis = surface_basis(lx, ly, wcs.shape)
-    # Normal equations: six tame terms, for every image.
-    terms = np.linalg.solve(basis @ basis.T, basis @ wcs.pixel_area_deg2(lx, ly))
+    lattice_x, lattice_y, fit = _quadratic_on_lattice(wcs.shape)
+    terms = np.sum(fit * wcs.pixel_area_deg2(lattice_x, lattice_y), axis=1)
     return np.asarray(np.einsum("k,kb->b", terms, surface_basis(x, y, wcs.shape)))
+
+
+@cache
+def _quadratic_on_lattice(shape: tuple[int, int]) -> tuple[F8, F8, F8]:
+    """Pixel x and y of 5 x 5 points of an image, (25,), and what makes the terms of a quadratic of values there."""
+    height, width = shape
+    x, y = (q.ravel() for q in np.meshgrid(np.linspace(0, width - 1, 5), np.linspace(0, height - 1, 5)))
+    return x, y, np.asarray(np.linalg.pinv(surface_basis(x, y, shape).T))
 
 
 def affordable_spacing(
