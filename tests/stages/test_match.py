@@ -13,9 +13,9 @@ from zemosaic.engine.executor import ThreadExecutor
 from zemosaic.engine.values import digest_of
 from zemosaic.model.measurements import Blocks, Stars
 from zemosaic.settings import MatchSettings
+from zemosaic.stages.figures.seams import Squares, measure_seams
 from zemosaic.stages.gauge.reference import ReferenceSky
-from zemosaic.stages.match.match import match
-from zemosaic.stages.match.seams import Squares, measure_seams
+from zemosaic.stages.match.match import ImageFacts, match
 from zemosaic.stages.match.sky_nodes import make_block_table
 
 SETTINGS = MatchSettings(response_order=0)
@@ -148,7 +148,7 @@ def test_starlight_beside_the_masks_is_not_taken_for_background():
 
 
 def test_one_image_alone_is_left_as_it_is(survey):
-    found = match(survey.measurements[:1], survey.wcs[:1], survey.grid, SETTINGS, gain_priors=[1.25])
+    found = match(survey.measurements[:1], survey.wcs[:1], survey.grid, SETTINGS, ImageFacts(gain_priors=[1.25]))
     assert found.scales[0].gain[0] == pytest.approx(1.25)
     assert np.all(np.abs(found.scales[0].surface) < 1e-3)
     assert "overlaps no other image" in found.scales[0].note
@@ -189,7 +189,9 @@ def test_levels_are_as_good_as_they_state_where_structure_tells_the_gains(survey
 def test_neither_stars_nor_structure_leaves_the_prior():
     flat = Survey(nebula=0.0, n_stars=1)
     priors = np.linspace(0.9, 1.1, 16)
-    found = match([no_stars(m) for m in flat.measurements], flat.wcs, flat.grid, SETTINGS, gain_priors=priors)
+    found = match(
+        [no_stars(m) for m in flat.measurements], flat.wcs, flat.grid, SETTINGS, ImageFacts(gain_priors=priors)
+    )
     np.testing.assert_allclose([s.gain[0] for s in found.scales], priors, rtol=1e-6)
     assert all(np.isinf(s.gain_error[0]) and "prior" in s.note for s in found.scales)
     assert all(np.all(np.isfinite(s.surface)) for s in found.scales)
@@ -197,7 +199,9 @@ def test_neither_stars_nor_structure_leaves_the_prior():
 
 def test_vignetting_of_two_cameras_with_two_scales_is_found():
     real = Survey(vignetting=0.15, coarse_every=3, n_stars=3000)
-    found = match(real.measurements, real.wcs, real.grid, MatchSettings(response_order=2), cameras=real.camera)
+    found = match(
+        real.measurements, real.wcs, real.grid, MatchSettings(response_order=2), ImageFacts(cameras=real.camera)
+    )
     for camera in ("fine", "coarse"):
         i = real.camera.index(camera)
         shape = real.wcs[i].shape
@@ -210,7 +214,9 @@ def test_vignetting_of_two_cameras_with_two_scales_is_found():
 
 
 def test_a_flat_camera_stays_flat(survey):
-    found = match(survey.measurements, survey.wcs, survey.grid, MatchSettings(response_order=2), cameras=["one"] * 16)
+    found = match(
+        survey.measurements, survey.wcs, survey.grid, MatchSettings(response_order=2), ImageFacts(cameras=["one"] * 16)
+    )
     assert all(s.response is None for s in found.scales)
     assert any("taken as flat" in str(notice) for notice in found.notices)
 
@@ -338,7 +344,7 @@ def plain_borders(table, sky, scales, noise):
 
 def plain_border_cells(table, sky, scales, noise, n_cells=8):
     """The figure as its definition reads, image by image and cell by cell."""
-    for i, (other, u, v, step, noise) in enumerate(plain_borders(table, sky, scales, noise)):
+    for i, (other, u, v, step, depth) in enumerate(plain_borders(table, sky, scales, noise)):
         sides = [(u > np.abs(v), v), (-u > np.abs(v), v), (v >= np.abs(u), u), (-v >= np.abs(u), u)]
         for on_side, along in sides:
             for k in range(n_cells):
@@ -349,7 +355,7 @@ def plain_border_cells(table, sky, scales, noise, n_cells=8):
                 spread = 1.4826 * np.median(np.abs(step[inside] - middle))
                 against = np.argmax(np.bincount(other[inside]))
                 error = 1.2533 * spread / inside.sum() ** 0.5
-                yield i, against, u[inside].mean(), v[inside].mean(), middle, error, noise[inside].mean()
+                yield i, against, u[inside].mean(), v[inside].mean(), middle, error, depth[inside].mean()
 
 
 def test_seams_are_medians_of_the_squares_of_each_border_cell(survey, solution):
@@ -383,7 +389,9 @@ def test_blocks_without_a_value_do_no_harm(survey, solution):
 
 def test_gains_may_be_held_at_their_priors(survey):
     priors = np.array(survey.gain)
-    found = match(survey.measurements, survey.wcs, survey.grid, MatchSettings(solve_gain=False), gain_priors=priors)
+    found = match(
+        survey.measurements, survey.wcs, survey.grid, MatchSettings(solve_gain=False), ImageFacts(gain_priors=priors)
+    )
     np.testing.assert_allclose([s.gain[0] for s in found.scales], priors, rtol=1e-12)
 
 

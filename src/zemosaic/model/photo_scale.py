@@ -160,5 +160,5 @@ class PhotoScale:
 
 
 def _sum_terms(coefficients: Array, terms: Array) -> Array:
-    """Polynomials (c, k) from their terms (k, ...), shape (c, ...); by no BLAS, whose threads have nothing to gain here."""
+    """Polynomials (c, k) from their terms (k, ...), shape (c, ...); without a BLAS and its threads."""
     return np.asarray(np.einsum("ck,k...->c...", coefficients, terms))

@@ -186,10 +186,8 @@ class _State:
 
 
 def fit_surfaces(
-    table: BlockTable,
     value: F4,
     error: F4,
-    order: int,
     log_gain_sd: F8,
     patterns: PatternBasis,
     night: Ints | None = None,
@@ -199,22 +197,21 @@ def fit_surfaces(
 
     Parameters
     ----------
-    table : BlockTable
     value, error : ndarray, shape (blocks,), float32
         Block means over gain and response, and their errors; error 0 leaves a block out.
-    order : int
-        Order of the surfaces.
     log_gain_sd : ndarray, shape (n,)
-        How far ln gain may still move; 0 holds it. A free gain is found from the sky's structure that no
-        surface can mimic, all images at once and with the sky itself free: a regression with errors in both
-        variables. Images that see no structure clear of the noise keep their gain.
+        How far ln gain may still move; 0 holds it. A free gain is found from the sky's structure that no surface can
+        mimic, all images at once and with the sky itself free: a regression with errors in both variables. Images that
+        see no structure clear of the noise keep their gain.
     patterns : PatternBasis
-        Of the same blocks; a pattern is taken where it stands clear of what images have of their own.
+        Of the same blocks, with the order of the surfaces. A pattern is taken where it stands clear of what images have
+        of their own.
     night : ndarray, shape (n,), int64, optional
         Number of each image's night, from 0: nights of larger surfaces have wider priors. Default: one night.
     amplitude : ndarray, shape (cameras, n), optional
         Of the sky in each camera's images, where it shall tell more of their responses.
     """
+    table, order = patterns.table, patterns.order
     night = np.zeros(table.n_images, np.int64) if night is None else night
     level = np.float32(np.median(value[error > 0])) if (error > 0).any() else np.float32(0)
     scatter = priors.level_scatter(table, value, error)

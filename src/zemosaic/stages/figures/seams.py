@@ -105,7 +105,7 @@ def measure_seams(
     border = (np.maximum(np.abs(squares.u), np.abs(squares.v)) > _BORDER) & (others > 1e-6 * squares.all_weight)
     own, mean, others = squares.weight[border], mean[border], others[border]
     step = own / (own + others) * (mean - (summed[border] - own * mean) / others)
-    image, other, u, v = (q[border] for q in (squares.image, squares.other, squares.u, squares.v))
+    image, other, u, v = squares.image[border], squares.other[border], squares.u[border], squares.v[border]
     return _border_cells(image, other, u, v, step, 1 / np.sqrt(own + others), n_cells)
 
 
@@ -153,7 +153,7 @@ class Squares:
         cell[square] = table.cell[block]
         count = np.bincount(square, minlength=n)
         weight = count / noise[image] ** 2
-        all_weight = np.bincount(cell, weight, table.nodes.n)[cell]
+        all_weight = np.asarray(np.bincount(cell, weight, table.nodes.n)[cell], float)
         u, v = (np.bincount(square, q[block], n) / count for q in (table.u, table.v))
         other = _heaviest_other(cell, weight, image)
         return cls(table, block, square, image, cell, count, weight, all_weight, other, u, v)
@@ -187,7 +187,7 @@ def _corrected(table: BlockTable, channel: int, scales: Sequence[PhotoScale], sk
         if scale.response is not None:
             part = slice(table.start[i], table.start[i + 1])
             value[part] /= scale.response_in(table.u[part], table.v[part])[channel]
-    out = np.empty_like(value)
+    out = np.empty(len(value), np.float32)
     blocks = table.placed(order_of(surfaces.shape[1] - 1))
     background.block_residuals(blocks, value, sky.ravel(), surfaces, out)
     return out
