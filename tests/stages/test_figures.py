@@ -14,10 +14,10 @@ from zemosaic.settings import MatchSettings
 from zemosaic.stages.figures.borders import figure_borders
 from zemosaic.stages.figures.catalogue import figure_catalogue
 from zemosaic.stages.figures.depth import noise_of_box, pulls_of_boxes, scatter_of_pulls
-from zemosaic.stages.figures.seams import Squares, measure_seams, noise_in_mosaic
 from zemosaic.stages.figures.stars import Detections, figure_fluxes, figure_places
 from zemosaic.stages.grid.plan import make_wcs
 from zemosaic.stages.match.match import match
+from zemosaic.stages.match.seams import Squares, measure_seams, noise_in_mosaic
 from zemosaic.stages.match.sky_nodes import make_block_table
 
 

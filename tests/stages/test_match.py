@@ -13,9 +13,9 @@ from zemosaic.engine.executor import ThreadExecutor
 from zemosaic.engine.values import digest_of
 from zemosaic.model.measurements import Blocks, Stars
 from zemosaic.settings import MatchSettings
-from zemosaic.stages.figures.seams import Squares, measure_seams
 from zemosaic.stages.gauge.reference import ReferenceSky
 from zemosaic.stages.match.match import ImageFacts, match
+from zemosaic.stages.match.seams import Squares, measure_seams
 from zemosaic.stages.match.sky_nodes import make_block_table
 
 SETTINGS = MatchSettings(response_order=0)

@@ -13,9 +13,9 @@ from zemosaic.stages.figures.borders import PULL_EDGES, SHARES, BorderFigure, fi
 
 if TYPE_CHECKING:
     from zemosaic.pipelines.frames.pipeline import PlacedFrame
-    from zemosaic.stages.figures.seams import SeamFigure
     from zemosaic.stages.figures.stars import FluxFigure, PlaceFigure
     from zemosaic.stages.match.match import MatchSolution
+    from zemosaic.stages.match.seams import SeamFigure
 
 __all__ = ["describe_match", "short"]
 

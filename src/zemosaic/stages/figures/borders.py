@@ -64,7 +64,7 @@ def figure_borders(image: Ints, step: F8, error: F8, noise: F8, n_images: int) -
     image : ndarray, shape (s,), int64
         Whose border each place is.
     step, error, noise : ndarray, shape (s,)
-        Of `zemosaic.stages.figures.seams.SeamFigure`, mosaic units.
+        Of `zemosaic.stages.match.seams.SeamFigure`, mosaic units.
     n_images : int
 
     Notes

@@ -14,15 +14,21 @@ from zemosaic.model.photo_scale import N_TERMS, PhotoScale, order_of, surface_te
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.settings import MatchSettings
-from zemosaic.stages.figures.seams import SeamFigure, Squares, measure_seams, noise_in_mosaic
 from zemosaic.stages.figures.stars import StarFigures, figure_stars
 from zemosaic.stages.gauge.fix_gauge import fix_gauge
 from zemosaic.stages.gauge.reference import ReferenceSky, reference_on_nodes
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match.camera_field import PatternBasis, is_steep
 from zemosaic.stages.match.gains import GainSolution, solve_gains
-from zemosaic.stages.match.notes import pattern_notices, solve_notices
-from zemosaic.stages.match.scales import Channel, make_scales, padded, patterns_of
+from zemosaic.stages.match.scales import (
+    Channel,
+    make_scales,
+    padded,
+    pattern_notices,
+    patterns_of,
+    solve_notices,
+)
+from zemosaic.stages.match.seams import SeamFigure, Squares, measure_seams, noise_in_mosaic
 from zemosaic.stages.match.sky_nodes import BlockTable, SkyNodes, affordable_spacing, make_block_table
 from zemosaic.stages.match.star_ties import StarTies, find_star_ties
 from zemosaic.stages.match.surfaces import fit_surfaces

@@ -1,4 +1,4 @@
-"""From solved channels to one correction an image."""
+"""From solved channels to one correction an image, and what a reader must know of these, in words."""
 
 from __future__ import annotations
 
@@ -8,16 +8,28 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.model.photo_scale import N_TERMS, PhotoScale
+from zemosaic.model.photo_scale import N_TERMS, PhotoScale, surface_terms
+from zemosaic.settings import MatchSettings
 from zemosaic.stages.gauge.fix_gauge import GaugedSurfaces
 from zemosaic.stages.match.gains import GainSolution
-from zemosaic.stages.match.notes import image_note
 from zemosaic.stages.match.sky_nodes import BlockTable
+from zemosaic.text import Message, message
 
-__all__ = ["Channel", "make_scales", "padded", "patterns_of"]
+__all__ = ["Channel", "make_scales", "padded", "pattern_notices", "patterns_of", "solve_notices"]
 
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+_WEAK_GAIN = 0.02
+"""Error of ln gain from which a reader is told."""
+
+_DEGREES = (
+    message("match.level"),
+    message("match.slope"),
+    message("match.curvature"),
+    message("match.third-degree"),
+)
+"""Names of a surface's degrees."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +90,7 @@ def make_scales(
             gain_error=np.array([gain.log_gain_error[i] for gain in gains]),
             level_error=total[:, i],
             component=int(component[i]),
-            note=image_note(i, component, gains, surfaces),
+            note=_note_of(i, component, gains, surfaces),
         )
         scales.append(scale.plus_surface(patterns[i]) if patterns.any() else scale)
     return tuple(scales)
@@ -91,3 +103,102 @@ def _total_errors(table: BlockTable, found: Sequence[Channel]) -> F8:
         level = np.nan_to_num(table.medians(mean)) * np.exp(-channel.gain.log_gain)
         out.append(np.hypot(channel.surfaces.level_error, channel.gain.log_gain_error * level))
     return np.array(out)
+
+
+def _note_of(
+    i: int, component: npt.NDArray[np.int32], gains: list[GainSolution], surfaces: list[GaugedSurfaces]
+) -> str:
+    """Note of image `i`: what of its correction its overlaps or stars did not determine; empty when all was."""
+    if np.count_nonzero(component == component[i]) == 1:
+        return "overlaps no other image: prior gain, no surface"
+    parts = []
+    if unit := float(gains[0].log_unit[i]):
+        parts.append(f"its values are {np.exp(unit):.3g} times those of most images: another unit, or a thick cloud?")
+    n_stars = int(gains[0].n_stars[i])
+    worst = max(float(g.log_gain_error[i]) for g in gains)
+    if worst == np.inf:
+        parts.append(f"gain is its prior: {n_stars} shared star(s) and no structure tie it to the others")
+    elif worst > _WEAK_GAIN:
+        parts.append(f"gain uncertain by {100 * worst:.1f} % ({n_stars} shared stars)")
+    elif n_stars == 0 and worst > 0:
+        parts.append("no shared star: gain from the sky's structure")
+    order = min(int(s.determined_order[i]) for s in surfaces)
+    wanted = len(surfaces[0].prior_sd) - 1
+    if order < wanted:
+        parts.append(
+            "surface rests on its prior" if order < 0 else f"surface of order {order}: overlaps determine no more"
+        )
+    return "; ".join(parts)
+
+
+def solve_notices(
+    component: npt.NDArray[np.int32],
+    gains: list[GainSolution],
+    surfaces: list[GaugedSurfaces],
+    response_order: int,
+    node_px: int,
+    settings: MatchSettings,
+) -> list[Message]:
+    """Facts of the whole solve that a reader must know."""
+    out = []
+    n_groups = int(component.max()) + 1
+    if n_groups > 1:
+        sizes = [np.count_nonzero(component == g) for g in range(n_groups)]
+        out.append(message("match.groups", n_groups=n_groups, sizes=sizes))
+    if n_others := int(np.count_nonzero(gains[0].log_unit)):
+        factors = [f"{np.exp(unit):.3g}" for unit in np.unique(gains[0].log_unit) if unit]
+        out.append(message("match.other-units", n_others=n_others, n_images=len(component), factors=factors))
+    if node_px > settings.node_px:
+        out.append(message("match.wide-nodes", node_px=node_px, wanted_px=settings.node_px))
+    if response_order:
+        flat = [c for c in range(len(gains[0].response)) if not any(g.response[c].any() for g in gains)]
+        if flat:
+            n_cameras = len(gains[0].response)
+            out.append(message("match.flat-response", n_flat=len(flat), n_cameras=n_cameras))
+    unknown = int(np.count_nonzero(np.max([g.log_gain_error for g in gains], axis=0) == np.inf))
+    if unknown and len(component) > 1:
+        out.append(message("match.gains-unknown", n_unknown=unknown, n_images=len(component)))
+    out.extend(_weak_parts(component, gains, surfaces))
+    rules = dict.fromkeys(rule for s in surfaces for rule in s.rules)
+    out.extend(message("match.slow-trends", rule=rule) for rule in rules)
+    return out
+
+
+def pattern_notices(patterns: F8, camera: Ints) -> list[Message]:
+    """What stays with the sensors, from each image's pattern over `surface_terms` of order 4, shape (n, c, 15)."""
+    u, v = np.meshgrid(*[np.linspace(-1, 1, 9)] * 2)
+    values = np.tensordot(patterns, surface_terms(u.ravel(), v.ravel(), 4), 1)
+    rms = np.sqrt(np.mean(values**2, axis=2)).max(axis=1)
+    with_one = np.unique(camera[rms > 0])
+    if not len(with_one):
+        return []
+    n_cameras = len(np.unique(camera))
+    return [message("match.sensor-pattern", n_with=len(with_one), n_cameras=n_cameras, rms=rms.max())]
+
+
+def _weak_parts(
+    component: npt.NDArray[np.int32], gains: list[GainSolution], surfaces: list[GaugedSurfaces]
+) -> list[Message]:
+    """Gains with large errors, and surfaces that rest on their priors, of images that overlap others."""
+    tied = np.bincount(component)[component] > 1
+    error = np.max([g.log_gain_error for g in gains], axis=0)
+    weak = tied & (error > _WEAK_GAIN) & np.isfinite(error)
+    out = []
+    if weak.any():
+        out.append(
+            message(
+                "match.gains-uncertain",
+                n_weak=np.count_nonzero(weak),
+                n_images=len(component),
+                limit=_WEAK_GAIN,
+                worst=error[weak].max(),
+            )
+        )
+    order = np.min([s.determined_order for s in surfaces], axis=0)
+    resting = tied & (order < len(surfaces[0].prior_sd) - 1)
+    if resting.any():
+        widths = np.max([s.prior_sd for s in surfaces], axis=0)
+        parts = [message("match.spread", spread=w, degree=name) for w, name in zip(widths, _DEGREES, strict=False)]
+        n_resting = np.count_nonzero(resting)
+        out.append(message("match.surfaces-held", n_resting=n_resting, n_images=len(component), spreads=parts))
+    return out
