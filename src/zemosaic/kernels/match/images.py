@@ -6,7 +6,7 @@ import numpy as np
 
 from zemosaic.kernels.compiled import kernel
 from zemosaic.kernels.match.background import fill_columns
-from zemosaic.kernels.measure.mesh import select_nth
+from zemosaic.kernels.select import select_nth
 
 __all__ = ["image_medians", "list_squares", "sum_products"]
 
