@@ -213,14 +213,15 @@ def _place_blocks(
     ix, iy = np.floor(sx), np.floor(sy)
     factor = (grid.area_ref_deg2 / _areas(wcs, x, y, pixel_values)).astype(np.float32)
     height, width = measured.shape
-    error = blocks.error[:, which][:, good]
+    # Channel after channel, as kernels take them.
+    mean, error = (np.compress(good, q[:, which], axis=1) for q in (blocks.mean, blocks.error))
     return [
         (iy * nodes.shape[1] + ix).astype(np.int32),
         (sx - ix).astype(np.float32),
         (sy - iy).astype(np.float32),
         ((2 * x + 1) / width - 1).astype(np.float32),
         ((2 * y + 1) / height - 1).astype(np.float32),
-        blocks.mean[:, which][:, good] * factor,
+        mean * factor,
         np.where(np.isfinite(error), error, 0).astype(np.float32) * factor,
     ]
 
