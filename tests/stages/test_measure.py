@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from zemosaic.engine.values import decode, encode
 from zemosaic.errors import FrameRejected
-from zemosaic.kernels.measure.mesh import BlockEdges, MeanRule, Means, block_means, select_nth
+from zemosaic.kernels.measure.mesh import BlockEdges, MeanRule, Means, block_means
+from zemosaic.kernels.select import select_nth
 from zemosaic.kernels.solve.cluster import group_detections
 from zemosaic.model.measurements import Measurements
 from zemosaic.settings import MeasureSettings
