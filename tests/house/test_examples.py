@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import importlib.util
 import re
 import shlex
 import shutil
@@ -178,3 +180,20 @@ def test_a_wrong_example_is_noticed(tmp_path: Path) -> None:
     for line in found:
         with pytest.raises(AssertionError):
             run_line(line, tmp_path)
+
+
+SCRIPTS = sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "scripts").glob("*.py")])
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_scripts_import_what_is_there(script: Path) -> None:
+    """Most run for minutes, and nobody for weeks: what they take from the package must not have moved meanwhile."""
+    taken = [
+        node for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
+    ]
+    for node in taken:
+        if node.module and node.module.split(".")[0] == "zemosaic":
+            module = importlib.import_module(node.module)
+            missing = [name.name for name in node.names if not hasattr(module, name.name)]
+            missing = [name for name in missing if importlib.util.find_spec(f"{node.module}.{name}") is None]
+            assert missing == [], node.module
