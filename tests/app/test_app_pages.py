@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from app_cases import CHROMIUM, PAGES, Client, words
+from app_cases import PAGES, Client, words
+from browser_cases import open_browser
 from zemosaic.pipelines.products.make import PRODUCTS
 
 if TYPE_CHECKING:
@@ -51,16 +52,11 @@ def test_pages_ask_for_nothing_outside_and_write_no_markup() -> None:
 
 @pytest.fixture(scope="module")
 def page(client: Client) -> Iterator[Page]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    with open_browser() as browser:
         opened = browser.new_page(viewport={"width": 1366, "height": 768}, locale="en")
         opened.set_default_timeout(300_000)
         opened.goto(f"http://127.0.0.1:{client.port}/?token={client.token}")
         yield opened
-        browser.close()
 
 
 def in_page(page: Page, script: str, values: Any, module: str = "sky") -> Any:

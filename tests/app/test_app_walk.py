@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from app_cases import CHROMIUM, Person, Server, network_alone, words
-from browser_cases import find_barriers
+from app_cases import Person, Server, network_alone, words
+from browser_cases import CHROMIUM, find_barriers, open_browser
 from mosaic_cases import mosaic_bytes
 from zemosaic.app.output import OutputFolder
 from zemosaic.cli import main
@@ -56,16 +56,11 @@ def within() -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def browser(within: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
     start = tmp_path_factory.mktemp("browser") / "chromium"
     start.write_text(f'#!/bin/sh\nexec {" ".join(within)} {CHROMIUM} "$@"\n')
     start.chmod(start.stat().st_mode | stat.S_IXUSR)
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=str(start), args=["--no-sandbox"])
+    with open_browser(start) as browser:
         yield browser
-        browser.close()
 
 
 class Walk:

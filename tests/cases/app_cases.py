@@ -20,7 +20,6 @@ import zemosaic
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-CHROMIUM = Path("/usr/bin/chromium")
 PAGES = Path(zemosaic.__file__).parent / "app" / "pages"
 
 

@@ -1,12 +1,29 @@
-"""Pages in a browser: what hinders people who see, hear or move otherwise."""
+"""A browser, and what on a page hinders people who see, hear or move otherwise."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-__all__ = ["find_barriers"]
+__all__ = ["CHROMIUM", "find_barriers", "open_browser"]
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@contextmanager
+def open_browser(program: Path = CHROMIUM) -> Iterator[Any]:
+    """A headless Chromium, started by `program`; the test is skipped without playwright or Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=str(program), args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 def find_barriers(page: Any) -> list[tuple[str, str, str]]:

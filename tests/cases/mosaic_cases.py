@@ -54,11 +54,10 @@ def digest_of(path: Path) -> str:
     return hashlib.blake2b(path.read_bytes()).hexdigest()
 
 
-def mosaic_bytes(mosaic: Path | bytes) -> bytes:
+def mosaic_bytes(mosaic: Path) -> bytes:
     """All of a mosaic's file but the checksum of the settings: for runs whose settings differ in what acts on no pixel,
-    as where the grid or the products come from."""
-    content = mosaic if isinstance(mosaic, bytes) else mosaic.read_bytes()
-    return re.sub(rb"SETHASH = '[0-9a-f]{64}'", b"", content)
+    as where the grid comes from."""
+    return re.sub(rb"SETHASH = '[0-9a-f]{64}'", b"", mosaic.read_bytes())
 
 
 def digests_of(folder: Path) -> dict[str, str]:

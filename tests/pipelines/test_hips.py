@@ -22,8 +22,8 @@ from reproject import reproject_interp
 from reproject.hips import hips_as_dask_array
 from scipy.ndimage import binary_erosion, map_coordinates
 
-from browser_cases import find_barriers
-from conftest import digests
+from browser_cases import find_barriers, open_browser
+from mosaic_cases import digests_of
 from product_cases import finished_folder
 from zemosaic.cli import main
 from zemosaic.engine.events import CancelToken
@@ -35,7 +35,6 @@ from zemosaic.pipelines.products.hips import write_hips
 from zemosaic.pipelines.run.context import RunOptions, start_run
 from zemosaic.stages.warp.healpix import TILE_PX, order_for, place_tile
 
-CHROMIUM = Path("/usr/bin/chromium")
 ALADIN = Path("/usr/share/java/aladin.jar")
 SCALE_ARCSEC = 60.0
 ORDER = order_for(SCALE_ARCSEC)
@@ -249,7 +248,7 @@ def test_one_that_was_stopped_goes_on_to_the_same_bytes(
     assert again.found()["hips"] == 2
     assert list(store.entries()) == []
     for name in sorted(path.name for path in made.out.glob("hips*")):
-        assert digests(out / name) == digests(made.out / name), name
+        assert digests_of(out / name) == digests_of(made.out / name), name
 
 
 def test_png_shows_what_jpeg_shows_and_is_clear_where_nothing_is(made: FinishedFolder) -> None:
@@ -269,13 +268,8 @@ def test_png_shows_what_jpeg_shows_and_is_clear_where_nothing_is(made: FinishedF
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    with open_browser() as opened:
         yield opened
-        opened.close()
 
 
 def test_the_page_shows_the_sky_from_disk_and_asks_for_nothing_outside(made: FinishedFolder, browser: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -437,13 +438,18 @@ def test_a_changed_key_changes_the_mosaic(tiled: Path, panels: Path, again: Path
 
 
 def test_diagnostics_change_no_byte(panels: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # The first panel seen through haze, and a match that solves no gain: the tiles differ, so there is a second pass.
+    hazy = Path(shutil.copytree(panels, tmp_path / "hazy"))
+    for frame in sorted(hazy.glob("*.fits"))[:8]:
+        with fits.open(frame, mode="update") as hdus:
+            hdus[0].data = (hdus[0].data * 0.8).astype(hdus[0].data.dtype)
     caplog.set_level(logging.INFO)
-    quiet = build(panels, tmp_path / "quiet", "master-tiles", "tiles.two_pass=true")
+    unsolved = ["tiles.two_pass=true", "match.solve_gain=false"]
+    quiet = build(hazy, tmp_path / "quiet", "master-tiles", *unsolved)
     assert "TwoPassTile" not in caplog.text
     assert not (quiet / "twopass_delta_map.npy").exists()
     caplog.set_level(logging.DEBUG)
-    assign = ["tiles.two_pass=true", "tiles.two_pass_debug_delta_map=true"]
-    loud = build(panels, tmp_path / "loud", "master-tiles", *assign)
+    loud = build(hazy, tmp_path / "loud", "master-tiles", *unsolved, "tiles.two_pass_debug_delta_map=true")
     assert mosaic_bytes(quiet / "mosaic.fits") == mosaic_bytes(loud / "mosaic.fits")
     # Tiles are numbered in the order of their contents' digests, which is not that of their names.
     told = re.findall(r"\[TwoPassTile\] pre_gain tile=(\d) file=(tile_\d+\.fits) gain=", caplog.text)

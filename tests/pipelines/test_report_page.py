@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from browser_cases import find_barriers
+from browser_cases import find_barriers, open_browser
 from zemosaic.cli import main
 
-CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = "<img src=x onerror=alert(1)>.fit"
 
 
@@ -136,13 +135,8 @@ def test_ids_are_unique_and_all_that_is_named_is_there(reported: Path) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    with open_browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize(("page", "width", "scheme"), [("report.html", 390, "dark"), ("rapport.html", 1200, "light")])

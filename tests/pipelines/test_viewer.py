@@ -18,14 +18,13 @@ from astropy.wcs import WCS
 from PIL import Image
 
 import zemosaic
-from browser_cases import find_barriers
+from browser_cases import find_barriers, open_browser
 from zemosaic.cli import main
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.pipelines.products.folder import open_folder
 from zemosaic.pipelines.products.viewer import describe_wcs, frames_of
 from zemosaic.pipelines.products.viewer_before import undo_match
 
-CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = "<img src=x onerror=alert(1)>.fit"
 
 
@@ -44,11 +43,7 @@ def viewed(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def page(viewed: Path) -> Iterator[Any]:
     """The page, from disk; afterwards: no message of the browser, no request but for files."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    with open_browser() as browser:
         opened = browser.new_page(viewport={"width": 1200, "height": 800})
         said, asked = [], []
         opened.on("console", lambda message: said.append(message.text))
@@ -57,7 +52,6 @@ def page(viewed: Path) -> Iterator[Any]:
         opened.goto((viewed / "viewer" / "index.html").as_uri())
         opened.wait_for_function("() => zemosaic.viewer.world.getItemAt(0)?.getFullyLoaded()")
         yield opened
-        browser.close()
     assert said == []
     assert [url for url in asked if not url.startswith(("file://", "data:"))] == []
 

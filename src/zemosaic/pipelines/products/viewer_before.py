@@ -7,7 +7,7 @@ camera's response, where the match found one, stays corrected, and so do places 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ __all__ = ["channel_tags", "undo_match"]
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+
+STRIP_ROWS = 64
+"""Rows of a frame that are painted at a time: a picture of 1024 x 1024 px takes 50 MB so, 167 MB by whole frames."""
 
 _UV = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
 """Places in a frame of the corners that the table of frames tells."""
@@ -55,16 +58,14 @@ def undo_match(data: F4, covered: Flags, frames: Table, corners: F8) -> F4 | Non
         return None
     total, weight = np.zeros((2, *data.shape))
     for k, corner in enumerate(corners):
-        box = _box_of(corner).intersect(Box.of_shape((data.shape[1], data.shape[2])))
-        if box.is_empty:
-            continue
-        here = slice(None), *box.slices
-        u, v = _places_in(corner, box)
-        terms = surface_terms(u, v, order)
-        own = np.tensordot(np.array([term[k] for term in surface]).T, terms, 1)
-        share = (np.maximum(np.abs(u), np.abs(v)) <= 1) / np.square(noise[k])[:, None, None]
-        total[here] += share * gain[k][:, None, None] * (data[here] + own)
-        weight[here] += share
+        for box in _strips_of(_box_of(corner).intersect(Box.of_shape((data.shape[1], data.shape[2])))):
+            here = slice(None), *box.slices
+            u, v = _places_in(corner, box)
+            terms = surface_terms(u, v, order)
+            own = np.tensordot(np.array([term[k] for term in surface]).T, terms, 1)
+            share = (np.maximum(np.abs(u), np.abs(v)) <= 1) / np.square(noise[k])[:, None, None]
+            total[here] += share * gain[k][:, None, None] * (data[here] + own)
+            weight[here] += share
     seen = (weight > 0) & covered
     before = np.where(seen, total / np.where(seen, weight, 1), data)
     for channel, shown, known in zip(before, data, seen, strict=True):
@@ -85,6 +86,13 @@ def _columns(frames: Table, names: Sequence[str]) -> F8:
 def _box_of(corner: F8) -> Box:
     (x0, y0), (x1, y1) = np.floor(corner.min(axis=0)).astype(int), np.ceil(corner.max(axis=0)).astype(int) + 1
     return Box(int(y0), int(y1), int(x0), int(x1))
+
+
+def _strips_of(box: Box) -> Iterator[Box]:
+    """The rows of a box, a few at a time; none of an empty one."""
+    if not box.is_empty:
+        for y0 in range(box.y0, box.y1, STRIP_ROWS):
+            yield Box(y0, min(y0 + STRIP_ROWS, box.y1), box.x0, box.x1)
 
 
 def _places_in(corner: F8, box: Box) -> tuple[F8, F8]:
