@@ -126,8 +126,8 @@ def _without_drift(before: Sequence[TanSip], after: Sequence[TanSip]) -> list[Ta
     """Plates of which most are where they were: what one bad header pulls the whole along is taken back.
 
     Stars that frames share say nothing of a common shift, turn and scale. The least absolute sum of moves fixes them
-    (by weights of 1 over the distance, again and again). Of turn and scale the frames' matrices say something, too: where
-    places are off by a pixel they tell far better than places within a few hundred pixels of each other.
+    (by weights of 1 over the distance, again and again). Of turn and scale the frames' matrices say something, too:
+    where places are off by a pixel they tell far better than places within a few hundred pixels of each other.
     """
     vectors = np.array([unit_vectors(plate.ra_deg, plate.dec_deg) for plate in before])
     x, y, z = vectors.mean(axis=0)
