@@ -17,7 +17,7 @@ DEBIAN_PROGRAMS = ("swarp", "montage")
 
 
 def machine_facts() -> dict[str, object]:
-    """Date, processor, memory, system and versions; what is not installed is left out."""
+    """Date, processor, memory, system, versions and commit; what is not installed is left out."""
     facts: dict[str, object] = {
         "date": datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": processor_name(),
@@ -32,7 +32,19 @@ def machine_facts() -> dict[str, object]:
             facts[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return facts | _debian_versions()
+    return facts | _debian_versions() | {"commit": find_commit()}
+
+
+def find_commit() -> str:
+    """The commit of the checkout, and whether files differ from it."""
+    said = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    )
+    return said.stdout.strip() or "not a checkout"
 
 
 def processor_name() -> str:

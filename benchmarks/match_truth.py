@@ -32,7 +32,7 @@ from zemosaic.pipelines.run.context import RunOptions, start_run
 from zemosaic.pipelines.run.need import Need
 from zemosaic.settings import Settings
 from zemosaic.simulate import read_truth
-from zemosaic.stages.match.match import MatchSolution, match
+from zemosaic.stages.match.match import ImageFacts, MatchSolution, match
 
 F8 = npt.NDArray[np.float64]
 MMAG = 2500 / np.log(10)
@@ -134,9 +134,11 @@ def solve(placed: Sequence[PlacedFrame], grid: SkyGrid, settings: Settings) -> M
         [item.wcs for item in placed],
         grid,
         settings.match,
-        cameras=[item.frame.header.camera for item in placed],
-        gain_priors=gain_priors([item.frame for item in placed]),
-        pixel_values=settings.input.pixel_values,
+        ImageFacts(
+            cameras=[item.frame.header.camera for item in placed],
+            gain_priors=gain_priors([item.frame for item in placed]),
+            pixel_values=settings.input.pixel_values,
+        ),
         reference=read_reference(settings.match),
     )
 

@@ -13,7 +13,6 @@ Times are processor time of the calling thread, the least of several turns: what
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
@@ -204,15 +203,9 @@ def measure_steps(bytes_per_ns: float, sum_ns: float) -> list[Step]:
     return steps
 
 
-def find_commit() -> str:
-    """The commit of the checkout, and whether files differ from it."""
-    said = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return said.stdout.strip() or "not a checkout"
-
-
 def write_table(path: Path, steps: list[Step], bytes_per_ns: float, sum_ns: float) -> None:
     """The page with machine, ceilings and steps."""
-    facts = {**machine_facts(), "commit": find_commit()}
+    facts = machine_facts()
     lines = [
         "# Rooflines", "",
         "How near each step comes to what the machine can do, on one core. `python benchmarks/roofline.py` writes this",

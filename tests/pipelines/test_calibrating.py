@@ -244,7 +244,7 @@ def test_what_a_flat_has_taken_out_is_not_solved_for(
     asked = []
 
     def spy(*arguments: object, **options: object) -> MatchSolution:
-        asked.append(options["cameras"] is not None)
+        asked.append(arguments[4].cameras is not None)
         return match(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("zemosaic.pipelines.corrections.match_frames.match", spy)

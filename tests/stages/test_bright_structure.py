@@ -10,7 +10,7 @@ import pytest
 from cases.simulated_measurements import SHAPE, Survey
 from zemosaic.model.measurements import Measurements
 from zemosaic.settings import MatchSettings
-from zemosaic.stages.match.match import match
+from zemosaic.stages.match.match import ImageFacts, match
 
 
 class Galaxy(Survey):
@@ -42,7 +42,7 @@ def on_knots(survey: Survey, wider: float) -> list[Measurements]:
 def match_knots(wider: float) -> tuple[np.ndarray, np.ndarray]:
     """Errors of ln gain, the median of all taken out, and stated errors."""
     survey = Survey(seed=4, nebula=0.0)
-    found = match(on_knots(survey, wider), survey.wcs, survey.grid, MatchSettings(), cameras=survey.camera)
+    found = match(on_knots(survey, wider), survey.wcs, survey.grid, MatchSettings(), ImageFacts(cameras=survey.camera))
     error = np.log([s.gain[0] for s in found.scales]) - np.log(survey.gain)
     return error - np.median(error), np.array([s.gain_error[0] for s in found.scales])
 
@@ -68,7 +68,7 @@ def test_structure_far_away_tells_no_gain():
     pulls = []
     for seed in (1, 2, 3):
         survey = Galaxy(seed=seed, n_stars=60, n_side=5)
-        found = match(survey.measurements, survey.wcs, survey.grid, MatchSettings(), cameras=survey.camera)
+        found = match(survey.measurements, survey.wcs, survey.grid, MatchSettings(), ImageFacts(cameras=survey.camera))
         error = np.log([s.gain[0] for s in found.scales]) - np.log(survey.gain)
         stated = np.array([s.gain_error[0] for s in found.scales])
         error -= np.median(error[stated < 2 * np.min(stated)])

@@ -9,7 +9,7 @@ import pytest
 
 from simulated_measurements import SCALE, SHAPE, Survey, without_trend
 from zemosaic.settings import MatchSettings
-from zemosaic.stages.match.match import match
+from zemosaic.stages.match.match import ImageFacts, match
 
 WIDTH_DEG = SHAPE[1] * SCALE / 3600
 ROW_OF_THREE = tuple((step * 0.95 * WIDTH_DEG, 0.002 * step) for step in (-1, 0, 1))
@@ -17,7 +17,7 @@ ONE_FIELD = ((0.0, 0.0), (0.01, -0.006), (-0.008, 0.004))
 
 
 def solve(survey, **keywords):
-    return match(survey.measurements, survey.wcs, survey.grid, MatchSettings(), cameras=survey.camera, **keywords)
+    return match(survey.measurements, survey.wcs, survey.grid, MatchSettings(), ImageFacts(survey.camera, **keywords))
 
 
 def noise_of(survey):

@@ -17,7 +17,7 @@ from zemosaic.stages.figures.depth import noise_of_box, pulls_of_boxes, scatter_
 from zemosaic.stages.figures.stars import Detections, figure_fluxes, figure_places
 from zemosaic.stages.grid.plan import make_wcs
 from zemosaic.stages.match.match import match
-from zemosaic.stages.match.seams import measure_seams, noise_in_mosaic
+from zemosaic.stages.match.seams import Squares, measure_seams, noise_in_mosaic
 from zemosaic.stages.match.sky_nodes import make_block_table
 
 
@@ -25,7 +25,7 @@ def borders_of(survey, solution, scales):
     """The verdict's figures for scales, as a run has them, and the whole figure."""
     table = make_block_table(survey.measurements, survey.wcs, survey.grid, solution.nodes.spacing_px)
     noise = noise_in_mosaic(survey.measurements, survey.wcs, survey.grid, scales)
-    seams = measure_seams(table, 0, solution.sky[0], scales, noise[0])
+    seams = measure_seams(Squares.of(table, 0, noise[0]), 0, solution.sky[0], scales)
     border = figure_borders(seams.image, seams.step, seams.error, seams.noise, len(scales))
     facts = {
         "step": border.rms,

@@ -14,7 +14,7 @@ from zemosaic.model.measurements import Blocks, Measurements, Stars
 from zemosaic.model.photo_scale import surface_basis
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.match.growth import Growth, fit_growth
-from zemosaic.stages.match.match import match
+from zemosaic.stages.match.match import ImageFacts, match
 
 SHAPE = (540, 960)
 N_IMAGES = 40
@@ -106,7 +106,7 @@ def on_a_nebula(survey: Survey) -> list[Measurements]:
 def test_a_nebula_behind_the_stars_moves_no_gain(seed):
     """It was taken for a growth curve of the frames that hold it: their gains came out several percent high."""
     survey = Survey(seed=seed, nebula=0.0)
-    found = match(on_a_nebula(survey), survey.wcs, survey.grid, MatchSettings(), cameras=survey.camera)
+    found = match(on_a_nebula(survey), survey.wcs, survey.grid, MatchSettings(), ImageFacts(cameras=survey.camera))
     error = survey.log_gain_error(found)
     assert np.max(np.abs(error)) < 0.004
     assert np.max(np.abs(error) / [s.gain_error[0] for s in found.scales]) < 4
@@ -120,7 +120,7 @@ def test_seeing_differs_on_a_nebula_as_elsewhere():
         replace(m, stars=replace(m.stars, flux=m.stars.flux * np.float32(0.97))) if bad else m
         for m, bad in zip(on_a_nebula(survey), worse, strict=True)
     ]
-    found = match(measured, survey.wcs, survey.grid, MatchSettings(), cameras=survey.camera)
+    found = match(measured, survey.wcs, survey.grid, MatchSettings(), ImageFacts(cameras=survey.camera))
     error = survey.log_gain_error(found)
     assert abs(error[worse].mean() - error[~worse].mean()) < 0.002
     assert np.max(np.abs(error)) < 0.006

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from zemosaic.engine.values import decode, encode
 from zemosaic.errors import FrameRejected
-from zemosaic.kernels.measure.mesh import BlockEdges, MeanRule, Means, block_means, select_nth
+from zemosaic.kernels.measure.mesh import BlockEdges, MeanRule, Means, block_means
+from zemosaic.kernels.select import select_nth
 from zemosaic.kernels.solve.cluster import group_detections
 from zemosaic.model.measurements import Measurements
 from zemosaic.settings import MeasureSettings
 from zemosaic.stages.measure.frame import measure_frame, measure_sky
+from zemosaic.stages.quality.double import find_double
 
 SHAPE = (400, 512)
 
@@ -82,6 +84,48 @@ def test_stars_are_found_with_their_flux_and_width():
             assert stars.flux[0, i] == pytest.approx(f, abs=5 * stars.flux_error[0, i] + 0.02 * f)
     assert found >= 30
     assert np.all(np.diff(stars.flux.sum(axis=0)) <= 0)
+
+
+def turbulent_sky(rms, smallest_px=12.0, seed=1):
+    """Structure with a power law of turbulence (index -11/3 in power) down to a scale, as a nebula has."""
+    rng = np.random.default_rng(seed)
+    ky, kx = np.fft.fftfreq(SHAPE[0])[:, None], np.fft.rfftfreq(SHAPE[1])[None]
+    k = np.hypot(ky, kx)
+    amplitude = np.where(k > 0, np.maximum(k, 1e-9) ** (-11 / 6), 0) * np.exp(-0.5 * (k * smallest_px) ** 2)
+    waves = rng.normal(size=k.shape) + 1j * rng.normal(size=k.shape)
+    structure = np.fft.irfft2(waves * amplitude, SHAPE)
+    return rms * (structure - structure.mean()) / structure.std()
+
+
+def test_a_nebula_hides_no_stars_and_makes_none():
+    """The threshold was the scatter of the nebula itself: of faint stars half were lost on it."""
+    clear, (sx, sy, _) = star_field(n=80, flux_range=(700, 3e3))
+    nebulous = (clear + turbulent_sky(100.0)).astype(np.float32)
+    found, false = [], []
+    for data in (clear, nebulous):
+        stars = measure_frame(data, ones(data), MeasureSettings()).stars
+        distance = np.hypot(stars.x[:, None] - sx, stars.y[:, None] - sy)
+        found.append(np.count_nonzero(distance.min(axis=0) < 1))
+        false.append(np.count_nonzero(distance.min(axis=1) > 1.5))
+    assert found[0] >= 70
+    assert found[1] >= 0.93 * found[0]
+    assert max(false) <= 3
+
+
+@pytest.mark.parametrize("structure_adu", [0.0, 100.0])
+def test_the_trail_of_a_satellite_is_no_row_of_stars(structure_adu):
+    """Noise made up to 600 peaks along one trail: stars that no other frame has."""
+    data, (sx, sy, _) = star_field(n=80, flux_range=(1500, 2e4))
+    data[0] += turbulent_sky(structure_adu).astype(np.float32)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    for angle, height, middle in ((0.4, 30, 150), (1.9, 100, 250), (2.6, 400, 320)):
+        away = (x - middle) * np.sin(angle) - (y - 200) * np.cos(angle)
+        data[0] += (height * np.exp(-0.5 * (away / 1.6) ** 2)).astype(np.float32)
+    stars = measure_frame(data, ones(data), MeasureSettings()).stars
+    distance = np.hypot(stars.x[:, None] - sx, stars.y[:, None] - sy)
+    assert np.count_nonzero(distance.min(axis=0) < 1) >= 66
+    assert np.count_nonzero(distance.min(axis=1) > 1.5) <= 3
+    assert find_double(stars) is None
 
 
 def test_no_stars_in_noise():

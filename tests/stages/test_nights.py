@@ -11,7 +11,7 @@ import pytest
 from simulated_measurements import SHAPE, Survey, without_trend
 from zemosaic.model.photo_scale import surface_basis
 from zemosaic.settings import MatchSettings
-from zemosaic.stages.match.match import match
+from zemosaic.stages.match.match import ImageFacts, match
 from zemosaic.stages.match.surface_priors import night_scales
 
 NIGHTS = ["dark"] * 12 + ["moonlit"] * 4
@@ -30,7 +30,9 @@ def moonlit(seed):
 
 
 def solve(survey, nights):
-    return match(survey.measurements, survey.wcs, survey.grid, MatchSettings(response_order=0), nights=nights)
+    return match(
+        survey.measurements, survey.wcs, survey.grid, MatchSettings(response_order=0), ImageFacts(nights=nights)
+    )
 
 
 def sky_rms(survey, found):

@@ -80,6 +80,8 @@ def test_conjugate_gradients_solve_each_column_by_itself():
     rough = solve_conjugate(correct, rhs, enough=1e-3, most_steps=200)
     for column, alone in zip(rough.T, rhs.T, strict=True):
         np.testing.assert_allclose(column, solve_conjugate(correct, alone, enough=1e-3, most_steps=200), atol=1e-8)
+    mixed = solve_conjugate(correct, rhs, enough=np.array([1e-20, 1e-3, np.inf]), most_steps=200)
+    np.testing.assert_allclose(mixed, np.stack([x[:, 0], rough[:, 1], 0 * x[:, 2]], axis=1), atol=1e-8)
     few = solve_conjugate(correct, rhs, enough=1e-20, most_steps=2)
     assert np.abs(matrix @ few - rhs).max() > 1e-3
 

@@ -11,7 +11,7 @@ from cases.simulated_measurements import SHAPE, Survey
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import PhotoScale, n_terms, surface_basis
 from zemosaic.settings import MatchSettings
-from zemosaic.stages.match.match import MatchSolution, match
+from zemosaic.stages.match.match import ImageFacts, MatchSolution, match
 
 PATTERN = np.zeros(n_terms(4))
 PATTERN[[10, 12, 14]] = [-4.0, -8.0, -4.0]
@@ -41,7 +41,7 @@ class TwoNights(Sensor):
 
 def solve(survey: Survey, measured: list[Measurements] | None = None, nights: list[str] | None = None) -> MatchSolution:
     measured = measured or survey.measurements
-    return match(measured, survey.wcs, survey.grid, MatchSettings(), cameras=survey.camera, nights=nights)
+    return match(measured, survey.wcs, survey.grid, MatchSettings(), ImageFacts(survey.camera, nights))
 
 
 def pattern_left(survey: Survey, found: MatchSolution, signs: tuple[int, ...] = (1,)) -> float:

@@ -7,7 +7,7 @@ import pytest
 
 from simulated_measurements import Survey
 from zemosaic.settings import MatchSettings
-from zemosaic.stages.match.match import match
+from zemosaic.stages.match.match import ImageFacts, match
 from zemosaic.stages.numeric.units import noise_unit, sample_noise
 
 
@@ -29,8 +29,8 @@ def test_one_false_header_among_few_does_not_move_the_unit():
     """Gains of a hazy night scatter by 15 %: their scatter alone would believe a header of twice the exposure."""
     centres = ((0.0, 0.0), (0.01, -0.006), (-0.008, 0.004), (0.006, 0.007), (-0.004, -0.009), (0.0, 0.01))
     survey, settings = Survey(seed=1, centres=centres, gain_sd=0.15, n_stars=600), MatchSettings(response_order=0)
-    true = match(survey.measurements, survey.wcs, survey.grid, settings, gain_priors=np.ones(6))
-    false = match(survey.measurements, survey.wcs, survey.grid, settings, gain_priors=[2, 1, 1, 1, 1, 1])
+    true = match(survey.measurements, survey.wcs, survey.grid, settings, ImageFacts(gain_priors=np.ones(6)))
+    false = match(survey.measurements, survey.wcs, survey.grid, settings, ImageFacts(gain_priors=[2, 1, 1, 1, 1, 1]))
     ratio = [b.gain[0] / a.gain[0] for a, b in zip(true.scales, false.scales, strict=True)]
     assert ratio == pytest.approx(np.ones(6), abs=0.05)
 

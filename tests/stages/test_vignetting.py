@@ -7,7 +7,7 @@ import pytest
 
 from simulated_measurements import SHAPE, Survey, without_trend
 from zemosaic.settings import MatchSettings
-from zemosaic.stages.match.match import match
+from zemosaic.stages.match.match import ImageFacts, match
 
 
 class Steep(Survey):
@@ -24,7 +24,9 @@ class Steep(Survey):
 
 
 def solve(survey):
-    return match(survey.measurements, survey.wcs, survey.grid, MatchSettings(), cameras=["one"] * len(survey.wcs))
+    return match(
+        survey.measurements, survey.wcs, survey.grid, MatchSettings(), ImageFacts(cameras=["one"] * len(survey.wcs))
+    )
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -141,11 +141,11 @@ class PhotoScale:
         """F from polynomial terms, whose constant it does not use."""
         if self.response is None:
             return np.ones((len(self.gain), *terms.shape[1:]))
-        return np.asarray(np.exp(np.tensordot(self.response, terms[1 : self.response.shape[1] + 1], 1)))
+        return np.asarray(np.exp(_sum_terms(self.response, terms[1 : self.response.shape[1] + 1])))
 
     def surface_at(self, x: npt.ArrayLike, y: npt.ArrayLike, shape: tuple[int, int]) -> Array:
         """B at pixel positions of the image, shape ``(c, *x.shape)``, mosaic units."""
-        return np.asarray(np.tensordot(self.surface, surface_basis(x, y, shape, self._surface_order), 1))
+        return _sum_terms(self.surface, surface_basis(x, y, shape, self._surface_order))
 
     def plus_surface(self, added: Array) -> PhotoScale:
         """The same with terms (c, 6) or (c, 15) added to its surface."""
@@ -156,4 +156,9 @@ class PhotoScale:
 
     def surface_in(self, u: npt.ArrayLike, v: npt.ArrayLike) -> Array:
         """B at places of the image, -1 to 1, shape ``(c, *u.shape)``, mosaic units."""
-        return np.asarray(np.tensordot(self.surface, surface_terms(u, v, self._surface_order), 1))
+        return _sum_terms(self.surface, surface_terms(u, v, self._surface_order))
+
+
+def _sum_terms(coefficients: Array, terms: Array) -> Array:
+    """Polynomials (c, k) from their terms (k, ...), shape (c, ...); without a BLAS and its threads."""
+    return np.asarray(np.einsum("ck,k...->c...", coefficients, terms))

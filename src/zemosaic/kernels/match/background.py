@@ -11,24 +11,34 @@ import numpy as np
 from zemosaic.kernels.compiled import kernel, part
 
 __all__ = [
+    "beyond_bilinear",
     "block_residuals",
     "build_normals",
     "cell_excess",
     "clustered_variance",
+    "fill_columns",
     "list_local_nodes",
     "node_depth",
     "perturb",
+    "sky_at_blocks",
 ]
 
 
 @part
-def _columns(u, v, order, extra, out):
+def fill_columns(u, v, order, extra, out):
     """Fill `out` with the polynomial terms, ordered by degree, then by the power of v; then the extra column."""
-    q = 0
-    for degree in range(order + 1):
-        for j in range(degree + 1):
-            out[q] = u ** (degree - j) * v**j
-            q += 1
+    out[0] = 1.0
+    # By name, which keeps them in registers; few surfaces have more.
+    if order > 0:
+        out[1], out[2] = u, v
+    if order > 1:
+        out[3], out[4], out[5] = u * u, u * v, v * v
+    q = (order + 1) * (order + 2) // 2
+    for degree in range(3, order + 1):
+        first = degree * (degree + 1) // 2
+        for j in range(degree):
+            out[first + j] = u * out[first - degree + j]
+        out[first + degree] = v * out[first - 1]
     if q < len(out):
         out[q] = extra
 
@@ -90,7 +100,7 @@ def build_normals(blocks, value, weight, local, parts):
             w = float(weight[b])
             if w == 0.0:
                 continue
-            _columns(float(u[b]), float(v[b]), order, float(extra[b]) if has_extra else 0.0, columns)
+            fill_columns(float(u[b]), float(v[b]), order, float(extra[b]) if has_extra else 0.0, columns)
             share[0], share[1] = (1.0 - fx[b]) * (1.0 - fy[b]), fx[b] * (1.0 - fy[b])
             share[2], share[3] = (1.0 - fx[b]) * fy[b], float(fx[b]) * fy[b]
             wv = w * value[b]
@@ -114,6 +124,32 @@ def build_normals(blocks, value, weight, local, parts):
                 own[i, p, q] = own[i, q, p]
 
 
+@part
+def _bilinear(sky, c, nx, fx, fy):
+    """The sky between four nodes, c that of the lower left."""
+    low = sky[c] * (1.0 - fx) + sky[c + 1] * fx
+    high = sky[c + nx] * (1.0 - fx) + sky[c + nx + 1] * fx
+    return low * (1.0 - fy) + high * fy
+
+
+@kernel
+def sky_at_blocks(blocks, sky, out):
+    """The sky at every block, bilinear between nodes; float32 (blocks,)."""
+    _, cell, fx, fy, _, _, _, _, nx = blocks
+    for b in range(len(cell)):
+        out[b] = _bilinear(sky, cell[b], nx, fx[b], fy[b])
+
+
+@kernel
+def beyond_bilinear(blocks, bend_y, bend_x, out):
+    """What a smooth sky has at every block beyond that, by its second differences at the nodes; float32 (blocks,)."""
+    _, cell, fx, fy, _, _, _, _, nx = blocks
+    for b in range(len(cell)):
+        along_y = fy[b] * (1.0 - fy[b]) / 2 * _bilinear(bend_y, cell[b], nx, fx[b], fy[b])
+        along_x = fx[b] * (1.0 - fx[b]) / 2 * _bilinear(bend_x, cell[b], nx, fx[b], fy[b])
+        out[b] = -along_y - along_x
+
+
 @kernel
 def block_residuals(blocks, value, sky, surfaces, residual):
     """``residual = value - bilinear(sky) - columns . surface`` of every block; float32 (blocks,)."""
@@ -123,11 +159,8 @@ def block_residuals(blocks, value, sky, surfaces, residual):
     has_extra = len(extra) > 0
     for i in range(len(start) - 1):
         for b in range(start[i], start[i + 1]):
-            _columns(float(u[b]), float(v[b]), order, float(extra[b]) if has_extra else 0.0, columns)
-            c = cell[b]
-            low = sky[c] * (1.0 - fx[b]) + sky[c + 1] * fx[b]
-            high = sky[c + nx] * (1.0 - fx[b]) + sky[c + nx + 1] * fx[b]
-            model = low * (1.0 - fy[b]) + high * fy[b]
+            fill_columns(float(u[b]), float(v[b]), order, float(extra[b]) if has_extra else 0.0, columns)
+            model = _bilinear(sky, cell[b], nx, fx[b], fy[b])
             for p in range(k):
                 model += columns[p] * surfaces[i, p]
             residual[b] = value[b] - model
@@ -168,7 +201,7 @@ def perturb(seed, blocks, weight, residual, prior, rhs_own, rhs_sky):
                 e = sign * weight[b] * residual[b]
             else:
                 e = np.sqrt(weight[b]) * np.random.standard_normal()
-            _columns(float(u[b]), float(v[b]), order, float(extra[b]) if has_extra else 0.0, columns)
+            fill_columns(float(u[b]), float(v[b]), order, float(extra[b]) if has_extra else 0.0, columns)
             for p in range(k):
                 rhs_own[i, p] += e * columns[p]
             c = cell[b]
@@ -205,7 +238,7 @@ def clustered_variance(blocks, weight, residual, own_inverse, n_side, out):
             w = float(weight[b])
             if w == 0.0:
                 continue
-            _columns(float(u[b]), float(v[b]), order, float(extra[b]), columns)
+            fill_columns(float(u[b]), float(v[b]), order, float(extra[b]), columns)
             influence = 0.0
             for p in range(k):
                 influence += own_inverse[i, k - 1, p] * columns[p]

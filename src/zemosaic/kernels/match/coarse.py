@@ -82,12 +82,14 @@ def gather_cross(local, coarse, coarse_local, cross, out):
             place[coarse_local.nodes[a]] = a
         for a in range(start[i], start[i + 1]):
             y, x = nodes[a] // coarse.fine_nx, nodes[a] % coarse.fine_nx
-            for corner in range(9):
-                dy, dx = corner // 3, corner % 3
-                share = spline[y % factor, dy] * spline[x % factor, dx]
-                at = place[(y // factor + dy) * coarse.step_y + (x // factor + dx) * coarse.step_x]
-                for p in range(cross.shape[1]):
-                    out[at, p] += share * cross[a, p]
+            across, along = spline[y % factor], spline[x % factor]
+            corner = y // factor * coarse.step_y + x // factor * coarse.step_x
+            for dy in range(3):
+                for dx in range(3):
+                    share = across[dy] * along[dx]
+                    at = place[corner + dy * coarse.step_y + dx * coarse.step_x]
+                    for p in range(cross.shape[1]):
+                        out[at, p] += share * cross[a, p]
 
 
 @kernel
@@ -108,19 +110,22 @@ def add_sky(stencil, coarse, band):
                     # Both halves of the matrix are added below, its diagonal twice.
                     value *= 0.5 if s == 0 else 1.0
                     other = x + _DX[s]
+                    first, apart = x // factor, other // factor - x // factor + 3
+                    near, far = spline[x % factor], spline[other % factor]
                     for a in range(3):
                         for b in range(3):
-                            apart = other // factor + b - x // factor - a + 3
-                            along[x // factor + a, apart] += value * spline[x % factor, a] * spline[other % factor, b]
+                            along[first + a, apart + b - a] += value * near[a] * far[b]
+            near, far = spline[y % factor], spline[(y + dy) % factor]
+            first, second = y // factor, (y + dy) // factor
             for x in range(coarse.nx):
                 for apart in range(7):
                     if along[x, apart] == 0.0:
                         continue
                     for a in range(3):
                         for b in range(3):
-                            value = along[x, apart] * spline[y % factor, a] * spline[(y + dy) % factor, b]
-                            one = (y // factor + a) * coarse.step_y + x * coarse.step_x
-                            two = ((y + dy) // factor + b) * coarse.step_y + (x + apart - 3) * coarse.step_x
+                            value = along[x, apart] * near[a] * far[b]
+                            one = (first + a) * coarse.step_y + x * coarse.step_x
+                            two = (second + b) * coarse.step_y + (x + apart - 3) * coarse.step_x
                             band[min(one, two), abs(one - two)] += value if one != two else 2.0 * value
 
 

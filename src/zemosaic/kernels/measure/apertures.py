@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from zemosaic.kernels.compiled import kernel, part
 from zemosaic.kernels.measure.holes import fill_hole
-from zemosaic.kernels.measure.mesh import select_nth
+from zemosaic.kernels.select import select_nth
 
 __all__ = ["BETA_OF_HOLES", "Circles", "Fluxes", "Holes", "aperture_fluxes", "weighted_moments"]
 

@@ -9,12 +9,16 @@ import numpy.typing as npt
 
 from zemosaic.kernels.compiled import kernel, part
 
-__all__ = ["SMOOTHED_NOISE", "Peaks", "find_peaks", "mark_objects", "smooth"]
+__all__ = ["SMOOTHED_NOISE", "Peaks", "find_peaks", "light_in_line", "mark_objects", "smooth", "take_off_wide"]
 
 SMOOTHED_NOISE = 0.375
 """Noise of `smooth`'s output over that of its input, for white noise: (6 / 16)."""
 
 _DIRECTIONS = np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [1, -1], [-1, 1], [-1, -1]], np.int64)
+
+_SIXTEEN = np.arange(16) * np.pi / 16
+_LINES = np.rint(np.arange(4, 13)[:, None] * np.stack([np.sin(_SIXTEEN), np.cos(_SIXTEEN)])[:, None]).astype(np.int64)
+"""Pixels, (y, x), from four to twelve away along one side of sixteen lines: beyond a star, its width apart at most."""
 
 
 class Peaks(NamedTuple):
@@ -31,6 +35,10 @@ class Peaks(NamedTuple):
     y: npt.NDArray[np.int64]
     height: npt.NDArray[np.float32]
 
+    def pick(self, which: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Peaks:
+        """Some of them, by a mask or by their numbers."""
+        return Peaks(self.x[which], self.y[which], self.height[which])
+
 
 @kernel
 def smooth(image, out):
@@ -45,6 +53,45 @@ def smooth(image, out):
         out[y, 0], out[y, w - 1] = image[y, 0], image[y, w - 1]
         for x in range(1, w - 1):
             out[y, x] = (line[x - 1] + 2 * line[x] + line[x + 1]) * np.float32(0.0625)
+
+
+@kernel
+def take_off_wide(image, reach, most, out):
+    """``out = image`` less its mean in the square within `reach` pixels, of values cut off at plus and minus `most`.
+
+    Parameters
+    ----------
+    image : float32 (h, w)
+    reach : int
+    most : float32
+    out : float32 (h, w), output
+    """
+    h, w = image.shape
+    column, padded, total = np.zeros(w, np.float32), np.zeros(w + 2 * reach, np.float32), np.empty(w, np.float32)
+    of_row = np.empty(w, np.float32)
+    for x in range(w):
+        of_row[x] = min(x + reach, w - 1) - max(x - reach, 0) + 1
+    for y in range(min(reach, h)):
+        _add_clipped(image[y], most, np.float32(1), column)
+    for y in range(h):
+        if y + reach < h:
+            _add_clipped(image[y + reach], most, np.float32(1), column)
+        if y - reach - 1 >= 0:
+            _add_clipped(image[y - reach - 1], most, np.float32(-1), column)
+        padded[reach : reach + w] = column
+        total[:] = 0
+        for k in range(2 * reach + 1):
+            for x in range(w):
+                total[x] += padded[x + k]
+        n_rows = np.float32(min(y + reach, h - 1) - max(y - reach, 0) + 1)
+        for x in range(w):
+            out[y, x] = image[y, x] - total[x] / (n_rows * of_row[x])
+
+
+@part
+def _add_clipped(row, most, sign, total):
+    for x in range(row.size):
+        total[x] += sign * min(max(row[x], -most), most)
 
 
 @kernel
@@ -102,6 +149,45 @@ def _stands_clear(image, y, x, ceiling, reach):
         if 0 <= yy < h and 0 <= xx < w and image[yy, xx] > ceiling:
             return False
     return True
+
+
+@kernel
+def light_in_line(image, xs, ys, out):
+    """How much of each peak goes on along a line: of a star little, of a trail all.
+
+    Along the line that has most, the mean of pixels beyond the star counts, on the side that has less: a neighbouring
+    star is on one side. It and the peak's height are taken over the mean of all lines, which a nebula lifts.
+
+    Parameters
+    ----------
+    image : float32 (h, w)
+    xs, ys : int64 (n,)
+    out : float32 (n,), output; a share of the height, not positive where the image holds no line on both sides
+    """
+    n_lines = _LINES.shape[2]
+    for k in range(len(xs)):
+        most, total, n = -np.inf, 0.0, 0
+        for line in range(n_lines):
+            ahead, behind = _mean_along(image, ys[k], xs[k], line, 1), _mean_along(image, ys[k], xs[k], line, -1)
+            for one in (ahead, behind):
+                if one > -np.inf:
+                    total += one
+                    n += 1
+            most = max(most, min(ahead, behind))
+        level = total / max(n, 1)
+        out[k] = (most - level) / max(image[ys[k], xs[k]] - level, np.float32(1e-30))
+
+
+@part
+def _mean_along(image, y, x, line, side):
+    h, w = image.shape
+    total, n = 0.0, 0
+    for r in range(_LINES.shape[1]):
+        yy, xx = y + side * _LINES[0, r, line], x + side * _LINES[1, r, line]
+        if 0 <= yy < h and 0 <= xx < w:
+            total += image[yy, xx]
+            n += 1
+    return total / n if n > 0 else -np.inf
 
 
 @kernel

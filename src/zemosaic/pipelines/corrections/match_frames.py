@@ -14,7 +14,7 @@ from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import make_key
 from zemosaic.settings import Settings
 from zemosaic.stages.gauge.reference import ReferenceSky
-from zemosaic.stages.match.match import MatchSolution, channel_bytes, match
+from zemosaic.stages.match.match import ImageFacts, MatchSolution, channel_bytes, match
 
 if TYPE_CHECKING:
     from zemosaic.pipelines.frames.pipeline import PlacedFrame
@@ -51,10 +51,7 @@ def match_frames(
             places,
             grid,
             wanted,
-            cameras=cameras,
-            nights=nights,
-            gain_priors=priors,
-            pixel_values=settings.input.pixel_values,
+            ImageFacts(cameras, nights, priors, settings.input.pixel_values),
             reference=reference,
             each=run.machine.executor_within(channel_bytes(measured)).map,
         ),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.match import background, coarse, factors, gains, schur
+from zemosaic.kernels.match import background, coarse, factors, gains, images, schur
 from zemosaic.kernels.match.values import (
     CoarseNodes,
     CoarseSky,
@@ -156,6 +156,11 @@ def _surfaces() -> list[Known]:
         (background.build_normals, (placed, _f4, _f4, _NODES, normals)),
         (background.block_residuals, (placed, _f4, _f8, _f8_2, _f4)),
         (background.perturb, (0, placed, _f4, _f4, _f8_2, _f8_2, _f8)),
+        (background.sky_at_blocks, (placed, _f8, _f4)),
+        (background.beyond_bilinear, (placed, _f8, _f8, _f4)),
+        (images.image_medians, (_i8, _f4, 0, _f8)),
+        (images.list_squares, (_i8, _i4, _f4, 0, _i8, _i8)),
+        (images.sum_products, (placed, _f4, _f4, _i8, 0, _f8_3, _i8)),
         (background.clustered_variance, (placed, _f4, _f4, _f8_3, 0, _f8)),
         (coarse.list_coarse_nodes, (_NODES, nodes, _i8, _i4)),
         (coarse.find_reach, (_NODES, nodes)),

@@ -32,7 +32,7 @@ from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.survey.blending import BORDER, BlendTile, stored_planes, write_planes
 from zemosaic.settings import Settings
-from zemosaic.stages.match.match import match
+from zemosaic.stages.match.match import ImageFacts, match
 from zemosaic.stages.stack.stack import StackedPatch
 from zemosaic.stages.survey.cut import TileGrid
 from zemosaic.stages.survey.photometry import equalize_rgb_medians_inplace
@@ -150,9 +150,11 @@ class TileRecipe:
                 [item.wcs for item in placed],
                 self.job.grid,
                 self.settings.match,
-                cameras=[frame.header.camera for frame in plain],
-                gain_priors=gain_priors(plain),
-                pixel_values=self.settings.input.pixel_values,
+                ImageFacts(
+                    cameras=[frame.header.camera for frame in plain],
+                    gain_priors=gain_priors(plain),
+                    pixel_values=self.settings.input.pixel_values,
+                ),
             ).scales
         return [
             plan_input(item, old.plan.lattice, scale, self.job.grid, self.settings)

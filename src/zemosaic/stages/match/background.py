@@ -46,6 +46,10 @@ _MAX_ITERATIONS = 300
 _CHI2_LEFT = 1e-5
 """Conjugate gradients end when less than this is left to gain in chi squared: 0.1 % of an error bar in any mode."""
 
+_CHI2_LEFT_ROUGHLY = 1e-3
+"""The same where a percent or so of an error bar does no harm: draws, of which the size counts, and all but the last
+rounds."""
+
 _SLIVER = 0.5
 """Blocks round a node, shared out bilinearly, below which its value is hardly its own."""
 
@@ -104,9 +108,7 @@ class Layout:
 
     def blocks(self, extra: F4 | None) -> PlacedBlocks:
         """The blocks as kernels take them, with one more column for each image, shape (blocks,), or None."""
-        t = self.table
-        column = np.empty(0, np.float32) if extra is None else extra
-        return PlacedBlocks(t.start, t.cell, t.fx, t.fy, t.u, t.v, column, self.order, t.nodes.shape[1])
+        return self.table.placed(self.order, extra)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,12 +189,15 @@ class RightSide:
     Attributes
     ----------
     sky, own : ndarray, shapes (nodes,), (images, k)
+    enough : float
+        Chi squared that may be left to gain.
     start : ndarray, shape (nodes,), or None
         A first guess of the sky.
     """
 
     sky: F8
     own: F8
+    enough: float = _CHI2_LEFT
     start: F8 | None = None
 
 
@@ -223,9 +228,10 @@ class BackgroundSystem:
         factors = SkyFactors(*factorise_sky(normals.sky.stencil, normals.sky.nx))
         return cls(layout, data, normals, factors, normals.coarse_sky(layout))
 
-    def data_side(self, start: F8 | None = None) -> RightSide:
-        """The data, and a first guess of the sky."""
-        return RightSide(self.normals.rhs_sky, self.normals.rhs_own, start)
+    def data_side(self, start: F8 | None = None, *, roughly: bool = False) -> RightSide:
+        """The data, and a first guess of the sky; `roughly` for what another round will better."""
+        enough = _CHI2_LEFT_ROUGHLY if roughly else _CHI2_LEFT
+        return RightSide(self.normals.rhs_sky, self.normals.rhs_own, enough, start)
 
     def draw(self, seed: int) -> RightSide:
         """What gives one draw from the error distribution of sky and surfaces."""
@@ -252,7 +258,7 @@ class BackgroundSystem:
         rhs_own, rhs_sky = np.empty_like(self.normals.rhs_own), np.empty_like(self.normals.rhs_sky)
         blocks = self.layout.blocks(self.data.extra)
         kernel.perturb(seed, blocks, self.data.weight, residual, prior, rhs_own, rhs_sky)
-        return RightSide(rhs_sky, rhs_own)
+        return RightSide(rhs_sky, rhs_own, _CHI2_LEFT_ROUGHLY)
 
     def residuals(self, sky: F8, surfaces: F8) -> F4:
         """Value minus model of every block."""
@@ -269,17 +275,14 @@ class BackgroundSystem:
 
     def sky_at_blocks(self, sky: F8) -> F4:
         """The sky at every block."""
-        nothing, out = np.zeros_like(self.data.value), np.empty_like(self.data.value)
-        flat = np.zeros_like(self.normals.rhs_own)
-        kernel.block_residuals(self.layout.blocks(self.data.extra), nothing, sky, flat, out)
-        return np.asarray(-out)
+        out = np.empty_like(self.data.value)
+        kernel.sky_at_blocks(self.layout.blocks(None), sky, out)
+        return out
 
     def beyond_bilinear(self, bends: tuple[F8, F8]) -> F4:
         """What a smooth sky has at every block beyond bilinear interpolation; `bends` as `smooth_bends` gives them."""
-        table = self.layout.table
-        out = np.zeros_like(self.data.value)
-        for f, bend in zip((table.fy, table.fx), bends, strict=True):
-            out -= f * (1 - f) / 2 * self.sky_at_blocks(bend.ravel())
+        out = np.empty_like(self.data.value)
+        kernel.beyond_bilinear(self.layout.blocks(None), bends[0].ravel(), bends[1].ravel(), out)
         return out
 
     def clustered_variance(self, residual: F4, n_side: int) -> F8:
@@ -335,7 +338,9 @@ class BackgroundSystem:
         for lane, side in enumerate(sides):
             rhs_sky[:, lane], rhs_own[..., lane] = side.sky, side.own
             start[:, lane] = 0 if side.start is None else side.start
-        sky = self._solve_reduced(self._reduced(rhs_sky, rhs_own), start)
+        enough = np.full(LANES, np.inf)
+        enough[: len(sides)] = [side.enough for side in sides]
+        sky = self._solve_reduced(self._reduced(rhs_sky, rhs_own), start, enough)
         surfaces = np.empty_like(rhs_own)
         schur.recover_surfaces(sky, self.normals.sky, rhs_own, surfaces)
         return [(sky[:, lane].copy(), surfaces[..., lane].copy()) for lane in range(len(sides))]
@@ -346,14 +351,14 @@ class BackgroundSystem:
         schur.reduced_rhs(rhs_sky, rhs_own, self.normals.sky, out)
         return out
 
-    def _solve_reduced(self, rhs: F8, start: F8) -> F8:
+    def _solve_reduced(self, rhs: F8, start: F8, enough: F8) -> F8:
         """The sky, shape (nodes, LANES)."""
         rest = np.empty_like(rhs)
         schur.apply_schur(start, self.normals.sky, rest)
         rest = rhs - rest
         # What follows counts on a start from which coarse splines have nothing more to gain.
         smooth, product = self._correct(rest, is_smooth=True)
-        found = solve_conjugate(self._correct, rest - product, enough=_CHI2_LEFT, most_steps=_MAX_ITERATIONS)
+        found = solve_conjugate(self._correct, rest - product, enough=enough, most_steps=_MAX_ITERATIONS)
         return start + smooth + found
 
     def _correct(self, r: F8, is_smooth: bool = False) -> tuple[F8, F8]:

@@ -13,13 +13,14 @@ rotation tells it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 from numpy.polynomial.legendre import leg2poly
 
+from zemosaic.kernels.match import images as kernel
 from zemosaic.model.photo_scale import n_terms, order_of, surface_terms
 from zemosaic.stages.match.background import BackgroundSystem
 from zemosaic.stages.match.sky_nodes import BlockTable
@@ -146,6 +147,8 @@ def solve_shared_field(system: BackgroundSystem, residual: F4, amplitude: F8) ->
     amplitude : ndarray, shape (cameras, images)
         Level of the sky in each image of a camera; 0 in those of others.
     """
+    if len(amplitude) == 0:
+        return np.zeros((0, n_terms(_RESPONSE_ORDER) - 1))
     table, fields = system.layout.table, _beyond_quadratics()
     used = np.arange(0, len(residual), max(len(residual) // _MOST_BLOCKS, 1))
     weight = system.data.weight[used].astype(float)
@@ -183,6 +186,9 @@ def _legendre_products() -> F8:
 
 
 _PRODUCTS = _legendre_products()
+
+_TURN = scipy.linalg.block_diag(_PRODUCTS, np.eye(2))
+"""From terms, an extra column and a residual to patterns and the same two."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -231,8 +237,7 @@ class PatternBasis:
     @classmethod
     def of(cls, table: BlockTable, value: F4, camera: Ints, night: Ints, order: int) -> PatternBasis:
         """For block means over gain and response."""
-        parts = np.split(value, table.start[1:-1])
-        level = np.array([float(np.median(part)) if len(part) else 0.0 for part in parts])
+        level = np.nan_to_num(table.medians(value))
         typical = float(np.median(level)) if len(level) else 0.0
         # Calibrated images may have no sky left to scale with.
         share = np.maximum(level, 0) / typical if typical > 0 else np.ones(len(level))
@@ -267,24 +272,31 @@ class PatternBasis:
         """The pattern with what the residuals of a round still show of it; whether it is sought one round decides."""
         if not (decides or pattern.real.any()):
             return pattern
-        group = self._tell_nights(residual, weight) if decides else pattern.group
-        found, covariance = self.fit(group, residual, weight)
+        normals = self._normals(residual, weight)
+        group = self._tell_nights(normals) if decides else pattern.group
+        found, covariance = self._fit(group, normals)
         real = _real_terms(found, covariance) if decides else pattern.real
         step = np.where(real, _STEP * found, 0)
         changed = float(np.max(np.abs(step)) * np.sqrt(np.median(weight[weight > 0]))) if real.any() else 0.0
         return SensorPattern(group, pattern.coefficients + step, real, changed)
 
-    def _tell_nights(self, residual: F4, weight: F4) -> Ints:
+    def _tell_nights(self, normals: tuple[F8, F8]) -> Ints:
         """Group of each image: its night where what this has in common departs from what its camera has."""
         of_night = self._n_cameras + self.night
-        camera, _ = self.fit(self.camera, residual, weight)
-        night, covariance = self.fit(of_night, residual, weight)
+        camera, _ = self._fit(self.camera, normals)
+        night, covariance = self._fit(of_night, normals)
         away = np.zeros_like(night)
         away[of_night] = night[of_night] - camera[self.camera]
         apart = np.asarray(_real_terms(away, covariance).any(axis=1))
         return np.where(apart[of_night], of_night, self.camera)
 
-    def fit(self, group: Ints, residual: F4, weight: F4) -> tuple[F8, F8]:
+    def _normals(self, residual: F4, weight: F4) -> tuple[F8, F8]:
+        """Normal matrix, (n, 9, 9), and right-hand side, (n, 9), of each image's pattern, its own surface taken out."""
+        rest = _beside_surfaces(self.table, self.order, weight, residual, np.arange(self.table.n_images))
+        high, share = slice(0, len(_PRODUCTS)), self.share[:, None]
+        return rest[:, high, high] * share[..., None] ** 2, rest[:, high, -1] * share
+
+    def _fit(self, group: Ints, normals: tuple[F8, F8]) -> tuple[F8, F8]:
         """What the residuals of each group's images have in common, (groups, 9), and its covariance.
 
         An image is one witness, since its own gradients of third degree go through all of its blocks (a cluster-robust
@@ -296,7 +308,7 @@ class PatternBasis:
             members = np.flatnonzero(group == c)
             if len(members) < _LEAST_IMAGES:
                 continue
-            normal, pulls = (np.array(q) for q in zip(*self._normals(members, residual, weight), strict=True))
+            normal, pulls = (q[members] for q in normals)
             if not normal.any():
                 continue
             inverse = np.linalg.pinv(np.sum(normal, axis=0))
@@ -306,19 +318,27 @@ class PatternBasis:
             covariance[c] = inverse @ scatter @ inverse
         return found, covariance
 
-    def _normals(self, members: Ints, residual: F4, weight: F4) -> Iterator[tuple[F8, F8]]:
-        """Normal matrix and right-hand side of each image, its own surface taken out."""
-        for i in members:
-            used = np.arange(self.table.start[i], self.table.start[i + 1])
-            used = used[:: max(len(used) // _SAMPLE, 1)]
-            terms = surface_terms(self.table.u[used], self.table.v[used], 4)
-            w = weight[used].astype(float)
-            own, high = terms[: n_terms(self.order)], self.share[i] * (_PRODUCTS @ terms)
-            if np.count_nonzero(w) < 4 * len(terms):
-                yield np.zeros((len(high), len(high))), np.zeros(len(high))
-                continue
-            high = high - np.linalg.solve((own * w) @ own.T, (own * w) @ high.T).T @ own
-            yield (high * w) @ high.T, np.sum(high * w * residual[used], axis=1)
+
+def _beside_surfaces(
+    table: BlockTable, order: int, weight: F4, residual: F4, images: Ints, extra: F4 | None = None
+) -> F8:
+    """What blocks of each image tell of patterns, an extra column and the residual, its own surface taken out of all.
+
+    Returns
+    -------
+    ndarray, shape (m, 11, 11)
+        Weighted sums of products of the nine patterns, the column and the residual; 0 for images of too few blocks.
+    """
+    n = _HIGH_TERMS + 2
+    sums, n_used = np.empty((len(images), n, n)), np.empty(len(images), np.int64)
+    kernel.sum_products(table.placed(4, extra), weight, residual, images, _SAMPLE, sums, n_used)
+    few = n_used < 4 * _HIGH_TERMS
+    sums[few] = np.eye(n)
+    k = n_terms(order)
+    across = sums[:, :k] @ _TURN.T
+    out = _TURN @ sums @ _TURN.T - across.swapaxes(1, 2) @ np.linalg.solve(sums[:, :k, :k], across)
+    out[few] = 0
+    return out
 
 
 def own_gradients(system: BackgroundSystem, residual: F4, images: Ints) -> F8:
@@ -342,30 +362,23 @@ def own_gradients(system: BackgroundSystem, residual: F4, images: Ints) -> F8:
         Over the variance that independent blocks would give; 0 for other images.
     """
     table, order, column = system.layout.table, system.layout.order, system.data.extra
-    out, squares, noise, leaks = np.zeros(table.n_images), [], [], []
+    out, high = np.zeros(table.n_images), slice(0, len(_PRODUCTS))
     if column is None:
         return out
-    for i in images:
-        used = np.arange(table.start[i], table.start[i + 1])
-        used = used[:: max(len(used) // _SAMPLE, 1)]
-        terms = surface_terms(table.u[used], table.v[used], 4)
-        w = system.data.weight[used].astype(float)
-        if np.count_nonzero(w) < 4 * len(terms):
-            continue
-        own, rest = terms[: n_terms(order)], np.vstack([_PRODUCTS @ terms, column[used]])
-        rest = rest - np.linalg.solve((own * w) @ own.T, (own * w) @ rest.T).T @ own
-        normal = (rest * w) @ rest.T
-        inverse = np.linalg.pinv(normal[:-1, :-1])
-        squares.append((inverse @ np.sum(rest[:-1] * w * residual[used], axis=1)) ** 2)
-        noise.append(np.diag(inverse))
-        # The more blocks, the smaller their variance; gradients do not average out.
-        share = len(used) / (table.start[i + 1] - table.start[i])
-        leaks.append((i, normal[:-1, -1] ** 2 / (normal[-1, -1] * share)))
-    if squares:
-        tame = np.minimum(squares, _TAME * np.median(squares, axis=0) / MEDIAN_CHI2_1)
-        size = np.maximum(np.mean(tame, axis=0) - np.mean(noise, axis=0), 0)
-        for i, leak in leaks:
-            out[i] = float(np.sum(leak * size))
+    rest = _beside_surfaces(table, order, system.data.weight, residual, images, column)
+    known = rest[:, -2, -2] > 0
+    images, rest = images[known], rest[known]
+    if len(images) == 0:
+        return out
+    inverse = np.linalg.pinv(rest[:, high, high])
+    squares = np.sum(inverse * rest[:, None, high, -1], axis=2) ** 2
+    noise = np.diagonal(inverse, axis1=1, axis2=2)
+    tame = np.minimum(squares, _TAME * np.median(squares, axis=0) / MEDIAN_CHI2_1)
+    size = np.maximum(np.mean(tame, axis=0) - np.mean(noise, axis=0), 0)
+    # The more blocks, the smaller their variance; gradients do not average out.
+    n_blocks = table.start[images + 1] - table.start[images]
+    share = 1 / np.maximum(n_blocks // _SAMPLE, 1)
+    out[images] = np.sum(rest[:, high, -2] ** 2 * size, axis=1) / (rest[:, -2, -2] * share)
     return out
 
 

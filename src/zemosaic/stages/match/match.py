@@ -15,20 +15,27 @@ from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.figures.stars import StarFigures, figure_stars
-from zemosaic.stages.gauge.fix_gauge import GaugedSurfaces, fix_gauge
+from zemosaic.stages.gauge.fix_gauge import fix_gauge
 from zemosaic.stages.gauge.reference import ReferenceSky, reference_on_nodes
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match.camera_field import PatternBasis, is_steep
 from zemosaic.stages.match.gains import GainSolution, solve_gains
-from zemosaic.stages.match.notes import image_note, pattern_notices, solve_notices
-from zemosaic.stages.match.seams import SeamFigure, measure_seams, noise_in_mosaic
+from zemosaic.stages.match.scales import (
+    Channel,
+    make_scales,
+    padded,
+    pattern_notices,
+    patterns_of,
+    solve_notices,
+)
+from zemosaic.stages.match.seams import SeamFigure, Squares, measure_seams, noise_in_mosaic
 from zemosaic.stages.match.sky_nodes import BlockTable, SkyNodes, affordable_spacing, make_block_table
 from zemosaic.stages.match.star_ties import StarTies, find_star_ties
 from zemosaic.stages.match.surfaces import fit_surfaces
 from zemosaic.stages.numeric.units import noise_unit
 from zemosaic.text import Message
 
-__all__ = ["MatchSolution", "channel_bytes", "match"]
+__all__ = ["ImageFacts", "MatchSolution", "channel_bytes", "match"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -93,16 +100,35 @@ class MatchSolution:
     stars: StarFigures
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFacts:
+    """What is known of the images before their pixels and stars are compared.
+
+    Attributes
+    ----------
+    cameras : sequence of str, or None
+        Images of one camera share a response and a pattern. None: no image has either.
+    nights : sequence of str, or None
+        Surfaces of images of one night are about equally large. None: those of all images are.
+    gain_priors : array_like, shape (n,), or None
+        Gains expected from headers; 1 where unknown. None: unknown for all.
+    pixel_values : {"counts", "surface"}
+        How values follow a pixel's area inside an image.
+    """
+
+    cameras: Sequence[str] | None = None
+    nights: Sequence[str] | None = None
+    gain_priors: npt.ArrayLike | None = None
+    pixel_values: str = "counts"
+
+
 def match(
     measurements: Sequence[Measurements],
     wcs: Sequence[CelestialWcs],
     grid: SkyGrid,
     settings: MatchSettings,
+    facts: ImageFacts | None = None,
     *,
-    cameras: Sequence[str] | None = None,
-    nights: Sequence[str] | None = None,
-    gain_priors: npt.ArrayLike | None = None,
-    pixel_values: str = "counts",
     reference: ReferenceSky | None = None,
     each: Each = map,
 ) -> MatchSolution:
@@ -132,14 +158,8 @@ def match(
     grid : SkyGrid
         The output grid; its centre pixel's area is A_ref.
     settings : MatchSettings
-    cameras : sequence of str, optional
-        Images of one camera share a response and a pattern. None: no image has either.
-    nights : sequence of str, optional
-        Surfaces of images of one night are about equally large. None: those of all images are.
-    gain_priors : array_like, shape (n,), optional
-        Gains expected from headers; 1 where unknown.
-    pixel_values : {"counts", "surface"}
-        How values follow a pixel's area inside an image.
+    facts : ImageFacts, optional
+        None: nothing is known.
     reference : ReferenceSky, optional
         Picture of the same sky that fixes the slow trends.
     each : callable
@@ -158,9 +178,10 @@ def match(
     n = len(measurements)
     if n == 0 or len(wcs) != n or len({m.n_channels for m in measurements}) != 1:
         raise ValueError(f"{n} measurements and {len(wcs)} WCS must belong to the same images of one kind")
-    camera = _numbers(cameras, n)
+    facts = facts or ImageFacts()
+    camera = _numbers(facts.cameras, n)
     node_px = affordable_spacing(measurements, wcs, grid, settings)
-    table = make_block_table(measurements, wcs, grid, node_px, pixel_values)
+    table = make_block_table(measurements, wcs, grid, node_px, facts.pixel_values)
     problem = _Problem(
         settings=settings,
         grid=grid,
@@ -171,14 +192,14 @@ def match(
         ties=find_star_ties(measurements, wcs, grid, camera),
         component=table.components(),
         camera=camera,
-        sensor=camera if cameras is not None else np.arange(n),
-        night=_numbers(nights, n),
-        log_prior=np.zeros(n) if gain_priors is None else np.log(np.asarray(gain_priors, float)),
-        response_order=settings.response_order if cameras is not None and settings.solve_gain else 0,
+        sensor=camera if facts.cameras is not None else np.arange(n),
+        night=_numbers(facts.nights, n),
+        log_prior=np.zeros(n) if facts.gain_priors is None else np.log(np.asarray(facts.gain_priors, float)),
+        response_order=settings.response_order if facts.cameras is not None and settings.solve_gain else 0,
         reference=reference,
     )
     found = list(each(problem.solve_channel, range(measurements[0].n_channels)))
-    scales = problem.make_scales(found)
+    scales = make_scales(problem.table, problem.component, found, camera)
     noise = noise_in_mosaic(measurements, wcs, grid, scales)
     return problem.conclude(found, scales, noise, each)
 
@@ -186,23 +207,6 @@ def match(
 def channel_bytes(measurements: Sequence[Measurements]) -> int:
     """About what solving one channel takes beside what channels share."""
     return _IMAGE_BYTES * len(measurements) + _BLOCK_BYTES * sum(len(m.blocks) for m in measurements)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Channel:
-    """What is found of one channel.
-
-    Attributes
-    ----------
-    gain : GainSolution
-    surfaces : GaugedSurfaces
-    patterns : ndarray, shape (n, 15)
-        What each image's sensor adds, as terms of its surface.
-    """
-
-    gain: GainSolution
-    surfaces: GaugedSurfaces
-    patterns: F8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -245,7 +249,7 @@ class _Problem:
     response_order: int
     reference: ReferenceSky | None
 
-    def solve_channel(self, c: int) -> _Channel:
+    def solve_channel(self, c: int) -> Channel:
         """Gains, surfaces and gauge of one channel.
 
         Where the response is steep, the sky is asked for what it has beyond the stars' quadratic, and all is solved
@@ -263,13 +267,13 @@ class _Problem:
                 table, value, np.arange(table.n_images) if more else self.sensor, self.night, order
             )
             amplitude = _sky_of_cameras(table, value, self.camera) if more else None
-            found = fit_surfaces(table, value, error, order, free, patterns, self.night, amplitude)
+            found = fit_surfaces(value, error, free, patterns, self.night, amplitude)
             if not more:
                 break
             more = bool(found.field.any())
-            field = _padded(field, found.field.shape[1]) + found.field
+            field = padded(field, found.field.shape[1]) + found.field
         gauged = fix_gauge(table, found, order, self.component, *self._reference_at_nodes(c))
-        return _Channel(
+        return Channel(
             _with_structure(gain, found, free), gauged.times(self.unit), patterns.surfaces(found.pattern) * self.unit
         )
 
@@ -280,7 +284,7 @@ class _Problem:
         gain = _only_determined(gain, self.log_prior)
         if not self.settings.solve_gain:
             gain = replace(gain, log_gain=self.log_prior, log_gain_error=np.zeros_like(self.log_prior))
-        return replace(gain, response=_padded(gain.response, field.shape[1]) + field) if field.any() else gain
+        return replace(gain, response=padded(gain.response, field.shape[1]) + field) if field.any() else gain
 
     def _reference_at_nodes(self, c: int) -> tuple[F8 | None, float]:
         """The reference's values, in units of the noise, and its resolution in node spacings."""
@@ -289,14 +293,8 @@ class _Problem:
         at_nodes = reference_on_nodes(self.reference, self.grid, self.table.nodes, c) / self.unit
         return at_nodes, self.reference.resolution_arcsec / self.grid.scale_arcsec / self.node_px
 
-    def make_scales(self, found: Sequence[_Channel]) -> tuple[PhotoScale, ...]:
-        """The correction of each image, its sensor's pattern included."""
-        gains, surfaces = [f.gain for f in found], [f.surfaces for f in found]
-        scales = _make_scales(self.table, self.component, gains, surfaces, self.camera, self.response_order)
-        return _add_patterns(scales, _patterns(found))
-
     def conclude(
-        self, found: Sequence[_Channel], scales: tuple[PhotoScale, ...], noise: F8, each: Each
+        self, found: Sequence[Channel], scales: tuple[PhotoScale, ...], noise: F8, each: Each
     ) -> MatchSolution:
         """The solution with its seams, sky and notices; `noise` is that of a pixel of each image, (c, n)."""
         gains, surfaces = [f.gain for f in found], [f.surfaces for f in found]
@@ -304,8 +302,8 @@ class _Problem:
         before = [PhotoScale(np.full(len(found), g), no_surface) for g in np.exp(self.log_prior)]
 
         def see(c: int) -> tuple[SeamFigure, SeamFigure]:
-            sky = surfaces[c].sky
-            old, new = (measure_seams(self.table, c, sky, some, noise[c]) for some in (before, scales))
+            squares = Squares.of(self.table, c, noise[c])
+            old, new = (measure_seams(squares, c, surfaces[c].sky, some) for some in (before, scales))
             return old, new
 
         seams_before, seams_after = zip(*each(see, range(len(found))), strict=True)
@@ -320,18 +318,13 @@ class _Problem:
             slow_error=np.stack([s.slow_error for s in surfaces]),
             notices=(
                 *solve_notices(self.component, gains, surfaces, self.response_order, self.node_px, self.settings),
-                *pattern_notices(_patterns(found), self.camera),
+                *pattern_notices(patterns_of(found), self.camera),
             ),
             seams_before=seams_before,
             seams_after=seams_after,
             noise=noise,
             stars=figure_stars(self.ties.corrected(scales), self.wcs, self.grid),
         )
-
-
-def _patterns(found: Sequence[_Channel]) -> F8:
-    """Patterns of all channels, shape (n, c, 15)."""
-    return np.stack([f.patterns for f in found], axis=1)
 
 
 def _flatten(table: BlockTable, channel: int, gain: GainSolution, response: F8) -> tuple[F4, F4]:
@@ -342,14 +335,8 @@ def _flatten(table: BlockTable, channel: int, gain: GainSolution, response: F8) 
 
 def _sky_of_cameras(table: BlockTable, value: F4, camera: Ints) -> F8:
     """Median block of each image, shape (cameras, images); 0 in those of other cameras."""
-    parts = np.split(value, table.start[1:-1])
-    level = np.array([float(np.median(part)) if len(part) else 0.0 for part in parts])
+    level = np.nan_to_num(table.medians(value))
     return np.where(camera == np.arange(int(camera.max()) + 1)[:, None], level, 0.0)
-
-
-def _padded(coefficients: F8, n: int) -> F8:
-    """Coefficients of a polynomial of higher order, shape (rows, n)."""
-    return np.pad(coefficients, ((0, 0), (0, max(n - coefficients.shape[1], 0))))
 
 
 def _only_determined(gain: GainSolution, log_prior: F8) -> GainSolution:
@@ -397,54 +384,3 @@ def _response_at_blocks(table: BlockTable, gain: GainSolution, camera: Ints) -> 
         return np.ones(1, np.float32)
     basis = surface_terms(table.u, table.v, order_of(gain.response.shape[1]))[1:]
     return np.asarray(np.exp(np.sum(basis * gain.response[camera[table.image]].T, axis=0)))
-
-
-def _total_errors(table: BlockTable, gains: list[GainSolution], surfaces: list[GaugedSurfaces]) -> F8:
-    """Errors of the surfaces' levels, shape (c, n): of the solve, and of the gain that scales the whole background."""
-    out = []
-    for c, (gain, surface) in enumerate(zip(gains, surfaces, strict=True)):
-        parts = np.split(table.mean[c], table.start[1:-1])
-        level = np.array([np.median(part) if len(part) else 0.0 for part in parts]) * np.exp(-gain.log_gain)
-        out.append(np.hypot(surface.level_error, gain.log_gain_error * level))
-    return np.array(out)
-
-
-def _make_scales(
-    table: BlockTable,
-    component: npt.NDArray[np.int32],
-    gains: list[GainSolution],
-    surfaces: list[GaugedSurfaces],
-    camera: Ints,
-    response_order: int,
-) -> tuple[PhotoScale, ...]:
-    """One PhotoScale an image."""
-    total = _total_errors(table, gains, surfaces)
-    n_response = max(g.response.shape[1] for g in gains)
-    responses = [_padded(g.response, n_response) for g in gains]
-    scales = []
-    for i in range(table.n_images):
-        surface = np.zeros((len(gains), N_TERMS))
-        for c, s in enumerate(surfaces):
-            surface[c, : s.surfaces.shape[1]] = s.surfaces[i]
-        response = np.stack([own[camera[i]] for own in responses]) if response_order else None
-        if response is not None and not response.any():
-            response = None
-        scales.append(
-            PhotoScale(
-                gain=np.exp([g.log_gain[i] for g in gains]),
-                surface=surface,
-                response=response,
-                gain_error=np.array([g.log_gain_error[i] for g in gains]),
-                level_error=total[:, i],
-                component=int(component[i]),
-                note=image_note(i, component, gains, surfaces),
-            )
-        )
-    return tuple(scales)
-
-
-def _add_patterns(scales: Sequence[PhotoScale], patterns: F8) -> tuple[PhotoScale, ...]:
-    """Scales with the images' patterns, (n, c, 15), on their surfaces."""
-    if not patterns.any():
-        return tuple(scales)
-    return tuple(scale.plus_surface(own) for scale, own in zip(scales, patterns, strict=True))

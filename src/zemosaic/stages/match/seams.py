@@ -13,14 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.kernels.match import background
+from zemosaic.kernels.match import images as kernel
 from zemosaic.model.measurements import Measurements
-from zemosaic.model.photo_scale import PhotoScale
+from zemosaic.model.photo_scale import PhotoScale, order_of
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import MAD_TO_SIGMA
 
-__all__ = ["SeamFigure", "measure_seams", "noise_in_mosaic"]
+__all__ = ["SeamFigure", "Squares", "measure_seams", "noise_in_mosaic"]
 
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -75,20 +77,19 @@ class SeamFigure:
 
 
 def measure_seams(
-    table: BlockTable, channel: int, sky: F8, scales: Sequence[PhotoScale], noise: F8, *, n_cells: int = 8
+    squares: Squares, channel: int, sky: F8, scales: Sequence[PhotoScale], *, n_cells: int = 8
 ) -> SeamFigure:
     """Steps at all borders, from the block means.
 
     Parameters
     ----------
-    table : BlockTable
+    squares : Squares
+        Of the same channel.
     channel : int
     sky : ndarray, shape of the table's nodes
         A smooth model of the sky, taken off all images alike, so that blocks at neighbouring places compare.
     scales : sequence of PhotoScale
         One for each image of the table; neutral ones give the figure before matching.
-    noise : ndarray, shape (n,)
-        Noise of each image in mosaic units: its weight in the mosaic is ``1 / noise**2``.
     n_cells : int
         Cells along each border.
 
@@ -98,68 +99,97 @@ def measure_seams(
     same square of the sky (one node spacing). Blocks lie at other places of the square in each image, so what
     structure `sky` does not follow enters as scatter, not as a step.
     """
-    squares = _Squares(table, channel, sky, scales, noise)
-    borders = [squares.of_border(i) for i in range(table.n_images)]
-    image = np.repeat(np.arange(table.n_images), [len(border[0]) for border in borders])
-    other, u, v, step, noise = (np.concatenate(column) for column in zip(*borders, strict=True))
-    return _border_cells(image, other, u, v, step, noise, n_cells)
+    mean = squares.means(_corrected(squares.table, channel, scales, np.nan_to_num(sky)))
+    summed = squares.total(squares.weight * mean)
+    others = squares.all_weight - squares.weight
+    border = (np.maximum(np.abs(squares.u), np.abs(squares.v)) > _BORDER) & (others > 1e-6 * squares.all_weight)
+    own, mean, others = squares.weight[border], mean[border], others[border]
+    step = own / (own + others) * (mean - (summed[border] - own * mean) / others)
+    image, other, u, v = squares.image[border], squares.other[border], squares.u[border], squares.v[border]
+    return _border_cells(image, other, u, v, step, 1 / np.sqrt(own + others), n_cells)
 
 
-class _Squares:
-    """Sums of all images' blocks over the squares between the nodes."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Squares:
+    """Squares between the nodes in which images have blocks of a channel, image after image.
 
-    def __init__(self, table: BlockTable, channel: int, sky: F8, scales: Sequence[PhotoScale], noise: F8) -> None:
-        self.table, self.weight = table, 1 / noise**2
-        self.used = table.error[channel] > 0
-        self.value = _corrected(table, channel, scales, np.nan_to_num(sky))
-        weight = np.where(self.used, np.repeat(self.weight, np.diff(table.start)), 0).astype(np.float32)
-        self.total = np.bincount(table.cell, weight, table.nodes.n)
-        self.summed = np.bincount(table.cell, weight * self.value, table.nodes.n)
-        # The two heaviest images of every square, to name whom a border is seen against.
-        self.heaviest = np.full((2, table.nodes.n), -1, np.int64)
-        most = np.zeros((2, table.nodes.n))
-        for i in range(table.n_images):
-            cell, own = self._own(i)[:2]
-            first, second = own > most[0, cell], own > most[1, cell]
-            most[1, cell] = np.where(first, most[0, cell], np.where(second, own, most[1, cell]))
-            self.heaviest[1, cell] = np.where(
-                first, self.heaviest[0, cell], np.where(second, i, self.heaviest[1, cell])
-            )
-            most[0, cell] = np.where(first, own, most[0, cell])
-            self.heaviest[0, cell] = np.where(first, i, self.heaviest[0, cell])
+    Attributes
+    ----------
+    table : BlockTable
+    block : ndarray, shape (used,), int64
+        Blocks that have a value.
+    square : ndarray, shape (used,), int64
+        Which of the squares each of them is in.
+    image, cell, count : ndarray, shape (squares,), int64
+        The image, the square's place among the nodes, and how many blocks it has there.
+    weight, all_weight : ndarray, shape (squares,)
+        Of the image there, and of all images.
+    other : ndarray, shape (squares,), int64
+        The heaviest of the other images there; -1 where there is none.
+    u, v : ndarray, shape (squares,)
+        Mean place of the blocks in the image.
+    """
 
-    def _own(self, i: int) -> tuple[Ints, F8, Ints, slice]:
-        """Squares that image `i` reaches, its weight in each, the square of each used block, and its blocks."""
-        part = slice(self.table.start[i], self.table.start[i + 1])
-        cell, where = np.unique(self.table.cell[part][self.used[part]], return_inverse=True)
-        return cell.astype(np.int64), self.weight[i] * np.bincount(where, minlength=len(cell)), where, part
+    table: BlockTable
+    block: Ints
+    square: Ints
+    image: Ints
+    cell: Ints
+    count: Ints
+    weight: F8
+    all_weight: F8
+    other: Ints
+    u: F8
+    v: F8
 
-    def of_border(self, i: int) -> tuple[Ints, F8, F8, F8, F8]:
-        """Heaviest other image, place, step and noise of the squares at the border of image `i` that others share."""
-        cell, own, where, part = self._own(i)
-        used = self.used[part]
-        count = np.maximum(np.bincount(where, minlength=len(cell)), 1)
-        u, v, mean = (
-            np.bincount(where, q[part][used], len(cell)) / count for q in (self.table.u, self.table.v, self.value)
-        )
-        others = self.total[cell] - own
-        border = (np.maximum(np.abs(u), np.abs(v)) > _BORDER) & (others > 1e-6 * self.total[cell])
-        cell, own, others, mean = cell[border], own[border], others[border], mean[border]
-        step = own / self.total[cell] * (mean - (self.summed[cell] - own * mean) / others)
-        other = np.where(self.heaviest[0, cell] == i, self.heaviest[1, cell], self.heaviest[0, cell])
-        return other, u[border], v[border], step, 1 / np.sqrt(self.total[cell])
+    @classmethod
+    def of(cls, table: BlockTable, channel: int, noise: F8) -> Squares:
+        """For images of a noise in mosaic units, shape (n,): their weight in the mosaic is ``1 / noise**2``."""
+        start, square = np.empty(table.n_images + 1, np.int64), np.empty(len(table.cell), np.int64)
+        n = kernel.list_squares(table.start, table.cell, table.error[channel], table.nodes.n, start, square)
+        block = np.flatnonzero(square >= 0)
+        square = square[block]
+        image, cell = np.repeat(np.arange(table.n_images), np.diff(start)), np.empty(n, np.int64)
+        cell[square] = table.cell[block]
+        count = np.bincount(square, minlength=n)
+        weight = count / noise[image] ** 2
+        all_weight = np.asarray(np.bincount(cell, weight, table.nodes.n)[cell], float)
+        u, v = (np.bincount(square, q[block], n) / count for q in (table.u, table.v))
+        other = _heaviest_other(cell, weight, image)
+        return cls(table, block, square, image, cell, count, weight, all_weight, other, u, v)
+
+    def means(self, values: npt.NDArray[np.float32]) -> F8:
+        """Mean of the blocks' values, (blocks,), in each square."""
+        return np.asarray(np.bincount(self.square, values[self.block], len(self.cell)) / self.count)
+
+    def total(self, values: F8) -> F8:
+        """Sum of the squares' values, (squares,), over all images that share a place, shape (squares,)."""
+        return np.asarray(np.bincount(self.cell, values, self.table.nodes.n)[self.cell])
+
+
+def _heaviest_other(cell: Ints, weight: F8, image: Ints) -> Ints:
+    """The heaviest of the other images in each square, the first of equals; -1 where there is none."""
+    order = np.lexsort((image, -weight, cell))
+    first = np.flatnonzero(np.diff(cell[order], prepend=-1))
+    shared = np.diff(first, append=len(order)) > 1
+    best, second = image[order[first]], np.full(len(first), -1)
+    second[shared] = image[order[first[shared] + 1]]
+    at = np.empty(len(cell), np.int64)
+    at[order] = np.repeat(np.arange(len(first)), np.diff(first, append=len(order)))
+    return np.where(best[at] == image, second[at], best[at])
 
 
 def _corrected(table: BlockTable, channel: int, scales: Sequence[PhotoScale], sky: F8) -> npt.NDArray[np.float32]:
     """Block means in mosaic units, corrected, minus the bilinear sky (nodes without a value count as 0, for all)."""
-    out = np.empty(len(table.cell), np.float32)
-    flat, nx = sky.ravel(), table.nodes.shape[1]
+    surfaces = np.stack([scale.surface[channel] for scale in scales])
+    value = table.mean[channel] / np.array([scale.gain[channel] for scale in scales], np.float32)[table.image]
     for i, scale in enumerate(scales):
-        part = slice(table.start[i], table.start[i + 1])
-        u, v, c, fx, fy = table.u[part], table.v[part], table.cell[part], table.fx[part], table.fy[part]
-        low, high = flat[c] * (1 - fx) + flat[c + 1] * fx, flat[c + nx] * (1 - fx) + flat[c + nx + 1] * fx
-        value = table.mean[channel, part] / (scale.gain[channel] * scale.response_in(u, v)[channel])
-        out[part] = value - scale.surface_in(u, v)[channel] - (low * (1 - fy) + high * fy)
+        if scale.response is not None:
+            part = slice(table.start[i], table.start[i + 1])
+            value[part] /= scale.response_in(table.u[part], table.v[part])[channel]
+    out = np.empty(len(value), np.float32)
+    blocks = table.placed(order_of(surfaces.shape[1] - 1))
+    background.block_residuals(blocks, value, sky.ravel(), surfaces, out)
     return out
 
 

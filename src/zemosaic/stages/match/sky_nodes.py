@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.kernels.match import background as kernel
+from zemosaic.kernels.match import images
+from zemosaic.kernels.match.values import PlacedBlocks
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import n_terms, surface_basis
 from zemosaic.model.sky.celestial import CelestialWcs
@@ -126,6 +129,18 @@ class BlockTable:
         rank[label[np.sort(first)]] = np.arange(len(first))
         return rank[label]
 
+    def placed(self, order: int, extra: F4 | None = None) -> PlacedBlocks:
+        """The blocks as kernels take them, for surfaces of an order and one more column, shape (blocks,), or None."""
+        column = np.empty(0, np.float32) if extra is None else extra
+        nx = self.nodes.shape[1]
+        return PlacedBlocks(self.start, self.cell, self.fx, self.fy, self.u, self.v, column, order, nx)
+
+    def medians(self, values: F4, most: int = _MOST_BLOCKS) -> F8:
+        """Median of each image's values, (blocks,), from about `most` of them; NaN are left out, and what has none."""
+        out = np.empty(self.n_images)
+        images.image_medians(self.start, values, most, out)
+        return out
+
     def local_nodes(self) -> tuple[Ints, Int4]:
         """Start of each image's list of touched nodes, and the lists."""
         local_start = np.zeros(self.n_images + 1, np.int64)
@@ -198,14 +213,15 @@ def _place_blocks(
     ix, iy = np.floor(sx), np.floor(sy)
     factor = (grid.area_ref_deg2 / _areas(wcs, x, y, pixel_values)).astype(np.float32)
     height, width = measured.shape
-    error = blocks.error[:, which][:, good]
+    # Channel after channel, as kernels take them.
+    mean, error = (np.compress(good, q[:, which], axis=1) for q in (blocks.mean, blocks.error))
     return [
         (iy * nodes.shape[1] + ix).astype(np.int32),
         (sx - ix).astype(np.float32),
         (sy - iy).astype(np.float32),
         ((2 * x + 1) / width - 1).astype(np.float32),
         ((2 * y + 1) / height - 1).astype(np.float32),
-        blocks.mean[:, which][:, good] * factor,
+        mean * factor,
         np.where(np.isfinite(error), error, 0).astype(np.float32) * factor,
     ]
 
@@ -214,12 +230,17 @@ def _areas(wcs: CelestialWcs, x: F4, y: F4, pixel_values: str) -> F8:
     """Pixel areas at blocks: smooth, so a quadratic through a 5 x 5 lattice serves (exact to < 1e-5)."""
     if pixel_values == "surface":
         return np.full(len(x), wcs.pixel_area_deg2())
-    height, width = wcs.shape
-    lx, ly = (q.ravel() for q in np.meshgrid(np.linspace(0, width - 1, 5), np.linspace(0, height - 1, 5)))
-    basis = surface_basis(lx, ly, wcs.shape)
-    # Normal equations: six tame terms, for every image.
-    terms = np.linalg.solve(basis @ basis.T, basis @ wcs.pixel_area_deg2(lx, ly))
-    return np.asarray(terms @ surface_basis(x, y, wcs.shape))
+    lattice_x, lattice_y, fit = _quadratic_on_lattice(wcs.shape)
+    terms = np.sum(fit * wcs.pixel_area_deg2(lattice_x, lattice_y), axis=1)
+    return np.asarray(np.einsum("k,kb->b", terms, surface_basis(x, y, wcs.shape)))
+
+
+@cache
+def _quadratic_on_lattice(shape: tuple[int, int]) -> tuple[F8, F8, F8]:
+    """Pixel x and y of 5 x 5 points of an image, (25,), and what makes the terms of a quadratic of values there."""
+    height, width = shape
+    x, y = (q.ravel() for q in np.meshgrid(np.linspace(0, width - 1, 5), np.linspace(0, height - 1, 5)))
+    return x, y, np.asarray(np.linalg.pinv(surface_basis(x, y, shape).T))
 
 
 def affordable_spacing(

@@ -8,7 +8,8 @@ import scipy.ndimage
 import scipy.special
 
 from zemosaic.kernels.match import background as kernel
-from zemosaic.model.photo_scale import n_terms, surface_terms
+from zemosaic.kernels.match import images
+from zemosaic.model.photo_scale import n_terms
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1
 
@@ -20,7 +21,7 @@ __all__ = [
     "differ_by_variance",
     "first_bend_spread",
     "first_widths",
-    "has_structure",
+    "have_structure",
     "level_scatter",
     "n_draws",
     "night_scales",
@@ -119,10 +120,7 @@ def level_scatter(table: BlockTable, value: F4, error: F4) -> float:
     value, error : ndarray, shape (blocks,), float32
         Block means over gain and response; error 0 leaves a block out.
     """
-    levels = np.array([
-        np.median(v[e > 0]) if (e > 0).any() else np.nan
-        for v, e in zip(np.split(value, table.start[1:-1]), np.split(error, table.start[1:-1]), strict=True)
-    ])  # fmt: skip
+    levels = table.medians(np.where(error > 0, value, np.float32(np.nan)))
     off2 = np.square(levels - np.nanmedian(levels))[np.isfinite(levels)]
     spread = np.sqrt(_mean_of_tame(off2)) if len(off2) else 0.0
     # Without a block that counts nothing will be solved: any width will do.
@@ -336,15 +334,20 @@ def _mean_of_tame(squares: F8) -> float:
     return float(np.mean(np.minimum(squares, _TAME * np.median(squares) / MEDIAN_CHI2_1)))
 
 
-def has_structure(table: BlockTable, part: slice, sky: F4, weight: F4, order: int) -> bool:
-    """Whether an image's sky varies, beyond any surface, well above the noise of its blocks."""
-    used = np.flatnonzero(weight > 0)[:: max(len(weight) // _STRUCTURE_SAMPLE, 1)]
-    if len(used) < 4 * n_terms(order):
-        return False
-    basis = surface_terms(table.u[part][used], table.v[part][used], order).T
-    # Normal equations: six tame terms on thousands of blocks, for every image and round.
-    rest = sky[used] - basis @ np.linalg.solve(basis.T @ basis, basis.T @ sky[used])
-    return float(np.median(rest**2)) > _STRUCTURE * MEDIAN_CHI2_1 * float(np.median(1 / weight[used]))
+def have_structure(table: BlockTable, sky: F4, weight: F4, order: int) -> Flags:
+    """Whether each image's sky varies, beyond any surface, well above the noise of its blocks; shape (n,)."""
+    every, k = np.arange(table.n_images), n_terms(order)
+    used, n_used = (weight > 0).astype(np.float32), np.empty(table.n_images, np.int64)
+    sums = np.empty((table.n_images, k + 2, k + 2))
+    images.sum_products(table.placed(order), used, sky, every, _STRUCTURE_SAMPLE, sums, n_used)
+    enough = n_used >= 4 * k
+    sums[~enough] = np.eye(k + 2)
+    surfaces = np.linalg.solve(sums[:, :k, :k], sums[:, :k, -1:])[..., 0]
+    rest = np.empty_like(sky)
+    kernel.block_residuals(table.placed(order), sky, np.zeros(table.nodes.n), surfaces, rest)
+    squares = table.medians(np.where(weight > 0, rest**2, np.float32(np.nan)), _STRUCTURE_SAMPLE)
+    variance = 1 / table.medians(np.where(weight > 0, weight, np.float32(np.nan)), _STRUCTURE_SAMPLE)
+    return enough & (squares > _STRUCTURE * MEDIAN_CHI2_1 * variance)
 
 
 def structure_below_nodes(table: BlockTable, residual: F4, error: F4, before: F8) -> F8:

@@ -186,10 +186,8 @@ class _State:
 
 
 def fit_surfaces(
-    table: BlockTable,
     value: F4,
     error: F4,
-    order: int,
     log_gain_sd: F8,
     patterns: PatternBasis,
     night: Ints | None = None,
@@ -199,22 +197,21 @@ def fit_surfaces(
 
     Parameters
     ----------
-    table : BlockTable
     value, error : ndarray, shape (blocks,), float32
         Block means over gain and response, and their errors; error 0 leaves a block out.
-    order : int
-        Order of the surfaces.
     log_gain_sd : ndarray, shape (n,)
-        How far ln gain may still move; 0 holds it. A free gain is found from the sky's structure that no
-        surface can mimic, all images at once and with the sky itself free: a regression with errors in both
-        variables. Images that see no structure clear of the noise keep their gain.
+        How far ln gain may still move; 0 holds it. A free gain is found from the sky's structure that no surface can
+        mimic, all images at once and with the sky itself free: a regression with errors in both variables. Images that
+        see no structure clear of the noise keep their gain.
     patterns : PatternBasis
-        Of the same blocks; a pattern is taken where it stands clear of what images have of their own.
+        Of the same blocks, with the order of the surfaces. A pattern is taken where it stands clear of what images have
+        of their own.
     night : ndarray, shape (n,), int64, optional
         Number of each image's night, from 0: nights of larger surfaces have wider priors. Default: one night.
     amplitude : ndarray, shape (cameras, n), optional
         Of the sky in each camera's images, where it shall tell more of their responses.
     """
+    table, order = patterns.table, patterns.order
     night = np.zeros(table.n_images, np.int64) if night is None else night
     level = np.float32(np.median(value[error > 0])) if (error > 0).any() else np.float32(0)
     scatter = priors.level_scatter(table, value, error)
@@ -283,7 +280,7 @@ def _weigh(problem: _Problem, state: _State) -> WeightedBlocks:
 
 def step(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
     """One round: sky and surfaces, then what they tell of priors, weights and gains."""
-    sides, seeds = [system.data_side(state.sky)], range(0)
+    sides, seeds = [system.data_side(state.sky, roughly=state.turn + 1 < _ROUNDS)], range(0)
     # In the first round surfaces are still those of the start.
     if state.turn > 0 and not state.has_priors:
         # 97 seeds apart: no round draws what another has drawn.
@@ -341,14 +338,10 @@ def _find_gains(problem: _Problem, state: _State, system: BackgroundSystem) -> _
     most = _MOST_GAIN * problem.log_gain_sd
     log_gain = np.clip(state.log_gain + np.where(state.structured, step_size, 0), -most, most)
     change = log_gain - state.log_gain
-    sky = system.sky_at_blocks(state.sky)
-    extra, structured = np.zeros_like(sky), state.structured.copy()
-    for i in np.flatnonzero(problem.free):
-        part = slice(table.start[i], table.start[i + 1])
-        if state.turn < _STRUCTURE_ROUNDS:
-            structured[i] = priors.has_structure(table, part, sky[part], system.data.weight[part], order)
-        if structured[i]:
-            extra[part] = sky[part]
+    sky, structured = system.sky_at_blocks(state.sky), state.structured
+    if state.turn < _STRUCTURE_ROUNDS:
+        structured = problem.free & priors.have_structure(table, sky, system.data.weight, order)
+    extra = np.where(structured[table.image], sky, np.float32(0))
     moved = float(np.max(np.abs(change), initial=0.0)) if structured.any() else 0.0
     return replace(state, log_gain=log_gain, moved=moved, structured=structured, correlated=correlated, extra=extra)
 
@@ -367,12 +360,9 @@ def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> 
     # What the nodes cannot follow is wrong in the same places block after block: near by it does not average out.
     variance = priors.block_variance(table, error, state.structure)
     alike = _ALIKE_NODES**2 * np.diff(table.start) / np.maximum(np.diff(problem.layout.local.start), 1)
-    for i in np.flatnonzero(state.structured):
-        part = slice(table.start[i], table.start[i + 1])
-        noise2 = error[part] ** 2
-        used = noise2 > 0
-        out[i] = max(out[i], min(_CORRELATED * float(np.median(variance[part][used] / noise2[used])), alike[i]))
-    return out
+    over_noise = np.divide(variance, error**2, out=np.full_like(variance, np.nan), where=error > 0)
+    at_most = np.minimum(_CORRELATED * table.medians(over_noise), alike)
+    return np.where(state.structured, np.fmax(out, at_most), out)
 
 
 def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplitude: F8) -> SurfaceSolution:

@@ -9,7 +9,15 @@ import scipy
 from zemosaic.kernels.measure import mesh
 from zemosaic.kernels.measure.apertures import BETA_OF_HOLES, Circles, Fluxes, Holes, aperture_fluxes, weighted_moments
 from zemosaic.kernels.measure.holes import fill_holes, find_holes
-from zemosaic.kernels.measure.peaks import SMOOTHED_NOISE, Peaks, find_peaks, mark_objects, smooth
+from zemosaic.kernels.measure.peaks import (
+    SMOOTHED_NOISE,
+    Peaks,
+    find_peaks,
+    light_in_line,
+    mark_objects,
+    smooth,
+    take_off_wide,
+)
 from zemosaic.model.measurements import Stars
 from zemosaic.stages.measure.block_means import ChannelSky, block_edges, sky_of_blocks
 from zemosaic.stages.numeric.robust import mad_sigma
@@ -46,6 +54,25 @@ _START_SIGMA_PX = 1.5
 
 _REACH_PX, _DROP = 5, 0.1
 """See `find_peaks`: the light of a star falls by more within so many pixels, that of a bump on its flank does not."""
+
+_STRUCTURED = 1.25
+"""Scatter of the smoothed image over what noise alone leaves, from which there is structure in the sky: crowds of faint
+stars and nebulae reach 2 to 20, a plain sky 1.0 to 1.1."""
+
+_WIDE_PX = 6
+"""Reach of the square whose mean is taken off a structured sky: its side is four times a star's width, so that it holds
+a tenth of a star's height. Of 80 faint stars on structure of 8 and 33 times the noise 79 and 35 are found; with 10 px
+70 and 7."""
+
+_MOST_OF_STAR = 4.0
+"""Sigma at which light is cut off before that mean: bright stars make no hollows round them, and
+holes no bright rims."""
+
+_SOME = np.s_[::9, ::5]
+"""Pixels that the scatter of an image is read from: it is then good to 0.4 % in 2 Mpix."""
+
+_IN_LINE = 0.35
+"""Share of a peak's height that goes on along one line, from which it lies on a trail or a filament."""
 
 _NEBULOUS = 0.3
 """Share of a mesh block's pixels above the threshold from which they are nebulosity, not stars."""
@@ -176,21 +203,57 @@ def _detection_image(data: F4, bad: Mask, skies: list[ChannelSky]) -> tuple[F4, 
 
 def _detect(light: F4, bad: Mask, sky: ChannelSky, detect_sigma: float) -> tuple[F8, F8, F8, Mask]:
     """Positions and signal to noise of peaks, highest first, and the pixels above the threshold."""
-    smoothed, objects = np.empty_like(light), np.empty(light.shape, np.uint8)
+    smoothed: F4 = np.empty_like(light)
+    objects: Mask = np.empty(light.shape, np.uint8)
     smooth(light, smoothed)
-    some = smoothed[::5, ::3][bad[::5, ::3] == 0]
     # Demosaicing correlates the noise of neighbours: the smoothed image's own scatter is the safer one.
-    scatter = mad_sigma(some)
-    sigma = np.maximum(SMOOTHED_NOISE * sky.noise_mesh, scatter).astype(np.float32)
+    scatter = mad_sigma(smoothed[_SOME][bad[_SOME] == 0])
+    noise_mesh = SMOOTHED_NOISE * sky.noise_mesh.astype(float)
+    sigma = np.maximum(noise_mesh, scatter).astype(np.float32)
     edges = mesh.BlockEdges(block_edges(light.shape[0], MESH_PX), block_edges(light.shape[1], MESH_PX))
-    xs, ys = np.empty(_MAX_PEAKS, np.int64), np.empty(_MAX_PEAKS, np.int64)
-    heights = np.empty(_MAX_PEAKS, np.float32)
-    n = find_peaks(smoothed, detect_sigma * sigma, edges, _REACH_PX, _DROP, Peaks(xs, ys, heights))
+    peaks = _list_peaks(smoothed, detect_sigma * sigma, edges)
     mark_objects(smoothed, detect_sigma * sigma, edges, _NEBULOUS, objects)
-    best = np.argsort(-heights[:n], kind="stable")[:_MOST_MEASURED]
-    xs, ys = xs[:n][best], ys[:n][best]
+    if scatter > _STRUCTURED * SMOOTHED_NOISE * sky.noise:
+        smoothed, sigma = _without_structure(smoothed, bad, scatter, noise_mesh)
+        peaks = _joined(peaks, _list_peaks(smoothed, detect_sigma * sigma, edges))
+    xs, ys, heights = _off_lines(smoothed, peaks)
     at = np.searchsorted(edges.y, ys, side="right") - 1, np.searchsorted(edges.x, xs, side="right") - 1
-    return xs.astype(float), ys.astype(float), heights[:n][best] / sigma[at], objects
+    return xs.astype(float), ys.astype(float), np.asarray(heights / sigma[at], float), objects
+
+
+def _list_peaks(smoothed: F4, threshold: F4, edges: mesh.BlockEdges) -> Peaks:
+    """The highest peaks of an image, highest first."""
+    peaks = Peaks(np.empty(_MAX_PEAKS, np.int64), np.empty(_MAX_PEAKS, np.int64), np.empty(_MAX_PEAKS, np.float32))
+    n = find_peaks(smoothed, threshold, edges, _REACH_PX, _DROP, peaks)
+    return peaks.pick(np.argsort(-peaks.height[:n], kind="stable")[:_MOST_MEASURED])
+
+
+def _joined(plain: Peaks, fine: Peaks) -> Peaks:
+    """The peaks of the image itself, and those that show where its structure is taken off, one for each star."""
+    if len(plain.x) > 0:
+        known = scipy.spatial.cKDTree(np.column_stack([plain.x, plain.y]))
+        distance, _ = known.query(np.column_stack([fine.x, fine.y]), distance_upper_bound=_REACH_PX)
+        fine = fine.pick(np.isinf(distance))
+    x, y = np.concatenate([plain.x, fine.x]), np.concatenate([plain.y, fine.y])
+    return Peaks(x, y, np.concatenate([plain.height, fine.height])).pick(np.arange(min(len(x), _MOST_MEASURED)))
+
+
+def _off_lines(image: F4, peaks: Peaks) -> Peaks:
+    """Peaks without those along a trail, where noise makes a row of them."""
+    share = np.empty(len(peaks.x), np.float32)
+    light_in_line(image, peaks.x, peaks.y, share)
+    return peaks.pick(share < _IN_LINE)
+
+
+def _without_structure(smoothed: F4, bad: Mask, scatter: float, noise_mesh: F8) -> tuple[F4, F4]:
+    """The smoothed image less what is wider than stars, and the sigma that its peaks are held against.
+
+    In a nebula a threshold of the image's own scatter is one of the nebula's bumps: of a star list half was lost there.
+    """
+    fine = np.empty_like(smoothed)
+    take_off_wide(smoothed, _WIDE_PX, np.float32(_MOST_OF_STAR * scatter), fine)
+    left = mad_sigma(fine[_SOME][bad[_SOME] == 0])
+    return fine, np.maximum(noise_mesh, left).astype(np.float32)
 
 
 def _shapes(light: F4, x: F8, y: F8) -> tuple[F8, F8, F8, F8]:

@@ -22,7 +22,7 @@ def inner_product(a: F8, b: F8) -> F8:
     return np.asarray([np.sum(column) for column in products.T] if products.ndim > 1 else np.sum(products))
 
 
-def solve_conjugate(correct: Callable[[F8], tuple[F8, F8]], rhs: F8, *, enough: float, most_steps: int) -> F8:
+def solve_conjugate(correct: Callable[[F8], tuple[F8, F8]], rhs: F8, *, enough: float | F8, most_steps: int) -> F8:
     """Solve ``A x = rhs`` for a symmetric positive definite A by preconditioned conjugate gradients.
 
     Parameters
@@ -31,7 +31,7 @@ def solve_conjugate(correct: Callable[[F8], tuple[F8, F8]], rhs: F8, *, enough: 
         r to ``P r`` and ``A P r``, P symmetric, positive definite and near the inverse of A.
     rhs : ndarray, shape (n,) or (n, m)
         Of columns each is a system of its own, and ends by itself.
-    enough : float
+    enough : float, or ndarray, shape (m,)
         The loop ends when ``r . P r`` has come down to it, r = rhs - A x. For the normal equations of a least-squares
         problem that is about the chi squared still to be gained.
     most_steps : int

@@ -1,17 +1,21 @@
-"""What a reader must know of a match: per image and of the whole, in words."""
+"""From solved channels to one correction an image, and what a reader must know of these, in words."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.model.photo_scale import surface_terms
+from zemosaic.model.photo_scale import N_TERMS, PhotoScale, surface_terms
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.gauge.fix_gauge import GaugedSurfaces
 from zemosaic.stages.match.gains import GainSolution
+from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.text import Message, message
 
-__all__ = ["image_note", "pattern_notices", "solve_notices"]
+__all__ = ["Channel", "make_scales", "padded", "pattern_notices", "patterns_of", "solve_notices"]
 
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -28,7 +32,80 @@ _DEGREES = (
 """Names of a surface's degrees."""
 
 
-def image_note(
+@dataclass(frozen=True, slots=True, eq=False)
+class Channel:
+    """What is found of one channel.
+
+    Attributes
+    ----------
+    gain : GainSolution
+    surfaces : GaugedSurfaces
+    patterns : ndarray, shape (n, 15)
+        What each image's sensor adds, as terms of its surface.
+    """
+
+    gain: GainSolution
+    surfaces: GaugedSurfaces
+    patterns: F8
+
+
+def padded(coefficients: F8, n: int) -> F8:
+    """Coefficients of a polynomial of higher order, shape (rows, n)."""
+    return np.pad(coefficients, ((0, 0), (0, max(n - coefficients.shape[1], 0))))
+
+
+def patterns_of(found: Sequence[Channel]) -> F8:
+    """Patterns of all channels, shape (n, c, 15)."""
+    return np.stack([channel.patterns for channel in found], axis=1)
+
+
+def make_scales(
+    table: BlockTable, component: npt.NDArray[np.int32], found: Sequence[Channel], camera: Ints
+) -> tuple[PhotoScale, ...]:
+    """The correction of each image, its sensor's pattern included.
+
+    Parameters
+    ----------
+    table : BlockTable
+    component : ndarray, shape (n,), int32
+        Group of images that share sky.
+    found : sequence of Channel
+    camera : ndarray, shape (n,), int64
+        Number of what shares a response.
+    """
+    gains, surfaces = [channel.gain for channel in found], [channel.surfaces for channel in found]
+    total, patterns = _total_errors(table, found), patterns_of(found)
+    n_response = max(gain.response.shape[1] for gain in gains)
+    responses = np.stack([padded(gain.response, n_response) for gain in gains], axis=1)
+    scales = []
+    for i in range(table.n_images):
+        surface = np.zeros((len(found), N_TERMS))
+        for own, channel in zip(surface, surfaces, strict=True):
+            own[: channel.surfaces.shape[1]] = channel.surfaces[i]
+        response = responses[camera[i]]
+        scale = PhotoScale(
+            gain=np.exp([gain.log_gain[i] for gain in gains]),
+            surface=surface,
+            response=response if response.any() else None,
+            gain_error=np.array([gain.log_gain_error[i] for gain in gains]),
+            level_error=total[:, i],
+            component=int(component[i]),
+            note=_note_of(i, component, gains, surfaces),
+        )
+        scales.append(scale.plus_surface(patterns[i]) if patterns.any() else scale)
+    return tuple(scales)
+
+
+def _total_errors(table: BlockTable, found: Sequence[Channel]) -> F8:
+    """Errors of the surfaces' levels, shape (c, n): of the solve, and of the gain that scales the whole background."""
+    out = []
+    for mean, channel in zip(table.mean, found, strict=True):
+        level = np.nan_to_num(table.medians(mean)) * np.exp(-channel.gain.log_gain)
+        out.append(np.hypot(channel.surfaces.level_error, channel.gain.log_gain_error * level))
+    return np.array(out)
+
+
+def _note_of(
     i: int, component: npt.NDArray[np.int32], gains: list[GainSolution], surfaces: list[GaugedSurfaces]
 ) -> str:
     """Note of image `i`: what of its correction its overlaps or stars did not determine; empty when all was."""

@@ -1,0 +1,105 @@
+"""What the blocks of each image tell alone: medians, squares that they share, sums of products. Serial, nogil."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from zemosaic.kernels.compiled import kernel
+from zemosaic.kernels.match.background import fill_columns
+from zemosaic.kernels.select import select_nth
+
+__all__ = ["image_medians", "list_squares", "sum_products"]
+
+
+@kernel
+def image_medians(start, values, most, out):
+    """Median of each image's values, NaN left out.
+
+    Parameters
+    ----------
+    start : int64 (n + 1,)
+    values : float32 (blocks,)
+    most : int
+        An even selection of about so many of an image's blocks is looked at.
+    out : float64 (n,), output; NaN where an image has no value
+    """
+    room = np.empty(len(values), np.float32)
+    for i in range(len(start) - 1):
+        n, step = 0, max((start[i + 1] - start[i]) // most, 1)
+        for b in range(start[i], start[i + 1], step):
+            if not np.isnan(values[b]):
+                room[n] = values[b]
+                n += 1
+        if n == 0:
+            out[i] = np.nan
+            continue
+        out[i] = select_nth(room, n, (n - 1) // 2)
+        if n % 2 == 0:
+            out[i] = 0.5 * (out[i] + select_nth(room, n, n // 2))
+
+
+@kernel
+def list_squares(start, cell, error, n_nodes, out_start, square):
+    """Number the squares between nodes in which each image has blocks, image after image; returns how many there are.
+
+    Parameters
+    ----------
+    start : int64 (n + 1,); cell : int32 (blocks,)
+    error : float32 (blocks,); 0 leaves a block out
+    n_nodes : int
+    out_start : int64 (n + 1,), output; those of image i are ``out_start[i]`` to ``out_start[i + 1]``
+    square : int64 (blocks,), output; -1 for blocks that are left out
+    """
+    last_image, number = np.full(n_nodes, -1, np.int32), np.empty(n_nodes, np.int64)
+    total = 0
+    for i in range(len(start) - 1):
+        out_start[i] = total
+        for b in range(start[i], start[i + 1]):
+            square[b] = -1
+            if error[b] == 0.0:
+                continue
+            if last_image[cell[b]] != i:
+                last_image[cell[b]], number[cell[b]] = i, total
+                total += 1
+            square[b] = number[cell[b]]
+    out_start[-1] = total
+    return total
+
+
+@kernel
+def sum_products(blocks, weight, residual, images, most, out, n_used):
+    """Weighted sums of products of an image's columns with each other, over an even selection of its blocks.
+
+    Parameters
+    ----------
+    blocks : PlacedBlocks
+        Columns are the polynomial terms of its order, the extra column (0 where there is none), and the residual.
+    weight, residual : float32 (blocks,)
+    images : int64 (m,)
+    most : int
+        An even selection of about so many of an image's blocks is looked at.
+    out : float64 (m, columns, columns), output
+    n_used : int64 (m,), output
+        Blocks of a weight above 0 among those.
+    """
+    start, _, _, _, u, v, extra, order, _ = blocks
+    n_columns = out.shape[1]
+    columns = np.empty(n_columns)
+    sums = np.empty((n_columns, n_columns))
+    for m in range(len(images)):
+        i = images[m]
+        sums[:] = 0.0
+        n_used[m] = 0
+        for b in range(start[i], start[i + 1], max((start[i + 1] - start[i]) // most, 1)):
+            if weight[b] == 0.0:
+                continue
+            n_used[m] += 1
+            fill_columns(float(u[b]), float(v[b]), order, float(extra[b]) if len(extra) > 0 else 0.0, columns[:-1])
+            columns[-1] = residual[b]
+            for p in range(n_columns):
+                wp = weight[b] * columns[p]
+                for q in range(p + 1):
+                    sums[p, q] += wp * columns[q]
+        for p in range(n_columns):
+            for q in range(n_columns):
+                out[m, p, q] = sums[max(p, q), min(p, q)]
