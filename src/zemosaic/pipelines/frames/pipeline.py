@@ -17,6 +17,7 @@ from zemosaic.io.read.scan import ScanResult, scan
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.kind import Kind
 from zemosaic.model.measurements import Measurements
+from zemosaic.model.sky.catalogue import Catalogue
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.calibration.calibrating import calibrate_frames
@@ -299,10 +300,12 @@ def _measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run)
         replace(item, measured=without_part(item.measured, parts[item.frame.id])) if item.frame.id in parts else item
         for item in used
     ]
+    catalogue: Catalogue | None = None
     if need.place == "auto":
         from zemosaic.pipelines.solving.known_sky import known_sky
 
-        tell_shared_faults(*_facts_of(frames), known_sky().catalogue, run)
+        catalogue = known_sky().catalogue
+    tell_shared_faults(*_facts_of(frames), catalogue, run)
     clean = CleanSource(inputs.source, noise, sigma, known, inputs.files, parts)
     return Placed(_know_photon_noise(frames, run), clean, measured.known, left_out)
 
