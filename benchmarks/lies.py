@@ -1,10 +1,13 @@
 """Plausible lies: one wrong fact in one, half or all frames of a tiny set, and what the mosaic makes of it.
 
     python benchmarks/lies.py [--runs 300] [--first 0] [--only KIND ...] [--seed 1] [--keep FOLDER]
+                              [--record FILE] [--page FILE]
 
 A run is *silent* when its mosaic is wrong (star fluxes by more than 5 %, places by more than 1 px, or a tenth of the
 sky or of the stars missing, always beside the same set without the lie) and yet the run said nothing that it does not
-say of the set without the lie, and left no frame out. The table has one row a kind: runs, right, told, silent.
+say of the set without the lie, and left no frame out. The table has one row a kind.
+`--record` appends a line of JSON a run; `--page` writes the table of all that are recorded there (a run that was made
+again counts as it came out last), with the day, the commit and the machine. `--runs 0 --page` only writes.
 Sets: six calibrated frames of 300 x 420 px with a WCS, and six raw Bayer frames of 480 x 640 px with hints alone, both
 of a sky that holds the catalogue's stars. Another unit in all frames is no lie.
 """
@@ -12,17 +15,23 @@ of a sky that holds the catalogue's stars. Another unit in all frames is no lie.
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import platform
 import re
 import shutil
+import subprocess
 import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 from astropy.io import fits
 
 import zemosaic
@@ -266,14 +275,27 @@ def build(folder: Path, out: Path) -> Outcome:
     wcs = CelestialWcs.from_header(header, planes.shape[1:])
     plane = planes[len(planes) // 2].astype(float)
     true = truth.sky.star_fluxes(truth.n_channels)[:, truth.n_channels // 2]
-    flux, off = measure_stars(plane, *wcs.sky_to_pixel(truth.sky.star_ra, truth.sky.star_dec))
+    flux, off = measure_stars(plane, *wcs.sky_to_pixel(truth.sky.star_ra, truth.sky.star_dec), true)
     area_deg2 = np.isfinite(plane).sum() * wcs.pixel_area_deg2(*(np.array(plane.shape[::-1]) / 2))
     return Outcome(flux / true, off, float(area_deg2), words)
 
 
-def measure_stars(plane: npt.NDArray[np.float64], x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[np.ndarray, float]:
+def is_alone(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], true: npt.NDArray[np.float64]) -> np.ndarray:
+    """Of each star whether those that are near enough to reach its ring hold less than a tenth of its light."""
+    stars = scipy.spatial.cKDTree(np.column_stack([x, y]))
+    near = stars.query_pairs(RING_PX[1] + APERTURE_PX, output_type="ndarray")
+    around = np.zeros(len(x))
+    for k, other in (near.T, near.T[::-1]):
+        np.add.at(around, k, true[other])
+    return around < 0.1 * true
+
+
+def measure_stars(
+    plane: npt.NDArray[np.float64], x: npt.ArrayLike, y: npt.ArrayLike, true: npt.NDArray[np.float64]
+) -> tuple[np.ndarray, float]:
     """Flux of each star that is not crowded and well above the noise, NaN of others; median distance from its place."""
     x, y = np.asarray(x), np.asarray(y)
+    alone = is_alone(x, y, true)
     noise = 1.4826 * np.nanmedian(np.abs(np.diff(plane))) / np.sqrt(2)
     j, i = np.mgrid[-RING_PX[1] : RING_PX[1] + 1, -RING_PX[1] : RING_PX[1] + 1]
     radius = np.hypot(i, j)
@@ -282,7 +304,7 @@ def measure_stars(plane: npt.NDArray[np.float64], x: npt.ArrayLike, y: npt.Array
     height, width = plane.shape
     for k, (u, v) in enumerate(zip(x, y, strict=True)):
         a, b = round(float(v)), round(float(u))
-        if not (RING_PX[1] <= a < height - RING_PX[1] and RING_PX[1] <= b < width - RING_PX[1]):
+        if not alone[k] or not (RING_PX[1] <= a < height - RING_PX[1] and RING_PX[1] <= b < width - RING_PX[1]):
             continue
         cut = plane[a - RING_PX[1] : a + RING_PX[1] + 1, b - RING_PX[1] : b + RING_PX[1] + 1]
         if not np.isfinite(cut[radius <= RING_PX[1]]).all():
@@ -365,16 +387,90 @@ def tell(lie: Lie, source: Path, folder: Path, share: str, seed: int) -> int:
     return n_lies
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Draw the lies in turn, run, print what was silent and the table."""
+@dataclass(frozen=True)
+class Told:
+    """A lie that was tried, and how it came out."""
+
+    seed: int
+    run: int
+    source: str
+    kind: str
+    name: str
+    share: str
+    verdict: str
+    wrong: list[str]
+    words: list[str]
+
+
+VERDICTS = ("right", "told", "left out", "silent")
+
+
+def judge(found: Outcome, control: Outcome) -> tuple[str, list[str], list[str]]:
+    """One of the verdicts, what is wrong, and the words that the control has not."""
+    wrong = faults(found, control)
+    new = [words for words in found.words if words not in control.words]
+    said = [words for words in new if not any(part in words for part in NO_WORD)]
+    said += [found.error] if found.error else []
+    if not wrong and not found.error:
+        return "right", wrong, said
+    if not said or found.crash:
+        return "silent", wrong, said
+    return "left out" if any(words.startswith("left out") for words in said) else "told", wrong, said
+
+
+def table(tried: Sequence[Told]) -> str:
+    """One row a kind, as Markdown."""
+    counts: dict[str, Counter[str]] = {}
+    for one in tried:
+        for kind in (one.kind, "all"):
+            counts.setdefault(kind, Counter())[one.verdict] += 1
+    counts["all"] = counts.pop("all", Counter())
+    rows = [["kind", "runs", *VERDICTS], ["---"] * (2 + len(VERDICTS))]
+    rows += [[kind, str(of.total()), *(str(of[v]) for v in VERDICTS)] for kind, of in counts.items()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def write_page(page: Path, record: Path) -> None:
+    """The page of all runs that are recorded: the last of each number and seed."""
+    last = {(line["seed"], line["run"]): Told(**line) for line in map(json.loads, record.read_text().splitlines())}
+    tried = [last[key] for key in sorted(last)]
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    silent = [one for one in tried if one.verdict == "silent"]
+    parts = [
+        "# Plausible lies",
+        "Written by `python benchmarks/lies.py --record RECORD --page docs/measured/lies.md`, "
+        f"{datetime.now(UTC):%d %B %Y}, code of {commit.stdout.strip()}, {os.cpu_count()} cores of "
+        f"{platform.machine()}, seeds {', '.join(map(str, sorted({one.seed for one in tried})))}.",
+        "Tiny sets with one wrong fact in one, half or all frames. A run is *right* when the mosaic is. Any other is "
+        "*left out* when a frame was left out for a reason that the set without the lie does not have, *told* when "
+        "another such word was said, and *silent* otherwise: fluxes off by more than 5 %, or places by more than 1 px, "
+        "in silence.",
+        table(tried),
+        "Silent:" if silent else "None was silent.",
+        "\n".join(
+            f"- {one.source}, {one.kind}: {one.name}, {one.share} (seed {one.seed}, run {one.run}): "
+            + "; ".join(one.wrong)
+            for one in silent
+        ),
+    ]
+    page.write_text("\n\n".join(part for part in parts if part) + "\n")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What was asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--only", nargs="*", default=[], help="kinds to try")
     parser.add_argument("--first", type=int, default=0, help="number of the first run, to go on where another stopped")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder in which the silent sets stay")
-    options = parser.parse_args(arguments)
-    warnings.simplefilter("ignore")
+    parser.add_argument("--record", type=Path, help="file to which each run adds a line")
+    parser.add_argument("--page", type=Path, help="page to write of all that is recorded")
+    return parser.parse_args(arguments)
+
+
+def try_lies(options: argparse.Namespace, scratch: Path) -> list[Told]:
+    """Make the mosaics of the runs that are asked for; print those that are not right."""
     lies = [
         (kind, name, share, source, lie)
         for source, kinds in (("calibrated", CALIBRATED), ("raw", RAW))
@@ -383,36 +479,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for share in ("one", "half", "all")
         if (kind, share) != ("units", "all") and (not options.only or kind in options.only)
     ]
-    counts: dict[str, Counter[str]] = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        sets = make_sets(Path(scratch) / "truth", options.seed)
-        controls = {}
-        for name, folder in sets.items():
-            tell(lambda *_: None, folder, Path(scratch) / "lie", "one", 0)
-            controls[name] = build(Path(scratch) / "lie", Path(scratch) / "out")
-            shutil.rmtree(Path(scratch) / "out")
-        for run in range(options.first, options.first + options.runs):
-            kind, name, share, source, lie = lies[run % len(lies)]
-            tell(lie, sets[source], Path(scratch) / "lie", share, options.seed * 1000 + run)
-            found = build(Path(scratch) / "lie", Path(scratch) / "out")
-            shutil.rmtree(Path(scratch) / "out", ignore_errors=True)
-            wrong = faults(found, controls[source])
-            new = [words for words in found.words if words not in controls[source].words]
-            said = [words for words in new if not any(part in words for part in NO_WORD)] or found.error
-            verdict = "right" if not wrong and not found.error else "told" if said and not found.crash else "silent"
-            counts.setdefault(kind, Counter())[verdict] += 1
-            if wrong or found.error:
-                told = found.error or "; ".join(said) or "nothing"
-                print(
-                    f"{verdict:7s} {source} {kind}: {name}, {share} (run {run}): {'; '.join(wrong)} | {told[:300]}",
-                    flush=True,
-                )
-            if verdict == "silent" and options.keep:
-                shutil.copytree(Path(scratch) / "lie", options.keep / f"run_{run}", dirs_exist_ok=True)
-    print(f"{'kind':14s} {'runs':>5s} {'right':>6s} {'told':>5s} {'silent':>7s}")
-    for kind, found_of in counts.items():
-        row = [sum(found_of.values()), *(found_of[v] for v in ("right", "told", "silent"))]
-        print(f"{kind:14s} {row[0]:5d} {row[1]:6d} {row[2]:5d} {row[3]:7d}")
+    sets = make_sets(scratch / "truth", options.seed)
+    controls: dict[str, Outcome] = {}
+    tried = []
+    for run in range(options.first, options.first + options.runs):
+        kind, name, share, source, lie = lies[run % len(lies)]
+        if source not in controls:
+            tell(lambda *_: None, sets[source], scratch / "lie", "one", 0)
+            controls[source] = build(scratch / "lie", scratch / "out")
+            shutil.rmtree(scratch / "out")
+        tell(lie, sets[source], scratch / "lie", share, options.seed * 1000 + run)
+        found = build(scratch / "lie", scratch / "out")
+        shutil.rmtree(scratch / "out", ignore_errors=True)
+        one = Told(options.seed, run, source, kind, name, share, *judge(found, controls[source]))
+        tried.append(one)
+        if options.record:
+            with options.record.open("a") as record:
+                record.write(json.dumps(asdict(one)) + "\n")
+        if one.verdict != "right":
+            what = f"{one.verdict:8s} {source} {kind}: {name}, {share} (run {run}): {'; '.join(one.wrong)}"
+            print(f"{what} | {'; '.join(one.words)[:300] or 'nothing'}", flush=True)
+        if one.verdict == "silent" and options.keep:
+            shutil.copytree(scratch / "lie", options.keep / f"run_{run}", dirs_exist_ok=True)
+    return tried
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draw the lies in turn, run, print what was silent and the table."""
+    options = parse(arguments)
+    warnings.simplefilter("ignore")
+    if options.runs:
+        with tempfile.TemporaryDirectory() as scratch:
+            print(table(try_lies(options, Path(scratch))))
+    if options.page:
+        write_page(options.page, options.record)
 
 
 if __name__ == "__main__":

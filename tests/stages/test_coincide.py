@@ -110,3 +110,20 @@ def test_without_shared_stars_nothing_moves() -> None:
     fields = [StarField(rng.uniform(0, 400, (30, 2)), rng.uniform(1, 2, 30), SHAPE) for _ in range(2)]
     assert [move.largest_px for move in align_headers(fields, places, RefineSettings())] == [0.0, 0.0]
     assert [move.n_ties for move in align_headers(fields[:1], places[:1], RefineSettings())] == [0]
+
+
+def test_headers_all_off_by_a_pixel_are_not_turned_as_a_whole() -> None:
+    """Their matrices are right: a turn that a few places in error suggest would tear frames of few stars apart."""
+    fields, places = field_of()
+    rng = np.random.default_rng(8)
+    errors = rng.normal(0, 1.0, (9, 2))
+    few = [StarField(f.xy[::3] + e, f.flux[::3], SHAPE) for f, e in zip(fields, errors, strict=True)]
+    moves = align_headers(few, places, RefineSettings())
+    assert all(6 <= move.n_ties < 20 for move in moves)
+    left = []
+    for place, move, error in zip(places, moves, errors, strict=True):
+        middle = np.array([(SHAPE[1] - 1) / 2, (SHAPE[0] - 1) / 2])
+        ra, dec = place.pixel_to_sky(*np.stack([middle, middle + move.shift_px + error], axis=1))
+        left.append(np.array([np.diff(ra)[0] * np.cos(np.deg2rad(20)), np.diff(dec)[0]]) * 3600 / 2.0)
+    # All are off by the same: what no star can tell.
+    assert np.abs(left - np.median(left, axis=0)).max() < 0.15

@@ -22,9 +22,9 @@ class KnownStars:
 
     name = "known stars"
 
-    def __init__(self, survey: Survey, seed: int = 0) -> None:
+    def __init__(self, survey: Survey, seed: int = 0, faintest: float = 80) -> None:
         rng = np.random.default_rng(seed)
-        known = survey.star_flux > np.percentile(survey.star_flux, 80)
+        known = survey.star_flux > np.percentile(survey.star_flux, faintest)
         ra, dec = survey.grid.wcs.pixel_to_sky(survey.star_x[known], survey.star_y[known])
         mag = -2.5 * np.log10(survey.star_flux[known]) + rng.normal(0, 0.2, np.count_nonzero(known))
         order = np.argsort(mag)
@@ -49,8 +49,17 @@ def behind_an_obstacle(measured: Measurements) -> Measurements:
     return dimmed(measured, np.where(measured.stars.y > 320, 0.4, 1.0))
 
 
+def shutter(x: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    return 1 - 0.8 * np.clip((np.asarray(x) / WIDTH - 0.4) / 0.4, 0, 1)
+
+
 def under_a_slow_shutter(measured: Measurements) -> Measurements:
-    return dimmed(measured, 1 - 0.8 * np.clip((measured.stars.x / WIDTH - 0.4) / 0.4, 0, 1))
+    return dimmed(measured, shutter(measured.stars.x))
+
+
+def with_a_sky_that_falls(measured: Measurements) -> Measurements:
+    blocks = measured.blocks
+    return replace(measured, blocks=replace(blocks, mean=(blocks.mean * shutter(blocks.x)).astype(np.float32)))
 
 
 def with_shifted_rows(measured: Measurements) -> Measurements:
@@ -74,6 +83,29 @@ def test_a_part_that_is_dim_in_all_frames_is_found(field, fault, share, inside):
     assert part.box.x0 < x < part.box.x1
     assert part.box.y0 < y < part.box.y1
     assert part.n_dim < 0.8 * part.n_stars
+
+
+FEW = 97.5
+"""Percentile that leaves some fifteen known stars in the frames: too few to tell a part by themselves."""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_few_stars_tell_that_light_falls_where_the_sky_does(field, seed):
+    few = KnownStars(field, seed, FEW)
+    faulty = [with_a_sky_that_falls(under_a_slow_shutter(m)) for m in field.measurements]
+    part = find_shared_fault(faulty, field.wcs, few)
+    assert part is not None
+    assert part.n_stars < 24
+    assert part.share == pytest.approx(0.3, abs=0.1)
+    assert part.box.x0 == pytest.approx(0.6 * WIDTH, abs=0.1 * WIDTH)
+    assert part.box.x1 > 0.97 * WIDTH
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_sky_that_falls_alone_is_no_fault(field, seed):
+    faulty = [with_a_sky_that_falls(m) for m in field.measurements]
+    for faintest in (FEW, 80):
+        assert find_shared_fault(faulty, field.wcs, KnownStars(field, seed, faintest)) is None
 
 
 def test_no_fault_is_seen_where_there_is_none(field):

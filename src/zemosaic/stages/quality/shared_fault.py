@@ -2,7 +2,8 @@
 
 An obstacle that every frame has in its light, a shutter that always lags, rows that are shifted in every read-out: no
 frame lacks what another shows, so they agree with each other. A catalogue tells: stars of a part are missing, or are
-fainter than their magnitudes, beside those of the rest.
+fainter than their magnitudes, beside those of the rest. Where the sky of the frames falls too, it tells the part, and
+few stars are enough to tell that it is the light that falls there (`fallen_sky`).
 """
 
 from __future__ import annotations
@@ -14,31 +15,35 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from zemosaic.model.box import Box
 from zemosaic.model.measurements import Measurements, Stars
 from zemosaic.model.sky.catalogue import Catalogue
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.stages.numeric.robust import mad_sigma
+from zemosaic.stages.quality.fallen_sky import (
+    CLEAR,
+    DIM,
+    LEAST_SHARE,
+    DimPart,
+    box_round,
+    even_fall,
+    find_fallen_sky,
+)
 from zemosaic.stages.quality.views import Sight, View, find_nearest, look_at, whole_light
 from zemosaic.stages.solve.coincide import TOLERANCE_PX
 
-__all__ = ["DimPart", "find_shared_fault"]
+__all__ = ["find_shared_fault"]
 
 F8 = npt.NDArray[np.float64]
-
-_DIM = 0.6
-"""Light over that of the clear part below which a part is dim, vignetting taken away: lenses that are not centred on
-their sensor, and what headers' scales leave, stay above 0.75."""
-
-_CLEAR = 85.0
-"""Percentile of the light round the stars that is that of the clear part: a seventh of the field is never dim."""
 
 _NEAREST = 8
 """Stars, itself with them, whose median light is the light round a star: catalogues err by 0.2 mag, and one star in ten
 is a double, variable, or hidden by a brighter one."""
 
-_LEAST_SHARE = 0.08
-"""Share of the stars, but no fewer than `_NEAREST`, that a dim part holds."""
+_FEWEST_NEAREST = 3
+"""So many at least, and a third of the stars where these are few."""
+
+_DRAWS = 999
+"""Times that the stars are dealt anew over the places: as many as tell a chance of a thousandth."""
 
 _SAMPLES_A_SIDE = 4
 """A star tells once for each part of this size in which frames show it: one wrong magnitude must count once."""
@@ -63,24 +68,13 @@ _MOST_FRAMES = 60
 """Frames of a camera that are asked, spread evenly: what all share, these share."""
 
 
-@dataclass(frozen=True, slots=True)
-class DimPart:
-    """Where all frames of a camera show less than there is.
+@dataclass(frozen=True, slots=True, eq=False)
+class _PooledStars:
+    """Stars in parts of the field, of all frames: number of the star, place over the sides, shape (n, 2), ln light."""
 
-    Attributes
-    ----------
-    box : Box
-        Round the stars there, pixels of a frame.
-    share : float
-        Their light over that of the others; a star that is not seen counts as a tenth.
-    n_dim, n_stars : int
-        Stars that tell, and all that were asked.
-    """
-
-    box: Box
-    share: float
-    n_dim: int
-    n_stars: int
+    star: npt.NDArray[np.int64]
+    place: F8
+    light: F8
 
 
 def find_shared_fault(
@@ -98,30 +92,62 @@ def find_shared_fault(
     Returns
     -------
     DimPart or None
-        None where there is no such part, and wherever frames show fewer than three times eight stars of the catalogue.
+        None where there is no such part, or chance would make one in a thousand sets.
 
     Notes
     -----
     Light that falls off evenly to all sides is a lens's vignetting, and no fault.
     """
-    some = range(0, len(measured), -(-len(measured) // _MOST_FRAMES)) if measured else range(0)
-    told = [_ask(measured[i], places[i], catalogue) for i in some]
-    place, light = _pool([samples for samples in told if samples is not None])
-    if len(place) < 3 * _NEAREST:
+    every = max(-(-len(measured) // _MOST_FRAMES), 1)
+    measured, places = measured[::every], places[::every]
+    told = [_ask(own, place, catalogue) for own, place in zip(measured, places, strict=True)]
+    asked = [samples for samples in told if samples is not None]
+    part = find_fallen_sky(measured, places, catalogue)
+    if part is None and asked:
+        part = _find_among_stars(_pool(asked), measured[0].shape)
+    return part
+
+
+def _find_among_stars(stars: _PooledStars, shape: tuple[int, int]) -> DimPart | None:
+    """Where stars have less light than elsewhere, whatever the sky shows."""
+    n_nearest = min(len(stars.light) // 3, _NEAREST)
+    if n_nearest < _FEWEST_NEAREST:
         return None
-    light = light - _vignetting(place, light)
-    near = np.median(light[scipy.spatial.cKDTree(place).query(place, k=_NEAREST)[1]], axis=1)
-    clear = float(np.percentile(near, _CLEAR))
-    dim = near < clear + np.log(_DIM)
-    if np.count_nonzero(dim) < max(_LEAST_SHARE * len(place), _NEAREST):
+    light = stars.light - _vignetting(stars.place, stars.light)
+    around = np.asarray(scipy.spatial.cKDTree(stars.place).query(stars.place, k=n_nearest)[1], np.int64)
+    near, dim, clear = _find_dim(light, around)
+    n_dim = int(np.count_nonzero(dim))
+    if n_dim < n_nearest or mad_sigma((light - near)[~dim]) > _MOST_SCATTER:
         return None
-    if mad_sigma((light - near)[~dim]) > _MOST_SCATTER:
+    if _is_chance(replace(stars, light=light), around):
         return None
-    height, width = measured[0].shape
-    (x0, y0), (x1, y1) = (edge(place[dim], axis=0) for edge in (np.min, np.max))
-    box = Box(int(y0 * height), int(np.ceil(y1 * height)), int(x0 * width), int(np.ceil(x1 * width)))
+    box = box_round(stars.place[dim], shape)
     share = float(np.exp(np.median(near[dim]) - clear))
-    return DimPart(box, share, int(np.count_nonzero(dim)), len(place))
+    return DimPart(box, share, n_dim, len(light))
+
+
+def _find_dim(light: F8, around: npt.NDArray[np.int64]) -> tuple[F8, npt.NDArray[np.bool_], float]:
+    """Light round each star, which of them are dim (none where these are too few), and the light of the clear part."""
+    near = np.median(light[around], axis=1)
+    clear = float(np.percentile(near, CLEAR))
+    dim = near < clear + np.log(DIM)
+    return near, dim & (np.mean(dim) >= LEAST_SHARE), clear
+
+
+def _is_chance(stars: _PooledStars, around: npt.NDArray[np.int64]) -> bool:
+    """Whether stars are as like those round them when their light hangs on the star, not on the place.
+
+    A test by permutation: each star keeps its light, a wrong magnitude or a double with it, and the stars are dealt
+    over the places anew. What is compared is the mean distance of a star's light from the median round it.
+    """
+
+    def unlikeness(light: F8) -> float:
+        return float(np.mean(np.abs(light - np.median(light[around], axis=1))))
+
+    own = np.bincount(stars.star, stars.light) / np.bincount(stars.star)
+    rng = np.random.default_rng(_DRAWS)
+    found = unlikeness(own[stars.star])
+    return any(unlikeness(rng.permutation(own)[stars.star]) <= found for _ in range(_DRAWS))
 
 
 def _ask(measured: Measurements, place: CelestialWcs, catalogue: Catalogue) -> tuple[F8, F8, F8] | None:
@@ -159,24 +185,21 @@ def _look_at_catalogue(measured: Measurements, place: CelestialWcs, catalogue: C
     return look_at(Sight.of(measured, place), -1, Sight.of(replace(measured, stars=stars), place), 1.0)
 
 
-def _pool(told: Sequence[tuple[F8, F8, F8]]) -> tuple[F8, F8]:
-    """Place over the sides, shape (n, 2), and ln light of each star in each part of the field, of all frames."""
-    if not told:
-        return np.zeros((0, 2)), np.zeros(0)
+def _pool(told: Sequence[tuple[F8, F8, F8]]) -> _PooledStars:
+    """Each star once in each part of the field, of all frames: the middle of its light there."""
     sky, place, light = (np.concatenate(column) for column in zip(*told, strict=True))
     key = np.column_stack([np.round(sky * 1200), np.floor(place * _SAMPLES_A_SIDE)])
-    which = np.unique(key, axis=0, return_inverse=True)[1].ravel()
-    count = np.bincount(which)
+    cells, which = np.unique(key, axis=0, return_inverse=True)
+    which, count = which.ravel(), np.bincount(which.ravel())
     order = np.lexsort((light, which))
     middle = light[order][np.cumsum(count) - count + count // 2]
     where = np.column_stack([np.bincount(which, coordinate) / count for coordinate in place.T])
-    return where, middle
+    return _PooledStars(np.unique(cells[:, :2], axis=0, return_inverse=True)[1].ravel(), where, middle)
 
 
 def _vignetting(place: F8, light: F8) -> F8:
     """What falls off evenly from the middle, by the stars that are seen."""
-    radius2 = np.sum((2 * place - 1) ** 2, axis=1)
-    terms = np.column_stack([np.ones(len(radius2)), radius2, radius2**2])
+    terms = even_fall(place)
     used = light > _UNSEEN
     for _ in range(4):
         if np.count_nonzero(used) < _NEAREST:

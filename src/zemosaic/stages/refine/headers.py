@@ -16,6 +16,7 @@ from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
 from zemosaic.model.sky.star_field import StarField
 from zemosaic.model.sky.tan_sip import TanSip, plane_to_sky, sky_to_plane
 from zemosaic.settings import RefineSettings
+from zemosaic.stages.numeric.robust import mad_sigma
 from zemosaic.stages.refine.refine import Refined, refine
 
 __all__ = ["HeaderMove", "align_headers"]
@@ -125,7 +126,8 @@ def _without_drift(before: Sequence[TanSip], after: Sequence[TanSip]) -> list[Ta
     """Plates of which most are where they were: what one bad header pulls the whole along is taken back.
 
     Stars that frames share say nothing of a common shift, turn and scale. The least absolute sum of moves fixes them
-    (by weights of 1 over the distance, again and again).
+    (by weights of 1 over the distance, again and again). Of turn and scale the frames' matrices say something, too:
+    where places are off by a pixel they tell far better than places within a few hundred pixels of each other.
     """
     vectors = np.array([unit_vectors(plate.ra_deg, plate.dec_deg) for plate in before])
     x, y, z = vectors.mean(axis=0)
@@ -137,14 +139,16 @@ def _without_drift(before: Sequence[TanSip], after: Sequence[TanSip]) -> list[Ta
     nothing, one = np.zeros(len(old)), np.ones(len(old))
     east = np.stack([one, nothing, old[:, 0] / extent, -old[:, 1] / extent], axis=1)
     north = np.stack([nothing, one, old[:, 1] / extent, old[:, 0] / extent], axis=1)
+    told, error = (value * extent for value in _turn_of_matrices(before, after))
     drift = np.zeros(4)
     for _ in range(30):
         left = new - old - np.stack([east @ drift, north @ drift], axis=1)
-        weight = 1 / np.maximum(np.hypot(*left.T), least)
-        weighed = np.concatenate([east * weight[:, None], north * weight[:, None]])
-        # A turn and a scale need frames apart from each other: without them they stay 0.
-        normal = np.concatenate([east, north]).T @ weighed + np.diag([0, 0, 1e-6, 1e-6]) * weight.sum()
-        drift = np.linalg.solve(normal, weighed.T @ np.concatenate(new.T - old.T))
+        distance = np.maximum(np.hypot(*left.T), least)
+        weighed = np.concatenate([east / distance[:, None], north / distance[:, None]])
+        # The mean distance is the width of the moves' own distribution: it brings both kinds of evidence to one scale.
+        belief = np.array([0, 0, *distance.mean() / error**2])
+        normal = np.concatenate([east, north]).T @ weighed + np.diag(belief)
+        drift = np.linalg.solve(normal, weighed.T @ np.concatenate(new.T - old.T) + belief * np.array([0, 0, *told]))
     moved = new - np.stack([east @ drift, north @ drift], axis=1)
     scale, turn = drift[2:] / extent
     undo = np.linalg.inv(np.array([[1 + scale, -turn], [turn, 1 + scale]]))
@@ -153,6 +157,15 @@ def _without_drift(before: Sequence[TanSip], after: Sequence[TanSip]) -> list[Ta
         replace(plate, ra_deg=float(ra_k), dec_deg=float(dec_k), cd=undo @ plate.cd)
         for plate, ra_k, dec_k in zip(after, ra_deg, dec_deg, strict=True)
     ]
+
+
+def _turn_of_matrices(before: Sequence[TanSip], after: Sequence[TanSip]) -> tuple[Array, Array]:
+    """Common scale and turn by which the frames' matrices changed, and the errors of both."""
+    change = np.array([new.cd @ np.linalg.inv(old.cd) for old, new in zip(before, after, strict=True)])
+    each = np.stack([(change[:, 0, 0] + change[:, 1, 1]) / 2 - 1, (change[:, 1, 0] - change[:, 0, 1]) / 2])
+    middle = np.median(each, axis=1)
+    spread = np.array([mad_sigma(values, value) for values, value in zip(each, middle, strict=True)])
+    return middle, np.maximum(spread, _MATRIX_SIGMA / 10) / np.sqrt(len(change))
 
 
 def _middle(place: CelestialWcs) -> Array:
