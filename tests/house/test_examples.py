@@ -33,7 +33,8 @@ RUN_ELSEWHERE = {
     r"dask (scheduler|worker|ssh)\b": "tests/engine/test_remote.py",
     r"(podman|docker) ": ".github/workflows/packaging.yml",
     r"aladin ": "tests/pipelines/test_hips.py",
-    r"cd |git |uv tool install ": ".github/workflows/packaging.yml",
+    r"uv tool ": ".github/workflows/packaging.yml",
+    r"python -m (venv|pip wheel) ": "benchmarks/installs.py",
 }
 """What would take minutes, a network or another program, and the file that runs it."""
 
@@ -42,7 +43,7 @@ _CODE = re.compile(
 )
 _INDENTED = re.compile(r"(?:^    (?:zemosaic|python) .*\n)+", re.M)
 PROGRAMS = (
-    "zemosaic", "python", "dask", "podman", "docker", "aladin", "uv", "git", "cd", "pip", "ruff", "mypy",
+    "zemosaic", "python", "dask", "podman", "docker", "aladin", "uv", "build/packed", "pip", "ruff", "mypy",
     "lint-imports", "towncrier", "pyinstaller", "sphinx-build",
 )  # fmt: skip
 """With which a line of a shell begins; other blocks are output, headers, drawings."""
