@@ -95,7 +95,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 FRAMES = (
-    "frames", "panels", "tiles", "stacks", "lights", "M 31_sub", "Seestar/M31", "sim", "set", "SET",
+    "frames", "panels", "tiles", "stacks", "lights", "M 31_sub", "M 1_sub", "Seestar/M31", "sim", "set", "SET",
     "FRAMES", "FOLDER", "TILES", "data/frames", "shared/frames",
 )  # fmt: skip
 NIGHTS = ("tonight", "NIGHT")
