@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import uniform_filter
 
 from zemosaic.engine.values import decode, encode
 from zemosaic.errors import FrameRejected
 from zemosaic.kernels.measure.mesh import BlockEdges, MeanRule, Means, block_means
 from zemosaic.kernels.select import select_nth
+from zemosaic.kernels.measure.peaks import take_off_wide
 from zemosaic.kernels.solve.cluster import group_detections
 from zemosaic.model.measurements import Measurements
 from zemosaic.settings import MeasureSettings
@@ -110,6 +112,15 @@ def test_a_nebula_hides_no_stars_and_makes_none():
     assert found[0] >= 70
     assert found[1] >= 0.93 * found[0]
     assert max(false) <= 3
+
+
+@pytest.mark.parametrize("shape", [(40, 33), (5, 60), (3, 4)])
+def test_what_is_wider_than_stars_is_the_mean_of_a_square(shape):
+    image = np.random.default_rng(0).normal(0, 10, shape).astype(np.float32)
+    n, total = (uniform_filter(q, 13, mode="constant") for q in (np.ones(shape), np.clip(image.astype(float), -15, 15)))
+    left = image.copy()
+    take_off_wide(left, 6, np.float32(15))
+    np.testing.assert_allclose(left, image - total / n, atol=1e-5)
 
 
 @pytest.mark.parametrize("structure_adu", [0.0, 100.0])

@@ -214,7 +214,7 @@ def _detect(light: F4, bad: Mask, sky: ChannelSky, detect_sigma: float) -> tuple
     peaks = _list_peaks(smoothed, detect_sigma * sigma, edges)
     mark_objects(smoothed, detect_sigma * sigma, edges, _NEBULOUS, objects)
     if scatter > _STRUCTURED * SMOOTHED_NOISE * sky.noise:
-        smoothed, sigma = _without_structure(smoothed, bad, scatter, noise_mesh)
+        sigma = _take_off_structure(smoothed, bad, scatter, noise_mesh)
         peaks = _joined(peaks, _list_peaks(smoothed, detect_sigma * sigma, edges))
     xs, ys, heights = _off_lines(smoothed, peaks)
     at = np.searchsorted(edges.y, ys, side="right") - 1, np.searchsorted(edges.x, xs, side="right") - 1
@@ -245,15 +245,14 @@ def _off_lines(image: F4, peaks: Peaks) -> Peaks:
     return peaks.pick(share < _IN_LINE)
 
 
-def _without_structure(smoothed: F4, bad: Mask, scatter: float, noise_mesh: F8) -> tuple[F4, F4]:
-    """The smoothed image less what is wider than stars, and the sigma that its peaks are held against.
+def _take_off_structure(smoothed: F4, bad: Mask, scatter: float, noise_mesh: F8) -> F4:
+    """Take off of the smoothed image what is wider than stars; returns the sigma that its peaks are held against.
 
     In a nebula a threshold of the image's own scatter is one of the nebula's bumps: of a star list half was lost there.
     """
-    fine = np.empty_like(smoothed)
-    take_off_wide(smoothed, _WIDE_PX, np.float32(_MOST_OF_STAR * scatter), fine)
-    left = mad_sigma(fine[_SOME][bad[_SOME] == 0])
-    return fine, np.maximum(noise_mesh, left).astype(np.float32)
+    take_off_wide(smoothed, _WIDE_PX, np.float32(_MOST_OF_STAR * scatter))
+    left = mad_sigma(smoothed[_SOME][bad[_SOME] == 0])
+    return np.maximum(noise_mesh, left).astype(np.float32)
 
 
 def _shapes(light: F4, x: F8, y: F8) -> tuple[F8, F8, F8, F8]:
