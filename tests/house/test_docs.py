@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,20 @@ def test_a_page_of_figures_says_where_they_come_from(page: Path) -> None:
 def test_history_and_figures_are_noticed() -> None:
     assert history_in("It was 3 before this rule.\n```\nno longer\n```\n") == ["before this rule"]
     assert figures_in("| a | 1 | 2.5 | **3 %** |\n| b | 1 | two | 3 px wide |\n") == ["| a | 1 | 2.5 | **3 %** |"]
+
+
+def test_the_changelog_ends_at_this_version() -> None:
+    """Its newest part is of the version in `pyproject.toml`, or fragments wait for that version."""
+    newest = re.search(r"^## (\S+) \(", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    waiting = [path for path in (ROOT / "changes").glob("*.md") if path.name not in {"README.md", "template.md"}]
+    assert waiting or (newest and newest[1] == version)
+
+
+def test_names_of_fragments_have_a_place_in_the_changelog() -> None:
+    kinds = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]["type"]
+    known = "|".join(kind["directory"] for kind in kinds)
+    names = [path.name for path in (ROOT / "changes").glob("*.md") if path.name not in {"README.md", "template.md"}]
+    assert [name for name in names if not re.fullmatch(rf"[a-z0-9-]+\.({known})\.md", name)] == []
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    assert f"({known})" in workflow
