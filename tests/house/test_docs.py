@@ -117,3 +117,57 @@ def test_sentences_of_the_guide_are_short(page: Path) -> None:
 
 def test_a_long_sentence_is_noticed() -> None:
     assert len(long_sentences("Short. " + "word " * 36 + ".\n\n| " + "cell " * 40)) == 1
+
+
+MEASURED = sorted((ROOT / "docs/measured").glob("*.md"))
+TIMELESS = [page for page in PAGES if "measured" not in page.parts]
+
+_HISTORY = re.compile(
+    r"\b(before (this|that|the) rule|until the rule|no longer|used to be|as it was before|tried before|at first: "
+    r"|earlier (version|sitting|measurement)|in former times|(was|has been) changed|since then)\b",
+    re.IGNORECASE,
+)
+"""What a page tells of itself as it was: that is for the changelog, and for pages of figures."""
+
+
+def history_in(text: str) -> list[str]:
+    return [found[0] for found in _HISTORY.finditer(_FENCE.sub("", text))]
+
+
+@pytest.mark.parametrize("page", TIMELESS, ids=name_of)
+def test_pages_tell_what_is_not_what_was(page: Path) -> None:
+    assert history_in(page.read_text(encoding="utf-8")) == []
+
+
+def figures_in(text: str) -> list[str]:
+    """Rows of tables with three cells or more that hold nothing but a number, as only a measurement makes them."""
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    number = re.compile(r"\s*\**-?\d[\d.,]*( ?%| s)?\**\s*")
+    return [row for row in rows if sum(bool(number.fullmatch(cell)) for cell in row.split("|")) >= 3]
+
+
+@pytest.mark.parametrize("page", [page for page in TIMELESS if page.name != "README.md"], ids=name_of)
+def test_tables_of_figures_lie_with_what_was_measured(page: Path) -> None:
+    assert figures_in(page.read_text(encoding="utf-8")) == []
+
+
+def test_figures_of_the_readme_are_those_that_were_measured() -> None:
+    measured = (ROOT / "docs/measured/benchmarks.md").read_text(encoding="utf-8")
+    known = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", measured)}
+    for row in figures_in((ROOT / "README.md").read_text(encoding="utf-8")):
+        shown = [float(number) for number in re.findall(r"(?<=\| )\**(\d+(?:\.\d+)?)\**", row)]
+        assert [n for n in shown if not any(abs(n - k) <= 0.005 * k for k in known)] == [], row
+
+
+@pytest.mark.parametrize("page", [page for page in MEASURED if page.name != "index.md"], ids=name_of)
+def test_a_page_of_figures_says_where_they_come_from(page: Path) -> None:
+    """The command, the day, the commit and the machine."""
+    text = page.read_text(encoding="utf-8")
+    missing = [fact for fact in ("date", "commit", "processor") if not re.search(rf"^- {fact}: \S", text, re.MULTILINE)]
+    assert missing == []
+    assert re.search(r"`(\w+=\S+ )?(python|node|zemosaic|pytest) ", text)
+
+
+def test_history_and_figures_are_noticed() -> None:
+    assert history_in("It was 3 before this rule.\n```\nno longer\n```\n") == ["before this rule"]
+    assert figures_in("| a | 1 | 2.5 | **3 %** |\n| b | 1 | two | 3 px wide |\n") == ["| a | 1 | 2.5 | **3 %** |"]

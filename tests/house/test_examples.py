@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import importlib.util
 import re
 import shlex
 import shutil
@@ -31,7 +33,8 @@ RUN_ELSEWHERE = {
     r"dask (scheduler|worker|ssh)\b": "tests/engine/test_remote.py",
     r"(podman|docker) ": ".github/workflows/packaging.yml",
     r"aladin ": "tests/pipelines/test_hips.py",
-    r"cd |git |uv tool install ": ".github/workflows/packaging.yml",
+    r"uv tool ": ".github/workflows/packaging.yml",
+    r"python -m (venv|pip wheel) ": "benchmarks/installs.py",
 }
 """What would take minutes, a network or another program, and the file that runs it."""
 
@@ -40,7 +43,7 @@ _CODE = re.compile(
 )
 _INDENTED = re.compile(r"(?:^    (?:zemosaic|python) .*\n)+", re.M)
 PROGRAMS = (
-    "zemosaic", "python", "dask", "podman", "docker", "aladin", "uv", "git", "cd", "pip", "ruff", "mypy",
+    "zemosaic", "python", "dask", "podman", "docker", "aladin", "uv", "build/packed", "pip", "ruff", "mypy",
     "lint-imports", "towncrier", "pyinstaller", "sphinx-build",
 )  # fmt: skip
 """With which a line of a shell begins; other blocks are output, headers, drawings."""
@@ -178,3 +181,20 @@ def test_a_wrong_example_is_noticed(tmp_path: Path) -> None:
     for line in found:
         with pytest.raises(AssertionError):
             run_line(line, tmp_path)
+
+
+SCRIPTS = sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "scripts").glob("*.py")])
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_scripts_import_what_is_there(script: Path) -> None:
+    """Most run for minutes, and nobody for weeks: what they take from the package must not have moved meanwhile."""
+    taken = [
+        node for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
+    ]
+    for node in taken:
+        if node.module and node.module.split(".")[0] == "zemosaic":
+            module = importlib.import_module(node.module)
+            missing = [name.name for name in node.names if not hasattr(module, name.name)]
+            missing = [name for name in missing if importlib.util.find_spec(f"{node.module}.{name}") is None]
+            assert missing == [], node.module
