@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from zemosaic.cli.describe import write_page
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-GUIDE = sorted((ROOT / "docs/guide").glob("*.md"))
+READ_AT_ONCE = sorted([*(ROOT / "docs/guide").glob("*.md"), *(ROOT / "docs/method").glob("*.md")])
 LONGEST_SENTENCE_WORDS = 35
 
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -110,8 +111,8 @@ def long_sentences(text: str) -> list[str]:
     return [s for s in sentences if len(s.split()) > LONGEST_SENTENCE_WORDS]
 
 
-@pytest.mark.parametrize("page", GUIDE, ids=name_of)
-def test_sentences_of_the_guide_are_short(page: Path) -> None:
+@pytest.mark.parametrize("page", READ_AT_ONCE, ids=name_of)
+def test_sentences_can_be_read_at_once(page: Path) -> None:
     assert long_sentences(page.read_text(encoding="utf-8")) == []
 
 
@@ -171,3 +172,20 @@ def test_a_page_of_figures_says_where_they_come_from(page: Path) -> None:
 def test_history_and_figures_are_noticed() -> None:
     assert history_in("It was 3 before this rule.\n```\nno longer\n```\n") == ["before this rule"]
     assert figures_in("| a | 1 | 2.5 | **3 %** |\n| b | 1 | two | 3 px wide |\n") == ["| a | 1 | 2.5 | **3 %** |"]
+
+
+def test_the_changelog_ends_at_this_version() -> None:
+    """Its newest part is of the version in `pyproject.toml`, or fragments wait for that version."""
+    newest = re.search(r"^## (\S+) \(", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    waiting = [path for path in (ROOT / "changes").glob("*.md") if path.name not in {"README.md", "template.md"}]
+    assert waiting or (newest and newest[1] == version)
+
+
+def test_names_of_fragments_have_a_place_in_the_changelog() -> None:
+    kinds = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]["type"]
+    known = "|".join(kind["directory"] for kind in kinds)
+    names = [path.name for path in (ROOT / "changes").glob("*.md") if path.name not in {"README.md", "template.md"}]
+    assert [name for name in names if not re.fullmatch(rf"[a-z0-9-]+\.({known})\.md", name)] == []
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    assert f"({known})" in workflow

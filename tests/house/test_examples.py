@@ -39,7 +39,7 @@ RUN_ELSEWHERE = {
 """What would take minutes, a network or another program, and the file that runs it."""
 
 _CODE = re.compile(
-    r"^```(?P<kind>[\w{}]*)\n(?P<block>.*?)^```|(?<!`)`(?P<inline>zemosaic [^`\n]+ [^`\n]+)`", re.M | re.S
+    r"^```(?P<kind>[\w{}]*)\n(?P<block>.*?)^```|(?<!`)`(?P<inline>zemosaic [^`\n]+ [^-`\n][^`\n]*)`", re.M | re.S
 )
 _INDENTED = re.compile(r"(?:^    (?:zemosaic|python) .*\n)+", re.M)
 PROGRAMS = (
@@ -65,7 +65,7 @@ def find_examples(page: Path) -> list[Example]:
     examples = []
     for found in _CODE.finditer(text):
         if found["inline"]:
-            # An ellipsis stands for what is told elsewhere: such a line is a name and no command.
+            # Options alone, or an ellipsis for what is told elsewhere: such a line is a name and no command.
             examples += [] if "..." in found["inline"] else [Example("shell", found["inline"])]
         elif found["kind"] == "python":
             examples.append(Example("python", found["block"]))
@@ -95,7 +95,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 FRAMES = (
-    "frames", "panels", "tiles", "stacks", "lights", "M 31_sub", "Seestar/M31", "sim", "set", "SET",
+    "frames", "panels", "tiles", "stacks", "lights", "M 31_sub", "M 1_sub", "Seestar/M31", "sim", "set", "SET",
     "FRAMES", "FOLDER", "TILES", "data/frames", "shared/frames",
 )  # fmt: skip
 NIGHTS = ("tonight", "NIGHT")
