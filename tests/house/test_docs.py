@@ -18,7 +18,7 @@ from zemosaic.cli.describe import write_page
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-GUIDE = sorted((ROOT / "docs/guide").glob("*.md"))
+READ_AT_ONCE = sorted([*(ROOT / "docs/guide").glob("*.md"), *(ROOT / "docs/method").glob("*.md")])
 LONGEST_SENTENCE_WORDS = 35
 
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -111,8 +111,8 @@ def long_sentences(text: str) -> list[str]:
     return [s for s in sentences if len(s.split()) > LONGEST_SENTENCE_WORDS]
 
 
-@pytest.mark.parametrize("page", GUIDE, ids=name_of)
-def test_sentences_of_the_guide_are_short(page: Path) -> None:
+@pytest.mark.parametrize("page", READ_AT_ONCE, ids=name_of)
+def test_sentences_can_be_read_at_once(page: Path) -> None:
     assert long_sentences(page.read_text(encoding="utf-8")) == []
 
 
