@@ -12,9 +12,10 @@ from zemosaic.model.measurements import Measurements
 from zemosaic.model.sky.catalogue import Catalogue
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.pipelines.run.context import Run
+from zemosaic.stages.quality.fallen_sky import DimPart
 from zemosaic.stages.quality.shared_fault import find_shared_fault
-from zemosaic.stages.quality.shifted import find_shifted_parts
-from zemosaic.text import message
+from zemosaic.stages.quality.shifted import LonelyPart, find_lonely_part, find_shifted_parts
+from zemosaic.text import Message, message
 
 __all__ = ["find_shifted_rows", "tell_shared_faults"]
 
@@ -48,35 +49,57 @@ def tell_shared_faults(
     frames: Sequence[Frame],
     measured: Sequence[Measurements],
     places: Sequence[CelestialWcs],
-    catalogue: Catalogue,
+    catalogue: Catalogue | None,
     run: Run,
 ) -> None:
-    """Say where all frames of a camera show less of the stars than the catalogue knows.
+    """Say where all frames of a camera show other stars than each other, or less of them than the catalogue knows.
 
     Parameters
     ----------
     frames, measured, places : sequences of one length
-    catalogue : Catalogue
+    catalogue : Catalogue or None
+        None where places were not held against one: frames are only held against each other.
     run : Run
     """
     cameras: dict[tuple[str, tuple[int, int]], list[int]] = {}
     for k, frame in enumerate(frames):
         cameras.setdefault((frame.header.camera, frame.shape), []).append(k)
     for _, members in sorted(cameras.items()):
-        part = find_shared_fault([measured[k] for k in members], [places[k] for k in members], catalogue)
-        if part is None:
-            continue
-        told = message(
-            "quality.shared-fault",
-            n_frames=len(members),
-            file=min(frames[k].name for k in members),
-            n_dim=part.n_dim,
-            n_stars=part.n_stars,
-            catalogue=catalogue.name,
-            x0=part.box.x0,
-            x1=part.box.x1,
-            y0=part.box.y0,
-            y1=part.box.y1,
-            share=part.share,
-        )
-        run.log.notice(told, "warning")
+        shown, where = [measured[k] for k in members], [places[k] for k in members]
+        file = min(frames[k].name for k in members)
+        lonely = find_lonely_part(shown, where)
+        if lonely is not None:
+            run.log.notice(_lonely_part(lonely, len(members), file), "warning")
+        dim = find_shared_fault(shown, where, catalogue) if catalogue is not None else None
+        if dim is not None and catalogue is not None:
+            run.log.notice(_dim_part(dim, len(members), file, catalogue.name), "warning")
+
+
+def _lonely_part(part: LonelyPart, n_frames: int, file: str) -> Message:
+    return message(
+        "quality.lonely-part",
+        n_frames=n_frames,
+        file=file,
+        n_alone=part.n_alone,
+        n_stars=part.n_stars,
+        x0=part.box.x0,
+        x1=part.box.x1,
+        y0=part.box.y0,
+        y1=part.box.y1,
+    )
+
+
+def _dim_part(part: DimPart, n_frames: int, file: str, catalogue: str) -> Message:
+    return message(
+        "quality.shared-fault",
+        n_frames=n_frames,
+        file=file,
+        n_dim=part.n_dim,
+        n_stars=part.n_stars,
+        catalogue=catalogue,
+        x0=part.box.x0,
+        x1=part.box.x1,
+        y0=part.box.y0,
+        y1=part.box.y1,
+        share=part.share,
+    )

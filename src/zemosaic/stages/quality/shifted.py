@@ -1,7 +1,8 @@
 """Parts of a frame that lie beside their place: rows that were shifted while they were read out or stored.
 
 One image does not tell: sky beside sky is sky. The stars of the frames round it do. Those of such a part stand where no
-other frame shows any, all by one step beside those that are missing.
+other frame shows any, all by one step beside those that are missing. Where one part of all frames was shifted, they
+show nothing that is right there, but they do not confirm each other either.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from zemosaic.model.measurements import Measurements, Stars
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.stages.solve.coincide import TOLERANCE_PX, neighbours
 
-__all__ = ["ShiftedPart", "find_shifted_parts", "without_part"]
+__all__ = ["LonelyPart", "ShiftedPart", "find_lonely_part", "find_shifted_parts", "without_part"]
 
 F8 = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -61,6 +62,37 @@ _MIXED = 0.2
 tenth of the stars onto places of others where 300 stand in 500 x 1000 px."""
 
 
+_NEAREST = 12
+"""Stars, itself with them, of all frames, whose share of lonely ones is that round a star."""
+
+_LONELY = 0.7
+"""Share of lonely stars from which a part is lonely: where rows are shifted alike, what stands in two frames by chance
+and what other parts of frames show right are the rest."""
+
+_CLEAR_LONELY = 0.2
+"""Share of lonely stars in the rest, from which stars tell nothing: detections of noise, or places that are wrong."""
+
+_LONELY_PART, _FEWEST_LONELY = 0.08, 24
+"""Share of the stars, and stars, that a lonely part holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class LonelyPart:
+    """A part of the frames of one camera in which none shows the stars of the others.
+
+    Attributes
+    ----------
+    box : Box
+        Round the stars there, pixels of a frame.
+    n_alone, n_stars : int
+        Stars there that no other frame shows, and all there, of all frames.
+    """
+
+    box: Box
+    n_alone: int
+    n_stars: int
+
+
 @dataclass(frozen=True, slots=True)
 class ShiftedPart:
     """Rows, or columns, that lie beside their place.
@@ -98,12 +130,48 @@ def find_shifted_parts(measured: Sequence[Measurements], places: Sequence[Celest
     -----
     Shifts of up to 3 px pass for errors of a place. Where most frames are shifted alike none of them is.
     """
+    return [_find_part(own, others) for own, others in _with_partners(measured, places)]
+
+
+def find_lonely_part(measured: Sequence[Measurements], places: Sequence[CelestialWcs]) -> LonelyPart | None:
+    """The part of the frames of one camera, all of one shape, whose stars no other of them confirms.
+
+    Parameters
+    ----------
+    measured : sequence of Measurements
+    places : sequence of CelestialWcs
+        Where each frame is.
+
+    Returns
+    -------
+    LonelyPart or None
+        None where frames confirm each other, where too few overlap, and where stars are lonely everywhere.
+    """
+    xy, lonely = np.zeros((0, 2)), np.zeros(0, bool)
+    for own, others in _with_partners(measured, places):
+        n_reach, n_show = _count_sights(own, others)
+        told = n_reach >= _LEAST_COVER
+        xy, lonely = np.concatenate([xy, own.shown[told]]), np.concatenate([lonely, n_show[told] == 0])
+    if len(xy) < 3 * _NEAREST:
+        return None
+    part = np.mean(lonely[scipy.spatial.cKDTree(xy).query(xy, k=_NEAREST)[1]], axis=1) >= _LONELY
+    if np.count_nonzero(part) < max(_LONELY_PART * len(xy), _FEWEST_LONELY) or np.mean(lonely[~part]) > _CLEAR_LONELY:
+        return None
+    (x0, y0), (x1, y1) = np.floor(xy[part].min(axis=0)), np.ceil(xy[part].max(axis=0)) + 1
+    box = Box(int(y0), int(y1), int(x0), int(x1))
+    return LonelyPart(box, int(np.count_nonzero(lonely & part)), int(np.count_nonzero(part)))
+
+
+def _with_partners(
+    measured: Sequence[Measurements], places: Sequence[CelestialWcs]
+) -> list[tuple[_Sight, list[_Sight]]]:
+    """What is asked of each frame, and of those it overlaps."""
     sights = [_Sight.of(m, place) for m, place in zip(measured, places, strict=True)]
     partners: list[list[_Sight]] = [[] for _ in measured]
     for i, j in neighbours(places):
         partners[i].append(sights[j])
         partners[j].append(sights[i])
-    return [_find_part(own, others) for own, others in zip(sights, partners, strict=True)]
+    return list(zip(sights, partners, strict=True))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,11 +236,7 @@ def _inside(xy: F8, box: Box, edge_px: int) -> Flags:
 def _find_part(own: _Sight, partners: Sequence[_Sight]) -> ShiftedPart | None:
     if len(own.shown) < _FEWEST or len(partners) < _LEAST_COVER:
         return None
-    n_reach, n_show = np.zeros((2, len(own.shown)), int)
-    for other in partners:
-        there = other.see(own)
-        n_reach += _inside(there, other.box, _EDGE_PX)
-        n_show += other.stars.query(there)[0] < TOLERANCE_PX
+    n_reach, n_show = _count_sights(own, partners)
     # Frames that were read out by one faulty camera may agree with each other.
     alone, good = (n_reach >= _LEAST_COVER) & (_FEW * n_reach >= n_show), n_show > _FEW * n_reach
     if np.count_nonzero(alone) < _FEWEST:
@@ -182,6 +246,16 @@ def _find_part(own: _Sight, partners: Sequence[_Sight]) -> ShiftedPart | None:
         return None
     shift, moved = step
     return _part_of(own.shown[alone][moved], own.shown[good], own.box, shift)
+
+
+def _count_sights(own: _Sight, partners: Sequence[_Sight]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Of each star that a frame shows, how many others reach its place, and how many show one there."""
+    n_reach, n_show = np.zeros((2, len(own.shown)), np.int64)
+    for other in partners:
+        there = other.see(own)
+        n_reach += _inside(there, other.box, _EDGE_PX)
+        n_show += other.stars.query(there)[0] < TOLERANCE_PX
+    return n_reach, n_show
 
 
 def _missing(seen_by_others: Sequence[F8], own: _Sight) -> F8:
