@@ -150,7 +150,7 @@ def match(
     reflections are no part of the model and stay in the mosaic. Time and memory are linear in the images: 0.2 s and
     0.1 MB each at 50 deep, and 300 MB at most to couple them to the sky.
 
-    The mathematics and what was measured: ``docs/method/matching.md``.
+    The mathematics: ``docs/method/matching.md``; what was measured: ``docs/measured/match.md``.
 
     Parameters
     ----------
