@@ -139,7 +139,7 @@ def stars_alone() -> Iterator[None]:
     """The match without the sky's structure as a witness of gains."""
     fit = solver.fit_surfaces
     with mock.patch.object(
-        solver, "fit_surfaces", lambda t, v, e, order, sd, *rest: fit(t, v, e, order, np.zeros_like(sd), *rest)
+        solver, "fit_surfaces", lambda value, error, sd, *rest: fit(value, error, np.zeros_like(sd), *rest)
     ):
         yield
 
