@@ -430,17 +430,23 @@ def table(tried: Sequence[Told]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def stamp() -> str:
+    """The day, the commit and the machine of a page."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    return (
+        f"{datetime.now(UTC):%d %B %Y}, code of {commit.stdout.strip()}, {os.cpu_count()} cores of {platform.machine()}"
+    )
+
+
 def write_page(page: Path, record: Path) -> None:
     """The page of all runs that are recorded: the last of each number and seed."""
     last = {(line["seed"], line["run"]): Told(**line) for line in map(json.loads, record.read_text().splitlines())}
     tried = [last[key] for key in sorted(last)]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
     silent = [one for one in tried if one.verdict == "silent"]
     parts = [
         "# Plausible lies",
-        "Written by `python benchmarks/lies.py --record RECORD --page docs/measured/lies.md`, "
-        f"{datetime.now(UTC):%d %B %Y}, code of {commit.stdout.strip()}, {os.cpu_count()} cores of "
-        f"{platform.machine()}, seeds {', '.join(map(str, sorted({one.seed for one in tried})))}.",
+        f"Written by `python benchmarks/lies.py --record RECORD --page docs/measured/lies.md`, {stamp()}, "
+        f"seeds {', '.join(map(str, sorted({one.seed for one in tried})))}.",
         "Tiny sets with one wrong fact in one, half or all frames. A run is *right* when the mosaic is. Any other is "
         "*left out* when a frame was left out for a reason that the set without the lie does not have, *told* when "
         "another such word was said, and *silent* otherwise: fluxes off by more than 5 %, or places by more than 1 px, "
