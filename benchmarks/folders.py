@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -264,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "wrong": "; ".join(wrong) or "-",
                 "words": "; ".join(words) or "-",
             }
-            line = {key: value.replace("|", "/")[:400] for key, value in line.items()}
+            line = {key: re.sub(r"/\S*/set/", "", value).replace("|", "/")[:400] for key, value in line.items()}
             print(line, flush=True)
             with options.record.open("a") as record:
                 record.write(json.dumps(line) + "\n")
