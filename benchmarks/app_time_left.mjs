@@ -12,9 +12,9 @@ const { addEvent, emptyRun, secondsLeft } = await import(`data:text/javascript,$
 const read = (path) => fs.readFileSync(path, "utf8").trim().split("\n").map(JSON.parse);
 
 function paceOf(events) {
-  const pace = {};
-  for (const event of events) if (event.event === "StageEnded") pace[event.stage] = (pace[event.stage] || 0) + event.seconds;
-  return pace;
+  const seconds = {};
+  for (const event of events) if (event.event === "StageEnded") seconds[event.stage] = (seconds[event.stage] || 0) + event.seconds;
+  return { seconds };
 }
 
 const [lines, last] = process.argv.slice(2);

@@ -162,25 +162,22 @@ def try_wheel(wheel: Path, wheels: Path, uv: Path, home: Home) -> list[tuple[str
     return rows + try_program(home.folder / ".local/bin/zemosaic", home, (home.folder,))
 
 
-def write_page(path: Path, tables: dict[str, list[tuple[str, str]]]) -> None:
-    """The page with the machine and one table a way."""
-    lines = [
-        "# Installs", "",
-        "Each way to install ZeMosaic, tried in an empty home folder, without a network.",
-        "`python benchmarks/installs.py` writes this page; the module tells what is done. MB are millions of bytes.",
-        "The load says how much else the cores had to do.", "",
-        *(f"- {name}: {value}" for name, value in machine_facts().items()), "",
-    ]  # fmt: skip
-    for name, rows in tables.items():
-        lines += [
-            f"## {name}",
-            "",
-            "| what | seen |",
-            "|---|---|",
-            *(f"| {what} | {seen} |" for what, seen in rows),
-            "",
-        ]
-    path.write_text("\n".join(lines), encoding="utf-8")
+HEAD = """# Installs
+
+Each way to install ZeMosaic, tried in an empty home folder, without a network. `python benchmarks/installs.py` writes
+this page; the module tells what is done. MB are millions of bytes. The load says how much else the cores had to do:
+where it is high, only the seconds of the processor say what a quiet machine needs.
+"""
+
+
+def write_section(page: Path, name: str, rows: list[tuple[str, str]]) -> None:
+    """Put a way's figures into the page, with the machine; the sections of other ways stay."""
+    _, *others = page.read_text(encoding="utf-8").split("\n## ") if page.exists() else [""]
+    kept = [f"## {section.rstrip()}\n" for section in others if not section.startswith(f"{name}\n")]
+    facts = [f"- {key}: {value}" for key, value in machine_facts().items()]
+    table = ["| what | seen |", "|---|---|", *(f"| {what} | {seen} |" for what, seen in rows)]
+    own = "\n".join([f"## {name}", "", *facts, "", *table, ""])
+    page.write_text("\n".join([HEAD, *sorted([*kept, own])]), encoding="utf-8")
 
 
 def main() -> None:
@@ -195,16 +192,14 @@ def main() -> None:
     if ALONE not in os.environ:
         alone = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
         os.execvpe(alone[0], [*alone, sys.executable, *sys.argv], {**os.environ, ALONE: "1"})
-    tables = {}
     with tempfile.TemporaryDirectory() as scratch:
         if given.folder:
-            tables["A folder that runs without Python"] = try_folder(given.folder.resolve(), Home(Path(scratch) / "a"))
+            rows = try_folder(given.folder.resolve(), Home(Path(scratch) / "a"))
+            write_section(given.page, "A folder that runs without Python", rows)
         if given.wheel:
             home = Home(Path(scratch) / "b")
-            tables["The wheel, by uv"] = try_wheel(
-                given.wheel.resolve(), given.wheels.resolve(), given.uv.resolve(), home
-            )
-    write_page(given.page, tables)
+            rows = try_wheel(given.wheel.resolve(), given.wheels.resolve(), given.uv.resolve(), home)
+            write_section(given.page, "The wheel, by uv", rows)
 
 
 if __name__ == "__main__":

@@ -247,7 +247,8 @@ def main() -> int:
     parser.add_argument("--allowed", type=float, default=0.1, help="share of a share that may be lost")
     given = parser.parse_args()
     if given.compare:
-        slips = compare(*given.compare, given.allowed)
+        old, new = given.compare
+        slips = compare(old, new, given.allowed)
         print("\n".join(slips), file=sys.stderr)
         return int(bool(slips))
     ceilings = measure_ceilings()

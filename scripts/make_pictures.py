@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
+from method_pictures import draw_all
 from PIL import Image
 
 from zemosaic.cli import main as zemosaic
@@ -96,9 +97,14 @@ def main() -> None:
     """Make all pictures."""
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("work", nargs="?", type=Path, default=Path("build/pictures"))
-    work = asked.parse_args().work
+    asked.add_argument("--method", action="store_true", help="only the figures of the pages on the method")
+    given = asked.parse_args()
+    work = given.work
     work.mkdir(parents=True, exist_ok=True)
     PICTURES.mkdir(exist_ok=True)
+    draw_all(work, PICTURES)
+    if given.method:
+        return
     make_mosaics(work)
     write_picture("demo", Image.open(work / "demo/mosaic/preview.png"))
     write_picture("before-and-after", draw_before_and_after(work))

@@ -78,6 +78,13 @@ def test_a_lasso_takes_frames_whose_middle_lies_in_it(page: Page) -> None:
     assert in_page(page, "values.map(m.nightOf)", frames, "choice") == nights
 
 
+def test_time_is_guessed_from_the_last_mosaic_by_what_frames_hold(page: Page) -> None:
+    pace = {"seconds": {"measure": 10, "stack": 20, "report": 4, "compile": 50}, "n_values": 1000}
+    assert in_page(page, "m.guessSeconds(values, 3000)", pace, "progress") == 3 * 30 + 4
+    usual = in_page(page, "[m.guessSeconds(values, 2e8), m.guessSeconds(values, 4e8)]", {}, "progress")
+    assert 1.7 * usual[0] < usual[1] < 2 * usual[0]
+
+
 @pytest.mark.parametrize(("ra", "dec"), [(0.0, 20.0), (200.0, 89.5)])
 def test_lines_of_the_chart_lie_where_their_labels_say(page: Page, ra: float, dec: float) -> None:
     """Also round RA 0h, and about the pole, where all right ascensions are seen."""

@@ -214,12 +214,13 @@ def test_stages_to_come_are_guessed_from_the_last_mosaic(client: Client, root: P
     for seconds in (2.0, 1.0):  # of two filters
         folder.add_event({"event": "StageEnded", "stage": "measure", "seconds": seconds})
     folder.add_event({"event": "Done", "outputs": {"frames": "frames.ecsv"}})
-    assert folder.stage_seconds() == {}
+    assert folder.pace() == {}
     folder.add_event({"event": "RunStarted", "look": False})
+    folder.add_event({"event": "FramesFound", "n_frames": 2, "n_values": 600})
     folder.add_event({"event": "StageEnded", "stage": "measure", "seconds": 0.1})  # found in the store
     folder.add_event({"event": "StageEnded", "stage": "stack", "seconds": 5.0})
     folder.add_event({"event": "Done", "outputs": {"mosaic": "mosaic.fits"}})
-    assert folder.stage_seconds() == {"measure": 3.0, "stack": 5.0}
+    assert folder.pace() == {"seconds": {"measure": 3.0, "stack": 5.0}, "n_values": 600}
     assert isinstance(client.get("/api/pace"), dict)
 
 

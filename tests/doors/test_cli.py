@@ -193,7 +193,7 @@ def test_where_only_headers_tell_places_solving_is_the_way_out(
     assert "2 of 2: no WCS in the header; zemosaic build --mode direct solves frames" in ran.err
 
 
-def test_scan_lists_frames_and_what_is_wrong(capfd: Capture, small_set: Path, tmp_path: Path) -> None:
+def test_scan_lists_frames_and_what_is_wrong(capfd: Capture, small_set: Path, built: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.fits").write_text("no picture")
     ran = run_cli(capfd, "scan", small_set, tmp_path)
     assert ran.code == 0
@@ -204,6 +204,11 @@ def test_scan_lists_frames_and_what_is_wrong(capfd: Capture, small_set: Path, tm
     assert len(frames) == 8
     assert all(frame["shape"] == [300, 400] and frame["has_wcs"] for frame in frames)
     assert [event["reason"] for event in ran.events if event["event"] == "LeftOut"]
+    (forecast,) = [event for event in ran.events if event["event"] == "Forecast"]
+    with fits.open(built / "mosaic.fits") as mosaic:
+        assert forecast["shape"] == list(mosaic[0].shape)
+    assert forecast["n_values"] == 8 * 300 * 400
+    assert forecast["output_bytes"] == pytest.approx((built / "mosaic.fits").stat().st_size, rel=0.05)
 
 
 def test_scan_tells_what_each_file_is_and_what_tells_its_place(capfd: Capture, tmp_path: Path) -> None:

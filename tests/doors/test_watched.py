@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from astropy.table import Table
 from PIL import Image
 
@@ -43,6 +44,14 @@ def test_frames_that_were_looked_at_are_not_measured_again(small_set: Path, buil
     picture = Image.open(tmp_path / ".zemosaic" / "preview" / "growing.png")
     assert picture.size == (width, height)
     assert picture.getextrema()[0][1] == 255  # a star, white
+    (found,) = [event for event in told if event["event"] == "FramesFound"]
+    assert (found["n_frames"], found["n_values"]) == (8, 8 * 300 * 400)
+    drawn = sorted((tmp_path / ".zemosaic" / "preview" / "frames").iterdir())
+    assert [path.stem for path in drawn] == sorted(table["id"])
+    small = np.asarray(Image.open(drawn[0]))
+    assert small.shape == (300, 400)
+    assert 40 < np.median(small) < 110  # sky, dark grey
+    assert small.max() > 150
 
 
 def test_another_step_to_stop_at_is_refused(small_set: Path, tmp_path: Path) -> None:

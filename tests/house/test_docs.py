@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from zemosaic.cli.describe import write_page
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-GUIDE = sorted((ROOT / "docs/guide").glob("*.md"))
+READ_AT_ONCE = sorted([*(ROOT / "docs/guide").glob("*.md"), *(ROOT / "docs/method").glob("*.md")])
 LONGEST_SENTENCE_WORDS = 35
 
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -110,10 +111,81 @@ def long_sentences(text: str) -> list[str]:
     return [s for s in sentences if len(s.split()) > LONGEST_SENTENCE_WORDS]
 
 
-@pytest.mark.parametrize("page", GUIDE, ids=name_of)
-def test_sentences_of_the_guide_are_short(page: Path) -> None:
+@pytest.mark.parametrize("page", READ_AT_ONCE, ids=name_of)
+def test_sentences_can_be_read_at_once(page: Path) -> None:
     assert long_sentences(page.read_text(encoding="utf-8")) == []
 
 
 def test_a_long_sentence_is_noticed() -> None:
     assert len(long_sentences("Short. " + "word " * 36 + ".\n\n| " + "cell " * 40)) == 1
+
+
+MEASURED = sorted((ROOT / "docs/measured").glob("*.md"))
+TIMELESS = [page for page in PAGES if "measured" not in page.parts]
+
+_HISTORY = re.compile(
+    r"\b(before (this|that|the) rule|until the rule|no longer|used to be|as it was before|tried before|at first: "
+    r"|earlier (version|sitting|measurement)|in former times|(was|has been) changed|since then)\b",
+    re.IGNORECASE,
+)
+"""What a page tells of itself as it was: that is for the changelog, and for pages of figures."""
+
+
+def history_in(text: str) -> list[str]:
+    return [found[0] for found in _HISTORY.finditer(_FENCE.sub("", text))]
+
+
+@pytest.mark.parametrize("page", TIMELESS, ids=name_of)
+def test_pages_tell_what_is_not_what_was(page: Path) -> None:
+    assert history_in(page.read_text(encoding="utf-8")) == []
+
+
+def figures_in(text: str) -> list[str]:
+    """Rows of tables with three cells or more that hold nothing but a number, as only a measurement makes them."""
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    number = re.compile(r"\s*\**-?\d[\d.,]*( ?%| s)?\**\s*")
+    return [row for row in rows if sum(bool(number.fullmatch(cell)) for cell in row.split("|")) >= 3]
+
+
+@pytest.mark.parametrize("page", [page for page in TIMELESS if page.name != "README.md"], ids=name_of)
+def test_tables_of_figures_lie_with_what_was_measured(page: Path) -> None:
+    assert figures_in(page.read_text(encoding="utf-8")) == []
+
+
+def test_figures_of_the_readme_are_those_that_were_measured() -> None:
+    measured = (ROOT / "docs/measured/benchmarks.md").read_text(encoding="utf-8")
+    known = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", measured)}
+    for row in figures_in((ROOT / "README.md").read_text(encoding="utf-8")):
+        shown = [float(number) for number in re.findall(r"(?<=\| )\**(\d+(?:\.\d+)?)\**", row)]
+        assert [n for n in shown if not any(abs(n - k) <= 0.005 * k for k in known)] == [], row
+
+
+@pytest.mark.parametrize("page", [page for page in MEASURED if page.name != "index.md"], ids=name_of)
+def test_a_page_of_figures_says_where_they_come_from(page: Path) -> None:
+    """The command, the day, the commit and the machine."""
+    text = page.read_text(encoding="utf-8")
+    missing = [fact for fact in ("date", "commit", "processor") if not re.search(rf"^- {fact}: \S", text, re.MULTILINE)]
+    assert missing == []
+    assert re.search(r"`(\w+=\S+ )?(python|node|zemosaic|pytest) ", text)
+
+
+def test_history_and_figures_are_noticed() -> None:
+    assert history_in("It was 3 before this rule.\n```\nno longer\n```\n") == ["before this rule"]
+    assert figures_in("| a | 1 | 2.5 | **3 %** |\n| b | 1 | two | 3 px wide |\n") == ["| a | 1 | 2.5 | **3 %** |"]
+
+
+def test_the_changelog_ends_at_this_version() -> None:
+    """Its newest part is of the version in `pyproject.toml`, or fragments wait for that version."""
+    newest = re.search(r"^## (\S+) \(", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    waiting = [path for path in (ROOT / "changes").glob("*.md") if path.name not in {"README.md", "template.md"}]
+    assert waiting or (newest and newest[1] == version)
+
+
+def test_names_of_fragments_have_a_place_in_the_changelog() -> None:
+    kinds = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]["type"]
+    known = "|".join(kind["directory"] for kind in kinds)
+    names = [path.name for path in (ROOT / "changes").glob("*.md") if path.name not in {"README.md", "template.md"}]
+    assert [name for name in names if not re.fullmatch(rf"[a-z0-9-]+\.({known})\.md", name)] == []
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    assert f"({known})" in workflow

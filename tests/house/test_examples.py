@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import importlib.util
 import re
 import shlex
 import shutil
@@ -31,16 +33,17 @@ RUN_ELSEWHERE = {
     r"dask (scheduler|worker|ssh)\b": "tests/engine/test_remote.py",
     r"(podman|docker) ": ".github/workflows/packaging.yml",
     r"aladin ": "tests/pipelines/test_hips.py",
-    r"cd |git |uv tool install ": ".github/workflows/packaging.yml",
+    r"uv tool ": ".github/workflows/packaging.yml",
+    r"python -m (venv|pip wheel) ": "benchmarks/installs.py",
 }
 """What would take minutes, a network or another program, and the file that runs it."""
 
 _CODE = re.compile(
-    r"^```(?P<kind>[\w{}]*)\n(?P<block>.*?)^```|(?<!`)`(?P<inline>zemosaic [^`\n]+ [^`\n]+)`", re.M | re.S
+    r"^```(?P<kind>[\w{}]*)\n(?P<block>.*?)^```|(?<!`)`(?P<inline>zemosaic [^`\n]+ [^-`\n][^`\n]*)`", re.M | re.S
 )
 _INDENTED = re.compile(r"(?:^    (?:zemosaic|python) .*\n)+", re.M)
 PROGRAMS = (
-    "zemosaic", "python", "dask", "podman", "docker", "aladin", "uv", "git", "cd", "pip", "ruff", "mypy",
+    "zemosaic", "python", "dask", "podman", "docker", "aladin", "uv", "build/packed", "pip", "ruff", "mypy",
     "lint-imports", "towncrier", "pyinstaller", "sphinx-build",
 )  # fmt: skip
 """With which a line of a shell begins; other blocks are output, headers, drawings."""
@@ -62,7 +65,7 @@ def find_examples(page: Path) -> list[Example]:
     examples = []
     for found in _CODE.finditer(text):
         if found["inline"]:
-            # An ellipsis stands for what is told elsewhere: such a line is a name and no command.
+            # Options alone, or an ellipsis for what is told elsewhere: such a line is a name and no command.
             examples += [] if "..." in found["inline"] else [Example("shell", found["inline"])]
         elif found["kind"] == "python":
             examples.append(Example("python", found["block"]))
@@ -92,7 +95,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 FRAMES = (
-    "frames", "panels", "tiles", "stacks", "lights", "M 31_sub", "Seestar/M31", "sim", "set", "SET",
+    "frames", "panels", "tiles", "stacks", "lights", "M 31_sub", "M 1_sub", "Seestar/M31", "sim", "set", "SET",
     "FRAMES", "FOLDER", "TILES", "data/frames", "shared/frames",
 )  # fmt: skip
 NIGHTS = ("tonight", "NIGHT")
@@ -178,3 +181,20 @@ def test_a_wrong_example_is_noticed(tmp_path: Path) -> None:
     for line in found:
         with pytest.raises(AssertionError):
             run_line(line, tmp_path)
+
+
+SCRIPTS = sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "scripts").glob("*.py")])
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_scripts_import_what_is_there(script: Path) -> None:
+    """Most run for minutes, and nobody for weeks: what they take from the package must not have moved meanwhile."""
+    taken = [
+        node for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
+    ]
+    for node in taken:
+        if node.module and node.module.split(".")[0] == "zemosaic":
+            module = importlib.import_module(node.module)
+            missing = [name.name for name in node.names if not hasattr(module, name.name)]
+            missing = [name for name in missing if importlib.util.find_spec(f"{node.module}.{name}") is None]
+            assert missing == [], node.module

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -50,6 +51,8 @@ def test_french_says_all_that_english_says() -> None:
         for key, other in zip(keys, english[stage][1], strict=True):
             assert key.prose.endswith((".", "?"))
             assert (key.default, key.expert) == (other.default, other.expert)
+            explained = {value for value in re.findall(r"[\w-]+", other.allowed) if f"{value}: " in other.prose}
+            assert {value for value in explained if f"{value} : " not in key.prose} == set()
     allowed = {key.name: key.allowed for key in french["warp"][1]}
     assert allowed["pixfrac"] == "nombre plus de 0 jusqu’à 1"
     assert allowed["kernel"] == {key.name: key.allowed for key in english["warp"][1]}["kernel"]

@@ -18,7 +18,7 @@ from zemosaic.pipelines.outputs import preview
 from zemosaic.pipelines.outputs.preview import write_preview
 from zemosaic.stages.grid.plan import make_wcs
 from zemosaic.stages.picture import stretch
-from zemosaic.stages.picture.stretch import reduce_blocks, star_white, stretch_rgba
+from zemosaic.stages.picture.stretch import reduce_blocks, star_white, stretch_by_noise, stretch_rgba
 
 
 def picture(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
@@ -231,3 +231,17 @@ def test_a_picture_is_whole_or_absent(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         write_picture(tmp_path / "x.unknown", np.zeros((3, 3, 4), np.uint8))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_frame_behind_a_cloud_shows_fainter_stars_and_the_same_sky() -> None:
+    clear = np.random.default_rng(3).normal(1000, 5, (1, 200, 200)).astype(np.float32)
+    cloudy = clear + 300
+    clear[0, 100, 100] += 400
+    cloudy[0, 100, 100] += 40
+    covered = np.ones((200, 200), bool)
+    covered[:20] = False
+    one, other = (stretch_by_noise(data, covered)[..., 0] for data in (clear, cloudy))
+    assert abs(int(np.median(one[20:])) - int(np.median(other[20:]))) <= 1
+    assert one[100, 100] > 1.5 * other[100, 100]
+    assert not one[:20].any()
+    assert not stretch_by_noise(clear, np.zeros((200, 200), bool)).any()

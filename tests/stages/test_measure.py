@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import uniform_filter
 
 from zemosaic.engine.values import decode, encode
 from zemosaic.errors import FrameRejected
 from zemosaic.kernels.measure.mesh import BlockEdges, MeanRule, Means, block_means
+from zemosaic.kernels.measure.peaks import take_off_wide
 from zemosaic.kernels.select import select_nth
 from zemosaic.kernels.solve.cluster import group_detections
 from zemosaic.model.measurements import Measurements
@@ -112,6 +114,15 @@ def test_a_nebula_hides_no_stars_and_makes_none():
     assert max(false) <= 3
 
 
+@pytest.mark.parametrize("shape", [(40, 33), (5, 60), (3, 4)])
+def test_what_is_wider_than_stars_is_the_mean_of_a_square(shape):
+    image = np.random.default_rng(0).normal(0, 10, shape).astype(np.float32)
+    n, total = (uniform_filter(q, 13, mode="constant") for q in (np.ones(shape), np.clip(image.astype(float), -15, 15)))
+    left = image.copy()
+    take_off_wide(left, 6, np.float32(15))
+    np.testing.assert_allclose(left, image - total / n, atol=1e-5)
+
+
 @pytest.mark.parametrize("structure_adu", [0.0, 100.0])
 def test_the_trail_of_a_satellite_is_no_row_of_stars(structure_adu):
     """Noise made up to 600 peaks along one trail: stars that no other frame has."""
@@ -126,6 +137,21 @@ def test_the_trail_of_a_satellite_is_no_row_of_stars(structure_adu):
     assert np.count_nonzero(distance.min(axis=0) < 1) >= 66
     assert np.count_nonzero(distance.min(axis=1) > 1.5) <= 3
     assert find_double(stars) is None
+
+
+def test_many_faint_stars_make_no_frame_look_sharper():
+    """Less of a faint star's wings is seen; the width scales the apertures, and so the frame's gain."""
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(float)
+    image = 1000 + turbulent_sky(40.0) + rng.normal(0, 12, SHAPE)
+    widths = []
+    for n, low, high in ((20, 1e4, 1e5), (200, 600, 1500)):
+        for _ in range(n):
+            r2 = (x - rng.uniform(20, SHAPE[1] - 20)) ** 2 + (y - rng.uniform(20, SHAPE[0] - 20)) ** 2
+            image += rng.uniform(low, high) / 8.5 * (1 + r2 / 2.75**2) ** -3
+        data = image.astype(np.float32)[None]
+        widths.append(measure_frame(data, ones(data), MeasureSettings()).fwhm_px)
+    assert widths[1] == pytest.approx(widths[0], rel=0.015)
 
 
 def test_no_stars_in_noise():

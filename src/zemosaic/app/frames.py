@@ -6,10 +6,13 @@ import csv
 from collections.abc import Collection
 from pathlib import Path
 
-from zemosaic.app.output import OutputFolder, retell
+from zemosaic.app.output import WORK, OutputFolder, retell
 
 __all__ = ["read_frames", "save_selection"]
 
+
+PICTURES = "preview/frames"
+"""Where a watched run keeps small pictures of its frames, below the folder of the engine."""
 
 _WHY = {"reason", "code"}
 """Columns that are empty for a frame that is used."""
@@ -19,15 +22,17 @@ def read_frames(folder: OutputFolder, language: str = "en") -> list[dict[str, st
     """The rows of ``frames.csv``; none before frames were measured.
 
     Frames that a person left out are not measured by the run that follows: what was known of them stays. Why frames
-    are left out is told in the language given.
+    are left out is told in the language given. ``picture`` is the small picture of a frame, below the output folder.
     """
     known = {row["path"]: row for row in _read(_saved(folder))}
     rows = [
         {**known.get(row["path"], {}), **{name: value for name, value in row.items() if value or name in _WHY}}
         for row in _read(folder.path / "frames.csv")
     ]
+    drawn = {path.stem for path in (folder.path / WORK / PICTURES).glob("*.jpg")}
     told = {event["path"]: event for event in folder.read_events() if event["event"] == "LeftOut"}
     for row in rows:
+        row["picture"] = f"{WORK}/{PICTURES}/{row['id']}.jpg" if row.get("id") in drawn else ""
         why = told.get(row["path"])
         if row["reason"] and why and why["code"] == row.get("code"):
             row["reason"] = retell(why, language)["reason"]

@@ -23,7 +23,7 @@ from zemosaic.errors import Cancelled
 from zemosaic.settings import make_settings
 from zemosaic.text import message, say
 
-__all__ = ["Asked", "Runs", "own_command"]
+__all__ = ["STOP_S", "Asked", "Runs", "own_command"]
 
 STOP_S = 5.0
 """A run that was asked to stop ends within this time; the engine itself interrupts long steps after three seconds."""

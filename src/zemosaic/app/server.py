@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -87,20 +88,24 @@ class _Routes:
         view = await run_in_threadpool(self._roots.show, request.query_params.get("path", ""))
         path = Path(view.path)
         answer = {name: getattr(view, name) for name in view.__slots__}
-        return JSONResponse({**answer, "out": str(path.parent / f"{path.name}-mosaic")})
+        free_bytes = shutil.disk_usage(path.parent).free
+        return JSONResponse({**answer, "out": str(path.parent / f"{path.name}-mosaic"), "free_bytes": free_bytes})
 
     async def scan(self, request: Request) -> Response:
-        """The frames of a folder as ``zemosaic scan`` lists them."""
+        """The frames of a folder as ``zemosaic scan`` lists them, and what their mosaic will take."""
         path = self._roots.resolve(request.query_params.get("path", ""))
         command = [*own_command(), "scan", "--json", "--", str(path)]
         run = partial(subprocess.run, command, capture_output=True, timeout=SCAN_S, check=False)
         try:
             ended = await run_in_threadpool(run, stdin=subprocess.DEVNULL)
         except subprocess.TimeoutExpired:
-            return JSONResponse({"frames": None, "left_out": []})
+            return JSONResponse({"frames": None, "left_out": [], "forecast": None})
         events = [json.loads(line) for line in ended.stdout.splitlines()]
-        frames = [event for event in events if event["event"] == "Frame"]
-        return JSONResponse({"frames": frames, "left_out": [e for e in events if e["event"] == "LeftOut"]})
+        told = {
+            name: [event for event in events if event["event"] == name] for name in ("Frame", "LeftOut", "Forecast")
+        }
+        forecast = next(iter(told["Forecast"]), None)
+        return JSONResponse({"frames": told["Frame"], "left_out": told["LeftOut"], "forecast": forecast})
 
     async def begin(self, request: Request) -> Response:
         """Start a run."""
@@ -197,9 +202,7 @@ class _Routes:
 
     async def pace(self, request: Request) -> Response:
         """How long each stage took where a mosaic was made last: stages to come are guessed from it."""
-        found = await run_in_threadpool(
-            lambda: next(filter(None, map(OutputFolder.stage_seconds, self._home.runs())), {})
-        )
+        found = await run_in_threadpool(lambda: next(filter(None, map(OutputFolder.pace, self._home.runs())), {}))
         return JSONResponse(found)
 
     async def demo(self, request: Request) -> Response:

@@ -253,6 +253,7 @@ def scan(args: ScanArgs) -> None:
     """List frames."""
     settings = _load(args)
     from zemosaic.pipelines.frames.pipeline import check_found, scan_inputs
+    from zemosaic.pipelines.modes.forecast import forecast_mosaic
     from zemosaic.pipelines.run.context import start_run
     from zemosaic.pipelines.solving.header_corners import header_corners
 
@@ -267,6 +268,8 @@ def scan(args: ScanArgs) -> None:
             kind, place = (say(told, args.language) for told in (_kind_of(frame), _place_of(frame)))
             what = f"{kind}  {frame.decided.filter or '-'}  {exposure}  {place}"
             print(f"{frame.storage.path}  {width} x {height}  {what}")
+    if args.as_json:
+        print(json.dumps({"event": "Forecast", **asdict(forecast_mosaic(found.frames, settings))}))
 
 
 def _facts_of(frame: Frame) -> dict[str, object]:

@@ -14,6 +14,7 @@ __all__ = [
     "CancelToken",
     "Event",
     "EventSink",
+    "FramesFound",
     "LeftOut",
     "MemoryCapped",
     "Notice",
@@ -112,7 +113,15 @@ class MemoryCapped:
     cap_bytes: int
 
 
-Event = StageStarted | Progress | StageEnded | LeftOut | Notice | PatchFinished | MemoryCapped
+@dataclass(frozen=True, slots=True)
+class FramesFound:
+    """How many frames a run works on, and how many values they hold; told where another program watches the run."""
+
+    n_frames: int
+    n_values: int
+
+
+Event = StageStarted | Progress | StageEnded | LeftOut | Notice | PatchFinished | MemoryCapped | FramesFound
 EventSink = Callable[[Event], None]
 
 

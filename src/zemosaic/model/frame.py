@@ -280,6 +280,11 @@ class Frame:
         return 1 if self.storage.layout == "mono" else 3
 
     @property
+    def n_values(self) -> int:
+        """Numbers in its stored array: a Bayer frame has one a pixel."""
+        return self.shape[0] * self.shape[1] * (3 if self.storage.layout in {"chw", "hwc"} else 1)
+
+    @property
     def is_counted(self) -> bool:
         """Whether it looks as a camera writes it: whole numbers, of one exposure."""
         return self.storage.is_integer and self.header.n_stacked == 1

@@ -1,6 +1,7 @@
 // Frames before the mosaic: where they lie, how good they are, which are left out. One choice for chart, plots and table.
 import { html, useEffect, useMemo, useState } from "./view.js";
 import { post } from "./api.js";
+import { Blink } from "./blink.js";
 import { Chart } from "./chart.js";
 import { QUANTITIES, Strip, isBeyond } from "./quality.js";
 import { Rows } from "./rows.js";
@@ -50,6 +51,7 @@ export function Frames({ run, say, begun }) {
     <section class="card"><h2>${t("frames.quality")}</h2><div class="strips">${QUANTITIES.map((quantity) => html`
       <${Strip} key=${quantity.name} of=${quantity} frames=${measured} gone=${gone} limit=${limits[quantity.name]}
         setLimit=${(limit) => setLimits({ ...limits, [quantity.name]: limit })} />`)}</div></section>
-    <section class="card"><h2>${t("frames.table")}</h2><${Rows} frames=${frames} gone=${gone} here=${here} choose=${choose} toggle=${toggle} />
+    <section class="card"><h2>${t("frames.pictures")}</h2><${Blink} run=${run.id} frames=${frames} gone=${gone} here=${here} choose=${choose} toggle=${toggle} /></section>
+    <section class="card"><h2>${t("frames.table")}</h2><${Rows} run=${run.id} frames=${frames} gone=${gone} here=${here} choose=${choose} toggle=${toggle} />
       <small>${t("rows.help")}</small></section>`;
 }

@@ -2,7 +2,9 @@
 
 // Seconds of stages as measured on 96 raw frames of a telescope; a stage that is not here takes little. They stand in
 // where no mosaic was made on this machine yet.
-const USUAL = { scan: 1, measure: 22, solve: 8, match: 15, stack: 44, preview: 4, viewer: 3, report: 5 };
+const USUAL = {
+  seconds: { scan: 1, measure: 22, solve: 8, match: 15, stack: 44, preview: 4, viewer: 3, report: 5 }, n_values: 96 * 1080 * 1920,
+};
 
 // What a look at the frames alone comes to.
 const LOOK = ["scan", "measure", "solve"];
@@ -44,21 +46,30 @@ export function addEvent(run, event) {
   }
 }
 
+const known = (pace) => (pace.seconds ? pace : USUAL);
+
+// Seconds that a mosaic of frames with so many values takes where the last one kept its pace.
+export function guessSeconds(pace, nValues) {
+  const { seconds, n_values } = known(pace);
+  const times = nValues / (n_values || USUAL.n_values);
+  return Object.keys(seconds).filter((stage) => stage !== "compile").reduce((sum, stage) => sum + seconds[stage] * (FIXED.includes(stage) ? 1 : times), 0);
+}
+
 // Seconds left; null while there is nothing to tell it from. The stage at work goes on at its own rate, the more so the
 // more of it is done; stages to come take what they took in `pace`, the last mosaic of this machine, times how much
 // slower this run was so far.
 export function secondsLeft(run, pace) {
-  const usual = Object.keys(pace).length ? pace : USUAL;
+  const usual = known(pace).seconds;
   const stages = Object.keys(usual).filter((stage) => stage !== "compile" && (!run.look || LOOK.includes(stage)));
   const inStage = run.now - run.begun;
   const slower = slowness(run, usual, stages, inStage);
   if (slower === null) return null;
-  const known = run.total ? run.done / run.total : 0;
+  const done = run.total ? run.done / run.total : 0;
   let left = 0;
   for (const stage of stages) {
     const expected = usual[stage] * (FIXED.includes(stage) ? 1 : slower);
     if (stage !== run.stage) left += stage in run.seconds ? 0 : expected;
-    else left += known * (run.done ? (inStage * (run.total - run.done)) / run.done : 0) + (1 - known) * Math.max(expected - inStage, 0);
+    else left += done * (run.done ? (inStage * (run.total - run.done)) / run.done : 0) + (1 - done) * Math.max(expected - inStage, 0);
   }
   return left;
 }

@@ -1,12 +1,13 @@
 // The table of frames: only the rows in view are made, so that 20,000 cost what 20 cost.
 import { html, useEffect, useRef, useState } from "./view.js";
+import { fileOf } from "./api.js";
 import { short } from "./quality.js";
 import { t } from "./words.js";
 
 // Height of a row in rem, as the style has it.
 const ROW_REM = 2.75;
 
-export function Rows({ frames, gone, here, choose, toggle }) {
+export function Rows({ run, frames, gone, here, choose, toggle }) {
   const box = useRef(null);
   const [top, setTop] = useState(0);
   const row = ROW_REM * parseFloat(getComputedStyle(document.documentElement).fontSize);
@@ -28,6 +29,7 @@ export function Rows({ frames, gone, here, choose, toggle }) {
           style=${{ top: `${(first + i) * row}px` }} onClick=${() => choose([frame.path])}>
         <span role="gridcell"><input type="checkbox" tabindex="-1" aria-label=${t("rows.use", { name: frame.name })} checked=${!gone.has(frame.path)}
           onClick=${(e) => { e.stopPropagation(); toggle(new Set([frame.path])); }} /></span>
+        <span role="gridcell">${frame.picture && html`<img class="thumb" alt="" src=${fileOf(run, frame.picture)} />`}</span>
         <span role="gridcell">${frame.name}</span><span role="gridcell">${short(frame.fwhm_px)}</span>
         <span role="gridcell" class="wide">${short(frame.ellipticity)}</span><span role="gridcell" class="wide">${short(frame.n_stars)}</span>
         <span role="gridcell">${frame.reason}</span>

@@ -2,6 +2,7 @@
 import { html, useEffect, useRef, useState } from "./view.js";
 import { fileOf, follow, get, post } from "./api.js";
 import { addEvent, emptyRun, isLearning, secondsLeft, shareDone } from "./progress.js";
+import { inGb, spell } from "./numbers.js";
 import { chosenLanguage, t } from "./words.js";
 import { Result } from "./result.js";
 import { Frames } from "./frames.js";
@@ -93,12 +94,3 @@ function Said({ run }) {
 }
 
 const baseOf = (path) => path.split(/[/\\]/).pop();
-
-const inGb = (bytes) => (bytes / 1e9).toLocaleString(chosenLanguage(), { maximumFractionDigits: 1, minimumFractionDigits: 1 });
-
-// Seconds in words, as coarse as they are sure.
-export function spell(seconds) {
-  if (seconds < 90) return t("time.seconds", { n: Math.max(Math.round(seconds), 1) });
-  const minutes = Math.round(seconds / 60);
-  return minutes < 90 ? t("time.minutes", { n: minutes }) : t("time.hours", { hours: Math.floor(minutes / 60), minutes: minutes % 60 });
-}

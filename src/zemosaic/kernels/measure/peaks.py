@@ -56,42 +56,39 @@ def smooth(image, out):
 
 
 @kernel
-def take_off_wide(image, reach, most, out):
-    """``out = image`` less its mean in the square within `reach` pixels, of values cut off at plus and minus `most`.
+def take_off_wide(image, reach, most):
+    """Take off of an image, in place, its mean within `reach` pixels, of values cut off at plus and minus `most`.
 
     Parameters
     ----------
-    image : float32 (h, w)
+    image : float32 (h, w), input and output
     reach : int
     most : float32
-    out : float32 (h, w), output
     """
     h, w = image.shape
-    column, padded, total = np.zeros(w, np.float32), np.zeros(w + 2 * reach, np.float32), np.empty(w, np.float32)
-    of_row = np.empty(w, np.float32)
+    size = 2 * reach + 1
+    rows, column = np.zeros((size, w), np.float32), np.zeros(w, np.float32)
+    padded, total, of_row = np.zeros(w + 2 * reach, np.float32), np.empty(w, np.float32), np.empty(w, np.float32)
     for x in range(w):
         of_row[x] = min(x + reach, w - 1) - max(x - reach, 0) + 1
-    for y in range(min(reach, h)):
-        _add_clipped(image[y], most, np.float32(1), column)
-    for y in range(h):
-        if y + reach < h:
-            _add_clipped(image[y + reach], most, np.float32(1), column)
-        if y - reach - 1 >= 0:
-            _add_clipped(image[y - reach - 1], most, np.float32(-1), column)
+    for last in range(h + reach):
+        # The row that leaves lies where the next comes: the image's own is changed by then.
+        row = rows[last % size]
+        for x in range(w):
+            new = min(max(image[last, x], -most), most) if last < h else np.float32(0)
+            column[x] += new - row[x]
+            row[x] = new
+        y = last - reach
+        if y < 0:
+            continue
         padded[reach : reach + w] = column
         total[:] = 0
-        for k in range(2 * reach + 1):
+        for k in range(size):
             for x in range(w):
                 total[x] += padded[x + k]
-        n_rows = np.float32(min(y + reach, h - 1) - max(y - reach, 0) + 1)
+        n_rows = np.float32(min(last, h - 1) - max(y - reach, 0) + 1)
         for x in range(w):
-            out[y, x] = image[y, x] - total[x] / (n_rows * of_row[x])
-
-
-@part
-def _add_clipped(row, most, sign, total):
-    for x in range(row.size):
-        total[x] += sign * min(max(row[x], -most), most)
+            image[y, x] -= total[x] / (n_rows * of_row[x])
 
 
 @kernel

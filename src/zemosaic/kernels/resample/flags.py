@@ -35,7 +35,7 @@ def flag_window(data, weight, spikes, saturation, n_taps):  # type: ignore[no-un
         line[x] = 0
     _gather_or(here, before, width, ends)
     for y in range(h):
-        found[y] = _flag_row(data[:, y], weight[:, y], spikes[:, y : y + 1], saturation, line)
+        found[y] = _flag_row((data, weight, spikes), y, saturation, line)
         if found[y]:
             _gather_or(here, before, width, across[y])
     flags = np.empty((h + 1, w + 1), np.uint8)
@@ -58,32 +58,45 @@ def flag_window(data, weight, spikes, saturation, n_taps):  # type: ignore[no-un
 
 
 @part
-def _flag_row(data, weight, spikes, saturation, line):  # type: ignore[no-untyped-def]
-    """One row of `flag_window`, each pixel by itself; False, and nothing written, where it is all plain."""
-    c, w = data.shape
+def _flag_row(window, y, saturation, line):  # type: ignore[no-untyped-def]
+    """Row `y` of `flag_window`, each pixel by itself; False, and nothing written, where it is all plain."""
+    # Rows are taken of whole planes: of a slice across channels the compiler does not know that pixels are neighbours.
+    data, weight, spikes = window
     n = np.int64(0)
-    for k in range(c):
-        m, d = weight[min(k, weight.shape[0] - 1)], data[k]
-        few = np.int32(0)
-        for x in range(w):
-            few += np.int32((m[x] != 1) | (d[x] >= saturation))
-        n += few
+    for k in range(data.shape[0]):
+        n += _count_unlike(weight[min(k, weight.shape[0] - 1), y], data[k, y], saturation)
         if spikes.size:
-            for x in range(w):
-                n += np.int64(spikes[k, 0, x] > 0)
+            n += _count_spikes(spikes[k, y])
     if n == 0:
         return False
-    for x in range(w):
+    for x in range(line.size):
         line[x] = 0
-    for k in range(c):
-        m, d = weight[min(k, weight.shape[0] - 1)], data[k]
-        for x in range(w):
+    for k in range(data.shape[0]):
+        m, d = weight[min(k, weight.shape[0] - 1), y], data[k, y]
+        for x in range(line.size):
             plain = np.uint8(m[x] != 1) << 1
             line[x] |= plain if m[x] > 0 else HOLE | UNEVEN
             line[x] |= np.uint8((m[x] > 0) & (d[x] >= saturation)) << 7
         if spikes.size:
-            _flag_spikes(spikes[k, 0], line)
+            _flag_spikes(spikes[k, y], line)
     return True
+
+
+@part
+def _count_unlike(weight, data, saturation):  # type: ignore[no-untyped-def]
+    """Pixels of a row that are saturated, or whose weight is not 1."""
+    n = np.int32(0)
+    for x in range(data.size):
+        n += np.int32((weight[x] != 1) | (data[x] >= saturation))
+    return n
+
+
+@part
+def _count_spikes(spikes):  # type: ignore[no-untyped-def]
+    n = np.int32(0)
+    for x in range(spikes.size):
+        n += np.int32(spikes[x] > 0)
+    return n
 
 
 @part

@@ -87,6 +87,16 @@ def positions_round(xy, step, y0, y1, x0, x1):  # type: ignore[no-untyped-def]
 
 
 @part
+def _count_inside(position, ends):  # type: ignore[no-untyped-def]
+    """Positions from the first end to before the second; NaN is none of them."""
+    low, high = ends
+    n = np.int32(0)
+    for i in range(position.size):
+        n += np.int32((position[i] >= low) & (position[i] < high))
+    return n
+
+
+@part
 def taper_row(x, y, window, box, taper_px, alpha):  # type: ignore[no-untyped-def]
     """Quantised taper of positions: 0 outside `window` and `box` (y0, y1, x0, x1), else 1 to 127.
 
@@ -97,6 +107,13 @@ def taper_row(x, y, window, box, taper_px, alpha):  # type: ignore[no-untyped-de
     y_low, y_high, x_low, x_high = box[0] - 0.5, box[1] - 0.5, box[2] - 0.5, box[3] - 0.5
     wy_low, wy_high = max(y_low, window[0] - 0.5), min(y_high, window[1] - 0.5)
     wx_low, wx_high = max(x_low, window[2] - 0.5), min(x_high, window[3] - 0.5)
+    inner = (max(wy_low, y_low + taper_px), min(wy_high, y_high - taper_px))
+    if _count_inside(y, inner) == x.size:
+        inner = (max(wx_low, x_low + taper_px), min(wx_high, x_high - taper_px))
+        if _count_inside(x, inner) == x.size:
+            for i in range(x.size):
+                alpha[i] = ALPHA_FULL
+            return 0, x.size
     rate = 1 / taper_px if taper_px > 0 else 0.0
     full = 0.0 if taper_px > 0 else 1.0
     for i in range(x.size):

@@ -94,14 +94,16 @@ class _Taps(NamedTuple):
     table : ndarray, float32, shape (N_PHASES + 1, WIDTH)
     near : ndarray, float32, shape (WIDTH * WIDTH,)
         The pixels under one kernel, holes as 0.
-    todo : ndarray, int64, shape (n,)
-        Positions near holes.
+    first, across, along : ndarray, int64, shape (n,)
+        Where the kernels of a row's positions begin in the plane, and in the table.
     """
 
     n_taps: int
     table: Floats
     near: Floats
-    todo: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    across: npt.NDArray[np.int64]
+    along: npt.NDArray[np.int64]
 
 
 def resample(window: Window, out: Output, kernel: str, clamp: float = 0.0, *, dering: bool = False) -> None:
@@ -177,7 +179,8 @@ def _resample(place, rows, target, n_taps, lanczos):  # type: ignore[no-untyped-
     samples, relative = np.empty(n, np.float32), np.empty(n, np.float32)
     codes, around = np.empty(n, np.uint8), np.empty(n, np.uint8)
     if lanczos is not None:
-        taps = _Taps(n_taps, lanczos.table, np.zeros(WIDTH * WIDTH, np.float32), np.empty(n, np.int64))
+        near, places = np.zeros(WIDTH * WIDTH, np.float32), np.empty((3, n), np.int64)
+        taps = _Taps(n_taps, lanczos.table, near, places[0], places[1], places[2])
     for row in range(y1 - y0):
         out_y, node_y = y0 + row, start[0] + row
         interpolate_row(place.nodes_xy[0], step, node_y, start[1], x)
@@ -305,33 +308,76 @@ def _phase(fraction):  # type: ignore[no-untyped-def]
 
 @part
 def _lanczos_row(data, weight, cells, relative, kernel, samples):  # type: ignore[no-untyped-def]
-    """Plain sums first; positions near holes wait in `todo`, which keeps the hot loop small.
+    """Plain sums, a run of positions at a time; positions near holes one by one.
 
     Those without weight are passed over: half of a turned green plane is such a hole.
     """
     whole, fraction, around, begin, end = cells
-    n_taps, table, near, todo = kernel
-    pixels, taps, stride = data.reshape(-1), table.reshape(-1), data.shape[1]
+    n_near = _place_row(whole, fraction, data.shape[1], kernel, around[begin:end], begin)
+    if n_near == 0:
+        _sum_run(data, kernel, begin, samples[begin:end])
+        return
+    i = begin
+    while i < end:
+        first = i
+        while i < end and not around[i] & HOLE:
+            i += 1
+        _sum_run(data, kernel, first, samples[first:i])
+        while i < end and around[i] & HOLE:
+            if relative[i] > 0:
+                samples[i] = _sum_near_holes(data, weight, (whole[0, i], whole[1, i]), fraction[:, i], kernel)
+            i += 1
+
+
+@part
+def _place_row(whole, fraction, stride, kernel, around, begin):  # type: ignore[no-untyped-def]
+    """Where the kernels of a row's positions begin, and their rows of the table; returns how many meet a hole."""
+    first, across, along = kernel.first[begin:], kernel.across[begin:], kernel.along[begin:]
+    y, x, fy, fx = whole[0, begin:], whole[1, begin:], fraction[0, begin:], fraction[1, begin:]
+    before = (kernel.n_taps // 2 - 1) * (stride + 1)
+    n_near = np.int32(0)
+    for i in range(around.size):
+        first[i] = y[i] * stride + x[i] - before
+    for i in range(around.size):
+        across[i] = _phase(fx[i]) * WIDTH
+        along[i] = _phase(fy[i]) * WIDTH
+    for i in range(around.size):
+        n_near += np.int32(around[i] & HOLE)
+    return n_near
+
+
+@part
+def _sum_run(data, kernel, begin, samples):  # type: ignore[no-untyped-def]
+    """The plain sums of neighbouring positions: a loop for each size of the kernel, with nothing else in it."""
+    pixels, taps, stride = data.reshape(-1), kernel.table.reshape(-1), data.shape[1]
+    first, across, along = kernel.first[begin:], kernel.across[begin:], kernel.along[begin:]
+    if kernel.n_taps == 6:
+        for i in range(samples.size):
+            samples[i] = dot6(pixels, first[i], stride, taps, across[i], along[i])
+    elif kernel.n_taps == 4:
+        for i in range(samples.size):
+            samples[i] = dot4(pixels, first[i], stride, taps, across[i], along[i])
+    else:
+        for i in range(samples.size):
+            samples[i] = dot8(pixels, first[i], stride, taps, across[i], along[i])
+
+
+@part
+def _sum_near_holes(data, weight, whole, fraction, kernel):  # type: ignore[no-untyped-def]
+    """The sum at one position (whole pixel and fraction, each y and x) with holes under the kernel."""
+    n_taps, taps, near = kernel.n_taps, kernel.table.reshape(-1), kernel.near
+    x_row, y_row = _phase(fraction[1]), _phase(fraction[0])
     before = n_taps // 2 - 1
-    n_todo = 0
-    for i in range(begin, end):
-        if around[i] & HOLE:
-            todo[n_todo] = i
-            n_todo += np.int64(relative[i] > 0)
-        else:
-            first = (whole[0, i] - before) * stride + whole[1, i] - before
-            x_row, y_row = _phase(fraction[1, i]), _phase(fraction[0, i])
-            samples[i] = _dot(pixels, first, stride, taps, x_row * WIDTH, y_row * WIDTH, n_taps)
-    for k in range(n_todo):
-        i = todo[k]
-        x_row, y_row = _phase(fraction[1, i]), _phase(fraction[0, i])
-        y, x = whole[0, i] - before, whole[1, i] - before
-        kept = _copy_near(data, weight, (y, x), (table[y_row], table[x_row]), n_taps, near)
-        total = _dot(near, 0, WIDTH, taps, x_row * WIDTH, y_row * WIDTH, n_taps)
-        if kept > 0:
-            samples[i] = total / kept
-        else:
-            samples[i] = _bilinear_near_holes(data, weight, whole[0, i], whole[1, i], fraction[1, i], fraction[0, i])
+    corner, rows = (whole[0] - before, whole[1] - before), (kernel.table[y_row], kernel.table[x_row])
+    kept = _copy_near(data, weight, corner, rows, n_taps, near)
+    if not kept > 0:
+        return _bilinear_near_holes(data, weight, whole[0], whole[1], fraction[1], fraction[0])
+    x_row, y_row = x_row * WIDTH, y_row * WIDTH
+    if n_taps == 6:
+        return dot6(near, 0, WIDTH, taps, x_row, y_row) / kept
+    if n_taps == 4:
+        return dot4(near, 0, WIDTH, taps, x_row, y_row) / kept
+    return dot8(near, 0, WIDTH, taps, x_row, y_row) / kept
 
 
 @part
@@ -342,15 +388,6 @@ def _add_spikes(spikes, cells, samples):  # type: ignore[no-untyped-def]
         if around[i] & SPIKE:
             y, x, fy, fx = whole[0, i], whole[1, i], fraction[0, i], fraction[1, i]
             samples[i] += _bilinear(spikes[y, x], spikes[y, x + 1], spikes[y + 1, x], spikes[y + 1, x + 1], fx, fy)
-
-
-@part
-def _dot(pixels, first, stride, taps, x_row, y_row, n_taps):  # type: ignore[no-untyped-def]
-    if n_taps == 6:
-        return dot6(pixels, first, stride, taps, x_row, y_row)
-    if n_taps == 4:
-        return dot4(pixels, first, stride, taps, x_row, y_row)
-    return dot8(pixels, first, stride, taps, x_row, y_row)
 
 
 @part

@@ -27,6 +27,7 @@ from zemosaic.pipelines.frames.grading import grade_measured, grade_sampling, ob
 from zemosaic.pipelines.frames.name_filters import name_filters
 from zemosaic.pipelines.frames.obey_plan import obey_plans
 from zemosaic.pipelines.frames.same_exposure import use_exposures_once
+from zemosaic.pipelines.frames.thumbnails import draw_thumbnails
 from zemosaic.pipelines.measuring.clean_source import CleanSource
 from zemosaic.pipelines.measuring.defects import DefectWatch
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame, measure_frames
@@ -218,6 +219,8 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> Sc
     planned, beside = named[: len(lights.frames)], named[len(lights.frames) :]
     listed = obey_table(planned, Path(settings.frames), run) if settings.frames else Kept(planned)
     once = use_exposures_once(listed.frames, run)
+    if run.options.watched:
+        run.log.found_frames(once.frames)
     return Scanned(once.frames, beside, left_out + lights.left_out + listed.left_out + once.left_out)
 
 
@@ -281,9 +284,12 @@ def _measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run)
         inputs.frames, inputs.source, settings, run, watch=watch, need=need.measure, seeing=seeing
     )
     known = watch.maps()
+    seen = {frame_id: item.measured for frame_id, item in measured.known.items()}
+    sigma = settings.input.defect_sigma
+    draw_thumbnails(measured.known, CleanSource(inputs.source, seen, sigma, known, inputs.files), run)
     good = grade_measured(measured.kept, settings, run) if need.measure == "match" else Kept(measured.kept)
     noise = {item.frame.id: item.measured for item in good.frames}
-    source = CleanSource(inputs.source, noise, settings.input.defect_sigma, known, inputs.files)
+    source = CleanSource(inputs.source, noise, sigma, known, inputs.files)
     placed = place_frames(good.frames, source, need.place, settings, run)
     coarse = grade_sampling(*_facts_of(placed.frames), settings, run)
     left_out = inputs.left_out + measured.left_out + good.left_out + placed.left_out + coarse
@@ -300,7 +306,7 @@ def _measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run)
 
         catalogue = known_sky().catalogue
     tell_shared_faults(*_facts_of(frames), catalogue, run)
-    clean = CleanSource(inputs.source, noise, settings.input.defect_sigma, known, inputs.files, parts)
+    clean = CleanSource(inputs.source, noise, sigma, known, inputs.files, parts)
     return Placed(_know_photon_noise(frames, run), clean, measured.known, left_out)
 
 

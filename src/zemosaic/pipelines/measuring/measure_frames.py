@@ -114,7 +114,7 @@ def _measure_all(
     requests: Sequence[MeasureRequest], task: MeasureTask, watch: DefectWatch, run: Run, advance: Callable[[int], None]
 ) -> tuple[list[MeasuredFrame], list[LeftOut]]:
     """What could be measured, and what could not; their residuals are shown to `watch`."""
-    task_bytes = max(MEASURE_BYTES_PER_VALUE * _n_values(request.frame) for request in requests)
+    task_bytes = max(MEASURE_BYTES_PER_VALUE * request.frame.n_values for request in requests)
     elsewhere = measure_remotely(requests, task, watch, run, advance, task_bytes)
 
     def gather(request: MeasureRequest) -> Measurements | FrameRejected:
@@ -135,11 +135,6 @@ def _measure_all(
             done.append(MeasuredFrame(request.frame, found))
         advance(count)
     return done, left_out
-
-
-def _n_values(frame: Frame) -> int:
-    """Numbers in a frame's array."""
-    return frame.shape[0] * frame.shape[1] * (3 if frame.storage.layout in {"chw", "hwc"} else 1)
 
 
 def _without_copies(frames: list[MeasuredFrame], run: Run) -> tuple[list[MeasuredFrame], list[LeftOut]]:

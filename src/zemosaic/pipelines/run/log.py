@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from zemosaic.engine.events import (
     Event,
     EventSink,
+    FramesFound,
     LeftOut,
     MemoryCapped,
     Notice,
@@ -91,6 +92,10 @@ class Log:
     def cap_memory(self, cap_bytes: int) -> None:
         """Announce how much memory the run may use."""
         self._tell(MemoryCapped(cap_bytes))
+
+    def found_frames(self, frames: Sequence[Frame]) -> None:
+        """Announce how much there is to work on."""
+        self._tell(FramesFound(len(frames), sum(frame.n_values for frame in frames)))
 
     def leave_out(self, frame: Frame, why: Message) -> LeftOut:
         """Announce that a frame is not used; what was announced is returned, for those who need the reason."""

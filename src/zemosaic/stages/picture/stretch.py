@@ -6,7 +6,7 @@ Nothing here touches science data; the stretch is measured on a reduced copy.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import scipy
 from zemosaic.kernels.pixels.blocks import sum_blocks
 from zemosaic.stages.numeric.robust import MAD_TO_SIGMA
 
-__all__ = ["Stretch", "find_stretch", "reduce_blocks", "star_white", "stretch_rgba"]
+__all__ = ["Stretch", "find_stretch", "reduce_blocks", "star_white", "stretch_by_noise", "stretch_rgba"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -55,6 +55,9 @@ BRIGHT_GREY, BRIGHT_PERCENTILE = 0.85, 99.8
 
 LEAST_RANGE_SIGMA = 20.0
 """Light counts as bright from so many sigma above the sky, where nothing is brighter: noise alone is no picture."""
+
+NOISE_BEND = 1.6
+"""Sigma of its noise above the sky from which a frame's light is dimmed: a thousand sigma are then nearly white."""
 
 STRIP_ROWS = 64
 """Rows that are stretched at a time, so that a large preview needs little beside itself."""
@@ -177,6 +180,29 @@ def find_stretch(data: F4, covered: npt.NDArray[np.bool_], white: F8 | None = No
     islands = scipy.ndimage.label(covered, np.ones((3, 3)))[0].astype(np.int32, copy=False)
     sky = _island_skies(data, islands)
     return Stretch(islands, sky, factor, *_curve(data, islands, sky, factor[:, None]))
+
+
+def stretch_by_noise(data: F4, covered: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Stretch a (reduced) frame so that pictures of many may be compared: grey tells how far above the noise light is.
+
+    Sky is at the same grey in all of them. Behind a cloud stars are fainter, and in moonlight too, where `stretch_rgba`
+    would brighten them up.
+
+    Parameters
+    ----------
+    data : ndarray, shape (1 or 3, h, w)
+    covered : ndarray of bool, shape (h, w)
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 1 or 3)
+        0 where nothing is covered.
+    """
+    if not covered.any():
+        return np.zeros((*covered.shape, len(data)), np.uint8)
+    found = find_stretch(data, covered)
+    by_noise = replace(found, bend=NOISE_BEND * SKY_GREY / (BLACK_SIGMA * found.slope), shoulder=np.inf)
+    return by_noise.apply(data, found.islands)
 
 
 def stretch_rgba(
