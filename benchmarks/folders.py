@@ -225,7 +225,7 @@ def write_page(page: Path, lines: Sequence[dict[str, str]]) -> None:
     ]
     parts = [
         "# Folders as people have them",
-        f"Written by `python benchmarks/folders.py --record RECORD --page docs/measured/folders.md`, {stamp()}.",
+        stamp("python benchmarks/folders.py --record RECORD --page docs/measured/folders.md"),
         "Each folder is one of the two tiny sets of [the lies](lies.md), changed in one way, and its mosaic is held "
         "against that of the set as it was. Numbers in words are written as #.",
         "\n".join(f"| {' | '.join(row)} |" for row in [["folder", "mosaic", "wrong by", "said"], ["---"] * 4, *rows]),

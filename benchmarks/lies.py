@@ -16,23 +16,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import re
 import shutil
-import subprocess
 import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 from astropy.io import fits
+from machine import machine_facts
 
 import zemosaic
 from zemosaic.io.astrometry.catalogue import tycho2
@@ -430,12 +427,11 @@ def table(tried: Sequence[Told]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def stamp() -> str:
-    """The day, the commit and the machine of a page."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    return (
-        f"{datetime.now(UTC):%d %B %Y}, code of {commit.stdout.strip()}, {os.cpu_count()} cores of {platform.machine()}"
-    )
+def stamp(command: str) -> str:
+    """The lines of a page that say where its figures come from."""
+    facts = machine_facts()
+    where = [f"- {name}: {facts[name]}" for name in ("date", "commit", "processor")]
+    return "\n".join([*where, f"- written: by `{command}`"])
 
 
 def write_page(page: Path, record: Path) -> None:
@@ -445,8 +441,8 @@ def write_page(page: Path, record: Path) -> None:
     silent = [one for one in tried if one.verdict == "silent"]
     parts = [
         "# Plausible lies",
-        f"Written by `python benchmarks/lies.py --record RECORD --page docs/measured/lies.md`, {stamp()}, "
-        f"seeds {', '.join(map(str, sorted({one.seed for one in tried})))}.",
+        stamp("python benchmarks/lies.py --record RECORD --page docs/measured/lies.md")
+        + f"\n- seeds: {', '.join(map(str, sorted({one.seed for one in tried})))}",
         "Tiny sets with one wrong fact in one, half or all frames. A run is *right* when the mosaic is. Any other is "
         "*left out* when a frame was left out for a reason that the set without the lie does not have, *told* when "
         "another such word was said, and *silent* otherwise: fluxes off by more than 5 %, or places by more than 1 px, "

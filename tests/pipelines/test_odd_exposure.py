@@ -74,6 +74,7 @@ def test_half_of_the_frames_with_another_gain_of_the_camera_are_told() -> None:
     two_gains = [0.5, 1.0, 0.52, 0.97, 0.49, 1.04]
     assert tell_odd(two_gains, [10.0] * 6) == [3]
     assert tell_odd([0.5, 1.0, 0.52, 0.97, 0.49, 0.5], [10.0] * 6) == [2]
+    assert tell_odd([0.70, 0.76, 1.44, 1.59, 1.30, 0.64], [10.0] * 6) == [3]
     # Clouds that come and go leave no gap, and two telescopes are not alike.
     assert tell_odd([0.4, 1.0, 0.55, 0.95, 0.75, 1.04], [10.0] * 6) == []
     assert tell_odd(two_gains, [10.0] * 6, ["one", "other"] * 3) == []

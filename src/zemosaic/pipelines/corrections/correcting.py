@@ -154,7 +154,7 @@ def _larger_group(away: np.ndarray, usual: np.ndarray, camera: np.ndarray) -> np
         return usual
     low, high = np.split(order, [int(np.argmax(gaps)) + 1])
     spread = max(mad_sigma(away[low]), mad_sigma(away[high]))
-    if ODD_SIGMA * spread > np.max(gaps) or not set(camera[low]) & set(camera[high]):
+    if ODD_SIGMA * spread > np.median(away[high]) - np.median(away[low]) or not set(camera[low]) & set(camera[high]):
         return usual
     return np.isin(np.arange(len(away)), low if len(low) > len(high) else high)
 
