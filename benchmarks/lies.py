@@ -29,9 +29,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 from astropy.io import fits
-from machine import machine_facts
 
 import zemosaic
+from machine import machine_facts
 from zemosaic.io.astrometry.catalogue import tycho2
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.simulate import FrameRecipe, RawRecipe, SimulatedSky, read_truth, simulate_frames, simulate_raws
