@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from zemosaic.kernels.measure.hot_pixels import mirror_index
 from zemosaic.kernels.resample.bayer import colour_phases
 
 __all__ = ["demosaic"]
@@ -51,10 +50,18 @@ def demosaic(raw: Floats, weight: Floats, pattern: str) -> tuple[Floats, Floats]
 
 
 @njit(nogil=True, cache=True)
+def _mirrored(i, n):
+    """Index mirrored about the first and the last pixel; keeps its parity."""
+    if i < 0:
+        return -i
+    return 2 * (n - 1) - i if i >= n else i
+
+
+@njit(nogil=True, cache=True)
 def _padded_row(raw, weight, y, row):
     """Row `y` (mirrored) with two mirrored pixels at each end, missing samples filled in."""
     h, w = raw.shape
-    y = mirror_index(y, h)
+    y = _mirrored(y, h)
     row[2 : w + 2] = raw[y]
     for x in range(w):
         if not weight[y, x] > 0:
@@ -69,7 +76,7 @@ def _filled(raw, weight, y, x):
     total, n = np.float32(0), 0
     for dy in (-2, 0, 2):
         for dx in (-2, 0, 2):
-            j, i = mirror_index(y + dy, h), mirror_index(x + dx, w)
+            j, i = _mirrored(y + dy, h), _mirrored(x + dx, w)
             if weight[j, i] > 0:
                 total += raw[j, i]
                 n += 1
@@ -94,7 +101,7 @@ def _demosaic(raw, weight, red, data, out_weight):
         data[own, y, p::2], data[1, y, p::2], data[other, y, p::2] = here[p::2], green[p::2], diagonal[p::2]
         p = 1 - p
         data[own, y, p::2], data[1, y, p::2], data[other, y, p::2] = along[p::2], here[p::2], across[p::2]
-        _weigh_row(weight[mirror_index(y - 1, h)], weight[y], weight[mirror_index(y + 1, h)], out_weight[y])
+        _weigh_row(weight[_mirrored(y - 1, h)], weight[y], weight[_mirrored(y + 1, h)], out_weight[y])
 
 
 @njit(nogil=True, cache=True)
@@ -106,7 +113,7 @@ def _weigh_row(above, here, below, out):
         out[x] = here[x] if (here[x] > 0) & (seen >= 3) else np.float32(0)
     for x in (0, w - 1):
         seen = np.int32(above[x] > 0) + np.int32(below[x] > 0)
-        seen += np.int32(here[mirror_index(x - 1, w)] > 0) + np.int32(here[mirror_index(x + 1, w)] > 0)
+        seen += np.int32(here[_mirrored(x - 1, w)] > 0) + np.int32(here[_mirrored(x + 1, w)] > 0)
         out[x] = here[x] if (here[x] > 0) & (seen >= 3) else np.float32(0)
 
 

@@ -11,6 +11,7 @@ from astropy.io import fits
 import zemosaic
 from mosaic_cases import run_cli
 from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.pipelines.corrections.adding import record_inputs
 from zemosaic.pipelines.modes.explain import Explanation, explain_places, parse_place
 from zemosaic.pipelines.run.context import start_run
 from zemosaic.simulate import read_truth
@@ -87,6 +88,17 @@ def test_a_trail_is_named_with_its_frame(
 @pytest.mark.parametrize("text", ["83.5 -5.25", "5:34:00 -5:15:00", "5 34 0 -5 15 0", "05h34m00s, -05d15m00s"])
 def test_places_are_read_in_every_form(text: str) -> None:
     assert parse_place(text) == pytest.approx((83.5, -5.25))
+
+
+@pytest.mark.parametrize("mode", ["master-tiles", "grid"])
+def test_a_mosaic_of_tiles_says_what_it_cannot_tell(built: Path, tmp_path: Path, mode: str) -> None:
+    for name in ("mosaic.fits", "report.json", "settings.toml"):
+        (tmp_path / name).symlink_to(built / name)
+    (tmp_path / ".zemosaic").mkdir()
+    record_inputs(tmp_path, mode, [tmp_path], solved=True)
+    with pytest.raises(zemosaic.SettingError, match=f"is of mode {mode}: its pixels are made of tiles") as told:
+        zemosaic.explain(tmp_path, (10.0, 41.0))
+    assert told.value.told.code == "explain.other-mode"
 
 
 def test_what_cannot_be_explained_is_told(built: Path, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from astropy.io import fits
 
 from browser_cases import find_barriers, open_browser
 from zemosaic.cli import main
+from zemosaic.report.sky_grid import find_grid_lines
+from zemosaic.stages.grid.plan import make_wcs
 
 HOSTILE = "<img src=x onerror=alert(1)>.fit"
 
@@ -224,3 +226,23 @@ def test_what_a_run_does_not_know_is_left_out(reported: Path, tmp_path: Path) ->
 
 def test_an_unknown_language_is_an_error(reported: Path) -> None:
     assert main(["report", str(reported), "--language", "tlh"]) == 2
+
+
+@pytest.mark.parametrize("center", [(0.01, 20.0), (83.0, -45.0), (200.0, 89.6)])
+def test_numbers_along_a_map_stand_where_they_say(center: tuple[float, float]) -> None:
+    """Also round RA 0h and about the pole; north is not up."""
+    wcs = make_wcs(center, 6.0, (900, 1400), rotation_deg=30.0)
+    ra_lines, dec_lines = find_grid_lines(wcs)
+    assert ra_lines.ticks
+    assert dec_lines.ticks
+    for x, text in ra_lines.ticks:
+        hours, minutes, seconds = (
+            float(part or 0) for part in re.fullmatch(r"(\d+)h(?:(\d+)m)?(?:(\d+)s)?", text).groups()
+        )
+        off = wcs.pixel_to_sky(x, -0.5)[0] - 15 * (hours + minutes / 60 + seconds / 3600)
+        assert abs((off + 180) % 360 - 180) * np.cos(np.deg2rad(center[1])) < 3 / 3600  # half a pixel
+    for y, text in dec_lines.ticks:
+        sign, *parts = re.fullmatch(r"([+−])(\d+)°(?:(\d+)′)?(?:(\d+)″)?", text).groups()
+        degrees, minutes, seconds = (float(part or 0) for part in parts)
+        wanted = (degrees + minutes / 60 + seconds / 3600) * (1 if sign == "+" else -1)
+        assert abs(wcs.pixel_to_sky(-0.5, y)[1] - wanted) < 3 / 3600

@@ -46,13 +46,17 @@ def test_a_reference_is_read_only_where_something_is_solved(tmp_path: Path) -> N
     assert not read_guide(none, []).solved
 
 
-def test_frames_are_added_to_a_direct_mosaic_alone(tmp_path: Path) -> None:
+def test_frames_are_added_to_a_direct_mosaic_alone(capfd: Capture, tmp_path: Path) -> None:
     (tmp_path / ".zemosaic").mkdir()
     record_inputs(tmp_path, "direct", [tmp_path / "night1"], solved=True)
     assert read_record(tmp_path).inputs == (tmp_path / "night1",)
     record_inputs(tmp_path, "grid", [tmp_path / "night1"], solved=True)
-    with pytest.raises(SettingError, match="is of mode grid"):
-        read_record(tmp_path)
+    for name in ("mosaic.fits", "settings.toml"):
+        (tmp_path / name).write_bytes(b"")
+    ran = run_cli(capfd, "build", tmp_path / "night2", "-o", tmp_path, "--add")
+    assert ran.code == 2
+    assert "added to a mosaic of mode direct only" in ran.err
+    assert "is of mode grid" in ran.err
 
 
 def test_every_mode_tells_where_places_came_from(capfd: Capture, small_set: Path, tmp_path: Path) -> None:

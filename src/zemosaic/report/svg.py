@@ -180,7 +180,12 @@ def _strokes(axes: Axes, pairs: F8, colour: str, width: float, **options: Any) -
     """Lines between pairs of points, ``(n, 2, 2)``, as one path."""
     codes = np.tile(np.array([Path.MOVETO, Path.LINETO], np.uint8), len(pairs))
     path = Path(pairs.reshape(-1, 2), codes)
-    axes.add_patch(PathPatch(path, fill=False, edgecolor=colour, linewidth=width, **options))
+    _add(axes, PathPatch(path, fill=False, edgecolor=colour, linewidth=width, **options))
+
+
+def _add(axes: Axes, patch: PathPatch) -> None:
+    """Put a patch on axes that have their limits: `add_patch` would look at each of its lines to find them."""
+    axes.add_artist(patch)
 
 
 def _density(axes: Axes, x: F8, y: F8, colour: str) -> None:
@@ -206,4 +211,4 @@ def _density(axes: Axes, x: F8, y: F8, colour: str) -> None:
         corners = np.stack([np.stack(c, 1) for c in ((x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0))], 1)
         codes = np.tile(np.array([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY], np.uint8), len(corners))
         path = Path(to_data.transform(corners.reshape(-1, 2)), codes)
-        axes.add_patch(PathPatch(path, facecolor=colour, edgecolor="none", alpha=0.15 + 0.85 * level / SHADES))
+        _add(axes, PathPatch(path, facecolor=colour, edgecolor="none", alpha=0.15 + 0.85 * level / SHADES))

@@ -12,7 +12,7 @@ import numpy as np
 from astropy.io import fits
 
 from zemosaic.engine.values import digest_of
-from zemosaic.errors import NothingToDo, SettingError
+from zemosaic.errors import NothingToDo
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
@@ -63,16 +63,19 @@ class _Steady:
 
 @dataclass(frozen=True, slots=True)
 class MosaicRecord:
-    """What the direct mosaic of an output folder was made of.
+    """What the mosaic of an output folder was made of.
 
     Attributes
     ----------
+    mode : str
+        Of the run.
     inputs : tuple of Path
         Files and folders.
     solved : bool
         Whether gains and surfaces were solved, so that frames were measured for it.
     """
 
+    mode: str
     inputs: tuple[Path, ...]
     solved: bool
 
@@ -90,18 +93,13 @@ def read_record(out: Path) -> MosaicRecord:
     ------
     NothingToDo
         When no run has ended there.
-    SettingError
-        When the last run there was of another mode than direct.
     """
     try:
         record = json.loads((out / WORK_FOLDER / _RECORD).read_text(encoding="utf-8"))
-        mode, inputs = record["mode"], tuple(Path(text) for text in record["inputs"])
-        made = MosaicRecord(inputs, bool(record.get("solved", True)))
+        inputs = tuple(Path(text) for text in record["inputs"])
+        return MosaicRecord(str(record["mode"]), inputs, bool(record.get("solved", True)))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
         raise NothingToDo("adding.no-mosaic", folder=out) from problem
-    if mode != "direct":
-        raise SettingError("adding.other-mode", folder=out, mode=mode)
-    return made
 
 
 def frozen_grid(out: Path) -> Path:

@@ -198,7 +198,10 @@ def run_build(
         if mode not in {"auto", "direct"}:
             raise SettingError("adding.other-mode-asked", mode=mode)
         mode, onto = "direct", frozen_grid(out)
-        inputs = list(dict.fromkeys([*read_record(out).inputs, *(path.absolute() for path in inputs)]))
+        before = read_record(out)
+        if before.mode != "direct":
+            raise SettingError("adding.other-mode", folder=out, mode=before.mode)
+        inputs = list(dict.fromkeys([*before.inputs, *(path.absolute() for path in inputs)]))
     run = make_run(options, on_event, cancel, onto)
     made = build_mosaic(inputs, out, settings, run, mode, Path(options.solution) if options.solution else None)
     files = made.paths

@@ -186,6 +186,8 @@ def explain(
 def explain_places(out: Path, places: Sequence[tuple[float, float]], run: Run) -> list[Explanation]:
     """Explain several places (ICRS degrees) of one folder, whose frames are looked up once; otherwise as `explain`."""
     record, folder = read_record(out), open_folder(out)
+    if record.mode != "direct":
+        raise SettingError("explain.other-mode", folder=out, mode=record.mode)
     grid = SkyGrid(folder.mosaics[0].wcs)
     pixels = [_pixel_at(grid, place) for place in places]
     # The grid is that of the file, whatever header it was once taken from.

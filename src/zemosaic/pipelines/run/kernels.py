@@ -139,6 +139,8 @@ def _stars() -> list[Known]:
         (mesh.grow_mask, (_u2, 0, _u2)),
         (peaks.smooth, (_f4_2, _f4_2)),
         (peaks.find_peaks, (_f4_2, _f4_2, _EDGES, 0, 0.0, peaks.Peaks(_i8, _i8, _f4))),
+        (peaks.take_off_wide, (_f4_2, 0, np.float32(0))),
+        (peaks.light_in_line, (_f4_2, _i8, _i8, _f4)),
         (peaks.mark_objects, (_f4_2, _f4_2, _EDGES, 0.0, _u2)),
         (cluster.group_detections, (_f8, _f8, _i8, 0.0, _i8)),
     ]
