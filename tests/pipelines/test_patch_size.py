@@ -18,19 +18,19 @@ NEED = PatchCost(need)
 
 def test_a_smaller_cap_gives_smaller_patches_then_fewer_workers() -> None:
     plenty = plan_patch_size(10 << 30, 4, 0, NEED, can_share=False)
-    less = plan_patch_size(1 << 30, 4, 0, NEED, can_share=False)
+    less = plan_patch_size(512 << 20, 4, 0, NEED, can_share=False)
     little = plan_patch_size(100 << 20, 4, 0, NEED, can_share=False)
-    assert (plenty.patch_px, plenty.workers) == (640, 4)
-    assert (less.patch_px, less.workers) == (512, 4)
+    assert (plenty.patch_px, plenty.workers) == (512, 4)
+    assert (less.patch_px, less.workers) == (320, 4)
     assert (little.patch_px, little.workers) == (224, 2)
-    for cap_bytes, plan in ((10 << 30, plenty), (1 << 30, less), (100 << 20, little)):
+    for cap_bytes, plan in ((10 << 30, plenty), (512 << 20, less), (100 << 20, little)):
         assert plan.workers * need(plan.patch_px, 1) <= cap_bytes
         assert plan.threads == 1
 
 
 def test_threads_share_the_patches_that_fit_once_those_of_their_own_are_small() -> None:
     plenty, little = plan_patch_size(10 << 30, 4, 0, NEED), plan_patch_size(100 << 20, 4, 0, NEED)
-    assert (plenty.patch_px, plenty.workers, plenty.threads) == (640, 4, 1)
+    assert (plenty.patch_px, plenty.workers, plenty.threads) == (512, 4, 1)
     assert (little.patch_px, little.workers, little.threads) == (256, 1, 4)
     three = plan_patch_size(30 << 20, 3, 0, NEED)
     assert (three.patch_px, three.workers, three.threads) == (160, 1, 3)
@@ -44,7 +44,7 @@ def test_patches_of_deep_stacks_do_not_fill_the_memory_there_is() -> None:
         cost = PatchCost(lambda size, _threads: size * size * bytes_per_pixel)
         return plan_patch_size(1 << 40, 2, 0, cost).patch_px
 
-    assert [side(depth) for depth in (500, 900, 1300, 2000, 100_000)] == [1024, 768, 640, 512, 512]
+    assert [side(depth) for depth in (250, 450, 650, 1000, 100_000)] == [1024, 768, 640, 512, 512]
     # A run that goes on takes the size it had, whatever it was.
     assert plan_patch_size(10 << 30, 4, 0, NEED, (1024,), can_share=False).patch_px == 1024
 

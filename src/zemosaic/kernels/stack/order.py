@@ -160,13 +160,26 @@ def find_spans(weights, y0, y1, span):
         for y in range(y0, y1):
             row = weights[i, y]
             first = 0
+            while first < w and _is_empty(row[first : first + BLOCK]):
+                first += BLOCK
             while first < w and row[first] == 0:
                 first += 1
             end = w
+            while end > first and _is_empty(row[max(end - BLOCK, 0) : end]):
+                end -= BLOCK
             while end > first and row[end - 1] == 0:
                 end -= 1
             span[i, y, 0] = first if end > first else 0
             span[i, y, 1] = end if end > first else 0
+
+
+@part
+def _is_empty(row):
+    """Whether no pixel of a part of a row has weight."""
+    n = np.int32(0)
+    for x in range(row.size):
+        n += np.int32(row[x] != 0)
+    return n == 0
 
 
 @part

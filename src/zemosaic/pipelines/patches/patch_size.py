@@ -16,7 +16,7 @@ between each has some two thirds of the pixels of the one before, so no more of 
 WINDOW_PX = 20_000
 """What opening a frame's window costs whatever its size, about a millisecond, in values resampled in that time."""
 
-COMFORTABLE_PX, COMFORTABLE_BYTES = 512, 512 << 20
+COMFORTABLE_PX, COMFORTABLE_BYTES = 512, 256 << 20
 """Patches of a larger side save less than a tenth of the work, but the deeper the stack the more fresh memory they
 take, which the system clears no faster than it is filled: they are made where a task takes no more than this."""
 
