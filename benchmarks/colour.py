@@ -1,4 +1,4 @@
-"""CFA-direct resampling against demosaicing, on stacks of known truth: the tables of docs/method/colour.md.
+"""CFA-direct resampling against demosaicing, on stacks of known truth: the tables of docs/measured/colour.md.
 
     python benchmarks/colour.py                          # depth 10 and 100, FWHM 2.7 px: about three minutes
     python benchmarks/colour.py --depth 40 --fwhm 2.0

@@ -1,4 +1,4 @@
-"""How far a match is from the truth of simulated frames: the first table of docs/method/matching.md.
+"""How far a match is from the truth of simulated frames: the first table of docs/measured/match.md.
 
     python benchmarks/match_truth.py SET... [--reference PICTURE ARCSEC]
 

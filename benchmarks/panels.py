@@ -31,6 +31,7 @@ from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.settings import Settings
 from zemosaic.stages.match import match as solver
 from zemosaic.stages.match import star_ties
+from zemosaic.stages.match.match import ImageFacts
 from zemosaic.stages.measure.block_means import sky_and_noise
 from zemosaic.stages.measure.frame import measure_frame
 
@@ -159,7 +160,7 @@ def no_growth() -> Iterator[None]:
 def score(name: str, measured: Sequence[Measurements], truths: Sequence[FrameTruth], grid: SkyGrid) -> str:
     """Match, and one row a connected group."""
     wcs = [t.wcs for t in truths]
-    found = solver.match(measured, wcs, grid, Settings().match, cameras=["one"] * len(wcs))
+    found = solver.match(measured, wcs, grid, Settings().match, ImageFacts(cameras=["one"] * len(wcs)))
     error = np.log([s.gain[0] for s in found.scales]) - np.log([t.gain for t in truths])
     # The zero is that of most panels: a few wrong ones must not shift the others.
     error -= np.median(error)

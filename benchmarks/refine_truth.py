@@ -1,4 +1,4 @@
-"""How well and how fast the joint adjustment works, against simulated truth: a table of docs/method/solving.md.
+"""How well and how fast the joint adjustment works, against simulated truth: a table of docs/measured/places.md.
 
     python benchmarks/refine_truth.py
 

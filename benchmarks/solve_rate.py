@@ -1,4 +1,4 @@
-"""How often, how fast and how safely the plate solver works: the tables of docs/method/solving.md.
+"""How often, how fast and how safely the plate solver works: the tables of docs/measured/places.md.
 
     python benchmarks/solve_rate.py            # all tables, about two minutes on one core
     python benchmarks/solve_rate.py --only rate,wrong --n 50

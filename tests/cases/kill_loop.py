@@ -1,7 +1,7 @@
 """Kill a run again and again, at random moments and in the middle of writes, until it ends; then look at what it made.
 
 ``python tests/cases/kill_loop.py --kills 50 --frames 60`` does it on a simulated set and prints the figures of
-``docs/method/scaling.md``; ``test_killed.py`` does a little of it.
+``docs/measured/scaling.md``; ``test_killed.py`` does a little of it.
 """
 
 from __future__ import annotations

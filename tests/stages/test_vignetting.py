@@ -44,3 +44,10 @@ def test_a_steep_response_is_flattened_by_the_sky_itself(seed):
 def test_a_flat_camera_stays_flat():
     survey = Survey(seed=1)
     assert all(scale.response is None for scale in solve(survey).scales)
+
+
+def test_a_response_that_few_stars_tell_bends_no_mosaic():
+    """What all images share of its error looks like a curved sky: it counts once, not once for each image."""
+    survey = Steep(seed=2, n_stars=300, nebula=20.0, slope_sd=80.0)
+    x, y, error = survey.sky_error(solve(survey))
+    assert np.std(without_trend(x, y, error, 1)) < survey.measurements[0].noise[0]

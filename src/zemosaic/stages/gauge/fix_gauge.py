@@ -10,6 +10,7 @@ import numpy.typing as npt
 from zemosaic.model.photo_scale import n_terms
 from zemosaic.stages.gauge.reference import fit_reference
 from zemosaic.stages.gauge.slow_modes import (
+    SharedSurfaces,
     SlowModes,
     dark_sky_trend,
     find_slow_modes,
@@ -81,6 +82,7 @@ def fix_gauge(
     found: SurfaceSolution,
     order: int,
     component: npt.NDArray[np.int32],
+    shared: SharedSurfaces,
     reference: F8 | None,
     resolution_nodes: float,
 ) -> GaugedSurfaces:
@@ -94,6 +96,7 @@ def fix_gauge(
     found : SurfaceSolution
     order : int
     component : ndarray, shape (n,)
+    shared : SharedSurfaces
     reference : ndarray, shape (ny, nx), or None
         External reference at the nodes.
     resolution_nodes : float
@@ -112,7 +115,7 @@ def fix_gauge(
             surfaces = surfaces.copy()
             surfaces[members] = 0.0
             continue
-        modes = find_slow_modes(table, found.weight, found.depth, prior, order, members)
+        modes = find_slow_modes(table, found.weight, found.depth, prior, order, members, shared)
         if not modes.covered.any():
             continue
         amplitudes, added, rule = _outside_knowledge(sky, found.depth, modes, order, reference, resolution_nodes)

@@ -17,7 +17,15 @@ from zemosaic.model.photo_scale import n_terms, surface_terms
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import mad_sigma
 
-__all__ = ["SlowModes", "dark_sky_trend", "find_slow_modes", "null_amplitudes", "take_out", "weigh_modes"]
+__all__ = [
+    "SharedSurfaces",
+    "SlowModes",
+    "dark_sky_trend",
+    "find_slow_modes",
+    "null_amplitudes",
+    "take_out",
+    "weigh_modes",
+]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -41,6 +49,21 @@ _LEAST_TILES = 0.5
 
 _CORRELATION = 4.0
 """Neighbouring dark tiles err together: their number counts divided by this."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SharedSurfaces:
+    """What the surfaces of a camera's images have in common: the sky through a response that is known to so much.
+
+    Attributes
+    ----------
+    camera : ndarray, shape (n,), int64
+    sd : ndarray, shape (n, k)
+        Width of each coefficient in each image, were the camera's response off by one error; 0 where nothing is shared.
+    """
+
+    camera: Ints
+    sd: F8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +105,9 @@ class SlowModes:
         return error
 
 
-def find_slow_modes(table: BlockTable, weight: F4, depth: F8, prior: F8, order: int, members: Ints) -> SlowModes:
+def find_slow_modes(
+    table: BlockTable, weight: F4, depth: F8, prior: F8, order: int, members: Ints, shared: SharedSurfaces
+) -> SlowModes:
     """Modes up to two degrees above the surfaces' order, and what data and priors know of them.
 
     Parameters
@@ -97,6 +122,8 @@ def find_slow_modes(table: BlockTable, weight: F4, depth: F8, prior: F8, order: 
     order : int
     members : ndarray, shape (m,), int64
         Images of one component.
+    shared : SharedSurfaces
+        What many images have in common costs their priors once, not once for each.
     """
     covered = np.zeros(table.nodes.n, bool)
     nx = table.nodes.shape[1]
@@ -111,7 +138,9 @@ def find_slow_modes(table: BlockTable, weight: F4, depth: F8, prior: F8, order: 
     degree = order + _EXTRA_DEGREES
     m, k = n_terms(degree), n_terms(order)
     precision = np.zeros((m, m))
-    response = np.zeros((len(members), k, m))
+    response, to_shared = np.zeros((len(members), k, m)), np.zeros((len(members), k, k))
+    n_cameras = int(shared.camera.max(initial=-1)) + 1
+    known, pulls = np.tile(np.eye(k), (n_cameras, 1, 1)), np.zeros((n_cameras, k, m))
     for row, i in enumerate(members):
         part = slice(table.start[i], table.start[i + 1])
         q = frame.terms(table.cell[part] % nx + table.fx[part], table.cell[part] // nx + table.fy[part], degree)
@@ -121,6 +150,13 @@ def find_slow_modes(table: BlockTable, weight: F4, depth: F8, prior: F8, order: 
         cross = (b * w) @ q.T
         response[row] = -np.linalg.solve(own, cross)
         precision += (q * w) @ q.T + cross.T @ response[row]
+        pull = np.diag(prior[i, :k] * shared.sd[i, :k])
+        to_shared[row] = np.linalg.solve(own, pull)
+        known[shared.camera[i]] += np.diag(prior[i, :k] * shared.sd[i, :k] ** 2) - pull @ to_shared[row]
+        pulls[shared.camera[i]] -= pull @ response[row]
+    answer = -np.linalg.solve(known, pulls)
+    precision += np.einsum("ckm,ckl->ml", pulls, answer)
+    response += to_shared @ answer[shared.camera[members]]
     y, x = np.mgrid[: table.nodes.shape[0], :nx]
     return SlowModes(frame.terms(x, y, degree), response, precision, members, covered, k)
 

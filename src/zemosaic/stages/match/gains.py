@@ -97,6 +97,8 @@ class GainSolution:
         where no star ties the image.
     response : ndarray, shape (cameras, k)
         Coefficients of ln F without the constant; zeros for cameras whose response is flat or not determined.
+    response_error : ndarray, shape (cameras, k)
+        Their errors by the stars; 0 where they are held at 0.
     component : ndarray, shape (n,), int64
         Groups of images tied by stars.
     n_stars : ndarray, shape (n,), int64
@@ -110,6 +112,7 @@ class GainSolution:
     log_gain: F8
     log_gain_error: F8
     response: F8
+    response_error: F8
     component: Ints
     n_stars: Ints
     floor: float
@@ -347,7 +350,17 @@ def _conclude(
     error = np.sqrt(normals.gain_errors(component) ** 2 + shared + growth_error**2 + _SYSTEMATIC**2)
     error[counted == 0] = np.inf
     response = np.where(priors.flat, 0.0, equations.response(state.unknowns))
-    return GainSolution(gain, error, response, component, counted, state.floor, log_unit)
+    response_error = _response_errors(normals, priors.flat)
+    return GainSolution(gain, error, response, response_error, component, counted, state.floor, log_unit)
+
+
+def _response_errors(normals: StarNormals, flat: Flags) -> F8:
+    """Errors of the responses' terms, shape (cameras, k); 0 for those held at 0."""
+    out, free = np.zeros(flat.size), np.flatnonzero(~flat.ravel())
+    if len(free) and len(normals.weight):
+        covariance = normals.response_columns(free)[:, normals.equations.n_images + free]
+        out[free] = np.sqrt(np.diag(covariance))
+    return out.reshape(flat.shape)
 
 
 def _share_of_others(camera: Ints, component: Ints) -> F8:

@@ -17,6 +17,7 @@ from zemosaic.settings import MatchSettings
 from zemosaic.stages.figures.stars import StarFigures, figure_stars
 from zemosaic.stages.gauge.fix_gauge import fix_gauge
 from zemosaic.stages.gauge.reference import ReferenceSky, reference_on_nodes
+from zemosaic.stages.gauge.slow_modes import SharedSurfaces
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match.camera_field import PatternBasis, is_steep
 from zemosaic.stages.match.gains import GainSolution, solve_gains
@@ -149,7 +150,7 @@ def match(
     reflections are no part of the model and stay in the mosaic. Time and memory are linear in the images: 0.2 s and
     0.1 MB each at 50 deep, and 300 MB at most to couple them to the sky.
 
-    The mathematics and what was measured: ``docs/method/matching.md``.
+    The mathematics: ``docs/method/matching.md``; what was measured: ``docs/measured/match.md``.
 
     Parameters
     ----------
@@ -272,7 +273,8 @@ class _Problem:
                 break
             more = bool(found.field.any())
             field = padded(field, found.field.shape[1]) + found.field
-        gauged = fix_gauge(table, found, order, self.component, *self._reference_at_nodes(c))
+        shared = _shared_by_cameras(table, value, gain, self.camera)
+        gauged = fix_gauge(table, found, order, self.component, shared, *self._reference_at_nodes(c))
         return Channel(
             _with_structure(gain, found, free), gauged.times(self.unit), patterns.surfaces(found.pattern) * self.unit
         )
@@ -337,6 +339,14 @@ def _sky_of_cameras(table: BlockTable, value: F4, camera: Ints) -> F8:
     """Median block of each image, shape (cameras, images); 0 in those of other cameras."""
     level = np.nan_to_num(table.medians(value))
     return np.where(camera == np.arange(int(camera.max()) + 1)[:, None], level, 0.0)
+
+
+def _shared_by_cameras(table: BlockTable, value: F4, gain: GainSolution, camera: Ints) -> SharedSurfaces:
+    """What errors of the responses make of each image's sky; nothing for cameras whose response is flat."""
+    level, k = np.nan_to_num(table.medians(value)), min(gain.response_error.shape[1] + 1, N_TERMS)
+    sd = np.zeros((table.n_images, N_TERMS))
+    sd[:, 1:k] = np.abs(level)[:, None] * gain.response_error[camera, : k - 1]
+    return SharedSurfaces(camera, sd)
 
 
 def _only_determined(gain: GainSolution, log_prior: F8) -> GainSolution:
