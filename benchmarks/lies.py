@@ -16,17 +16,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import re
 import shutil
-import subprocess
 import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +31,7 @@ import scipy
 from astropy.io import fits
 
 import zemosaic
+from machine import machine_facts
 from zemosaic.io.astrometry.catalogue import tycho2
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.simulate import FrameRecipe, RawRecipe, SimulatedSky, read_truth, simulate_frames, simulate_raws
@@ -430,17 +427,22 @@ def table(tried: Sequence[Told]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def stamp(command: str) -> str:
+    """The lines of a page that say where its figures come from."""
+    facts = machine_facts()
+    where = [f"- {name}: {facts[name]}" for name in ("date", "commit", "processor")]
+    return "\n".join([*where, f"- written: by `{command}`"])
+
+
 def write_page(page: Path, record: Path) -> None:
     """The page of all runs that are recorded: the last of each number and seed."""
     last = {(line["seed"], line["run"]): Told(**line) for line in map(json.loads, record.read_text().splitlines())}
     tried = [last[key] for key in sorted(last)]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
     silent = [one for one in tried if one.verdict == "silent"]
     parts = [
         "# Plausible lies",
-        "Written by `python benchmarks/lies.py --record RECORD --page docs/measured/lies.md`, "
-        f"{datetime.now(UTC):%d %B %Y}, code of {commit.stdout.strip()}, {os.cpu_count()} cores of "
-        f"{platform.machine()}, seeds {', '.join(map(str, sorted({one.seed for one in tried})))}.",
+        stamp("python benchmarks/lies.py --record RECORD --page docs/measured/lies.md")
+        + f"\n- seeds: {', '.join(map(str, sorted({one.seed for one in tried})))}",
         "Tiny sets with one wrong fact in one, half or all frames. A run is *right* when the mosaic is. Any other is "
         "*left out* when a frame was left out for a reason that the set without the lie does not have, *told* when "
         "another such word was said, and *silent* otherwise: fluxes off by more than 5 %, or places by more than 1 px, "

@@ -48,16 +48,33 @@ def test_a_wrong_exposure_is_told_and_changes_no_unit(capfd: Capture, steady: Pa
         assert np.median((data[bright] - level) / (true[bright] - level)) == pytest.approx(1, abs=0.02)
 
 
-def test_half_of_the_headers_are_told_where_their_frames_hold_the_light_of_the_others() -> None:
-    def frame(k: int, exposure_s: float) -> SimpleNamespace:
-        decided = SimpleNamespace(gain_prior_key="EXPTIME", gain_prior=exposure_s)
-        return SimpleNamespace(name=f"f{k}", decided=decided)
-
+def tell_odd(gains: list[float], exposures_s: list[float], cameras: list[str] | None = None) -> list[int]:
+    """How many of some frames are told to be odd, by what the match found; none where nothing is told."""
+    frames = [
+        SimpleNamespace(
+            name=f"f{k}",
+            decided=SimpleNamespace(gain_prior_key="EXPTIME", gain_prior=exposure_s),
+            header=SimpleNamespace(camera=cameras[k] if cameras else "camera"),
+        )
+        for k, exposure_s in enumerate(exposures_s)
+    ]
     told: list[object] = []
     run = SimpleNamespace(log=SimpleNamespace(notice=lambda what, _: told.append(what)))
+    _tell_odd_gains(frames, [SimpleNamespace(gain=[gain], gain_error=[0.01]) for gain in gains], run)
+    return [message.facts["n_odd"] for message in told]
+
+
+def test_half_of_the_headers_are_told_where_their_frames_hold_the_light_of_the_others() -> None:
     gains = [1.0, 1.1, 0.95, 1.05, 0.9, 1.0]
-    scales = [SimpleNamespace(gain=[gain], gain_error=[0.01]) for gain in gains]
-    _tell_odd_gains([frame(k, 10.0) for k in range(6)], scales, run)
-    assert told == []
-    _tell_odd_gains([frame(k, 10.0 if k % 2 else 20.0) for k in range(6)], scales, run)
-    assert [message.facts["n_odd"] for message in told] == [3]
+    assert tell_odd(gains, [10.0] * 6) == []
+    assert tell_odd(gains, [10.0, 20.0] * 3) == [3]
+
+
+def test_half_of_the_frames_with_another_gain_of_the_camera_are_told() -> None:
+    two_gains = [0.5, 1.0, 0.52, 0.97, 0.49, 1.04]
+    assert tell_odd(two_gains, [10.0] * 6) == [3]
+    assert tell_odd([0.5, 1.0, 0.52, 0.97, 0.49, 0.5], [10.0] * 6) == [2]
+    assert tell_odd([0.70, 0.76, 1.44, 1.59, 1.30, 0.64], [10.0] * 6) == [3]
+    # Clouds that come and go leave no gap, and two telescopes are not alike.
+    assert tell_odd([0.4, 1.0, 0.55, 0.95, 0.75, 1.04], [10.0] * 6) == []
+    assert tell_odd(two_gains, [10.0] * 6, ["one", "other"] * 3) == []

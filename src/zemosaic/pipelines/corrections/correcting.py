@@ -142,6 +142,23 @@ def _place(item: PlacedFrame) -> tuple[float, float, str]:
     return float(ra), float(dec), str(item.frame.id)
 
 
+def _larger_group(away: np.ndarray, usual: np.ndarray, camera: np.ndarray) -> np.ndarray:
+    """Of two groups of frames of one camera with a wide gap between them the larger, the brighter of equal ones.
+
+    A gain of the camera that headers do not state makes such groups. All of `usual` where there is no such gap; two
+    telescopes that see unlike amounts of light are no groups of one.
+    """
+    order = np.flatnonzero(usual)[np.argsort(away[usual], kind="stable")]
+    gaps = np.diff(away[order])
+    if not len(gaps) or np.max(gaps) < ODD_GAIN:
+        return usual
+    low, high = np.split(order, [int(np.argmax(gaps)) + 1])
+    spread = max(mad_sigma(away[low]), mad_sigma(away[high]))
+    if ODD_SIGMA * spread > np.median(away[high]) - np.median(away[low]) or not set(camera[low]) & set(camera[high]):
+        return usual
+    return np.isin(np.arange(len(away)), low if len(low) > len(high) else high)
+
+
 def _tell_odd_gains(frames: Sequence[Frame], scales: Sequence[PhotoScale], run: Run) -> None:
     """Say which frames hold another amount of light than their exposure in the header promises, and whom we believe."""
     known = np.array([np.isfinite(scale.gain_error[0]) for scale in scales])
@@ -153,6 +170,7 @@ def _tell_odd_gains(frames: Sequence[Frame], scales: Sequence[PhotoScale], run: 
     values, count = np.unique(priors[known], return_counts=True)
     alike = known & (priors == values[np.argmax(count)])
     usual = alike if np.count_nonzero(alike) >= FEWEST_ALIKE else known
+    usual = _larger_group(away, usual, np.array([frame.header.camera for frame in frames]))
     away -= np.median(away[usual])
     odd = np.flatnonzero(known & (np.abs(away) > max(ODD_GAIN, ODD_SIGMA * mad_sigma(away[usual]))))
     if len(odd):
