@@ -45,6 +45,11 @@ function draw(canvas, frames, quantity, gone, limit) {
     const x = 6 + ((width - 12) * i) / Math.max(frames.length - 1, 1);
     if (gone.has(frames[i].path)) pen.strokeRect(x - 2.5, y(value) - 2.5, 5, 5); else pen.fillRect(x - 2, y(value) - 2, 4, 4);
   });
+  pen.font = "11px system-ui, sans-serif";
+  pen.globalAlpha = 0.75;
+  pen.fillText(short(most), 3, 11);
+  pen.fillText(short(least), 3, height - 3);
+  pen.globalAlpha = 1;
   if (limit !== undefined) {
     pen.strokeStyle = style.borderTopColor;
     pen.beginPath(); pen.moveTo(0, y(limit)); pen.lineTo(width, y(limit)); pen.stroke();

@@ -21,7 +21,9 @@ export function Rows({ run, frames, gone, here, choose, toggle }) {
   const step = (by) => frames.length && choose([frames[Math.min(Math.max(at + by, 0), frames.length - 1)].path]);
   const keys = { j: () => step(1), ArrowDown: () => step(1), k: () => step(-1), ArrowUp: () => step(-1),
     x: () => toggle(here, true), u: () => toggle(here, false), a: () => choose(frames.map((frame) => frame.path)) };
-  return html`<div class="rows" ref=${box} tabindex="0" role="grid" aria-rowcount=${frames.length} aria-label=${t("rows.label")}
+  return html`<div class="row heads" aria-hidden="true"><span></span><span></span><span>${t("rows.name")}</span><span>${t("quantity.fwhm_px")}</span>
+      <span class="wide">${t("quantity.ellipticity")}</span><span class="wide">${t("quantity.n_stars")}</span><span>${t("rows.why")}</span></div>
+    <div class="rows" ref=${box} tabindex="0" role="grid" aria-rowcount=${frames.length} aria-label=${t("rows.label")}
       onScroll=${(e) => setTop(e.target.scrollTop)}
       onKeyDown=${(e) => { if (keys[e.key] && !e.ctrlKey) { e.preventDefault(); keys[e.key](); } }}>
     <div role="rowgroup" style=${{ height: `${frames.length * row}px` }}>${frames.slice(first, last).map((frame, i) => html`
