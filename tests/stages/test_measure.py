@@ -139,19 +139,20 @@ def test_the_trail_of_a_satellite_is_no_row_of_stars(structure_adu):
     assert find_double(stars) is None
 
 
-def test_many_faint_stars_make_no_frame_look_sharper():
-    """Less of a faint star's wings is seen; the width scales the apertures, and so the frame's gain."""
+def test_many_faint_stars_make_no_frame_look_sharper_or_trailed():
+    """Less of a faint star's wings is seen, and its noise has a direction; the width scales apertures, and so gains."""
     rng = np.random.default_rng(2)
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(float)
     image = 1000 + turbulent_sky(40.0) + rng.normal(0, 12, SHAPE)
-    widths = []
+    looks = []
     for n, low, high in ((20, 1e4, 1e5), (200, 600, 1500)):
         for _ in range(n):
             r2 = (x - rng.uniform(20, SHAPE[1] - 20)) ** 2 + (y - rng.uniform(20, SHAPE[0] - 20)) ** 2
             image += rng.uniform(low, high) / 8.5 * (1 + r2 / 2.75**2) ** -3
         data = image.astype(np.float32)[None]
-        widths.append(measure_frame(data, ones(data), MeasureSettings()).fwhm_px)
-    assert widths[1] == pytest.approx(widths[0], rel=0.015)
+        looks.append(measure_frame(data, ones(data), MeasureSettings()))
+    assert looks[1].fwhm_px == pytest.approx(looks[0].fwhm_px, rel=0.015)
+    assert looks[1].ellipticity == pytest.approx(looks[0].ellipticity, abs=0.01)
 
 
 def test_no_stars_in_noise():

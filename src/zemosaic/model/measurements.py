@@ -58,6 +58,13 @@ class Stars:
     def __len__(self) -> int:
         return len(self.x)
 
+    def snr(self) -> F8:
+        """Signal to noise of each flux in its best channel, shape (n,); 0 where no channel tells."""
+        known = np.isfinite(self.flux) & (self.flux_error > 0)
+        ratio = np.divide(self.flux, self.flux_error, out=np.zeros(self.flux.shape), where=known)
+        best: F8 = ratio.max(axis=0, initial=0.0)
+        return best
+
     def times(self, factor: float) -> Stars:
         """The same stars in another unit."""
         by = np.float32(factor)

@@ -22,7 +22,7 @@ from zemosaic.model.measurements import Stars
 from zemosaic.stages.measure.block_means import ChannelSky, block_edges, sky_of_blocks
 from zemosaic.stages.numeric.robust import mad_sigma
 
-__all__ = ["APERTURES_FWHM", "find_stars", "star_mask"]
+__all__ = ["APERTURES_FWHM", "find_stars", "star_mask", "well_measured"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -274,14 +274,30 @@ def _shapes(light: F4, x: F8, y: F8) -> tuple[F8, F8, F8, F8]:
     return x, y, _FWHM_OF_SIGMA * np.sqrt(major * minor), 1 - minor / major
 
 
+def well_measured(known: npt.NDArray[np.bool_], snr: F8) -> npt.NDArray[np.bool_]:
+    """Which stars tell the shape of all: faint ones look narrower and longer than they are.
+
+    Parameters
+    ----------
+    known : ndarray of bool, shape (n,)
+        Stars that may be taken at all.
+    snr : ndarray, shape (n,)
+        Signal to noise.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+        Those above `_SURE_SNR`; where they are fewer than `_FEWEST_SURE`, those above `_FAIR_SNR`; else all known.
+    """
+    sure, fair = known & (snr > _SURE_SNR), known & (snr > _FAIR_SNR)
+    if np.count_nonzero(sure) >= _FEWEST_SURE:
+        return sure
+    return fair if fair.any() else known
+
+
 def _typical_width(fwhm: F8, snr: F8) -> float:
     """Median width of well measured detections, those far from it (cosmic hits, galaxies) left out."""
-    known = np.isfinite(fwhm)
-    good = known & (snr > _SURE_SNR)
-    if np.count_nonzero(good) < _FEWEST_SURE:
-        good = known & (snr > _FAIR_SNR)
-    if not good.any():
-        good = known
+    good = well_measured(np.isfinite(fwhm), snr)
     if not good.any():
         return float("nan")
     width = float(np.median(fwhm[good]))

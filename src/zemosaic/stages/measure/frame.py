@@ -15,7 +15,7 @@ from zemosaic.model.measurements import Blocks, Measurements, Stars
 from zemosaic.settings import MeasureSettings
 from zemosaic.stages.measure.area_noise import AreaNoise, measure_area_noise
 from zemosaic.stages.measure.block_means import measure_blocks, sky_and_noise, sky_of_blocks
-from zemosaic.stages.measure.find_stars import MESH_PX, find_stars, star_mask
+from zemosaic.stages.measure.find_stars import MESH_PX, find_stars, star_mask, well_measured
 from zemosaic.stages.measure.saturation import find_plateau
 
 __all__ = ["measure_frame", "measure_sky"]
@@ -116,6 +116,7 @@ def measure_frame(
     # Errors of fluxes come from the noise of neighbours, those of block means from the scatter inside the blocks.
     of_flux, of_blocks = ((area_noise / base).astype(np.float32)[:, None] for base in (noise, sample_noise))
     clean = ~(stars.saturated | stars.blended) & np.isfinite(stars.fwhm_px)
+    clean = well_measured(clean, stars.snr())
     return Measurements(
         shape=(data.shape[1], data.shape[2]),
         sky=np.array([sky.level for sky in skies]),

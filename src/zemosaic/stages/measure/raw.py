@@ -11,6 +11,7 @@ import numpy.typing as npt
 from zemosaic.model.box import Box
 from zemosaic.model.measurements import Measurements, Stars
 from zemosaic.settings import MeasureSettings
+from zemosaic.stages.measure.find_stars import well_measured
 from zemosaic.stages.measure.frame import measure_frame
 from zemosaic.stages.measure.hot_pixels import mask_defects
 from zemosaic.stages.raw.cfa import (
@@ -122,7 +123,8 @@ def _full_stars(found: Measurements, raw: F4, weight: F4, pattern: str) -> tuple
         x[good], y[good] = fit.x[near], fit.y[near]
         fwhm[good], ellipticity[good] = fit.fwhm_px[near], fit.ellipticity[near]
         if near.any():
-            typical = float(np.median(fit.fwhm_px[near])), float(np.median(fit.ellipticity[near]))
+            told = well_measured(near, stars.snr()[clean])
+            typical = float(np.median(fit.fwhm_px[told])), float(np.median(fit.ellipticity[told]))
     full = replace(
         stars,
         x=x,
