@@ -11,9 +11,11 @@ import pytest
 from astropy.io import fits
 
 from zemosaic.engine.events import Event, Notice
+from zemosaic.engine.store import Store
 from zemosaic.io.astrometry.catalogue import tycho2
 from zemosaic.io.read.frame_reader import FrameReader
 from zemosaic.io.read.scan import scan
+from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.pipelines.frames.check_pixels import check_pixels
 from zemosaic.pipelines.run.context import start_run
@@ -44,7 +46,7 @@ def checked(raws: Path, folder: Path, lie: Lie, setting: str = "auto") -> tuple[
     told: list[Event] = []
     run = start_run(sink=told.append)
     frames = scan([folder], InputSettings(bayer=setting)).frames
-    done = check_pixels(frames, FrameReader(), setting, run)
+    done = check_pixels(frames, FrameReader(), InputSettings(bayer=setting), run)
     assert [frame.id for frame in done] == [frame.id for frame in frames]
     return done, [event.message for event in told if isinstance(event, Notice)]
 
@@ -68,6 +70,23 @@ def binned(header: fits.Header, pixels: AnyArray) -> AnyArray:
     header["XBINNING"] = header["YBINNING"] = 2
     h, w = pixels.shape
     return np.rint(pixels.reshape(h // 2, 2, w // 2, 2).mean(axis=(1, 3))).astype(np.uint16)
+
+
+def test_frames_that_were_looked_at_are_not_read_again(raws: Path, tmp_path: Path) -> None:
+    store, reads = Store(tmp_path), []
+
+    class Watched(FrameReader):
+        def read_window(self, frame: Frame, box: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+            reads.append(frame.id)
+            return super().read_window(frame, box)
+
+    frames = scan([raws], InputSettings()).frames
+    first = check_pixels(frames, Watched(), InputSettings(), start_run(store=store))
+    assert len(reads) == N
+    assert check_pixels(frames, Watched(), InputSettings(), start_run(store=store)) == first
+    assert len(reads) == N
+    check_pixels(frames, Watched(), InputSettings(bayer="RGGB"), start_run(store=store))
+    assert len(reads) == 2 * N
 
 
 def test_true_headers_are_believed_without_a_word(raws: Path, tmp_path: Path) -> None:

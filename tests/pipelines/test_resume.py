@@ -61,7 +61,7 @@ def test_a_second_run_makes_nothing_again(
     before = digests_of(frames)
     assert run_cli(capfd, "build", frames, "-o", tmp_path).code == 0
     first, mosaic = puts.taken()[0], digest_of(tmp_path / "mosaic.fits")
-    wanted = {"measure", "refine", "match", "applied", "cut", "patch"}
+    wanted = {"look", "measure", "refine", "match", "applied", "cut", "patch"}
     assert stages_of(first) == (wanted if kind == "plain" else wanted | {"solve"})
     assert len(set(first)) == len(first)
     again = run_cli(capfd, "build", frames, "-o", tmp_path)
@@ -132,7 +132,7 @@ DEPENDS = {
     "measure": {"measure", *MATCHING},
     "refine": {"refine", *MATCHING},
     "solve": SOLVING,
-    "input": {"measure", *SOLVING},
+    "input": {"look", "measure", *SOLVING},
     "output": set[str](),
     # These change which stars or frames there are: the headers' alignment sees them.
     "measure.detect_sigma": {"measure", "refine", *MATCHING},
@@ -192,9 +192,10 @@ def test_the_store_command_lists_verifies_and_cleans(capfd: Capture, small_set: 
     mosaic = digest_of(tmp_path / "mosaic.fits")
     listed = run_cli(capfd, "store", tmp_path)
     assert listed.code == 0
-    assert [line.split()[:2] for line in listed.out.splitlines()][:3] == [
+    assert [line.split()[:2] for line in listed.out.splitlines()][:4] == [
         ["applied", "1"],
         ["cut", "2"],
+        ["look", "8"],
         ["match", "1"],
     ]
     (facts,) = run_cli(capfd, "store", tmp_path, "--json").events

@@ -71,7 +71,7 @@ def six_raws(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 BUILDS = {
-    "plain": (["direct"], {"measure", "refine", "match", "applied", "cut", "patch"}),
+    "plain": (["direct"], {"look", "measure", "refine", "match", "applied", "cut", "patch"}),
     "raw": (["direct"], {"measure", "solve", "refine", "match", "defects", "patch"}),
     "survey": (["grid", "--set", "survey.tile_fields=1.1"], {"tile", "survey"}),
     "tiles": (["master-tiles"], {"measure", "match", "patch"}),

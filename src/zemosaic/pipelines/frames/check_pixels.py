@@ -10,16 +10,18 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
+from zemosaic.engine.store import remember
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.facts import with_bayer
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.keys import make_key
+from zemosaic.settings import InputSettings
 from zemosaic.stages.measure.saturation import Top, is_sky_above, look_at_top, shared_plateau
 from zemosaic.stages.raw.phases import (
     PhaseLook,
@@ -68,7 +70,46 @@ class _Look:
     top: Top
 
 
-def check_pixels(frames: Sequence[Frame], source: ImageSource, bayer_setting: str, run: Run) -> list[Frame]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Looker:
+    """Looks at frames: what it sees is kept.
+
+    Attributes
+    ----------
+    source : ImageSource
+        Pixels as stored.
+    settings : InputSettings
+        How frames are read.
+    run : Run
+    """
+
+    source: ImageSource
+    settings: InputSettings
+    run: Run
+
+    def look_at(self, some: Sequence[Frame]) -> dict[FrameId, _Look]:
+        """A look at each frame that can be read."""
+        if not some:
+            return {}
+        height, width = (min(length, WINDOW_PX) for length in some[0].shape)
+        executor = self.run.machine.executor_within(height * width * BYTES_PER_SAMPLE)
+        found: dict[FrameId, _Look] = {}
+        for frame, look in zip(some, executor.map(self._look, some), strict=True):
+            self.run.cancel.check()
+            if look is not None:
+                found[frame.id] = look
+        return found
+
+    def _look(self, frame: Frame) -> _Look | None:
+        """From the store when it is there."""
+        key = make_key("look", frame, self.settings)
+        try:
+            return remember(self.run.store, key, lambda: _look_at_middle(frame, self.source), _Look)
+        except FrameRejected:
+            return None  # told when it is measured
+
+
+def check_pixels(frames: Sequence[Frame], source: ImageSource, settings: InputSettings, run: Run) -> list[Frame]:
     """Frames whose colour pattern and saturation level their pixels do not contradict.
 
     Parameters
@@ -77,8 +118,8 @@ def check_pixels(frames: Sequence[Frame], source: ImageSource, bayer_setting: st
         Of the sky.
     source : ImageSource
         Their pixels as stored.
-    bayer_setting : str
-        ``InputSettings.bayer``: a pattern that is set by hand is only doubted, not mended.
+    settings : InputSettings
+        A pattern that is set by hand is only doubted, not mended.
     run : Run
 
     Returns
@@ -88,31 +129,32 @@ def check_pixels(frames: Sequence[Frame], source: ImageSource, bayer_setting: st
         pixels pile up there; with the colour pattern
         that the pixels show, or none where they show none.
     """
+    looker = _Looker(source, settings, run)
     groups: dict[tuple[str, str], list[Frame]] = {}
     for frame in frames:
         groups.setdefault(_group_of(frame), []).append(frame)
     looks: dict[FrameId, PhaseLook] = {}
     levels: dict[tuple[str, str], float | None] = {}
     for key, group in sorted(groups.items()):
-        seen = _look_at(_some_of(group), source, run)
+        seen = looker.look_at(_some_of(group))
         looks |= {frame_id: look.phases for frame_id, look in seen.items() if look.phases is not None}
         levels[key] = _settle_level(group, list(seen.values()), run)
-    patterns = _find_patterns(frames, looks, source, bayer_setting, run)
+    patterns = _find_patterns(frames, looks, looker)
     return [_mended(frame, patterns.get(frame.id, frame.storage.bayer), levels[_group_of(frame)]) for frame in frames]
 
 
 def _find_patterns(
-    frames: Sequence[Frame], looks: dict[FrameId, PhaseLook], source: ImageSource, bayer_setting: str, run: Run
+    frames: Sequence[Frame], looks: dict[FrameId, PhaseLook], looker: _Looker
 ) -> dict[FrameId, str | None]:
     """The colour patterns of frames whose headers are wrong: single frames by others of their camera, then the rest."""
     found: dict[FrameId, str | None] = {}
-    if bayer_setting == "auto":
+    if looker.settings.bayer == "auto":
         sessions: dict[tuple[str, str], list[Frame]] = {}
         for frame in frames:
             head, _, chip = frame.header.camera.rsplit("|", 2)  # the pattern stands between
             sessions.setdefault((head, chip), []).append(frame)
         for _, session in sorted(sessions.items()):
-            found |= _fit_to_others(session, looks, source, run)
+            found |= _fit_to_others(session, looks, looker)
     cameras: dict[str, list[Frame]] = {}
     for frame in frames:
         if frame.id not in found:
@@ -123,12 +165,14 @@ def _find_patterns(
         is_coloured = any(name == instrument and other != shape for name, other in coloured)
         of_group = [looks[frame.id] for frame in group if frame.id in looks]
         seen = judge_phases(of_group, is_sky_coloured=is_coloured)
-        found |= dict.fromkeys((frame.id for frame in group), _settle_pattern(group, seen, bayer_setting, run))
+        found |= dict.fromkeys(
+            (frame.id for frame in group), _settle_pattern(group, seen, looker.settings.bayer, looker.run)
+        )
     return found
 
 
 def _fit_to_others(
-    session: Sequence[Frame], looks: dict[FrameId, PhaseLook], source: ImageSource, run: Run
+    session: Sequence[Frame], looks: dict[FrameId, PhaseLook], looker: _Looker
 ) -> dict[FrameId, str | None]:
     """Patterns of frames whose sky has the colours of most others of their camera only by another one than they name.
 
@@ -155,10 +199,10 @@ def _fit_to_others(
 
     if not odd_ones():
         return {}
-    seen = _look_at([frame for frame in session if frame.id not in looks], source, run)
+    seen = looker.look_at([frame for frame in session if frame.id not in looks])
     looks |= {frame_id: look.phases for frame_id, look in seen.items() if look.phases is not None}
     odd = odd_ones()
-    _tell_odd([frame for frame in session if frame.id in odd], odd, len(session), run)
+    _tell_odd([frame for frame in session if frame.id in odd], odd, len(session), looker.run)
     return odd
 
 
@@ -179,27 +223,10 @@ def _some_of(group: Sequence[Frame]) -> list[Frame]:
     return ordered[:: -(-len(ordered) // LOOKS)]
 
 
-def _look_at(some: Sequence[Frame], source: ImageSource, run: Run) -> dict[FrameId, _Look]:
-    """A look at each frame that can be read."""
-    if not some:
-        return {}
-    height, width = (min(length, WINDOW_PX) for length in some[0].shape)
-    executor = run.machine.executor_within(height * width * BYTES_PER_SAMPLE)
-    found: dict[FrameId, _Look] = {}
-    for frame, look in zip(some, executor.map(partial(_look, source=source), some), strict=True):
-        run.cancel.check()
-        if look is not None:
-            found[frame.id] = look
-    return found
-
-
-def _look(frame: Frame, source: ImageSource) -> _Look | None:
+def _look_at_middle(frame: Frame, source: ImageSource) -> _Look:
     height, width = frame.shape
     y0, x0 = (max(length - WINDOW_PX, 0) // 4 * 2 for length in frame.shape)
-    try:
-        data, weight = source.read_window(frame, Box(y0, min(y0 + WINDOW_PX, height), x0, min(x0 + WINDOW_PX, width)))
-    except FrameRejected:
-        return None  # told when it is measured
+    data, weight = source.read_window(frame, Box(y0, min(y0 + WINDOW_PX, height), x0, min(x0 + WINDOW_PX, width)))
     level = np.inf if frame.decided.saturation_adu is None else frame.decided.saturation_adu
     if len(data) > 1:
         flat, known = (array.reshape(len(array), -1) for array in (data, np.broadcast_to(weight, data.shape)))

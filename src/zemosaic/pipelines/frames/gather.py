@@ -100,7 +100,7 @@ def gather_inputs(inputs: Iterable[Any] | str | Path, settings: Settings, run: R
         except WcsError as problem:
             why = message("array.wcs-unusable", problem=str(problem).splitlines()[-1])
             left_out.append(run.log.leave_out_file(name, why))
-    frames = check_pixels(frames, arrays, settings.input.bayer, run)
+    frames = check_pixels(frames, arrays, settings.input, run)
     files: ImageSource = arrays
     reader = None
     if paths:

@@ -189,7 +189,7 @@ def open_inputs(inputs: Sequence[Path], settings: Settings, run: Run) -> Inputs:
 def open_scanned(found: Scanned, settings: Settings, run: Run) -> Inputs:
     """As `open_inputs`, of frames whose headers have been read."""
     reader = FrameReader(run.machine.cache_bytes)
-    frames = check_pixels(found.frames, reader, settings.input.bayer, run)
+    frames = check_pixels(found.frames, reader, settings.input, run)
     ready = calibrate_frames(frames, found.calibration, reader, settings.calibrate, run)
     return Inputs(ready.frames, ready.source, reader, found.left_out + ready.left_out)
 

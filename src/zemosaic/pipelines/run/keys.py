@@ -22,6 +22,7 @@ CODE: Mapping[str, tuple[str, ...]] = {
     "cut": ("pipelines.patches.stacking",),
     "defects": ("pipelines.measuring.measure_frames", *_PIXELS),
     "hips": ("pipelines.products.hips",),
+    "look": ("pipelines.frames.check_pixels", *_PIXELS),
     "master": ("pipelines.calibration.masters", *_PIXELS),
     "master_tile": ("pipelines.modes.master_tiles", *_PIXELS),
     "match": ("pipelines.corrections.match_frames",),
