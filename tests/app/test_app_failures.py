@@ -48,7 +48,15 @@ def mount(out: Path, size: str, until: ExitStack, *options: str) -> None:
     command = ["mount", "-t", "tmpfs", "-o", ",".join([f"size={size}", *options]), "tmpfs", out]
     if subprocess.run(command, check=False, capture_output=True).returncode != 0:
         pytest.skip("nothing may be mounted here")
-    until.callback(subprocess.run, ["umount", out], check=True)
+    until.callback(unmount, out)
+
+
+def unmount(out: Path) -> None:
+    """Take the disk away; a compiler that the run has ended may hold its log for some moments yet."""
+    end = time.monotonic() + 30
+    while (done := subprocess.run(["umount", out], check=False, capture_output=True, text=True)).returncode != 0:
+        assert time.monotonic() < end, done.stderr
+        time.sleep(0.1)
 
 
 def fill_disk(frames: Path, out: Path, until: ExitStack) -> None:

@@ -48,7 +48,7 @@ def test_the_cut_changes_no_byte_of_a_mixed_mosaic(tmp_path: Path, monkeypatch: 
 def test_the_memory_cap_changes_no_byte_of_a_mixed_mosaic(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Patches as large as the sky, and as small as little memory beside what this process holds already asks for."""
     frames, digests, sizes = write_set(tmp_path / "frames"), set(), []
-    for more_bytes in (2 << 30, 300 << 20, 60 << 20):
+    for more_bytes in (2 << 30, 300 << 20, 30 << 20):
         out = tmp_path / f"{more_bytes}"
         # An eighth of the cap is set aside for decoded frames.
         ram = f"{(resident_bytes() + more_bytes) * 8 // 7 >> 20}M"
