@@ -61,8 +61,19 @@ def look_at_parts(opened: Inputs, settings: Settings, every: int) -> str:
     )
 
 
+PARTS_AND_FACTS = {
+    "quality.kept-though-blocked",
+    "quality.kept-though-dimmed",
+    "quality.lonely-part",
+    "quality.shared-fault",
+    "quality.shifted-rows",
+    "match.odd-gains",
+}
+"""Codes of what is told of parts of frames, and of facts that half of them contradict."""
+
+
 def look_at_frames(folder: Path, settings: Settings) -> tuple[Counter[str], Counter[str]]:
-    """Reasons of frames that are left out up to the match, and words on parts of frames."""
+    """Reasons of frames that are left out up to the match, and codes of `PARTS_AND_FACTS` that were told."""
     left_out: Counter[str] = Counter()
     words: Counter[str] = Counter()
 
@@ -70,11 +81,7 @@ def look_at_frames(folder: Path, settings: Settings) -> tuple[Counter[str], Coun
         if isinstance(event, zemosaic.events.LeftOut):
             left_out[event.reason.partition(":")[0][:60]] += 1
         elif isinstance(event, zemosaic.events.Notice):
-            words.update(
-                text
-                for text in ("in a part of it", "rows were shifted", "are missing or faint")
-                if text in event.message
-            )
+            words.update({event.told.code} & PARTS_AND_FACTS)
 
     with tempfile.TemporaryDirectory() as out:
         match_only([folder], Path(out) / "out", settings, make_run(BuildOptions(yes=True), listen))
@@ -96,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         left_out, words = look_at_frames(folder, settings)
         print(
             f"{folder.name}: {len(opened.frames)} frames; no data: {parts}; left out: {dict(left_out) or 'none'}; "
-            f"told of parts: {dict(words) or 'none'}",
+            f"told: {dict(words) or 'none'}",
             flush=True,
         )
 

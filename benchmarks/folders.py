@@ -22,6 +22,7 @@ import numpy as np
 from astropy.io import fits
 
 from lies import Outcome, build, judge, make_sets, stamp, tell
+from machine import find_commit
 
 Change = Callable[[Path], None]
 
@@ -225,7 +226,10 @@ def write_page(page: Path, lines: Sequence[dict[str, str]]) -> None:
     ]
     parts = [
         "# Folders as people have them",
-        stamp("python benchmarks/folders.py --record RECORD --page docs/measured/folders.md"),
+        stamp(
+            "python benchmarks/folders.py --record RECORD --page docs/measured/folders.md",
+            (of["commit"] for of in last.values()),
+        ),
         "Each folder is one of the two tiny sets of [the lies](lies.md), changed in one way, and its mosaic is held "
         "against that of the set as it was. Numbers in words are written as #.",
         "\n".join(f"| {' | '.join(row)} |" for row in [["folder", "mosaic", "wrong by", "said"], ["---"] * 4, *rows]),
@@ -266,6 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "words": "; ".join(words) or "-",
             }
             line = {key: re.sub(r"/\S*/set/", "", value).replace("|", "/")[:400] for key, value in line.items()}
+            line["commit"] = find_commit()
             print(line, flush=True)
             with options.record.open("a") as record:
                 record.write(json.dumps(line) + "\n")

@@ -7,7 +7,7 @@ A run is *silent* when its mosaic is wrong (star fluxes by more than 5 %, places
 sky or of the stars missing, always beside the same set without the lie) and yet the run said nothing that it does not
 say of the set without the lie, and left no frame out. The table has one row a kind.
 `--record` appends a line of JSON a run; `--page` writes the table of all that are recorded there (a run that was made
-again counts as it came out last), with the day, the commit and the machine. `--runs 0 --page` only writes.
+again counts as it came out last), with the day, the commits of the runs and the machine. `--runs 0 --page` only writes.
 Sets: six calibrated frames of 300 x 420 px with a WCS, and six raw Bayer frames of 480 x 640 px with hints alone, both
 of a sky that holds the catalogue's stars. Another unit in all frames is no lie.
 """
@@ -21,7 +21,7 @@ import shutil
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ import scipy
 from astropy.io import fits
 
 import zemosaic
-from machine import machine_facts
+from machine import find_commit, machine_facts
 from zemosaic.io.astrometry.catalogue import tycho2
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.simulate import FrameRecipe, RawRecipe, SimulatedSky, read_truth, simulate_frames, simulate_raws
@@ -397,6 +397,7 @@ class Told:
     verdict: str
     wrong: list[str]
     words: list[str]
+    commit: str
 
 
 VERDICTS = ("right", "told", "left out", "silent")
@@ -427,9 +428,9 @@ def table(tried: Sequence[Told]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def stamp(command: str) -> str:
-    """The lines of a page that say where its figures come from."""
-    facts = machine_facts()
+def stamp(command: str, commits: Iterable[str]) -> str:
+    """The lines of a page that say where its figures come from: of which commits the recorded runs were."""
+    facts = machine_facts() | {"commit": ", ".join(sorted(set(commits)))}
     where = [f"- {name}: {facts[name]}" for name in ("date", "commit", "processor")]
     return "\n".join([*where, f"- written: by `{command}`"])
 
@@ -441,7 +442,7 @@ def write_page(page: Path, record: Path) -> None:
     silent = [one for one in tried if one.verdict == "silent"]
     parts = [
         "# Plausible lies",
-        stamp("python benchmarks/lies.py --record RECORD --page docs/measured/lies.md")
+        stamp("python benchmarks/lies.py --record RECORD --page docs/measured/lies.md", (one.commit for one in tried))
         + f"\n- seeds: {', '.join(map(str, sorted({one.seed for one in tried})))}",
         "Tiny sets with one wrong fact in one, half or all frames. A run is *right* when the mosaic is. Any other is "
         "*left out* when a frame was left out for a reason that the set without the lie does not have, *told* when "
@@ -481,7 +482,7 @@ def try_lies(options: argparse.Namespace, scratch: Path) -> list[Told]:
         for share in ("one", "half", "all")
         if (kind, share) != ("units", "all") and (not options.only or kind in options.only)
     ]
-    sets = make_sets(scratch / "truth", options.seed)
+    sets, commit = make_sets(scratch / "truth", options.seed), find_commit()
     controls: dict[str, Outcome] = {}
     tried = []
     for run in range(options.first, options.first + options.runs):
@@ -493,7 +494,7 @@ def try_lies(options: argparse.Namespace, scratch: Path) -> list[Told]:
         tell(lie, sets[source], scratch / "lie", share, options.seed * 1000 + run)
         found = build(scratch / "lie", scratch / "out")
         shutil.rmtree(scratch / "out", ignore_errors=True)
-        one = Told(options.seed, run, source, kind, name, share, *judge(found, controls[source]))
+        one = Told(options.seed, run, source, kind, name, share, *judge(found, controls[source]), commit)
         tried.append(one)
         if options.record:
             with options.record.open("a") as record:

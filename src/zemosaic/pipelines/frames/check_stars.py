@@ -33,10 +33,7 @@ def find_shifted_rows(
             "quality.shifted-rows",
             path=frame.storage.path,
             n_stars=part.n_stars,
-            x0=part.box.x0,
-            x1=part.box.x1,
-            y0=part.box.y0,
-            y1=part.box.y1,
+            **_sides(part.box),
             dx_px=part.shift_px[0],
             dy_px=part.shift_px[1],
             share=part.box.n_pixels / np.prod(frame.shape),
@@ -82,10 +79,7 @@ def _lonely_part(part: LonelyPart, n_frames: int, file: str) -> Message:
         file=file,
         n_alone=part.n_alone,
         n_stars=part.n_stars,
-        x0=part.box.x0,
-        x1=part.box.x1,
-        y0=part.box.y0,
-        y1=part.box.y1,
+        **_sides(part.box),
     )
 
 
@@ -97,9 +91,11 @@ def _dim_part(part: DimPart, n_frames: int, file: str, catalogue: str) -> Messag
         n_dim=part.n_dim,
         n_stars=part.n_stars,
         catalogue=catalogue,
-        x0=part.box.x0,
-        x1=part.box.x1,
-        y0=part.box.y0,
-        y1=part.box.y1,
+        **_sides(part.box),
         share=part.share,
     )
+
+
+def _sides(box: Box) -> dict[str, int]:
+    """A box as messages tell it."""
+    return {"x0": box.x0, "x1": box.x1, "y0": box.y0, "y1": box.y1}
