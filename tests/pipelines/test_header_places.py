@@ -142,3 +142,17 @@ def test_without_a_catalogue_the_frames_judge_each_other(capfd: Capture, unknown
     assert "frame_0002.fits: its WCS lies 16." in ran.err
     assert "px off the frames that it overlaps" in ran.err
     assert "headers is moved by" in ran.err
+
+
+def off_alike(k: int, header: fits.Header, wcs: CelestialWcs) -> None:
+    header["CRVAL1"] += 5.8 / 3600 / np.cos(np.deg2rad(header["CRVAL2"]))
+    header["CRVAL2"] -= 3.4 / 3600
+
+
+def test_headers_that_are_all_off_by_the_same_are_moved_onto_the_catalogue(
+    capfd: Capture, true_set: Path, tmp_path: Path
+) -> None:
+    ran = run_cli(capfd, "match", lie(true_set, tmp_path / "in", off_alike), "-o", tmp_path / "out")
+    assert ran.code == 0, ran.err
+    assert "the WCS of 6 headers is off by the same 1.4" in " ".join(ran.err.split())
+    assert max(errors_px(true_set, Table.read(tmp_path / "out/frames.ecsv")).values()) < 0.06
