@@ -155,8 +155,8 @@ def weighted_moments(data, x, y, sigma0, out):
 def aperture_fluxes(data, bad, holes, x, y, circles, out):
     """Fluxes in concentric circles over the clipped mean of a ring around each star.
 
-    Every pixel of the ring counts but for the clipping: a mask of what is brighter than a threshold holds other parts of
-    a nebula in every frame, and so would the ring's mean.
+    Every pixel of the ring counts but for the clipping: a mask of what is brighter than a threshold holds other parts
+    of a nebula in every frame, and the ring's mean would be another.
 
     Pixels cut by a circle count with the share of a 5 x 5 raster of points that lies inside.
 
