@@ -357,8 +357,8 @@ def _find_gains(problem: _Problem, state: _State, system: BackgroundSystem) -> _
 def _disagreement(problem: _Problem, state: _State, system: BackgroundSystem, log_gain: F8) -> float:
     """By how much the gains of structure lie off those of stars, over the stars' errors; 1 at least.
 
-    Were the errors right, a gain would move by its prior's variance less what is left of that. Where gains move further,
-    stars on structure are in error together, and their word counts less by as much (a Birge ratio).
+    Were the errors right, a gain would move by its prior's variance less what is left of that. Where gains move
+    further, stars on structure are in error together, and their word counts less by as much (a Birge ratio).
     """
     known = state.structured
     if not known.any():
