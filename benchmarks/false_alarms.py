@@ -68,8 +68,9 @@ PARTS_AND_FACTS = {
     "quality.shared-fault",
     "quality.shifted-rows",
     "match.odd-gains",
+    "solve.headers-off",
 }
-"""Codes of what is told of parts of frames, and of facts that half of them contradict."""
+"""Codes of what is told of parts of frames, of facts that half of them contradict, and of headers off the catalogue."""
 
 
 def look_at_frames(folder: Path, settings: Settings) -> tuple[Counter[str], Counter[str]]:

@@ -85,6 +85,14 @@ def test_the_pixel_may_be_binned_or_not() -> None:
     assert {round(scale, 6) for scale, _ in read_scales(cards_of(*sizes))} >= {round(once, 6), round(twice, 6)}
 
 
+def test_pixels_may_be_higher_than_wide() -> None:
+    cards = cards_of(("RA", 192.9), ("DEC", 40.9), ("FOCALLEN", 250), ("XPIXSZ", 2.0), ("YPIXSZ", 3.0))
+    hints = [(hint.scale_arcsec, hint.aspect) for hint in read_hints(cards)]
+    um = math.degrees(1e-3 / 250) * 3600
+    # As it is stated; then square ones, as where one of the cards is wrong.
+    assert hints == [(pytest.approx(um * 6**0.5), 1.5), (pytest.approx(um * 2), 1.0), (pytest.approx(um * 3), 1.0)]
+
+
 def test_focal_lengths_in_metres_with_commas_and_units() -> None:
     expected = pytest.approx(math.degrees(5.8e-3 / 250) * 3600)
     for focal, pixel in (("250,0", "5,8"), ("250 mm", "5.8 um"), (0.25, 5.8)):

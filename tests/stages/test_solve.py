@@ -157,6 +157,18 @@ def test_the_awkward_places_of_the_sky(bench: ModuleType, ra: float, dec: float)
     assert bench.worst_corner_arcsec(solution.plate, field.plate, field.shape) < 4
 
 
+def test_pixels_that_are_not_square_are_solved_by_their_shape(bench: ModuleType) -> None:
+    field = bench.simulate_field(np.random.default_rng(7), 80.0, 10.0)
+    height, width = field.shape
+    squeezed, xy = (height // 2, width), field.xy / [1, 2]
+    with pytest.raises(FrameRejected):
+        solve_field(xy, field.flux, squeezed, field.hint, tycho2(), SETTINGS)
+    hint = replace(field.hint, aspect=2.0, scale_arcsec=field.hint.scale_arcsec * np.sqrt(2))
+    plate = solve_field(xy, field.flux, squeezed, hint, tycho2(), SETTINGS).plate
+    assert plate.aspect == pytest.approx(2, abs=0.01)
+    assert apart_arcsec(plate.pixel_to_sky(xy), field.plate.pixel_to_sky(field.xy)).max() < 4
+
+
 def test_the_order_of_the_list_does_not_matter(bench: ModuleType) -> None:
     rng = np.random.default_rng(4)
     field = bench.simulate_field(rng, 80.0, 10.0)

@@ -194,8 +194,9 @@ def match(args: MatchArgs) -> None:
 def export(args: ExportArgs, also: str) -> None:
     """Make products of a finished folder."""
     settings = load_settings(overrides={"output": {"also": also}})
-    from zemosaic.pipelines.modes.build import make_run
-    from zemosaic.pipelines.products.make import export_products
+    with _loading():
+        from zemosaic.pipelines.modes.build import make_run
+        from zemosaic.pipelines.products.make import export_products
 
     with _watched(args.as_json, People(language=args.language)) as (show, cancel):
         paths = export_products(args.out, settings.output, make_run(_options(args), show, cancel))

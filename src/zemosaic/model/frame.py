@@ -48,9 +48,11 @@ class PointingHint:
     equinox : float or None
         Julian year stated in the header.
     scale_arcsec : float or None
-        Pixel scale, binning included.
+        Pixel scale, binning included: the root of a pixel's area.
     source : str
         The cards that were read, and how; "" for a hint that is not from a header.
+    aspect : float
+        Height of a pixel over its width.
     """
 
     ra_deg: float
@@ -58,6 +60,7 @@ class PointingHint:
     equinox: float | None = None
     scale_arcsec: float | None = None
     source: str = ""
+    aspect: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from zemosaic.report.svg import FAINT, GRID, ONE, TWO, bars, dots, draw, plot
+from zemosaic.report.svg import FAINT, ONE, TWO, bars, dots, draw, plot, shade_span
 
 __all__ = ["Timeline", "strip", "timeline_of"]
 
@@ -89,7 +89,7 @@ def strip(
         axes.set_xlim(left - edge, right + edge)
         for k, (first, last, _) in enumerate(when.nights):
             if k % 2 == 0 and len(when.nights) > 1:
-                axes.axvspan(first - edge, last + edge, color=GRID, alpha=0.45, lw=0)
+                shade_span(axes, first - edge, last + edge)
         if error is not None:
             bars(axes, np.where(used, when.at, np.nan), shown, error, FAINT)
         dots(axes, np.where(used, when.at, np.nan), shown, ONE, 3.2)

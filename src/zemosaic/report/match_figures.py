@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 
 from zemosaic.report.svg import COLOURS, FAINT, GRID, INK, ONE, TWO, dots, draw, explain_lines, plain_ticks, plot
 
@@ -120,13 +121,11 @@ def field_of_fluxes(mosaic: Facts, say: Say) -> Markup:
     field = np.array(mosaic["stars"]["field_mmag"], float)
     known = np.abs(field[np.isfinite(field)])
     top = max(float(known.max(initial=0.0)), 1.0)
-    colours = matplotlib.colormaps["RdBu_r"]((field / top + 1) / 2)
     n = len(field)
-    for row in range(n):
-        for column in range(n):
-            if np.isfinite(field[row, column]):
-                # `fill_between` of a cell: one rectangle, in a colour of its own.
-                axes.fill_between([column, column + 1], row, row + 1, color=colours[row, column], lw=0)
+    rows, columns = np.nonzero(np.isfinite(field))
+    corners = np.stack([columns, rows], 1)[:, None] + np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
+    colours = matplotlib.colormaps["RdBu_r"]((field[rows, columns] / top + 1) / 2)
+    axes.add_collection(PolyCollection(corners, facecolors=colours, linewidths=0), autolim=False)
     for value in (-top, 0.0, top):
         axes.plot([], [], "s", color=matplotlib.colormaps["RdBu_r"]((value / top + 1) / 2), label=f"{value:+.1f} mmag")
     explain_lines(axes, 3)

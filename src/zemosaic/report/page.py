@@ -21,9 +21,21 @@ from zemosaic.report.values import MosaicView, ReportData
 from zemosaic.report.verdict import FAINT_STEP, LOOK_STEP, Verdict, judge, worst_of
 from zemosaic.report.words import Words
 
-__all__ = ["make_page"]
+__all__ = ["COLUMNS", "make_page"]
 
 CHANNELS = {1: ("report.channel.mono",), 3: ("report.channel.red", "report.channel.green", "report.channel.blue")}
+
+_STRIPS = {
+    "gain": ("gain", "gain_error"), "sky": ("sky", ""), "fwhm": ("fwhm_px", ""), "round": ("ellipticity", ""),
+    "stars": ("n_stars", ""), "place": ("place_rms_px", ""),
+}  # fmt: skip
+"""Strips along the time of the frames: columns of the quantity and of its error, or ""."""
+
+_GREEN = "_g"
+"""Of a colour mosaic's columns those are shown that end so."""
+
+COLUMNS = {"use", "date_obs", *(f"{name}{end}" for names in _STRIPS.values() for name in names for end in ("", _GREEN))}
+"""Of the table of frames: what the page shows. A table of 20,000 rows has a million cells more."""
 
 LEAST_CLIPPED = 1.0
 """Top of the scale of clipped shares in percent, at least: a mosaic with nothing clipped is dark."""
@@ -203,13 +215,9 @@ def _count(facts: Facts, groups: Sequence[Group], words: Words) -> Markup:
 def _strips(data: ReportData, when: frame_figures.Timeline, words: Words) -> list[Mapping[str, Any]]:
     """Quantities of all frames against time; of a colour mosaic those of green."""
     frames = data.frames
-    tag = "_g" if "sky_g" in frames else ""
-    columns = {
-        "gain": (f"gain{tag}", f"gain_error{tag}"), "sky": (f"sky{tag}", ""), "fwhm": ("fwhm_px", ""),
-        "round": ("ellipticity", ""), "stars": ("n_stars", ""), "place": ("place_rms_px", ""),
-    }  # fmt: skip
     out: list[Mapping[str, Any]] = []
-    for key, (name, error_name) in columns.items():
+    for key, names in _STRIPS.items():
+        name, error_name = (green if (green := f"{name}{_GREEN}") in frames else name for name in names)
         if name not in frames or not np.isfinite(frames[name]).any():
             continue
         value = 1 - frames[name] if key == "round" else frames[name]

@@ -40,8 +40,6 @@ LABEL_STEP = 0.035
 LABEL_APART = 0.12
 """Room between numbers along an axis, as a share of it, so that none covers the next."""
 
-BAR_STEPS = 32
-
 ENTRIES = 255
 """Colours of a map of values; the last entry of the palette is transparent: nothing is there."""
 
@@ -79,8 +77,8 @@ def map_of_picture(picture: Bytes, wcs: CelestialWcs, title: str, labels: tuple[
 def map_of_values(values: F4, wcs: CelestialWcs, title: str, labels: tuple[str, str], top: float, unit: str) -> Markup:
     """Values from 0 to `top` in colours, nothing where they are NaN; without a unit they are counts."""
     figure, axes = _sky_axes(wcs, labels)
-    _colour_bar(figure, axes, top, unit)
-    return draw(figure, title, [Picture(axes, _palette_png(values, top))])
+    bar = _colour_bar(figure, axes, top, unit)
+    return draw(figure, title, [Picture(axes, _palette_png(values, top)), bar])
 
 
 def map_of_offsets(catalogue: Mapping[str, Any], wcs: CelestialWcs, title: str, labels: tuple[str, str]) -> Markup:
@@ -186,12 +184,11 @@ def _scale_bar(axes: Axes, wcs: CelestialWcs, colour: str) -> None:
             axes.text(label[0], label[1], letter, color=colour, ha="center", va="center", fontsize=8)
 
 
-def _colour_bar(figure: Figure, axes: Axes, top: float, unit: str) -> None:
+def _colour_bar(figure: Figure, axes: Axes, top: float, unit: str) -> Picture:
+    """The colours of values beside the axes, and the axis along them."""
     box = axes.get_position()
     width, _ = figure.get_size_inches() * 72
     bar = figure.add_axes((box.x1 + 8 / width, box.y0, 8 / width, box.height))
-    colours = matplotlib.colormaps["viridis"](np.linspace(0, 1, BAR_STEPS))
-    bar.bar(0, top / BAR_STEPS * 1.03, 1, np.arange(BAR_STEPS) * top / BAR_STEPS, color=colours, align="edge")
     bar.set_xlim(0, 1)
     bar.set_ylim(0, top)
     bar.set_xticks([])
@@ -200,6 +197,7 @@ def _colour_bar(figure: Figure, axes: Axes, top: float, unit: str) -> None:
     bar.yaxis.set_major_locator(MaxNLocator(5, integer=not unit))
     bar.grid(visible=False)
     bar.spines[:].set_visible(False)
+    return Picture(bar, _palette_png(np.linspace(0, 1, ENTRIES, dtype=np.float32)[:, None], 1.0))
 
 
 def _palette_png(values: F4, top: float) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from zemosaic.io.headers.cards import Cards
 from zemosaic.io.headers.wcs_cards import equinox_of
 from zemosaic.model.frame import PointingHint
+from zemosaic.model.sky.celestial import SQUARE
 
 __all__ = ["parse_angle", "read_hints", "read_positions", "read_scales"]
 
@@ -87,6 +88,8 @@ DEGREE_SCALE_KEYS = ("CDELT1", "CDELT2", "DEGPIX", "PIXDEG")
 
 FOCAL_KEYS = ("FOCALLEN", "FOCAL", "FOCLEN", "FOCALLTH", "TELFOCAL", "FOCALLENGTH")
 PIXEL_KEYS = ("XPIXSZ", "YPIXSZ", "PIXSIZE1", "PIXSIZE2", "XPIXELSZ", "YPIXELSZ", "PIXSIZE", "PIXSZ", "PIXSIZEX")
+SIDES_KEYS = (("XPIXSZ", "YPIXSZ"), ("PIXSIZE1", "PIXSIZE2"), ("XPIXELSZ", "YPIXELSZ"))
+"""Keywords of a pixel's width and height."""
 BINNING_KEYS = ("XBINNING", "YBINNING", "BINNING", "CCDXBIN", "XBIN", "BINX", "CCDSUM", "CCDBIN1")
 
 _LARGEST_SCALE_ARCSEC = 3600.0
@@ -132,10 +135,11 @@ def read_hints(cards: Cards) -> tuple[PointingHint, ...]:
         Each position with each scale; a position without any scale has none. Empty without a position. 0/0 is what
         programs write that do not know, and is no position.
     """
-    scales: list[tuple[float | None, str]] = list(read_scales(cards)) or [(None, "")]
+    square = [(scale, how, 1.0) for scale, how in read_scales(cards)]
+    scales: list[tuple[float | None, str, float]] = [*_scales_of_sides(cards), *square] or [(None, "", 1.0)]
     hints = [
-        PointingHint(ra, dec, equinox_of(cards), scale, ", ".join(filter(None, (where, how))))
-        for scale, how in scales
+        PointingHint(ra, dec, equinox_of(cards), scale, ", ".join(filter(None, (where, how))), aspect)
+        for scale, how, aspect in scales
         for ra, dec, where in read_positions(cards)
     ]
     return tuple(hints[:_MOST_READINGS])
@@ -205,6 +209,21 @@ def _scales_of_optics(cards: Cards) -> list[tuple[float, str]]:
         (binned if is_unbinned and binning > 1 else plain).append(as_is)
         (plain if is_unbinned and binning > 1 else binned).append(times)
     return plain + binned
+
+
+def _scales_of_sides(cards: Cards) -> Iterator[tuple[float, str, float]]:
+    """Pixel scales and height over width of pixels that are not square, as focal length and both sides have them."""
+    focal_mm, focal_key = _first(cards, FOCAL_KEYS)
+    if not focal_mm > 0:
+        return
+    focal_mm *= 1000 if focal_mm < _SHORTEST_FOCAL_MM else 1
+    for x_key, y_key in SIDES_KEYS:
+        width_um, height_um = cards.number(x_key), cards.number(y_key)
+        if not all(side and _PIXEL_UM[0] <= side <= _PIXEL_UM[1] for side in (width_um, height_um)):
+            continue
+        if width_um and height_um and abs(height_um / width_um - 1) > SQUARE:
+            scale = _ARCSEC_OF_UM_PER_MM * math.sqrt(width_um * height_um) / focal_mm
+            yield scale, f"{focal_key}, {x_key}, {y_key}", height_um / width_um
 
 
 def _stated_scales(cards: Cards) -> Iterator[tuple[float, str]]:

@@ -22,7 +22,6 @@ from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.cards import MISSING, Cards, Value
 from zemosaic.io.headers.facts import TOP_OF_16_BITS, one_line
 from zemosaic.io.read.picture import ABOUT_THE_ARRAY, Picture, cards_of
-from zemosaic.kernels.pixels.lz4 import unpack_lz4
 
 __all__ = ["decode_xisf", "xisf_pictures"]
 
@@ -237,6 +236,9 @@ def _unpack_part(codec: str, packed: bytes, size: int) -> bytes:
         except zlib.error as problem:
             raise FrameRejected("file.xisf-packed-damaged", problem=problem) from problem
     else:
+        # Here, so that who only lists files does not wait for the compiler of kernels.
+        from zemosaic.kernels.pixels.lz4 import unpack_lz4
+
         out = np.empty(size, np.uint8)
         n_bytes = unpack_lz4(np.frombuffer(packed, np.uint8), out)
         found = out[:n_bytes].tobytes()

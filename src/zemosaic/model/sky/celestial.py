@@ -13,15 +13,24 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 
 from zemosaic.model.box import Box
 
-__all__ = ["CelestialWcs", "unit_vectors"]
+__all__ = ["SQUARE", "CelestialWcs", "aspect_of", "unit_vectors"]
 
 Array = npt.NDArray[np.float64]
+
+SQUARE = 0.02
+"""Sides of a pixel that differ by less (relative) are equal: refraction and a tilted sensor squeeze a field by less."""
 
 
 def unit_vectors(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Array:
     """Unit vectors ``(..., 3)`` of positions in degrees."""
     ra, dec = np.deg2rad(np.asarray(ra_deg, float)), np.deg2rad(np.asarray(dec_deg, float))
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def aspect_of(matrix: Array) -> float:
+    """Height of a pixel over its width, by a matrix (2, 2) from pixels to the sky; 1 within `SQUARE`."""
+    width, height = np.hypot(*matrix)
+    return 1.0 if abs(height / width - 1) < SQUARE else float(height / width)
 
 
 class CelestialWcs:
@@ -137,6 +146,10 @@ class CelestialWcs:
     def pixel_scale_arcsec(self) -> float:
         """Square root of the pixel area at the image centre."""
         return float(np.sqrt(self.pixel_area_deg2()) * 3600)
+
+    def pixel_aspect(self) -> float:
+        """Height of a pixel over its width, by the WCS' matrix; 1 within `SQUARE`."""
+        return aspect_of(self.wcs.pixel_scale_matrix)
 
     def cut(self, box: Box) -> CelestialWcs:
         """The WCS of a box of the image's pixels: the same sky at the same pixels, counted from another corner."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io.fits import Header
 
-from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
+from zemosaic.model.sky.celestial import CelestialWcs, aspect_of, unit_vectors
 
 __all__ = ["TanSip", "fit_tan_sip", "plane_to_sky", "powers_of_degrees", "sky_to_plane"]
 
@@ -101,6 +101,11 @@ class TanSip:
     def scale_arcsec(self) -> float:
         """Square root of the area of the reference pixel."""
         return float(np.sqrt(abs(np.linalg.det(self.cd))) * 3600)
+
+    @property
+    def aspect(self) -> float:
+        """Height of the reference pixel over its width; 1 within `SQUARE`."""
+        return aspect_of(self.cd)
 
     @property
     def parity(self) -> int:

@@ -10,8 +10,6 @@ from zemosaic.engine.events import CancelToken, EventSink, LeftOut
 from zemosaic.engine.memory import parse_bytes
 from zemosaic.engine.remote import check_executor
 from zemosaic.errors import SettingError
-from zemosaic.pipelines.corrections.adding import frozen_grid, read_record
-from zemosaic.pipelines.modes.choose import build_mosaic
 from zemosaic.pipelines.run.context import Run, RunOptions, start_run
 from zemosaic.settings import Settings
 from zemosaic.text import LANGUAGES
@@ -136,6 +134,8 @@ def find_settings_file(out: Path, options: BuildOptions) -> Path | None:
     """
     if not options.add:
         return None
+    from zemosaic.pipelines.corrections.adding import frozen_grid
+
     frozen_grid(out)
     return out / "settings.toml"
 
@@ -191,6 +191,10 @@ def run_build(
     Cancelled
         When `cancel` says so.
     """
+    # Here, so that a command that makes no mosaic does not wait for what makes one.
+    from zemosaic.pipelines.corrections.adding import frozen_grid, read_record
+    from zemosaic.pipelines.modes.choose import build_mosaic
+
     if options.tolerance and not options.add:
         raise SettingError("adding.tolerance-alone")
     mode, onto = options.mode, None

@@ -14,10 +14,10 @@ from zemosaic.io.write.picture_file import write_picture
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.stages.picture.stretch import reduce_blocks, star_white, stretch_rgba
 
-__all__ = ["reduce_rows", "reduction", "write_preview"]
+__all__ = ["STRIP_PX", "reduce_rows", "reduction", "stretch_mosaic", "write_preview"]
 
 STRIP_PX = 500_000
-"""Pixels that are reduced at a time for the preview."""
+"""Pixels that are reduced at a time."""
 
 
 def write_preview(
@@ -38,11 +38,17 @@ def write_preview(
     max_px : int
         Longest side of the picture.
     """
-    factor = reduction(wcs.shape, max_px)
-    data, covered = reduce_rows(read_rows, wcs.shape, factor)
-    rgba, tags = stretch_rgba(data, covered, star_white(data, covered)), avm_packet(wcs, factor)
+    rgba, tags = stretch_mosaic(read_rows, wcs.shape, max_px), avm_packet(wcs, reduction(wcs.shape, max_px))
     write_picture(path, rgba, tags)
     write_picture(path.with_suffix(".jpg"), rgba, tags)
+
+
+def stretch_mosaic(
+    read_rows: Callable[[int, int], npt.NDArray[Any]], shape: tuple[int, int], max_px: int
+) -> npt.NDArray[np.uint8]:
+    """The picture of `write_preview`, ``(h, w, 4)``, for a mosaic of a shape."""
+    data, covered = reduce_rows(read_rows, shape, reduction(shape, max_px))
+    return stretch_rgba(data, covered, star_white(data, covered))
 
 
 def reduction(shape: tuple[int, int], max_px: int) -> int:

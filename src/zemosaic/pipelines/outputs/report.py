@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +20,12 @@ from zemosaic.io.tables.frame_list import FrameList, write_frame_list
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import PhotoScale
-from zemosaic.pipelines.frames.pipeline import PlacedFrame
-from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.run.log import Journal
 from zemosaic.settings import Settings
+
+if TYPE_CHECKING:
+    from zemosaic.pipelines.frames.pipeline import PlacedFrame
+    from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 
 __all__ = ["Treatment", "hash_settings", "write_frames_table", "write_report", "write_settings", "write_text"]
 

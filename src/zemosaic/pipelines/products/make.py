@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from zemosaic.errors import Cancelled, ZeMosaicError
-from zemosaic.pipelines.products.aesthetic import write_aesthetic_files
-from zemosaic.pipelines.products.edit import write_edit_files
 from zemosaic.pipelines.products.folder import FinishedFolder, open_folder
-from zemosaic.pipelines.products.hips import write_hips
-from zemosaic.pipelines.products.regions import write_region_files
-from zemosaic.pipelines.products.report_page import write_report_page
-from zemosaic.pipelines.products.tiff import write_tiff_files
-from zemosaic.pipelines.products.viewer import write_viewer
 from zemosaic.pipelines.run.context import Run, output_folder
 from zemosaic.settings import OutputSettings
 from zemosaic.text import message
@@ -22,18 +16,28 @@ from zemosaic.text import message
 __all__ = ["PRODUCTS", "export_products", "make_products"]
 
 Product = Callable[[FinishedFolder, Run], Mapping[str, Path]]
-"""Makes files of a finished folder, each under its final name only when it is whole, and returns them by name. What it
-needs beside the base of the package it imports when it is called."""
+"""Makes files of a finished folder, each under its final name only when it is whole, and returns them by name."""
+
+
+def _later(module: str, function: str, **given: Any) -> Product:
+    """A product whose module is loaded when it is made: one product does not wait for what the others need."""
+
+    def make(folder: FinishedFolder, run: Run) -> Mapping[str, Path]:
+        write: Callable[..., Mapping[str, Path]] = getattr(import_module(f"{__package__}.{module}"), function)
+        return write(folder, run, **given)
+
+    return make
+
 
 PRODUCTS: Mapping[str, Product] = {
-    "report": write_report_page,
-    "edit": write_edit_files,
-    "tiff": write_tiff_files,
-    "aesthetic": write_aesthetic_files,
-    "regions": write_region_files,
-    "viewer": write_viewer,
-    "hips": write_hips,
-    "hips-png": partial(write_hips, suffix=".png"),
+    "report": _later("report_page", "write_report_page"),
+    "edit": _later("edit", "write_edit_files"),
+    "tiff": _later("tiff", "write_tiff_files"),
+    "aesthetic": _later("aesthetic", "write_aesthetic_files"),
+    "regions": _later("regions", "write_region_files"),
+    "viewer": _later("viewer", "write_viewer"),
+    "hips": _later("hips", "write_hips"),
+    "hips-png": _later("hips", "write_hips", suffix=".png"),
 }
 """By the words of ``output.also`` (`zemosaic.settings.PRODUCT_NAMES`), in the order in which they are made."""
 

@@ -37,7 +37,7 @@ class Candidate:
     hints : tuple of PointingHint
         All that the header allows, the likeliest first.
     wcs : CelestialWcs or None
-        The header's, as it is or moved onto other frames.
+        The header's, as it is or moved.
     verdict : str
         What the catalogue says of it: see `WcsCheck.verdict`; "none" without one; "unconfirmed" where the catalogue
         shows no star of any frame, so that the frames' own stars must tell.
@@ -46,8 +46,8 @@ class Candidate:
         How it was placed.
     reasons : tuple of Message
         Why not, one after the other.
-    moved_px : float
-        How far the header's WCS was moved onto other frames.
+    is_moved : bool
+        Whether the header's WCS was moved, onto other frames or the catalogue.
     """
 
     frame: Frame
@@ -58,7 +58,7 @@ class Candidate:
     solution: Solution | None = None
     how: str = "solved"
     reasons: tuple[Message, ...] = ()
-    moved_px: float = 0.0
+    is_moved: bool = False
 
     @property
     def header(self) -> CelestialWcs | None:

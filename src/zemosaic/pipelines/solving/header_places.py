@@ -15,11 +15,12 @@ from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.solving.candidate import Candidate
 from zemosaic.settings import RefineSettings
+from zemosaic.stages.refine.common_offset import find_common_offsets
 from zemosaic.stages.refine.headers import HeaderMove, align_headers
 from zemosaic.stages.solve.coincide import Meeting, compare_pairs, find_strays_by_stars
 from zemosaic.text import Message, message
 
-__all__ = ["align_kept_headers", "judge_unconfirmed", "settle_strays"]
+__all__ = ["align_kept_headers", "judge_unconfirmed", "move_onto_catalogue", "settle_strays"]
 
 Array = npt.NDArray[np.float64]
 
@@ -118,8 +119,14 @@ def _move_onto(candidate: Candidate, placed: Sequence[Candidate], index: int, me
         first = _place_of(placed[meeting.first])
         seen = np.array(first.sky_to_pixel(*own.pixel_to_sky(*middle))) + shift
         offset = np.array(own.sky_to_pixel(*first.pixel_to_sky(*seen))) - middle
-    candidate.wcs = CelestialWcs.from_header(moved_header(own, np.eye(2), offset), own.shape)
-    candidate.moved_px += float(np.hypot(*offset))
+    _move(candidate, np.eye(2), offset)
+
+
+def _move(candidate: Candidate, matrix: Array, shift_px: Array) -> None:
+    """Move a frame's header WCS: see `moved_header`."""
+    place = _place_of(candidate)
+    candidate.wcs = CelestialWcs.from_header(moved_header(place, matrix, shift_px), place.shape)
+    candidate.is_moved = True
 
 
 def moved_header(place: CelestialWcs, matrix: Array, shift_px: Array) -> fits.Header:
@@ -153,10 +160,7 @@ def align_kept_headers(candidates: Sequence[Candidate], settings: RefineSettings
     moved = [move.largest_px for move in moves if move.largest_px]
     for candidate, move in zip(candidates, moves, strict=True):
         if move.largest_px:
-            place = _place_of(candidate)
-            header = moved_header(place, move.matrix, move.shift_px)
-            candidate.wcs = CelestialWcs.from_header(header, place.shape)
-            candidate.moved_px += move.largest_px
+            _move(candidate, move.matrix, move.shift_px)
     if moved:
         run.log.notice(
             message(
@@ -168,3 +172,23 @@ def align_kept_headers(candidates: Sequence[Candidate], settings: RefineSettings
             )
         )
     return moves
+
+
+def move_onto_catalogue(candidates: Sequence[Candidate], catalogue: Catalogue, run: Run) -> None:
+    """Move kept headers that are all off by the same, which the stars that frames share cannot tell."""
+    fields, places = [c.field for c in candidates], [_place_of(c) for c in candidates]
+    for offset in find_common_offsets(fields, places, catalogue):
+        if not offset.is_sure:
+            continue
+        for k in offset.members:
+            _move(candidates[k], *offset.move(places[k]))
+        told = message(
+            "solve.headers-off",
+            n_stars=offset.n_stars,
+            catalogue=catalogue.name,
+            offset_px=offset.size_arcsec / offset.scale_arcsec,
+            offset_arcsec=offset.size_arcsec,
+            error_arcsec=offset.error_arcsec,
+            n_headers=len(offset.members),
+        )
+        run.log.notice(told, "warning")

@@ -20,7 +20,12 @@ from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.solving.candidate import Candidate, check_header
-from zemosaic.pipelines.solving.header_places import align_kept_headers, judge_unconfirmed, settle_strays
+from zemosaic.pipelines.solving.header_places import (
+    align_kept_headers,
+    judge_unconfirmed,
+    move_onto_catalogue,
+    settle_strays,
+)
 from zemosaic.pipelines.solving.known_sky import KnownSky
 from zemosaic.pipelines.solving.places import Place
 from zemosaic.settings import Settings, SolveSettings
@@ -237,14 +242,17 @@ def _refine(
 ) -> tuple[list[Place | None], Message | None]:
     """The final place of each frame: solved ones refined together, with them headers that were kept.
 
-    Where all frames keep their header's WCS, they are aligned with each other instead: projection and distortion stay.
+    Where all frames keep their header's WCS, they are aligned with each other and moved onto the catalogue instead:
+    projection and distortion stay.
     """
     placed = sorted((c for c in candidates if c.is_placed), key=lambda c: c.frame.id)
     may_move = len(placed) >= 2 and settings.refine.distortion_order > 0
-    if may_move and all(c.header is not None for c in placed):
-        moves = align_kept_headers(placed, settings.refine, run)
-        found = {c.frame.id: _kept(c, move.n_ties, move.rms_px) for c, move in zip(placed, moves, strict=True)}
-        return [found.get(c.frame.id) for c in candidates], describe_coincidence([move.rms_px for move in moves])
+    if all(c.header is not None for c in placed):
+        moves = align_kept_headers(placed, settings.refine, run) if may_move else []
+        move_onto_catalogue(placed, catalogue, run)
+        if may_move:
+            found = {c.frame.id: _kept(c, move.n_ties, move.rms_px) for c, move in zip(placed, moves, strict=True)}
+            return [found.get(c.frame.id) for c in candidates], describe_coincidence([move.rms_px for move in moves])
     if not may_move:
         return [_unrefined(c) for c in candidates], None
     fields = [c.field for c in placed]
@@ -275,7 +283,7 @@ def _kept(candidate: Candidate, n_ties: int, rms_px: float) -> Place:
     if wcs is None or cards is None:
         raise ValueError(f"{candidate.frame.name} has no header WCS")
     how = "header" if candidate.verdict == "right" else "header, unchecked"
-    if candidate.moved_px:
+    if candidate.is_moved:
         how = "header, aligned"
     return Place(cards, wcs, how, n_ties, rms_px)
 

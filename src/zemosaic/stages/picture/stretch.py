@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from zemosaic.kernels.pixels.blocks import sum_blocks
 from zemosaic.stages.numeric.robust import MAD_TO_SIGMA
 
 __all__ = ["Stretch", "find_stretch", "reduce_blocks", "star_white", "stretch_by_noise", "stretch_rgba"]
@@ -81,6 +80,8 @@ def reduce_blocks(data: F4, factor: int) -> tuple[F4, npt.NDArray[np.bool_]]:
     (ndarray (c, H, W), ndarray (H, W) bool)
         Means, 0 where there are no data, and where every channel has data.
     """
+    from zemosaic.kernels.pixels.blocks import sum_blocks  # here: who stretches what is reduced waits for no kernel
+
     c, h, w = data.shape
     shape = c, -(-h // factor), -(-w // factor)
     total, count = np.empty(shape), np.empty(shape, np.int32)

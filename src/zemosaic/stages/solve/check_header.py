@@ -61,9 +61,9 @@ class WcsCheck:
 
 
 def hint_from_wcs(wcs: CelestialWcs) -> PointingHint:
-    """The centre and scale of a WCS, as a place to begin a search."""
+    """The centre, scale and shape of pixels of a WCS, as a place to begin a search."""
     ra, dec = wcs.pixel_to_sky((wcs.shape[1] - 1) / 2, (wcs.shape[0] - 1) / 2)
-    return PointingHint(float(ra), float(dec), 2000.0, wcs.pixel_scale_arcsec())
+    return PointingHint(float(ra), float(dec), 2000.0, wcs.pixel_scale_arcsec(), aspect=wcs.pixel_aspect())
 
 
 def check_wcs(

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from zemosaic.errors import FrameRejected
 from zemosaic.model.frame import PointingHint
 from zemosaic.model.sky.catalogue import Catalogue
-from zemosaic.model.sky.celestial import unit_vectors
+from zemosaic.model.sky.celestial import SQUARE, unit_vectors
 from zemosaic.model.sky.star_field import StarField
 from zemosaic.model.sky.tan_sip import TanSip, plane_to_sky, sky_to_plane
 from zemosaic.settings import SolveSettings
@@ -43,7 +43,7 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 
 _SAME_SCALE = 0.02
-"""Scales this near to each other (relative) are searched at once: the tolerance of the solver is larger."""
+"""Scales and shapes of pixels this near to each other (relative) are searched at once: the solver tolerates more."""
 
 _SAME_PLACE_DEG = 0.05
 """Positions this near to each other are searched at once: the solver's radius is far larger."""
@@ -196,16 +196,22 @@ def solve_field(
     if len(stars) < settings.min_matches:
         raise FrameRejected("solve.few-stars", n_stars=len(stars), min_matches=settings.min_matches)
     order = np.argsort(-flux, kind="stable")
-    centred = stars[order] - _centre(shape)
+    # Patterns of stars are compared in pixels made square, of the same area.
+    stretch = np.array([hint.aspect**-0.5, hint.aspect**0.5])
+    centred = (stars[order] - _centre(shape)) * stretch
     readings = read_hint(hint, epoch_year)
-    search = _search_near(readings, hint.scale_arcsec, shape, catalogue, settings)
+    square = round(shape[0] * stretch[1]), round(shape[1] * stretch[0])
+    search = _search_near(readings, hint.scale_arcsec, square, catalogue, settings)
     n_tested, best = 0, 0.0
     for fit, n_tested in find_plates(centred, search):
         # As many chances to be fooled as hypotheses were tested.
         log_chance = fit.log_chance + float(np.log10(n_tested))
         best = min(best, log_chance)
         if log_chance <= settings.max_log_chance and _plausible(fit, hint.scale_arcsec, settings):
-            return _finish(fit, log_chance, centred, order, search, readings)
+            solution = _finish(fit, log_chance, centred, order, search, readings)
+            centre_x, centre_y = _centre(shape)
+            plate = replace(solution.plate, crpix=(float(centre_x), float(centre_y)), cd=solution.plate.cd * stretch)
+            return replace(solution, plate=plate)
     raise FrameRejected(
         "solve.no-match",
         n_stars=len(stars),
@@ -265,6 +271,8 @@ def solve_by_hints(
 def _is_alike(one: PointingHint, other: PointingHint) -> bool:
     """Whether two hints lead to the same search."""
     if one.equinox != other.equinox or (one.scale_arcsec is None) != (other.scale_arcsec is None):
+        return False
+    if abs(one.aspect / other.aspect - 1) > _SAME_SCALE:
         return False
     if one.scale_arcsec and other.scale_arcsec and abs(one.scale_arcsec / other.scale_arcsec - 1) > _SAME_SCALE:
         return False
@@ -326,8 +334,8 @@ def _plausible(fit: PlateFit, scale_arcsec: float, settings: SolveSettings) -> b
         return False
     low, high = np.sort(np.linalg.svd(fit.linear[:, :2], compute_uv=False)) / scale_arcsec
     bound = 1 + settings.scale_tolerance
-    # No telescope squeezes its field by 2 %; a fit to false matches may.
-    return bool(1 / bound <= low and high <= bound and high / low < 1.02)
+    # A fit to false matches may squeeze the field; no telescope does.
+    return bool(1 / bound <= low and high <= bound and high / low < 1 + SQUARE)
 
 
 def _finish(

@@ -148,7 +148,8 @@ def tie_frames(
         )
         for k, field in enumerate(fields):
             if result[k] is None:
-                hint = _better_hint(k, field, result, reading, shift, scale)
+                better = _better_hint(k, field, result, reading, shift, scale)
+                hint = replace(better, aspect=known[-1].plate.aspect)
                 searches = [(hint, tight)]
                 if field.hint is None:
                     searches += _wider_searches(hint, field.shape, known, tight)
