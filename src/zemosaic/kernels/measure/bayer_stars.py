@@ -134,7 +134,9 @@ def _is_sane(p, curvature, side):
 
 @part
 def _normal_equations(plane, square, p, matrix, right):
-    """Fill the matrix's lower half and the right side at parameters p = (x, y, a, b, c, heights, backgrounds); returns the sum of squares.
+    """Fill the lower half of the matrix and the right side at p; returns the sum of squares.
+
+    The parameters p are x, y, a, b, c, three heights and three backgrounds.
 
     The model is ``height exp(-(a dx^2 + 2 b dx dy + c dy^2) / 2) + background``.
     """
