@@ -177,7 +177,8 @@ def aperture_fluxes(data, bad, holes, x, y, circles, out):
     """Fluxes in concentric circles over the clipped mean of a ring around each star.
 
     Every pixel of the ring counts but for the clipping: a mask of what is brighter than a threshold holds other parts
-    of a nebula in every frame, and the ring's mean would be another.
+    of a nebula in every frame, and the ring's mean would be another. Where a rim or a hole cuts it, the pixels opposite
+    do not count either: a slope of the sky then still falls out of the mean.
 
     Pixels cut by a circle count with the share of a 5 x 5 raster of points that lies inside.
 
@@ -224,7 +225,7 @@ def aperture_fluxes(data, bad, holes, x, y, circles, out):
                             profile[b, a] = (1 + ((dx + a - 1) ** 2 + (dy + b - 1) ** 2) / core**2) ** -BETA_OF_HOLES
                     seen = fill_hole(profile, 1, 1, code[j, i], gone[j - 1 : j + 2, i - 1 : i + 2])
                     light = min(max(profile[1, 1] / max(seen, 1e-9), 0.5), 2.0)
-                if inner < r < outer:
+                if inner < r < outer and _is_given(bad, 2 * iy - j, 2 * ix - i):
                     ring[n] = v
                     n += 1
                 for q in range(m):
@@ -245,6 +246,12 @@ def aperture_fluxes(data, bad, holes, x, y, circles, out):
         ring_n[k], peak[k], n_bad[k] = n, top, missing
         light = max(squares - 2 * background * levels + background * background * weights, 0.0)
         filled_error[k], n_filled[k] = math.sqrt(light), filled
+
+
+@part
+def _is_given(bad, j, i):
+    """Whether a pixel lies in the image and is not bad."""
+    return 0 <= j < bad.shape[0] and 0 <= i < bad.shape[1] and bad[j, i] == 0
 
 
 @part
