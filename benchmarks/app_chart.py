@@ -21,6 +21,7 @@ import numpy as np
 import uvicorn
 from playwright.sync_api import sync_playwright
 
+from page import add_page_option, page_section
 from zemosaic.app.guard import Access
 from zemosaic.app.history import Home
 from zemosaic.app.output import OutputFolder
@@ -76,7 +77,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=20000)
     parser.add_argument("--shot", help="Write a screenshot here.")
+    add_page_option(parser)
     args = parser.parse_args()
+    about = " ".join((__doc__ or "").split("\n\n")[-1].split())
+    with page_section(args.page, __file__, "The chart of the app", about, is_table=False):
+        measure(args)
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Draw the page and time it."""
     rows = make_rows(args.frames)
     with tempfile.TemporaryDirectory() as scratch:
         folder, home = OutputFolder(Path(scratch) / "run"), Home(Path(scratch) / "home")

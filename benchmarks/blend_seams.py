@@ -9,8 +9,11 @@ and the scatter; along a straight ramp, and along one that is bent.
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
 
+from page import add_page_option, page_section
 from zemosaic.stages.tiles.blend import (
     bend_shares,
     blend_pyramid,
@@ -42,6 +45,16 @@ def measure(overlap_px: int, x: float, *, is_bent: bool) -> float:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_page_option(parser)
+    about = " ".join((__doc__ or "").split("\n\n")[-1].split())
+    title = "Stars of unlike seeing on a seam"
+    with page_section(parser.parse_args().page, __file__, title, about, is_table=False):
+        print_lines()
+
+
+def print_lines() -> None:
+    """Two for each overlap."""
     for overlap_px in (16, 24, 32, 48, 64, 128):
         for is_bent in (False, True):
             off = np.array([measure(overlap_px, x, is_bent=is_bent) for x in np.arange(70, overlap_px + 90, 2.37)])

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import zemosaic
+from page import add_page_option, page_section
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|[\r\x07]")
 """Where the cursor goes and in which colour it writes: no change that a person reads."""
@@ -102,7 +103,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seen", type=Path)
     parser.add_argument("command", nargs="*", help="another command than zemosaic demo; OUT is a new folder")
+    add_page_option(parser)
     given = parser.parse_args()
+    with page_section(given.page, __file__, "The first run", is_table=False):
+        watch_twice(given)
+
+
+def watch_twice(given: argparse.Namespace) -> None:
+    """Cold, then warm."""
     command = given.command or [sys.executable, "-m", "zemosaic", "demo", "-o", "OUT"]
     with tempfile.TemporaryDirectory() as folder:
         environment = install_copy(Path(folder))

@@ -23,6 +23,7 @@ from astropy.io import fits
 
 from lies import Outcome, build, judge, make_sets, stamp, tell
 from machine import find_commit
+from page import add_page_option, write_section
 
 Change = Callable[[Path], None]
 
@@ -275,7 +276,6 @@ def write_page(page: Path, lines: Sequence[dict[str, str]]) -> None:
         [name, *(last[name][key] for key in ("verdict", "wrong", "words"))] for name in CIRCUMSTANCES if name in last
     ]
     parts = [
-        "# Folders as people have them",
         stamp(
             "python benchmarks/folders.py --record RECORD --page docs/measured/folders.md",
             (of["commit"] for of in last.values()),
@@ -284,7 +284,7 @@ def write_page(page: Path, lines: Sequence[dict[str, str]]) -> None:
         "against that of the set as it was. Numbers in words are written as #.",
         "\n".join(f"| {' | '.join(row)} |" for row in [["folder", "mosaic", "wrong by", "said"], ["---"] * 4, *rows]),
     ]
-    page.write_text("\n\n".join(parts) + "\n")
+    write_section(page, __file__, "One circumstance each", parts)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -293,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="*", default=[], help="circumstances to try")
     parser.add_argument("--seed", type=int, default=4)
     parser.add_argument("--record", type=Path, required=True, help="file to which each run adds a line")
-    parser.add_argument("--page", type=Path, help="page to write of all that is recorded")
+    add_page_option(parser)
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     controls: dict[str, Outcome] = {}

@@ -1,6 +1,6 @@
 """Skies, fields and cameras on which mosaics are said to go wrong: small sets with known truth, one figure a row.
 
-    python benchmarks/hard_skies.py [--only KIND ...] [--seed 1] [--keep FOLDER] [--out PAGE]
+    python benchmarks/hard_skies.py [--only KIND ...] [--seed 1] [--keep FOLDER] [--page FILE]
 
 Frames are of 300 x 400 px with some 100 stars; sigma is the noise of one of their pixels. A figure is "short" where it
 lies outside its limits. The page has date, commit and machine.
@@ -20,7 +20,7 @@ import numpy as np
 from astropy.io import fits
 from scipy.ndimage import binary_dilation
 
-from machine import machine_facts
+from page import add_page_option, page_section
 from small_sets import (
     PLAIN,
     SHAPE,
@@ -344,23 +344,15 @@ KINDS: tuple[Kind, ...] = (
 )  # fmt: skip
 
 
+ABOUT = """The module tells how. Sigma is the noise of a pixel of one frame; background, seams and stars are those
+of `zemosaic.simulate.score_mosaic`."""
+
+
 def row_of(kind: str, figure: Figure) -> str:
     """One line of the table."""
     limits = f"{figure.low:g} to {figure.high:g}"
     verdict = "**short**" if figure.is_short else ""
     return f"| {kind.replace('_', ' ')} | {figure.what} | {figure.value:.3g} | {limits} | {verdict} |"
-
-
-def write_page(path: Path, rows: list[str], seed: int) -> None:
-    """The page with machine and table."""
-    lines = [
-        "# Hard skies", "",
-        f"What `python benchmarks/hard_skies.py --seed {seed}` measured: its module tells how. Sigma is the noise of a",
-        "pixel of one frame; background, seams and stars are those of `zemosaic.simulate.score_mosaic`.", "",
-        *(f"- {name}: {value}" for name, value in machine_facts().items()), "",
-        "| kind | figure | measured | limits | |", "|---|---|---|---|---|", *rows, "",
-    ]  # fmt: skip
-    path.write_text("\n".join(lines), encoding="utf-8")
 
 
 def main() -> None:
@@ -370,19 +362,20 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=names, choices=names)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder in which sets and mosaics stay")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs/measured/hard-skies.md")
+    add_page_option(parser, "hard-skies.md")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    rows = []
-    with tempfile.TemporaryDirectory() as scratch:
+    page = options.page if options.only == names else None
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        page_section(page, __file__, f"Twelve kinds, seed {options.seed}", ABOUT),
+    ):
+        print("| kind | figure | measured | limits | |\n|---|---|---|---|---|")
         for kind in (k for k in KINDS if k.__name__ in options.only):
             folder = (options.keep or Path(scratch)) / kind.__name__
             folder.mkdir(parents=True, exist_ok=True)
             for figure in kind(folder, options.seed):
-                rows.append(row_of(kind.__name__, figure))
-                print(rows[-1], flush=True)
-    if options.only == names:
-        write_page(options.out, rows, options.seed)
+                print(row_of(kind.__name__, figure), flush=True)
 
 
 if __name__ == "__main__":

@@ -27,10 +27,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine import machine_facts
+from page import add_page_option, page_section
 
 CHROMIUM = Path("/usr/bin/chromium")
-PAGE = Path(__file__).parents[1] / "docs/measured/installs.md"
 LONGEST_S = 600
 """Of one step; the first run compiles."""
 
@@ -162,22 +161,14 @@ def try_wheel(wheel: Path, wheels: Path, uv: Path, home: Home) -> list[tuple[str
     return rows + try_program(home.folder / ".local/bin/zemosaic", home, (home.folder,))
 
 
-HEAD = """# Installs
-
-Each way to install ZeMosaic, tried in an empty home folder, without a network. `python benchmarks/installs.py` writes
-this page; the module tells what is done. MB are millions of bytes. The load says how much else the cores had to do:
-where it is high, only the seconds of the processor say what a quiet machine needs.
-"""
+ABOUT = """Tried in an empty home folder, without a network; the module tells what is done. MB are millions of
+bytes. The load says how much else the cores had to do: where it is high, only the seconds of the processor say what
+a quiet machine needs."""
 
 
-def write_section(page: Path, name: str, rows: list[tuple[str, str]]) -> None:
-    """Put a way's figures into the page, with the machine; the sections of other ways stay."""
-    _, *others = page.read_text(encoding="utf-8").split("\n## ") if page.exists() else [""]
-    kept = [f"## {section.rstrip()}\n" for section in others if not section.startswith(f"{name}\n")]
-    facts = [f"- {key}: {value}" for key, value in machine_facts().items()]
-    table = ["| what | seen |", "|---|---|", *(f"| {what} | {seen} |" for what, seen in rows)]
-    own = "\n".join([f"## {name}", "", *facts, "", *table, ""])
-    page.write_text("\n".join([HEAD, *sorted([*kept, own])]), encoding="utf-8")
+def print_rows(rows: list[tuple[str, str]]) -> None:
+    """A way's figures as a table."""
+    print("\n".join(["| what | seen |", "|---|---|", *(f"| {what} | {seen} |" for what, seen in rows)]))
 
 
 def main() -> None:
@@ -187,19 +178,19 @@ def main() -> None:
     parser.add_argument("--wheel", type=Path)
     parser.add_argument("--wheels", type=Path)
     parser.add_argument("--uv", type=Path, default=Path(shutil.which("uv") or "uv"))
-    parser.add_argument("--page", type=Path, default=PAGE)
+    add_page_option(parser, "installs.md")
     given = parser.parse_args()
     if ALONE not in os.environ:
         alone = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
         os.execvpe(alone[0], [*alone, sys.executable, *sys.argv], {**os.environ, ALONE: "1"})
     with tempfile.TemporaryDirectory() as scratch:
         if given.folder:
-            rows = try_folder(given.folder.resolve(), Home(Path(scratch) / "a"))
-            write_section(given.page, "A folder that runs without Python", rows)
+            with page_section(given.page, __file__, "A folder that runs without Python", ABOUT):
+                print_rows(try_folder(given.folder.resolve(), Home(Path(scratch) / "a")))
         if given.wheel:
             home = Home(Path(scratch) / "b")
-            rows = try_wheel(given.wheel.resolve(), given.wheels.resolve(), given.uv.resolve(), home)
-            write_section(given.page, "The wheel, by uv", rows)
+            with page_section(given.page, __file__, "The wheel, by uv", ABOUT):
+                print_rows(try_wheel(given.wheel.resolve(), given.wheels.resolve(), given.uv.resolve(), home))
 
 
 if __name__ == "__main__":

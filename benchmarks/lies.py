@@ -32,6 +32,7 @@ from astropy.io import fits
 
 import zemosaic
 from machine import find_commit, machine_facts
+from page import add_page_option, write_section
 from zemosaic.io.astrometry.catalogue import tycho2
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.simulate import FrameRecipe, RawRecipe, SimulatedSky, read_truth, simulate_frames, simulate_raws
@@ -441,7 +442,6 @@ def write_page(page: Path, record: Path) -> None:
     tried = [last[key] for key in sorted(last)]
     silent = [one for one in tried if one.verdict == "silent"]
     parts = [
-        "# Plausible lies",
         stamp("python benchmarks/lies.py --record RECORD --page docs/measured/lies.md", (one.commit for one in tried))
         + f"\n- seeds: {', '.join(map(str, sorted({one.seed for one in tried})))}",
         "Tiny sets with one wrong fact in one, half or all frames. A run is *right* when the mosaic is. Any other is "
@@ -456,7 +456,7 @@ def write_page(page: Path, record: Path) -> None:
             for one in silent
         ),
     ]
-    page.write_text("\n\n".join(part for part in parts if part) + "\n")
+    write_section(page, __file__, "One wrong fact", parts)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -468,7 +468,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder in which the silent sets stay")
     parser.add_argument("--record", type=Path, help="file to which each run adds a line")
-    parser.add_argument("--page", type=Path, help="page to write of all that is recorded")
+    add_page_option(parser)
     return parser.parse_args(arguments)
 
 

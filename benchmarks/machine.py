@@ -36,15 +36,16 @@ def machine_facts() -> dict[str, object]:
 
 
 def find_commit() -> str:
-    """The commit of the checkout, and whether files differ from it."""
-    said = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent,
-    )
-    return said.stdout.strip() or "not a checkout"
+    """The commit of the checkout, and whether the code differs from it; pages that were just written do not count."""
+    here = Path(__file__).parents[1]
+
+    def ask(*words: str) -> str:
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=here).stdout.strip()
+
+    commit = ask("rev-parse", "--short", "HEAD")
+    if not commit:
+        return "not a checkout"
+    return f"{commit}-dirty" if ask("status", "--porcelain", "--", "src", "benchmarks", "tests/cases") else commit
 
 
 def processor_name() -> str:

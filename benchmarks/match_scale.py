@@ -1,11 +1,12 @@
 """Time and memory of the match against the number of images, on measurements made without pixels.
 
-``python benchmarks/match_scale.py 100 1000 10000``: each number in a process of its own; prints one JSON line each.
+``python benchmarks/match_scale.py 100 1000 10000``: each number in a process of its own; one row each.
 The measurements are those of the tests (`tests/cases/simulated_measurements.py`), about 50 images deep everywhere.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import subprocess
@@ -14,6 +15,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+from page import add_page_option, page_section
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "cases"))
 
@@ -71,9 +74,28 @@ def measure(n: int) -> dict[str, float]:
     }
 
 
+ABOUT = """Simulated measurements, about 50 images deep, one channel, one thread; each number of images in a process
+of its own, whose peak before the match (interpreter and measurements) stands beside that after it."""
+
+
+def main() -> None:
+    """One row a number."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("numbers", nargs="+", type=int)
+    parser.add_argument("--one", action="store_true", help="in this process, as JSON")
+    add_page_option(parser)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(measure(given.numbers[0])))
+        return
+    with page_section(given.page, __file__, "Number of images", ABOUT):
+        print("| images | wall, s | processor, s | peak, MiB | before, MiB | gains, mmag | over stated | nodes, px |")
+        print("|---|---|---|---|---|---|---|---|")
+        for number in given.numbers:
+            command = [sys.executable, __file__, "--one", str(number)]
+            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            print(f"| {' | '.join(str(value) for value in json.loads(said).values())} |", flush=True)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) == 3 and sys.argv[1] == "--one":
-        print(json.dumps(measure(int(sys.argv[2]))))
-    else:
-        for number in sys.argv[1:]:
-            subprocess.run([sys.executable, __file__, "--one", number], check=True)
+    main()

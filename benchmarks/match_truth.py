@@ -21,6 +21,7 @@ import numpy.typing as npt
 from astropy.io.fits import Header
 from scipy.ndimage import binary_erosion
 
+from page import add_page_option, page_section
 from zemosaic.model.photo_scale import PhotoScale, surface_basis
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
@@ -269,12 +270,24 @@ def report(name: str, figures: Sequence[Figures]) -> str:
     )
 
 
+ABOUT = """What the corrections alone leave, in sigma of one frame: bg after a plane (expected: what the solve
+states of it), after a cubic, and the rms step where frames end. "Over stated" is the rms of error over stated
+error."""
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="+", type=Path)
     parser.add_argument("--reference", nargs=2, metavar=("PICTURE", "ARCSEC"), help="gauge, and its resolution")
+    add_page_option(parser)
     options = parser.parse_args()
+    with page_section(options.page, __file__, "Sets with known truth", ABOUT):
+        print_table(options)
+
+
+def print_table(options: argparse.Namespace) -> None:
+    """One row a connected group of each set."""
     settings = Settings()
     if options.reference:
         gauge = {"reference": options.reference[0], "reference_arcsec": float(options.reference[1])}

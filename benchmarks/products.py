@@ -29,6 +29,7 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from page import add_page_option, page_section
 from zemosaic.io.write.mosaic_file import MosaicFile, Plane
 from zemosaic.model.box import Box
 from zemosaic.model.sky.celestial import CelestialWcs
@@ -176,10 +177,19 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=20000)
     parser.add_argument("--channels", type=int, default=3)
     parser.add_argument("--ram-bytes", type=int)
+    add_page_option(parser)
     given = parser.parse_args()
+    if given.what == "make" and not (given.out / "mosaic.fits").exists():
+        write_folder(given.out, given.side, given.channels)
+    made = f"{given.also} of {given.channels} channels" if given.what == "make" else given.out.name
+    titles = {"make": f"Written: {made}", "pan": f"Panned: {made}", "report": "The report of 20,000 frames"}
+    with page_section(given.page, __file__, titles[given.what], is_table=False):
+        measure(given)
+
+
+def measure(given: argparse.Namespace) -> None:
+    """What is asked for."""
     if given.what == "make":
-        if not (given.out / "mosaic.fits").exists():
-            write_folder(given.out, given.side, given.channels)
         make(given.out, given.also, given.ram_bytes)
     elif given.what == "pan":
         pan(given.out)

@@ -9,12 +9,13 @@ of rotation; a catalogue of a quarter of the stars, with heavy-tailed proper mot
 
 from __future__ import annotations
 
-import platform
+import argparse
 import time
 from dataclasses import dataclass
 
 import numpy as np
 
+from page import add_page_option, page_section
 from zemosaic.model.sky.catalogue import CatalogueStars
 from zemosaic.model.sky.celestial import unit_vectors
 from zemosaic.model.sky.star_field import StarField
@@ -122,9 +123,8 @@ def make_survey(
     return survey
 
 
-def main() -> None:
-    """Print the table."""
-    print(f"{platform.machine()}, Python {platform.python_version()}, processor seconds of one thread")
+def print_table() -> None:
+    """One row a survey."""
     print("| frames | cameras | distortion, px | rms before, px | rms after | worst frame | worst point | s |")
     print("|---|---|---|---|---|---|---|---|")
     for n_frames, n_cameras, distortion, half_side in (
@@ -146,6 +146,19 @@ def main() -> None:
             f"| {np.abs(after).max():.2f} | {wall:.1f} |",
             flush=True,
         )
+
+
+ABOUT = """Simulated frames of 800 x 1200 px, some 80 detections each with errors of 0.1 px, one detection in seven
+false, a cubic distortion. Errors are against the truth, over the whole field, edges and corners included. s is
+processor time."""
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_page_option(parser)
+    with page_section(parser.parse_args().page, __file__, "All frames together", ABOUT):
+        print_table()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 ``python benchmarks/roofline.py`` measures two ceilings, how fast memory is copied and how fast the inner sum of the
 Lanczos kernel runs from the cache, then each step beside the least time that either ceiling allows for it. The table
-goes to ``docs/measured/roofline.md`` (``--out`` for another place), with machine and commit.
+goes to ``docs/measured/roofline.md`` (``--page`` for another), with machine and commit.
 ``python benchmarks/roofline.py --compare OLD NEW --allowed 0.1`` compares two such tables: steps that reach a smaller
 share of their ceiling than they did, by more than the share allowed, are named, and the exit code is 1. Shares are
 compared, not times, so that tables of two machines can be.
@@ -25,7 +25,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from machine import machine_facts
+from page import add_page_option, page_section
 from zemosaic.io.write.mosaic_file import MosaicFile, Plane
 from zemosaic.kernels.resample.bayer import resample_cfa
 from zemosaic.kernels.resample.lanczos import dot6, lanczos_table
@@ -203,25 +203,12 @@ def measure_steps(bytes_per_ns: float, sum_ns: float) -> list[Step]:
     return steps
 
 
-def write_table(path: Path, steps: list[Step], bytes_per_ns: float, sum_ns: float) -> None:
-    """The page with machine, ceilings and steps."""
-    facts = machine_facts()
-    lines = [
-        "# Rooflines", "",
-        "How near each step comes to what the machine can do, on one core. `python benchmarks/roofline.py` writes this",
-        "page; the module tells what is measured. The ceiling is the larger of the time to move the least bytes and,",
-        "in a warp, of one inner sum.", "",
-        *(f"- {name}: {value}" for name, value in facts.items()),
-        f"- copy: {bytes_per_ns:.1f} GB/s, read and written", f"- inner sum of 6 x 6 taps: {sum_ns:.2f} ns", "",
-        "| step | of a | ns | least bytes | ceiling, ns | share of the ceiling, % |", "|---|---|---|---|---|---|",
-        *(step.row() for step in steps), "",
-    ]  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines), encoding="utf-8")
+ABOUT = """How near each step comes to what the machine can do, on one core; the module tells what is measured. The
+ceiling is the larger of the time to move the least bytes and, in a warp, of one inner sum."""
 
 
 def read_shares(path: Path) -> dict[str, float]:
-    """Share of the ceiling by step, in percent, of a page that `write_table` wrote."""
+    """Share of the ceiling by step, in percent, of a page that was written."""
     rows = [[cell.strip() for cell in line.split("|")] for line in path.read_text(encoding="utf-8").splitlines()]
     cells = [row[1:-1] for row in rows if len(row) == 8]
     return {row[0]: float(row[5]) for row in cells if row[5].replace(".", "").isdigit()}
@@ -242,7 +229,7 @@ def compare(old: Path, new: Path, allowed: float) -> list[str]:
 def main() -> int:
     """Measure, or compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs/measured/roofline.md")
+    add_page_option(parser, "roofline.md")
     parser.add_argument("--compare", type=Path, nargs=2, metavar=("OLD", "NEW"))
     parser.add_argument("--allowed", type=float, default=0.1, help="share of a share that may be lost")
     given = parser.parse_args()
@@ -251,8 +238,11 @@ def main() -> int:
         slips = compare(old, new, given.allowed)
         print("\n".join(slips), file=sys.stderr)
         return int(bool(slips))
-    ceilings = measure_ceilings()
-    write_table(given.out, measure_steps(*ceilings), *ceilings)
+    with page_section(given.page, __file__, "Steps", ABOUT):
+        bytes_per_ns, sum_ns = measure_ceilings()
+        print(f"- copy: {bytes_per_ns:.1f} GB/s, read and written\n- inner sum of 6 x 6 taps: {sum_ns:.2f} ns\n")
+        print("| step | of a | ns | least bytes | ceiling, ns | share of the ceiling, % |\n|---|---|---|---|---|---|")
+        measure_steps(bytes_per_ns, sum_ns)
     return 0
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 from astropy.io import fits
 
+from page import add_page_option, page_section
 from zemosaic.io.astrometry.catalogue import tycho2
 from zemosaic.simulate import FrameRecipe, RawRecipe, SimulatedSky, simulate_frames, simulate_raws
 
@@ -79,8 +80,12 @@ class Watch:
         self._thread.join()
 
 
+ABOUT = """Copies of twelve small simulated frames, each shifted by its own number of pixels, no two alike. The peak
+is the largest PSS of all processes; scratch is the output folder's own, the mosaic in the making included."""
+
+
 def main() -> None:
-    """Make frames, build, print a table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("--kind", choices=["frames", "raws"], default="frames")
@@ -89,13 +94,22 @@ def main() -> None:
     parser.add_argument("--ram", default="2G")
     parser.add_argument("--executor", default="threads")
     parser.add_argument("--workers", default="2")
+    add_page_option(parser)
     given = parser.parse_args()
+    title = f"Number of {given.kind}, {given.workers} workers, executor {given.executor}, cap {given.ram}"
+    with page_section(given.page, __file__, title, ABOUT):
+        print_table(given)
+
+
+def print_table(given: argparse.Namespace) -> None:
+    """Make frames, build; one row a number."""
     given.work.mkdir(parents=True, exist_ok=True)
     base = make_base(given.work / "base", given.kind, tuple(given.shape))
     print(
         "| frames | input, MB | wall, s | processor, s | measure, match, stack, s | peak, MB | scratch, MB |",
         flush=True,
     )
+    print("|---|---|---|---|---|---|---|")
     for number in given.numbers:
         frames, out = given.work / "frames", given.work / "out"
         write_copies(base, frames, number)

@@ -12,13 +12,13 @@ that other programs on the machine do not count.
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from page import add_page_option, page_section
 from zemosaic.errors import FrameRejected
 from zemosaic.io.astrometry.catalogue import tycho2
 from zemosaic.model.frame import PointingHint
@@ -226,6 +226,11 @@ def check_table(n: int, rng: np.random.Generator) -> None:
         print(f"header WCS, {shape[0]} x {shape[1]}: right ones found {dict(right)}, off by 3 arcmin {dict(shifted)}")
 
 
+ABOUT = """Random places on the sky; the stars of the catalogue with errors of 0.2 px and 0.3 mag; hint 0.3 degrees
+off; the nominal scale wrong by 3 % rms; any rotation, both parities. Processor time of one thread, catalogue look-
+up included."""
+
+
 def main() -> None:
     """Print the tables asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -233,18 +238,20 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--n-wrong", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
+    add_page_option(parser)
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, one thread")
     try_field(simulate_field(rng, 30.0, 40.0), SolveSettings())  # compiles
     if "rate" in args.only:
-        rate_table(args.n, rng)
-    if "wrong" in args.only:
-        wrong_table(args.n_wrong, rng)
-    if "tie" in args.only:
-        tie_table(max(args.n // 20, 2), rng)
-    if "check" in args.only:
-        check_table(args.n, rng)
+        with page_section(args.page, __file__, "Solving", ABOUT):
+            rate_table(args.n, rng)
+    with page_section(args.page, __file__, "Wrong hints, ties, headers", is_table=False):
+        if "wrong" in args.only:
+            wrong_table(args.n_wrong, rng)
+        if "tie" in args.only:
+            tie_table(max(args.n // 20, 2), rng)
+        if "check" in args.only:
+            check_table(args.n, rng)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+from page import add_page_option, page_section
 from zemosaic.cli import main
 from zemosaic.engine import store, values
 from zemosaic.pipelines.corrections import match_frames
@@ -52,14 +54,20 @@ def run() -> int:
     store.Store.put = timed("put", store.Store.put)  # type: ignore[method-assign]
     store.Store.get = timed("get", store.Store.get)  # type: ignore[method-assign]
     resume.zlib = type("zlib", (), {"crc32": staticmethod(timed("checksums", zlib.crc32))})  # type: ignore[attr-defined]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("frames")
+    parser.add_argument("out")
+    add_page_option(parser)
+    given = parser.parse_args()
     begun, spent = time.perf_counter(), time.process_time()
-    code = main(["build", sys.argv[1], "-o", sys.argv[2], "--fresh"])
+    code = main(["build", given.frames, "-o", given.out, "--fresh"])
     whole, all_spent = time.perf_counter() - begun, time.process_time() - spent
-    print(f"whole run: {whole:.1f} s, {all_spent:.1f} s of processor")
-    for name in sorted(wall):
-        print(f"{name:<10} {wall[name]:.3f} s summed over threads, {processor[name]:.3f} s of processor")
-    share = 100 * sum(processor.values()) / all_spent
-    print(f"storing: {share:.1f} % of the processor time")
+    with page_section(given.page, __file__, "What storing costs", is_table=False):
+        print(f"whole run: {whole:.1f} s, {all_spent:.1f} s of processor")
+        for name in sorted(wall):
+            print(f"{name:<10} {wall[name]:.3f} s summed over threads, {processor[name]:.3f} s of processor")
+        share = 100 * sum(processor.values()) / all_spent
+        print(f"storing: {share:.1f} % of the processor time")
     return code
 
 

@@ -9,10 +9,13 @@ of its own; seconds are its processor time, stage by stage; the peak is its larg
 
 from __future__ import annotations
 
+import argparse
 import resource
 import subprocess
 import sys
 from pathlib import Path
+
+from page import add_page_option, page_section
 
 FRAMES_A_TILE = 1.9
 PITCH_PX, SHARED_PX, SCALE_ARCSEC = 232, 24, 2.39
@@ -64,15 +67,24 @@ def run(work: Path, n_side: int, match: str) -> None:
 
 
 def main() -> None:
-    """Rows for all counts, matched and not."""
-    if sys.argv[2:3] == ["--one"]:
-        run(Path(sys.argv[1]), int(sys.argv[3]), sys.argv[4])
+    """Lines for all counts, matched and not."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("numbers", nargs="*", type=int, default=[25, 100, 400])
+    parser.add_argument("--one", metavar="MATCH", help="in this process, with this match")
+    add_page_option(parser)
+    given = parser.parse_args()
+    if given.one:
+        run(given.work, round(given.numbers[0] ** 0.5), given.one)
         return
-    for n in map(int, sys.argv[2:] or ("25", "100", "400")):
-        n_side = round(n**0.5)
-        simulate(Path(sys.argv[1]) / f"frames{n_side}", n_side)  # not in the process that is measured
-        for match in ("one-sky", "none"):
-            subprocess.run([sys.executable, __file__, sys.argv[1], "--one", str(n_side), match], check=True)
+    about = (__doc__ or "").split("\n\n")[-1]
+    with page_section(given.page, __file__, "Whole runs of the survey mode", about, is_table=False):
+        for number in given.numbers:
+            n_side = round(number**0.5)
+            simulate(given.work / f"frames{n_side}", n_side)  # not in the process that is measured
+            for match in ("one-sky", "none"):
+                command = [sys.executable, __file__, str(given.work), str(number), "--one", match]
+                print(subprocess.run(command, check=True, capture_output=True, text=True).stdout, end="", flush=True)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import numpy as np
 from astropy.io import fits
 from scipy.ndimage import distance_transform_edt
 
+from page import add_page_option, page_section
 from zemosaic.io.write.mosaic_file import wcs_header
 from zemosaic.simulate import (
     FrameRecipe,
@@ -94,7 +95,16 @@ def main() -> None:
     parser.add_argument("--raw", action="store_true", help="Bayer frames")
     parser.add_argument("--ways", default=",".join(WAYS), help="which of: " + ", ".join(WAYS))
     parser.add_argument("--zemosaic", default=str(Path(sys.executable).with_name("zemosaic")))
+    add_page_option(parser)
     options = parser.parse_args()
+    title = f"The rim of a tile, {'raw' if options.raw else 'mono'} frames that turn by {options.turn:g} degrees"
+    about = " ".join((__doc__ or "").split("\n\n")[-1].split())
+    with page_section(options.page, __file__, title, about, is_table=False):
+        compare(options)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """One line a seed and way."""
     for seed in map(int, options.seeds.split(",")):
         frames = options.folder / f"{'raws' if options.raw else 'frames'}_{seed}_{options.turn:g}"
         if not frames.exists():

@@ -8,6 +8,7 @@ its own. Seconds are processor time of one thread.
 
 from __future__ import annotations
 
+import argparse
 import resource
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+from page import add_page_option, page_section
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "cases"))
 
@@ -54,12 +57,20 @@ def run(n_side: int) -> None:
 
 
 def main() -> None:
-    """One row a number of tiles; without numbers 25, 100, 400."""
-    if sys.argv[1:2] == ["--one"]:
-        run(int(sys.argv[2]))
+    """One line a number of tiles."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("numbers", nargs="*", type=int, default=[25, 100, 400])
+    parser.add_argument("--one", action="store_true", help="in this process")
+    add_page_option(parser)
+    given = parser.parse_args()
+    if given.one:
+        run(round(given.numbers[0] ** 0.5))
         return
-    for n in map(int, sys.argv[1:] or ("25", "100", "400")):
-        subprocess.run([sys.executable, __file__, "--one", str(round(n**0.5))], check=True)
+    about = (__doc__ or "").split("\n\n")[-1]
+    with page_section(given.page, __file__, "Photometry of tiles", about, is_table=False):
+        for number in given.numbers:
+            command = [sys.executable, __file__, "--one", str(number)]
+            print(subprocess.run(command, check=True, capture_output=True, text=True).stdout, end="")
 
 
 if __name__ == "__main__":

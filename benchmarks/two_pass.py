@@ -18,6 +18,7 @@ from astropy.wcs import WCS
 from scipy.ndimage import gaussian_filter
 from scipy.special import erf
 
+from page import add_page_option, page_section
 from zemosaic.stages.classic.two_pass import TwoPassDiagnostics, run_second_pass_coverage_renorm
 
 SHAPE, SIDE, STEP = (250, 400), 250, 150
@@ -93,7 +94,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--only", default="", help="kinds whose name holds this")
+    add_page_option(parser)
     options = parser.parse_args()
+    about = " ".join((__doc__ or "").split("\n\n")[-1].split())
+    with page_section(options.page, __file__, f"The second pass, {options.seeds} seeds", about, is_table=False):
+        print_table(options)
+
+
+def print_table(options: argparse.Namespace) -> None:
+    """One line a kind."""
     n = options.seeds
     print(f"{'kind':<28} told   worst   <1 %  expected  <3 err  <2 mmag + 2 err  at clip  median error")
     for name, kind in KINDS.items():
