@@ -9,8 +9,9 @@ import pytest
 
 from cases.simulated_measurements import SHAPE, Survey
 from zemosaic.model.measurements import Measurements
-from zemosaic.settings import MatchSettings
+from zemosaic.settings import MatchSettings, MeasureSettings
 from zemosaic.stages.match.match import ImageFacts, match
+from zemosaic.stages.measure.frame import measure_frame
 
 
 class Galaxy(Survey):
@@ -76,3 +77,29 @@ def test_structure_far_away_tells_no_gain():
         pulls.append(error / stated)
     assert np.max(np.abs(pulls)) < 4
     assert 0.5 < np.sqrt(np.mean(np.square(pulls))) < 1.3
+
+
+def draw_galaxy() -> np.ndarray:
+    """A bright disc, (620, 800), with a star of 50 000 on its flank at x 400, y 310, and 60 others."""
+    rng, fwhm = np.random.default_rng(1), 3.0
+    y, x = np.mgrid[:620, :800].astype(float)
+    u, v = x - 374, y - 354
+    light = 1000 + 1500 * np.exp(-np.hypot(0.8 * u + 0.6 * v, (0.8 * v - 0.6 * u) / 0.35) / 233)
+    places = [(400.0, 310.0), *rng.uniform(0, (800, 620), (60, 2))]
+    for (sx, sy), flux in zip(places, [5e4, *rng.uniform(4e3, 4e4, 60)], strict=True):
+        light += (
+            flux * np.exp(-4 * np.log(2) * ((x - sx) ** 2 + (y - sy) ** 2) / fwhm**2) * np.log(16) / np.pi / fwhm**2
+        )
+    return light + rng.normal(0, 7, light.shape)
+
+
+def test_a_star_on_a_galaxy_is_as_bright_in_every_frame():
+    """Its ring left out what stood out of one frame's sky, half of it in the first: 17 % of the star's light."""
+    galaxy, seen = draw_galaxy().astype(np.float32), []
+    for x0, y0 in ((250, 87), (250, 30)):
+        image = galaxy[None, y0 : y0 + 300, x0 : x0 + 400]
+        stars = measure_frame(image, np.ones_like(image), MeasureSettings()).stars
+        nearest = np.argmin(np.hypot(stars.x - (400 - x0), stars.y - (310 - y0)))
+        seen.append(stars.flux[0, nearest] / 5e4)
+    assert seen[0] == pytest.approx(seen[1], rel=0.003)
+    assert seen == pytest.approx([1, 1], rel=0.02)

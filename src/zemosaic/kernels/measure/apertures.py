@@ -152,15 +152,17 @@ def weighted_moments(data, x, y, sigma0, out):
 
 
 @kernel
-def aperture_fluxes(data, bad, objects, holes, x, y, circles, out):
+def aperture_fluxes(data, bad, holes, x, y, circles, out):
     """Fluxes in concentric circles over the clipped mean of a ring around each star.
+
+    Every pixel of the ring counts but for the clipping: a mask of what is brighter than a threshold holds other parts
+    of a nebula in every frame, and the ring's mean would be another.
 
     Pixels cut by a circle count with the share of a 5 x 5 raster of points that lies inside.
 
     Parameters
     ----------
     data : float32 (h, w); bad : uint8 (h, w)
-    objects : uint8 (h, w), 1 on detected light, which the ring leaves out
     holes : Holes
     x, y : float64 (n,)
     circles : Circles
@@ -201,7 +203,7 @@ def aperture_fluxes(data, bad, objects, holes, x, y, circles, out):
                             profile[b, a] = (1 + ((dx + a - 1) ** 2 + (dy + b - 1) ** 2) / core**2) ** -BETA_OF_HOLES
                     seen = fill_hole(profile, 1, 1, code[j, i], gone[j - 1 : j + 2, i - 1 : i + 2])
                     light = min(max(profile[1, 1] / max(seen, 1e-9), 0.5), 2.0)
-                if inner < r < outer and objects[j, i] == 0:
+                if inner < r < outer:
                     ring[n] = v
                     n += 1
                 for q in range(m):

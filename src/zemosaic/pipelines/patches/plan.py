@@ -28,8 +28,12 @@ __all__ = ["frame_weight", "plan_input", "plan_inputs", "plan_witnesses", "stell
 
 Array = npt.NDArray[np.float64]
 
-SIGMA_RANGE = 1e-18, 1e16
-"""Noise whose inverse variance, summed over some hundred frames, single precision holds."""
+SIGMA_RANGE = 6e-19, 1e16
+"""Noise of one frame whose inverse variance single precision holds, as sums over the square round a sample, too."""
+
+DEEP_SIGMA, MOST_DEEP = 1e-19, 100
+"""Of n frames the lower limit is at least so much times the root of n: the mosaic's variance is an n-th of theirs. More
+frames than these lie hardly anywhere over one place."""
 
 
 def stellar_widths_px(frames: Sequence[PlacedFrame], grid: SkyGrid) -> dict[str, float]:
@@ -59,6 +63,8 @@ def plan_inputs(
     planned: list[PatchInput] = []
     left_out: list[LeftOut] = []
     worst_px = 0.0
+    lowest, highest = SIGMA_RANGE
+    lowest = max(lowest, DEEP_SIGMA * math.sqrt(min(len(frames), MOST_DEEP)))
     for done, item in enumerate(sorted(frames, key=lambda f: f.frame.id), 1):
         run.cancel.check()
         frame, wcs = item.frame, item.wcs
@@ -71,7 +77,7 @@ def plan_inputs(
             left_out.append(run.log.leave_out(frame, message("grid.frame-beside")))
             continue
         sigma = float(np.max(_to_mosaic(item, scales[frame.id], grid) * item.measured.area_noise))
-        if not SIGMA_RANGE[0] < sigma < SIGMA_RANGE[1]:
+        if not lowest < sigma < highest:
             left_out.append(run.log.leave_out(frame, message("grid.noise-too-far", noise=sigma)))
             continue
         worst_px = max(worst_px, lattice.error_px)

@@ -15,9 +15,9 @@ from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.keys import make_key
 from zemosaic.pipelines.solving.candidate import Candidate
 from zemosaic.settings import RefineSettings
+from zemosaic.stages.refine.common_offset import find_common_offsets
 from zemosaic.stages.refine.headers import HeaderMove, align_headers
 from zemosaic.stages.solve.coincide import Meeting, compare_pairs, find_strays_by_stars
-from zemosaic.stages.solve.common_offset import find_common_offsets
 from zemosaic.text import Message, message
 
 __all__ = ["align_kept_headers", "judge_unconfirmed", "move_onto_catalogue", "settle_strays"]
@@ -181,7 +181,7 @@ def move_onto_catalogue(candidates: Sequence[Candidate], catalogue: Catalogue, r
         if not offset.is_sure:
             continue
         for k in offset.members:
-            _move(candidates[k], np.eye(2), offset.shift_px(places[k]))
+            _move(candidates[k], *offset.move(places[k]))
         told = message(
             "solve.headers-off",
             n_stars=offset.n_stars,

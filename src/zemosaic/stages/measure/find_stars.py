@@ -142,7 +142,7 @@ def find_stars(
     width = _typical_width(fwhm, snr)
     scale = width if np.isfinite(width) else _DEFAULT_FWHM_PX
     holes = _tell_holes(code, missing, scale)
-    flux, error, wide, peak, saturated = _photometry(data, bad, objects, holes, skies, x, y, scale, limits)
+    flux, error, wide, peak, saturated = _photometry(data, bad, holes, skies, x, y, scale, limits)
     brightness = flux.sum(axis=0)
     order = np.argsort(-brightness, kind="stable")
     stars = Stars(
@@ -308,7 +308,6 @@ def _typical_width(fwhm: F8, snr: F8) -> float:
 def _photometry(
     data: F4,
     bad: Mask,
-    objects: Mask,
     holes: Holes,
     skies: list[ChannelSky],
     x: F8,
@@ -323,7 +322,7 @@ def _photometry(
     found = Fluxes.empty(n, 2)
     circles = Circles(radii, _RING_FWHM[0] * width, _RING_FWHM[1] * width)
     for c, (channel, sky, limit) in enumerate(zip(data, skies, limits, strict=True)):
-        aperture_fluxes(channel, bad, objects, holes, x, y, circles, found)
+        aperture_fluxes(channel, bad, holes, x, y, circles, found)
         area = found.area[:, 0]
         of_ring = area**2 / np.maximum(found.ring_n, 1)
         noise = sky.noise * np.sqrt(area + of_ring + _FILLED_VARIANCE * found.n_filled)

@@ -19,7 +19,7 @@ from zemosaic.settings import RefineSettings
 from zemosaic.stages.numeric.robust import mad_sigma
 from zemosaic.stages.refine.refine import Refined, refine
 
-__all__ = ["HeaderMove", "align_headers"]
+__all__ = ["HeaderMove", "align_headers", "fit_move", "lattice_of"]
 
 Array = npt.NDArray[np.float64]
 
@@ -183,23 +183,31 @@ def _on_plane(field: StarField, place: CelestialWcs) -> tuple[StarField, TanSip]
     return replace(field, xy=xy), plate
 
 
+def lattice_of(place: CelestialWcs, n: int = 5) -> Array:
+    """Points ``(x, y)`` evenly over a frame from corner to corner, `n` a side: shape (n * n, 2)."""
+    height, width = place.shape
+    x, y = np.meshgrid(np.linspace(0, width - 1, n), np.linspace(0, height - 1, n))
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def fit_move(points: Array, goal: Array) -> tuple[Array, Array]:
+    """`HeaderMove.matrix` and `HeaderMove.shift_px` that bring a frame's `lattice_of` to other pixels, both (n, 2)."""
+    offset = goal - points
+    shift = offset.mean(axis=0)
+    return np.eye(2) + np.linalg.lstsq(points - points.mean(axis=0), offset - shift)[0].T, shift
+
+
 def _move_of(place: CelestialWcs, start: TanSip, plate: TanSip, n_ties: int, rms_px: float) -> HeaderMove:
     stay = HeaderMove(np.eye(2), np.zeros(2), 0.0, n_ties, rms_px)
     if n_ties < _FEWEST_TIES or not np.isfinite(rms_px):
         return stay
-    height, width = place.shape
     middle = _middle(place)
-    x, y = np.meshgrid(np.linspace(0, width - 1, 5), np.linspace(0, height - 1, 5))
-    points = np.stack([x.ravel(), y.ravel()], axis=1)
+    points = lattice_of(place)
     on_plane = sky_to_plane(*place.pixel_to_sky(*points.T), start.ra_deg, start.dec_deg) / np.diag(start.cd) + middle
     # Where the header has the sky that the adjustment sees at each point: what the header must be asked for instead.
     goal = np.stack(place.sky_to_pixel(*plate.pixel_to_sky(on_plane)), axis=1)
-    offset = goal - points
-    shift = offset.mean(axis=0)
-    matrix = np.eye(2)
-    if n_ties >= _MATRIX_TIES:
-        centred = points - middle
-        matrix = np.eye(2) + np.linalg.lstsq(centred, offset - shift)[0].T
+    matrix, shift = fit_move(points, goal)
+    matrix = matrix if n_ties >= _MATRIX_TIES else np.eye(2)
     corners = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]]) * middle
     largest = float(np.hypot(*(corners @ (matrix - np.eye(2)).T + shift).T).max())
     error = _ERROR_OF_RMS * rms_px / np.sqrt(n_ties) * (2.0 if n_ties >= _MATRIX_TIES else 1.0)

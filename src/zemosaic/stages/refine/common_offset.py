@@ -1,4 +1,4 @@
-"""What all kept headers are off by in common: the stars of frames that lie on each other, held against a catalogue.
+"""What kept headers are off by in common: the stars of frames that lie on each other, held against a catalogue.
 
 Stars that frames share say how frames lie on each other, and nothing of where the whole is. The catalogue's stars in
 one frame are few and their errors large; those in all frames together tell a fraction of a pixel.
@@ -16,7 +16,8 @@ import scipy
 from zemosaic.model.sky.catalogue import Catalogue
 from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
 from zemosaic.model.sky.star_field import StarField
-from zemosaic.stages.numeric.robust import mad_sigma
+from zemosaic.stages.numeric.robust import cauchy_weight
+from zemosaic.stages.refine.headers import fit_move, lattice_of
 from zemosaic.stages.solve.check_header import hint_from_wcs
 from zemosaic.stages.solve.coincide import TOLERANCE_PX, neighbours
 from zemosaic.stages.solve.verify import match_nearest
@@ -37,8 +38,11 @@ _SIGNIFICANT = 5.0
 _CATALOGUE_YEARS = 25.0, 2000.0
 """Years after which the catalogue's stated error holds, and the year that it starts from: motions grow with time."""
 
-_ERROR_OF_MEDIAN = 1.2533
-"""Error of a median over that of a mean, of values with a normal distribution."""
+_ROUNDS, _LOSS = 10, 2.4
+"""Rounds of robust weights, and errors at which a star counts half: it holds 95 % of what a Gaussian tells."""
+
+_MEDIAN_DISTANCE = 1.1774
+"""Median of a distance whose two coordinates scatter by 1 (Rayleigh)."""
 
 _REACH_ERRORS = 4.0
 """A star is looked for within so many errors of the catalogue, and at least 3 px, of its place."""
@@ -46,16 +50,19 @@ _REACH_ERRORS = 4.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CommonOffset:
-    """Frames whose stars lie beside the catalogue's, all by the same.
+    """How far the stars of frames that lie on each other are from where the catalogue has them, all alike.
 
     Attributes
     ----------
     members : tuple of int
-        Frames that lie on each other, as positions in the list.
-    vector : ndarray, shape (3,)
-        What to add to the unit vectors of the catalogue's stars to have those of the headers; of a few arcsec.
-    error_arcsec : float
-        Of one coordinate: of the median, and of what the stars of a field may have moved in common.
+        The frames, as positions in the list.
+    middle : ndarray, shape (3,)
+        Unit vector of their middle.
+    terms : ndarray, shape (4,)
+        Rotation about the three axes and growth round the middle, radians, that bring the catalogue's stars onto the
+        headers' sky: a rotation about an axis far from the middle is a shift, one about the middle a turn.
+    size_arcsec, error_arcsec : float
+        Offset where it is most certain, among the frames' middles and corners, and its error there.
     scale_arcsec : float
         Of a pixel of the finest frame.
     n_stars : int
@@ -63,27 +70,25 @@ class CommonOffset:
     """
 
     members: tuple[int, ...]
-    vector: Array
+    middle: Array
+    terms: Array
+    size_arcsec: float
     error_arcsec: float
     scale_arcsec: float
     n_stars: int
-
-    @property
-    def size_arcsec(self) -> float:
-        """Length of the offset."""
-        return float(np.rad2deg(np.linalg.norm(self.vector)) * 3600)
 
     @property
     def is_sure(self) -> bool:
         """Whether it is more than chance and the catalogue's own errors make, and enough to be seen."""
         return self.size_arcsec >= max(_SIGNIFICANT * self.error_arcsec, _LEAST_OFFSET_PX * self.scale_arcsec)
 
-    def shift_px(self, place: CelestialWcs) -> Array:
-        """``(x, y)`` from a frame's middle to the pixel whose sky, by its header, is that of the middle in truth."""
-        middle = np.array(_middle(place))
-        x, y, z = unit_vectors(*place.pixel_to_sky(*middle)) - self.vector
+    def move(self, place: CelestialWcs) -> tuple[Array, Array]:
+        """What mends a frame's header: see `HeaderMove.matrix` and `HeaderMove.shift_px`."""
+        points = lattice_of(place)
+        seen = unit_vectors(*place.pixel_to_sky(*points.T))
+        x, y, z = (seen - _design(seen, self.middle) @ self.terms).T
         true = np.rad2deg(np.arctan2(y, x)) % 360, np.rad2deg(np.arctan2(z, np.hypot(x, y)))
-        return np.asarray(np.ravel(place.sky_to_pixel(*true)) - middle)
+        return fit_move(points, np.stack(place.sky_to_pixel(*true), axis=1))
 
 
 def find_common_offsets(
@@ -124,23 +129,54 @@ def _offset_of(
     held = [_hold_against(fields[k], places[k], catalogue) for k in members]
     known = np.concatenate([stars for stars, _, _ in held])
     away = np.concatenate([moved for _, moved, _ in held])
-    each = _by_star(known, away)
-    n_known, each = len(each), each[np.isfinite(each[:, 0])]
-    if len(each) < max(_FEWEST_STARS, _LEAST_SHARE * n_known):
+    known, away = _by_star(known, away)
+    seen = np.isfinite(away[:, 0])
+    n_stars = int(np.sum(seen))
+    if n_stars < max(_FEWEST_STARS, _LEAST_SHARE * len(known)):
         return None
-    scatter = max(mad_sigma(column) for column in each.T)
-    chance = np.rad2deg(scatter * _ERROR_OF_MEDIAN / np.sqrt(len(each))) * 3600
-    error = float(np.hypot(chance, max(error for _, _, error in held)))
+    points = [unit_vectors(*places[k].pixel_to_sky(*lattice_of(places[k], 3).T)) for k in members]
+    middle = np.concatenate(points).mean(axis=0)
+    middle /= np.linalg.norm(middle)
+    terms, covariance = _fit(_design(known[seen], middle), away[seen])
+    there = _design(np.concatenate(points), middle)
+    offset = np.linalg.norm(there @ terms, axis=1)
+    variance = np.einsum("nij,jk,nik->n", there, covariance, there) / 2  # of one of two coordinates
+    common = np.deg2rad(max(error for _, _, error in held) / 3600)
+    error = np.hypot(np.sqrt(variance), common)
+    best = int(np.argmax(offset / error))
+    size_arcsec, error_arcsec = (float(np.rad2deg(value[best]) * 3600) for value in (offset, error))
     finest = min(places[k].pixel_scale_arcsec() for k in members)
-    return CommonOffset(members, np.median(each, axis=0), error, finest, len(each))
+    return CommonOffset(members, middle, terms, size_arcsec, error_arcsec, finest, n_stars)
 
 
-def _by_star(known: Array, away: Array) -> Array:
-    """One row a star: the median of what frames show of it, NaN where none does."""
+def _design(vectors: Array, middle: Array) -> Array:
+    """How unit vectors move with each of `CommonOffset.terms`, shape (n, 3, 4)."""
+    turned = np.cross(np.eye(3)[None], vectors[:, None])
+    grown = vectors - (vectors @ middle)[:, None] * middle
+    return np.concatenate([np.swapaxes(turned, 1, 2), grown[:, :, None]], axis=2)
+
+
+def _fit(design: Array, away: Array) -> tuple[Array, Array]:
+    """Terms that explain how far stars are away, shape (n, 3), and their covariance; stars far out count little."""
+    pull = np.zeros(len(away))
+    for _ in range(_ROUNDS):
+        weight = cauchy_weight(pull**2, _LOSS)
+        normal = np.einsum("n,nij,nik->jk", weight, design, design)
+        terms = np.linalg.solve(normal, np.einsum("n,nij,ni->j", weight, design, away))
+        left = away - design @ terms
+        distance = np.linalg.norm(left, axis=1)
+        scatter = max(float(np.median(distance)) / _MEDIAN_DISTANCE, 1e-12)
+        pull = distance / scatter
+    return terms, np.linalg.inv(normal) * scatter**2
+
+
+def _by_star(known: Array, away: Array) -> tuple[Array, Array]:
+    """Stars, each once, and the median of what frames show of it, NaN where none does."""
     order = np.lexsort(known.T)
     ends = np.flatnonzero((np.diff(known[order], axis=0) != 0).any(axis=1)) + 1
     rows = [part[np.isfinite(part[:, 0])] for part in np.split(away[order], ends)]
-    return np.array([np.median(part, axis=0) if len(part) else np.full(3, np.nan) for part in rows])
+    middle = [np.median(part, axis=0) if len(part) else np.full(3, np.nan) for part in rows]
+    return known[order][np.append(0, ends)], np.array(middle)
 
 
 def _hold_against(field: StarField, place: CelestialWcs, catalogue: Catalogue) -> tuple[Array, Array, float]:
@@ -163,7 +199,3 @@ def _hold_against(field: StarField, place: CelestialWcs, catalogue: Catalogue) -
     years, epoch = _CATALOGUE_YEARS
     age = abs((field.epoch_year or epoch) - epoch) / years
     return known, away, stars.error_arcsec * max(age, 1.0)
-
-
-def _middle(place: CelestialWcs) -> tuple[float, float]:
-    return (place.shape[1] - 1) / 2, (place.shape[0] - 1) / 2
