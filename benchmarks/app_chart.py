@@ -3,8 +3,8 @@
     python benchmarks/app_chart.py --frames 20000
 
 The page is the real one; its frames are synthetic, turned at random round RA 0h. "redraw" is the time from one frame of
-the screen to the next while the wheel zooms, "processor" what of it the page's main thread computes; "hit" that of finding the frames under a point; "brush" from a key that
-chooses all frames to the next picture of chart and table.
+the screen to the next while the wheel zooms, "processor" what of it the page's main thread computes; "hit" that of
+finding the frames under a point; "brush" from a key that chooses all frames to the next picture of chart and table.
 """
 
 from __future__ import annotations

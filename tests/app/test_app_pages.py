@@ -123,7 +123,8 @@ def test_frames_lie_where_they_are_and_are_counted(page: Page, ra: float, dec: f
     np.testing.assert_allclose(own, wanted, atol=1e-9)
 
     box = [-2.0, 2.0, -2.0, 2.0]
-    counts = np.array(in_page(page, "Array.from(m.coverage(m.pack(values[0]), values[1], 200, 160))", [own.tolist(), box]))
+    script = "Array.from(m.coverage(m.pack(values[0]), values[1], 200, 160))"
+    counts = np.array(in_page(page, script, [own.tolist(), box]))
     x, y = np.meshgrid((np.arange(200) + 0.5) / 50 - 2, (np.arange(160) + 0.5) / 40 - 2)
     edges = np.roll(own, -1, axis=1) - own
     side = [
