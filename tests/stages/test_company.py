@@ -122,3 +122,14 @@ def test_stars_of_a_field_make_no_pairs():
         flags = np.zeros(n, bool)
         stars = Stars(x, y, one, one, one, one[0], one[0], one[0], flags, flags)
         assert find_double(stars) is None
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_a_dimmed_half_is_seen_though_most_frames_meet_it_alone(right):
+    survey = Survey(seed=2, centres=(*FIELD, (0.35, 0.0), (0.36, 0.01), (0.34, -0.01)))
+    first = survey.measurements[0]
+    dim = (first.stars.x > 0.5 * SHAPE[1]) == right
+    stars = replace(first.stars, flux=np.where(dim, 0.4, 1.0).astype(np.float32) * first.stars.flux)
+    verdicts = judge(survey, {0: replace(first, stars=stars)})
+    assert kinds(verdicts) == ["blocked"] + ["good"] * 5
+    assert "% of the light that others show there" in verdicts[0].reason

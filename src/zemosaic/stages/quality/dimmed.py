@@ -44,6 +44,9 @@ _LEAST_FRAMES = 3
 _ROUNDS, _CLIP, _LEAST_CLIP = 4, 3.0, 0.05
 """The pattern's fit forgets stars that are off by so many times their scatter, and by this much."""
 
+_GAIN_ROUNDS = 10
+"""Rounds in which each frame takes the median of what its neighbours say: what counts is how these few agree."""
+
 _MOST_STARS = 20_000
 """Pairs of fluxes that the five terms of the pattern are fitted to: their errors are a thousandth by then."""
 
@@ -68,8 +71,11 @@ def find_dimmed_parts(
         if sum(bool(some) for some in own.values()) < _LEAST_FRAMES:
             continue
         pattern = _fit_pattern(own, shapes)
+        lights = {i: [_lights(v, pattern, shapes[i], shapes[v.other]) for v in own[i]] for i in members}
+        gain = _fit_gains(own, lights)
         for i in members:
-            found[i] = _find_part(own[i], [_rest(view, pattern, shapes[i], shapes[view.other]) for view in own[i]])
+            beside = [light - gain[i] + gain[view.other] for view, light in zip(own[i], lights[i], strict=True)]
+            found[i] = _find_part(own[i], [np.maximum(np.nan_to_num(b, nan=_UNSEEN), _UNSEEN) for b in beside])
     return found
 
 
@@ -103,10 +109,24 @@ def _fit_pattern(own: dict[int, list[View]], shapes: Sequence[tuple[int, int]]) 
     return pattern
 
 
-def _rest(view: View, pattern: F8, shape: tuple[int, int], other_shape: tuple[int, int]) -> F8:
-    """ln of the light of a view's stars beside the pattern and their median; of those not seen as well."""
-    rest = view.log_light - (_terms(view.xy, shape) - _terms(view.other_xy, other_shape)) @ pattern
-    return np.maximum(np.where(view.seen, rest - np.nanmedian(rest), _UNSEEN), _UNSEEN)
+def _lights(view: View, pattern: F8, shape: tuple[int, int], other_shape: tuple[int, int]) -> F8:
+    """ln of the light of a view's stars beside the pattern; NaN of those not seen."""
+    return np.asarray(view.log_light - (_terms(view.xy, shape) - _terms(view.other_xy, other_shape)) @ pattern)
+
+
+def _fit_gains(own: dict[int, list[View]], lights: dict[int, list[F8]]) -> dict[int, float]:
+    """ln of each frame's light by what most frames that overlap it say.
+
+    A frame that meets another in its dimmed part alone has there less light than its others say, not another gain.
+    """
+    typical = {i: [float(np.nanmedian(light)) for light in some] for i, some in lights.items()}
+    gain = dict.fromkeys(own, 0.0)
+    for _ in range(_GAIN_ROUNDS):
+        for i, views in own.items():
+            if views:
+                told = zip(typical[i], views, strict=True)
+                gain[i] = float(np.median([light + gain[view.other] for light, view in told]))
+    return gain
 
 
 def _find_part(views: Sequence[View], rests: Sequence[F8]) -> Message | None:
@@ -118,8 +138,10 @@ def _find_part(views: Sequence[View], rests: Sequence[F8]) -> Message | None:
     value = np.concatenate(rests)
     order = np.lexsort((value, which))
     count = np.bincount(which, minlength=len(xy))
-    # The upper of two middle values: every view but one may say that it is dim.
-    middle = value[order][np.minimum(np.cumsum(count) - count + count // 2, len(value) - 1)]
+    # Of two middle values the one nearer to none: views that disagree tell of the other frames as well.
+    first = np.cumsum(count) - count
+    low, high = (value[order][np.minimum(first + n, len(value) - 1)] for n in ((count - 1) // 2, count // 2))
+    middle = np.where(np.abs(low) < np.abs(high), low, high)
     xy, middle = xy[count >= _LEAST_VIEWS], middle[count >= _LEAST_VIEWS]
     if len(xy) < 3 * _NEAREST:
         return None

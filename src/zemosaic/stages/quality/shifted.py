@@ -155,10 +155,14 @@ def find_lonely_part(measured: Sequence[Measurements], places: Sequence[Celestia
     if len(xy) < 3 * _NEAREST:
         return None
     part = np.mean(lonely[scipy.spatial.cKDTree(xy).query(xy, k=_NEAREST)[1]], axis=1) >= _LONELY
-    if np.count_nonzero(part) < max(_LONELY_PART * len(xy), _FEWEST_LONELY) or np.mean(lonely[~part]) > _CLEAR_LONELY:
+    if np.count_nonzero(part) < max(_LONELY_PART * len(xy), _FEWEST_LONELY):
         return None
     (x0, y0), (x1, y1) = np.floor(xy[part].min(axis=0)), np.ceil(xy[part].max(axis=0)) + 1
     box = Box(int(y0), int(y1), int(x0), int(x1))
+    # Stars beside the part's edge have lonely neighbours, too: what is clear begins outside of the box.
+    clear = lonely[~_inside(xy, box, 0)]
+    if len(clear) < _NEAREST or np.mean(clear) > _CLEAR_LONELY:
+        return None
     return LonelyPart(box, int(np.count_nonzero(lonely & part)), int(np.count_nonzero(part)))
 
 
