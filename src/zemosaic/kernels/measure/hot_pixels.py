@@ -167,47 +167,62 @@ def find_defects(
         Filled with 0, `HOT` or `COLD`.
     """
     h, w = image.shape
-    values = np.empty(8, np.float32)
-    above, below = np.empty(w, np.uint8), np.empty(w, np.uint8)
+    values, of_columns = np.empty(8, np.float32), np.empty((2, w), np.float32)
     for y in range(h):
         out[y] = 0
         if w < 5 or h < 5:
             continue
-        _count_beyond(image, y, sigma[y & 1], np.float32(n_sigma), above, below)
+        _mark_far(image, y, np.float32(n_sigma) * sigma[y & 1], of_columns, out[y])
         for x in range(w):
-            if (above[x] < 3 and below[x] < 3) or not weight[y, x] > 0:
+            if out[y, x] == 0:
                 continue
-            out[y, x] = _judge(image, weight, y, x, sigma[y & 1, x & 1], np.float32(n_sigma), values)
+            limit = np.float32(n_sigma) * sigma[y & 1, x & 1]
+            if weight[y, x] > 0 and _is_beyond_three(image, y, x, limit):
+                out[y, x] = _judge(image, weight, y, x, sigma[y & 1, x & 1], np.float32(n_sigma), values)
+            else:
+                out[y, x] = 0
 
 
 @part
-def _count_beyond(image, y, sigma, n_sigma, above, below):
-    """How many of the eight neighbours each pixel of a row stands above or below by `n_sigma`.
+def _mark_far(image, y, limits, of_columns, far):
+    """Mark the pixels of a row that lie further than `limits`, by column parity, from any at distance 2.
 
-    Plain loops over rows, which become vectors: all but a few pixels are settled here.
+    Plain loops over rows, which become vectors: all but a few pixels are settled here. The two outermost on each side
+    are always marked.
     """
     h, w = image.shape
-    limit = np.empty(w, np.float32)
+    row, up, down = image[y], image[mirror_index(y - 2, h)], image[mirror_index(y + 2, h)]
+    low, high = of_columns
     for x in range(w):
-        limit[x] = n_sigma * sigma[x & 1]
-    above[:], below[:] = 0, 0
-    row = image[y]
+        # By comparisons that a missing value, NaN, fails.
+        lowest, highest = np.float32(np.inf), np.float32(-np.inf)
+        for v in (up[x], row[x], down[x]):
+            lowest = v if v < lowest else lowest
+            highest = v if v > highest else highest
+        low[x], high[x] = lowest, highest
+    for first in range(2):
+        inner, limit = far[2 + first : w - 2 : 2], limits[first]
+        here = row[2 + first : w - 2 : 2]
+        for k in range(3):
+            first_of = first + 2 * k
+            lows, highs = low[first_of : first_of + w - 4 : 2], high[first_of : first_of + w - 4 : 2]
+            for x in range(here.size):
+                is_far = (here[x] - lows[x] > limit) | (highs[x] - here[x] > limit)
+                inner[x] |= np.uint8(is_far)
+    for x in range(2):
+        far[x] = far[w - 1 - x] = np.uint8(1)
+
+
+@part
+def _is_beyond_three(image, y, x, limit):
+    """Whether a pixel stands above three of its eight neighbours, or below three, by a limit."""
+    h, w = image.shape
+    above, below = 0, 0
     for k in range(8):
-        other, dx = image[mirror_index(y + _DY[k], h)], _DX[k]
-        first, last = max(-dx, 0), min(w - dx, w)
-        shifted = other[first + dx : last + dx]
-        here, far = row[first:last], limit[first:last]
-        up, down = above[first:last], below[first:last]
-        for x in range(here.size):
-            difference = here[x] - shifted[x]
-            up[x] += np.uint8(difference > far[x])
-            down[x] += np.uint8(difference < -far[x])
-        for x in range(w):
-            if first <= x < last:
-                continue
-            difference = row[x] - other[mirror_index(x + dx, w)]
-            above[x] += np.uint8(difference > limit[x])
-            below[x] += np.uint8(difference < -limit[x])
+        difference = image[y, x] - image[mirror_index(y + _DY[k], h), mirror_index(x + _DX[k], w)]
+        above += difference > limit
+        below += difference < -limit
+    return above >= 3 or below >= 3
 
 
 @kernel
