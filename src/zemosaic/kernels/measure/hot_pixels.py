@@ -244,7 +244,7 @@ def find_residuals(image: Floats, weight: Floats, sigma: Floats, out: npt.NDArra
     if w < 5 or h < 5:
         out[:] = 0
         return
-    rows, bad = np.empty((8, w), np.float32), np.empty(w, np.uint8)
+    rows, bad, noise = np.empty((8, w), np.float32), np.empty(w, np.uint8), np.empty(w, np.float32)
     for y in range(h):
         bad[:] = 0
         for k in range(8):
@@ -252,11 +252,19 @@ def find_residuals(image: Floats, weight: Floats, sigma: Floats, out: npt.NDArra
         for a, b in _MEDIAN_OF_8:
             _order_rows(rows[a], rows[b])
         for x in range(w):
-            s = sigma[y & 1, x & 1]
-            residual = (image[y, x] - np.float32(0.5) * (rows[3, x] + rows[4, x])) / s
-            residual = min(max(residual, np.float32(-RESIDUAL_CLIP)), np.float32(RESIDUAL_CLIP))
-            counts = weight[y, x] > 0 and bad[x] == 0
-            out[y, x] = np.int16(np.rint(residual * RESIDUAL_UNIT)) if counts else 0
+            noise[x] = sigma[y & 1, x & 1]
+        _store_residuals(image[y], weight[y], bad, (rows[3], rows[4], noise), out[y])
+
+
+@part
+def _store_residuals(line, weight, bad, beside, out):
+    """Residuals of a row against the 4th and 5th of the eight neighbours, and the noise; in single precision: exact."""
+    lower, upper, noise = beside
+    for x in range(line.size):
+        residual = (line[x] - np.float32(0.5) * (lower[x] + upper[x])) / noise[x]
+        residual = min(max(residual, np.float32(-RESIDUAL_CLIP)), np.float32(RESIDUAL_CLIP))
+        steps = np.int16(np.rint(residual * np.float32(RESIDUAL_UNIT)))
+        out[x] = steps if (weight[x] > 0) & (bad[x] == 0) else np.int16(0)
 
 
 @part
