@@ -29,6 +29,9 @@ MEASURED = ROOT / "docs/measured"
 
 _SECTION = re.compile(r"<!-- written by (benchmarks/\w+\.py), (\w+) -->\n(.*?)\n<!-- end -->\n", re.DOTALL)
 
+_WAITING = re.compile(r"\n+Not measured yet: `python benchmarks/[^\n]+")
+"""What a page says until a script has written to it."""
+
 
 def digest_of(body: str) -> str:
     """What a change by hand changes."""
@@ -86,6 +89,7 @@ def write_section(page: Path, script: str, title: str, parts: Sequence[str]) -> 
     body = "\n\n".join([f"## {title}", *(part.strip() for part in parts if part.strip())])
     own = f"<!-- written by benchmarks/{Path(script).name}, {digest_of(body)} -->\n{body}\n<!-- end -->\n"
     text = page.read_text(encoding="utf-8") if page.exists() else f"# {page.stem.replace('-', ' ').capitalize()}\n"
+    text = _WAITING.sub("", text)
     for found in _SECTION.finditer(text):
         if found[3].startswith(f"## {title}\n"):
             page.write_text(text.replace(found[0], own), encoding="utf-8")
