@@ -11,9 +11,11 @@ import pytest
 from test_solve import apart_arcsec, load_benchmark, read_given_wcs, seestar_fields
 
 from zemosaic.io.astrometry.catalogue import tycho2
+from zemosaic.model.sky.catalogue import CatalogueStars
 from zemosaic.model.sky.star_field import StarField
 from zemosaic.model.sky.tan_sip import TanSip
 from zemosaic.settings import RefineSettings, SolveSettings
+from zemosaic.stages.refine.common_offset import find_common_offsets
 from zemosaic.stages.refine.equations import Equations, solve_equations
 from zemosaic.stages.refine.refine import refine
 from zemosaic.stages.solve.field import solve_field
@@ -181,3 +183,15 @@ def test_real_seestar_frames_of_three_sessions(shared_dir: Path) -> None:
         assert apart[0] < 1
         doubtful += [(name, k) for k in range(1, 5) if apart[k] >= 3]
     assert doubtful == [("Light_M 94_10.0s_IRCUT_20250409-225539.fit.gz", 2)]
+
+
+def test_headers_where_the_catalogue_has_no_star_are_off_by_nothing_that_is_known() -> None:
+    class Empty:
+        name = "empty"
+
+        def cone(self, ra_deg: float, dec_deg: float, radius_deg: float) -> CatalogueStars:
+            return CatalogueStars(*np.zeros((3, 0)))
+
+    place = TanSip(10.0, 20.0, (49.5, 39.5), np.diag([-1e-3, 1e-3])).celestial((80, 100))
+    field = StarField(np.array([[10.0, 20.0], [30.0, 40.0]]), np.ones(2), (80, 100))
+    assert find_common_offsets([field], [place], Empty()) == []

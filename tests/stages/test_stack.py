@@ -351,8 +351,8 @@ def test_witnesses_judge_and_count_nowhere(method):
 @pytest.mark.parametrize("amplitude", [12, 20, 200])
 def test_trail_goes_where_two_frames_meet(method, amplitude):
     core, wings, elsewhere = trail_residual(method, 2, amplitude, seed=amplitude)
-    assert abs(core) < 0.15
-    assert abs(wings) < 0.15
+    assert abs(core) < 0.05
+    assert abs(wings) < 0.06
     assert elsewhere < 1e-5
 
 

@@ -1,7 +1,7 @@
 // The chart of the sky: how many frames lie over each place, outlines of those that matter, choice by pointer and keys.
 import { html, useEffect, useMemo, useRef, useState } from "./view.js";
-import { boundsOf, isInside, layOut, toSky } from "./sky.js";
-import { draw, fit } from "./draw.js";
+import { boundsOf, isInside, layOut, pack, toSky } from "./sky.js";
+import { draw, fit, outlinesOf } from "./draw.js";
 import { boxOf, inOutline } from "./choice.js";
 import { Groups, Hits } from "./hits.js";
 import { t } from "./words.js";
@@ -21,9 +21,11 @@ export function Chart({ frames, gone, here, choose, toggle }) {
   const [hits, setHits] = useState([]);
   const [aimed, setAimed] = useState(false);
   const whole = useMemo(() => sky && padded(boundsOf(sky.shapes)), [sky]);
-  const kept = useMemo(() => sky && sky.shapes.map((shape, i) => (gone.has(frames[i].path) ? null : shape)), [sky, gone]);
+  const kept = useMemo(() => sky && sky.shapes.filter((shape, i) => shape && !gone.has(frames[i].path)), [sky, gone]);
+  const packed = useMemo(() => sky && pack(kept), [kept]);
+  const lines = useMemo(() => sky && outlinesOf(frames, sky.shapes, gone, here), [sky, gone, here]);
   const seen = view || whole;
-  useEffect(() => { if (sky && canvas.current) draw(canvas.current, { sky, seen, kept, frames, gone, here, outline, aimed }); });
+  useEffect(() => { if (sky && canvas.current) draw(canvas.current, { sky, seen, packed, lines, outline, aimed }); });
   useEffect(() => {
     const resize = new ResizeObserver(() => setView((known) => (known ? [...known] : null)));
     if (canvas.current) resize.observe(canvas.current);
@@ -77,7 +79,7 @@ export function Chart({ frames, gone, here, choose, toggle }) {
     ArrowRight: () => move(-0.1, 0), ArrowUp: () => move(0, 0.1), ArrowDown: () => move(0, -0.1),
     Enter: () => pick(middle), x: () => toggle?.(here) };
   const [ra, dec] = toSky(...middle, sky.middle);
-  return html`<canvas ref=${canvas} class="chart" tabindex="0" role="application" aria-label=${t("chart.label", { n: kept.filter(Boolean).length })}
+  return html`<canvas ref=${canvas} class="chart" tabindex="0" role="application" aria-label=${t("chart.label", { n: kept.length })}
       onFocus=${() => setAimed(canvas.current.matches(":focus-visible"))} onBlur=${() => setAimed(false)}
       onPointerDown=${press} onWheel=${(e) => { e.preventDefault(); zoom(e.deltaY > 0 ? 1.15 : 0.87, at(e)); }}
       onKeyDown=${(e) => { if (keys[e.key]) { e.preventDefault(); keys[e.key](); } }}></canvas>

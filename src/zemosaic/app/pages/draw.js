@@ -15,13 +15,13 @@ export function fit([x0, x1, y0, y1], canvas) {
   return { scale, left: (x0 + x1) / 2 + width / scale / 2, top: (y0 + y1) / 2 + height / scale / 2, width, height };
 }
 
-export function draw(canvas, { sky, seen, kept, frames, gone, here, outline, aimed }) {
+export function draw(canvas, { sky, seen, packed, lines, outline, aimed }) {
   const view = fit(seen, canvas), { scale, left, top, width, height } = view;
   const pen = penOf(canvas, width, height);
   const area = [left - width / scale, left, top - height / scale, top];
   const rows = Math.max(Math.round((MAP_CELLS * height) / width), 1);
   pen.imageSmoothingEnabled = false;
-  pen.drawImage(picture(coverage(kept, area, MAP_CELLS, rows), MAP_CELLS, rows), 0, 0, width, height);
+  pen.drawImage(picture(coverage(packed, area, MAP_CELLS, rows), MAP_CELLS, rows), 0, 0, width, height);
   const trace = (shape, isClosed) => {
     pen.beginPath();
     shape.forEach(([x, y]) => pen.lineTo((left - x) * scale, (top - y) * scale));
@@ -29,16 +29,12 @@ export function draw(canvas, { sky, seen, kept, frames, gone, here, outline, aim
     pen.stroke();
   };
   drawGrid(pen, gridLines(area, sky.middle), view, trace);
-  let n = 0;
-  const few = frames.length <= MOST_OUTLINES;
-  frames.forEach((frame, i) => {
-    const shape = sky.shapes[i], isGone = gone.has(frame.path), isHere = here.has(frame.path);
-    if (!shape || !(few || isGone || isHere) || n++ > MOST_OUTLINES) return;
-    pen.setLineDash(isGone ? [5, 4] : []);
-    pen.lineWidth = isHere ? 2.5 : 0.8;
-    pen.strokeStyle = isHere ? "#ffffff" : isGone ? "#ff9d5c" : "rgba(255,255,255,.35)";
-    trace(shape, true);
-  });
+  for (const { shapes, dash, width, colour } of lines) {
+    pen.setLineDash(dash);
+    pen.lineWidth = width;
+    pen.strokeStyle = colour;
+    shapes.forEach((shape) => trace(shape, true));
+  }
   pen.lineWidth = 1.5;
   pen.strokeStyle = "#fff";
   if (outline) { pen.setLineDash([3, 3]); trace(outline, true); }
@@ -48,6 +44,18 @@ export function draw(canvas, { sky, seen, kept, frames, gone, here, outline, aim
       pen.beginPath(); pen.moveTo(width / 2 - dx, height / 2 - dy); pen.lineTo(width / 2 + dx, height / 2 + dy); pen.stroke();
     }
   }
+}
+
+// Outlines of what matters, by how they are drawn: of few frames all, then those left out, then those chosen.
+export function outlinesOf(frames, shapes, gone, here) {
+  const few = frames.length <= MOST_OUTLINES, groups = [[], [], [], []];
+  let n = 0;
+  frames.forEach(({ path }, i) => {
+    const isGone = gone.has(path), isHere = here.has(path);
+    if (shapes[i] && (few || isGone || isHere) && n++ < MOST_OUTLINES) groups[isGone + 2 * isHere].push(shapes[i]);
+  });
+  const looks = [["rgba(255,255,255,.35)", 0.8, []], ["#ff9d5c", 0.8, [5, 4]], ["#ffffff", 2.5, []], ["#ffffff", 2.5, [5, 4]]];
+  return looks.map(([colour, width, dash], k) => ({ shapes: groups[k], colour, width, dash }));
 }
 
 function penOf(canvas, width, height) {
@@ -77,18 +85,19 @@ function drawGrid(pen, lines, { scale, left, top, height }, trace) {
 
 // Counts as a picture, from dark blue over green to yellow; mirrored, since east is left.
 function picture(counts, columns, rows) {
-  const most = counts.reduce((a, b) => Math.max(a, b), 1);
-  const image = new ImageData(columns, rows);
-  for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) {
-    const count = counts[(rows - 1 - row) * columns + (columns - 1 - column)];
-    if (!count) continue;
-    const share = Math.log1p(count) / Math.log1p(most), k = 4 * (row * columns + column);
-    image.data[k] = 255 * Math.max(0, 1.6 * share - 0.65);
-    image.data[k + 1] = 60 + 165 * share;
-    image.data[k + 2] = 110 + 60 * Math.sin(3 * share) - 70 * share;
-    image.data[k + 3] = 255;
-  }
+  let most = 1;
+  for (let k = 0; k < counts.length; k++) if (counts[k] > most) most = counts[k];
+  const colours = new Uint32Array(most + 1);
+  for (let count = 1; count <= most; count++) colours[count] = colourOf(Math.log1p(count) / Math.log1p(most));
+  const image = new ImageData(columns, rows), dots = new Uint32Array(image.data.buffer);
+  for (let k = 0; k < counts.length; k++) dots[counts.length - 1 - k] = colours[counts[k]];
   const canvas = new OffscreenCanvas(columns, rows);
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
+}
+
+// Opaque, its bytes in the order of a picture's: red, green, blue, opacity.
+function colourOf(share) {
+  const bytes = Uint8ClampedArray.of(255 * (1.6 * share - 0.65), 60 + 165 * share, 110 + 60 * Math.sin(3 * share) - 70 * share, 255);
+  return new Uint32Array(bytes.buffer)[0];
 }

@@ -115,21 +115,7 @@ def weighted_moments(data, x, y, sigma0, out):
             det = xx * yy - xy * xy
             if det <= 1e-3:
                 break
-            a, b, c = yy / det, -xy / det, xx / det
-            s, sx, sy, sxx, sxy, syy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-            for j in range(iy - reach, iy + reach + 1):
-                dy = j - cy
-                for i in range(ix - reach, ix + reach + 1):
-                    dx = i - cx
-                    q = a * dx * dx + 2 * b * dx * dy + c * dy * dy
-                    if q < 12.0:
-                        v = data[j, i] * math.exp(-0.5 * q)
-                        s += v
-                        sx += v * dx
-                        sy += v * dy
-                        sxx += v * dx * dx
-                        sxy += v * dx * dy
-                        syy += v * dy * dy
+            s, sx, sy, sxx, sxy, syy = _moments_under(data, cx, cy, (yy / det, -xy / det, xx / det), (iy, ix, reach))
             if s <= 0.0:
                 break
             mx, my = sx / s, sy / s
@@ -151,12 +137,48 @@ def weighted_moments(data, x, y, sigma0, out):
             out[k, :] = np.nan
 
 
+@part
+def _moments_under(data, cx, cy, shape, square):
+    """Sum and moments about (cx, cy) of the light under the Gaussian ``exp(-(a x^2 + 2 b x y + c y^2) / 2)``.
+
+    It ends at the exponent 6. Along a row its ratio from pixel to pixel changes by a constant factor, so each row takes
+    two exponentials.
+    """
+    (a, b, c), (iy, ix, reach) = shape, square
+    bend = math.exp(-a)
+    s, sx, sy, sxx, sxy, syy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for j in range(iy - reach, iy + reach + 1):
+        dy = j - cy
+        left = 12.0 - (c - b * b / a) * dy * dy
+        if left <= 0.0:
+            continue
+        middle, half = cx - b * dy / a, math.sqrt(left / a)
+        first = max(int(math.ceil(middle - half)), ix - reach)
+        last = min(int(math.floor(middle + half)), ix + reach)
+        dx = first - cx
+        bell = math.exp(-0.5 * (a * dx * dx + 2 * b * dx * dy + c * dy * dy))
+        ratio = math.exp(-0.5 * (a * (2 * dx + 1) + 2 * b * dy))
+        row, row_x, row_xx = 0.0, 0.0, 0.0
+        for i in range(first, last + 1):
+            dx = i - cx
+            v = data[j, i] * bell
+            row += v
+            row_x += v * dx
+            row_xx += v * dx * dx
+            bell *= ratio
+            ratio *= bend
+        s, sx, sy = s + row, sx + row_x, sy + row * dy
+        sxx, sxy, syy = sxx + row_xx, sxy + row_x * dy, syy + row * dy * dy
+    return s, sx, sy, sxx, sxy, syy
+
+
 @kernel
 def aperture_fluxes(data, bad, holes, x, y, circles, out):
     """Fluxes in concentric circles over the clipped mean of a ring around each star.
 
     Every pixel of the ring counts but for the clipping: a mask of what is brighter than a threshold holds other parts
-    of a nebula in every frame, and the ring's mean would be another.
+    of a nebula in every frame, and the ring's mean would be another. Where a rim or a hole cuts it, the pixels opposite
+    do not count either: a slope of the sky then still falls out of the mean.
 
     Pixels cut by a circle count with the share of a 5 x 5 raster of points that lies inside.
 
@@ -203,7 +225,7 @@ def aperture_fluxes(data, bad, holes, x, y, circles, out):
                             profile[b, a] = (1 + ((dx + a - 1) ** 2 + (dy + b - 1) ** 2) / core**2) ** -BETA_OF_HOLES
                     seen = fill_hole(profile, 1, 1, code[j, i], gone[j - 1 : j + 2, i - 1 : i + 2])
                     light = min(max(profile[1, 1] / max(seen, 1e-9), 0.5), 2.0)
-                if inner < r < outer:
+                if inner < r < outer and _is_given(bad, 2 * iy - j, 2 * ix - i):
                     ring[n] = v
                     n += 1
                 for q in range(m):
@@ -224,6 +246,12 @@ def aperture_fluxes(data, bad, holes, x, y, circles, out):
         ring_n[k], peak[k], n_bad[k] = n, top, missing
         light = max(squares - 2 * background * levels + background * background * weights, 0.0)
         filled_error[k], n_filled[k] = math.sqrt(light), filled
+
+
+@part
+def _is_given(bad, j, i):
+    """Whether a pixel lies in the image and is not bad."""
+    return 0 <= j < bad.shape[0] and 0 <= i < bad.shape[1] and bad[j, i] == 0
 
 
 @part

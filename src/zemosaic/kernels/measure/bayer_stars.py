@@ -134,32 +134,72 @@ def _is_sane(p, curvature, side):
 
 @part
 def _normal_equations(plane, square, p, matrix, right):
-    """Fill matrix and right side at parameters p = (x, y, a, b, c, heights, backgrounds); returns the sum of squares.
+    """Fill the lower half of the matrix and the right side at p; returns the sum of squares.
+
+    The parameters p are x, y, a, b, c, three heights and three backgrounds.
 
     The model is ``height exp(-(a dx^2 + 2 b dx dy + c dy^2) / 2) + background``.
     """
     raw, weight, channels = plane
     x0, y0, side = square
-    matrix[:], right[:] = 0, 0
-    g, at = np.zeros(7), np.array([0, 1, 2, 3, 4, 0, 0])
-    chi2 = 0.0
+    bell, bend = np.empty(side), np.exp(-p[2])
+    # Of each colour: products of the seven derivatives and, as the eighth, the residual.
+    sums, g = np.zeros((3, 8, 8)), np.empty(8)
     for j in range(side):
+        dy = j - p[1]
+        _fill_bell(p, dy, bend, bell)
         for i in range(side):
             if not weight[y0 + j, x0 + i] > 0:
                 continue
-            c = channels[(y0 + j) & 1, (x0 + i) & 1]
-            dx, dy = i - p[0], j - p[1]
-            bell = np.exp(-0.5 * (p[2] * dx * dx + 2 * p[3] * dx * dy + p[4] * dy * dy))
-            light = p[5 + c] * bell
-            residual = raw[y0 + j, x0 + i] - light - p[8 + c]
+            c, dx = channels[(y0 + j) & 1, (x0 + i) & 1], i - p[0]
+            light = p[5 + c] * bell[i]
             g[0], g[1] = light * (p[2] * dx + p[3] * dy), light * (p[3] * dx + p[4] * dy)
-            g[2], g[3], g[4], g[5], g[6] = -light * dx * dx / 2, -light * dx * dy, -light * dy * dy / 2, bell, 1.0
-            at[5], at[6] = 5 + c, 8 + c
-            chi2 += residual * residual
-            for a in range(7):
-                right[at[a]] += g[a] * residual
-                for b in range(7):
-                    matrix[at[a], at[b]] += g[a] * g[b]
+            g[2], g[3], g[4] = -light * dx * dx / 2, -light * dx * dy, -light * dy * dy / 2
+            g[5], g[6], g[7] = bell[i], 1.0, raw[y0 + j, x0 + i] - light - p[8 + c]
+            of_colour = sums[c]
+            for a in range(8):
+                for b in range(8):
+                    of_colour[a, b] += g[a] * g[b]
+    return _put_in_place(sums, matrix, right)
+
+
+@part
+def _fill_bell(p, dy, bend, bell):
+    """The Gaussian along a row, outwards from its highest pixel: its ratio from pixel to pixel has a constant ratio."""
+    side, (a, b, c) = bell.size, p[2:5]
+    top = min(max(int(np.rint(p[0] - b * dy / a)), 0), side - 1)
+    dx = top - p[0]
+    bell[top] = np.exp(-0.5 * (a * dx * dx + 2 * b * dx * dy + c * dy * dy))
+    value, ratio = bell[top], np.exp(-0.5 * (a * (2 * dx + 1) + 2 * b * dy))
+    for i in range(top + 1, side):
+        value *= ratio
+        ratio *= bend
+        bell[i] = value
+    value, ratio = bell[top], np.exp(-0.5 * (a * (1 - 2 * dx) - 2 * b * dy))
+    for i in range(top - 1, -1, -1):
+        value *= ratio
+        ratio *= bend
+        bell[i] = value
+
+
+@part
+def _put_in_place(sums, matrix, right):
+    """Sums of each colour's products to the lower half of the matrix and to the right side; returns that of squares."""
+    matrix[:], right[:] = 0, 0
+    chi2, n = 0.0, _N_SHAPE
+    for c in range(3):
+        of_colour, at = sums[c], (n + c, n + 3 + c)
+        chi2 += of_colour[7, 7]
+        for a in range(n):
+            right[a] += of_colour[7, a]
+            for b in range(a + 1):
+                matrix[a, b] += of_colour[a, b]
+        for k in range(2):
+            right[at[k]] = of_colour[7, n + k]
+            for b in range(n):
+                matrix[at[k], b] = of_colour[n + k, b]
+            matrix[at[k], at[k]] = of_colour[n + k, n + k]
+        matrix[at[1], at[0]] = of_colour[n + 1, n]
     return chi2
 
 

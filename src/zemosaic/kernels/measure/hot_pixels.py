@@ -167,47 +167,60 @@ def find_defects(
         Filled with 0, `HOT` or `COLD`.
     """
     h, w = image.shape
-    values = np.empty(8, np.float32)
-    above, below = np.empty(w, np.uint8), np.empty(w, np.uint8)
+    values, of_columns, limits = np.empty(8, np.float32), np.empty((2, w), np.float32), np.empty(w, np.float32)
     for y in range(h):
         out[y] = 0
         if w < 5 or h < 5:
             continue
-        _count_beyond(image, y, sigma[y & 1], np.float32(n_sigma), above, below)
         for x in range(w):
-            if (above[x] < 3 and below[x] < 3) or not weight[y, x] > 0:
+            limits[x] = np.float32(n_sigma) * sigma[y & 1, x & 1]
+        _mark_far(image, y, limits, of_columns, out[y])
+        for x in range(w):
+            if out[y, x] == 0:
                 continue
-            out[y, x] = _judge(image, weight, y, x, sigma[y & 1, x & 1], np.float32(n_sigma), values)
+            if weight[y, x] > 0 and _is_beyond_three(image, y, x, limits[x]):
+                out[y, x] = _judge(image, weight, y, x, sigma[y & 1, x & 1], np.float32(n_sigma), values)
+            else:
+                out[y, x] = 0
 
 
 @part
-def _count_beyond(image, y, sigma, n_sigma, above, below):
-    """How many of the eight neighbours each pixel of a row stands above or below by `n_sigma`.
+def _mark_far(image, y, limits, of_columns, far):
+    """Mark the pixels of a row that lie further than their limits from any at distance 2.
 
-    Plain loops over rows, which become vectors: all but a few pixels are settled here.
+    Plain loops over rows, which become vectors: all but a few pixels are settled here. The two outermost on each side
+    are always marked.
     """
     h, w = image.shape
-    limit = np.empty(w, np.float32)
+    row, up, down = image[y], image[mirror_index(y - 2, h)], image[mirror_index(y + 2, h)]
+    low, high = of_columns
     for x in range(w):
-        limit[x] = n_sigma * sigma[x & 1]
-    above[:], below[:] = 0, 0
-    row = image[y]
+        # By comparisons that a missing value, NaN, fails.
+        lowest, highest = np.float32(np.inf), np.float32(-np.inf)
+        for v in (up[x], row[x], down[x]):
+            lowest = v if v < lowest else lowest
+            highest = v if v > highest else highest
+        low[x], high[x] = lowest, highest
+    here, limit, marks = row[2 : w - 2], limits[: w - 4], far[2 : w - 2]
+    lows, highs = (low[: w - 4], low[2 : w - 2], low[4:]), (high[: w - 4], high[2 : w - 2], high[4:])
+    for x in range(here.size):
+        lowest = min(lows[0][x], lows[1][x], lows[2][x])
+        highest = max(highs[0][x], highs[1][x], highs[2][x])
+        marks[x] = np.uint8((here[x] - lowest > limit[x]) | (highest - here[x] > limit[x]))
+    for x in range(2):
+        far[x] = far[w - 1 - x] = np.uint8(1)
+
+
+@part
+def _is_beyond_three(image, y, x, limit):
+    """Whether a pixel stands above three of its eight neighbours, or below three, by a limit."""
+    h, w = image.shape
+    above, below = 0, 0
     for k in range(8):
-        other, dx = image[mirror_index(y + _DY[k], h)], _DX[k]
-        first, last = max(-dx, 0), min(w - dx, w)
-        shifted = other[first + dx : last + dx]
-        here, far = row[first:last], limit[first:last]
-        up, down = above[first:last], below[first:last]
-        for x in range(here.size):
-            difference = here[x] - shifted[x]
-            up[x] += np.uint8(difference > far[x])
-            down[x] += np.uint8(difference < -far[x])
-        for x in range(w):
-            if first <= x < last:
-                continue
-            difference = row[x] - other[mirror_index(x + dx, w)]
-            above[x] += np.uint8(difference > limit[x])
-            below[x] += np.uint8(difference < -limit[x])
+        difference = image[y, x] - image[mirror_index(y + _DY[k], h), mirror_index(x + _DX[k], w)]
+        above += difference > limit
+        below += difference < -limit
+    return above >= 3 or below >= 3
 
 
 @kernel
@@ -229,7 +242,7 @@ def find_residuals(image: Floats, weight: Floats, sigma: Floats, out: npt.NDArra
     if w < 5 or h < 5:
         out[:] = 0
         return
-    rows, bad = np.empty((8, w), np.float32), np.empty(w, np.uint8)
+    rows, bad, noise = np.empty((8, w), np.float32), np.empty(w, np.uint8), np.empty(w, np.float32)
     for y in range(h):
         bad[:] = 0
         for k in range(8):
@@ -237,11 +250,19 @@ def find_residuals(image: Floats, weight: Floats, sigma: Floats, out: npt.NDArra
         for a, b in _MEDIAN_OF_8:
             _order_rows(rows[a], rows[b])
         for x in range(w):
-            s = sigma[y & 1, x & 1]
-            residual = (image[y, x] - np.float32(0.5) * (rows[3, x] + rows[4, x])) / s
-            residual = min(max(residual, np.float32(-RESIDUAL_CLIP)), np.float32(RESIDUAL_CLIP))
-            counts = weight[y, x] > 0 and bad[x] == 0
-            out[y, x] = np.int16(np.rint(residual * RESIDUAL_UNIT)) if counts else 0
+            noise[x] = sigma[y & 1, x & 1]
+        _store_residuals(image[y], weight[y], bad, (rows[3], rows[4], noise), out[y])
+
+
+@part
+def _store_residuals(line, weight, bad, beside, out):
+    """Residuals of a row against the 4th and 5th of the eight neighbours, and the noise; in single precision: exact."""
+    lower, upper, noise = beside
+    for x in range(line.size):
+        residual = (line[x] - np.float32(0.5) * (lower[x] + upper[x])) / noise[x]
+        residual = min(max(residual, np.float32(-RESIDUAL_CLIP)), np.float32(RESIDUAL_CLIP))
+        steps = np.int16(np.rint(residual * np.float32(RESIDUAL_UNIT)))
+        out[x] = steps if (weight[x] > 0) & (bad[x] == 0) else np.int16(0)
 
 
 @part
@@ -256,15 +277,15 @@ def _shift_row(image, weight, y, dx, row, bad):
     seen, flags = weight[y, first + dx : last + dx], bad[first:last]
     for x in range(seen.size):
         flags[x] |= np.uint8(not seen[x] > 0)
-    for x in range(w):
-        if not first <= x < last:
-            row[x] = image[y, mirror_index(x + dx, w)]
-            bad[x] |= np.uint8(not weight[y, mirror_index(x + dx, w)] > 0)
+    for k in range(abs(dx)):
+        x = k if dx < 0 else w - 1 - k
+        row[x] = image[y, mirror_index(x + dx, w)]
+        bad[x] |= np.uint8(not weight[y, mirror_index(x + dx, w)] > 0)
 
 
 @part
 def _order_rows(a, b):
     """The smaller of each pair to `a`, the larger to `b`."""
     for x in range(a.size):
-        low, high = min(a[x], b[x]), max(a[x], b[x])
-        a[x], b[x] = low, high
+        first, second = a[x], b[x]
+        a[x], b[x] = (first, second) if first < second else (second, first)

@@ -188,14 +188,12 @@ def block_means(data, bad, edges, rule, out):
         for i in range(nx):
             n, sx, sy = 0, 0, 0
             for y in range(y_edges[j], y_edges[j + 1]):
-                before = n
-                for x in range(x_edges[i], x_edges[i + 1]):
-                    # Without a branch, which stars and defects would make a guess: a bad pixel is overwritten.
-                    values[n] = data[y, x]
-                    good = np.int64(bad[y, x] == 0)
-                    n += good
-                    sx += good * x
-                sy += (n - before) * y
+                n_row, of_x = _take_good(
+                    data[y, x_edges[i] : x_edges[i + 1]], bad[y, x_edges[i] : x_edges[i + 1]], values[n:]
+                )
+                n += n_row
+                sx += n_row * x_edges[i] + of_x
+                sy += n_row * y
             if n < least or n < 8:
                 mean[j, i], error[j, i] = 0.0, np.inf
                 xs[j, i], ys[j, i] = 0.5 * (x_edges[i] + x_edges[i + 1] - 1), 0.5 * (y_edges[j] + y_edges[j + 1] - 1)
@@ -206,6 +204,28 @@ def block_means(data, bad, edges, rule, out):
                 error[j, i] = spread / math.sqrt(n)
             else:
                 mean[j, i], error[j, i] = _clipped_mean(values, some, n, kappa)
+
+
+@part
+def _take_good(line, bad, values):
+    """Copy the good pixels of a line; returns how many they are and the sum of their columns."""
+    n_bad = np.int32(0)
+    for x in range(line.size):
+        n_bad += np.int32(bad[x] != 0)
+    if n_bad == line.size:
+        return 0, 0
+    if n_bad == 0:
+        for x in range(line.size):
+            values[x] = line[x]
+        return line.size, line.size * (line.size - 1) // 2
+    n, columns = 0, 0
+    for x in range(line.size):
+        # Without a branch, which stars and defects would make a guess: a bad pixel is overwritten.
+        values[n] = line[x]
+        good = np.int64(bad[x] == 0)
+        n += good
+        columns += good * x
+    return n, columns
 
 
 @part
@@ -234,17 +254,26 @@ def _clipped_mean(values, some, n, kappa):
 @part
 def _moments_within(values, n, origin, low, high):
     """Mean and mean square about `origin`, and count, of ``values[:n]`` from `low` to `high`."""
-    total, squares, count = 0.0, 0.0, 0
-    for k in range(n):
-        v = values[k]
-        if low <= v <= high:
-            d = v - origin
-            total += d
-            squares += d * d
-            count += 1
+    # Eight sums side by side, which become vectors: one alone would wait for each of its additions.
+    totals, squared, counts = np.zeros(8), np.zeros(8), np.zeros(8)
+    for k in range(0, n - 7, 8):
+        for lane in range(8):
+            _add_within(values[k + lane], origin, low, high, totals, squared, counts, lane)
+    for k in range(n - n % 8, n):
+        _add_within(values[k], origin, low, high, totals, squared, counts, k % 8)
+    total, squares, count = totals.sum(), squared.sum(), counts.sum()
     if count == 0:
         return 0.0, 0.0, 0
     return total / count, squares / count, count
+
+
+@part
+def _add_within(value, origin, low, high, totals, squares, counts, lane):
+    inside = 1.0 if low <= value <= high else 0.0
+    d = (value - origin) * inside
+    totals[lane] += d
+    squares[lane] += d * d
+    counts[lane] += inside
 
 
 @kernel

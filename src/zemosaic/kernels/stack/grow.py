@@ -24,6 +24,9 @@ SCAN = 64
 DEVIATION_CAP = np.float32(4.0)
 """Deviations count up to this many sigma in a local mean, so that a very hot pixel does not lift its surroundings."""
 
+ROOT_TWO = np.float32(np.sqrt(2))
+"""Noise of the difference of two samples over that of one."""
+
 
 @part
 def _deviation(sample, centre, guard, noise):
@@ -40,17 +43,34 @@ def _deviation(sample, centre, guard, noise):
 
 
 @part
-def _local_mean(plane, centre, guard, noise, y, x):
-    """Mean deviation over the samples of one frame (values, weights, alpha) in 3 x 3, clipped ones with them."""
-    value, weight, alpha = plane
-    h, w = value.shape
+def _is_pair(weights, y, x):
+    """Whether a pixel has two samples, clipped ones with them."""
+    n = 0
+    for i in range(weights.shape[0]):
+        n += np.int32(weights[i, y, x] != 0)
+        if n > 2:
+            return False
+    return n == 2
+
+
+@part
+def _local_mean(samples, i, noise, maps, centre, y, x):
+    """Mean deviation over the samples of frame `i` in 3 x 3, clipped ones with them.
+
+    Of two samples the higher deviates from the lower, by sigmas of their difference: their mean holds half of a trail.
+    """
+    weight = samples.weights[i]
+    h, w = weight.shape
     total = np.float32(0)
     n = 0
     for yy in range(max(y - 1, 0), min(y + 2, h)):
         for xx in range(max(x - 1, 0), min(x + 2, w)):
             if weight[yy, xx] != 0:
-                sample = (value[yy, xx], weight[yy, xx], alpha[yy, xx])
-                total += _deviation(sample, centre[yy, xx], guard[yy, xx], noise)
+                sample = (samples.values[i, yy, xx], weight[yy, xx], samples.alpha[i, yy, xx])
+                if _is_pair(samples.weights, yy, xx):
+                    total += _deviation(sample, maps.low[yy, xx], maps.guard[yy, xx], noise) / ROOT_TWO
+                else:
+                    total += _deviation(sample, centre[yy, xx], maps.guard[yy, xx], noise)
                 n += 1
     return total / np.float32(n)
 
@@ -93,16 +113,16 @@ def _find_seeds(value, weight, span, centre, active, front):
 
 
 @part
-def _spread_front(plane, noise, centre, maps, threshold, region, listed):
+def _spread_front(samples, i, noise, centre, maps, threshold, region, listed):
     """Let a region (its map, and the list of its pixels) grow by one pixel from those `listed`, from and to.
 
     Returns the new end of the list.
     """
-    value, weight, _ = plane
+    weight = samples.weights[i]
     active, front = region
     begin, end = listed
     stop = end
-    h, w = value.shape
+    h, w = weight.shape
     for f in range(begin, end):
         y = front[f] // w
         x = front[f] - y * w
@@ -110,7 +130,7 @@ def _spread_front(plane, noise, centre, maps, threshold, region, listed):
             for xx in range(max(x - 1, 0), min(x + 2, w)):
                 if active[yy, xx] != 0 or weight[yy, xx] == 0:
                     continue
-                mean = _local_mean(plane, centre, maps.guard, noise, yy, xx)
+                mean = _local_mean(samples, i, noise, maps, centre, yy, xx)
                 if mean * np.float32(active[y, x]) > threshold:
                     active[yy, xx] = active[y, x]
                     front[stop] = yy * w + xx
@@ -145,13 +165,12 @@ def grow_frames(samples, maps, i0, i1, threshold, passes):
     active = np.zeros((h, w), np.int8)
     front = np.empty(h * w, np.int32)
     for i in range(i0, i1):
-        plane = (samples.values[i], samples.weights[i], samples.alpha[i])
         noise = noise_of(samples.noise, i)
-        end = _find_seeds(plane[0], plane[1], samples.span[i], centre, active, front)
+        end = _find_seeds(samples.values[i], samples.weights[i], samples.span[i], centre, active, front)
         begin = 0
         for _ in range(passes):
             stop = end
-            end = _spread_front(plane, noise, centre, maps, threshold, (active, front), (begin, stop))
+            end = _spread_front(samples, i, noise, centre, maps, threshold, (active, front), (begin, stop))
             begin = stop
         for f in range(end):
             active[front[f] // w, front[f] % w] = 0

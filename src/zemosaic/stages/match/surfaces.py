@@ -154,6 +154,8 @@ class _State:
         Images whose gain the sky's structure tells.
     correlated : ndarray, shape (n,)
         How many blocks count as one witness of a gain.
+    disagree : float
+        By how much stars and structure differ beyond the stars' errors; 1 where they do not.
     extra : ndarray, shape (blocks,), float32, or None
         The next column: the sky's structure; None where no gain is free.
     pattern : SensorPattern
@@ -175,6 +177,7 @@ class _State:
     moved: float
     structured: Flags
     correlated: F8
+    disagree: float
     extra: F4 | None
     pattern: SensorPattern
 
@@ -249,6 +252,7 @@ def _start(problem: _Problem) -> _State:
         moved=0.0,
         structured=np.zeros(table.n_images, bool),
         correlated=np.full(table.n_images, _CORRELATED),
+        disagree=1.0,
         extra=np.zeros(n, np.float32) if problem.free.any() else None,
         pattern=problem.patterns.none,
     )
@@ -271,7 +275,7 @@ def _weigh(problem: _Problem, state: _State) -> WeightedBlocks:
     centre = np.zeros_like(prior)
     if state.extra is not None:
         # Instead of weighing the blocks down for their correlation, what stars know is weighed up by as much.
-        gain_sd = np.where(problem.free, problem.log_gain_sd / np.sqrt(state.correlated), _HELD_SD)
+        gain_sd = np.where(problem.free, state.disagree * problem.log_gain_sd / np.sqrt(state.correlated), _HELD_SD)
         prior = np.column_stack([prior, 1 / gain_sd**2])
         # The whole change of ln gain has its prior at 0, not only this round's.
         centre = np.column_stack([centre, np.where(problem.free, -state.log_gain, 0)])
@@ -335,7 +339,7 @@ def _find_gains(problem: _Problem, state: _State, system: BackgroundSystem) -> _
     table, order = problem.table, problem.layout.order
     correlated = _correlation(problem, state, system) if state.turn in _CORRELATION_ROUNDS else state.correlated
     step_size = np.clip(state.surfaces[:, problem.n_terms], -_MOST_GAIN_STEP, _MOST_GAIN_STEP)
-    most = _MOST_GAIN * problem.log_gain_sd
+    most = _MOST_GAIN * state.disagree * problem.log_gain_sd
     log_gain = np.clip(state.log_gain + np.where(state.structured, step_size, 0), -most, most)
     change = log_gain - state.log_gain
     sky, structured = system.sky_at_blocks(state.sky), state.structured
@@ -343,7 +347,26 @@ def _find_gains(problem: _Problem, state: _State, system: BackgroundSystem) -> _
         structured = problem.free & priors.have_structure(table, sky, system.data.weight, order)
     extra = np.where(structured[table.image], sky, np.float32(0))
     moved = float(np.max(np.abs(change), initial=0.0)) if structured.any() else 0.0
-    return replace(state, log_gain=log_gain, moved=moved, structured=structured, correlated=correlated, extra=extra)
+    disagree = _disagreement(problem, state, system, log_gain) if state.turn in _CORRELATION_ROUNDS else state.disagree
+    return replace(
+        state, log_gain=log_gain, moved=moved, structured=structured, correlated=correlated, disagree=disagree,
+        extra=extra,
+    )  # fmt: skip
+
+
+def _disagreement(problem: _Problem, state: _State, system: BackgroundSystem, log_gain: F8) -> float:
+    """By how much the gains of structure lie off those of stars, over the stars' errors; 1 at least.
+
+    Were the errors right, a gain would move by its prior's variance less what is left of that. Where gains move
+    further, stars on structure are in error together, and their word counts less by as much (a Birge ratio).
+    """
+    known = state.structured
+    if not known.any():
+        return 1.0
+    sd = problem.log_gain_sd[known]
+    left = system.normals.sky.coupling.own_inverse[known, -1, -1] * system.data.prior[known, -1]
+    told = np.clip(1 - left, 0, 1)
+    return max(float(np.sqrt(np.sum(told * log_gain[known] ** 2 / sd**2) / max(np.sum(told**2), 1.0))), 1.0)
 
 
 def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> F8:
@@ -385,6 +408,7 @@ def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplit
         log_gain=state.log_gain,
         log_gain_error=gain_error,
         from_structure=state.structured,
+        disagree=state.disagree,
         pattern=state.pattern,
         field=solve_shared_field(system, state.residual, amplitude),
         prior_sd=state.widths,
@@ -406,6 +430,7 @@ def _structure_gain_errors(problem: _Problem, state: _State, system: BackgroundS
     found = system.clustered_variance(state.residual, _PARTS)
     own = own_gradients(system, state.residual, np.flatnonzero(state.structured))
     blocks = np.minimum(np.fmax(found, 1.0) + own, state.correlated)
-    stars = np.clip(each * state.correlated / np.where(problem.free, problem.log_gain_sd, np.inf) ** 2, 0, 1)
+    star_sd = np.where(problem.free, state.disagree * problem.log_gain_sd, np.inf)
+    stars = np.clip(each * state.correlated / star_sd**2, 0, 1)
     by_stars = each * state.correlated * stars
     return np.asarray(np.sqrt(by_stars + np.maximum(each * blocks * (1 - stars), whole)))

@@ -223,9 +223,9 @@ def _detect(light: F4, bad: Mask, sky: ChannelSky, detect_sigma: float) -> tuple
     if scatter > _STRUCTURED * SMOOTHED_NOISE * sky.noise:
         sigma = _take_off_structure(smoothed, bad, scatter, noise_mesh)
         peaks = _joined(peaks, _list_peaks(smoothed, detect_sigma * sigma, edges))
-    xs, ys, heights = _off_lines(smoothed, peaks)
+    xs, ys, _ = _off_lines(smoothed, peaks)
     at = np.searchsorted(edges.y, ys, side="right") - 1, np.searchsorted(edges.x, xs, side="right") - 1
-    return xs.astype(float), ys.astype(float), np.asarray(heights / sigma[at], float), objects
+    return xs.astype(float), ys.astype(float), np.asarray(smoothed[ys, xs] / sigma[at], float), objects
 
 
 def _list_peaks(smoothed: F4, threshold: F4, edges: mesh.BlockEdges) -> Peaks:

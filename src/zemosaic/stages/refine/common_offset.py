@@ -129,6 +129,8 @@ def _offset_of(
     held = [_hold_against(fields[k], places[k], catalogue) for k in members]
     known = np.concatenate([stars for stars, _, _ in held])
     away = np.concatenate([moved for _, moved, _ in held])
+    if not len(known):
+        return None
     known, away = _by_star(known, away)
     seen = np.isfinite(away[:, 0])
     n_stars = int(np.sum(seen))
