@@ -91,6 +91,7 @@ def test_structure_outvotes_stars_that_are_wrong_together():
     error -= np.median(error)
     assert np.max(np.abs(error)) < 0.001
     assert np.max(np.abs(error / [s.gain_error[0] for s in found.scales])) < 4
+    assert "match.stars-disagree" in [told.code for told in found.notices]
 
 
 def draw_galaxy() -> np.ndarray:

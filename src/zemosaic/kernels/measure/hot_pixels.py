@@ -167,17 +167,18 @@ def find_defects(
         Filled with 0, `HOT` or `COLD`.
     """
     h, w = image.shape
-    values, of_columns = np.empty(8, np.float32), np.empty((2, w), np.float32)
+    values, of_columns, limits = np.empty(8, np.float32), np.empty((2, w), np.float32), np.empty(w, np.float32)
     for y in range(h):
         out[y] = 0
         if w < 5 or h < 5:
             continue
-        _mark_far(image, y, np.float32(n_sigma) * sigma[y & 1], of_columns, out[y])
+        for x in range(w):
+            limits[x] = np.float32(n_sigma) * sigma[y & 1, x & 1]
+        _mark_far(image, y, limits, of_columns, out[y])
         for x in range(w):
             if out[y, x] == 0:
                 continue
-            limit = np.float32(n_sigma) * sigma[y & 1, x & 1]
-            if weight[y, x] > 0 and _is_beyond_three(image, y, x, limit):
+            if weight[y, x] > 0 and _is_beyond_three(image, y, x, limits[x]):
                 out[y, x] = _judge(image, weight, y, x, sigma[y & 1, x & 1], np.float32(n_sigma), values)
             else:
                 out[y, x] = 0
@@ -185,7 +186,7 @@ def find_defects(
 
 @part
 def _mark_far(image, y, limits, of_columns, far):
-    """Mark the pixels of a row that lie further than `limits`, by column parity, from any at distance 2.
+    """Mark the pixels of a row that lie further than their limits from any at distance 2.
 
     Plain loops over rows, which become vectors: all but a few pixels are settled here. The two outermost on each side
     are always marked.
@@ -200,15 +201,12 @@ def _mark_far(image, y, limits, of_columns, far):
             lowest = v if v < lowest else lowest
             highest = v if v > highest else highest
         low[x], high[x] = lowest, highest
-    for first in range(2):
-        inner, limit = far[2 + first : w - 2 : 2], limits[first]
-        here = row[2 + first : w - 2 : 2]
-        for k in range(3):
-            first_of = first + 2 * k
-            lows, highs = low[first_of : first_of + w - 4 : 2], high[first_of : first_of + w - 4 : 2]
-            for x in range(here.size):
-                is_far = (here[x] - lows[x] > limit) | (highs[x] - here[x] > limit)
-                inner[x] |= np.uint8(is_far)
+    here, limit, marks = row[2 : w - 2], limits[: w - 4], far[2 : w - 2]
+    lows, highs = (low[: w - 4], low[2 : w - 2], low[4:]), (high[: w - 4], high[2 : w - 2], high[4:])
+    for x in range(here.size):
+        lowest = min(lows[0][x], lows[1][x], lows[2][x])
+        highest = max(highs[0][x], highs[1][x], highs[2][x])
+        marks[x] = np.uint8((here[x] - lowest > limit[x]) | (highest - here[x] > limit[x]))
     for x in range(2):
         far[x] = far[w - 1 - x] = np.uint8(1)
 
@@ -244,7 +242,7 @@ def find_residuals(image: Floats, weight: Floats, sigma: Floats, out: npt.NDArra
     if w < 5 or h < 5:
         out[:] = 0
         return
-    rows, bad = np.empty((8, w), np.float32), np.empty(w, np.uint8)
+    rows, bad, noise = np.empty((8, w), np.float32), np.empty(w, np.uint8), np.empty(w, np.float32)
     for y in range(h):
         bad[:] = 0
         for k in range(8):
@@ -252,11 +250,19 @@ def find_residuals(image: Floats, weight: Floats, sigma: Floats, out: npt.NDArra
         for a, b in _MEDIAN_OF_8:
             _order_rows(rows[a], rows[b])
         for x in range(w):
-            s = sigma[y & 1, x & 1]
-            residual = (image[y, x] - np.float32(0.5) * (rows[3, x] + rows[4, x])) / s
-            residual = min(max(residual, np.float32(-RESIDUAL_CLIP)), np.float32(RESIDUAL_CLIP))
-            counts = weight[y, x] > 0 and bad[x] == 0
-            out[y, x] = np.int16(np.rint(residual * RESIDUAL_UNIT)) if counts else 0
+            noise[x] = sigma[y & 1, x & 1]
+        _store_residuals(image[y], weight[y], bad, (rows[3], rows[4], noise), out[y])
+
+
+@part
+def _store_residuals(line, weight, bad, beside, out):
+    """Residuals of a row against the 4th and 5th of the eight neighbours, and the noise; in single precision: exact."""
+    lower, upper, noise = beside
+    for x in range(line.size):
+        residual = (line[x] - np.float32(0.5) * (lower[x] + upper[x])) / noise[x]
+        residual = min(max(residual, np.float32(-RESIDUAL_CLIP)), np.float32(RESIDUAL_CLIP))
+        steps = np.int16(np.rint(residual * np.float32(RESIDUAL_UNIT)))
+        out[x] = steps if (weight[x] > 0) & (bad[x] == 0) else np.int16(0)
 
 
 @part
@@ -271,15 +277,15 @@ def _shift_row(image, weight, y, dx, row, bad):
     seen, flags = weight[y, first + dx : last + dx], bad[first:last]
     for x in range(seen.size):
         flags[x] |= np.uint8(not seen[x] > 0)
-    for x in range(w):
-        if not first <= x < last:
-            row[x] = image[y, mirror_index(x + dx, w)]
-            bad[x] |= np.uint8(not weight[y, mirror_index(x + dx, w)] > 0)
+    for k in range(abs(dx)):
+        x = k if dx < 0 else w - 1 - k
+        row[x] = image[y, mirror_index(x + dx, w)]
+        bad[x] |= np.uint8(not weight[y, mirror_index(x + dx, w)] > 0)
 
 
 @part
 def _order_rows(a, b):
     """The smaller of each pair to `a`, the larger to `b`."""
     for x in range(a.size):
-        low, high = min(a[x], b[x]), max(a[x], b[x])
-        a[x], b[x] = low, high
+        first, second = a[x], b[x]
+        a[x], b[x] = (first, second) if first < second else (second, first)

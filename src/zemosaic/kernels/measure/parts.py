@@ -106,17 +106,21 @@ def hold_border_parts(marked):
         held[0, x] = held[h + 1, x] = 1
     for y in range(h + 2):
         held[y, 0] = held[y, w + 1] = 1
+    has_any = np.zeros(h, np.uint8)  # most rows of most maps are empty
+    for y in range(h):
+        for x in range(w):
+            has_any[y] |= marked[y, x]
     changed = True
     while changed:
-        changed = _sweep(marked, held, 1)
-        changed |= _sweep(marked, held, -1)
+        changed = _sweep(marked, has_any, held, 1)
+        changed |= _sweep(marked, has_any, held, -1)
     for y in range(h):
         for x in range(w):
             marked[y, x] = held[y + 1, x + 1]
 
 
 @part
-def _sweep(marked, held, step):
+def _sweep(marked, has_any, held, step):
     """Hold marked pixels after and below held ones, or before and above them with a step of -1.
 
     The first and last rows and columns of `held` lie beyond the map.
@@ -125,6 +129,8 @@ def _sweep(marked, held, step):
     h, w = marked.shape
     for row in range(h):
         y = row if step > 0 else h - 1 - row
+        if has_any[y] == 0:
+            continue
         line, own, other = marked[y], held[y + 1], held[y + 1 - step]
         for column in range(w):
             x = column if step > 0 else w - 1 - column

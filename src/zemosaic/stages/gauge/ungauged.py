@@ -33,6 +33,9 @@ class SurfaceSolution:
         where the gain was held).
     from_structure : ndarray, shape (n,), bool
         Images whose gain was found so.
+    disagree : float
+        By how much stars and structure differ beyond the stars' errors, which were raised by as much; 1 where they do
+        not.
     pattern : SensorPattern
     field : ndarray, shape (cameras, 44)
         What the sky adds to ln of the cameras' responses (`solve_shared_field`); none where it was not asked for.
@@ -53,6 +56,7 @@ class SurfaceSolution:
     log_gain: F8
     log_gain_error: F8
     from_structure: Flags
+    disagree: float
     pattern: SensorPattern
     field: F8
     prior_sd: F8

@@ -28,6 +28,7 @@ from zemosaic.stages.match.scales import (
     pattern_notices,
     patterns_of,
     solve_notices,
+    star_notices,
 )
 from zemosaic.stages.match.seams import SeamFigure, Squares, measure_seams, noise_in_mosaic
 from zemosaic.stages.match.sky_nodes import BlockTable, SkyNodes, affordable_spacing, make_block_table
@@ -276,7 +277,10 @@ class _Problem:
         shared = _shared_by_cameras(table, value, gain, self.camera)
         gauged = fix_gauge(table, found, order, self.component, shared, *self._reference_at_nodes(c))
         return Channel(
-            _with_structure(gain, found, free), gauged.times(self.unit), patterns.surfaces(found.pattern) * self.unit
+            _with_structure(gain, found, free),
+            gauged.times(self.unit),
+            patterns.surfaces(found.pattern) * self.unit,
+            found.disagree,
         )
 
     def _tell_gains(self, c: int, field: F8) -> GainSolution:
@@ -320,6 +324,7 @@ class _Problem:
             slow_error=np.stack([s.slow_error for s in surfaces]),
             notices=(
                 *solve_notices(self.component, gains, surfaces, self.response_order, self.node_px, self.settings),
+                *star_notices(found),
                 *pattern_notices(patterns_of(found), self.camera),
             ),
             seams_before=seams_before,

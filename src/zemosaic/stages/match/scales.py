@@ -15,13 +15,16 @@ from zemosaic.stages.match.gains import GainSolution
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.text import Message, message
 
-__all__ = ["Channel", "make_scales", "padded", "pattern_notices", "patterns_of", "solve_notices"]
+__all__ = ["Channel", "make_scales", "padded", "pattern_notices", "patterns_of", "solve_notices", "star_notices"]
 
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _WEAK_GAIN = 0.02
 """Error of ln gain from which a reader is told."""
+
+_DISAGREE = 2.0
+"""Factor of the stars' errors from which a reader is told: a few images give 1.5 by chance."""
 
 _DEGREES = (
     message("match.level"),
@@ -42,11 +45,14 @@ class Channel:
     surfaces : GaugedSurfaces
     patterns : ndarray, shape (n, 15)
         What each image's sensor adds, as terms of its surface.
+    disagree : float
+        By how much structure in the sky differs from the stars beyond their errors.
     """
 
     gain: GainSolution
     surfaces: GaugedSurfaces
     patterns: F8
+    disagree: float
 
 
 def padded(coefficients: F8, n: int) -> F8:
@@ -162,6 +168,12 @@ def solve_notices(
     rules = dict.fromkeys(rule for s in surfaces for rule in s.rules)
     out.extend(message("match.slow-trends", rule=rule) for rule in rules)
     return out
+
+
+def star_notices(found: Sequence[Channel]) -> list[Message]:
+    """What is told where stars on bright structure are wrong together."""
+    most = max(channel.disagree for channel in found)
+    return [message("match.stars-disagree", factor=most)] if most > _DISAGREE else []
 
 
 def pattern_notices(patterns: F8, camera: Ints) -> list[Message]:

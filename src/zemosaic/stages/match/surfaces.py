@@ -408,6 +408,7 @@ def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplit
         log_gain=state.log_gain,
         log_gain_error=gain_error,
         from_structure=state.structured,
+        disagree=state.disagree,
         pattern=state.pattern,
         field=solve_shared_field(system, state.residual, amplitude),
         prior_sd=state.widths,

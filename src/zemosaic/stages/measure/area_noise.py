@@ -100,14 +100,17 @@ def measure_area_noise(data: F4, bad: Mask, noise: float) -> AreaNoise:
     looked = _noise_of_cells(data, bad, _BLOCK_PX, _LOOK_STEP, with_sample=False).area
     if not np.isfinite(looked).any() or np.nanmedian(looked) ** 2 < _CORRELATED * noise**2:
         return AreaNoise(noise, noise)
-    small, large = (_noise_of_cells(data, bad, side, _BAND_STEP) for side in (_BLOCK_PX, 2 * _BLOCK_PX))
-    told = np.isfinite(small.area) & np.isfinite(large.area)
-    plain = told & (large.area < _STRUCTURE * small.area)
+    small, large = (
+        _noise_of_cells(data, bad, side, _BAND_STEP, with_sample=False).area for side in (_BLOCK_PX, 2 * _BLOCK_PX)
+    )
+    told = np.isfinite(small) & np.isfinite(large)
+    plain = told & (large < _STRUCTURE * small)
     if plain.sum() < max(_SHARE_OF_CELLS * told.sum(), 1):
         return AreaNoise(noise, noise)
-    sample, narrow, wide = (float(np.median(of[plain])) for of in (small.sample, small.area, large.area))
-    if narrow**2 < _CORRELATED * noise**2:
+    narrow, wide = float(np.median(small[plain])), float(np.median(large[plain]))
+    if narrow**2 < _CORRELATED * noise**2:  # mostly it ends here, and nobody asks for the samples' own noise
         return AreaNoise(noise, noise)
+    sample = float(np.median(_noise_of_cells(data, bad, _BLOCK_PX, _BAND_STEP).sample[plain]))
     return AreaNoise(sample, float(np.clip(2 * wide - narrow, narrow, 1.3 * narrow)))
 
 

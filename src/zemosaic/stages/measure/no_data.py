@@ -193,11 +193,13 @@ def _marked(channel: F4, have: Map) -> Map:
         if n < LEAST_REPEATS or next_above == np.inf:
             break
         left &= channel > lowest
-        others = channel[left]
-        sky = float(np.median(others[:: max(len(others) // 100_000, 1)]))
         noise = _noise(channel, left)
         gap = float(next_above) - float(lowest)
-        if noise <= 0 or sky - lowest < SENTINEL_SIGMA * noise or gap < SENTINEL_SIGMA / 2 * noise:
+        if noise <= 0 or gap < SENTINEL_SIGMA / 2 * noise:  # asked first: mostly it ends here
+            break
+        others = channel[left]
+        sky = float(np.median(others[:: max(len(others) // 100_000, 1)]))
+        if sky - lowest < SENTINEL_SIGMA * noise:
             break
         lost |= have & (channel == lowest)
     return lost

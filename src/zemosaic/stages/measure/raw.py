@@ -77,7 +77,7 @@ def measure_raw(
     clean, defects = weight[0], np.zeros(0, np.int32)
     if defect_sigma > 0:
         clean, codes = mask_defects(raw[0], weight[0], noise_by_phase(raw[0], weight[0]), n_sigma=defect_sigma)
-        defects = np.flatnonzero(codes).astype(np.int32)
+        defects = np.flatnonzero(codes > 0).astype(np.int32)
     level = math.inf if saturation_adu is None else saturation_adu
     data, super_weight = superpixels(raw[0], clean, pattern, level)
     half = settings.model_copy(update={"block_px": max(settings.block_px // 2, 8)})
