@@ -139,6 +139,14 @@ def test_each_panel_becomes_a_tile(tiled: Path, panels: Path) -> None:
     assert all(table["use"])
 
 
+def test_frames_of_tiles_tell_how_much_of_them_was_clipped(tiled: Path, panels: Path, tmp_path: Path) -> None:
+    """Also in a second run, which takes the tiles as they are."""
+    share = np.array(Table.read(tiled / "frames.ecsv")["clipped_share"], float)
+    assert ((share > 0) & (share < 0.05)).all()
+    build(panels, Path(shutil.copytree(tiled, tmp_path / "copy")), "master-tiles")
+    np.testing.assert_array_equal(np.array(Table.read(tmp_path / "copy/frames.ecsv")["clipped_share"], float), share)
+
+
 def test_coverage_is_the_analytic_count(tiled: Path, panels: Path, tmp_path: Path) -> None:
     """To within a pixel at each footprint's border; clean-up changes neither it nor the inverse variance."""
     truth = read_truth(panels)

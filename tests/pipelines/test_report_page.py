@@ -20,6 +20,7 @@ from astropy.io import fits
 
 from browser_cases import find_barriers, open_browser
 from zemosaic.cli import main
+from zemosaic.report.facts import Facts
 from zemosaic.report.sky_grid import find_grid_lines
 from zemosaic.stages.grid.plan import make_wcs
 
@@ -100,6 +101,11 @@ def test_every_number_is_that_of_the_report(reported: Path, page: str, comma: bo
         assert float(text) == pytest.approx(value * scale, abs=0.51 * 10.0**-digits, rel=6e-2 if digits == 0 else 0), (
             path
         )
+
+
+@pytest.mark.parametrize(("value", "form", "shown"), [(-0.001, ".2f", "0.00"), (-0.1, ".2f", "-0.10"), (0, "d", "0")])
+def test_nothing_has_no_sign(value: float, form: str, shown: str) -> None:
+    assert Facts({}, "en").write(value, form) == shown
 
 
 def test_prose_holds_no_number_beside_the_marked_ones(reported: Path) -> None:

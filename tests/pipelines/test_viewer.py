@@ -255,7 +255,8 @@ def test_every_word_of_the_page_is_known_in_french(viewed: Path) -> None:
 def test_the_page_speaks_french(page: Any) -> None:
     """Last: the page stays French."""
     assert page.evaluate("document.documentElement.lang") == "en"
-    page.evaluate("zemosaic.translate('fr')")
+    page.goto(f"{page.url.split('?')[0]}?language=fr")
+    assert page.evaluate("document.documentElement.lang") == "fr"
     assert page.locator("#all").inner_text() == "Tout"
     assert page.locator("#in").get_attribute("aria-label") == "Agrandir"
     assert page.locator("aside h2").last.inner_text() == "Brutes"

@@ -128,15 +128,23 @@ def test_the_trail_of_a_satellite_is_no_row_of_stars(structure_adu):
     """Noise made up to 600 peaks along one trail: stars that no other frame has."""
     data, (sx, sy, _) = star_field(n=80, flux_range=(1500, 2e4))
     data[0] += turbulent_sky(structure_adu).astype(np.float32)
+    without = measure_frame(data, ones(data), MeasureSettings()).blocks
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     for angle, height, middle in ((0.4, 30, 150), (1.9, 100, 250), (2.6, 400, 320)):
         away = (x - middle) * np.sin(angle) - (y - 200) * np.cos(angle)
         data[0] += (height * np.exp(-0.5 * (away / 1.6) ** 2)).astype(np.float32)
-    stars = measure_frame(data, ones(data), MeasureSettings()).stars
+    found = measure_frame(data, ones(data), MeasureSettings())
+    stars, blocks = found.stars, found.blocks
     distance = np.hypot(stars.x[:, None] - sx, stars.y[:, None] - sy)
     assert np.count_nonzero(distance.min(axis=0) < 1) >= 66
     assert np.count_nonzero(distance.min(axis=1) > 1.5) <= 3
     assert find_double(stars) is None
+    # No block looks at the brightest trail, the last one.
+    near = np.hypot(blocks.x[:, None] - without.x, blocks.y[:, None] - without.y)
+    same = near.min(axis=1) < 1
+    change = blocks.mean[0, same] - without.mean[0, near.argmin(axis=1)[same]]
+    away = (blocks.x[same] - middle) * np.sin(angle) - (blocks.y[same] - 200) * np.cos(angle)
+    assert np.all(np.abs(change[np.abs(away) < 12]) < 20)
 
 
 def test_many_faint_stars_make_no_frame_look_sharper_or_trailed():

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from zemosaic.cli.args import BuildArgs, CoaddArgs, ExportArgs, MatchArgs, ScanArgs, SolveArgs
 from zemosaic.cli.show import JsonLines, People
 from zemosaic.engine.events import CancelToken, EventSink
-from zemosaic.engine.memory import keep_freed_memory
 from zemosaic.errors import EnvironmentProblem, SettingError
 from zemosaic.model.frame import Frame
 from zemosaic.settings import Settings, list_keys, load_settings
@@ -60,6 +59,9 @@ def _watched(as_json: bool, people: People, *, by_stdin: bool = False) -> Iterat
 
     So does the end of standard input where `by_stdin`: a program that dies takes its run with it, on every system.
     """
+    # Here: the app's server has no arrays, and starts without numpy.
+    from zemosaic.engine.memory import keep_freed_memory
+
     keep_freed_memory()
     cancel = CancelToken()
     # Long solves do not look at the token: this is what a second Ctrl-C does.

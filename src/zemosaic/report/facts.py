@@ -86,6 +86,8 @@ class Facts:
             text = f"{float(f'{value:.{digits}g}'):,.{places}f}"
         else:
             text = format(value, form.replace("d", ",d") if form == "d" else form)
+        if text.startswith("-") and not re.search("[1-9]", text):
+            text = text[1:]  # what is nothing in so many digits has no sign
         return text.replace(",", "\u202f").replace(".", ",") if self._comma else text
 
 

@@ -6,7 +6,9 @@
   const MOST_LISTED = 200;
   const state = { mosaic: data.mosaics[0], map: null, split: null, place: null, hovered: [], chosen: [] };
 
-  if (data.language === "fr" || navigator.language.startsWith("fr")) zemosaic.translate("fr");
+  // Who opens the page may ask for a language: the app does, in which a person has chosen one.
+  const asked = new URLSearchParams(location.search).get("language");
+  if (asked ? asked === "fr" : data.language === "fr" || navigator.language.startsWith("fr")) zemosaic.translate("fr");
   const say = zemosaic.say;
   const viewer = zemosaic.picture.open(find("picture"), state.mosaic);
   const draw = zemosaic.layer.create(viewer, state);

@@ -15,10 +15,8 @@ function App() {
   const [problem, setProblem] = useState("");
   const [settings, setSettings] = useState({});
   useEffect(() => onAddress(() => { setWhere(address()); setProblem(""); }), []);
-  useEffect(() => {
-    document.documentElement.dataset.theme = theme;
-    localStorage.setItem("theme", theme);
-  }, [theme]);
+  document.documentElement.dataset.theme = theme; // before the parts of the page draw in its colours
+  useEffect(() => localStorage.setItem("theme", theme), [theme]);
   const speak = async (wanted) => { await loadWords(wanted); setLanguage(wanted); };
   const change = (stage, name, value) => {
     const { [name]: _, ...keys } = settings[stage] || {};

@@ -2,6 +2,9 @@
 import { html, useEffect, useRef } from "./view.js";
 import { t } from "./words.js";
 
+// Room for the numbers of a strip, left of its points.
+const LEFT_PX = 48;
+
 // What is shown, and which end is the bad one.
 export const QUANTITIES = [
   { name: "fwhm_px", bad: "high" }, { name: "ellipticity", bad: "high" }, { name: "sky", bad: "high" },
@@ -11,7 +14,7 @@ export const QUANTITIES = [
 export function Strip({ of: quantity, frames, gone, limit, setLimit }) {
   const canvas = useRef(null);
   const values = frames.map((frame) => frame[quantity.name]).filter((value) => Number.isFinite(value));
-  useEffect(() => { if (canvas.current) draw(canvas.current, frames, quantity, gone, limit); }, [frames, quantity, gone, limit]);
+  useEffect(() => { if (canvas.current) draw(canvas.current, frames, quantity, gone, limit); }, [frames, quantity, gone, limit, document.documentElement.dataset.theme]);
   if (values.length < 2) return null;
   const [least, most] = [Math.min(...values), Math.max(...values)];
   const open = quantity.bad === "high" ? most : least;
@@ -42,7 +45,7 @@ function draw(canvas, frames, quantity, gone, limit) {
   const y = (value) => height - 6 - ((height - 12) * (value - least)) / (most - least || 1);
   values.forEach((value, i) => {
     if (!Number.isFinite(value)) return;
-    const x = 6 + ((width - 12) * i) / Math.max(frames.length - 1, 1);
+    const x = LEFT_PX + ((width - LEFT_PX - 6) * i) / Math.max(frames.length - 1, 1);
     if (gone.has(frames[i].path)) pen.strokeRect(x - 2.5, y(value) - 2.5, 5, 5); else pen.fillRect(x - 2, y(value) - 2, 4, 4);
   });
   pen.font = "11px system-ui, sans-serif";

@@ -43,7 +43,7 @@ from zemosaic.pipelines.outputs.cards import mosaic_cards
 from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput
 from zemosaic.pipelines.patches.plan import plan_inputs, plan_witnesses, stellar_width_px
 from zemosaic.pipelines.patches.planes import ArrayPlanes
-from zemosaic.pipelines.patches.stacking import stack_onto_grid
+from zemosaic.pipelines.patches.stacking import Filled, stack_onto_grid
 from zemosaic.pipelines.run.context import Run, output_folder
 from zemosaic.pipelines.run.kept import Kept
 from zemosaic.pipelines.run.keys import make_key
@@ -59,6 +59,9 @@ __all__ = ["build_master_tiles"]
 
 TILES = "tiles"
 """Folder of the master tiles inside the output folder."""
+
+CLIPPED = "tile_clipped"
+"""Where the store keeps how much of each frame of a tile was clipped."""
 
 TURN_DEG = 2.0
 """Frames of a tile that turn by more than this were taken on an alt-az mount, where no header tells."""
@@ -198,15 +201,17 @@ def _stack_kind(group: KindGroup, session: Session, folder: Path, settings: Sett
         run.log.notice(told)
     files, facts, used = [], [], set()
     reads, left_out = ReadCounts(), corrected.left_out
+    clipped: dict[str, float] = {}
     for tile in tiles:
         members = [placed[i] for i in tile.members]
         path = folder / f"tile{tag}_{tile.number:04d}.fits"
-        planned, read = _make_tile(path, tile, members, recipe, run)
+        planned, filled = _make_tile(path, tile, members, recipe, run)
         left_out += planned.left_out
         if not planned.frames:
             continue
         files.append(path)
-        reads.update(read)
+        reads.update(filled.reads)
+        clipped |= filled.clipped
         used |= {str(item.frame.id) for item in planned.frames}
         facts.append(_tile_facts(path, tile, planned.frames, altaz=_is_altaz(tile, members, settings)))
     n_altaz = sum(bool(fact["altaz"]) for fact in facts)
@@ -214,7 +219,7 @@ def _stack_kind(group: KindGroup, session: Session, folder: Path, settings: Sett
     n_few = sum(fact["n_frames"] < FEWEST for fact in facts)
     if n_few and METHODS[settings.stack.method].grows:
         run.log.notice(message("tiles.few-frames", n_few=n_few, fewest=FEWEST))
-    made = MosaicGroup(group.frames, corrected.corrections, frozenset(used))
+    made = MosaicGroup(group.frames, corrected.corrections, frozenset(used), clipped)
     return _StackedKind(tag, made, files, facts, reads, left_out)
 
 
@@ -232,14 +237,17 @@ def _tile_facts(path: Path, tile: TileGroup, inputs: Sequence[PatchInput], *, al
 
 def _make_tile(
     path: Path, group: TileGroup, members: Sequence[PlacedFrame], recipe: _Recipe, run: Run
-) -> tuple[Kept[PatchInput], ReadCounts]:
-    """Stack a group into a tile file, unless an earlier run has made the same; the frames in it, what was read."""
+) -> tuple[Kept[PatchInput], Filled]:
+    """Stack a group into a tile file, unless an earlier run has made the same.
+
+    The frames in it, what was read, and how much of each frame was clipped, which the store keeps beside the file.
+    """
     settings, source = recipe.settings, recipe.session.placed.source
     own = plan_grid([p.wcs for p in members], GridSettings(scale_arcsec=recipe.session.grid.scale_arcsec))
     planned = plan_inputs(members, recipe.corrections.scales, own, settings, run)
     inputs = planned.frames
     if not inputs:
-        return planned, ReadCounts()
+        return planned, Filled({}, ReadCounts())
     fwhm_px = stellar_width_px(members, own)
     altaz = _is_altaz(group, members, settings)
     cleaning = settings.tiles.model_dump(exclude={"group", "cleanup", "blend", "two_pass", "two_pass_debug_delta_map"})
@@ -247,13 +255,16 @@ def _make_tile(
     key = make_key("master_tile", every, own, fwhm_px, settings.warp, settings.stack, cleaning, altaz, source)
     key = key.rpartition("/")[2]
     if not run.options.fresh and tile_key(path) == key:
-        return planned, ReadCounts()
+        known = run.store.get(f"{CLIPPED}/{key}") if run.store else None
+        return planned, Filled({}, ReadCounts(), known or {})
     job = MosaicJob(every, own, fwhm_px, recipe.kind, _planes(recipe.kind), settings.warp, settings.stack, source)
-    tile, reads = _stack(job, run)
+    tile, filled = _stack(job, run)
     tile = clean_tile(tile, settings.tiles, path.stem, altaz=altaz)
     cards, history = mosaic_cards(inputs, own, settings, recipe.session.need.place, recipe.corrections.method)
     write_tile(path, tile, key, [*cards, *_saturation_card(inputs, own)], history)
-    return planned, reads
+    if run.store:
+        run.store.put(f"{CLIPPED}/{key}", dict(filled.clipped))
+    return planned, filled
 
 
 def _with_witnesses(inputs: Sequence[PatchInput], own: SkyGrid, recipe: _Recipe) -> list[PatchInput]:
@@ -273,13 +284,13 @@ def _planes(kind: Kind) -> tuple[Plane, ...]:
     return Plane("DATA", "f4", n), Plane("WHT", "f4", n), Plane("COV", "i2"), Plane("EXPT", "f4"), Plane("SAT", "f4")
 
 
-def _stack(job: MosaicJob, run: Run) -> tuple[Tile, ReadCounts]:
+def _stack(job: MosaicJob, run: Run) -> tuple[Tile, Filled]:
     """The frames of a group on their own grid, by the patch code of all modes."""
     grid = job.grid
     need = grid.box.n_pixels * (TILE_BYTES_PER_PIXEL + TILE_BYTES_PER_VALUE * job.kind.n_channels)
     run.machine.plan(need)  # refuses what the memory cap does not hold
     sink = ArrayPlanes(job.planes, grid.shape)
-    reads = stack_onto_grid(job, sink, run).reads
+    filled = stack_onto_grid(job, sink, run)
     made = sink.planes
     tile = Tile(
         wcs=grid.wcs,
@@ -291,7 +302,8 @@ def _stack(job: MosaicJob, run: Run) -> tuple[Tile, ReadCounts]:
         alpha=np.ones(grid.shape, np.float32),
         frames=tuple(item.frame.id for item in job.inputs if not item.is_witness),
     )
-    return tile, reads
+    own = {name: share for name, share in filled.clipped.items() if name in tile.frames}
+    return tile, replace(filled, clipped=own)
 
 
 def _is_altaz(group: TileGroup, members: Sequence[PlacedFrame], settings: Settings) -> bool:

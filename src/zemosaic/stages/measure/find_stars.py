@@ -223,7 +223,11 @@ def _detect(light: F4, bad: Mask, sky: ChannelSky, detect_sigma: float) -> tuple
     if scatter > _STRUCTURED * SMOOTHED_NOISE * sky.noise:
         sigma = _take_off_structure(smoothed, bad, scatter, noise_mesh)
         peaks = _joined(peaks, _list_peaks(smoothed, detect_sigma * sigma, edges))
-    xs, ys, _ = _off_lines(smoothed, peaks)
+    on_line = _are_on_lines(smoothed, peaks)
+    # On a structured sky the threshold of objects lies above a trail: its peaks tell where blocks must not look.
+    lines = peaks.pick(on_line)
+    mesh.paint_discs(objects, lines.x.astype(float), lines.y.astype(float), np.full(len(lines.x), float(_REACH_PX)))
+    xs, ys, _ = peaks.pick(~on_line)
     at = np.searchsorted(edges.y, ys, side="right") - 1, np.searchsorted(edges.x, xs, side="right") - 1
     return xs.astype(float), ys.astype(float), np.asarray(smoothed[ys, xs] / sigma[at], float), objects
 
@@ -245,11 +249,11 @@ def _joined(plain: Peaks, fine: Peaks) -> Peaks:
     return Peaks(x, y, np.concatenate([plain.height, fine.height])).pick(np.arange(min(len(x), _MOST_MEASURED)))
 
 
-def _off_lines(image: F4, peaks: Peaks) -> Peaks:
-    """Peaks without those along a trail, where noise makes a row of them."""
+def _are_on_lines(image: F4, peaks: Peaks) -> npt.NDArray[np.bool_]:
+    """Which peaks stand along a trail, where noise makes a row of them."""
     share = np.empty(len(peaks.x), np.float32)
     light_in_line(image, peaks.x, peaks.y, share)
-    return peaks.pick(share < _IN_LINE)
+    return np.asarray(share >= _IN_LINE)
 
 
 def _take_off_structure(smoothed: F4, bad: Mask, scatter: float, noise_mesh: F8) -> F4:
