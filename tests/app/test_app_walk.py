@@ -202,6 +202,7 @@ def blink_through(walk: Walk) -> None:
         assert shown.evaluate("async (image) => { await image.decode(); return image.naturalWidth; }") > 100
         names.append(shown.get_attribute("alt"))
         walk.page.keyboard.press("ArrowRight")
+        walk.page.wait_for_selector(f".blink img:not([alt='{names[-1]}'])")
     assert len(set(names)) == N_FIRST
     walk.page.keyboard.press("b")
     before = shown.get_attribute("alt")

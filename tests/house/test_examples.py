@@ -21,6 +21,7 @@ from zemosaic.simulate import FrameRecipe, SimulatedSky, simulate_frames
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README.md"]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
+PAGES.remove(ROOT / "docs/measured/newcomers.md")  # its commands stand there because `benchmarks/newcomers.py` ran them
 
 RUN_BY_CI = (ROOT / ".ci/run", ROOT / ".github/workflows/ci.yml", ROOT / ".github/workflows/packaging.yml")
 """Installing, linting, testing and packing: what contributors type and these files hold, word for word."""

@@ -34,6 +34,7 @@ CODE: Mapping[str, tuple[str, ...]] = {
     "solve": ("pipelines.solving.solve_frames",),
     "survey": ("pipelines.survey.stack_by_tiles", *_PIXELS),
     "tile": ("pipelines.survey.tiles", *_PIXELS),
+    "tile_clipped": ("pipelines.modes.master_tiles", *_PIXELS),
 }
 """Stage -> the modules that make its results. With all that these import they are part of its keys, so a change of code
 makes again what it can change, and only that. What is handed in as a value is not here: it is in the key itself."""
