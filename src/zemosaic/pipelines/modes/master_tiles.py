@@ -60,9 +60,6 @@ __all__ = ["build_master_tiles"]
 TILES = "tiles"
 """Folder of the master tiles inside the output folder."""
 
-CLIPPED = "tile_clipped"
-"""The stage under which the store keeps how much of each frame of a tile was clipped."""
-
 TURN_DEG = 2.0
 """Frames of a tile that turn by more than this were taken on an alt-az mount, where no header tells."""
 
@@ -254,8 +251,9 @@ def _make_tile(
     every = _with_witnesses(inputs, own, recipe)
     key = make_key("master_tile", every, own, fwhm_px, settings.warp, settings.stack, cleaning, altaz, source)
     key = key.rpartition("/")[2]
+    clipped_key = make_key("tile_clipped", key)
     if not run.options.fresh and tile_key(path) == key:
-        known = run.store.get(make_key(CLIPPED, key)) if run.store else None
+        known = run.store.get(clipped_key) if run.store else None
         return planned, Filled({}, ReadCounts(), known or {})
     job = MosaicJob(every, own, fwhm_px, recipe.kind, _planes(recipe.kind), settings.warp, settings.stack, source)
     tile, filled = _stack(job, run)
@@ -263,7 +261,7 @@ def _make_tile(
     cards, history = mosaic_cards(inputs, own, settings, recipe.session.need.place, recipe.corrections.method)
     write_tile(path, tile, key, [*cards, *_saturation_card(inputs, own)], history)
     if run.store:
-        run.store.put(make_key(CLIPPED, key), dict(filled.clipped))
+        run.store.put(clipped_key, dict(filled.clipped))
     return planned, filled
 
 
