@@ -288,17 +288,23 @@ def run_system(name: str, run: int, inputs: Inputs, out_dir: Path, options: argp
     return Cost(name, run, round(wall_s, 3), round(cpu_s, 3), round(peak_mib, 1))
 
 
+def mark_unseen(mosaic: Path) -> Path:
+    """A copy with NaN where the weight map beside it is 0, as SWarp writes there; the mosaic where there is none."""
+    weights = mosaic.with_suffix(".weight.fits")
+    if not weights.exists():
+        return mosaic
+    data, header = fits.getdata(mosaic, header=True)
+    data[fits.getdata(weights) == 0] = np.nan
+    marked = mosaic.with_suffix(".marked.fits")
+    fits.writeto(marked, data, header, overwrite=True)
+    return marked
+
+
 def score(set_dir: Path, name: str, out_dir: Path) -> dict[str, object]:
     """How near a mosaic of a simulated set comes to the truth."""
     try:
-        found = score_mosaic(set_dir, min((out_dir / name).glob(SYSTEMS[name].product)))
-    except (
-        ValueError,
-        KeyError,
-        IndexError,
-        OSError,
-        NothingToDo,
-    ) as problem:  # other systems write otherwise
+        found = score_mosaic(set_dir, mark_unseen(min((out_dir / name).glob(SYSTEMS[name].product))))
+    except (ValueError, KeyError, IndexError, OSError, NothingToDo) as problem:  # other systems write otherwise
         print(f"{name} is not scored: {problem}", file=sys.stderr)
         return {}
     return {column: round(float(found[column]), 3) for column in SCORES}
@@ -321,10 +327,12 @@ def run_all(names: list[str], inputs: Inputs, out_dir: Path, options: argparse.N
                 continue
             if run < 0:
                 continue
-            if run == options.runs - 1:
-                cost.score = score(options.set_dir, name, out_dir)
             costs.append(cost)
             print(f"{name} run {run}: {cost.wall_s:.1f} s wall, {cost.cpu_s:.1f} s CPU, {cost.peak_mib:.0f} MiB")
+    # At the end: a program that starts counts what this one has held as its own memory.
+    for cost in costs:
+        if cost.run == options.runs - 1:
+            cost.score = score(options.set_dir, cost.system, out_dir)
     return costs, failures
 
 

@@ -21,7 +21,6 @@ from zemosaic.simulate import FrameRecipe, SimulatedSky, simulate_frames
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README.md"]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
-PAGES.remove(ROOT / "docs/measured/newcomers.md")  # its commands stand there because `benchmarks/newcomers.py` ran them
 
 RUN_BY_CI = (ROOT / ".ci/run", ROOT / ".github/workflows/ci.yml", ROOT / ".github/workflows/packaging.yml")
 """Installing, linting, testing and packing: what contributors type and these files hold, word for word."""
@@ -97,7 +96,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 FRAMES = (
     "frames", "panels", "tiles", "stacks", "lights", "M 31_sub", "M 1_sub", "Seestar/M31", "sim", "set", "SET",
-    "FRAMES", "FOLDER", "TILES", "data/frames", "shared/frames",
+    "FRAMES", "FOLDER", "TILES", "data/frames", "shared/frames", "zemosaic-demo/frames",
 )  # fmt: skip
 NIGHTS = ("tonight", "NIGHT")
 MOSAICS = ("out", "mosaic", "M31", "OUT")

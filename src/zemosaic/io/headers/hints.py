@@ -190,12 +190,16 @@ def read_scales(cards: Cards) -> list[tuple[float, str]]:
     return found
 
 
+def _focal_mm(cards: Cards) -> tuple[float, str]:
+    """The focal length, where it stands in metres too, and its keyword."""
+    focal, key = _first(cards, FOCAL_KEYS)
+    return focal * 1000 if focal < _SHORTEST_FOCAL_MM else focal, key
+
+
 def _scales_of_optics(cards: Cards) -> list[tuple[float, str]]:
-    focal_mm, focal_key = _first(cards, FOCAL_KEYS)
+    focal_mm, focal_key = _focal_mm(cards)
     if not focal_mm > 0:
         return []
-    if focal_mm < _SHORTEST_FOCAL_MM:
-        focal_mm *= 1000
     binning = _binning(cards)
     plain: list[tuple[float, str]] = []
     binned: list[tuple[float, str]] = []
@@ -213,10 +217,9 @@ def _scales_of_optics(cards: Cards) -> list[tuple[float, str]]:
 
 def _scales_of_sides(cards: Cards) -> Iterator[tuple[float, str, float]]:
     """Pixel scales and height over width of pixels that are not square, as focal length and both sides have them."""
-    focal_mm, focal_key = _first(cards, FOCAL_KEYS)
+    focal_mm, focal_key = _focal_mm(cards)
     if not focal_mm > 0:
         return
-    focal_mm *= 1000 if focal_mm < _SHORTEST_FOCAL_MM else 1
     for x_key, y_key in SIDES_KEYS:
         width_um, height_um = cards.number(x_key), cards.number(y_key)
         if not all(side and _PIXEL_UM[0] <= side <= _PIXEL_UM[1] for side in (width_um, height_um)):

@@ -42,7 +42,7 @@ LOBE = (0.85, 1.0, 0.85)
 
 A lobe of one step cuts off what a 2 px lattice cannot carry, and with it a tenth of the sharpness of stars of
 FWHM 2.8 px. Narrower lobes let it pass together with its alias, which differs from frame to frame and averages out
-in a stack. Measured (docs/measured/colour.md): FWHM of red and blue over truth 1.09 at 1.0, 1.04 at 0.85, 1.02 at 0.8;
+in a stack. Measured on simulated stacks: FWHM of red and blue over truth 1.09 at 1.0, 1.04 at 0.85, 1.02 at 0.8;
 the noise of single pixels grows (variance 0.80, 1.11, 1.27 of a sample's), that of larger areas does not.
 """
 

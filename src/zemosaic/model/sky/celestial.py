@@ -13,7 +13,7 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 
 from zemosaic.model.box import Box
 
-__all__ = ["SQUARE", "CelestialWcs", "aspect_of", "unit_vectors"]
+__all__ = ["SQUARE", "CelestialWcs", "aspect_of", "ra_dec_of", "unit_vectors"]
 
 Array = npt.NDArray[np.float64]
 
@@ -25,6 +25,12 @@ def unit_vectors(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Array:
     """Unit vectors ``(..., 3)`` of positions in degrees."""
     ra, dec = np.deg2rad(np.asarray(ra_deg, float)), np.deg2rad(np.asarray(dec_deg, float))
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def ra_dec_of(vectors: Array) -> tuple[Array, Array]:
+    """Positions in degrees of vectors ``(..., 3)`` of any length: the inverse of `unit_vectors`."""
+    x, y, z = np.moveaxis(vectors, -1, 0)
+    return np.rad2deg(np.arctan2(y, x)) % 360, np.rad2deg(np.arctan2(z, np.hypot(x, y)))
 
 
 def aspect_of(matrix: Array) -> float:
@@ -101,7 +107,7 @@ class CelestialWcs:
         if self._frame is None:
             return np.asarray(lon), np.asarray(lat)
         if self._to_icrs is not None:
-            return _angles(unit_vectors(lon, lat) @ self._to_icrs.T)
+            return ra_dec_of(unit_vectors(lon, lat) @ self._to_icrs.T)
         sky = SkyCoord(lon, lat, unit="deg", frame=self._frame).transform_to(ICRS())
         return np.asarray(sky.ra.deg), np.asarray(sky.dec.deg)
 
@@ -109,7 +115,7 @@ class CelestialWcs:
         """Pixel ``(x, y)`` of ICRS positions; NaN for positions the projection cannot show."""
         lon, lat = np.asarray(ra_deg, float), np.asarray(dec_deg, float)
         if self._to_icrs is not None:
-            lon, lat = _angles(unit_vectors(lon, lat) @ self._to_icrs)
+            lon, lat = ra_dec_of(unit_vectors(lon, lat) @ self._to_icrs)
         elif self._frame is not None:
             sky = SkyCoord(lon, lat, unit="deg", frame=ICRS()).transform_to(self._frame)
             lon, lat = np.asarray(sky.spherical.lon.deg), np.asarray(sky.spherical.lat.deg)
@@ -184,11 +190,6 @@ def _rotation_to_icrs(frame: BaseCoordinateFrame) -> Array | None:
     predicted = unit_vectors(lon[3], lat[3]) @ matrix.T
     # 1e-9 rad is 0.2 mas; the aberration terms of FK4 are 0.3 arcsec.
     return matrix if np.abs(predicted - found[3]).max() < 1e-9 else None
-
-
-def _angles(vectors: Array) -> tuple[Array, Array]:
-    x, y, z = np.moveaxis(vectors, -1, 0)
-    return np.rad2deg(np.arctan2(y, x)) % 360, np.rad2deg(np.arctan2(z, np.hypot(x, y)))
 
 
 def _from_cards(cards: tuple[tuple[str, Any], ...], shape: tuple[int, int]) -> CelestialWcs:

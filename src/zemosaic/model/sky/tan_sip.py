@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io.fits import Header
 
-from zemosaic.model.sky.celestial import CelestialWcs, aspect_of, unit_vectors
+from zemosaic.model.sky.celestial import CelestialWcs, aspect_of, ra_dec_of, unit_vectors
 
 __all__ = ["TanSip", "fit_tan_sip", "plane_to_sky", "powers_of_degrees", "sky_to_plane"]
 
@@ -43,8 +43,7 @@ def plane_to_sky(plane_deg: Array, ra0_deg: float, dec0_deg: float) -> tuple[Arr
     """Inverse of `sky_to_plane`: ``(ra_deg, dec_deg)`` of positions on the tangent plane, shape (..., 2)."""
     p = np.deg2rad(plane_deg)
     v = np.concatenate([p, np.ones((*p.shape[:-1], 1))], axis=-1) @ _basis(ra0_deg, dec0_deg)
-    ra = np.rad2deg(np.arctan2(v[..., 1], v[..., 0])) % 360
-    return ra, np.rad2deg(np.arctan2(v[..., 2], np.hypot(v[..., 0], v[..., 1])))
+    return ra_dec_of(v)
 
 
 def powers_of_degrees(low: int, high: int) -> list[tuple[int, int]]:

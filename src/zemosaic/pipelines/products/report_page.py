@@ -98,7 +98,7 @@ def _picture(mosaic: FolderMosaic, folder: FinishedFolder, run: Run) -> npt.NDAr
 
 
 def _reduce_counts(mosaic: FolderMosaic, name: str, run: Run) -> npt.NDArray[np.float32]:
-    """Means of a plane of whole numbers over blocks, ``(c, h, w)``."""
+    """Means of a plane of whole numbers over blocks, ``(c, h, w)``; by numpy, so that none waits for a compiler."""
     (height, width), factor = mosaic.shape, reduction(mosaic.shape, MAP_PX)
     n_rows = factor * max(STRIP_PX // (factor * width), 1)
     x = np.arange(0, width, factor)

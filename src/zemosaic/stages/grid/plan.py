@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 
 from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.model.box import Box
-from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
+from zemosaic.model.sky.celestial import CelestialWcs, ra_dec_of, unit_vectors
 from zemosaic.model.sky.grid import SkyGrid, footprint_box
 from zemosaic.settings import Angle, BoxCrop, Crop, GridSettings
 
@@ -171,7 +171,8 @@ def _middle(ra: Array, dec: Array) -> tuple[float, float]:
     v = unit_vectors(ra, dec).mean(axis=0)
     if np.linalg.norm(v) < 1e-6:
         raise SettingError("grid.no-centre")
-    return float(np.rad2deg(np.arctan2(v[1], v[0]))) % 360, float(np.rad2deg(np.arctan2(v[2], np.hypot(v[0], v[1]))))
+    middle_ra, middle_dec = ra_dec_of(v)
+    return float(middle_ra), float(middle_dec)
 
 
 def _projection(wanted: str, ra: Array, dec: Array, center: tuple[float, float]) -> str:

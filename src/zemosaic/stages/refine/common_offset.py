@@ -14,7 +14,7 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.model.sky.catalogue import Catalogue
-from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
+from zemosaic.model.sky.celestial import CelestialWcs, ra_dec_of, unit_vectors
 from zemosaic.model.sky.star_field import StarField
 from zemosaic.stages.numeric.robust import cauchy_weight
 from zemosaic.stages.refine.headers import fit_move, lattice_of
@@ -86,15 +86,14 @@ class CommonOffset:
         """What mends a frame's header: see `HeaderMove.matrix` and `HeaderMove.shift_px`."""
         points = lattice_of(place)
         seen = unit_vectors(*place.pixel_to_sky(*points.T))
-        x, y, z = (seen - _design(seen, self.middle) @ self.terms).T
-        true = np.rad2deg(np.arctan2(y, x)) % 360, np.rad2deg(np.arctan2(z, np.hypot(x, y)))
+        true = ra_dec_of(seen - _design(seen, self.middle) @ self.terms)
         return fit_move(points, np.stack(place.sky_to_pixel(*true), axis=1))
 
 
 def find_common_offsets(
     fields: Sequence[StarField], places: Sequence[CelestialWcs], catalogue: Catalogue
 ) -> list[CommonOffset]:
-    """Groups of overlapping frames whose headers are all off by the same, and by more than may be chance.
+    """How far the headers of each group of overlapping frames are off in common; `is_sure` tells what is no chance.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
+from zemosaic.model.sky.celestial import CelestialWcs, ra_dec_of, unit_vectors
 from zemosaic.model.sky.star_field import StarField
 from zemosaic.model.sky.tan_sip import TanSip, plane_to_sky, sky_to_plane
 from zemosaic.settings import RefineSettings
@@ -130,8 +130,7 @@ def _without_drift(before: Sequence[TanSip], after: Sequence[TanSip]) -> list[Ta
     where places are off by a pixel they tell far better than places within a few hundred pixels of each other.
     """
     vectors = np.array([unit_vectors(plate.ra_deg, plate.dec_deg) for plate in before])
-    x, y, z = vectors.mean(axis=0)
-    ra, dec = float(np.rad2deg(np.arctan2(y, x)) % 360), float(np.rad2deg(np.arctan2(z, np.hypot(x, y))))
+    ra, dec = map(float, ra_dec_of(vectors.mean(axis=0)))
     old = np.array([sky_to_plane(plate.ra_deg, plate.dec_deg, ra, dec) for plate in before])
     new = np.array([sky_to_plane(plate.ra_deg, plate.dec_deg, ra, dec) for plate in after])
     extent = max(float(np.abs(old).max()), before[0].scale_arcsec / 3600)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from zemosaic.errors import FrameRejected
 from zemosaic.model.frame import PointingHint
 from zemosaic.model.sky.catalogue import Catalogue
-from zemosaic.model.sky.celestial import SQUARE, unit_vectors
+from zemosaic.model.sky.celestial import SQUARE, ra_dec_of, unit_vectors
 from zemosaic.model.sky.star_field import StarField
 from zemosaic.model.sky.tan_sip import TanSip, plane_to_sky, sky_to_plane
 from zemosaic.settings import SolveSettings
@@ -111,8 +111,8 @@ def precess_to_j2000(ra_deg: float, dec_deg: float, year: float) -> tuple[float,
     z = np.deg2rad((2306.2181 + (1.09468 + 0.018203 * t) * t) * t / 3600)
     theta = np.deg2rad((2004.3109 - (0.42665 + 0.041833 * t) * t) * t / 3600)
     to_date = _turn_z(-z) @ _turn_y(theta) @ _turn_z(-zeta)
-    x, y, up = unit_vectors(ra_deg, dec_deg) @ to_date
-    return float(np.rad2deg(np.arctan2(y, x)) % 360), float(np.rad2deg(np.arctan2(up, np.hypot(x, y))))
+    ra, dec = ra_dec_of(unit_vectors(ra_deg, dec_deg) @ to_date)
+    return float(ra), float(dec)
 
 
 def _turn_z(angle: float) -> Array:

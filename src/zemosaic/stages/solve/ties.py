@@ -13,7 +13,7 @@ from zemosaic.errors import FrameRejected
 from zemosaic.kernels.solve.cluster import group_detections
 from zemosaic.model.frame import PointingHint
 from zemosaic.model.sky.catalogue import CatalogueStars
-from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
+from zemosaic.model.sky.celestial import CelestialWcs, ra_dec_of, unit_vectors
 from zemosaic.model.sky.star_field import StarField
 from zemosaic.model.sky.tan_sip import TanSip, fit_tan_sip, plane_to_sky, sky_to_plane
 from zemosaic.settings import SolveSettings
@@ -78,8 +78,7 @@ class ObservedCatalogue:
         """All stars within `radius_deg` of an ICRS position; `mag` holds their order only."""
         chord = 2 * np.sin(np.deg2rad(radius_deg) / 2)
         rows = np.sort(self._tree.query_ball_point(unit_vectors(ra_deg, dec_deg), chord)).astype(np.intp)
-        x, y, z = self._vectors[rows].T
-        ra, dec = np.rad2deg(np.arctan2(y, x)) % 360, np.rad2deg(np.arctan2(z, np.hypot(x, y)))
+        ra, dec = ra_dec_of(self._vectors[rows])
         return CatalogueStars(ra, dec, np.arange(len(rows), dtype=float), self._error_arcsec)
 
 
@@ -164,8 +163,7 @@ def _wider_searches(
     """Where a frame without a hint may be: anywhere that it overlaps the frame before it, then any placed frame."""
     diagonal_deg = float(np.hypot(*shape)) * (near.scale_arcsec or 0.0) / 3600
     middle = np.mean([unit_vectors(s.plate.ra_deg, s.plate.dec_deg) for s in known], axis=0)
-    x, y, z = middle / np.linalg.norm(middle)
-    ra, dec = float(np.rad2deg(np.arctan2(y, x)) % 360), float(np.rad2deg(np.arctan2(z, np.hypot(x, y))))
+    ra, dec = map(float, ra_dec_of(middle / np.linalg.norm(middle)))
     far = max(float(np.hypot(*sky_to_plane(s.plate.ra_deg, s.plate.dec_deg, ra, dec))) for s in known)
     return [
         (hint, settings.model_copy(update={"radius_deg": max(radius, settings.radius_deg)}))

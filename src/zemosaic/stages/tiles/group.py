@@ -10,7 +10,7 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.model.frame import Frame
-from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
+from zemosaic.model.sky.celestial import CelestialWcs, ra_dec_of, unit_vectors
 from zemosaic.settings import GroupKey
 from zemosaic.text import Message, message
 
@@ -92,8 +92,7 @@ def group_frames(frames: Sequence[Frame], places: Sequence[CelestialWcs], key: G
         field_deg = float(np.median([_shorter_side_deg(places[order[row]]) for row in rows]))
         for part in _by_pointing(vectors[rows], np.deg2rad(key.radius * field_deg)):
             inside = rows[part]
-            x, y, z = vectors[inside].mean(axis=0)
-            ra, dec = np.rad2deg(np.arctan2(y, x)) % 360, np.rad2deg(np.arctan2(z, np.hypot(x, y)))
+            ra, dec = ra_dec_of(vectors[inside].mean(axis=0))
             members = tuple(order[row] for row in inside)
             groups.append(TileGroup(0, members, float(ra), float(dec), turn_deg(angles[inside]), label))
     groups.sort(key=lambda g: (round(g.dec_deg, 6), round(g.ra_deg, 6), g.label))
