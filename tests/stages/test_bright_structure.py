@@ -131,7 +131,8 @@ def cut_filaments() -> tuple[list[Measurements], list[CelestialWcs], SkyGrid, np
     log_gain, measured, places = rng.uniform(-0.2, 0.2, 4), [], []
     for k, box in enumerate(Box(y0, y0 + 512, x0, x0 + 512) for y0 in (0, 381) for x0 in (0, 387)):
         image = np.exp(log_gain[k]) * (sky[box.slices] + rng.normal(0, 4, box.shape)) + rng.normal(0, 10)
-        measured.append(measure_frame(image[None].astype(np.float32), np.ones((1, *box.shape), "f4"), MeasureSettings()))
+        image = image[None].astype(np.float32)
+        measured.append(measure_frame(image, np.ones_like(image), MeasureSettings()))
         places.append(place.cut(box))
     return measured, places, SkyGrid(place), log_gain
 
