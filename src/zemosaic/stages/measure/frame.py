@@ -27,7 +27,7 @@ _FEWEST_PX = 8
 """Least side of a block: a smaller one has too few pixels beside the stars for a clipped mean."""
 
 _STEEP = 1.5
-"""Scatter inside a block over the noise of a sample from which the sky changes across it: on a plain sky both are one."""
+"""Scatter inside a block over the noise of a sample from which the sky changes across it: on a plain sky it is 1."""
 
 _OFTEN_STEEP = 0.2
 """Share of such blocks from which an image has fine ones, too: more than in fields with a nebula in a corner."""
