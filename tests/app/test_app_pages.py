@@ -177,3 +177,34 @@ def test_frames_lie_where_they_are_and_are_counted(page: Page, ra: float, dec: f
     difference = sky - corners[0]
     difference[:, 0] = (difference[:, 0] + 180) % 360 - 180
     np.testing.assert_allclose(difference * [np.cos(np.deg2rad(dec)), 1], 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("dots", [1, 2])
+@pytest.mark.parametrize("dec", [20.0, 89.5])
+def test_labels_of_the_chart_do_not_lie_over_each_other(page: Page, dots: int, dec: float) -> None:
+    """On a small canvas, which is as sharp as the screen; the size of its text is that of the page."""
+    ras = (83.0, 85.0, 87.0) if dec < 80 else (0.0, 120.0, 240.0)
+    frames = [
+        {"path": f"{ra}", "corners": [[ra, dec], [ra + 2, dec], [ra + 2, dec + 0.4], [ra, dec + 0.4]]} for ra in ras
+    ]
+    script = """(async ([frames, dots]) => {
+      const s = await import("/static/sky.js"), canvas = document.createElement("canvas");
+      Object.defineProperty(window, "devicePixelRatio", { value: dots, configurable: true });
+      canvas.style.cssText = "position: fixed; width: 300px; height: 220px";
+      document.body.append(canvas);
+      const boxes = [], pen = canvas.getContext("2d");
+      pen.fillText = (text, x, y) => boxes.push([x, y - 10, x + pen.measureText(text).width, y + 2]);
+      const sky = s.layOut(frames);
+      m.draw(canvas, { sky, seen: s.boundsOf(sky.shapes), packed: s.pack(sky.shapes), lines: [] });
+      canvas.remove();
+      return { boxes, size: [canvas.width, canvas.height] };
+    })(values)"""
+    found = in_page(page, script, [frames, dots], "draw")
+    assert found["size"] == [300 * dots, 220 * dots]
+    boxes = np.array(found["boxes"])
+    assert len(boxes) >= 4
+    assert (boxes[:, 0] >= 0).all()
+    assert (boxes[:, 2] <= 300).all()
+    x0, y0, x1, y1 = boxes.T
+    over = (x0[:, None] < x1) & (x0 < x1[:, None]) & (y0[:, None] < y1) & (y0 < y1[:, None])
+    assert over.sum() == len(boxes)

@@ -156,7 +156,8 @@ class People:
                 if stage in self._tasks:
                     self._progress.remove_task(self._tasks.pop(stage))
                 summary = say(told, self.language) if told else ""
-                self.console.print(f"{stage:<10} {summary}  [{seconds:.1f} s]", markup=False, soft_wrap=True)
+                took = say(message("show.seconds", seconds=seconds), self.language)
+                self.console.print(f"{stage:<10} {summary}  [{took}]", markup=False, soft_wrap=True)
             case events.LeftOut(name, told):
                 reason = say(told, self.language)
                 self._alike[reason] += 1

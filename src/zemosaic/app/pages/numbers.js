@@ -3,6 +3,9 @@ import { chosenLanguage, t } from "./words.js";
 
 export const inGb = (bytes) => (bytes / 1e9).toLocaleString(chosenLanguage(), { maximumFractionDigits: bytes < 1e8 ? 2 : 1, minimumFractionDigits: 1 });
 
+// Three figures, with the decimal sign of the language and no thousands apart.
+export const short = (value) => (Number.isFinite(value) ? value.toLocaleString(chosenLanguage(), { maximumSignificantDigits: 3, useGrouping: false }) : "");
+
 // Below this nobody counts along.
 const FEW_S = 5;
 
