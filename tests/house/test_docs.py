@@ -188,7 +188,10 @@ def test_the_table_of_the_readme_is_that_of_the_measured_page() -> None:
     )
     assert slips_of_figures(readme) == []
     rows = [line for _, _, body in sections_of(readme) for line in body.splitlines() if line.startswith("|")]
+    assert len(rows) > 5, "python benchmarks/peers.py writes it"
     assert [row for row in rows if row not in measured.splitlines()] == []
+    # Heads are words, no names of a script.
+    assert re.findall(r"\w+_\w+", rows[0]) == []
     assert figures_in(head_of(readme)) == []
 
 
