@@ -54,9 +54,8 @@ def main() -> None:
     with page_section(args.page, __file__, "The first page of the app", about, is_table=False):
         found = sorted(measure() for _ in range(args.runs))
         seconds, processor, held_mb = found[len(found) // 2]
-        print(
-            f"first page after {seconds:.2f} s ({found[0][0]:.2f} to {found[-1][0]:.2f}), {processor:.2f} s of processor"
-        )
+        spread = f"{found[0][0]:.2f} to {found[-1][0]:.2f}"
+        print(f"first page after {seconds:.2f} s ({spread}), {processor:.2f} s of processor")
         print(f"{held_mb:.0f} MB held; {os.getloadavg()[0]:.1f} tasks at work on {os.cpu_count()} cores")
 
 
