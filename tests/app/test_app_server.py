@@ -208,23 +208,6 @@ def test_ten_pages_lose_none_of_ten_thousand_events(tmp_path: Path, monkeypatch:
         assert done == list(range(10_000))
 
 
-def test_stages_to_come_are_guessed_from_the_last_mosaic(client: Client, root: Path) -> None:
-    folder = OutputFolder(root / "paced")
-    folder.write_request({"look": False})
-    folder.add_event({"event": "RunStarted", "look": True})
-    for seconds in (2.0, 1.0):  # of two filters
-        folder.add_event({"event": "StageEnded", "stage": "measure", "seconds": seconds})
-    folder.add_event({"event": "Done", "outputs": {"frames": "frames.ecsv"}})
-    assert folder.pace() == {}
-    folder.add_event({"event": "RunStarted", "look": False})
-    folder.add_event({"event": "FramesFound", "n_frames": 2, "n_values": 600})
-    folder.add_event({"event": "StageEnded", "stage": "measure", "seconds": 0.1})  # found in the store
-    folder.add_event({"event": "StageEnded", "stage": "stack", "seconds": 5.0})
-    folder.add_event({"event": "Done", "outputs": {"mosaic": "mosaic.fits"}})
-    assert folder.pace() == {"seconds": {"measure": 3.0, "stack": 5.0}, "n_values": 600}
-    assert isinstance(client.get("/api/pace"), dict)
-
-
 def test_simulated_frames_are_made_once(client: Client, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     maker = "import sys, pathlib; folder = pathlib.Path(sys.argv[2][6:]); folder.mkdir(); (folder / 'a').write_text('')"
     monkeypatch.setattr("zemosaic.app.server.own_command", lambda: [sys.executable, "-c", maker])
