@@ -26,7 +26,10 @@ for frames, out, raw in zip(sys.argv[1::2], sys.argv[2::2], (True, False)):
                 for types in kernel.overloads:
                     print(name, "known" if (id(kernel), types) in known else types)
 """
-"""Builds, of raw frames first, and after each tells each kernel that was called, and the types of its arguments where they were not expected."""
+"""Builds, of raw frames first.
+
+After each it tells the kernels that were called, and the types of arguments where they were not expected.
+"""
 
 
 def test_a_build_calls_no_kernel_that_is_not_compiled_before(small_set: Path, raw_set: Path, tmp_path: Path) -> None:

@@ -91,10 +91,10 @@ def list_kernels(group: str) -> tuple[Known, ...]:
         For another name.
     """
     lists = {
-        "weigh": _weigh, "gaps": _gaps, "regions": _regions, "spikes": _spikes, "match": _match, "raws": _raws, "points": _points, "areas": _areas, "stack": _stack,
-        "clip": _clip, "kappa": _kappa, "winsorized": _winsorized, "linear_fit": _linear_fit, "maps": _maps,
-        "mean": _mean, "median": _median, "minmax": _minmax, "esd": _esd, "tiles": _tiles,
-        "simulate": _simulate, "xisf": _xisf,
+        "weigh": _weigh, "gaps": _gaps, "match": _match, "raws": _raws, "points": _points, "spikes": _spikes,
+        "areas": _areas, "stack": _stack, "clip": _clip, "regions": _regions, "kappa": _kappa, "maps": _maps,
+        "winsorized": _winsorized, "linear_fit": _linear_fit, "mean": _mean, "median": _median, "minmax": _minmax,
+        "esd": _esd, "tiles": _tiles, "simulate": _simulate, "xisf": _xisf,
     }  # fmt: skip
     return tuple(lists[group]())
 
