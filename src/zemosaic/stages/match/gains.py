@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.kernels.match.gains import Detections
-from zemosaic.stages.match.camera_field import is_steep, real_parts
+from zemosaic.stages.match.camera_field import real_parts, slopes_of_centre
 from zemosaic.stages.match.star_equations import StarEquations, StarNormals
 from zemosaic.stages.match.star_ties import StarTies
 from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight, excess_scatter, mad_sigma
@@ -51,13 +51,6 @@ _RESPONSE_SD = 0.1
 
 _LEAST_RESPONSE = 0.003
 """Rms of ln F over the field below which a camera counts as flat: flat fields leave as much."""
-
-_CENTRE = 0.035
-"""How far from the middle of a frame the middle of a lens's field may well lie, in half sides: ten pixels in 600. Under
-a fall-off of 40 % that is a slope which tilts the gains of three panels by 0.1."""
-
-_U, _V, _UU, _VV = 0, 1, 2, 4
-"""Terms of a response: slopes along u and v, and their squares."""
 
 _HELD = 1e10
 """Precision that holds a response's term at 0: a thousand times what 10 000 images tell of it."""
@@ -362,23 +355,16 @@ def _conclude(
     error[counted == 0] = np.inf
     response = np.where(priors.flat, 0.0, equations.response(state.unknowns))
     response_error = _response_errors(normals, priors.flat)
-    tilt = _tilt(normals, response, component)
+    tilt = _tilt(normals, slopes_of_centre(response), component)
     return GainSolution(gain, error, response, response_error, component, counted, state.floor, log_unit, tilt)
 
 
-def _tilt(normals: StarNormals, response: F8, component: Ints) -> F8:
-    """Error of every gain by slopes of responses that are held at 0 though light falls off, about a middle not known.
-
-    A slope that all images share is a trend of their gains: stars do not tell one from the other.
-    """
+def _tilt(normals: StarNormals, slopes: F8, component: Ints) -> F8:
+    """Error of every gain by slopes of responses that are not known: stars do not tell them from a trend of gains."""
     variance = np.zeros(normals.equations.n_images)
-    for c, own in enumerate(response):
-        # What flats have left is no fall-off about a middle.
-        if not is_steep(own[None]) or own[[_U, _V]].any():
-            continue
-        slopes = 2 * _CENTRE * own[[_UU, _VV]]
-        rows = _centred(normals.answers_to_growth(c, np.array([_U, _V])), component)
-        variance += np.sum((slopes[:, None] * rows) ** 2, axis=0)
+    for c in np.flatnonzero(slopes.any(axis=1)):
+        rows = _centred(normals.answers_to_growth(c, np.arange(2)), component)
+        variance += np.sum((slopes[c][:, None] * rows) ** 2, axis=0)
     return np.sqrt(variance)
 
 
