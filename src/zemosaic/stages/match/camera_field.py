@@ -146,7 +146,7 @@ def is_steep(response: F8) -> bool:
 def slopes_of_centre(response: F8) -> F8:
     """Slopes along u and v that a fall-off about a point beside the middle has, (cameras, 2), as far as may well be.
 
-    0 for cameras whose light hardly falls off (what flats have left falls about no middle), and where stars tell slopes.
+    0 for cameras whose light hardly falls off, as what flats have left does about no middle, and where stars tell them.
     """
     out = np.zeros((len(response), 2))
     for c, own in enumerate(response):

@@ -363,7 +363,7 @@ def _tilt(normals: StarNormals, slopes: F8, component: Ints) -> F8:
     """Error of every gain by slopes of responses that are not known: stars do not tell them from a trend of gains."""
     variance = np.zeros(normals.equations.n_images)
     for c in np.flatnonzero(slopes.any(axis=1)):
-        rows = _centred(normals.answers_to_growth(c, np.arange(2)), component)
+        rows = _centred(normals.answers_to_growth(int(c), np.arange(2)), component)
         variance += np.sum((slopes[c][:, None] * rows) ** 2, axis=0)
     return np.sqrt(variance)
 
