@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import zemosaic
+from page import add_page_option, page_section
 from zemosaic.errors import FrameRejected
 from zemosaic.model.box import Box
 from zemosaic.model.measurements import Measurements
@@ -35,8 +36,13 @@ MUCH = 0.001
 """Share of a frame's pixels above which a part counts as an alarm."""
 
 
+ABOUT = """What the checks of pixels, stars and frames take away from sets without a fault: it should be nothing. Parts
+are frames with more than 0.1 % of their pixels in what is taken for no data, the largest such share, and the stars
+that stand there, of all; a frame's rim and the overscan that a header states count as well."""
+
+
 def look_at_parts(opened: Inputs, settings: Settings, every: int) -> str:
-    """Parts without data in every so-manieth frame, and the stars that stand in them."""
+    """Cells of the table: parts without data in every so-manieth frame, and the stars that stand in them."""
     shares, n_stars, n_lost = [], 0, 0
     for frame in opened.frames[::every]:
         whole = Box.of_shape(frame.shape)
@@ -55,10 +61,7 @@ def look_at_parts(opened: Inputs, settings: Settings, every: int) -> str:
         n_stars += len(x)
         n_lost += int(np.count_nonzero(map_of(runs, whole)[y, x]))
     n_much = int(np.sum(np.array(shares) > MUCH))
-    return (
-        f"{n_much} of {len(shares)} frames above {100 * MUCH:g} % (most {100 * max(shares):.2g} %), "
-        f"{n_lost} of {n_stars} stars"
-    )
+    return f"{n_much} of {len(shares)} | {100 * max(shares):.2g} | {n_lost} of {n_stars}"
 
 
 PARTS_AND_FACTS = {
@@ -95,18 +98,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--register", nargs="*", type=Path, default=[], help="folders of frames without a place")
     parser.add_argument("--every", type=int, default=1, help="look at the pixels of every so-manieth frame")
+    add_page_option(parser)
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    for folder in (*options.folders, *options.register):
-        settings = load_settings(assignments=["solve.method=register"] if folder in options.register else [])
-        opened = open_inputs([folder], settings, make_run(BuildOptions(yes=True), lambda _: None))
-        parts = look_at_parts(opened, settings, options.every)
-        left_out, words = look_at_frames(folder, settings)
-        print(
-            f"{folder.name}: {len(opened.frames)} frames; no data: {parts}; left out: {dict(left_out) or 'none'}; "
-            f"told: {dict(words) or 'none'}",
-            flush=True,
-        )
+    with page_section(options.page, __file__, "False alarms", ABOUT):
+        print("| set | frames | with parts | largest part, % | stars in parts | left out | told |")
+        print("|---|---:|---:|---:|---:|---|---|")
+        for folder in (*options.folders, *options.register):
+            print(describe_set(folder, options.every, folder in options.register), flush=True)
+
+
+def describe_set(folder: Path, every: int, is_registered: bool) -> str:
+    """A row of the table."""
+    settings = load_settings(assignments=["solve.method=register"] if is_registered else [])
+    opened = open_inputs([folder], settings, make_run(BuildOptions(yes=True), lambda _: None))
+    parts = look_at_parts(opened, settings, every)
+    left_out, words = look_at_frames(folder, settings)
+    counts = [", ".join(f"{n} {what}" for what, n in sorted(some.items())) or "none" for some in (left_out, words)]
+    return f"| {folder.name} | {len(opened.frames)} | {parts} | {' | '.join(counts)} |"
 
 
 if __name__ == "__main__":

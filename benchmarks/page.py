@@ -55,13 +55,14 @@ def add_page_option(parser: argparse.ArgumentParser, default: str | None = None)
 
 
 def say_command() -> str:
-    """The command that runs; of places elsewhere the last part alone."""
+    """The command that runs; of places elsewhere the last part alone, also after ``NAME=``."""
     words = []
     for word in sys.argv[1:]:
-        path = Path(word)
+        before, sign, end = word.rpartition("=")
+        path = Path(end)
         if path.is_absolute():
-            word = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
-        words.append(word)
+            end = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
+        words.append(before + sign + end)
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
 
 
@@ -122,6 +123,8 @@ def page_section(
         yield
         return
     facts, kept = machine_facts(), StringIO()
+    if str(facts["commit"]).endswith("-dirty"):
+        raise SystemExit("commit what was changed first: figures of a page name the commit that they were measured on")
     with redirect_stdout(_Both(sys.stdout, kept)):  # type: ignore[type-var]
         yield
     said = kept.getvalue().rstrip()

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import psutil
@@ -163,6 +164,23 @@ SYSTEMS = {
 
 SCORES = ("star_mmag", "background_sigma", "seam_sigma")
 """Of a mosaic beside the truth: star fluxes, background after a cubic, steps at borders."""
+
+HEADS = (
+    "system", "time, s", "shortest to longest", "processor, s", "memory at most, MiB",
+    "star fluxes off, mmag", "background off, noise of a frame", "seams, noise of a frame",
+)  # fmt: skip
+
+TITLES = {
+    "swarp-weighted": "SWarp, weighted mean",
+    "swarp-clipped": "SWarp, clipped mean",
+    "montage": "Montage",
+    "reproject": "reproject, mean",
+    "reproject-match": "reproject, mean, backgrounds matched",
+    "zemosaic-mean": "ZeMosaic, mean alone",
+    "zemosaic-clip": "ZeMosaic, clipped mean alone",
+    "zemosaic-build": "ZeMosaic, matched (`build`)",
+}
+"""What the tables call the systems; others by their names."""
 
 RATIOS = [
     ("swarp-weighted", "zemosaic-mean"),
@@ -344,47 +362,54 @@ machine](docs/measured/benchmarks.md)). Siril and Astro Pixel Processor make mos
 measured: the Siril at hand (1.0.6) has no mosaic commands, the other is not free."""
 
 
-def write_report(facts: dict, costs: list[Cost], left_out: dict[str, str], out_dir: Path, page: Path | None) -> str:
-    """Write ``peers.json`` and ``peers.md``, and with a page its section and that of the README; returns the text."""
+def write_record(
+    facts: dict[str, object], costs: list[Cost], left_out: dict[str, str], out_dir: Path
+) -> dict[str, Any]:
+    """Keep all that was measured in ``peers.json``."""
+    runs = [asdict(cost) for cost in costs]
+    record = {"command": say_command(), "facts": facts, "runs": runs, "left_out": left_out}
+    (out_dir / "peers.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return record
+
+
+def write_report(record: dict[str, Any], out_dir: Path, page: Path | None) -> str:
+    """Write ``peers.md``, and with a page its section and that of the README; returns the text."""
+    facts, left_out = record["facts"], record["left_out"]
     by_name: dict[str, list[Cost]] = {}
-    for cost in costs:
-        by_name.setdefault(cost.system, []).append(cost)
+    for run in record["runs"]:
+        by_name.setdefault(run["system"], []).append(Cost(**run))
     scores = {name: next((c.score for c in runs if c.score), None) for name, runs in by_name.items()}
-    columns = list(SCORES)
-    lines = ["| " + " | ".join(["system", "wall s", "(range)", "CPU s", "peak MiB", *columns]) + " |"]
-    lines.append("|---" * (5 + len(columns)) + "|")
+    lines = ["| " + " | ".join(HEADS) + " |", "|---" + "|---:" * (len(HEADS) - 1) + "|"]
     medians = {}
     for name, runs in by_name.items():
         wall = [c.wall_s for c in runs]
         medians[name] = median(wall)
         figures = [
-            name,
-            f"{median(wall):.2f}",
-            f"{min(wall):.2f} to {max(wall):.2f}",
-            f"{median(c.cpu_s for c in runs):.2f}",
+            TITLES.get(name, name),
+            f"{median(wall):.1f}",
+            f"{min(wall):.1f} to {max(wall):.1f}",
+            f"{median(c.cpu_s for c in runs):.1f}",
             f"{median(c.peak_mib for c in runs):.0f}",
-            *(str((scores[name] or {}).get(key, "")) for key in columns),
+            *(str((scores[name] or {}).get(key, "")) for key in SCORES),
         ]
         lines.append("| " + " | ".join(figures) + " |")
     ratios = {
-        f"{slow} / {fast}": round(medians[slow] / medians[fast], 1)
+        f"{TITLES[slow]} / {TITLES[fast]}": round(medians[slow] / medians[fast], 1)
         for slow, fast in RATIOS
         if slow in medians and fast in medians
     }
     parts = [
         "\n".join(f"- {key}: {value}" for key, value in facts.items()),
         "\n".join(lines),
-        "\n".join(f"- wall time {pair}: {value}" for pair, value in ratios.items()),
+        "\n".join(f"- time of {pair}: {value}" for pair, value in ratios.items()),
         "\n".join(f"- left out: {name}: {why}" for name, why in left_out.items()),
     ]
     text = "\n\n".join(part for part in parts if part) + "\n"
     (out_dir / "peers.md").write_text(text, encoding="utf-8")
     if page:
-        said = f"{list_facts(facts)}\n- written: by `{say_command()}`"
+        said = f"{list_facts(facts)}\n- written: by `{record['command']}`"
         write_section(page, __file__, "Time, memory and truth", [ABOUT, said, *parts[1:]])
         write_section(ROOT / "README.md", __file__, "Beside others", [BESIDE, parts[1]])
-    record = {"facts": facts, "runs": [asdict(c) for c in costs], "ratios": ratios, "left_out": left_out}
-    (out_dir / "peers.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return text
 
 
@@ -398,8 +423,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="for the systems that take a number")
     parser.add_argument("--limit", type=int, default=0, help="only the first N frames; for trying things out")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for one command")
+    parser.add_argument("--again", action="store_true", help="measure nothing: the tables anew from peers.json")
     add_page_option(parser)
     options = parser.parse_args(argv)
+    if options.again:
+        record = json.loads((options.out_dir / "peers.json").read_text(encoding="utf-8"))
+        print(write_report(record, options.out_dir, options.page))
+        return 0
     names = options.systems.split(",")
     unknown = [name for name in names if name not in SYSTEMS]
     if unknown:
@@ -414,7 +444,8 @@ def main(argv: list[str] | None = None) -> int:
     }
     shutil.rmtree(out_dir / "kernels", ignore_errors=True)
     costs, failures = run_all([n for n in names if n not in left_out], inputs, out_dir, options)
-    print(write_report(facts, costs, left_out | failures, out_dir, options.page))
+    record = write_record(facts, costs, left_out | failures, out_dir)
+    print(write_report(record, out_dir, options.page))
     return 1 if failures else 0
 
 

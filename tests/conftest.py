@@ -27,6 +27,16 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What runs of tests cost is no history of this machine, and its history is nothing that tests depend on."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("home")
+        patch.setattr("typer.get_app_dir", lambda name: str(home / name))
+        patch.setenv("XDG_CONFIG_HOME", str(home))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _products_only_when_asked() -> Iterator[None]:
     """Hundreds of tests build mosaics and look at no product: without this one fixture each would make all of them.
 

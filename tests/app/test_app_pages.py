@@ -11,7 +11,10 @@ import pytest
 
 from app_cases import PAGES, Client, words
 from browser_cases import open_browser
+from zemosaic.cli.show import tell_left
+from zemosaic.engine.events import TimeLeft
 from zemosaic.pipelines.products.make import PRODUCTS
+from zemosaic.text import say
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -78,11 +81,44 @@ def test_a_lasso_takes_frames_whose_middle_lies_in_it(page: Page) -> None:
     assert in_page(page, "values.map(m.nightOf)", frames, "choice") == nights
 
 
-def test_time_is_guessed_from_the_last_mosaic_by_what_frames_hold(page: Page) -> None:
-    pace = {"seconds": {"measure": 10, "stack": 20, "report": 4, "compile": 50}, "n_values": 1000}
-    assert in_page(page, "m.guessSeconds(values, 3000)", pace, "progress") == 3 * 30 + 4
-    usual = in_page(page, "[m.guessSeconds(values, 2e8), m.guessSeconds(values, 4e8)]", {}, "progress")
-    assert 1.7 * usual[0] < usual[1] < 2 * usual[0]
+def test_a_stage_that_ends_beside_another_leaves_that_one_shown(page: Page) -> None:
+    """The report is made beside the other products, and kernels are compiled beside stages."""
+    lines = [
+        {"event": "TimeLeft", "seconds": 9.0, "share": 0.5, "at_s": 9.0},
+        {"event": "StageStarted", "stage": "report", "total": None, "at_s": 10.0},
+        {"event": "StageStarted", "stage": "viewer", "total": 4, "at_s": 10.5},
+        {"event": "StageStarted", "stage": "compile", "total": 3, "at_s": 11.0},
+        {"event": "Progress", "stage": "viewer", "done": 1, "at_s": 11.5},
+        {"event": "Progress", "stage": "compile", "done": 2, "at_s": 11.6},
+        {"event": "StageEnded", "stage": "viewer", "seconds": 1.5, "at_s": 12.0},
+        {"event": "StageEnded", "stage": "report", "seconds": 2.5, "at_s": 12.5},
+        {"event": "StageEnded", "stage": "compile", "seconds": 2.5, "at_s": 13.5},
+    ]
+    script = (
+        "values.map(((run) => (e) => { run = m.addEvent(run, e);"
+        " return [run.stage, run.done, m.secondsLeft(run)]; })(m.emptyRun()))"
+    )
+    shown = in_page(page, script, lines, "progress")
+    stages = ["", "report", "viewer", "viewer", "viewer", "viewer", "report", "compile", ""]
+    assert [stage for stage, _, _ in shown] == stages
+    assert [done for _, done, _ in shown] == [0, 0, 0, 0, 1, 1, 0, 2, 0]
+    assert [left for _, _, left in shown] == pytest.approx([9.0, 8.0, 7.5, 7.0, 6.5, 6.4, 6.0, 5.5, 4.5])
+
+
+def test_the_page_and_the_console_tell_the_time_left_as_coarsely(page: Page) -> None:
+    seconds = [0, 4.9, 5, 59.6, 89, 91, 5000, 7000]
+    script = "(await (await import('/static/words.js')).loadWords('en'), values.map(m.spellLeft))"
+    told = in_page(page, script, seconds, "numbers")
+    assert told == [
+        "a few seconds left", "a few seconds left", "about 5 seconds left", "about 60 seconds left",
+        "about 89 seconds left", "about 2 minutes left", "about 83 minutes left", "about 1 h 57 min left",
+    ]  # fmt: skip
+    console = [say(tell_left(TimeLeft(s, 0.5))) for s in seconds]
+    assert console == [
+        "a few seconds left", "a few seconds left", "about 5 s left", "about 60 s left",
+        "about 89 s left", "about 2 min left", "about 83 min left", "about 1 h 57 min left",
+    ]  # fmt: skip
+    assert say(tell_left(TimeLeft(60.0, 0.04)), "fr") == "temps restant : estimation en cours"
 
 
 @pytest.mark.parametrize(("ra", "dec"), [(0.0, 20.0), (200.0, 89.5)])
@@ -141,3 +177,34 @@ def test_frames_lie_where_they_are_and_are_counted(page: Page, ra: float, dec: f
     difference = sky - corners[0]
     difference[:, 0] = (difference[:, 0] + 180) % 360 - 180
     np.testing.assert_allclose(difference * [np.cos(np.deg2rad(dec)), 1], 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("dots", [1, 2])
+@pytest.mark.parametrize("dec", [20.0, 89.5])
+def test_labels_of_the_chart_do_not_lie_over_each_other(page: Page, dots: int, dec: float) -> None:
+    """On a small canvas, which is as sharp as the screen; the size of its text is that of the page."""
+    ras = (83.0, 85.0, 87.0) if dec < 80 else (0.0, 120.0, 240.0)
+    frames = [
+        {"path": f"{ra}", "corners": [[ra, dec], [ra + 2, dec], [ra + 2, dec + 0.4], [ra, dec + 0.4]]} for ra in ras
+    ]
+    script = """(async ([frames, dots]) => {
+      const s = await import("/static/sky.js"), canvas = document.createElement("canvas");
+      Object.defineProperty(window, "devicePixelRatio", { value: dots, configurable: true });
+      canvas.style.cssText = "position: fixed; width: 300px; height: 220px";
+      document.body.append(canvas);
+      const boxes = [], pen = canvas.getContext("2d");
+      pen.fillText = (text, x, y) => boxes.push([x, y - 10, x + pen.measureText(text).width, y + 2]);
+      const sky = s.layOut(frames);
+      m.draw(canvas, { sky, seen: s.boundsOf(sky.shapes), packed: s.pack(sky.shapes), lines: [] });
+      canvas.remove();
+      return { boxes, size: [canvas.width, canvas.height] };
+    })(values)"""
+    found = in_page(page, script, [frames, dots], "draw")
+    assert found["size"] == [300 * dots, 220 * dots]
+    boxes = np.array(found["boxes"])
+    assert len(boxes) >= 4
+    assert (boxes[:, 0] >= 0).all()
+    assert (boxes[:, 2] <= 300).all()
+    x0, y0, x1, y1 = boxes.T
+    over = (x0[:, None] < x1) & (x0 < x1[:, None]) & (y0[:, None] < y1) & (y0 < y1[:, None])
+    assert over.sum() == len(boxes)

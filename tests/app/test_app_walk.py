@@ -224,6 +224,9 @@ def stop_and_go_on(walk: Walk, out: Path) -> None:
     walk.press("button", "run.go")
     walk.find("heading", "result.files").wait_for()
     walk.page.frame_locator("iframe").locator("canvas").first.wait_for()
+    for theme in ("dark", "light"):
+        walk.page.locator("header select").nth(1).select_option(theme)
+        walk.page.frame_locator("iframe").locator(f"html[data-theme={theme}]").wait_for()
     walk.look_for_faults()
 
 

@@ -45,7 +45,10 @@ def test_frames_that_were_looked_at_are_not_measured_again(small_set: Path, buil
     assert picture.size == (width, height)
     assert picture.getextrema()[0][1] == 255  # a star, white
     (found,) = [event for event in told if event["event"] == "FramesFound"]
-    assert (found["n_frames"], found["n_values"]) == (8, 8 * 300 * 400)
+    assert (found["n_frames"], found["n_values"], found["n_samples"]) == (8, 8 * 300 * 400, 8 * 300 * 400)
+    left = [e for e in told if e["event"] == "TimeLeft"]
+    assert all(e["seconds"] >= 0 and 0 <= e["share"] <= 1 for e in left)
+    assert left[-1]["seconds"] < 0.2 * left[0]["seconds"]
     drawn = sorted((tmp_path / ".zemosaic" / "preview" / "frames").iterdir())
     assert [path.stem for path in drawn] == sorted(table["id"])
     small = np.asarray(Image.open(drawn[0]))

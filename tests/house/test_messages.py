@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import string
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -106,6 +107,17 @@ def test_french_is_said_down_to_the_reason_of_a_reason() -> None:
     assert say(why, "fr") == (
         "sa carte weight a.fits est inutilisable : le fichier est tombé à 3 octets depuis sa lecture"
     )
+
+
+def test_french_numbers_have_a_comma_unless_they_are_typed_as_they_stand() -> None:
+    soft = message("quality.soft", fwhm_px=4.25, ratio=2.614, limit=1.5)
+    assert not re.search(r"\d\.\d", say(soft, "fr"))
+    assert "2,61" in say(soft, "fr")
+    assert "2.61" in say(soft, "en")
+    # Places of the sky, values of settings and names of files.
+    assert say(message("explain.outside", ra_deg=83.5, dec_deg=-5.25), "fr").startswith("RA 83.50000 Dec -5.25000")
+    assert "tolerance = 0.5" in say(message("build.negative", tolerance=0.5, workers=2), "fr")
+    assert "a.fits" in say(message("map.unusable", kind="weight", file="a.fits", problem="x"), "fr")
 
 
 def test_the_page_of_the_documents_is_that_of_the_catalogue() -> None:

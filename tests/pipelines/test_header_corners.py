@@ -36,9 +36,12 @@ def test_frames_without_a_place_are_taken_to_lie_where_the_others_lie(tmp_path: 
     for k, wcs in enumerate((tan_wcs((40, 60)), None)):
         write_frame(tmp_path / f"{k}.fits", np.ones((40, 60), np.float32), wcs, FILTER="HO"[k])
     frames = sorted(scan([tmp_path], InputSettings()).frames, key=lambda frame: frame.header.wcs_cards is None)
-    whole = forecast_mosaic(frames, make_settings({}))
+    whole = forecast_mosaic(frames, make_settings({}), {})
     assert (whole.n_frames, whole.n_values) == (2, 2 * 40 * 60)
-    one = forecast_mosaic(frames[:1], make_settings({}))
+    one = forecast_mosaic(frames[:1], make_settings({}), {})
     assert whole.shape == one.shape
     assert whole.output_bytes == 2 * one.output_bytes  # of two filters
-    assert forecast_mosaic(frames[1:], make_settings({})).shape is None
+    assert whole.seconds > one.seconds
+    slow = forecast_mosaic(frames, make_settings({}), {"stack": 3.0})
+    assert whole.seconds < slow.seconds < 3 * whole.seconds
+    assert forecast_mosaic(frames[1:], make_settings({}), {}).shape is None

@@ -7,8 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cases.simulated_measurements import SHAPE, Survey
+from cases.simulated_measurements import SHAPE, Survey, tan_place
+from zemosaic.model.box import Box
 from zemosaic.model.measurements import Measurements
+from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.settings import MatchSettings, MeasureSettings
 from zemosaic.stages.match.match import ImageFacts, match
 from zemosaic.stages.measure.frame import measure_frame
@@ -118,3 +121,31 @@ def test_a_star_on_a_galaxy_is_as_bright_in_every_frame():
         seen.append(stars.flux[0, nearest] / 5e4)
     assert seen[0] == pytest.approx(seen[1], rel=0.003)
     assert seen == pytest.approx([1, 1], rel=0.02)
+
+
+def cut_filaments() -> tuple[list[Measurements], list[CelestialWcs], SkyGrid, np.ndarray]:
+    """Four frames of 512 px that overlap by a quarter, on filaments 70 px apart; their true ln gains."""
+    rng, place = np.random.default_rng(1), tan_place((900, 900), 83.0, -5.0, 2.0)
+    y, x = np.mgrid[:900, :900].astype(float)
+    sky = 3000 + 1500 * np.sin(x / 23 + 2 * np.sin(y / 41)) * np.sin(y / 31 + 2 * np.sin(x / 37))
+    log_gain, measured, places = rng.uniform(-0.2, 0.2, 4), [], []
+    for k, box in enumerate(Box(y0, y0 + 512, x0, x0 + 512) for y0 in (0, 381) for x0 in (0, 387)):
+        image = np.exp(log_gain[k]) * (sky[box.slices] + rng.normal(0, 4, box.shape)) + rng.normal(0, 10)
+        image = image[None].astype(np.float32)
+        measured.append(measure_frame(image, np.ones_like(image), MeasureSettings()))
+        places.append(place.cut(box))
+    return measured, places, SkyGrid(place), log_gain
+
+
+def test_blocks_follow_filaments():
+    """Blocks as wide as on a plain sky left 4 mmag between frames that share no star."""
+    measured, places, grid, log_gain = cut_filaments()
+    found = match(measured, places, grid, MatchSettings(), ImageFacts(cameras=["one"] * 4))
+    assert np.ptp(np.log([s.gain[0] for s in found.scales]) - log_gain) < 0.002
+    assert [m.fine.size_px / m.blocks.size_px for m in measured] == [0.5] * 4
+
+
+def test_a_plain_sky_has_no_fine_blocks():
+    """They would take the match four times as long."""
+    image = np.random.default_rng(1).normal(1000, 5, (1, 512, 512)).astype(np.float32)
+    assert measure_frame(image, np.ones_like(image), MeasureSettings()).fine is None

@@ -26,7 +26,7 @@ def borders_of(survey, solution, scales):
     table = make_block_table(survey.measurements, survey.wcs, survey.grid, solution.nodes.spacing_px)
     noise = noise_in_mosaic(survey.measurements, survey.wcs, survey.grid, scales)
     seams = measure_seams(Squares.of(table, 0, noise[0]), 0, solution.sky[0], scales)
-    border = figure_borders(seams.image, seams.step, seams.error, seams.noise, len(scales))
+    border = figure_borders(seams.image, seams.step, seams.error, seams.noise, seams.count, len(scales))
     facts = {
         "step": border.rms,
         "sure_step": border.sure_rms,
@@ -57,8 +57,8 @@ def test_a_clean_run_never_cries_wolf_and_a_planted_step_always_does(seed):
 
 
 def test_no_borders_are_no_verdict():
-    none = np.zeros(0)
-    border = figure_borders(none.astype(np.int64), none, none, none, 2)
+    none, nobody = np.zeros(0), np.zeros(0, np.int64)
+    border = figure_borders(nobody, none, none, none, nobody, 2)
     assert np.isnan(border.rms)
     assert judge({"step": None, "sure_place": None, "sure_frame": None}).grade == "unknown"
     assert judge(None).grade == "unknown"

@@ -106,26 +106,6 @@ class OutputFolder:
             unfinished = file.read(1) not in {b"", b"\n"}
             file.write(b"\n" * unfinished + json.dumps(event).encode() + b"\n")
 
-    def pace(self) -> dict[str, Any]:
-        """How long each stage took when all of it was to be done, the longest of the runs in this folder, and how many
-        values their frames held.
-
-        Empty before a mosaic was made here.
-        """
-        longest: dict[str, float] = {}
-        of_run: dict[str, float] = {}
-        n_values, is_made = 0, False
-        for event in self.read_events():
-            if event["event"] == "RunStarted":
-                of_run = {}
-            elif event["event"] == "FramesFound":
-                n_values = max(n_values, event["n_values"])
-            elif event["event"] == "StageEnded":
-                of_run[event["stage"]] = of_run.get(event["stage"], 0.0) + event["seconds"]
-                longest[event["stage"]] = max(longest.get(event["stage"], 0.0), of_run[event["stage"]])
-            is_made = is_made or (event["event"] == "Done" and "mosaic" in event["outputs"])
-        return {"seconds": longest, "n_values": n_values} if is_made else {}
-
     def last_end(self) -> dict[str, Any] | None:
         """The event that ended the last run; None where it did not come to say so."""
         last = None

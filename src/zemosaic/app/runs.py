@@ -110,7 +110,7 @@ class Runs:
                 "inputs": asked.inputs, "settings": asked.settings, "frames": asked.frames,
                 "look": asked.look, "add": asked.add, "command": shlex.join(["zemosaic", *command]),
             })  # fmt: skip
-            folder.add_event({"event": "RunStarted", "look": asked.look})
+            folder.add_event({"event": "RunStarted"})
             with folder.events.open("ab") as events, (folder.notes / "log.txt").open("ab") as log:
                 child = [*own_command(), command[0], "--watched", "--json", *command[1:]]
                 words = {**os.environ, "ZEMOSAIC_LANGUAGE": language}

@@ -200,11 +200,6 @@ class _Routes:
                 yield f"data: {json.dumps(used)}\n\n"
             await asyncio.sleep(LOOK_S)
 
-    async def pace(self, request: Request) -> Response:
-        """How long each stage took where a mosaic was made last: stages to come are guessed from it."""
-        found = await run_in_threadpool(lambda: next(filter(None, map(OutputFolder.pace, self._home.runs())), {}))
-        return JSONResponse(found)
-
     async def demo(self, request: Request) -> Response:
         """Make a folder of simulated raw frames to try the app with."""
         folder = self._roots.folders[0] / DEMO_FOLDER
@@ -291,7 +286,6 @@ def make_app(access: Access, roots: Roots, runs: Runs, home: Home) -> Guard:
         "/api/folder": on.folder,
         "/api/scan": on.scan,
         "/api/settings": on.settings,
-        "/api/pace": on.pace,
         "/api/runs/{run}": on.state,
         "/api/runs/{run}/events": on.events,
         "/api/runs/{run}/frames": on.frames,

@@ -136,13 +136,14 @@ def build(args: BuildArgs) -> None:
 
 def _look(args: BuildArgs, options: BuildOptions, settings: Settings) -> None:
     """Measure and judge frames; a build of the same folder later goes on from there."""
+    from zemosaic.cli.pace import Paced
     from zemosaic.pipelines.modes.build import make_run
     from zemosaic.pipelines.modes.look import look_at_frames
 
     if args.until != "frames":
         raise SettingError("build.until-unknown", step=args.until)
     with _watched(args.as_json, People("frames.ecsv", language=args.language), by_stdin=args.watched) as (show, cancel):
-        paths = look_at_frames(args.inputs, args.out, settings, make_run(options, show, cancel))
+        paths = look_at_frames(args.inputs, args.out, settings, make_run(options, Paced(show), cancel))
     _tell(paths, args.as_json)
 
 
@@ -154,11 +155,14 @@ def coadd(args: CoaddArgs) -> None:
 
 
 def _build(args: CoaddArgs, options: BuildOptions, settings: Settings) -> None:
+    from zemosaic.cli.pace import Paced
     from zemosaic.pipelines.modes.build import run_build
 
     people = People("frames.ecsv", language=args.language)
     with _watched(args.as_json, people, by_stdin=options.watched) as (show, cancel):
-        made = run_build(args.inputs, args.out, settings, options, show, cancel)
+        paced = Paced(show)
+        made = run_build(args.inputs, args.out, settings, options, paced, cancel)
+        paced.keep()
     _tell(made.list_files(), args.as_json)
 
 
@@ -255,6 +259,7 @@ def _tell_place(row: Mapping[str, Any], language: str) -> str:
 def scan(args: ScanArgs) -> None:
     """List frames."""
     settings = _load(args)
+    from zemosaic.cli.pace import read_paces
     from zemosaic.pipelines.frames.pipeline import check_found, scan_inputs
     from zemosaic.pipelines.modes.forecast import forecast_mosaic
     from zemosaic.pipelines.run.context import start_run
@@ -272,7 +277,9 @@ def scan(args: ScanArgs) -> None:
             what = f"{kind}  {frame.decided.filter or '-'}  {exposure}  {place}"
             print(f"{frame.storage.path}  {width} x {height}  {what}")
     if args.as_json:
-        print(json.dumps({"event": "Forecast", **asdict(forecast_mosaic(found.frames, settings))}))
+        paces = read_paces()
+        forecast = forecast_mosaic(found.frames, settings, paces)
+        print(json.dumps({"event": "Forecast", **asdict(forecast), "is_first": not paces}))
 
 
 def _facts_of(frame: Frame) -> dict[str, object]:

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from types import TracebackType
 
 from rich.console import Console
@@ -13,22 +14,70 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
 
 from zemosaic.engine import events
-from zemosaic.text import message, say
+from zemosaic.text import Message, message, say
 
-__all__ = ["JsonLines", "People"]
+__all__ = ["JsonLines", "People", "tell_left"]
 
 _SHOWN = 20
 """Frames left out that are named, one a line: more would drown what else is said."""
 
 _ALIKE = 3
 """Of frames that are left out: how many lines in all, and how many of one reason, unless all are wanted."""
+
+
+_LEARNING = 0.05
+"""Before this share of the time is over, what is left is not told: the guess says nothing yet."""
+
+_FEW_S = 5
+"""Below this nobody counts along."""
+
+_MINUTES_FROM_S = 90
+_HOURS_FROM_MIN = 90
+"""From there on a coarser unit says all that is sure."""
+
+
+def tell_left(left: events.TimeLeft) -> Message:
+    """The time left in words, as coarse as it is sure."""
+    if left.share < _LEARNING:
+        return message("show.left-learning")
+    if left.seconds < _FEW_S:
+        return message("show.left-few")
+    if left.seconds < _MINUTES_FROM_S:
+        return message("show.left-seconds", seconds=left.seconds)
+    minutes = round(left.seconds / 60)
+    if minutes < _HOURS_FROM_MIN:
+        return message("show.left-minutes", minutes=minutes)
+    return message("show.left-hours", hours=minutes // 60, minutes=minutes % 60)
+
+
+class _TimeLeft(ProgressColumn):
+    """The time that the whole run takes yet, counted down between two guesses; the same beside every stage."""
+
+    def __init__(self, language: str) -> None:
+        super().__init__()
+        self._language = language
+        self._left: events.TimeLeft | None = None
+        self._told_s = 0.0
+
+    def take(self, left: events.TimeLeft) -> None:
+        """A new guess."""
+        self._left, self._told_s = left, time.monotonic()
+
+    def render(self, task: Task) -> Text:
+        """The words; nothing where a command does not guess."""
+        if self._left is None:
+            return Text("")
+        gone_s = time.monotonic() - self._told_s
+        return Text(say(tell_left(replace(self._left, seconds=max(self._left.seconds - gone_s, 0))), self._language))
 
 
 class JsonLines:
@@ -73,9 +122,10 @@ class People:
 
     def __init__(self, table: str = "", *, all_left_out: bool = False, language: str = "en") -> None:
         self.console = Console(stderr=True, highlight=False)
+        self._left = _TimeLeft(language)
         self._progress = Progress(
             TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal,
+            self._left, console=self.console, transient=True, disable=not self.console.is_terminal,
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
         self._table, self._all_left_out, self.language = table, all_left_out, language
@@ -100,11 +150,14 @@ class People:
                 self._tasks[stage] = self._progress.add_task(stage, total=total)
             case events.Progress(stage, done) if stage in self._tasks:
                 self._progress.update(self._tasks[stage], completed=done)
+            case events.TimeLeft():
+                self._left.take(event)
             case events.StageEnded(stage, seconds, told):
                 if stage in self._tasks:
                     self._progress.remove_task(self._tasks.pop(stage))
                 summary = say(told, self.language) if told else ""
-                self.console.print(f"{stage:<10} {summary}  [{seconds:.1f} s]", markup=False, soft_wrap=True)
+                took = say(message("show.seconds", seconds=seconds), self.language)
+                self.console.print(f"{stage:<10} {summary}  [{took}]", markup=False, soft_wrap=True)
             case events.LeftOut(name, told):
                 reason = say(told, self.language)
                 self._alike[reason] += 1

@@ -15,13 +15,16 @@ __all__ = [
     "Event",
     "EventSink",
     "FramesFound",
+    "GridPlanned",
     "LeftOut",
     "MemoryCapped",
     "Notice",
     "PatchFinished",
     "Progress",
+    "RunPlanned",
     "StageEnded",
     "StageStarted",
+    "TimeLeft",
     "event_as_json",
 ]
 
@@ -114,14 +117,42 @@ class MemoryCapped:
 
 
 @dataclass(frozen=True, slots=True)
+class RunPlanned:
+    """Which stages a run may have, in their order, and which products it makes of the finished mosaic."""
+
+    stages: tuple[str, ...]
+    products: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FramesFound:
-    """How many frames a run works on, and how many values they hold; told where another program watches the run."""
+    """How many frames a run works on, how many values their files hold, and how many samples they have in colour."""
 
     n_frames: int
     n_values: int
+    n_samples: int
 
 
-Event = StageStarted | Progress | StageEnded | LeftOut | Notice | PatchFinished | MemoryCapped | FramesFound
+@dataclass(frozen=True, slots=True)
+class GridPlanned:
+    """How many mosaics a run makes, and how many values one plane of all of them holds."""
+
+    n_mosaics: int
+    n_values: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLeft:
+    """Seconds that a run takes yet, and the share of its time that is over, 0 to 1: guesses, told now and then."""
+
+    seconds: float
+    share: float
+
+
+Event = (
+    StageStarted | Progress | StageEnded | LeftOut | Notice | PatchFinished | MemoryCapped | RunPlanned | FramesFound
+    | GridPlanned | TimeLeft
+)  # fmt: skip
 EventSink = Callable[[Event], None]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -101,10 +102,14 @@ class Blocks:
     def __len__(self) -> int:
         return len(self.x)
 
-    def times(self, factor: float) -> Blocks:
-        """The same blocks in another unit."""
-        by = np.float32(factor)
+    def times(self, factor: npt.ArrayLike) -> Blocks:
+        """The same blocks in another unit; `factor` is one number or that of each channel, shape (c,)."""
+        by = np.asarray(factor, np.float32).reshape(-1, 1)
         return replace(self, mean=self.mean * by, error=self.error * by)
+
+    def where(self, kept: npt.NDArray[np.bool_]) -> Blocks:
+        """Some of the blocks, by a flag for each, shape (n,)."""
+        return replace(self, x=self.x[kept], y=self.y[kept], mean=self.mean[:, kept], error=self.error[:, kept])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +131,8 @@ class Measurements:
         Medians over clean stars; NaN when the image has none.
     stars : Stars
     blocks : Blocks
+    fine : Blocks or None
+        The same of half their side; None where the sky changes little across `blocks`.
     defects : ndarray, shape (n,), int32
         Hot and cold pixels of a raw frame as indices into its flat plane, ascending; none of other images.
     plateau : float
@@ -148,6 +155,7 @@ class Measurements:
     ellipticity: float
     stars: Stars
     blocks: Blocks
+    fine: Blocks | None = None
     plateau: float = math.inf
     defects: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     no_data: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), np.int32))
@@ -162,11 +170,14 @@ class Measurements:
     def times(self, factor: float) -> Measurements:
         """The same image in another unit: every value `factor` times as large."""
         return replace(
-            self,
+            self.with_blocks(lambda blocks: blocks.times(factor)),
             sky=self.sky * factor,
             noise=self.noise * factor,
             area_noise=self.area_noise * factor,
             plateau=self.plateau * factor,
             stars=self.stars.times(factor),
-            blocks=self.blocks.times(factor),
         )
+
+    def with_blocks(self, change: Callable[[Blocks], Blocks]) -> Measurements:
+        """The same with its blocks changed, the fine ones alike."""
+        return replace(self, blocks=change(self.blocks), fine=None if self.fine is None else change(self.fine))

@@ -147,6 +147,10 @@ class PhotoScale:
         """B at pixel positions of the image, shape ``(c, *x.shape)``, mosaic units."""
         return _sum_terms(self.surface, surface_basis(x, y, shape, self._surface_order))
 
+    def in_unit(self, unit: float) -> PhotoScale:
+        """The same for a mosaic whose values are `unit` times smaller."""
+        return replace(self, gain=self.gain * unit, surface=self.surface / unit, level_error=self.level_error / unit)
+
     def plus_surface(self, added: Array) -> PhotoScale:
         """The same with terms (c, 6) or (c, 15) added to its surface."""
         total = np.zeros((len(self.gain), max(self.surface.shape[1], added.shape[1])))

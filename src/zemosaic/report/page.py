@@ -16,7 +16,7 @@ from markupsafe import Markup
 from zemosaic.report import depth_figures, frame_figures, match_figures, sky_maps
 from zemosaic.report.facts import Facts
 from zemosaic.report.left_out import Group, groups_of
-from zemosaic.report.svg import style
+from zemosaic.report.svg import style, with_comma
 from zemosaic.report.values import MosaicView, ReportData
 from zemosaic.report.verdict import FAINT_STEP, LOOK_STEP, Verdict, judge, worst_of
 from zemosaic.report.words import Words
@@ -118,8 +118,9 @@ def _show_mosaic(view: MosaicView, data: ReportData, words: Words) -> _Mosaic:
         view.key, view.label, view.unit, tuple(words.plain(code) for code in CHANNELS[n_channels]),
         judge(facts.get("borders")), _worst_frame(facts), worst,
         # What a run has no numbers for is an empty figure, which the templates leave out.
-        defaultdict(Markup, _maps(view, facts, worst, words) | _match_figures(facts, words)
-                    | _depth_figure(facts, view.unit, words)),
+        defaultdict(Markup, {name: _in_language(svg, words) for name, svg in (
+            _maps(view, facts, worst, words) | _match_figures(facts, words) | _depth_figure(facts, view.unit, words)
+        ).items()}),
     )  # fmt: skip
 
 
@@ -179,6 +180,10 @@ def _maps(view: MosaicView, facts: Mapping[str, Any], worst: Sequence[str], word
     return out
 
 
+def _in_language(svg: Markup, words: Words) -> Markup:
+    return with_comma(svg) if words.language == "fr" else svg
+
+
 def _match_figures(facts: Mapping[str, Any], words: Words) -> dict[str, Markup]:
     """Figures of steps, fluxes and places; none where frames were not matched."""
     out: dict[str, Markup] = {}
@@ -224,7 +229,7 @@ def _strips(data: ReportData, when: frame_figures.Timeline, words: Words) -> lis
         error = frames[error_name] * value if error_name in frames else None
         label = words.plain(f"report.frames.{key}.shows")
         svg = frame_figures.strip(when, value, error, frames["use"] > 0, label, words.plain)
-        out.append({"key": f"frames.{key}", "svg": svg})
+        out.append({"key": f"frames.{key}", "svg": _in_language(svg, words)})
     return out
 
 

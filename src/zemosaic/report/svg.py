@@ -130,6 +130,11 @@ def plain_ticks(axis: Axis) -> None:
         axis.set_minor_locator(NullLocator())
 
 
+def with_comma(svg: Markup) -> Markup:
+    """A figure whose numbers have a decimal comma."""
+    return Markup(re.sub(r"(?<=>)[^<>]*\d\.\d[^<>]*(?=</text>)", lambda text: text[0].replace(".", ","), svg))
+
+
 def draw(figure: Figure, title: str, pictures: Sequence[Picture] = ()) -> Markup:
     """A figure as an ``<svg>`` element.
 

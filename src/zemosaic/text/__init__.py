@@ -10,6 +10,7 @@ import errno
 import json
 import math
 import os
+import re
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -142,6 +143,14 @@ def _write(told: Message, language: str) -> str:
     return _Fields(language).vformat(sentence, (), facts)
 
 
+_COORDINATE = re.compile(r"(^|_)(ra|dec)_deg$")
+"""Names of facts that are places of the sky: they are told as they are typed, in every language."""
+
+
+class _Coordinate(float):
+    """A number that keeps its point."""
+
+
 class _Fields(string.Formatter):
     """Writes facts as the fields of a sentence ask."""
 
@@ -150,7 +159,8 @@ class _Fields(string.Formatter):
 
     def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """A fact; one that a caller has not handed on is said as nothing."""
-        return kwargs.get(str(key))
+        fact = kwargs.get(str(key))
+        return _Coordinate(fact) if _COORDINATE.search(str(key)) and isinstance(fact, float) else fact
 
     def format_field(self, value: Any, format_spec: str) -> str:
         """One fact; what does not go with its format is written plainly."""
@@ -162,9 +172,12 @@ class _Fields(string.Formatter):
             return (format_spec or ", ").join(self.format_field(item, "") for item in value)
         unit = next((unit for unit in _UNITS if format_spec.endswith(unit)), "")
         try:
-            return format(value * _UNITS[unit] if unit else value, format_spec.removesuffix(unit)) + unit
+            text = format(value * _UNITS[unit] if unit else value, format_spec.removesuffix(unit)) + unit
         except (TypeError, ValueError):
             return str(value)
+        # What has no format is quoted as it is typed.
+        has_comma = self._language == "fr" and format_spec and type(value) is float
+        return text.replace(".", ",") if has_comma else text
 
 
 @cache

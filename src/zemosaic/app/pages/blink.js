@@ -1,7 +1,7 @@
 // The picture of one frame, and many in turn: what differs between them jumps to the eye.
 import { html, useEffect, useState } from "./view.js";
 import { fileOf } from "./api.js";
-import { short } from "./quality.js";
+import { short } from "./numbers.js";
 import { t } from "./words.js";
 
 // Long enough to see a picture, short enough to remember the one before.

@@ -1,6 +1,7 @@
 // Draws the chart of the sky: counts of frames as a picture, lines of right ascension and declination, outlines.
 import { coverage } from "./sky.js";
 import { gridLines } from "./grid.js";
+import { penOf } from "./pen.js";
 
 // Outlines beyond this many are a felt that shows nothing and takes seconds to draw.
 const MOST_OUTLINES = 600;
@@ -17,7 +18,9 @@ export function fit([x0, x1, y0, y1], canvas) {
 
 export function draw(canvas, { sky, seen, packed, lines, outline, aimed }) {
   const view = fit(seen, canvas), { scale, left, top, width, height } = view;
-  const pen = penOf(canvas, width, height);
+  const { pen } = penOf(canvas);
+  pen.fillStyle = "#05070c";
+  pen.fillRect(0, 0, width, height);
   const area = [left - width / scale, left, top - height / scale, top];
   const rows = Math.max(Math.round((MAP_CELLS * height) / width), 1);
   pen.imageSmoothingEnabled = false;
@@ -58,28 +61,26 @@ export function outlinesOf(frames, shapes, gone, here) {
   return looks.map(([colour, width, dash], k) => ({ shapes: groups[k], colour, width, dash }));
 }
 
-function penOf(canvas, width, height) {
-  const dots = window.devicePixelRatio || 1;
-  if (canvas.width !== Math.round(width * dots)) canvas.width = Math.round(width * dots);
-  if (canvas.height !== Math.round(height * dots)) canvas.height = Math.round(height * dots);
-  const pen = canvas.getContext("2d");
-  pen.setTransform(dots, 0, 0, dots, 0, 0);
-  pen.fillStyle = "#05070c";
-  pen.fillRect(0, 0, width, height);
-  return pen;
-}
+// Height of a label, and room about it.
+const LABEL_PX = 14;
 
-// Lines, each with its label where it leaves the chart: right ascension at the bottom, declination at the left.
-function drawGrid(pen, lines, { scale, left, top, height }, trace) {
+// Lines, each with its label where it leaves the chart: right ascension at the bottom, declination at the left. A label
+// that would lie over another is left away.
+function drawGrid(pen, lines, { scale, left, top, width, height }, trace) {
   pen.setLineDash([]);
   pen.lineWidth = 0.7;
   pen.font = "12px system-ui, sans-serif";
+  const taken = [];
   for (const { kind, label, points } of lines) {
     pen.strokeStyle = "rgba(170,190,220,.4)";
     trace(points, false);
     const [x, y] = points.reduce((best, point) => (kind === "ra" ? point[1] < best[1] : point[0] > best[0]) ? point : best);
+    const long = pen.measureText(label).width + 6;
+    const at = { x: Math.min(Math.max((left - x) * scale + 3, 3), width - long), y: Math.min(Math.max((top - y) * scale - 4, LABEL_PX), height - 5) };
+    if (taken.some((other) => Math.abs(other.y - at.y) < LABEL_PX && at.x < other.x + other.long && other.x < at.x + long)) continue;
+    taken.push({ ...at, long });
     pen.fillStyle = "rgba(215,225,240,.95)";
-    pen.fillText(label, Math.max((left - x) * scale + 3, 3), Math.min((top - y) * scale - 4, height - 5));
+    pen.fillText(label, at.x, at.y);
   }
 }
 

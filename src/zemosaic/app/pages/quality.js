@@ -1,5 +1,7 @@
 // One measured quantity against time, with a slider that leaves out what lies beyond it.
 import { html, useEffect, useRef } from "./view.js";
+import { short } from "./numbers.js";
+import { penOf } from "./pen.js";
 import { t } from "./words.js";
 
 // Room for the numbers of a strip, left of its points.
@@ -14,7 +16,7 @@ export const QUANTITIES = [
 export function Strip({ of: quantity, frames, gone, limit, setLimit }) {
   const canvas = useRef(null);
   const values = frames.map((frame) => frame[quantity.name]).filter((value) => Number.isFinite(value));
-  useEffect(() => { if (canvas.current) draw(canvas.current, frames, quantity, gone, limit); }, [frames, quantity, gone, limit, document.documentElement.dataset.theme]);
+  useEffect(() => { if (canvas.current) draw(canvas.current, frames, quantity, gone, limit); }, [frames, quantity, gone, limit, document.documentElement.dataset.theme, document.documentElement.lang]);
   if (values.length < 2) return null;
   const [least, most] = [Math.min(...values), Math.max(...values)];
   const open = quantity.bad === "high" ? most : least;
@@ -32,11 +34,8 @@ export function isBeyond(frame, quantity, limit) {
   return quantity.bad === "high" ? frame[quantity.name] > limit : frame[quantity.name] < limit;
 }
 
-export const short = (value) => (Number.isFinite(value) ? String(Number(value.toPrecision(3))) : "");
-
 function draw(canvas, frames, quantity, gone, limit) {
-  const width = (canvas.width = canvas.clientWidth), height = (canvas.height = canvas.clientHeight);
-  const pen = canvas.getContext("2d");
+  const { pen, width, height } = penOf(canvas);
   const style = getComputedStyle(canvas);
   const values = frames.map((frame) => frame[quantity.name]);
   pen.strokeStyle = pen.fillStyle = style.color;

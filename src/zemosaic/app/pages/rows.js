@@ -1,7 +1,7 @@
 // The table of frames: only the rows in view are made, so that 20,000 cost what 20 cost.
 import { html, useEffect, useRef, useState } from "./view.js";
 import { fileOf } from "./api.js";
-import { short } from "./quality.js";
+import { short } from "./numbers.js";
 import { t } from "./words.js";
 
 // Height of a row in rem, as the style has it.

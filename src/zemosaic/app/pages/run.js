@@ -2,7 +2,7 @@
 import { html, useEffect, useRef, useState } from "./view.js";
 import { fileOf, follow, get, post } from "./api.js";
 import { addEvent, emptyRun, isLearning, secondsLeft, shareDone } from "./progress.js";
-import { inGb, spell } from "./numbers.js";
+import { inGb, spell, spellLeft } from "./numbers.js";
 import { chosenLanguage, t } from "./words.js";
 import { Result } from "./result.js";
 import { Frames } from "./frames.js";
@@ -16,10 +16,8 @@ export function Run({ id, part, say }) {
   const [state, setState] = useState(null);
   const [lost, setLost] = useState(false);
   const [turn, setTurn] = useState(0);
-  const [pace, setPace] = useState({});
   const language = chosenLanguage();
   useEffect(() => { get(`/api/runs/${id}`).then(setState, say); }, [id, language]);
-  useEffect(() => { get("/api/pace").then(setPace, say); }, [id]);
   useEffect(() => {
     // Events come in bursts; the page follows at the rate of the screen.
     let run = emptyRun(), due = 0;
@@ -42,7 +40,7 @@ export function Run({ id, part, say }) {
   return html`
     <h1>${state.name} <span class="state ${state.state}">${t(`state.${state.state}`)}</span></h1>
     ${lost && html`<p class="problem" role="alert">${t("run.lost")}</p>`}
-    ${state.state === "running" && html`<${AtWork} id=${id} run=${told} pace=${pace} stop=${() => act("stop")} />`}
+    ${state.state === "running" && html`<${AtWork} id=${id} run=${told} stop=${() => act("stop")} />`}
     ${["stopped", "failed", "died"].includes(state.state) && html`<section class="card" role="alert">
       <p>${state.state === "failed" ? state.problem : t(`run.${state.state}`)}</p>
       ${state.state === "failed" && html`<p>${t("run.kept")}</p>`}
@@ -54,14 +52,14 @@ export function Run({ id, part, say }) {
     <section class="card"><h2>${t("run.command")}</h2><pre>${state.asked.command}</pre></section>`;
 }
 
-function AtWork({ id, run, pace, stop }) {
-  const share = shareDone(run, pace);
-  const left = isLearning(share) ? null : secondsLeft(run, pace);
+function AtWork({ id, run, stop }) {
+  const share = shareDone(run);
+  const left = isLearning(run) ? null : secondsLeft(run);
   const [status, setStatus] = useState("");
   const last = useRef(0);
   const stage = run.stage ? t(`stage.${run.stage}`) : t("run.between");
   const count = run.total ? t("run.count", { done: run.done, total: run.total }) : "";
-  const time = left === null ? t("run.learning") : t("run.left", { time: spell(left) });
+  const time = left === null ? t("run.learning") : spellLeft(left);
   document.title = `${Math.round(100 * share)} % · ZeMosaic`;
   useEffect(() => {
     if (Date.now() - last.current < STATUS_MS) return;

@@ -45,7 +45,7 @@ export function Start({ settings, say }) {
     ${view?.n_images > 0 && html`<section class="card" aria-live="polite">
       <h2>${t("start.found")}</h2>
       <${Found} view=${view} scan=${scan} />
-      <${Needs} view=${view} scan=${scan} say=${say} />
+      <${Needs} view=${view} scan=${scan} />
       <label>${t("start.out")} <input value=${out} onInput=${(e) => setOut(e.target.value)} spellcheck="false" /></label>
       <p class="actions">
         <button class="primary" onClick=${() => begin(false)}>${t("start.make")}</button>

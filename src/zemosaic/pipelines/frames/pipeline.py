@@ -219,8 +219,7 @@ def scan_inputs(inputs: Sequence[Path], settings: InputSettings, run: Run) -> Sc
     planned, beside = named[: len(lights.frames)], named[len(lights.frames) :]
     listed = obey_table(planned, Path(settings.frames), run) if settings.frames else Kept(planned)
     once = use_exposures_once(listed.frames, run)
-    if run.options.watched:
-        run.log.found_frames(once.frames)
+    run.log.found_frames(once.frames)
     return Scanned(once.frames, beside, left_out + lights.left_out + listed.left_out + once.left_out)
 
 

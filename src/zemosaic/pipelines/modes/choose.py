@@ -12,12 +12,21 @@ from zemosaic.io.tables.stack_plan import PLAN_NAME
 from zemosaic.pipelines.modes.direct import build_direct
 from zemosaic.pipelines.modes.finish import Outputs
 from zemosaic.pipelines.run.context import Run
+from zemosaic.pipelines.run.timetable import FRAMES
 from zemosaic.settings import InputSettings, Settings
 from zemosaic.text import message
 
 __all__ = ["MODES", "build_mosaic"]
 
 MODES = ("auto", "direct", "master-tiles", "grid", "existing-tiles")
+
+_STAGES = {
+    "direct": FRAMES,
+    "master-tiles": FRAMES,
+    "grid": ("scan", "measure", "solve", "stack tiles", "match tiles", "blend", "preview", "checksums"),
+    "existing-tiles": ("scan", "measure", "match", "warp tiles", "stack", "preview", "checksums"),
+}
+"""What a run of a mode goes through, as far as it takes long: the time left is guessed from it."""
 
 LOOKED_AT = 25
 """Files, evenly among all, whose headers tell what the inputs are."""
@@ -43,6 +52,7 @@ def build_mosaic(
         raise SettingError("mode.unknown", mode=mode, known=MODES)
     if mode == "auto":
         mode = _choose(inputs, settings.input, run)
+    run.log.plan_run(_STAGES[mode], settings.output.also)
     if mode == "direct":
         return build_direct(inputs, out, settings, run, solution)
     # Each where it is called for: a run of one mode does not wait for the others to load.

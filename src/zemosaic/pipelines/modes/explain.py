@@ -238,6 +238,7 @@ def _explain_pixel(job: MosaicJob, mosaic: FolderMosaic, pixel: tuple[int, int],
     block = np.zeros(outer.n_pixels * len(work.visits) * bytes_per_sample(job.kind.n_channels), np.uint8)
     cube = warp_cube(job, work, block)
     stacked, traces = trace_pixel(cube, (y - outer.y0, x - outer.x0), job.fwhm_px, job.stack)
+    stacked, traces = stacked.times(job.unit), [trace.times(job.unit) for trace in traces]
     values, noise = mosaic.read("DATA", inner)[:, 0, 0], np.sqrt(stacked.variance[:, 0, 0])
     apart = np.abs(values - stacked.data[:, 0, 0]) / np.where(noise > 0, noise, np.nan)
     if (apart > AGREES_SIGMA).any():

@@ -10,6 +10,7 @@ from zemosaic.pipelines.modes.session import open_frames, read_guide
 from zemosaic.pipelines.outputs.report import write_frames_table, write_settings
 from zemosaic.pipelines.run.context import Run, output_folder
 from zemosaic.pipelines.run.need import need_of_frames
+from zemosaic.pipelines.run.timetable import LOOK
 from zemosaic.settings import Settings
 
 __all__ = ["look_at_frames"]
@@ -40,6 +41,7 @@ def look_at_frames(inputs: Sequence[Path], out: Path, settings: Settings, run: R
     NothingToDo
         When no frame can be used.
     """
+    run.log.plan_run(LOOK)
     with output_folder(out, run) as run:
         opened = open_frames(inputs, settings, run)
         solved = read_guide(settings, opened.frames).solved

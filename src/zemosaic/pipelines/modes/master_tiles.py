@@ -41,7 +41,7 @@ from zemosaic.pipelines.modes.session import (
 )
 from zemosaic.pipelines.outputs.cards import mosaic_cards
 from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput
-from zemosaic.pipelines.patches.plan import plan_inputs, plan_witnesses, stellar_width_px
+from zemosaic.pipelines.patches.plan import plan_inputs, plan_witnesses, stellar_width_px, unit_of
 from zemosaic.pipelines.patches.planes import ArrayPlanes
 from zemosaic.pipelines.patches.stacking import Filled, stack_onto_grid
 from zemosaic.pipelines.run.context import Run, output_folder
@@ -255,7 +255,8 @@ def _make_tile(
     if not run.options.fresh and tile_key(path) == key:
         known = run.store.get(clipped_key) if run.store else None
         return planned, Filled({}, ReadCounts(), known or {})
-    job = MosaicJob(every, own, fwhm_px, recipe.kind, _planes(recipe.kind), settings.warp, settings.stack, source)
+    planes, unit = _planes(recipe.kind), unit_of(inputs)
+    job = MosaicJob(every, own, fwhm_px, recipe.kind, planes, settings.warp, settings.stack, source, unit)
     tile, filled = _stack(job, run)
     tile = clean_tile(tile, settings.tiles, path.stem, altaz=altaz)
     cards, history = mosaic_cards(inputs, own, settings, recipe.session.need.place, recipe.corrections.method)

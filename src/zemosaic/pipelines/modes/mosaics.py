@@ -28,7 +28,7 @@ from zemosaic.pipelines.outputs.preview import write_preview
 from zemosaic.pipelines.outputs.zero_point import zero_point_cards
 from zemosaic.pipelines.patches.jobs import MosaicJob, PatchInput
 from zemosaic.pipelines.patches.ledger import open_ledger
-from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px
+from zemosaic.pipelines.patches.plan import plan_inputs, stellar_width_px, unit_of
 from zemosaic.pipelines.patches.planes import file_planes
 from zemosaic.pipelines.patches.stacking import Filled, stack_onto_grid
 from zemosaic.pipelines.patches.warps import keep_warps
@@ -175,6 +175,7 @@ def make_job(
         warp=settings.warp,
         stack=settings.stack,
         source=session.placed.source,
+        unit=unit_of(inputs),
     )
 
 

@@ -197,7 +197,9 @@ def begin_session(inputs: Inputs, guide: Guide, need: Need, settings: Settings, 
 
 def lay_out(inputs: Inputs, guide: Guide, need: Need, placed: Placed, grid: SkyGrid, run: Run) -> Session:
     """Sort placed frames by kind, for one mosaic each on a grid."""
-    return Session(inputs, need, guide, placed, grid, tuple(split_by_kind(placed.frames, run)))
+    groups = tuple(split_by_kind(placed.frames, run))
+    run.log.plan_grid(grid.shape, [group.kind.n_channels for group in groups])
+    return Session(inputs, need, guide, placed, grid, groups)
 
 
 def correct_group(frames: Sequence[PlacedFrame], session: Session, settings: Settings, run: Run) -> Corrected:

@@ -82,7 +82,7 @@ def _slow_map(found: MatchSolution, grid: SkyGrid) -> list[list[float | None]]:
 
 
 def _borders(figure: SeamFigure, n_frames: int) -> BorderFigure:
-    return figure_borders(figure.image, figure.step, figure.error, figure.noise, n_frames)
+    return figure_borders(figure.image, figure.step, figure.error, figure.noise, figure.count, n_frames)
 
 
 def _tells(border: BorderFigure) -> bool:

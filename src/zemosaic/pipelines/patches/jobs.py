@@ -54,6 +54,20 @@ class PatchInput:
     outside: Runs = field(default_factory=lambda: np.zeros((0, 3), np.int32))
     is_witness: bool = False
 
+    @property
+    def noise(self) -> float:
+        """Noise of a pixel at the frame's centre, mosaic units, of the channel where it is largest."""
+        plan = self.plan
+        return float(np.max(plan.area_ref_deg2 / (plan.scale.gain * plan.area_deg2) * plan.sigma))
+
+    def in_unit(self, unit: float) -> PatchInput:
+        """The same frame for a mosaic whose values are `unit` times smaller."""
+        if unit == 1:
+            return self
+        plan = replace(self.plan, scale=self.plan.scale.in_unit(unit))
+        by = np.float32(unit)
+        return replace(self, plan=plan, sky=self.sky / by, light=self.light * by)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameVisit:
@@ -116,6 +130,9 @@ class MosaicJob:
     stack : StackSettings
     source : CleanSource
         Reads windows of the frames.
+    unit : float
+        Samples are divided by it when they are warped, and what is made of them is multiplied by it: a power of two,
+        so that nothing is rounded.
     """
 
     inputs: Sequence[PatchInput]
@@ -126,6 +143,7 @@ class MosaicJob:
     warp: WarpSettings
     stack: StackSettings
     source: CleanSource
+    unit: float = 1.0
 
     @property
     def names(self) -> list[str]:

@@ -59,16 +59,16 @@ def make_patch(
     Returns
     -------
     StackedPatch
-        Planes of ``patch.inner``, empty where no frame reaches it.
+        Planes of ``patch.inner`` in mosaic units, empty where no frame reaches it.
     """
     patch, n_channels = work.patch, job.kind.n_channels
     if not work.visits:
         return StackedPatch.empty((n_channels, *patch.inner.shape))
     if not METHODS[job.stack.method].guarded:
-        return _mean_patch(job, work, check)
+        return _mean_patch(job, work, check).times(job.unit)
     n_bytes = patch.outer.n_pixels * len(work.visits) * bytes_per_sample(n_channels)
     with (memory or ReusedMemory()).block(n_bytes) as block:
-        return _stack_patch(job, work, check, block, each)
+        return _stack_patch(job, work, check, block, each).times(job.unit)
 
 
 def _stack_patch(job: MosaicJob, work: PatchJob, check: Callable[[], None], block: U1, each: Each) -> StackedPatch:
@@ -83,7 +83,7 @@ def warp_cube(
     check: Callable[[], None] = lambda: None,
     each: Each = map,
 ) -> Cube:
-    """The samples of a patch, border included, of every frame that reaches it.
+    """The samples of a patch, border included, of every frame that reaches it, in the unit of the job.
 
     Parameters
     ----------
@@ -97,19 +97,19 @@ def warp_cube(
     samples, rest = np.split(block, [8 * n_channels * n * h * w])
     values, weights = samples.view(np.float32).reshape(2, n_channels, n, h, w)
     alpha = rest.reshape(n, h, w)
+    inputs = [visit.item.in_unit(job.unit) for visit in work.visits]
 
     def warp(k: int) -> None:
         check()
-        visit = work.visits[k]
-        place = visit.part.relative_to(patch.outer)
+        part = work.visits[k].part
+        place = part.relative_to(patch.outer)
         into = values[:, k, *place.slices], weights[:, k, *place.slices], alpha[k, *place.slices]
-        if not _warp(visit.item, visit.part, job.source, job.warp, *into):
+        if not _warp(inputs[k], part, job.source, job.warp, *into):
             place = Box(0, 0, 0, 0)
         for planes in (values[:, k], weights[:, k], alpha[k]):
             _clear_beyond(planes, place)
 
     list(each(warp, range(n)))
-    inputs = [visit.item for visit in work.visits]
     witness = np.array([item.is_witness for item in inputs])
     return Cube(values, weights, alpha, _noise_of(inputs), _exposures(inputs), witness)
 
@@ -137,7 +137,7 @@ def _mean_patch(job: MosaicJob, work: PatchJob, check: Callable[[], None]) -> St
     mean = MeanStack((n_channels, *inner.shape), sides=not {"DATA", "WHT"}.issuperset(job.names))
     for visit, exposure in zip(work.visits, _exposures([visit.item for visit in work.visits]), strict=True):
         check()
-        item, part = visit.item, visit.part
+        item, part = visit.item.in_unit(job.unit), visit.part
         shape, n = (n_channels, *part.shape), n_channels * part.n_pixels
         samples = values[:n].reshape(shape), weights[:n].reshape(shape), alpha[: part.n_pixels].reshape(part.shape)
         if _warp(item, part, job.source, job.warp, *samples):

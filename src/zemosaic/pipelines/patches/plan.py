@@ -16,24 +16,31 @@ from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import PhotoScale
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
-from zemosaic.pipelines.patches.jobs import PatchInput
+from zemosaic.pipelines.patches.jobs import BoxIndex, PatchInput
 from zemosaic.pipelines.run.context import Run
 from zemosaic.pipelines.run.kept import Kept
 from zemosaic.settings import Settings, WarpSettings
+from zemosaic.stages.numeric.units import noise_unit
 from zemosaic.stages.warp.lattice import Lattice, plan_lattice
 from zemosaic.stages.warp.warp import WarpPlan, pixel_variance_ratio
 from zemosaic.text import message
 
-__all__ = ["frame_weight", "plan_input", "plan_inputs", "plan_witnesses", "stellar_width_px", "stellar_widths_px"]
+__all__ = [
+    "frame_weight",
+    "plan_input",
+    "plan_inputs",
+    "plan_witnesses",
+    "stellar_width_px",
+    "stellar_widths_px",
+    "unit_of",
+]
 
 Array = npt.NDArray[np.float64]
 
-SIGMA_RANGE = 6e-19, 1e16
-"""Noise of one frame whose inverse variance single precision holds, as sums over the square round a sample, too."""
-
-DEEP_SIGMA, MOST_DEEP = 1e-19, 100
-"""Of n frames the lower limit is at least so much times the root of n: the mosaic's variance is an n-th of theirs. More
-frames than these lie hardly anywhere over one place."""
+LEAST_NOISE, MOST_NOISE = 6e-20, 1e16
+"""Noise of one frame whose inverse variance the plane of weights holds in single precision: n frames over one place sum
+n of them, so the least is the root of n times as much. At the upper end a rim's taper makes weights a hundred times
+smaller."""
 
 
 def stellar_widths_px(frames: Sequence[PlacedFrame], grid: SkyGrid) -> dict[str, float]:
@@ -63,8 +70,6 @@ def plan_inputs(
     planned: list[PatchInput] = []
     left_out: list[LeftOut] = []
     worst_px = 0.0
-    lowest, highest = SIGMA_RANGE
-    lowest = max(lowest, DEEP_SIGMA * math.sqrt(min(len(frames), MOST_DEEP)))
     for done, item in enumerate(sorted(frames, key=lambda f: f.frame.id), 1):
         run.cancel.check()
         frame, wcs = item.frame, item.wcs
@@ -76,15 +81,33 @@ def plan_inputs(
         if lattice.box.is_empty:
             left_out.append(run.log.leave_out(frame, message("grid.frame-beside")))
             continue
-        sigma = float(np.max(_to_mosaic(item, scales[frame.id], grid) * item.measured.area_noise))
-        if not lowest < sigma < highest:
-            left_out.append(run.log.leave_out(frame, message("grid.noise-too-far", noise=sigma)))
-            continue
         worst_px = max(worst_px, lattice.error_px)
         planned.append(plan_input(item, lattice, scales[frame.id], grid, settings))
         advance(done)
-    run.log.end("plan", message("done.plan", n_frames=len(planned), worst_px=worst_px))
-    return Kept(planned, tuple(left_out))
+    kept: list[PatchInput] = []
+    for made, fits in zip(planned, _fit_planes(planned), strict=True):
+        if fits:
+            kept.append(made)
+        else:
+            left_out.append(run.log.leave_out(made.frame, message("grid.noise-too-far", noise=made.noise)))
+    run.log.end("plan", message("done.plan", n_frames=len(kept), worst_px=worst_px))
+    return Kept(kept, tuple(left_out))
+
+
+def _fit_planes(inputs: Sequence[PatchInput]) -> list[bool]:
+    """Whether single precision holds the weights of each frame, and their sums with those of the frames over it."""
+    index = BoxIndex(item.plan.lattice.box for item in inputs)
+
+    def fits(item: PatchInput) -> bool:
+        n_over = len(index.meeting(item.plan.lattice.box)) if item.noise < len(inputs) * LEAST_NOISE else 1
+        return LEAST_NOISE * math.sqrt(n_over) < item.noise < MOST_NOISE
+
+    return [fits(item) for item in inputs]
+
+
+def unit_of(inputs: Sequence[PatchInput]) -> float:
+    """What to divide the samples of a mosaic by, so that their noise is near 1 (`noise_unit`)."""
+    return noise_unit(float(np.median([item.noise for item in inputs])))
 
 
 def plan_witnesses(

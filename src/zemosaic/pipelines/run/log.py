@@ -10,11 +10,13 @@ from zemosaic.engine.events import (
     Event,
     EventSink,
     FramesFound,
+    GridPlanned,
     LeftOut,
     MemoryCapped,
     Notice,
     PatchFinished,
     Progress,
+    RunPlanned,
     StageEnded,
     StageStarted,
 )
@@ -93,9 +95,18 @@ class Log:
         """Announce how much memory the run may use."""
         self._tell(MemoryCapped(cap_bytes))
 
+    def plan_run(self, stages: Sequence[str], products: Sequence[str] = ()) -> None:
+        """Announce what is to be done."""
+        self._tell(RunPlanned(tuple(stages), tuple(products)))
+
     def found_frames(self, frames: Sequence[Frame]) -> None:
         """Announce how much there is to work on."""
-        self._tell(FramesFound(len(frames), sum(frame.n_values for frame in frames)))
+        n_samples = sum(frame.shape[0] * frame.shape[1] * frame.n_channels for frame in frames)
+        self._tell(FramesFound(len(frames), sum(frame.n_values for frame in frames), n_samples))
+
+    def plan_grid(self, shape: tuple[int, int], n_channels: Sequence[int]) -> None:
+        """Announce mosaics of one shape, each of so many channels."""
+        self._tell(GridPlanned(len(n_channels), shape[0] * shape[1] * sum(n_channels)))
 
     def leave_out(self, frame: Frame, why: Message) -> LeftOut:
         """Announce that a frame is not used; what was announced is returned, for those who need the reason."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 
 __all__ = ["SHARES", "BorderFigure", "figure_borders"]
 
@@ -20,7 +21,11 @@ PULL_EDGES = np.linspace(-5, 5, 42)
 
 SURE_ERRORS = 4.0
 """A step counts with what is left of it after so many errors: of 2,000 places of a perfect mosaic, chance lifts one in
-eight above it."""
+eight above it. Where few squares tell the error it may be small by chance, and as many more count as Student's
+distribution gives to what two errors hold of a Gaussian: 2.3 times as many for three squares, 1.2 times for ten."""
+
+_TWO_SIGMA = 0.97725
+"""Share of a Gaussian below two standard deviations."""
 
 LEAST_CELLS = 4
 """Border cells from which the mean step of a frame is a figure."""
@@ -56,14 +61,14 @@ class BorderFigure:
     frame_sure: F8
 
 
-def figure_borders(image: Ints, step: F8, error: F8, noise: F8, n_images: int) -> BorderFigure:
+def figure_borders(image: Ints, step: F8, error: F8, noise: F8, count: Ints, n_images: int) -> BorderFigure:
     """Steps over the noise, place by place and frame by frame.
 
     Parameters
     ----------
     image : ndarray, shape (s,), int64
         Whose border each place is.
-    step, error, noise : ndarray, shape (s,)
+    step, error, noise, count : ndarray, shape (s,)
         Of `zemosaic.stages.match.seams.SeamFigure`, mosaic units.
     n_images : int
 
@@ -81,20 +86,21 @@ def figure_borders(image: Ints, step: F8, error: F8, noise: F8, n_images: int) -
     size = step / noise
     own = np.maximum(error / noise, float(np.median(error / noise)))
     pulls = np.histogram(np.clip(size / np.maximum(own, 1e-30), PULL_EDGES[0], PULL_EDGES[-1]), PULL_EDGES)[0]
-    count = np.bincount(image, minlength=n_images)
-    told = count >= LEAST_CELLS
-    n = np.maximum(count, 1)
+    n_places = np.bincount(image, minlength=n_images)
+    told = n_places >= LEAST_CELLS
+    n = np.maximum(n_places, 1)
     mean = np.bincount(image, size, n_images) / n
     scatter = np.bincount(image, (size - mean[image]) ** 2, n_images) / np.maximum(n - 1, 1)
     least = np.bincount(image, own**2, n_images) / n
     mean_error = np.sqrt(np.maximum(scatter, least) / n)
+    few = scipy.special.stdtrit(np.maximum(count - 1, 1), _TWO_SIGMA) / 2
     return BorderFigure(
         rms=float(np.sqrt(np.mean(size**2))),
         sure_rms=float(np.sqrt(max(np.mean(size**2) - np.mean(own**2), 0.0))),
         curve=np.quantile(np.abs(size), SHARES),
         pulls=pulls.astype(np.int64),
         step=size,
-        sure=np.maximum(np.abs(size) - SURE_ERRORS * own, 0),
+        sure=np.maximum(np.abs(size) - SURE_ERRORS * few * own, 0),
         frame_step=np.where(told, mean, np.nan),
         frame_sure=np.where(told, np.maximum(np.abs(mean) - SURE_ERRORS * mean_error, 0), np.nan),
     )

@@ -31,7 +31,13 @@ from zemosaic.stages.match.scales import (
     star_notices,
 )
 from zemosaic.stages.match.seams import SeamFigure, Squares, measure_seams, noise_in_mosaic
-from zemosaic.stages.match.sky_nodes import BlockTable, SkyNodes, affordable_spacing, make_block_table
+from zemosaic.stages.match.sky_nodes import (
+    BlockTable,
+    SkyNodes,
+    affordable_spacing,
+    make_block_table,
+    with_alike_blocks,
+)
 from zemosaic.stages.match.star_ties import StarTies, find_star_ties
 from zemosaic.stages.match.surfaces import fit_surfaces
 from zemosaic.stages.numeric.units import noise_unit
@@ -180,7 +186,7 @@ def match(
     n = len(measurements)
     if n == 0 or len(wcs) != n or len({m.n_channels for m in measurements}) != 1:
         raise ValueError(f"{n} measurements and {len(wcs)} WCS must belong to the same images of one kind")
-    facts = facts or ImageFacts()
+    facts, measurements = facts or ImageFacts(), with_alike_blocks(measurements)
     camera = _numbers(facts.cameras, n)
     node_px = affordable_spacing(measurements, wcs, grid, settings)
     table = make_block_table(measurements, wcs, grid, node_px, facts.pixel_values)
@@ -208,7 +214,7 @@ def match(
 
 def channel_bytes(measurements: Sequence[Measurements]) -> int:
     """About what solving one channel takes beside what channels share."""
-    return _IMAGE_BYTES * len(measurements) + _BLOCK_BYTES * sum(len(m.blocks) for m in measurements)
+    return _IMAGE_BYTES * len(measurements) + _BLOCK_BYTES * sum(len(m.blocks) for m in with_alike_blocks(measurements))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,7 +20,7 @@ from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.settings import MatchSettings
 
-__all__ = ["BlockTable", "SkyNodes", "affordable_spacing", "make_block_table"]
+__all__ = ["BlockTable", "SkyNodes", "affordable_spacing", "make_block_table", "with_alike_blocks"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -30,11 +30,9 @@ Int4 = npt.NDArray[np.int32]
 _CROSS_BYTES = 300e6
 """Most memory for what couples images to sky nodes; more images than that get wider nodes."""
 
-_NODES_ACROSS = 20
-"""Sky nodes along a typical image's shorter side, at least: what lies between them is noise to the solve."""
-
-_LEAST_NODE_PX = 16
-"""Nodes are no nearer: a block of an image has half of it or more."""
+_NODE_OF_BLOCK = 1.15
+"""Spacing of the nodes over the side of a typical block. What lies between nodes is noise to the solve; nodes nearer
+than blocks would each hang on one image, and tell nothing of their differences."""
 
 _MOST_BLOCKS = 6_000_000
 """Blocks used in all: of more, every image gives an even selection, so that memory stays bounded."""
@@ -151,6 +149,17 @@ class BlockTable:
         return local_start, listed
 
 
+def with_alike_blocks(measurements: Sequence[Measurements]) -> Sequence[Measurements]:
+    """Images with their fine blocks in place of the usual ones, where all have them.
+
+    A mean over a larger block holds less of the sky's structure: beside those of smaller blocks an image would look as
+    if its gain were lower.
+    """
+    if any(m.fine is None for m in measurements):
+        return measurements
+    return [replace(m, blocks=m.fine or m.blocks) for m in measurements]
+
+
 def make_block_table(
     measurements: Sequence[Measurements],
     wcs: Sequence[CelestialWcs],
@@ -251,6 +260,6 @@ def affordable_spacing(
     area_px /= grid.area_ref_deg2
     columns = n_terms(settings.surface_order) + 1
     least = np.sqrt(8 * columns * 1.15 * area_px / _CROSS_BYTES)
-    across = float(np.median([min(w.shape) * w.pixel_scale_arcsec() for w in wcs])) / grid.scale_arcsec
-    wanted = min(settings.node_px, max(across // _NODES_ACROSS, _LEAST_NODE_PX))
-    return int(max(wanted, np.ceil(least)))
+    blocks = [m.blocks.size_px * w.pixel_scale_arcsec() for m, w in zip(measurements, wcs, strict=True)]
+    wanted = min(settings.node_px, round(_NODE_OF_BLOCK * float(np.median(blocks)) / grid.scale_arcsec))
+    return int(max(wanted, np.ceil(least), 1))

@@ -23,6 +23,15 @@ __all__ = ["measure_frame", "measure_sky"]
 BLOCKS_ACROSS = 32
 """Blocks along an image\'s shorter side, at least."""
 
+_FEWEST_PX = 8
+"""Least side of a block: a smaller one has too few pixels beside the stars for a clipped mean."""
+
+_STEEP = 1.5
+"""Scatter inside a block over the noise of a sample from which the sky changes across it: on a plain sky it is 1."""
+
+_OFTEN_STEEP = 0.2
+"""Share of such blocks from which an image has fine ones, too: more than in fields with a nebula in a corner."""
+
 WEIGHING_ROW_STEP = 16
 """Rows between rows that a frame is weighed by.
 
@@ -31,6 +40,7 @@ within 0.4 %: a mean weighted so is as deep as it can be to 1 part in 10,000.
 """
 
 F4 = npt.NDArray[np.float32]
+F8 = npt.NDArray[np.float64]
 
 
 def measure_sky(data: F4, weight: F4) -> Measurements:
@@ -104,9 +114,6 @@ def measure_frame(
     limits = [plateau if saturation_adu is None else saturation_adu] * len(data)
     stars, objects, width = find_stars(data, bad, skies, settings.detect_sigma, limits)
     mask = star_mask(bad, objects, stars, noise, width)
-    # Small images overlap by small strips: blocks must fit into them.
-    block_px = min(settings.block_px, max(min(data.shape[1:]) // BLOCKS_ACROSS, 8))
-    blocks = measure_blocks(data, mask, block_px, skies)
     noises = [
         measure_area_noise(channel, mask, sky.noise) if sky.floor == -np.inf else AreaNoise(sky.noise, sky.noise)
         for channel, sky in zip(data, skies, strict=True)
@@ -115,9 +122,14 @@ def measure_frame(
     sample_noise = np.array([found.sample for found in noises])
     # Errors of fluxes come from the noise of neighbours, those of block means from the scatter inside the blocks.
     of_flux, of_blocks = ((area_noise / base).astype(np.float32)[:, None] for base in (noise, sample_noise))
+    # Small images overlap by small strips: blocks must fit into them.
+    block_px = min(settings.block_px, max(min(data.shape[1:]) // BLOCKS_ACROSS, _FEWEST_PX))
+    blocks, fine = measure_blocks(data, mask, block_px, skies), None
+    if block_px > _FEWEST_PX and _is_steep(blocks, sample_noise):
+        fine = measure_blocks(data, mask, max(block_px // 2, _FEWEST_PX), skies)
     clean = ~(stars.saturated | stars.blended) & np.isfinite(stars.fwhm_px)
     clean = well_measured(clean, stars.snr())
-    return Measurements(
+    found = Measurements(
         shape=(data.shape[1], data.shape[2]),
         sky=np.array([sky.level for sky in skies]),
         noise=sample_noise,
@@ -127,8 +139,21 @@ def measure_frame(
         ellipticity=float(np.median(stars.ellipticity[clean])) if clean.any() else float("nan"),
         plateau=plateau,
         stars=replace(stars, flux_error=stars.flux_error * of_flux),
-        blocks=replace(blocks, error=blocks.error * of_blocks),
+        blocks=blocks,
+        fine=fine,
     )
+    return found.with_blocks(lambda some: replace(some, error=some.error * of_blocks))
+
+
+def _is_steep(blocks: Blocks, noise: F8) -> bool:
+    """Whether the sky changes across many blocks by more than the noise of a sample, (c,).
+
+    On filaments, and in a nebula's core, blocks of two images hold other parts of the sky, and what lies between their
+    centres is noise to the match. Smaller blocks follow it.
+    """
+    known = np.isfinite(blocks.error)
+    steep = blocks.error > _STEEP * noise[:, None] / blocks.size_px
+    return bool(np.count_nonzero(steep & known) > _OFTEN_STEEP * np.count_nonzero(known))
 
 
 def _bad_pixels(data: F4, weight: F4) -> tuple[npt.NDArray[np.uint8], Box]:

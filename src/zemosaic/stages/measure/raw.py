@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.model.box import Box
-from zemosaic.model.measurements import Measurements, Stars
+from zemosaic.model.measurements import Blocks, Measurements, Stars
 from zemosaic.settings import MeasureSettings
 from zemosaic.stages.measure.find_stars import well_measured
 from zemosaic.stages.measure.frame import measure_frame
@@ -84,10 +84,8 @@ def measure_raw(
     found = measure_frame(data, super_weight, half, saturation_adu=SUPERPIXEL_GAIN * level)
     stars, fwhm_px, ellipticity = _full_stars(found, raw[0], clean, pattern)
     box = found.valid_box
-    x, y = full_from_super(found.blocks.x, found.blocks.y)
-    gain = np.float32(SUPERPIXEL_GAIN)
     return replace(
-        found,
+        found.with_blocks(_full_blocks),
         shape=(raw.shape[1], raw.shape[2]),
         sky=found.sky / SUPERPIXEL_GAIN,
         noise=found.noise / np.array(SUPERPIXEL_NOISE),
@@ -96,15 +94,21 @@ def measure_raw(
         fwhm_px=fwhm_px,
         ellipticity=ellipticity,
         stars=stars,
-        blocks=replace(
-            found.blocks,
-            x=x.astype(np.float32),
-            y=y.astype(np.float32),
-            mean=found.blocks.mean / gain,
-            error=found.blocks.error / gain,
-            size_px=2 * found.blocks.size_px,
-        ),
         defects=defects,
+    )
+
+
+def _full_blocks(blocks: Blocks) -> Blocks:
+    """Blocks of superpixels in pixels and units of the plane."""
+    x, y = full_from_super(blocks.x, blocks.y)
+    gain = np.float32(SUPERPIXEL_GAIN)
+    return replace(
+        blocks,
+        x=x.astype(np.float32),
+        y=y.astype(np.float32),
+        mean=blocks.mean / gain,
+        error=blocks.error / gain,
+        size_px=2 * blocks.size_px,
     )
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import scipy
 
 from zemosaic.model.box import Box
-from zemosaic.model.measurements import Measurements, Stars
+from zemosaic.model.measurements import Blocks, Measurements, Stars
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.stages.solve.coincide import TOLERANCE_PX, neighbours
 
@@ -201,16 +201,14 @@ class _Sight:
 
 def without_part(measured: Measurements, part: Box) -> Measurements:
     """What was measured on a frame beside a part of it."""
-    stars, blocks = measured.stars, measured.blocks
+    stars = measured.stars
     beside = ~_inside(np.column_stack([stars.x, stars.y]), part, 0)
     kept = {name: getattr(stars, name)[..., beside] for name in Stars.__dataclass_fields__}
-    out = ~_inside(np.column_stack([blocks.x, blocks.y]), part, -round(blocks.size_px / 2))
-    return replace(
-        measured,
-        stars=Stars(**kept),
-        blocks=replace(blocks, x=blocks.x[out], y=blocks.y[out], mean=blocks.mean[:, out], error=blocks.error[:, out]),
-        valid_box=_beside(measured.valid_box, part),
-    )
+
+    def cut(blocks: Blocks) -> Blocks:
+        return blocks.where(~_inside(np.column_stack([blocks.x, blocks.y]), part, -round(blocks.size_px / 2)))
+
+    return replace(measured.with_blocks(cut), stars=Stars(**kept), valid_box=_beside(measured.valid_box, part))
 
 
 def _beside(box: Box, part: Box) -> Box:

@@ -118,6 +118,14 @@ class StackedPatch:
             saturated=np.zeros(shape, np.int16),
         )
 
+    def times(self, factor: float) -> StackedPatch:
+        """The same stack, every value `factor` times as large; nothing is rounded where that is a power of two."""
+        if factor == 1:
+            return self
+        by = np.float32(factor)
+        # Step by step: the square of a factor alone may be more than single precision holds.
+        return replace(self, data=self.data * by, weight=self.weight / by / by, variance=self.variance * by * by)
+
     def planes(self, c: int) -> Planes:
         """One channel, as the kernels fill it."""
         return Planes(

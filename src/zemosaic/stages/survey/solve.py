@@ -207,15 +207,14 @@ def _piece(tile: TilePhotometryInfo, part: Box, rows: slice, scale: PhotoScale |
 def _at_gain(measured: Measurements, gain: F8) -> Measurements:
     """Measurements of a tile as if its pixels had been divided by a gain, shape (c,)."""
     column = gain[:, None].astype(np.float32)
-    stars, blocks = measured.stars, measured.blocks
+    stars = measured.stars
     return replace(
-        measured,
+        measured.with_blocks(lambda blocks: blocks.times(1 / gain)),
         sky=measured.sky / gain,
         noise=measured.noise / gain,
         stars=replace(
             stars, flux=stars.flux / column, flux_error=stars.flux_error / column, flux_wide=stars.flux_wide / column
         ),
-        blocks=replace(blocks, mean=blocks.mean / column, error=blocks.error / column),
     )
 
 
