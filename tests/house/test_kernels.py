@@ -79,10 +79,11 @@ def test_groups_are_those_of_the_settings() -> None:
     def groups(*assign: str, matched: bool = True, raw: bool = False) -> set[str]:
         return set(choose_groups(load_settings(assignments=assign), matched=matched, raw=raw))
 
-    assert groups() == {"points", "maps", "clip", "kappa", "stack", "match", "weigh"}
-    assert groups(raw=True) - groups() == {"raws"}
+    assert groups() == {"points", "spikes", "maps", "clip", "kappa", "stack", "match", "weigh", "gaps"}
+    assert groups(raw=True) ^ groups() == {"raws", "gaps", "spikes"}
+    assert groups("stack.region_sigma=5") - groups() == {"regions"}
     assert groups(matched=False, raw=False) == groups() - {"match"}
-    assert groups("stack.method=mean", "warp.kernel=area") == {"areas", "maps", "mean", "match", "weigh"}
+    assert groups("stack.method=mean", "warp.kernel=area") == {"areas", "maps", "mean", "match", "weigh", "gaps"}
     assert "median" in groups("stack.method=median")
     assert choose_groups(Settings(), matched=True, raw=True) == [g for g in GROUPS if g in groups(raw=True)]
     kernels = [kernel.py_func for group in GROUPS for kernel, _ in list_kernels(group)]
