@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel
+from zemosaic.kernels.compiled import kernel, part
 from zemosaic.kernels.resample.areas import resample_polygon
 from zemosaic.kernels.resample.lanczos import N_PHASES, WIDTH, lanczos_table
 from zemosaic.kernels.resample.points import KERNEL_TAPS, resample_with_taps
@@ -223,7 +223,8 @@ def split_green(
     y, x = origin
     u0, u1 = (x + y - parity) // 2, (x + w + y + h - 2 - parity) // 2
     v0, v1 = (x - y - h + 1 - parity) // 2, (x + w - 1 - y - parity) // 2
-    samples = np.zeros((v1 - v0 + 1, u1 - u0 + 1), np.float32)
+    # What lies in the corners is looked at by nobody: it has no weight.
+    samples = np.empty((v1 - v0 + 1, u1 - u0 + 1), np.float32)
     sample_weight = np.zeros_like(samples)
     _turn_green(raw, weight, origin, parity, (v0, u0), samples, sample_weight)
     return samples, sample_weight, (v0, u0)
@@ -231,8 +232,19 @@ def split_green(
 
 @kernel
 def _turn_green(raw, weight, origin, parity, first, samples, sample_weight):
-    """Copy in blocks: neighbours along a row land on different rows, and would evict each other's cache lines."""
+    """Copy in blocks: neighbours along a row land on different rows, and would evict each other's cache lines.
+
+    Nearly all weights are 1: they are written along the rows of the turned plane, and only the others copied.
+    """
     h, w = raw.shape
+    for j in range(sample_weight.shape[0]):
+        # u - v = y and u + v + parity = x lie in the window.
+        v = first[0] + j
+        low = max(origin[0] + v, origin[1] - v - parity)
+        high = min(origin[0] + h + v, origin[1] + w - v - parity)
+        line = sample_weight[j, low - first[1] : max(low, high) - first[1]]
+        for i in range(line.size):
+            line[i] = 1
     for block_y in range(0, h, _BLOCK):
         for block_x in range(0, w, _BLOCK):
             for j in range(block_y, min(block_y + _BLOCK, h)):
@@ -242,6 +254,21 @@ def _turn_green(raw, weight, origin, parity, first, samples, sample_weight):
                 v, u = (x - y - parity) // 2 - first[0], (x + y - parity) // 2 - first[1]
                 for i in range(begin, min(block_x + _BLOCK, w), 2):
                     samples[v, u] = raw[j, i]
-                    sample_weight[v, u] = weight[j, i]
                     v += 1
                     u += 1
+    for j in range(h):
+        y = origin[0] + j
+        if _count_odd(weight[j]) > 0:
+            for i in range((origin[1] + y - parity) & 1, w, 2):
+                x = origin[1] + i
+                if weight[j, i] != 1:
+                    sample_weight[(x - y - parity) // 2 - first[0], (x + y - parity) // 2 - first[1]] = weight[j, i]
+
+
+@part
+def _count_odd(weight):
+    """Weights of a row that are not 1."""
+    n = np.int32(0)
+    for i in range(weight.size):
+        n += np.int32(weight[i] != 1)
+    return n
