@@ -133,8 +133,8 @@ def print_table(given: argparse.Namespace) -> None:
         stages = ", ".join(f"{seconds.get(stage, 0):.0f}" for stage in ("measure", "match", "stack"))
         print(
             f"| {number} | {n_bytes / 1e6:.0f} | {wall:.1f} | {user + system:.1f} "
-            f"| {1000 * (user + system) / number:.0f} | {100 * system / (user + system):.0f} | {stages} | {watch.peak_bytes / 1e6:.0f} "
-            f"| {watch.scratch_bytes / 1e6:.0f} |",
+            f"| {1000 * (user + system) / number:.0f} | {100 * system / (user + system):.0f} | {stages} "
+            f"| {watch.peak_bytes / 1e6:.0f} | {watch.scratch_bytes / 1e6:.0f} |",
             flush=True,
         )
         shutil.rmtree(frames)
