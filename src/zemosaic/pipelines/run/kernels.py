@@ -112,6 +112,7 @@ def _weigh() -> list[Known]:
         (repeats.find_lowest, (_f4_2, _b2)),
         (stored.unpack_floats, (_u4, _u4, _f4_2)),
         (blocks.sum_blocks, (_f4_3, 0, _f8_3, _i4_3)),
+        (lattice.find_taper, (lattice.Edges(_f8_3, 0, (0, 0), (0, 0, 0, 0), (0, 0, 0, 0), 0.0), _u2)),
         (lattice.positions_round, (_f8_3, 0, 0, 0, 0, 0)),
     ]
 
@@ -201,7 +202,6 @@ def _gains() -> list[Known]:
 
 def _raws() -> list[Known]:
     """Raw colour frames without a place: defects, superpixels, stars on one colour, plate solving, a green plane."""
-    edges = bayer._Edges(_f8_3, 0, (0, 0), (0, 0, 0, 0), 0.0)
     cell = superpixels.Cell((0, 0), (0, 0), (0, 0), (0, 0))
     return [
         (select_nth, (_f4, 0, 0)),
@@ -210,7 +210,6 @@ def _raws() -> list[Known]:
         (hot_pixels.find_residuals, (_f4_2, _f4_2, _f4_2, _i2)),
         (superpixels.bin_cells, (_f4_2, _f4_2, cell, 0.0, _f4_3, _f4_3)),
         (bayer._turn_green, (_f4_2, _f4_2, (0, 0), 0, (0, 0), _f4_2, _f4_2)),
-        (bayer._taper, (edges, (0, 0, 0, 0), _u2, _rows())),
         (pattern.search_pair, (_f8_2, (0, 0), _f8_2, _u2, (0.0, 0.0), 0.0, 0, _f8_2)),
         (pattern.mark_stars, (_f8, _f8, 0)),
     ]
@@ -222,7 +221,7 @@ def _rows() -> tuple[Any, ...]:
 
 
 def _window() -> Window:
-    return Window(_f4_3, _f4_3, (0, 0), _f8_3, _f8_3, _f8_3, 0, (0, 0), _f8, (0, 0, 0, 0), 0.0, _F)
+    return Window(_f4_3, _f4_3, (0, 0), _f8_3, _f8_3, _f8_3, 0, (0, 0), _f8, (0, 0, 0, 0), 0.0, _F, _u2)
 
 
 def _points() -> list[Known]:
@@ -260,7 +259,7 @@ def _stack() -> list[Known]:
     """What all methods share that hold the samples of a patch."""
     cube, table = _samples(), _frozen(_array(F4, 1))
     return [
-        (combine.combine_rows, (cube, _f4, 0, 0, (0, 0), _PLANES)),
+        (combine.combine_rows, (cube, _f4, 0, 0, (0, 0), _PLANES, _i4_3)),
         (order.find_spans, (_f4_3, 0, 0, _i4_3)),
         (template.template_rows, (cube, _MAPS, 0, 0, table, _f4_2)),
         (template.median_rows, (_MAPS, _f4_2, 0, 0, _f4_2, _f4_2)),
