@@ -1,6 +1,6 @@
 """How soon the app's server gives its first page, and how much memory it holds then.
 
-    python benchmarks/app_first_answer.py [--runs 5]
+    python benchmarks/app_first_answer.py [--runs 5] [--page docs/measured/products.md]
 
 ``zemosaic serve`` is started in an empty home, and its link is asked for. "processor" is what the
 server has computed by then: it tells the same on a busy machine, where the clock does not.
@@ -19,6 +19,8 @@ import time
 import urllib.request
 
 import psutil
+
+from page import add_page_option, page_section
 
 
 def measure() -> tuple[float, float, float]:
@@ -46,10 +48,15 @@ def main() -> None:
     """Print the middle of a few runs, and the load of the machine."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5)
-    found = sorted(measure() for _ in range(parser.parse_args().runs))
-    seconds, processor, held_mb = found[len(found) // 2]
-    print(f"first page after {seconds:.2f} s ({found[0][0]:.2f} to {found[-1][0]:.2f}), {processor:.2f} s of processor")
-    print(f"{held_mb:.0f} MB held; {os.getloadavg()[0]:.1f} tasks at work on {os.cpu_count()} cores")
+    add_page_option(parser)
+    args = parser.parse_args()
+    about = " ".join(__doc__.split("\n\n")[2].split())
+    with page_section(args.page, __file__, "The first page of the app", about, is_table=False):
+        found = sorted(measure() for _ in range(args.runs))
+        seconds, processor, held_mb = found[len(found) // 2]
+        spread = f"{found[0][0]:.2f} to {found[-1][0]:.2f}"
+        print(f"first page after {seconds:.2f} s ({spread}), {processor:.2f} s of processor")
+        print(f"{held_mb:.0f} MB held; {os.getloadavg()[0]:.1f} tasks at work on {os.cpu_count()} cores")
 
 
 if __name__ == "__main__":

@@ -123,6 +123,8 @@ def page_section(
         yield
         return
     facts, kept = machine_facts(), StringIO()
+    if str(facts["commit"]).endswith("-dirty"):
+        raise SystemExit("commit what was changed first: figures of a page name the commit that they were measured on")
     with redirect_stdout(_Both(sys.stdout, kept)):  # type: ignore[type-var]
         yield
     said = kept.getvalue().rstrip()

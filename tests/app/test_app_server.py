@@ -14,10 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from app_cases import Client
 from zemosaic.app.history import Home
+from zemosaic.app.launch import _addresses
 from zemosaic.app.output import OutputFolder
 from zemosaic.app.roots import Roots
 from zemosaic.app.runs import Runs
@@ -154,8 +156,6 @@ def test_a_run_from_looking_to_the_mosaic(client: Client, root: Path, built: Pat
 
 def child_of(out: Path) -> int:
     """Process id of the run in a folder, as its lock tells."""
-    import psutil
-
     (child,) = [p for p in psutil.Process().children() if f"--out={out}" in p.cmdline()]
     return child.pid
 
@@ -164,6 +164,22 @@ def test_the_server_is_light() -> None:
     heavy = "{'numpy', 'scipy', 'numba', 'astropy'}"
     script = f"import sys, zemosaic.cli.commands, zemosaic.app.launch; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("lan", [False, True])
+def test_other_machines_may_connect_only_when_that_is_asked_for(tmp_path: Path, lan: bool) -> None:
+    command = [sys.executable, "-m", "zemosaic", "serve", f"--root={tmp_path}", *["--lan"] * lan]
+    env = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        said = [server.stderr.readline()]
+        while "Ctrl-C" not in said[-1]:
+            said.append(server.stderr.readline())
+        heard = {found.laddr.ip for found in psutil.Process(server.pid).net_connections("inet")}
+        server.send_signal(signal.SIGINT)
+    assert heard == {"0.0.0.0" if lan else "127.0.0.1"}
+    assert all(line.startswith("On your network, for whoever has this link: http://") for line in said[1:-1])
+    assert len(said) == 2 + (len(_addresses()) if lan else 0)
 
 
 def test_ten_pages_lose_none_of_ten_thousand_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,31 @@ def test_tables_of_figures_lie_with_what_was_measured(page: Path) -> None:
     assert figures_in(page.read_text(encoding="utf-8")) == []
 
 
+_COST = re.compile(
+    r"\b\d[\d.,]* ?(?:s|ms|seconds?|minutes?|GiB|MiB|Mpix/s|frames/s|tiles/s)(?=[\s.,;:)]|$)"
+    r"|\b\d[\d.,]* times (?:as fast|faster|slower|as long)"
+    r"|\d %(?= (?:more|faster|slower|less time|of (?:the|its)(?: [\w']+)? time))"
+    r"|\d[^.|]* before, [^.|]*\d[^.|]* (?:after|now)\b"
+)
+"""What something takes, and how it was before and after: nobody knows that but by measuring."""
+
+
+def costs_in(text: str) -> list[str]:
+    """Times, speeds, memory, and pairs of figures before and after, in prose."""
+    return [found[0] for found in _COST.finditer(_FENCE.sub("", text))]
+
+
+@pytest.mark.parametrize("page", TIMELESS, ids=name_of)
+def test_no_page_says_what_something_takes(page: Path) -> None:
+    """Pages of figures do, which scripts write; others lead there."""
+    assert costs_in(head_of(page.read_text(encoding="utf-8"))) == []
+
+
+def test_costs_in_prose_are_noticed() -> None:
+    text = "It takes 14 s. That is 30 % faster. -551 ADU before, -105 after. `--ram 4G` and 3 stars do not."
+    assert costs_in(text) == ["14 s", "0 %", "551 ADU before, -105 after"]
+
+
 WRITTEN = [page for page in MEASURED if page.name != "index.md"]
 
 

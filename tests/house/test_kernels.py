@@ -34,20 +34,20 @@ def decorated(tree: ast.AST, *names: str) -> list[ast.FunctionDef]:
 
 def calls_from_python(tree: ast.Module, parts: set[str]) -> set[str]:
     """Which parts are named where Python runs: outside of kernels."""
-    inside = {id(node) for function in decorated(tree, "kernel", "part") for node in ast.walk(function)}
+    inside = {id(node) for function in decorated(tree, "kernel", "part", "leaf") for node in ast.walk(function)}
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in inside} & parts
 
 
 def test_python_calls_no_part_of_a_kernel() -> None:
     """It would end the process. Outside of the room no part is even imported; in it no function of Python names one."""
     rooms = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(KERNELS.rglob("*.py"))}
-    parts = {function.name for tree in rooms.values() for function in decorated(tree, "part")}
+    parts = {function.name for tree in rooms.values() for function in decorated(tree, "part", "leaf")}
     assert len(parts) > 90
     kernels = {function.name for tree in rooms.values() for function in decorated(tree, "kernel")}
     assert parts & kernels == set()
     for path, tree in rooms.items():
         imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names}
-        known = imported | {function.name for function in decorated(tree, "part")}
+        known = imported | {function.name for function in decorated(tree, "part", "leaf")}
         assert calls_from_python(tree, parts & known) == set(), path
     outside = [p for folder in ("src", "tests", "benchmarks") for p in (ROOT / folder).rglob("*.py") if p not in rooms]
     for path in outside:
@@ -79,10 +79,11 @@ def test_groups_are_those_of_the_settings() -> None:
     def groups(*assign: str, matched: bool = True, raw: bool = False) -> set[str]:
         return set(choose_groups(load_settings(assignments=assign), matched=matched, raw=raw))
 
-    assert groups() == {"points", "maps", "clip", "kappa", "stack", "match", "weigh"}
-    assert groups(raw=True) - groups() == {"raws"}
+    assert groups() == {"points", "spikes", "maps", "clip", "kappa", "stack", "match", "weigh", "gaps"}
+    assert groups(raw=True) ^ groups() == {"raws", "gaps", "spikes"}
+    assert groups("stack.region_sigma=5") - groups() == {"regions"}
     assert groups(matched=False, raw=False) == groups() - {"match"}
-    assert groups("stack.method=mean", "warp.kernel=area") == {"areas", "maps", "mean", "match", "weigh"}
+    assert groups("stack.method=mean", "warp.kernel=area") == {"areas", "maps", "mean", "match", "weigh", "gaps"}
     assert "median" in groups("stack.method=median")
     assert choose_groups(Settings(), matched=True, raw=True) == [g for g in GROUPS if g in groups(raw=True)]
     kernels = [kernel.py_func for group in GROUPS for kernel, _ in list_kernels(group)]

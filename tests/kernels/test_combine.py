@@ -345,7 +345,7 @@ def test_mean_matches_plain_version(seed, n, kind):
     weights[np.random.default_rng(seed).random(weights.shape) < 0.1] *= -1
     exposures = np.arange(1, n + 1, dtype=np.float32)
     planes = make_planes((4, 60))
-    combine.combine_rows(samples, exposures, 0, 4, (1, 8), planes)
+    combine.combine_rows(samples, exposures, 0, 4, (1, 8), planes, np.empty((4, len(exposures), 2), np.int32))
     v, w, a = (c[:, 1:5, 8:68] for c in (values, weights, alpha))
     keep = w > 0
     kept = np.where(keep, w, 0).astype(np.float64)

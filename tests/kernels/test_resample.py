@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lattice_cases import AREA_KERNELS, POINT_KERNELS, affine_nodes, call, rotation, run
 from zemosaic.kernels.resample.lanczos import N_PHASES, lanczos_table
-from zemosaic.kernels.resample.points import KERNEL_TAPS, MAX_LOST
+from zemosaic.kernels.resample.near_holes import MAX_LOST
+from zemosaic.kernels.resample.points import KERNEL_TAPS
 from zemosaic.kernels.resample.window import Output, Window
 
 ALL_KERNELS = POINT_KERNELS + AREA_KERNELS

@@ -284,7 +284,7 @@ def test_auto_takes_single_frames_straight_and_a_planned_survey_as_a_grid(
 ) -> None:
     ran = run_cli(capfd, "build", small_set, "-o", tmp_path / "out", "--set", "output.preview=false")
     assert ran.code == 0
-    assert "mode direct: the inputs are single frames" in ran.err
+    assert "mode direct: these are single frames" in ran.err
     survey = tmp_path / "survey"
     survey.mkdir()
     for path in small_set.glob("*.fits"):

@@ -244,6 +244,15 @@ def test_a_row_finds_its_frame_by_id_then_by_a_name_that_only_one_has(tmp_path: 
     assert obey_table([*moved, twin], tmp_path / "b.csv", start_run()).frames == [moved[0], moved[2], twin]
 
 
+def test_a_table_is_read_as_table_programs_of_other_languages_save_it(tmp_path: Path) -> None:
+    """Semicolons, a byte order mark, true and false in French."""
+    frames = [frame(k) for k in range(3)]
+    rows = [f"{f.storage.path};{f.name};{use};2,6" for f, use in zip(frames, ("VRAI", "FAUX", "VRAI"), strict=True)]
+    (tmp_path / "fr.csv").write_text("\n".join(["path;name;use;fwhm_px", *rows, ""]), encoding="utf-8-sig")
+    kept = obey_table(frames, tmp_path / "fr.csv", start_run())
+    assert kept.frames == [frames[0], frames[2]]
+
+
 def test_the_table_tells_what_was_measured_on_frames_that_were_left_out(
     capfd: Capture, small_set: Path, tmp_path: Path
 ) -> None:

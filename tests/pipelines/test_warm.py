@@ -15,21 +15,25 @@ from zemosaic.pipelines.run.kernels import list_kernels
 from zemosaic.pipelines.run.warm import choose_groups
 from zemosaic.settings import Settings
 
-for frames, out in zip(sys.argv[1::2], sys.argv[2::2]):
+groups = set()
+for frames, out, raw in zip(sys.argv[1::2], sys.argv[2::2], (True, False)):
     assert main(["build", frames, "-o", out]) == 0
-groups = choose_groups(Settings(), matched=True, raw=True)
-known = {(id(kernel), _types_of(examples)) for group in groups for kernel, examples in list_kernels(group)}
-for found in pkgutil.walk_packages(zemosaic.kernels.__path__, "zemosaic.kernels."):
-    for name, kernel in vars(importlib.import_module(found.name)).items():
-        if hasattr(kernel, "overloads") and not kernel.targetoptions.get("no_cpython_wrapper"):
-            for types in kernel.overloads:
-                print(name, "known" if (id(kernel), types) in known else types)
+    groups |= {*choose_groups(Settings(), matched=True, raw=raw)}
+    known = {(id(kernel), _types_of(examples)) for group in groups for kernel, examples in list_kernels(group)}
+    for found in pkgutil.walk_packages(zemosaic.kernels.__path__, "zemosaic.kernels."):
+        for name, kernel in vars(importlib.import_module(found.name)).items():
+            if hasattr(kernel, "overloads") and not kernel.targetoptions.get("no_cpython_wrapper"):
+                for types in kernel.overloads:
+                    print(name, "known" if (id(kernel), types) in known else types)
 """
-"""Builds, then tells each kernel that was called, and the types of its arguments where they were not expected."""
+"""Builds, of raw frames first.
+
+After each it tells the kernels that were called, and the types of arguments where they were not expected.
+"""
 
 
 def test_a_build_calls_no_kernel_that_is_not_compiled_before(small_set: Path, raw_set: Path, tmp_path: Path) -> None:
-    folders = [str(path) for k, frames in enumerate((small_set, raw_set)) for path in (frames, tmp_path / str(k))]
+    folders = [str(path) for k, frames in enumerate((raw_set, small_set)) for path in (frames, tmp_path / str(k))]
     ran = subprocess.run([sys.executable, "-c", CALLED, *folders], capture_output=True, text=True, check=True)
     called = [line.split(maxsplit=1) for line in ran.stdout.splitlines() if " known" in line or "(" in line]
     assert len(called) > 45

@@ -88,6 +88,24 @@ def test_stars_are_found_with_their_flux_and_width():
     assert np.all(np.diff(stars.flux.sum(axis=0)) <= 0)
 
 
+def test_a_bright_sky_that_falls_to_the_corners_of_a_small_frame_changes_no_star() -> None:
+    """A mesh that is flattened at its summit and its rims leaves light that makes stars look wide."""
+    data, *_ = star_field(n=100, noise=8.0)
+    small = data[:, :300, :400]
+    v, u = np.meshgrid(*(np.linspace(-1, 1, n) for n in small.shape[1:]), indexing="ij")
+    plain = measure_frame(small, ones(small), MeasureSettings())
+    bright = (small - 600 * (u**2 + v**2)).astype(np.float32)
+    fallen = measure_frame(bright, ones(bright), MeasureSettings())
+    shown = plain.stars.snr() > 20
+    away = np.hypot(*(a[:, None] - b for a, b in ((plain.stars.x, fallen.stars.x), (plain.stars.y, fallen.stars.y))))
+    other = away.argmin(axis=1)
+    assert shown.sum() > 20
+    assert (away.min(axis=1)[shown] < 0.3).all()
+    ratio = (fallen.stars.fwhm_px[other] / plain.stars.fwhm_px)[shown]
+    assert np.nanmedian(np.abs(ratio - 1)) < 0.02
+    assert np.mean(np.abs(ratio - 1) < 0.1) > 0.9
+
+
 def turbulent_sky(rms, smallest_px=12.0, seed=1):
     """Structure with a power law of turbulence (index -11/3 in power) down to a scale, as a nebula has."""
     rng = np.random.default_rng(seed)

@@ -41,6 +41,16 @@ def test_a_steep_response_is_flattened_by_the_sky_itself(seed):
     assert np.std(without_trend(u.ravel(), v.ravel(), ratio.ravel(), 2)) < 0.01
 
 
+def test_gains_hold_that_the_middle_of_a_fall_off_is_not_known() -> None:
+    """Its light falls off about a point 4 % of half a side off the middle: gains tilt, and stars do not tell."""
+    survey = Steep(seed=2)
+    found = solve(survey)
+    stated = np.array([scale.gain_error[0] for scale in found.scales])
+    assert np.sqrt(np.mean((survey.log_gain_error(found) / stated) ** 2)) < 2
+    assert stated.max() < 0.03
+    assert "match.tilted-gains" in {notice.code for notice in found.notices}
+
+
 def test_a_flat_camera_stays_flat():
     survey = Survey(seed=1)
     assert all(scale.response is None for scale in solve(survey).scales)

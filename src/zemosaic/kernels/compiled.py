@@ -28,7 +28,7 @@ from numba.core.errors import NumbaError
 from numba.core.typed_passes import NoPythonSupportedFeatureValidation
 from numba.core.types import unliteral
 
-__all__ = ["cache_problems", "compile_kernel", "is_kept", "kept_in", "kernel", "part"]
+__all__ = ["cache_problems", "compile_kernel", "is_kept", "kept_in", "kernel", "leaf", "part"]
 
 _ROOM = Path(__file__).parent
 
@@ -54,8 +54,26 @@ def part(function: Callable[..., Any]) -> Any:
 
     It becomes machine code only as a part of these: a call from Python is fatal.
     """
+    return _as_part(function)
+
+
+def leaf(function: Callable[..., Any]) -> Any:
+    """A part that is called for single pixels, and takes its arrays as arguments of their own; a decorator.
+
+    It makes no array nor a view of one, so that nobody counts who holds them: such a count is an atomic operation, and
+    a handful of them cost as much as a kernel's sum.
+    """
+    return _as_part(function, _nrt=False)
+
+
+def _as_part(function: Callable[..., Any], **options: bool) -> Any:
     how = njit(
-        nogil=True, error_model="numpy", no_cfunc_wrapper=True, no_cpython_wrapper=True, pipeline_class=_PartCompiler
+        nogil=True,
+        error_model="numpy",
+        no_cfunc_wrapper=True,
+        no_cpython_wrapper=True,
+        pipeline_class=_PartCompiler,
+        **options,
     )
     return _as_one(how(function))
 

@@ -7,10 +7,13 @@
   const state = { mosaic: data.mosaics[0], map: null, split: null, place: null, hovered: [], chosen: [] };
 
   // Who opens the page may ask for a language and a theme: the app does, in which a person has chosen them. It keeps the
-  // theme where its pages find it, and a change is told to all of them.
+  // theme where its pages find it; a change is told to all of them.
   const wishes = new URLSearchParams(location.search), asked = wishes.get("language");
-  document.documentElement.dataset.theme = wishes.get("theme") || "system";
-  if (wishes.has("theme")) addEventListener("storage", ({ key, newValue }) => { if (key === "theme") document.documentElement.dataset.theme = newValue; });
+  if (wishes.get("theme") === "app") {
+    const wear = () => { document.documentElement.dataset.theme = localStorage.getItem("theme") || "system"; };
+    wear();
+    addEventListener("storage", wear);
+  }
   if (asked ? asked === "fr" : data.language === "fr" || navigator.language.startsWith("fr")) zemosaic.translate("fr");
   const say = zemosaic.say;
   const viewer = zemosaic.picture.open(find("picture"), state.mosaic);

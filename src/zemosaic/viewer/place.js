@@ -23,7 +23,7 @@ zemosaic.place = (() => {
 
   function tellNumber(value, unit) {
     if (value === null) return zemosaic.say("no data");
-    const text = Number.isInteger(value) ? String(value) : value.toPrecision(3);
+    const text = zemosaic.number(Number.isInteger(value) ? String(value) : value.toPrecision(3));
     return unit ? `${text} ${unit}` : text;
   }
 

@@ -3,7 +3,7 @@
 
 zemosaic.table = (() => {
   function gains(frames, k) {
-    return frames.gain.map((column) => (column[k] === null ? "" : column[k].toFixed(4))).join(" ");
+    return frames.gain.map((column) => (column[k] === null ? "" : zemosaic.number(column[k].toFixed(4)))).join(" ");
   }
 
   // Fill the body of a table; `hover(k)` and `choose(k)` are told of the frame, null when left.

@@ -54,6 +54,9 @@ zemosaic.say = (words, facts = {}) => {
   return text.replace(/\{(\w+)\}/g, (whole, name) => facts[name] ?? whole);
 };
 
+// A number as the language of the page writes it.
+zemosaic.number = (text) => (document.documentElement.lang === "fr" ? text.replace(".", ",") : text);
+
 // Put the words that stand in the page into its language.
 zemosaic.translate = (language) => {
   document.documentElement.lang = language;

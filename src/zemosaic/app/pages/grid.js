@@ -7,16 +7,17 @@ const STEPS = [30, 15, 10, 5, 2, 1, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01];
 // About so many lines each way: more hide the frames.
 const LINES = 5;
 
-// Points of a line, and places along each side that tell what part of the sky is seen.
-const POINTS = 24;
+// Places along each side that tell what part of the sky is seen, and points of a line: as many as leave no gap at its ends.
+const PLACES = 24;
+const POINTS = 120;
 
 export function gridLines(area, middle) {
   const { ras, decs } = seenPart(area, middle);
   const lines = [];
   for (const dec of ticks(decs))
-    lines.push({ kind: "dec", label: `${round(dec)}°`, points: inside(along(ras).map((ra) => toPlane(ra, dec, middle)), area) });
+    lines.push({ kind: "dec", label: `${round(dec)}°`, points: inside(along(ras, POINTS).map((ra) => toPlane(ra, dec, middle)), area) });
   for (const ra of ticks(ras))
-    lines.push({ kind: "ra", label: `${round((ra + 720) % 360)}°`, points: inside(along(decs).map((dec) => toPlane(ra, dec, middle)), area) });
+    lines.push({ kind: "ra", label: `${round((ra + 720) % 360)}°`, points: inside(along(decs, POINTS).map((dec) => toPlane(ra, dec, middle)), area) });
   return lines.filter((line) => line.points.length > 1);
 }
 
@@ -32,7 +33,7 @@ function seenPart([x0, x1, y0, y1], middle) {
   return { ras: range(ras), decs: range(decs) };
 }
 
-const along = ([from, to]) => Array.from({ length: POINTS + 1 }, (_, k) => from + ((to - from) * k) / POINTS);
+const along = ([from, to], n = PLACES) => Array.from({ length: n + 1 }, (_, k) => from + ((to - from) * k) / n);
 
 function ticks([from, to]) {
   const step = STEPS.find((size) => (to - from) / size >= LINES - 1) ?? STEPS[STEPS.length - 1];

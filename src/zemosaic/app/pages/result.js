@@ -1,5 +1,5 @@
 // What a finished run left: the picture, pages about it, files.
-import { html, useState } from "./view.js";
+import { html } from "./view.js";
 import { fileOf } from "./api.js";
 import { chosenLanguage, t } from "./words.js";
 
@@ -7,9 +7,7 @@ export function Result({ run }) {
   const files = Object.entries(run.outputs).map(([name, path]) => [name, inside(run.out, path)]).filter(([, path]) => path);
   const has = (ending) => files.find(([, path]) => path.endsWith(ending))?.[1];
   const preview = has("preview.png") || files.find(([name]) => name.startsWith("preview"))?.[1];
-  // Once: the viewer hears of a change by itself, and another address would load it again.
-  const [theme] = useState(document.documentElement.dataset.theme);
-  const viewer = has("viewer/index.html") && `${fileOf(run.id, has("viewer/index.html"))}?language=${chosenLanguage()}&theme=${theme}`;
+  const viewer = has("viewer/index.html") && `${fileOf(run.id, has("viewer/index.html"))}?language=${chosenLanguage()}&theme=app`;
   const report = has("report.html");
   return html`<section class="card">
     ${viewer ? html`<iframe class="viewer" title=${t("result.viewer")} src=${viewer}></iframe>`

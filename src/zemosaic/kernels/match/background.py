@@ -247,12 +247,15 @@ def clustered_variance(blocks, weight, residual, own_inverse, n_side, out):
             column = min(max(int((u[b] + 1) / 2 * n_side), 0), n_side - 1)
             sums[row * n_side + column] += influence * w * residual[b]
             filled[row * n_side + column] = 1
-        n = filled.sum()
+        n, total = 0, 0.0
+        for p in range(n_side * n_side):
+            n += filled[p]
+            total += sums[p] * sums[p]
         if n < 2 * k or plain == 0.0:
             out[i] = np.nan
         else:
             # The image's own terms were fitted to these residuals.
-            out[i] = np.sum(sums**2) / plain * n / (n - k)
+            out[i] = total / plain * n / (n - k)
 
 
 @kernel

@@ -261,7 +261,11 @@ def _moments_within(values, n, origin, low, high):
             _add_within(values[k + lane], origin, low, high, totals, squared, counts, lane)
     for k in range(n - n % 8, n):
         _add_within(values[k], origin, low, high, totals, squared, counts, k % 8)
-    total, squares, count = totals.sum(), squared.sum(), counts.sum()
+    total, squares, count = 0.0, 0.0, 0.0
+    for lane in range(8):
+        total += totals[lane]
+        squares += squared[lane]
+        count += counts[lane]
     if count == 0:
         return 0.0, 0.0, 0
     return total / count, squares / count, count

@@ -81,8 +81,9 @@ def take_off_wide(image, reach, most):
         y = last - reach
         if y < 0:
             continue
-        padded[reach : reach + w] = column
-        total[:] = 0
+        for x in range(w):  # to give one array to another compiles the text of an error: two seconds
+            padded[reach + x] = column[x]
+            total[x] = 0
         for k in range(size):
             for x in range(w):
                 total[x] += padded[x + k]

@@ -14,11 +14,11 @@ from zemosaic.kernels.compiled import kernel, part
 from zemosaic.kernels.resample.lattice import (
     FLAG_SATURATED,
     Correction,
+    find_ends,
     get_row,
     interpolate_row,
     mark_row,
     store_row,
-    taper_row,
 )
 from zemosaic.kernels.resample.window import Output, Window, prepare
 
@@ -69,19 +69,17 @@ def resample_polygon(window: Window, out: Output, pixfrac: float | None = None) 
 def _resample(place, rows, target, side, is_drizzle):  # type: ignore[no-untyped-def]
     data, nodes_xy, origin, step, start = place.data, place.nodes_xy, place.origin, place.step, place.start
     out_values, out_weights, out_alpha = rows
-    c, h, w = data.shape
+    c = data.shape[0]
     y0, y1, x0, x1 = target
     n = x1 - x0
-    window = (origin[0], origin[0] + h, origin[1], origin[1] + w)
-    x, y, scale, offset = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    scale, offset = np.empty(n), np.empty(n)
     samples, relative = np.empty((c, n), np.float32), np.empty((c, n), np.float32)
-    codes, flags = np.empty(n, np.uint8), np.empty(n, np.uint8)
+    flags = np.empty(n, np.uint8)
     corners, sums = np.zeros((3, 5)), np.empty((3, c))
     for row in range(y1 - y0):
         out_y, node_y = y0 + row, start[0] + row
-        interpolate_row(nodes_xy[0], step, node_y, start[1], x)
-        interpolate_row(nodes_xy[1], step, node_y, start[1], y)
-        begin, end = taper_row(x, y, window, place.taper_box, place.taper_px, codes)
+        codes = place.codes[row]
+        begin, end = find_ends(codes)
         for i in range(begin, end):
             flags[i] = 0
             if codes[i]:

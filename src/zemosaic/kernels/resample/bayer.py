@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel
+from zemosaic.kernels.compiled import kernel, part
 from zemosaic.kernels.resample.areas import resample_polygon
 from zemosaic.kernels.resample.lanczos import N_PHASES, WIDTH, lanczos_table
-from zemosaic.kernels.resample.lattice import ALPHA_FULL, FLAG_SATURATED, get_row, interpolate_row, taper_row
 from zemosaic.kernels.resample.points import KERNEL_TAPS, resample_with_taps
-from zemosaic.kernels.resample.window import Corners, Doubles, Floats, Output, Window
+from zemosaic.kernels.resample.window import Floats, Output, Window, taper_of
 
 __all__ = [
     "LOBE",
@@ -52,21 +50,8 @@ MARGIN_PX = 2 * WIDTH
 _STEP_PX = (2.0, math.sqrt(2), 2.0)
 """Distance of neighbours on the lattices of red, green and blue."""
 
-_FAR = 2**30
-"""Beyond any frame, and far from where sums of two indices overflow 32 bits."""
-
 _BLOCK = 32
 """Side of a block of pixels that are copied together, so that what they read and write stays in the cache."""
-
-
-class _Edges(NamedTuple):
-    """A frame's own edges, and where they fall on the output: as in `Window`."""
-
-    nodes_xy: Doubles
-    step: int
-    start: tuple[int, int]
-    taper_box: Corners
-    taper_px: float
 
 
 @lru_cache(maxsize=12)
@@ -156,10 +141,12 @@ def resample_cfa(
     if data.shape[0] != 1 or weight.shape != data.shape or len(out.values) != 3:
         raise ValueError(f"a Bayer window is one plane for three channels, got {data.shape} for {len(out.values)}")
     y0, y1, x0, x1 = out.corners
-    saturated = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    codes, alpha = taper_of(window, out), np.zeros((y1 - y0, x1 - x0), np.uint8)
     for k, phase in enumerate((red, None, blue)):
         one = slice(k, k + 1)
         plane = _colour_plane(window, phase, green)._replace(
+            # The frame's own: what lies beyond a colour's outermost samples is a hole to the kernels.
+            codes=codes,
             nodes_scale=window.nodes_scale[one],
             nodes_offset=window.nodes_offset[one],
             inverse_variance=window.inverse_variance[one] * SAMPLE_DENSITY[k],
@@ -170,13 +157,12 @@ def resample_cfa(
         else:
             taps = KERNEL_TAPS[kernel]
             resample_with_taps(plane, into, taps, cfa_table(max(taps // 2, 2), LOBE[k]), clamp)
-        saturated |= out.alpha[y0:y1, x0:x1] & FLAG_SATURATED
-    edges = _Edges(window.nodes_xy, window.step, window.start, window.taper_box, float(window.taper_px))
-    _taper(edges, out.corners, saturated, out.rows())
+        alpha |= out.alpha[y0:y1, x0:x1]
+    out.alpha[y0:y1, x0:x1] = alpha
 
 
 def _colour_plane(window: Window, phase: tuple[int, int] | None, green: int) -> Window:
-    """One colour's lattice (green for no phase) in its own coordinates, untapered: its edges are not a frame's."""
+    """One colour's lattice (green for no phase) in its own coordinates."""
     x, y = window.nodes_xy
     if phase is None:
         data, weight, origin = split_green(window.data[0], window.weight[0], window.origin, green)
@@ -184,10 +170,7 @@ def _colour_plane(window: Window, phase: tuple[int, int] | None, green: int) -> 
     else:
         data, weight, origin = split_colour(window.data[0], window.weight[0], window.origin, phase)
         nodes_xy = np.stack([x - phase[1], y - phase[0]]) / 2
-    everywhere = (-_FAR, _FAR, -_FAR, _FAR)
-    return window._replace(
-        data=data[None], weight=weight[None], origin=origin, nodes_xy=nodes_xy, taper_box=everywhere, taper_px=0.0
-    )
+    return window._replace(data=data[None], weight=weight[None], origin=origin, nodes_xy=nodes_xy)
 
 
 def split_colour(
@@ -240,7 +223,8 @@ def split_green(
     y, x = origin
     u0, u1 = (x + y - parity) // 2, (x + w + y + h - 2 - parity) // 2
     v0, v1 = (x - y - h + 1 - parity) // 2, (x + w - 1 - y - parity) // 2
-    samples = np.zeros((v1 - v0 + 1, u1 - u0 + 1), np.float32)
+    # What lies in the corners is looked at by nobody: it has no weight.
+    samples = np.empty((v1 - v0 + 1, u1 - u0 + 1), np.float32)
     sample_weight = np.zeros_like(samples)
     _turn_green(raw, weight, origin, parity, (v0, u0), samples, sample_weight)
     return samples, sample_weight, (v0, u0)
@@ -248,8 +232,19 @@ def split_green(
 
 @kernel
 def _turn_green(raw, weight, origin, parity, first, samples, sample_weight):
-    """Copy in blocks: neighbours along a row land on different rows, and would evict each other's cache lines."""
+    """Copy in blocks: neighbours along a row land on different rows, and would evict each other's cache lines.
+
+    Nearly all weights are 1: they are written along the rows of the turned plane, and only the others copied.
+    """
     h, w = raw.shape
+    for j in range(sample_weight.shape[0]):
+        # u - v = y and u + v + parity = x lie in the window.
+        v = first[0] + j
+        low = max(origin[0] + v, origin[1] - v - parity)
+        high = min(origin[0] + h + v, origin[1] + w - v - parity)
+        line = sample_weight[j, low - first[1] : max(low, high) - first[1]]
+        for i in range(line.size):
+            line[i] = 1
     for block_y in range(0, h, _BLOCK):
         for block_x in range(0, w, _BLOCK):
             for j in range(block_y, min(block_y + _BLOCK, h)):
@@ -259,33 +254,21 @@ def _turn_green(raw, weight, origin, parity, first, samples, sample_weight):
                 v, u = (x - y - parity) // 2 - first[0], (x + y - parity) // 2 - first[1]
                 for i in range(begin, min(block_x + _BLOCK, w), 2):
                     samples[v, u] = raw[j, i]
-                    sample_weight[v, u] = weight[j, i]
                     v += 1
                     u += 1
+    for j in range(h):
+        y = origin[0] + j
+        if _count_odd(weight[j]) > 0:
+            for i in range((origin[1] + y - parity) & 1, w, 2):
+                x = origin[1] + i
+                if weight[j, i] != 1:
+                    sample_weight[(x - y - parity) // 2 - first[0], (x + y - parity) // 2 - first[1]] = weight[j, i]
 
 
-@kernel
-def _taper(edges, target, saturated, rows):
-    """Apply the taper of the frame's own edges, which the turned plane does not know, to all channels."""
-    nodes_xy, step, start, box, taper_px = edges
-    out_values, out_weights, out_alpha = rows
-    y0, y1, x0, x1 = target
-    n = x1 - x0
-    x, y, codes = np.empty(n), np.empty(n), np.empty(n, np.uint8)
-    everywhere = (-_FAR, _FAR, -_FAR, _FAR)
-    seen = np.empty(n, np.uint8)
-    for row in range(y1 - y0):
-        interpolate_row(nodes_xy[0], step, start[0] + row, start[1], x)
-        interpolate_row(nodes_xy[1], step, start[0] + row, start[1], y)
-        taper_row(x, y, everywhere, box, taper_px, codes)
-        seen[:] = 0
-        for k in range(3):
-            values, weights = get_row(out_values, k, y0 + row, x0, x1), get_row(out_weights, k, y0 + row, x0, x1)
-            for i in range(n):
-                weights[i] *= np.float32(codes[i]) / np.float32(ALPHA_FULL)
-                seen[i] |= np.uint8(weights[i] > 0)
-            for i in range(n):
-                values[i] = values[i] if codes[i] else np.float32(0)
-        alpha, flags = get_row(out_alpha, 0, y0 + row, x0, x1), saturated[row]
-        for i in range(n):
-            alpha[i] = codes[i] | flags[i] if seen[i] else 0
+@part
+def _count_odd(weight):
+    """Weights of a row that are not 1."""
+    n = np.int32(0)
+    for i in range(weight.size):
+        n += np.int32(weight[i] != 1)
+    return n

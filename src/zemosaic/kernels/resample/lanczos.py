@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["N_PHASES", "WIDTH", "dot4", "dot6", "dot8", "lanczos_table"]
+__all__ = ["N_PHASES", "WIDTH", "dot4", "dot4_left", "dot6", "dot6_left", "dot8", "dot8_left", "lanczos_table"]
 
 N_PHASES = 1024
 """Steps of the table between two pixels. Rounding to a step moves a sample by at most 1/2048 px, far below the
@@ -71,33 +71,88 @@ def _dot(n_rows: int) -> Any:
 
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
             pixels, first, stride, taps, x_row, y_row = args
-            vector = ir.VectorType(ir.FloatType(), WIDTH)
-            lane = ir.IntType(32)
             pixels = context.make_array(signature.args[0])(context, builder, pixels).data
             taps = context.make_array(signature.args[3])(context, builder, taps).data
-
-            def load(data: Any, index: Any) -> Any:
-                address = builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
-                return builder.load(address, align=4)
-
-            def pick(source: Any, lanes: list[int]) -> Any:
-                mask = ir.Constant(ir.VectorType(lane, len(lanes)), lanes)
-                return builder.shuffle_vector(source, ir.Constant(source.type, ir.Undefined), mask)
-
-            taps_x, taps_y = load(taps, x_row), load(taps, y_row)
-            total = builder.fmul(load(pixels, first), pick(taps_y, [0] * WIDTH))
+            taps_x, taps_y = _load(builder, taps, x_row), _load(builder, taps, y_row)
+            total = builder.fmul(_load(builder, pixels, first), _spread(builder, taps_y, 0))
             for row in range(1, n_rows):
                 first = builder.add(first, stride)
-                total = builder.fadd(total, builder.fmul(load(pixels, first), pick(taps_y, [row] * WIDTH)))
-            total = builder.fmul(total, taps_x)
-            for half in (4, 2, 1):
-                low, high = list(range(half)), list(range(half, 2 * half))
-                total = builder.fadd(pick(total, low), pick(total, high))
-            return builder.extract_element(total, cgutils.int32_t(0))
+                product = builder.fmul(_load(builder, pixels, first), _spread(builder, taps_y, row))
+                total = builder.fadd(total, product)
+            return _sum_lanes(builder, builder.fmul(total, taps_x))
 
         return signature, codegen
 
     return dot
 
 
+def _dot_left(n_rows: int) -> Any:
+    """Make ``dot_left(pixels, weight, first, apart, stride, taps, x_row, y_row)``: `_dot` with holes as 0.
+
+    It returns that sum, the sum of the taps that met a hole (a pixel whose weight is not above 0), and the share of
+    the taps' absolute values that these had. The weight of ``pixels[i]`` is ``weight[i + apart]``.
+    """
+
+    @intrinsic
+    def dot_left(typingctx, pixels, weight, first, apart, stride, taps, x_row, y_row):  # type: ignore[no-untyped-def]
+        result, place = types.UniTuple(types.float32, 3), types.intp
+        signature = result(pixels, weight, place, place, place, taps, place, place)
+
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            pixels, weight, first, apart, stride, taps, x_row, y_row = args
+            pixels = context.make_array(signature.args[0])(context, builder, pixels).data
+            weight = context.make_array(signature.args[1])(context, builder, weight).data
+            taps = context.make_array(signature.args[5])(context, builder, taps).data
+            taps_x, taps_y = _load(builder, taps, x_row), _load(builder, taps, y_row)
+            zero = ir.Constant(_VECTOR, [0.0] * WIDTH)
+
+            def size_of(value: Any) -> Any:
+                negative = builder.fcmp_ordered("<", value, zero)
+                return builder.select(negative, builder.fsub(zero, value), value)
+
+            sums: list[Any] = []
+            for row in range(n_rows):
+                tap = _spread(builder, taps_y, row)
+                good = builder.fcmp_ordered(">", _load(builder, weight, builder.add(first, apart)), zero)
+                pixel = builder.select(good, _load(builder, pixels, first), zero)
+                lost = builder.select(good, zero, tap)
+                terms = [builder.fmul(pixel, tap), lost, size_of(lost), size_of(tap)]
+                sums = [builder.fadd(*pair) for pair in zip(sums, terms, strict=True)] if sums else terms
+                first = builder.add(first, stride)
+            total, lost, lost_size, size = sums
+            across = size_of(taps_x)
+            terms = [(total, taps_x), (lost, taps_x), (lost_size, across), (size, across)]
+            total, lost, lost_size, size = (_sum_lanes(builder, builder.fmul(*term)) for term in terms)
+            return context.make_tuple(builder, result, (total, lost, builder.fdiv(lost_size, size)))
+
+        return signature, codegen
+
+    return dot_left
+
+
+_VECTOR = ir.VectorType(ir.FloatType(), WIDTH)
+
+
+def _load(builder: Any, data: Any, index: Any) -> Any:
+    address = builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
+    return builder.load(address, align=4)
+
+
+def _pick(builder: Any, source: Any, lanes: list[int]) -> Any:
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+    return builder.shuffle_vector(source, ir.Constant(source.type, ir.Undefined), mask)
+
+
+def _spread(builder: Any, source: Any, lane: int) -> Any:
+    return _pick(builder, source, [lane] * WIDTH)
+
+
+def _sum_lanes(builder: Any, total: Any) -> Any:
+    for half in (4, 2, 1):
+        low, high = list(range(half)), list(range(half, 2 * half))
+        total = builder.fadd(_pick(builder, total, low), _pick(builder, total, high))
+    return builder.extract_element(total, cgutils.int32_t(0))
+
+
 dot4, dot6, dot8 = _dot(4), _dot(6), _dot(8)
+dot4_left, dot6_left, dot8_left = _dot_left(4), _dot_left(6), _dot_left(8)

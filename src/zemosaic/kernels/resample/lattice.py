@@ -17,13 +17,15 @@ from zemosaic.kernels.compiled import kernel, part
 __all__ = [
     "ALPHA_FULL",
     "FLAG_SATURATED",
+    "Edges",
     "as_rows",
+    "find_ends",
+    "find_taper",
     "get_row",
     "interpolate_row",
     "mark_row",
     "positions_round",
     "store_row",
-    "taper_row",
 ]
 
 ALPHA_FULL = 127
@@ -33,6 +35,8 @@ FLAG_SATURATED = 128
 """Bit of the alpha plane that marks a saturated sample."""
 
 _LARGEST = np.finfo(np.float32).max
+
+_ROUNDING = 1e-6  # px, far above what interpolated positions are rounded by
 
 
 @part
@@ -86,47 +90,101 @@ def positions_round(xy, step, y0, y1, x0, x1):  # type: ignore[no-untyped-def]
     return low[1], high[1], low[0], high[0]
 
 
-@part
-def _count_inside(position, ends):  # type: ignore[no-untyped-def]
-    """Positions from the first end to before the second; NaN is none of them."""
-    low, high = ends
-    n = np.int32(0)
-    for i in range(position.size):
-        n += np.int32((position[i] >= low) & (position[i] < high))
-    return n
+class Edges(NamedTuple):
+    """Where output pixels fall on a frame, and the edges within which the frame counts.
+
+    Attributes
+    ----------
+    nodes_xy, step, start, box, taper_px
+        As in `zemosaic.kernels.resample.window.Window`, whose ``taper_box`` is the box.
+    window : tuple of int
+        (y0, y1, x0, x1) of the pixels at hand.
+    """
+
+    nodes_xy: npt.NDArray[np.float64]
+    step: int
+    start: tuple[int, int]
+    window: tuple[int, int, int, int]
+    box: tuple[int, int, int, int]
+    taper_px: float
 
 
-@part
-def taper_row(x, y, window, box, taper_px, alpha):  # type: ignore[no-untyped-def]
-    """Quantised taper of positions: 0 outside `window` and `box` (y0, y1, x0, x1), else 1 to 127.
+@kernel
+def find_taper(edges, codes):  # type: ignore[no-untyped-def]
+    """Lower codes of `ALPHA_FULL` to the quantised taper of output pixels: 0 outside `window` and `box`, else 1 to 127.
 
     Alpha is ``s(dx) s(dy)``, with d the distance to the nearer edge of the box over `taper_px` and
     ``s(t) = t^2 (3 - 2 t)`` for t < 1, else 1: smooth at both ends, and smooth across the diagonals of
-    the corners. Returns the half-open range of columns outside which all is 0.
+    the corners. Cells of the lattice whose corners are all well inside, or all beyond one edge, need no look at their
+    pixels.
     """
+    nodes_xy, step, start, window, box, taper_px = edges
+    height, width = codes.shape
+    x, y = np.empty(step), np.empty(step)
+    reach = (
+        (max(box[0], window[0]) - 0.5, min(box[1], window[1]) - 0.5),
+        (max(box[2], window[2]) - 0.5, min(box[3], window[3]) - 0.5),
+    )
+    inner = (
+        (max(reach[0][0], box[0] - 0.5 + taper_px), min(reach[0][1], box[1] - 0.5 - taper_px)),
+        (max(reach[1][0], box[2] - 0.5 + taper_px), min(reach[1][1], box[3] - 0.5 - taper_px)),
+    )
+    for gy in range(start[0] // step, -(-(start[0] + height) // step)):
+        y0, y1 = max(gy * step - start[0], 0), min((gy + 1) * step - start[0], height)
+        for gx in range(start[1] // step, -(-(start[1] + width) // step)):
+            x0, x1 = max(gx * step - start[1], 0), min((gx + 1) * step - start[1], width)
+            across = _side_of(nodes_xy[0], gy, gx, reach[1], inner[1])
+            along = _side_of(nodes_xy[1], gy, gx, reach[0], inner[0])
+            if min(across, along) > 0:
+                continue
+            for row in range(y0, y1):
+                run = codes[row, x0:x1]
+                if min(across, along) < 0:
+                    for i in range(run.size):
+                        run[i] = 0
+                    continue
+                interpolate_row(nodes_xy[0], step, start[0] + row, start[1] + x0, x[: x1 - x0])
+                interpolate_row(nodes_xy[1], step, start[0] + row, start[1] + x0, y[: x1 - x0])
+                _taper_run(x, y, reach, box, taper_px, run)
+
+
+@part
+def _side_of(nodes, gy, gx, reach, inner):  # type: ignore[no-untyped-def]
+    """1: the corners of a cell are within `inner`; -1: all are beyond one end of `reach`; 0: else, and for NaN."""
+    n_inside, n_below, n_above = 0, 0, 0
+    for j in range(gy, gy + 2):
+        for i in range(gx, gx + 2):
+            # Between the corners positions are as far out as they at most, but for rounding.
+            n_inside += np.int64((nodes[j, i] > inner[0] + _ROUNDING) & (nodes[j, i] < inner[1] - _ROUNDING))
+            n_below += np.int64(nodes[j, i] < reach[0] - _ROUNDING)
+            n_above += np.int64(nodes[j, i] > reach[1] + _ROUNDING)
+    if n_below == 4 or n_above == 4:
+        return -1
+    return 1 if n_inside == 4 else 0
+
+
+@part
+def _taper_run(x, y, reach, box, taper_px, codes):  # type: ignore[no-untyped-def]
+    """`find_taper` of neighbouring pixels at given positions."""
     y_low, y_high, x_low, x_high = box[0] - 0.5, box[1] - 0.5, box[2] - 0.5, box[3] - 0.5
-    wy_low, wy_high = max(y_low, window[0] - 0.5), min(y_high, window[1] - 0.5)
-    wx_low, wx_high = max(x_low, window[2] - 0.5), min(x_high, window[3] - 0.5)
-    inner = (max(wy_low, y_low + taper_px), min(wy_high, y_high - taper_px))
-    if _count_inside(y, inner) == x.size:
-        inner = (max(wx_low, x_low + taper_px), min(wx_high, x_high - taper_px))
-        if _count_inside(x, inner) == x.size:
-            for i in range(x.size):
-                alpha[i] = ALPHA_FULL
-            return 0, x.size
     rate = 1 / taper_px if taper_px > 0 else 0.0
     full = 0.0 if taper_px > 0 else 1.0
-    for i in range(x.size):
+    for i in range(codes.size):
         ty = min(full + rate * min(y[i] - y_low, y_high - y[i]), 1.0)
         tx = min(full + rate * min(x[i] - x_low, x_high - x[i]), 1.0)
         smooth = ty * ty * (3 - 2 * ty) * (tx * tx * (3 - 2 * tx))
         # Written so that NaN fails; a position on the far edge belongs to the next pixel.
-        inside = (y[i] >= wy_low) & (y[i] < wy_high) & (x[i] >= wx_low) & (x[i] < wx_high)
-        alpha[i] = max(np.int32(smooth * ALPHA_FULL + 0.5), 1) if inside else 0
-    begin, end = 0, x.size
-    while begin < end and alpha[begin] == 0:
+        inside = (y[i] >= reach[0][0]) & (y[i] < reach[0][1]) & (x[i] >= reach[1][0]) & (x[i] < reach[1][1])
+        codes[i] = max(np.int32(smooth * ALPHA_FULL + 0.5), 1) if inside else 0
+
+
+@part
+def find_ends(codes):  # type: ignore[no-untyped-def]
+    """The half-open range of columns outside which all codes are 0."""
+    begin, end = 0, codes.size
+    while begin < end and codes[begin] == 0:
         begin += 1
-    while end > begin and alpha[end - 1] == 0:
+    while end > begin and codes[end - 1] == 0:
         end -= 1
     return begin, end
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.resample.lattice import as_rows
+from zemosaic.kernels.resample.lattice import ALPHA_FULL, Edges, as_rows, find_taper
 
-__all__ = ["Bytes", "Corners", "Doubles", "Floats", "Output", "Rows", "Window", "prepare"]
+__all__ = ["Bytes", "Corners", "Doubles", "Floats", "Output", "Rows", "Window", "prepare", "taper_of"]
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -47,9 +47,11 @@ class Window(NamedTuple):
         (y0, y1, x0, x1), the frame's valid region: positions outside its pixels get weight 0.
     taper_px : float
         Distance from the box's edge, in frame pixels, over which alpha rises from 0 to 1
-        (`zemosaic.kernels.resample.lattice.taper_row`); 0 for none.
+        (`zemosaic.kernels.resample.lattice.find_taper`); 0 for none.
     saturation : float
         Raw level at and above which a sample is flagged; inf for none.
+    codes : ndarray, uint8, shape (h, w) of the output's target, optional
+        Taper of the output pixels in 127ths where it has been found (`taper_of`); else edges and box tell it.
     """
 
     data: Floats
@@ -64,6 +66,7 @@ class Window(NamedTuple):
     taper_box: Corners
     taper_px: float
     saturation: float = math.inf
+    codes: Bytes | None = None
 
 
 class Output(NamedTuple):
@@ -96,6 +99,23 @@ class Output(NamedTuple):
         return as_rows(self.values), as_rows(self.weights), as_rows(self.alpha[None])
 
 
+def taper_of(window: Window, out: Output) -> Bytes:
+    """The taper of each output pixel, in 127ths.
+
+    Returns
+    -------
+    ndarray, uint8, shape (h, w) of the target
+        0 outside the window and the frame's valid region (`zemosaic.kernels.resample.lattice.find_taper`).
+    """
+    y0, y1, x0, x1 = out.corners
+    codes = np.full((y1 - y0, x1 - x0), ALPHA_FULL, np.uint8)
+    (top, left), (h, w) = window.origin, window.data.shape[1:]
+    here = (top, top + h, left, left + w)
+    edges = Edges(window.nodes_xy, window.step, window.start, here, window.taper_box, float(window.taper_px))
+    find_taper(edges, codes)
+    return codes
+
+
 def prepare(window: Window, out: Output) -> tuple[Window, Rows, Corners]:
     """Check that a window and its output fit each other (compiled code checks no index); both as loops take them.
 
@@ -125,5 +145,6 @@ def prepare(window: Window, out: Output) -> tuple[Window, Rows, Corners]:
     if min(start) < 0 or last[0] > (ny - 1) * step or last[1] > (nx - 1) * step:
         raise ValueError(f"{ny} x {nx} nodes of step {step} do not cover pixels {start} to {last}")
     # One compiled version for every caller: types that do not depend on how a number was written.
-    plain = window._replace(taper_px=float(window.taper_px), saturation=np.float32(window.saturation))
+    codes = taper_of(window, out) if window.codes is None else window.codes
+    plain = window._replace(taper_px=float(window.taper_px), saturation=np.float32(window.saturation), codes=codes)
     return plain, out.rows(), out.corners

@@ -119,7 +119,9 @@ def _keep_place(found: Array, n_found: int, hits: int, place: Place) -> int:
     """Put a place into the table, where it is full in the row of fewest hits if it has more; the rows filled."""
     row = n_found
     if n_found == len(found):
-        row = int(np.argmin(found[:, 0]))
+        row = 0
+        for k in range(1, len(found)):
+            row = k if found[k, 0] < found[row, 0] else row
         if found[row, 0] >= hits:
             return n_found
     found[row, 0] = hits

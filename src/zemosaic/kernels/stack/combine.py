@@ -116,6 +116,17 @@ def _add_clipped(weight, clipped):
 
 
 @part
+def _count_samples(weight):
+    """Samples that have weight, and those of them that were clipped, whose weights are negative."""
+    n, n_clipped = np.int32(0), np.int32(0)
+    for j in range(weight.size):
+        n += np.int32(weight[j] != 0)
+    for j in range(weight.size):
+        n_clipped += np.int32(weight[j] < 0)
+    return n, n_clipped
+
+
+@part
 def _count_saturated(weight, alpha, saturated):
     for j in range(weight.size):
         saturated[j] += np.int16((alpha[j] >= FLAG_SATURATED) & (weight[j] > 0))
@@ -245,8 +256,8 @@ def finish_sides(sums, sides, photons, variance, exposure):
 
 
 @part
-def _sum_row(samples, exposures, y, x0, sums, clipped):
-    """Sums (mean, sides, photons) over all frames of a row of the cube from column `x0` on.
+def _sum_row(samples, exposures, y, x0, sums, clipped, counts):
+    """Sums (mean, sides, photons) over all frames of a row of the cube from column `x0` on; counts of each frame.
 
     Returns whether any noise grows with the signal.
     """
@@ -257,8 +268,11 @@ def _sum_row(samples, exposures, y, x0, sums, clipped):
         a = max(samples.span[i, y, 0], x0)
         b = min(samples.span[i, y, 1], x0 + width)
         if a >= b:
+            counts[i, 0] = 0
+            counts[i, 1] = 0
             continue
         value, weight, alpha = samples.values[i, y, a:b], samples.weights[i, y, a:b], samples.alpha[i, y, a:b]
+        counts[i, 0], counts[i, 1] = _count_samples(weight)
         to = slice(a - x0, b - x0)
         _add_products(value, weight, mean.products[to])
         _add_weights(weight, mean.weight[to])
@@ -275,7 +289,7 @@ def _sum_row(samples, exposures, y, x0, sums, clipped):
 
 
 @kernel
-def combine_rows(samples, exposures, y0, y1, corner, planes):
+def combine_rows(samples, exposures, y0, y1, corner, planes, counts):
     """Weighted mean of the samples that were not clipped.
 
     Its variance is ``sum(w^2 v) / (sum w)^2``, v the variance of `FrameNoise` without its share, at the level of the
@@ -292,24 +306,26 @@ def combine_rows(samples, exposures, y0, y1, corner, planes):
         (y, x) of the planes' first pixel in the cube.
     planes : Planes
         Written.
+    counts : ndarray, int32, shape (H, n, 2)
+        Written: of each row and frame the samples with weight, and those of them that were clipped.
     """
     width = planes.data.shape[1]
     doubles = np.empty((6, width), np.float64)
-    counts = np.empty((3, width), np.int16)
-    mean = MeanSums(doubles[0], doubles[1], counts[0])
-    sides = SideSums(doubles[2], doubles[3], counts[1])
+    number = np.empty((3, width), np.int16)
+    mean = MeanSums(doubles[0], doubles[1], number[0])
+    sides = SideSums(doubles[2], doubles[3], number[1])
     photons = PhotonSums(doubles[4], doubles[5])
     for y in range(y0, y1):
         doubles[:] = 0.0
-        counts[:] = 0
-        if _sum_row(samples, exposures, corner[0] + y, corner[1], (mean, sides, photons), counts[2]):
+        number[:] = 0
+        if _sum_row(samples, exposures, corner[0] + y, corner[1], (mean, sides, photons), number[2], counts[y]):
             _raise_alpha(sides.alpha, photons, mean)
         _finish_row(mean, planes.data[y], planes.weight[y])
         _finish_side_row(mean.weight, sides, planes.variance[y], planes.exposure[y])
         for j in range(width):
-            planes.coverage[y, j] = counts[0, j]
-            planes.saturated[y, j] = counts[1, j]
-            planes.rejected[y, j] = counts[2, j]
+            planes.coverage[y, j] = number[0, j]
+            planes.saturated[y, j] = number[1, j]
+            planes.rejected[y, j] = number[2, j]
 
 
 @part

@@ -126,11 +126,23 @@ def _left_out_by_list(frames: Sequence[Frame], list_path: Path) -> set[str]:
     return set(paths) - found if listed.used else found
 
 
+_NO = frozenset({"false", "0", "no", "faux", "falsch", "falso"})
+"""What table programs write for false, by their language."""
+
+
+def _read_table(path: Path) -> Table:
+    """A table of frames; CSV also as table programs of other languages save it: byte order mark, semicolons."""
+    if path.suffix.lower() == ".ecsv":
+        return Table.read(path, format="ascii.ecsv")
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    semicolons = lines[:1] and ";" in lines[0] and "," not in lines[0]
+    return Table.read(lines, format="ascii.csv", delimiter=";" if semicolons else ",")
+
+
 def _unused(frames: Sequence[Frame], table_path: Path) -> set[str]:
     """Ids of frames whose `use` is false in a table."""
-    kind = "ascii.ecsv" if table_path.suffix.lower() == ".ecsv" else "ascii.csv"
     try:
-        table = Table.read(table_path, format=kind)
+        table = _read_table(table_path)
         rows = list(zip(table["path"], table["name"], table["use"], strict=True))
     except (OSError, ValueError, KeyError) as problem:
         raise SettingError("frame.no-table", path=table_path, problem=problem) from problem
@@ -144,7 +156,7 @@ def _unused(frames: Sequence[Frame], table_path: Path) -> set[str]:
     out = set()
     for frame_id, (path, name, use) in zip(ids, rows, strict=True):
         found = by_key.get(frame_id) or by_key.get((str(path), str(name))) or by_key.get(str(name))
-        if found and str(use).strip().lower() in {"false", "0", "no"}:
+        if found and str(use).strip().lower() in _NO:
             out.add(found)
     return out
 

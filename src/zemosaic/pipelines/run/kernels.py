@@ -34,6 +34,7 @@ from zemosaic.kernels.measure import (
 from zemosaic.kernels.pixels import blocks, lz4, render, stored
 from zemosaic.kernels.resample import areas, bayer, lattice, points, spikes
 from zemosaic.kernels.resample.window import Window
+from zemosaic.kernels.select import select_nth
 from zemosaic.kernels.solve import cluster, pattern
 from zemosaic.kernels.stack import clip, combine, grow, order, pairs, regions, samples, saturated, template, trim
 from zemosaic.kernels.tiles import distance, pyramid
@@ -44,8 +45,8 @@ Known = tuple[Any, tuple[Any, ...]]
 """A kernel, and arguments of the types that it is called with; it is never called with these."""
 
 GROUPS = (
-    "raws", "weigh", "match", "points", "clip", "kappa", "stack", "areas", "maps", "winsorized", "linear_fit", "mean",
-    "median", "minmax", "esd", "tiles", "xisf", "simulate",
+    "raws", "weigh", "gaps", "match", "points", "spikes", "clip", "regions", "kappa", "stack", "areas", "maps",
+    "winsorized", "linear_fit", "mean", "median", "minmax", "esd", "tiles", "xisf", "simulate",
 )  # fmt: skip
 """Parts of a run that call kernels, those first that are called first."""
 
@@ -91,16 +92,16 @@ def list_kernels(group: str) -> tuple[Known, ...]:
         For another name.
     """
     lists = {
-        "weigh": _weigh, "match": _match, "raws": _raws, "points": _points, "areas": _areas, "stack": _stack,
-        "clip": _clip, "kappa": _kappa, "winsorized": _winsorized, "linear_fit": _linear_fit,
-        "maps": _maps, "mean": _mean, "median": _median, "minmax": _minmax, "esd": _esd, "tiles": _tiles,
-        "simulate": _simulate, "xisf": _xisf,
+        "weigh": _weigh, "gaps": _gaps, "match": _match, "raws": _raws, "points": _points, "spikes": _spikes,
+        "areas": _areas, "stack": _stack, "clip": _clip, "regions": _regions, "kappa": _kappa, "maps": _maps,
+        "winsorized": _winsorized, "linear_fit": _linear_fit, "mean": _mean, "median": _median, "minmax": _minmax,
+        "esd": _esd, "tiles": _tiles, "simulate": _simulate, "xisf": _xisf,
     }  # fmt: skip
     return tuple(lists[group]())
 
 
 def _weigh() -> list[Known]:
-    """Sky, noise, parts without data; compressed frames, coordinates and the preview, which every run may have."""
+    """Sky and noise; compressed frames, coordinates and the preview, which every run may have."""
     levels = mesh.Levels(_f4_2, _f4_2, _i4_2, _i4_2)
     return [
         (mesh.block_levels, (_f4_2, _u2, _EDGES, 0, _F, levels)),
@@ -109,13 +110,20 @@ def _weigh() -> list[Known]:
         (repeats.find_repeats, (_f4_2, _b2, 0, _array(B1, 1))),
         (repeats.find_repeats, (_turned(_f4_2), _turned(_b2), 0, _array(B1, 1))),
         (repeats.find_lowest, (_f4_2, _b2)),
+        (stored.unpack_floats, (_u4, _u4, _f4_2)),
+        (blocks.sum_blocks, (_f4_3, 0, _f8_3, _i4_3)),
+        (lattice.find_taper, (lattice.Edges(_f8_3, 0, (0, 0), (0, 0, 0, 0), (0, 0, 0, 0), 0.0), _u2)),
+        (lattice.positions_round, (_f8_3, 0, 0, 0, 0, 0)),
+    ]
+
+
+def _gaps() -> list[Known]:
+    """Parts of frames without data."""
+    return [
         (parts.keep_squares, (_u2, 0, _u2)),
         (parts.grow_squares, (_u2, 0, _u2)),
         (parts.hold_border_parts, (_u2,)),
         (parts.king_steps, (_u2, 0, _u2)),
-        (stored.unpack_floats, (_u4, _u4, _f4_2)),
-        (blocks.sum_blocks, (_f4_3, 0, _f8_3, _i4_3)),
-        (lattice.positions_round, (_f8_3, 0, 0, 0, 0, 0)),
     ]
 
 
@@ -194,15 +202,14 @@ def _gains() -> list[Known]:
 
 def _raws() -> list[Known]:
     """Raw colour frames without a place: defects, superpixels, stars on one colour, plate solving, a green plane."""
-    edges = bayer._Edges(_f8_3, 0, (0, 0), (0, 0, 0, 0), 0.0)
     cell = superpixels.Cell((0, 0), (0, 0), (0, 0), (0, 0))
     return [
+        (select_nth, (_f4, 0, 0)),
         (bayer_stars.fit_stars, (bayer_stars.RawPlane(_f4_2, _f4_2, _i8_2), _f8, _f8, 0.0, 0, _f8_2)),
         (hot_pixels.find_defects, (_f4_2, _f4_2, _f4_2, 0.0, _u2)),
         (hot_pixels.find_residuals, (_f4_2, _f4_2, _f4_2, _i2)),
         (superpixels.bin_cells, (_f4_2, _f4_2, cell, 0.0, _f4_3, _f4_3)),
         (bayer._turn_green, (_f4_2, _f4_2, (0, 0), 0, (0, 0), _f4_2, _f4_2)),
-        (bayer._taper, (edges, (0, 0, 0, 0), _u2, _rows())),
         (pattern.search_pair, (_f8_2, (0, 0), _f8_2, _u2, (0.0, 0.0), 0.0, 0, _f8_2)),
         (pattern.mark_stars, (_f8, _f8, 0)),
     ]
@@ -214,13 +221,18 @@ def _rows() -> tuple[Any, ...]:
 
 
 def _window() -> Window:
-    return Window(_f4_3, _f4_3, (0, 0), _f8_3, _f8_3, _f8_3, 0, (0, 0), _f8, (0, 0, 0, 0), 0.0, _F)
+    return Window(_f4_3, _f4_3, (0, 0), _f8_3, _f8_3, _f8_3, 0, (0, 0), _f8, (0, 0, 0, 0), 0.0, _F, _u2)
 
 
 def _points() -> list[Known]:
     table = _frozen(_array(F4, 2))
     return [
         (points._resample, (_window(), _rows(), (0, 0, 0, 0), 0, points._Lanczos(table, _f4_3, _f4_3, _F))),
+    ]
+
+
+def _spikes() -> list[Known]:
+    return [
         (spikes._steep_blocks, (_f4_2, _F)),
         (spikes._fill_spikes, (_f4_2, _f4_2, _F, _i8_2, _f4_2)),
     ]
@@ -247,7 +259,7 @@ def _stack() -> list[Known]:
     """What all methods share that hold the samples of a patch."""
     cube, table = _samples(), _frozen(_array(F4, 1))
     return [
-        (combine.combine_rows, (cube, _f4, 0, 0, (0, 0), _PLANES)),
+        (combine.combine_rows, (cube, _f4, 0, 0, (0, 0), _PLANES, _i4_3)),
         (order.find_spans, (_f4_3, 0, 0, _i4_3)),
         (template.template_rows, (cube, _MAPS, 0, 0, table, _f4_2)),
         (template.median_rows, (_MAPS, _f4_2, 0, 0, _f4_2, _f4_2)),
@@ -262,8 +274,11 @@ def _clip() -> list[Known]:
     return [
         (grow.grow_frames, (cube, _MAPS, 0, 0, _F, 0)),
         (pairs.clip_pairs, (cube, _MAPS, 0, 0, _F)),
-        (regions.mark_regions, (cube, _MAPS, 0, 0, _F)),
     ]
+
+
+def _regions() -> list[Known]:
+    return [(regions.mark_regions, (_samples(), _MAPS, 0, 0, _F))]
 
 
 def _by_kappa() -> tuple[Any, ...]:

@@ -56,6 +56,10 @@ def choose_groups(settings: Settings, *, matched: bool, raw: bool) -> list[str]:
         chosen.add("match")
     if raw:
         chosen.add("raws")
+    else:  # raw frames have no empty parts, and no spikes are looked for in them; what else comes compiles it itself
+        chosen |= {"gaps", "spikes"} if "points" in chosen else {"gaps"}
+    if settings.stack.region_sigma > 0 and "clip" in chosen:
+        chosen.add("regions")
     return [group for group in GROUPS if group in chosen]
 
 

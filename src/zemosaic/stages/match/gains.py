@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.kernels.match.gains import Detections
-from zemosaic.stages.match.camera_field import real_parts
+from zemosaic.stages.match.camera_field import real_parts, slopes_of_centre
 from zemosaic.stages.match.star_equations import StarEquations, StarNormals
 from zemosaic.stages.match.star_ties import StarTies
 from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight, excess_scatter, mad_sigma
@@ -107,6 +107,9 @@ class GainSolution:
         Intrinsic scatter of a star, ln units, added to its error.
     log_unit : ndarray, shape (n,)
         ln of the unit of each image's values over that of most of its component; 0 where it is theirs.
+    tilt : ndarray, shape (n,)
+        Error of ln gain that images share where a camera's light falls off about a middle that is not known;
+        `log_gain_error` does not hold it.
     """
 
     log_gain: F8
@@ -117,6 +120,7 @@ class GainSolution:
     n_stars: Ints
     floor: float
     log_unit: F8
+    tilt: F8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -351,7 +355,17 @@ def _conclude(
     error[counted == 0] = np.inf
     response = np.where(priors.flat, 0.0, equations.response(state.unknowns))
     response_error = _response_errors(normals, priors.flat)
-    return GainSolution(gain, error, response, response_error, component, counted, state.floor, log_unit)
+    tilt = _tilt(normals, slopes_of_centre(response), component)
+    return GainSolution(gain, error, response, response_error, component, counted, state.floor, log_unit, tilt)
+
+
+def _tilt(normals: StarNormals, slopes: F8, component: Ints) -> F8:
+    """Error of every gain by slopes of responses that are not known: stars do not tell them from a trend of gains."""
+    variance = np.zeros(normals.equations.n_images)
+    for c in np.flatnonzero(slopes.any(axis=1)):
+        rows = _centred(normals.answers_to_growth(int(c), np.arange(2)), component)
+        variance += np.sum((slopes[c][:, None] * rows) ** 2, axis=0)
+    return np.sqrt(variance)
 
 
 def _response_errors(normals: StarNormals, flat: Flags) -> F8:

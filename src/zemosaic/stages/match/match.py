@@ -29,6 +29,7 @@ from zemosaic.stages.match.scales import (
     patterns_of,
     solve_notices,
     star_notices,
+    tilt_notices,
 )
 from zemosaic.stages.match.seams import SeamFigure, Squares, measure_seams, noise_in_mosaic
 from zemosaic.stages.match.sky_nodes import (
@@ -264,9 +265,12 @@ class _Problem:
         again with that.
         """
         order, table = self.settings.surface_order, self.table.times(1 / self.unit)
+        tilt = np.zeros(table.n_images)
         field, more = np.zeros((int(self.camera.max()) + 1, 0)), order == _SURFACES_OF_FIELD
         for turn in range(_FIELD_TURNS + 1):
             gain = self._tell_gains(c, field)
+            # What the sky tells later of a response leaves the slopes open that the first solve found open.
+            tilt = gain.tilt if turn == 0 else tilt
             free = _open_gains(gain, self.component)
             value, error = _flatten(table, c, gain, _response_at_blocks(table, gain, self.camera))
             # Where stars show none or little the sky is not asked: a pattern of its own would be taken for one.
@@ -283,7 +287,7 @@ class _Problem:
         shared = _shared_by_cameras(table, value, gain, self.camera)
         gauged = fix_gauge(table, found, order, self.component, shared, *self._reference_at_nodes(c))
         return Channel(
-            _with_structure(gain, found, free),
+            _with_structure(replace(gain, tilt=tilt), found, free),
             gauged.times(self.unit),
             patterns.surfaces(found.pattern) * self.unit,
             found.disagree,
@@ -331,6 +335,7 @@ class _Problem:
             notices=(
                 *solve_notices(self.component, gains, surfaces, self.response_order, self.node_px, self.settings),
                 *star_notices(found),
+                *tilt_notices(gains),
                 *pattern_notices(patterns_of(found), self.camera),
             ),
             seams_before=seams_before,
@@ -388,7 +393,7 @@ def _open_gains(gain: GainSolution, component: npt.NDArray[np.int32]) -> F8:
 def _with_structure(gain: GainSolution, found: SurfaceSolution, free: F8) -> GainSolution:
     """Gains with what the sky's structure added; of a gain that was open and stays so the error is inf."""
     by_stars = np.where(free < _GAIN_SPREAD, gain.log_gain_error, np.inf)
-    error = np.where(found.from_structure, found.log_gain_error, by_stars)
+    error = np.hypot(np.where(found.from_structure, found.log_gain_error, by_stars), gain.tilt)
     return replace(gain, log_gain=gain.log_gain + found.log_gain, log_gain_error=error)
 
 

@@ -15,10 +15,22 @@ from zemosaic.stages.match.gains import GainSolution
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.text import Message, message
 
-__all__ = ["Channel", "make_scales", "padded", "pattern_notices", "patterns_of", "solve_notices", "star_notices"]
+__all__ = [
+    "Channel",
+    "make_scales",
+    "padded",
+    "pattern_notices",
+    "patterns_of",
+    "solve_notices",
+    "star_notices",
+    "tilt_notices",
+]
 
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+_TILTED = 0.01
+"""Error of gains by the middle of a camera's fall-off that is told: ten times what gains are else known to."""
 
 _WEAK_GAIN = 0.02
 """Error of ln gain from which a reader is told."""
@@ -174,6 +186,12 @@ def star_notices(found: Sequence[Channel]) -> list[Message]:
     """What is told where stars on bright structure are wrong together."""
     most = max(channel.disagree for channel in found)
     return [message("match.stars-disagree", factor=most)] if most > _DISAGREE else []
+
+
+def tilt_notices(gains: Sequence[GainSolution]) -> list[Message]:
+    """What is told where light falls off to the corners about a middle that overlaps do not tell."""
+    most = max(float(gain.tilt.max(initial=0)) for gain in gains)
+    return [message("match.tilted-gains", most=most)] if most > _TILTED else []
 
 
 def pattern_notices(patterns: F8, camera: Ints) -> list[Message]:

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from zemosaic.kernels.measure import mesh
 from zemosaic.model.measurements import Blocks
+from zemosaic.model.photo_scale import surface_terms
+from zemosaic.stages.numeric.robust import mad_sigma
 
 __all__ = ["ChannelSky", "block_edges", "measure_blocks", "sky_and_noise", "sky_of_blocks"]
 
@@ -153,6 +155,12 @@ def _measure_levels(data: F4, bad: Mask, size: int, row_step: int) -> _Levels:
     return _Levels(level, sigma, full, noise, floor, quantile, edges)
 
 
+_ENOUGH_FOR_QUADRATIC = 12
+"""Blocks from which a quadratic with six coefficients is laid through a mesh."""
+
+_FITS = 3
+"""Least squares, each without the blocks that the one before left far off."""
+
 _LEAST_SPREAD = 0.3
 """Share of the channel's noise that a block's scatter is taken to be at least.
 
@@ -217,7 +225,11 @@ def _quantile_levels(
 
 
 def _fill_holes(level: F4, full: npt.NDArray[np.bool_]) -> F4:
-    """Mesh with holes filled by the mean of known neighbours, then a 3 x 3 median against bright stars."""
+    """Mesh with holes filled by the mean of known neighbours, then a 3 x 3 median against bright stars.
+
+    The median is taken beside a quadratic over the image: of a sky that falls to all sides it would cut the summit off,
+    and lift the rims.
+    """
     from scipy.ndimage import median_filter, uniform_filter  # a tenth of a second that weighing frames does without
 
     known = full.astype(np.float32)
@@ -228,4 +240,22 @@ def _fill_holes(level: F4, full: npt.NDArray[np.bool_]) -> F4:
         new = (known == 0) & (share > 1e-6)
         filled[new] = total[new] / share[new]
         known[new] = 1
-    return np.asarray(median_filter(filled, 3, mode="nearest"))
+    bulk = _quadratic(filled)
+    return np.asarray(median_filter(filled - bulk, 3, mode="nearest") + bulk)
+
+
+def _quadratic(level: F4) -> F4:
+    """A quadratic through a mesh, blocks far from it left out; 0 where there are few."""
+    if min(level.shape) < 3 or level.size < _ENOUGH_FOR_QUADRATIC:
+        return np.zeros_like(level)
+    v, u = (2 * i / (n - 1) - 1 for i, n in zip(np.indices(level.shape), level.shape, strict=True))
+    terms = surface_terms(u.ravel(), v.ravel())
+    values, used = level.ravel().astype(float), np.ones(level.size, bool)
+    for _ in range(_FITS):
+        own = terms * used
+        fit = np.linalg.solve(np.sum(own[:, None] * terms[None], axis=2), np.sum(own * values, axis=1))
+        rest = values - np.sum(fit[:, None] * terms, axis=0)
+        used = np.abs(rest) <= _CLIP_KAPPA * mad_sigma(rest)
+        if np.count_nonzero(used) < level.size / 2:
+            break
+    return np.asarray((values - rest).reshape(level.shape), np.float32)

@@ -81,6 +81,13 @@ _SOME = np.s_[::9, ::5]
 _IN_LINE = 0.35
 """Share of a peak's height that goes on along one line, from which it lies on a trail or a filament."""
 
+_BENT = 0.5
+"""Bend of the sky from block to block, in units of a pixel's noise, from which lines between blocks are not enough:
+below it they miss less than a sixteenth of the noise."""
+
+_FINER = 4
+"""Places between two blocks for which a bent sky is told: what lines between these miss is a sixteenth of that."""
+
 _NEBULOUS = 0.3
 """Share of a mesh block's pixels above the threshold from which they are nebulosity, not stars."""
 
@@ -197,15 +204,43 @@ def _detection_image(data: F4, bad: Mask, skies: list[ChannelSky]) -> tuple[F4, 
     total = np.empty(data.shape[1:], np.float32)
     sky = skies[0]
     if len(skies) == 1:
-        mesh.subtract_mesh(data[0], bad, sky.mesh, sky.y_centres, sky.x_centres, total)
+        mesh.subtract_mesh(data[0], bad, *_fine_mesh(sky), total)
         return total, sky
     part = np.empty_like(total)
     total[:] = 0
     for channel, sky in zip(data, skies, strict=True):
-        mesh.subtract_mesh(channel, bad, sky.mesh, sky.y_centres, sky.x_centres, part)
+        mesh.subtract_mesh(channel, bad, *_fine_mesh(sky), part)
         part *= np.float32(1 / sky.noise**2)
         total += part
     return total, sky_of_blocks(total, bad, MESH_PX, row_step=8)
+
+
+def _fine_mesh(sky: ChannelSky) -> tuple[F4, F8, F8]:
+    """Levels of a sky and their places along y and x: its mesh, and between its blocks, too, where it bends.
+
+    Lines from block to block miss an eighth of a bend, and light that is left makes stars look wide: of a small frame
+    with 40 % less of a bright sky at its corners four stars in five were taken for galaxies.
+    """
+    places = sky.y_centres, sky.x_centres
+    bend = np.abs(scipy.ndimage.laplace(sky.mesh)[1:-1, 1:-1])
+    if min(bend.shape) < 1 or np.median(bend) < _BENT * sky.noise:
+        return sky.mesh, *places
+    levels = _continue(_continue(sky.mesh, 0), 1)
+    # A block's level is that of its middle and a part of the bend within it.
+    levels = levels - scipy.ndimage.laplace(levels) / 24
+    fine = [np.arange(0.5, len(at) + 0.5 + 1e-9, 1 / _FINER) for at in places]
+    at_fine = np.meshgrid(*fine, indexing="ij")
+    between = scipy.ndimage.map_coordinates(levels, at_fine, np.float32, order=3, mode="nearest")
+    y, x = (np.interp(i, np.arange(len(at) + 2), _continue(at, 0, 1)) for i, at in zip(fine, places, strict=True))
+    return between, y, x
+
+
+def _continue(values: F8 | F4, axis: int, degree: int = 2) -> F8:
+    """Values with one more at both ends of an axis, as a polynomial through the last ones goes on."""
+    along = np.moveaxis(np.asarray(values, float), axis, 0)
+    share = np.array([3, -3, 1] if degree == 2 else [2, -1, 0]).reshape(3, *[1] * (along.ndim - 1))
+    first, last = np.sum(share * along[:3], axis=0), np.sum(share * along[:-4:-1], axis=0)
+    return np.moveaxis(np.concatenate([first[None], along, last[None]]), 0, axis)
 
 
 def _detect(light: F4, bad: Mask, sky: ChannelSky, detect_sigma: float) -> tuple[F8, F8, F8, Mask]:

@@ -348,6 +348,8 @@ def stack_cube(
     inner = Box.of_shape(cube.values.shape[2:]) if inner is None else inner
     method, corner = METHODS[settings.method], (inner.y0, inner.x0)
     out = StackedPatch.empty((cube.values.shape[0], *inner.shape))
+    counts = np.empty((inner.height, cube.values.shape[1], 2), np.int32)
+    by_frame = np.zeros(counts.shape[1:], np.int64)
     for c in range(cube.values.shape[0]):
         channel, planes = cube.channel(c), out.planes(c)
         find_spans(channel, check, each)
@@ -355,7 +357,7 @@ def stack_cube(
             watch(judged, channel)
 
         def finish(y0: int, y1: int, channel: Channel = channel, planes: Planes = planes) -> None:
-            combine.combine_rows(channel.samples, cube.exposure, y0, y1, corner, planes)
+            combine.combine_rows(channel.samples, cube.exposure, y0, y1, corner, planes, counts)
             if method.finish is not None:
                 method.finish(channel, settings, y0, y1, corner, planes)
 
@@ -367,15 +369,8 @@ def stack_cube(
             _stand_in(everyone, planes)
         else:
             channel.by_rows(finish, inner.height, check, each)
-    return replace(out, by_frame=tuple(_count_samples(cube, inner)))
-
-
-def _count_samples(cube: Cube, inner: Box) -> Iterator[tuple[int, int]]:
-    """Of each frame: samples with weight in a box, and those that were clipped, whose weights are negative."""
-    for k in range(cube.weights.shape[1]):
-        weights = cube.weights[:, k, *inner.slices]
-        n_clipped = int(np.count_nonzero(weights < 0))
-        yield int(np.count_nonzero(weights > 0)) + n_clipped, n_clipped
+        by_frame += counts.sum(axis=0)
+    return replace(out, by_frame=tuple((int(n), int(n_clipped)) for n, n_clipped in by_frame))
 
 
 def _mark_outliers(
