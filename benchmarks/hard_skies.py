@@ -257,14 +257,16 @@ def geometry(folder: Path, seed: int) -> Iterator[Figure]:
         return pixels[:, ::-1]
 
     here, four = sky_of(seed), panels(2, 2, 2)
+    large = replace(PLAIN, shape=(600, 800))
     for name, sky, offsets, recipe, change in (
         ("scales 1 and 2", here, panels(2, 2, 3), replace(PLAIN, coarse_scale=2.0, fwhm_px=4.0), None),
         ("every second mirrored", here, four, PLAIN, mirror),
         ("north pole", sky_of(seed, place_deg=(40.0, 89.95)), four, PLAIN, None),
         ("south pole", sky_of(seed, place_deg=(40.0, -90.0)), four, PLAIN, None),
         ("RA 0", sky_of(seed, place_deg=(0.0, -5.0)), four, PLAIN, None),
-        ("one frame", here, panels(1, 1, 1), PLAIN, None),
-        ("two frames", here, panels(2, 1, 1), PLAIN, None),
+        # Of a small frame too few stars tell the score by what its light is multiplied.
+        ("one frame", sky_of(seed, 1.2), panels(1, 1, 1), large, None),
+        ("two frames", sky_of(seed, 1.2), [(2 * x, y) for x, y in panels(2, 1, 1)], large, None),
     ):
         truth = simulate(folder / "set", sky, around(sky, offsets), recipe, change)
         yield from judge(build(folder / "set"), truth, f"{name}: ")
