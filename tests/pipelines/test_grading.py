@@ -11,7 +11,7 @@ from astropy.table import Table
 
 from frame_cases import make_frame, vary_frame
 from mosaic_cases import run_cli, tan_wcs
-from zemosaic.engine.events import Event, LeftOut
+from zemosaic.engine.events import Event, LeftOut, Notice
 from zemosaic.errors import NothingToDo, SettingError
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
@@ -211,6 +211,20 @@ def test_a_table_that_rules_all_out_and_one_that_is_none(tmp_path: Path) -> None
     for other in ("other.csv", "absent.ecsv"):
         with pytest.raises(SettingError, match="not a table of frames"):
             obey_table(frames, tmp_path / other, start_run())
+
+
+@pytest.mark.parametrize("name", ["a.csv", "left_out.txt"])
+def test_a_table_of_other_frames_is_told(tmp_path: Path, name: str) -> None:
+    """It would leave nothing out, in silence."""
+    write_table(tmp_path / "a.csv", [1, 0, 1], "ascii.csv")
+    (tmp_path / "left_out.txt").write_text(f"# left out\n{frame(1).storage.path}\n", encoding="utf-8")
+    others = [vary_frame(frame(k), id=FrameId(f"other {k}"), path=f"/sky/other_{k}.fit") for k in range(3)]
+    for frames, n_told in ((others, 1), ([*others, frame(1)], 0)):
+        events: list[Event] = []
+        kept = obey_table(frames, tmp_path / name, start_run(sink=events.append))
+        assert kept.frames == others
+        told = [event for event in events if isinstance(event, Notice)]
+        assert [event.told.code for event in told] == n_told * ["frame.table-of-others"]
 
 
 def test_an_edited_table_of_a_run_is_obeyed_by_the_next(capfd: Capture, small_set: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -107,23 +108,49 @@ def obey_table(frames: Sequence[Frame], table_path: Path, run: Run) -> Kept[Fram
     NothingToDo
         When no frame is left.
     """
-    out = _left_out_by_list(frames, table_path) if table_path.suffix.lower() == ".txt" else _unused(frames, table_path)
-    kept = [frame for frame in frames if frame.id not in out]
+    of_list = table_path.suffix.lower() == ".txt"
+    asked = _asked_by_list(frames, table_path) if of_list else _asked_by_table(frames, table_path)
+    if asked.is_of_others:
+        told = message("frame.table-of-others", file=table_path.name, n_rows=asked.n_rows, first=asked.first)
+        run.log.notice(told, "warning")
+    kept = [frame for frame in frames if frame.id not in asked.out]
     why = message("frame.not-used", file=table_path.name)
-    left_out = tuple(run.log.leave_out(frame, why) for frame in frames if frame.id in out)
+    left_out = tuple(run.log.leave_out(frame, why) for frame in frames if frame.id in asked.out)
     if not kept:
         raise NothingToDo("frame.none-in-table", file=table_path.name, n_frames=len(frames))
     return Kept(kept, left_out)
 
 
-def _left_out_by_list(frames: Sequence[Frame], list_path: Path) -> set[str]:
-    """Ids of frames that a list of paths leaves out, by path, or by a name that only one file has."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a table asks.
+
+    Attributes
+    ----------
+    out : set of FrameId
+        Frames to leave out.
+    n_rows : int
+    first : str
+        Path of the first row.
+    is_of_others : bool
+        No row names a frame of this run. Single ones may: files that are no frames have rows, too.
+    """
+
+    out: set[str]
+    n_rows: int
+    first: str
+    is_of_others: bool
+
+
+def _asked_by_list(frames: Sequence[Frame], list_path: Path) -> _Asked:
+    """What a list of paths asks; it finds frames by path, or by a name that only one file has."""
     listed = read_frame_list(list_path)
     n_called = Counter(Path(file).name for file in {frame.storage.path for frame in frames})
     named = {name for name in listed.paths if n_called[name] == 1}
     paths = {str(frame.id): frame.storage.path for frame in frames}
     found = {key for key, path in paths.items() if path in listed.paths or Path(path).name in named}
-    return set(paths) - found if listed.used else found
+    out = set(paths) - found if listed.used else found
+    return _Asked(out, len(listed.paths), next(iter(listed.paths), ""), bool(listed.paths) and not found)
 
 
 _NO = frozenset({"false", "0", "no", "faux", "falsch", "falso"})
@@ -139,8 +166,8 @@ def _read_table(path: Path) -> Table:
     return Table.read(lines, format="ascii.csv", delimiter=";" if semicolons else ",")
 
 
-def _unused(frames: Sequence[Frame], table_path: Path) -> set[str]:
-    """Ids of frames whose `use` is false in a table."""
+def _asked_by_table(frames: Sequence[Frame], table_path: Path) -> _Asked:
+    """What a table asks: frames whose `use` is false are left out."""
     try:
         table = _read_table(table_path)
         rows = list(zip(table["path"], table["name"], table["use"], strict=True))
@@ -153,12 +180,12 @@ def _unused(frames: Sequence[Frame], table_path: Path) -> set[str]:
         by_key |= {frame.id: frame.id, (frame.storage.path, frame.name): frame.id}
         if n_called[frame.name] == 1:
             by_key[frame.name] = frame.id
-    out = set()
-    for frame_id, (path, name, use) in zip(ids, rows, strict=True):
-        found = by_key.get(frame_id) or by_key.get((str(path), str(name))) or by_key.get(str(name))
-        if found and str(use).strip().lower() in _NO:
-            out.add(found)
-    return out
+    found = [
+        by_key.get(frame_id) or by_key.get((str(path), str(name))) or by_key.get(str(name))
+        for frame_id, (path, name, _) in zip(ids, rows, strict=True)
+    ]
+    out = {key for key, (*_, use) in zip(found, rows, strict=True) if key and str(use).strip().lower() in _NO}
+    return _Asked(out, len(rows), str(rows[0][0]) if rows else "", bool(rows) and not any(found))
 
 
 def quality_table(
