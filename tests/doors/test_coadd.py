@@ -102,7 +102,7 @@ def test_bad_arrays_are_left_out_with_their_reason() -> None:
     assert made.coverage.max() == 2
 
 
-@pytest.mark.parametrize("size", [1e-20, 1e-21])
+@pytest.mark.parametrize("size", [1e-21, 1e-22])
 def test_values_of_absurd_size_are_said(size: float) -> None:
     """Weights are inverse variances in single precision."""
     frames = [((noise((60, 60), k) * size).astype(np.float32), tan_wcs((60, 60))) for k in range(2)]
@@ -295,6 +295,20 @@ def test_a_result_is_written_as_the_command_writes_it(capfd: Capture, small_set:
 def test_events_are_public_values(small_set: Path) -> None:
     events, seen = zemosaic.events, []
     zemosaic.coadd(small_set, on_event=seen.append)
-    known = (events.StageStarted, events.Progress, events.StageEnded, events.Notice, events.LeftOut)
+    known = (
+        events.StageStarted, events.Progress, events.StageEnded, events.Notice, events.LeftOut, events.RunPlanned,
+        events.FramesFound, events.GridPlanned,
+    )  # fmt: skip
     assert seen
     assert all(isinstance(event, known) for event in seen)
+
+
+@pytest.mark.parametrize(("apart_sigma", "n_told"), [(0.0, 0), (30.0, 1)])
+def test_frames_that_disagree_are_told(apart_sigma: float, n_told: int) -> None:
+    """Unmatched, one of nine lies far off and is clipped whole."""
+    wcs = tan_wcs((60, 80))
+    frames = [(noise((60, 80), k, sigma=1.0, level=100 + apart_sigma * (k == 8)), wcs) for k in range(9)]
+    seen: list[zemosaic.events.Event] = []
+    zemosaic.coadd(frames, wcs, on_event=seen.append)
+    told = [event for event in seen if isinstance(event, zemosaic.events.Notice)]
+    assert [event.told.code for event in told].count("stack.much-clipped") == n_told

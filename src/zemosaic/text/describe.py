@@ -60,6 +60,7 @@ SUBJECTS: Mapping[str, tuple[str, str]] = {
     "simulate": ("`zemosaic simulate`", "Ask for a set that fits the sky, in an empty folder."),
     "solution": ("`--solution`", "Give a match.ecsv of the same frames."),
     "solve": ("Where frames point", "Write RA, DEC, FOCALLEN and XPIXSZ into a file NAME.head; see solving.md."),
+    "stack": ("Rejection", "Match the frames, or clip nothing: `stack.method=mean`; see rejection.md."),
     "store": ("Stored results", "Nothing; what is damaged is made again."),
     "survey": ("Survey tiles", "Nothing; see survey-grid.md."),
     "system": ("The operating system", "Make space, allow access, plug the disk in again."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,11 +24,16 @@ from zemosaic.pipelines.patches.planes import PlaneSink, write_patch
 from zemosaic.pipelines.patches.reading import Reading, keep_frames
 from zemosaic.pipelines.patches.stack_remotely import stack_remotely
 from zemosaic.pipelines.run.context import Run
+from zemosaic.settings import StackSettings
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.stack import border_px, bytes_per_pixel, bytes_per_sample
 from zemosaic.text import Message, message
 
 __all__ = ["Filled", "describe_samples", "plan_patches", "stack_onto_grid"]
+
+MUCH_CLIPPED = 0.1
+"""Share of samples, beyond those that noise puts outside of the limits, from which clipping is told. Of matched frames
+trails, cosmic rays and rims of clouds take 3 % at most; of frames far apart a third and more may go."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +107,7 @@ def stack_onto_grid(job: MosaicJob, sink: PlaneSink, run: Run, ledger: PatchLedg
     samples = describe_samples(n_samples, n_rejected)
     patches = message("done.patches", n=len(works), size_px=plan.patch_px)
     run.log.end("stack", message("done.parts", parts=[patches, samples, *reads.words()]))
+    _tell_much_clipped(n_samples, n_rejected, job.stack, run)
     figures = {
         "n_samples": n_samples,
         "n_rejected": n_rejected,
@@ -114,6 +121,14 @@ def stack_onto_grid(job: MosaicJob, sink: PlaneSink, run: Run, ledger: PatchLedg
 def describe_samples(n_samples: int, n_rejected: int) -> Message:
     """How many samples were stacked and clipped, as a part of a summary."""
     return message("done.samples", n_millions=n_samples / 1e6, share=n_rejected / max(n_samples, 1))
+
+
+def _tell_much_clipped(n_samples: int, n_rejected: int, settings: StackSettings, run: Run) -> None:
+    """Warn where far more was clipped than noise and what crosses the sky explain: then frames do not agree."""
+    of_noise = sum(math.erfc(kappa / math.sqrt(2)) / 2 for kappa in (settings.kappa_low, settings.kappa_high))
+    share = n_rejected / max(n_samples, 1)
+    if share > MUCH_CLIPPED + of_noise:
+        run.log.notice(message("stack.much-clipped", share=share), "warning")
 
 
 def _band_of(patch: Patch, grid: SkyGrid) -> Box:
