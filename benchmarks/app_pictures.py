@@ -46,6 +46,7 @@ def shoot(page: Page, name: str, out: Path, languages: tuple[str, ...] = ("en", 
     """The page as it is: two sizes, languages, two themes; tells where it is wider than the screen."""
     for language in languages:
         set_language(page, language)
+        page.wait_for_timeout(2000)  # the viewer is loaded anew in the other language
         for size, (width, height) in SIZES.items():
             page.set_viewport_size({"width": width, "height": height})
             for theme in ("light", "dark"):
