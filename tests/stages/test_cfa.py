@@ -16,7 +16,6 @@ from zemosaic.kernels.resample.window import Output, Window
 from zemosaic.settings import StackSettings
 from zemosaic.stages.raw.cfa import (
     SUPERPIXEL_NOISE,
-    _percentile,
     channel_map,
     full_from_super,
     noise_by_phase,
@@ -352,11 +351,6 @@ def test_noise_of_each_place_among_stars_and_gradients():
     weight[:, :40], raw[:, :40] = 0, 0
     found = noise_by_phase(raw.astype(np.float32), weight)
     np.testing.assert_allclose(found, sigma, rtol=0.06)
-    plane = raw.astype(np.float32)
-    steps = (plane[0::6, 42::2] - plane[0::6, 40:-2:2]).ravel()
-    whole = np.rint(steps)
-    for values in (steps, whole, steps[:100], whole[:101]):
-        assert [_percentile(values, p) for p in (15.865, 84.135)] == np.percentile(values, [15.865, 84.135]).tolist()
     with pytest.raises(FrameRejected, match="only 0 pairs"):
         noise_by_phase(raw.astype(np.float32), 0 * weight)
     assert (noise_by_phase(np.ones((100, 100), np.float32), np.ones((100, 100), np.float32)) > 0).all()

@@ -34,7 +34,6 @@ from zemosaic.kernels.measure import (
 from zemosaic.kernels.pixels import blocks, lz4, render, stored
 from zemosaic.kernels.resample import areas, bayer, lattice, points, spikes
 from zemosaic.kernels.resample.window import Window
-from zemosaic.kernels.select import select_nth
 from zemosaic.kernels.solve import cluster, pattern
 from zemosaic.kernels.stack import clip, combine, grow, order, pairs, regions, samples, saturated, template, trim
 from zemosaic.kernels.tiles import distance, pyramid
@@ -204,7 +203,6 @@ def _raws() -> list[Known]:
     """Raw colour frames without a place: defects, superpixels, stars on one colour, plate solving, a green plane."""
     cell = superpixels.Cell((0, 0), (0, 0), (0, 0), (0, 0))
     return [
-        (select_nth, (_f4, 0, 0)),
         (bayer_stars.fit_stars, (bayer_stars.RawPlane(_f4_2, _f4_2, _i8_2), _f8, _f8, 0.0, 0, _f8_2)),
         (hot_pixels.find_defects, (_f4_2, _f4_2, _f4_2, 0.0, _u2)),
         (hot_pixels.find_residuals, (_f4_2, _f4_2, _f4_2, _i2)),
