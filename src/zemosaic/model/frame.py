@@ -288,6 +288,11 @@ class Frame:
         return self.shape[0] * self.shape[1] * (3 if self.storage.layout in {"chw", "hwc"} else 1)
 
     @property
+    def n_samples(self) -> int:
+        """Numbers of the frame once it has its colours: a Bayer frame has three a pixel."""
+        return self.shape[0] * self.shape[1] * self.n_channels
+
+    @property
     def is_counted(self) -> bool:
         """Whether it looks as a camera writes it: whole numbers, of one exposure."""
         return self.storage.is_integer and self.header.n_stacked == 1

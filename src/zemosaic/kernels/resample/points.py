@@ -170,7 +170,7 @@ def _resample(place, rows, target, n_taps, lanczos):  # type: ignore[no-untyped-
     x, y, scale, offset = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     whole, fraction = np.empty((2, n), np.int64), np.empty((2, n), np.float32)
     samples, relative = np.empty(n, np.float32), np.empty(n, np.float32)
-    # A row more than the flags need, so that they can be looked through eight at a time.
+    # Eight more flags than positions, so that they can be looked through eight at a time.
     around, marked = np.zeros(n + 8, np.uint8), np.empty(n, np.int64)
     if lanczos is not None:
         near, places = np.zeros(2 * WIDTH * WIDTH, np.float32), np.empty((3, n), np.int64)

@@ -55,7 +55,7 @@ def forecast_mosaic(frames: Sequence[Frame], settings: Settings, paces: Mapping[
         Of this machine; see `zemosaic.pipelines.run.timetable.Timetable`.
     """
     n_values = sum(frame.n_values for frame in frames)
-    n_samples = sum(frame.shape[0] * frame.shape[1] * frame.n_channels for frame in frames)
+    n_samples = sum(frame.n_samples for frame in frames)
     places = [wcs for wcs in map(wcs_by_header, frames) if wcs is not None]
     strays = find_strays(places)
     near = [wcs for k, wcs in enumerate(places) if k not in strays]

@@ -101,7 +101,7 @@ class Log:
 
     def found_frames(self, frames: Sequence[Frame]) -> None:
         """Announce how much there is to work on."""
-        n_samples = sum(frame.shape[0] * frame.shape[1] * frame.n_channels for frame in frames)
+        n_samples = sum(frame.n_samples for frame in frames)
         self._tell(FramesFound(len(frames), sum(frame.n_values for frame in frames), n_samples))
 
     def plan_grid(self, shape: tuple[int, int], n_channels: Sequence[int]) -> None:

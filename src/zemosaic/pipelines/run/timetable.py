@@ -61,8 +61,8 @@ class Cost:
 
     def seconds(self, work: Work) -> float:
         """What an amount of work takes."""
-        millions = self.value * work.n_values + self.sample * work.n_samples + self.out * work.n_out
-        return self.start + self.frame * work.n_frames + 1e-6 * millions
+        by_numbers = self.value * work.n_values + self.sample * work.n_samples + self.out * work.n_out
+        return self.start + self.frame * work.n_frames + by_numbers / 1e6
 
 
 PRODUCTS = {
