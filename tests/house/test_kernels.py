@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba import njit
+from numba.core import event
+from numba.core.target_extension import jit_registry
 
 import zemosaic
 from zemosaic.engine.events import Event, Notice
@@ -173,3 +176,18 @@ def test_what_is_there_is_not_compiled_again(monkeypatch: pytest.MonkeyPatch, tm
 def test_all_are_compiled_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zemosaic.pipelines.run.warm.is_kept", lambda *known: True)
     assert compile_all(start_run()).startswith(f"0 of {sum(len(list_kernels(group)) for group in GROUPS)} kernels")
+
+
+def test_functions_of_numba_become_parts_of_kernels_and_serve_others_as_well() -> None:
+    inner = compiled._as_one(njit(_sum_of_zeros))
+    with event.install_recorder("numba:compile") as seen:
+        assert inner(3) == 0
+    borrowed = [ev.data["dispatcher"] for _, ev in seen.buffer if ev.data["dispatcher"] is not inner]
+    assert borrowed
+    assert all(loop.targetoptions.get("no_cpython_wrapper") for loop in borrowed)
+    assert "generic" not in jit_registry
+    assert njit(_sum_of_zeros)(4) == 0
+
+
+def _sum_of_zeros(n: int) -> float:
+    return float(np.zeros((n, 1, 1, 1, 1)).sum())

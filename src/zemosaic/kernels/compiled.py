@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,19 @@ from numba.core import sigutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile, InTreeCacheLocator, UserProvidedCacheLocator
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.errors import NumbaError
+from numba.core.target_extension import jit_registry
 from numba.core.typed_passes import NoPythonSupportedFeatureValidation
 from numba.core.types import unliteral
 
 __all__ = ["cache_problems", "compile_kernel", "is_kept", "kept_in", "kernel", "leaf", "part"]
 
 _ROOM = Path(__file__).parent
+
+_ANY_TARGET = "generic"
+"""Numba's word for functions of its own that are the same on all processors."""
 
 _problems: dict[str, None] = {}
 
@@ -108,8 +113,38 @@ def _types_of(examples: tuple[Any, ...]) -> tuple[Any, ...]:
 def _as_one(dispatcher: Any) -> Any:
     """Have a loop compiled for whole numbers, and not again where one stands in the call or a count begins with 0."""
     compile_for = dispatcher.compile
-    dispatcher.compile = lambda sig: compile_for(tuple(map(unliteral, sigutils.normalize_signature(sig)[0])))
+
+    def compile_as_one(sig: Any) -> Any:
+        with _borrowed_as_parts():
+            return compile_for(tuple(map(unliteral, sigutils.normalize_signature(sig)[0])))
+
+    dispatcher.compile = compile_as_one
     return dispatcher
+
+
+@contextlib.contextmanager
+def _borrowed_as_parts() -> Iterator[None]:
+    """Numba's own functions that loops call, like ``np.empty``, become code only as parts of these meanwhile.
+
+    By default it makes each of them into machine code with ways in from Python and C, which nothing takes.
+    """
+    with global_compiler_lock:
+        # Asked before the decorator of the processor; a kernel that another one calls is within that one's order.
+        is_outermost = _ANY_TARGET not in jit_registry
+        if is_outermost:
+            jit_registry[_ANY_TARGET] = _jit_borrowed
+        try:
+            yield
+        finally:
+            if is_outermost:
+                del jit_registry[_ANY_TARGET]
+
+
+def _jit_borrowed(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Numba's decorator of what it calls itself, for parts."""
+    unseen = {"no_cfunc_wrapper": True, "no_cpython_wrapper": True, "pipeline_class": _PartCompiler}
+    options.pop("nopython", None)  # said by the decorator's name
+    return njit(function, **{**options, **unseen})
 
 
 class _PartLibrary(JITCodeLibrary):
