@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from zemosaic.kernels.compiled import kernel, leaf
 from zemosaic.kernels.resample.flags import HOLE, SPIKE, UNEVEN, flag_window
-from zemosaic.kernels.resample.lanczos import WIDTH, dot4, dot6, dot8, lanczos_table
+from zemosaic.kernels.resample.lanczos import WIDTH, dot4, dot6, dot8, dots4, dots6, dots8, lanczos_table
 from zemosaic.kernels.resample.lattice import (
     Correction,
     find_ends,
@@ -330,17 +330,24 @@ def _place_row(whole, fraction, stride, kernel):  # type: ignore[no-untyped-def]
 
 @leaf
 def _sum_run(pixels, stride, taps, places, ends, samples, n_taps):  # type: ignore[no-untyped-def]
-    """The plain sums of neighbouring positions: a loop for each size of the kernel, with nothing else in it."""
+    """The plain sums of neighbouring positions: loops for each size of the kernel, with nothing else in them."""
     # Counted without a sign, so that no number is looked at for whether it counts from the end.
-    run = range(np.uintp(ends[0]), np.uintp(ends[1]))
+    first, end = np.uintp(ends[0]), np.uintp(ends[1])
+    whole = first + (end - first) // np.uintp(WIDTH) * np.uintp(WIDTH) if end > first else first
     if n_taps == 6:
-        for i in run:
+        for i in range(first, whole, np.uintp(WIDTH)):
+            dots6(pixels, stride, taps, places, i, samples)
+        for i in range(whole, end):
             samples[i] = dot6(pixels, places[0, i], stride, taps, places[1, i], places[2, i])
     elif n_taps == 4:
-        for i in run:
+        for i in range(first, whole, np.uintp(WIDTH)):
+            dots4(pixels, stride, taps, places, i, samples)
+        for i in range(whole, end):
             samples[i] = dot4(pixels, places[0, i], stride, taps, places[1, i], places[2, i])
     else:
-        for i in run:
+        for i in range(first, whole, np.uintp(WIDTH)):
+            dots8(pixels, stride, taps, places, i, samples)
+        for i in range(whole, end):
             samples[i] = dot8(pixels, places[0, i], stride, taps, places[1, i], places[2, i])
 
 
