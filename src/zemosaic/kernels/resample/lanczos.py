@@ -12,7 +12,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["N_PHASES", "WIDTH", "dot4", "dot4_left", "dot6", "dot6_left", "dot8", "dot8_left", "dots4", "dots6", "dots8", "lanczos_table"]
+__all__ = [
+    "N_PHASES", "WIDTH", "dot4", "dot4_left", "dot6", "dot6_left", "dot8", "dot8_left", "dots4", "dots6", "dots8",
+    "lanczos_table",
+]  # fmt: skip
 
 N_PHASES = 1024
 """Steps of the table between two pixels. Rounding to a step moves a sample by at most 1/2048 px, far below the
@@ -94,11 +97,11 @@ def _dot_many(n_rows: int) -> Any:
         signature = types.void(pixels, types.intp, taps, places, types.intp, out)
 
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            _, stride, _, _, i, _ = args
-            pixels, taps, out = (context.make_array(signature.args[k])(context, builder, args[k]).data for k in (0, 2, 5))
-            places = context.make_array(signature.args[3])(context, builder, args[3])
-            n = cgutils.unpack_tuple(builder, places.shape, 2)[1]
-            lines = [builder.gep(places.data, [builder.add(builder.mul(n, ir.Constant(n.type, k)), i)]) for k in range(3)]
+            arrays = {k: context.make_array(signature.args[k])(context, builder, args[k]) for k in (0, 2, 3, 5)}
+            pixels, taps, places, out = (arrays[k].data for k in (0, 2, 3, 5))
+            stride, i, n = args[1], args[4], cgutils.unpack_tuple(builder, arrays[3].shape, 2)[1]
+            begins = [builder.add(builder.mul(n, ir.Constant(n.type, k)), i) for k in range(3)]
+            lines = [builder.gep(places, [begin]) for begin in begins]
             rows = _rows_of(builder, pixels, stride, n_rows)
             sums = []
             for lane in range(WIDTH):

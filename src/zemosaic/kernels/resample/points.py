@@ -9,7 +9,6 @@ Peaks that are too sharp for Lanczos are carried bilinearly (`zemosaic.kernels.r
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
