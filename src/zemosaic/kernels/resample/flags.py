@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import part
+from zemosaic.kernels.compiled import leaf, part
 from zemosaic.kernels.resample.lanczos import WIDTH
 from zemosaic.kernels.resample.lattice import FLAG_SATURATED
 
@@ -57,7 +57,7 @@ def flag_window(data, weight, spikes, saturation, n_taps):  # type: ignore[no-un
     return flags
 
 
-@part
+@leaf
 def _flag_row(window, y, saturation, line):  # type: ignore[no-untyped-def]
     """Row `y` of `flag_window`, each pixel by itself; False, and nothing written, where it is all plain."""
     # Rows are taken of whole planes: of a slice across channels the compiler does not know that pixels are neighbours.
@@ -82,7 +82,7 @@ def _flag_row(window, y, saturation, line):  # type: ignore[no-untyped-def]
     return True
 
 
-@part
+@leaf
 def _count_unlike(weight, data, saturation):  # type: ignore[no-untyped-def]
     """Pixels of a row that are saturated, or whose weight is not 1."""
     n = np.int32(0)
@@ -91,7 +91,7 @@ def _count_unlike(weight, data, saturation):  # type: ignore[no-untyped-def]
     return n
 
 
-@part
+@leaf
 def _count_spikes(spikes):  # type: ignore[no-untyped-def]
     n = np.int32(0)
     for x in range(spikes.size):
@@ -99,14 +99,14 @@ def _count_spikes(spikes):  # type: ignore[no-untyped-def]
     return n
 
 
-@part
+@leaf
 def _flag_spikes(spikes, line):  # type: ignore[no-untyped-def]
     """One row of `flag_window`: where there are spikes."""
     for x in range(line.size):
         line[x] |= np.uint8(spikes[x] > 0) << 2
 
 
-@part
+@leaf
 def _gather_or(here, before, width, out):  # type: ignore[no-untyped-def]
     """One row of `flag_window`: holes over `width` columns, the other bits over the two nearest."""
     for t in range(width):
