@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf
 from zemosaic.kernels.stack.samples import FLAG_SATURATED, noise_of
 
 __all__ = [
@@ -75,47 +75,41 @@ class PhotonSums(NamedTuple):
     offset: F8
 
 
-@part
-def _add_products(value, weight, total):
+# Loops of two sums each: with more the compiler gives up proving that they do not overlap, and with that its vectors.
+
+
+@leaf
+def _add_products(value, weight, products, total):
+    """Add weight x value, and weight."""
     zero = np.float64(0)
     for j in range(value.size):
-        total[j] += np.float64(weight[j]) * np.float64(value[j]) if weight[j] > 0 else zero
+        w = np.float64(weight[j]) if weight[j] > 0 else zero
+        products[j] += w * np.float64(value[j]) if weight[j] > 0 else zero
+        total[j] += w
 
 
-@part
-def _add_weights(weight, total):
+@leaf
+def _add_alphas(weight, alpha, exposure, alphas, exposures):
+    """Add weight x alpha, and the exposure time."""
     zero = np.float64(0)
     for j in range(weight.size):
-        total[j] += np.float64(weight[j]) if weight[j] > 0 else zero
+        alphas[j] += np.float64(weight[j]) * np.float64(alpha[j] & 127) if weight[j] > 0 else zero
+        exposures[j] += exposure if weight[j] > 0 else zero
 
 
-@part
-def _add_alphas(weight, alpha, total):
-    zero = np.float64(0)
-    for j in range(weight.size):
-        total[j] += np.float64(weight[j]) * np.float64(alpha[j] & 127) if weight[j] > 0 else zero
-
-
-@part
-def _add_exposure(weight, exposure, total):
-    zero = np.float64(0)
-    for j in range(weight.size):
-        total[j] += exposure if weight[j] > 0 else zero
-
-
-@part
+@leaf
 def _add_covered(weight, covered):
     for j in range(weight.size):
         covered[j] += np.int16(weight[j] != 0)
 
 
-@part
+@leaf
 def _add_clipped(weight, clipped):
     for j in range(weight.size):
         clipped[j] += np.int16(weight[j] < 0)
 
 
-@part
+@leaf
 def _count_samples(weight):
     """Samples that have weight, and those of them that were clipped, whose weights are negative."""
     n, n_clipped = np.int32(0), np.int32(0)
@@ -126,13 +120,13 @@ def _count_samples(weight):
     return n, n_clipped
 
 
-@part
+@leaf
 def _count_saturated(weight, alpha, saturated):
     for j in range(weight.size):
         saturated[j] += np.int16((alpha[j] >= FLAG_SATURATED) & (weight[j] > 0))
 
 
-@part
+@leaf
 def _add_photons(weight, alpha, noise, sums):
     _, sky, slope = noise
     zero = np.float64(0)
@@ -143,7 +137,7 @@ def _add_photons(weight, alpha, noise, sums):
         sums.offset[j] += t * np.float64(sky)
 
 
-@part
+@leaf
 def _finish_row(sums, data, weight):
     for j in range(data.size):
         total = sums.weight[j]
@@ -153,7 +147,7 @@ def _finish_row(sums, data, weight):
         weight[j] = np.float32(total)
 
 
-@part
+@leaf
 def _finish_side_row(weight_sum, sides, variance, exposure):
     for j in range(variance.size):
         total = weight_sum[j]
@@ -163,7 +157,7 @@ def _finish_side_row(weight_sum, sides, variance, exposure):
         exposure[j] = np.float32(sides.exposure[j])
 
 
-@part
+@leaf
 def _raise_alpha(alpha, photons, sums):
     """Raise the sums of weight x alpha by what the light above the sky adds to the variance."""
     for j in range(alpha.size):
@@ -188,8 +182,7 @@ def add_frame(values, weights, corner, sums):
     h, w = values.shape
     y0, x0 = corner
     for y in range(h):
-        _add_products(values[y], weights[y], sums.products[y0 + y, x0 : x0 + w])
-        _add_weights(weights[y], sums.weight[y0 + y, x0 : x0 + w])
+        _add_products(values[y], weights[y], sums.products[y0 + y, x0 : x0 + w], sums.weight[y0 + y, x0 : x0 + w])
         _add_covered(weights[y], sums.coverage[y0 + y, x0 : x0 + w])
 
 
@@ -211,8 +204,8 @@ def add_sides(weights, alpha, exposure, corner, sides):
     h, w = weights.shape
     y0, x0 = corner
     for y in range(h):
-        _add_alphas(weights[y], alpha[y], sides.alpha[y0 + y, x0 : x0 + w])
-        _add_exposure(weights[y], exposure, sides.exposure[y0 + y, x0 : x0 + w])
+        to = slice(x0, x0 + w)
+        _add_alphas(weights[y], alpha[y], exposure, sides.alpha[y0 + y, to], sides.exposure[y0 + y, to])
         _count_saturated(weights[y], alpha[y], sides.saturated[y0 + y, x0 : x0 + w])
 
 
@@ -255,7 +248,7 @@ def finish_sides(sums, sides, photons, variance, exposure):
         _finish_side_row(mean.weight, side, variance[y], exposure[y])
 
 
-@part
+@leaf
 def _sum_row(samples, exposures, y, x0, sums, clipped, counts):
     """Sums (mean, sides, photons) over all frames of a row of the cube from column `x0` on; counts of each frame.
 
@@ -274,10 +267,8 @@ def _sum_row(samples, exposures, y, x0, sums, clipped, counts):
         value, weight, alpha = samples.values[i, y, a:b], samples.weights[i, y, a:b], samples.alpha[i, y, a:b]
         counts[i, 0], counts[i, 1] = _count_samples(weight)
         to = slice(a - x0, b - x0)
-        _add_products(value, weight, mean.products[to])
-        _add_weights(weight, mean.weight[to])
-        _add_alphas(weight, alpha, sides.alpha[to])
-        _add_exposure(weight, exposures[i], sides.exposure[to])
+        _add_products(value, weight, mean.products[to], mean.weight[to])
+        _add_alphas(weight, alpha, exposures[i], sides.alpha[to], sides.exposure[to])
         _count_saturated(weight, alpha, sides.saturated[to])
         _add_covered(weight, mean.coverage[to])
         _add_clipped(weight, clipped[to])
@@ -328,7 +319,7 @@ def combine_rows(samples, exposures, y0, y1, corner, planes, counts):
             planes.rejected[y, j] = number[2, j]
 
 
-@part
+@leaf
 def _add_sharpness(weight, alpha, middle, noise, total):
     """Add 1/sigma of each sample as means over large areas scatter, at the level of the middle values."""
     low, high = middle
@@ -342,7 +333,7 @@ def _add_sharpness(weight, alpha, middle, noise, total):
         total[j] += np.float64(root if weight[j] > 0 else zero)
 
 
-@part
+@leaf
 def _add_pulled(value, weight, middle, guard, total):
     """Add weight times deviation from the median, the deviation held within +-guard."""
     low, high = middle
