@@ -94,7 +94,7 @@ def test_ctrl_c_ends_in_good_order_and_the_next_run_completes(
     code, seconds, err, events = interrupt_in(start(frames, tmp_path / "out"), stage)
     assert code == 130
     assert seconds < LIMIT_S
-    assert err.strip() == "zemosaic: stopped on request; run the same command again to go on"
+    assert err.strip() == "zemosaic: stopped on request; start the same run again to go on"
     failed = {"event": "Failed", "code": "run.stopped", "message": err.strip()[10:], "exit_code": 130, "facts": {}}
     assert events[-1] == failed
     assert not list((tmp_path / "out").glob("[!.]*"))
@@ -136,6 +136,6 @@ def test_the_python_door_can_be_stopped_too(frames: Path, tmp_path: Path) -> Non
             cancel.cancel()
 
     run = start_run(RunOptions(workers=2), stop, cancel)
-    with pytest.raises(Cancelled, match="run the same command again"):
+    with pytest.raises(Cancelled, match="start the same run again"):
         build_direct([frames], tmp_path / "out", load_settings(), run)
     assert not list((tmp_path / "out").glob("[!.]*"))

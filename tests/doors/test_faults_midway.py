@@ -155,7 +155,7 @@ def test_an_input_that_is_lost_midway_is_named_and_the_next_run_does_without(
     assert ran.code == 4
     assert str(victim) in ran.last_line
     assert reason in ran.last_line
-    assert "run the same command again" in ran.last_line
+    assert "start the same run again" in ran.last_line
     assert not list((tmp_path / "out").glob("[!.]*"))
     midway(lambda: None)
     assert run_cli(capfd, "build", frames, "-o", tmp_path / "out").code == 0

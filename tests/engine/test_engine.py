@@ -76,7 +76,7 @@ def test_cancel_token_raises_once_asked() -> None:
     token = CancelToken()
     token.check()
     token.cancel()
-    with pytest.raises(Cancelled, match="run the same command"):
+    with pytest.raises(Cancelled, match="start the same run"):
         token.check()
 
 

@@ -58,10 +58,10 @@ def part(function: Callable[..., Any]) -> Any:
 
 
 def leaf(function: Callable[..., Any]) -> Any:
-    """A part that is called for single pixels, and takes its arrays as arguments of their own; a decorator.
+    """A part that makes no array and returns none, called for pixels or rows; a decorator.
 
-    It makes no array nor a view of one, so that nobody counts who holds them: such a count is an atomic operation, and
-    a handful of them cost as much as a kernel's sum.
+    Nobody counts who holds the arrays it is given, nor the views it takes of them: such a count is an atomic operation,
+    and those of a row cost as much as a fifth of its sums.
     """
     return _as_part(function, _nrt=False)
 

@@ -53,7 +53,7 @@ SUBJECTS: Mapping[str, tuple[str, str]] = {
     "products": ("Products of a finished mosaic", "Build the mosaic again."),
     "quality": ("Frames judged poor", "Look at the frame; set `use` in frames.csv, and run with `--frames`."),
     "register": ("Frames laid on each other", "Give frames that overlap by more."),
-    "run": ("The run", "Run the same command again: it goes on from what is stored."),
+    "run": ("The run", "Start the same run again: it goes on from what is stored."),
     "score": ("Scores of simulated sets", "Score a mosaic of the same set."),
     "setting": ("Settings", "Correct the key or the value; see settings.md."),
     "show": ("Words round what is shown", "Nothing."),

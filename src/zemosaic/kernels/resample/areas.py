@@ -15,7 +15,7 @@ from zemosaic.kernels.resample.lattice import (
     FLAG_SATURATED,
     Correction,
     find_ends,
-    get_row,
+    find_row,
     interpolate_row,
     mark_row,
     store_row,
@@ -69,13 +69,13 @@ def resample_polygon(window: Window, out: Output, pixfrac: float | None = None) 
 def _resample(place, rows, target, side, is_drizzle):  # type: ignore[no-untyped-def]
     data, nodes_xy, origin, step, start = place.data, place.nodes_xy, place.origin, place.step, place.start
     out_values, out_weights, out_alpha = rows
-    c = data.shape[0]
+    n_channels = data.shape[0]
     y0, y1, x0, x1 = target
     n = x1 - x0
     scale, offset = np.empty(n), np.empty(n)
-    samples, relative = np.empty((c, n), np.float32), np.empty((c, n), np.float32)
+    samples, relative = np.empty((n_channels, n), np.float32), np.empty((n_channels, n), np.float32)
     flags = np.empty(n, np.uint8)
-    corners, sums = np.zeros((3, 5)), np.empty((3, c))
+    corners, sums = np.zeros((3, 5)), np.empty((3, n_channels))
     for row in range(y1 - y0):
         out_y, node_y = y0 + row, start[0] + row
         codes = place.codes[row]
@@ -86,14 +86,16 @@ def _resample(place, rows, target, side, is_drizzle):  # type: ignore[no-untyped
                 area = _outline(nodes_xy, step, node_y, start[1] + i, origin, corners)
                 flags[i] = _add_pixels(data, place.weight, place.saturation, corners, side, is_drizzle, sums)
                 _finish(sums, area, side, is_drizzle, i, samples, relative)
-        alpha = get_row(out_alpha, 0, out_y, x0, x1)
+        a, b = find_row(out_alpha, 0, out_y, x0, x1)
+        alpha = out_alpha[0][a:b]
         alpha[:] = 0
-        for k in range(c):
+        for k in range(n_channels):
             interpolate_row(place.nodes_scale[k], step, node_y, start[1], scale)
             interpolate_row(place.nodes_offset[k], step, node_y, start[1], offset)
-            values, weights = get_row(out_values, k, out_y, x0, x1), get_row(out_weights, k, out_y, x0, x1)
             correction = Correction(scale, offset, place.inverse_variance[k])
-            store_row(samples[k], relative[k], codes, correction, values, weights)
+            (a, b), (c, d) = find_row(out_values, k, out_y, x0, x1), find_row(out_weights, k, out_y, x0, x1)
+            weights = out_weights[0][c:d]
+            store_row(samples[k], relative[k], codes, correction, out_values[0][a:b], weights)
             mark_row(weights, codes, flags, alpha)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import part
+from zemosaic.kernels.compiled import leaf, part
 from zemosaic.kernels.resample.lanczos import WIDTH
 from zemosaic.kernels.resample.lattice import FLAG_SATURATED
 
@@ -26,19 +26,27 @@ def flag_window(data, weight, spikes, saturation, n_taps):  # type: ignore[no-un
     one of them is saturated, or a spike. Outside the window all is hole.
     """
     _, h, w = data.shape
-    before, width = max(n_taps // 2 - 1, 0), WIDTH if n_taps > 2 else 2
     here = np.full(w + 2 * PAD, HOLE | UNEVEN, np.uint8)
-    line = here[PAD : PAD + w]
-    across, ends = np.zeros((h, w + 1), np.uint8), np.zeros(w + 1, np.uint8)
-    found = np.empty(h, np.bool_)
+    across, found = np.zeros((h + 1, w + 1), np.uint8), np.empty(h, np.bool_)
+    flags = np.empty((h + 1, w + 1), np.uint8)
+    _fill_flags((data, weight, spikes), saturation, n_taps, (here, across, found), flags)
+    return flags
+
+
+@leaf
+def _fill_flags(window, saturation, n_taps, scratch, flags):  # type: ignore[no-untyped-def]
+    """`flag_window`; `scratch` holds a row's own flags, what is gathered of each row, and whether that is any."""
+    here, across, found = scratch
+    h, w = found.size, here.size - 2 * PAD
+    before, width = max(n_taps // 2 - 1, 0), WIDTH if n_taps > 2 else 2
+    line, ends = here[PAD : PAD + w], across[h]
     for x in range(w):
         line[x] = 0
     _gather_or(here, before, width, ends)
     for y in range(h):
-        found[y] = _flag_row((data, weight, spikes), y, saturation, line)
+        found[y] = _flag_row(window, y, saturation, line)
         if found[y]:
             _gather_or(here, before, width, across[y])
-    flags = np.empty((h + 1, w + 1), np.uint8)
     for y in range(h + 1):
         out = flags[y]
         for x in range(w + 1):
@@ -54,10 +62,9 @@ def flag_window(data, weight, spikes, saturation, n_taps):  # type: ignore[no-un
                 source = across[row]
                 for x in range(w + 1):
                     out[x] |= source[x] & mask
-    return flags
 
 
-@part
+@leaf
 def _flag_row(window, y, saturation, line):  # type: ignore[no-untyped-def]
     """Row `y` of `flag_window`, each pixel by itself; False, and nothing written, where it is all plain."""
     # Rows are taken of whole planes: of a slice across channels the compiler does not know that pixels are neighbours.
@@ -82,7 +89,7 @@ def _flag_row(window, y, saturation, line):  # type: ignore[no-untyped-def]
     return True
 
 
-@part
+@leaf
 def _count_unlike(weight, data, saturation):  # type: ignore[no-untyped-def]
     """Pixels of a row that are saturated, or whose weight is not 1."""
     n = np.int32(0)
@@ -91,7 +98,7 @@ def _count_unlike(weight, data, saturation):  # type: ignore[no-untyped-def]
     return n
 
 
-@part
+@leaf
 def _count_spikes(spikes):  # type: ignore[no-untyped-def]
     n = np.int32(0)
     for x in range(spikes.size):
@@ -99,14 +106,14 @@ def _count_spikes(spikes):  # type: ignore[no-untyped-def]
     return n
 
 
-@part
+@leaf
 def _flag_spikes(spikes, line):  # type: ignore[no-untyped-def]
     """One row of `flag_window`: where there are spikes."""
     for x in range(line.size):
         line[x] |= np.uint8(spikes[x] > 0) << 2
 
 
-@part
+@leaf
 def _gather_or(here, before, width, out):  # type: ignore[no-untyped-def]
     """One row of `flag_window`: holes over `width` columns, the other bits over the two nearest."""
     for t in range(width):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf, part
 
 __all__ = [
     "ALPHA_FULL",
@@ -20,8 +20,8 @@ __all__ = [
     "Edges",
     "as_rows",
     "find_ends",
+    "find_row",
     "find_taper",
-    "get_row",
     "interpolate_row",
     "mark_row",
     "positions_round",
@@ -39,7 +39,7 @@ _LARGEST = np.finfo(np.float32).max
 _ROUNDING = 1e-6  # px, far above what interpolated positions are rounded by
 
 
-@part
+@leaf
 def interpolate_row(nodes, step, row, first, out):  # type: ignore[no-untyped-def]
     """Bilinear interpolation of `nodes` (2-D) along lattice row `row` at columns ``first .. first + out.size``.
 
@@ -178,7 +178,7 @@ def _taper_run(x, y, reach, box, taper_px, codes):  # type: ignore[no-untyped-de
         codes[i] = max(np.int32(smooth * ALPHA_FULL + 0.5), 1) if inside else 0
 
 
-@part
+@leaf
 def find_ends(codes):  # type: ignore[no-untyped-def]
     """The half-open range of columns outside which all codes are 0."""
     begin, end = 0, codes.size
@@ -205,7 +205,7 @@ class Correction(NamedTuple):
     inverse_variance: float
 
 
-@part
+@leaf
 def store_row(samples, relative, alpha, correction, values, weights):  # type: ignore[no-untyped-def]
     """Correct the samples of one channel and weigh them.
 
@@ -229,7 +229,7 @@ def store_row(samples, relative, alpha, correction, values, weights):  # type: i
         weights[i] = weights[i] if good else np.float32(0)
 
 
-@part
+@leaf
 def mark_row(weights, codes, flags, alpha):  # type: ignore[no-untyped-def]
     """Set alpha to its code and to the saturation bit of `flags` where a channel has weight; else leave it."""
     for i in range(alpha.size):
@@ -255,9 +255,9 @@ def as_rows(out: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, int]:
     return flat, out.strides[0] // item, out.strides[1] // item
 
 
-@part
-def get_row(rows, channel, y, x0, x1):  # type: ignore[no-untyped-def]
-    """Pixels ``x0 .. x1`` of a row of an output given by `as_rows`."""
-    flat, channel_stride, row_stride = rows
+@leaf
+def find_row(rows, channel, y, x0, x1):  # type: ignore[no-untyped-def]
+    """Where pixels ``x0 .. x1`` of a row lie in an output given by `as_rows`: from and to."""
+    _, channel_stride, row_stride = rows
     first = channel * channel_stride + y * row_stride
-    return flat[first + x0 : first + x1]
+    return first + x0, first + x1

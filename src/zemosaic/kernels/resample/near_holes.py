@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import leaf, part
+from zemosaic.kernels.compiled import leaf
 from zemosaic.kernels.resample.lanczos import N_PHASES, WIDTH, dot4_left, dot6_left, dot8_left
 
 __all__ = ["MAX_LOST", "bilinear", "bilinear_near_holes", "phase_of", "pixel_at", "sum_near_holes"]
@@ -18,7 +18,7 @@ nearest four pixels (15.7 % at mid-pixel), so the pixel nearest to a position is
 """
 
 
-@part
+@leaf
 def phase_of(fraction):  # type: ignore[no-untyped-def]
     """Row of the table for a fraction of a pixel."""
     return np.int64(fraction * N_PHASES + np.float32(0.5))
@@ -32,7 +32,7 @@ def pixel_at(image, weight, shape, y, x):  # type: ignore[no-untyped-def]
     return image[at] if inside and weight[at] > 0 else np.float32(0)
 
 
-@part
+@leaf
 def bilinear(a, b, c, d, fx, fy):  # type: ignore[no-untyped-def]
     """Between four pixels, a b above c d; exact at whole positions whatever the neighbours hold."""
     gx, gy = np.float32(1) - fx, np.float32(1) - fy

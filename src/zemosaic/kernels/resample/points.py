@@ -9,19 +9,18 @@ Peaks that are too sharp for Lanczos are carried bilinearly (`zemosaic.kernels.r
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.compiled import kernel, leaf, part
+from zemosaic.kernels.compiled import kernel, leaf
 from zemosaic.kernels.resample.flags import HOLE, SPIKE, UNEVEN, flag_window
-from zemosaic.kernels.resample.lanczos import WIDTH, dot4, dot6, dot8, lanczos_table
+from zemosaic.kernels.resample.lanczos import WIDTH, dot4, dot6, dot8, dots4, dots6, dots8, lanczos_table
 from zemosaic.kernels.resample.lattice import (
     Correction,
     find_ends,
-    get_row,
+    find_row,
     interpolate_row,
     mark_row,
     store_row,
@@ -43,7 +42,7 @@ class _Cells(NamedTuple):
 
     Attributes
     ----------
-    whole : ndarray, int64, shape (2, n)
+    whole : ndarray, int32, shape (2, n)
         y and x of the pixel below and left of the position.
     fraction : ndarray, float32, shape (2, n)
         What remains.
@@ -55,7 +54,7 @@ class _Cells(NamedTuple):
         The part of the row that lies in the frame.
     """
 
-    whole: npt.NDArray[np.int64]
+    whole: npt.NDArray[np.int32]
     fraction: Floats
     around: npt.NDArray[np.uint8]
     marked: npt.NDArray[np.int64]
@@ -82,12 +81,11 @@ class _Lanczos(NamedTuple):
 
 
 class _Taps(NamedTuple):
-    """A Lanczos kernel, with scratch.
+    """Taps per axis of the kernel, and scratch that Lanczos needs.
 
     Attributes
     ----------
-    n_taps : {4, 6, 8}
-    table : ndarray, float32, shape (N_PHASES + 1, WIDTH)
+    n_taps : {1, 2, 4, 6, 8}
     near : ndarray, float32, shape (2 * WIDTH * WIDTH,)
         The pixels under one kernel at the window's edge, and beside each row their weights.
     places : ndarray, int64, shape (3, n)
@@ -95,7 +93,6 @@ class _Taps(NamedTuple):
     """
 
     n_taps: int
-    table: Floats
     near: Floats
     places: npt.NDArray[np.int64]
 
@@ -160,67 +157,75 @@ def resample_with_taps(
 @kernel
 def _resample(place, rows, target, n_taps, lanczos):  # type: ignore[no-untyped-def]
     """`resample_with_taps`, compiled in two versions: without Lanczos (`lanczos` is None) it takes half of the time."""
-    data, weight, origin, step, start = place.data, place.weight, place.origin, place.step, place.start
-    out_values, out_weights, out_alpha = rows
-    c, _, w = data.shape
-    y0, y1, x0, x1 = target
-    n = x1 - x0
-    spikes = data[:0] if lanczos is None else lanczos.spikes
-    flags = flag_window(data, weight, spikes, place.saturation, n_taps).reshape(-1)
-    x, y, scale, offset = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
-    whole, fraction = np.empty((2, n), np.int64), np.empty((2, n), np.float32)
-    samples, relative = np.empty(n, np.float32), np.empty(n, np.float32)
+    n = target[3] - target[2]
+    spikes = place.data[:0] if lanczos is None else lanczos.spikes
+    flags = flag_window(place.data, place.weight, spikes, place.saturation, n_taps).reshape(-1)
     # Eight more flags than positions, so that they can be looked through eight at a time.
     around, marked = np.zeros(n + 8, np.uint8), np.empty(n, np.int64)
-    if lanczos is not None:
-        near, places = np.zeros(2 * WIDTH * WIDTH, np.float32), np.empty((3, n), np.int64)
-        taps = _Taps(n_taps, lanczos.table, near, places)
+    cells = _Cells(np.empty((2, n), np.int32), np.empty((2, n), np.float32), around, marked, 0, 0)
+    taps = _Taps(n_taps, np.zeros(2 * WIDTH * WIDTH, np.float32), np.empty((3, n), np.int64))
+    _resample_rows(place, rows, target, lanczos, flags, cells, taps, np.empty((2, n)), np.empty((2, n), np.float32))
+
+
+@leaf
+def _resample_rows(place, rows, target, lanczos, flags, cells, taps, lines, found):  # type: ignore[no-untyped-def]
+    """`_resample` with scratch: two lines of double precision, and one each for samples and relative weights."""
+    data, weight, origin, step = place.data, place.weight, place.origin, place.step
+    out_values, out_weights, out_alpha = rows
+    y0, y1, x0, x1 = target
+    whole, fraction, around, marked, _, _ = cells
+    first, second = lines[0], lines[1]
+    samples, relative = found[0], found[1]
+    spikes = data[:0] if lanczos is None else lanczos.spikes
     for row in range(y1 - y0):
-        out_y, node_y = y0 + row, start[0] + row
-        interpolate_row(place.nodes_xy[0], step, node_y, start[1], x)
-        interpolate_row(place.nodes_xy[1], step, node_y, start[1], y)
+        out_y, at = y0 + row, (place.start[0] + row, place.start[1])
+        interpolate_row(place.nodes_xy[0], step, at[0], at[1], first)
+        interpolate_row(place.nodes_xy[1], step, at[0], at[1], second)
         codes = place.codes[row]
         begin, end = find_ends(codes)
-        _split_row(x, origin[1], codes, whole[1], fraction[1])
-        _split_row(y, origin[0], codes, whole[0], fraction[0])
-        n_marked = _look_up(flags, whole, w + 1, (begin, end), around, marked)
-        cells = _Cells(whole, fraction, around, marked[:n_marked], begin, end)
-        alpha = get_row(out_alpha, 0, out_y, x0, x1)
-        for i in range(n):
-            alpha[i] = 0
-        for k in range(c):
+        _split_row(first, origin[1], codes, whole[1], fraction[1])
+        _split_row(second, origin[0], codes, whole[0], fraction[0])
+        n_marked = _look_up(flags, whole, data.shape[2] + 1, (begin, end), around, marked)
+        here = _Cells(whole, fraction, around, marked[:n_marked], begin, end)
+        if lanczos is not None:
+            _place_row(whole, fraction, data.shape[2], taps)
+        a, b = find_row(out_alpha, 0, out_y, x0, x1)
+        alpha = out_alpha[0][a:b]
+        alpha[:] = 0
+        for k in range(data.shape[0]):
+            m = weight[min(k, weight.shape[0] - 1)]
             if k < weight.shape[0]:
-                m = weight[k]
-                _relative_row(m, cells, n_taps, relative)
+                _relative_row(m, here, taps.n_taps, relative)
             if lanczos is not None:
-                _lanczos_row(lanczos.smooth[k], m, cells, relative, taps, samples)
+                _lanczos_row(lanczos.smooth[k], m, here, relative, lanczos.table, taps, samples)
                 if spikes.size:
-                    _add_spikes(spikes[k], cells, samples)
+                    _add_spikes(spikes[k], here, samples)
                 if lanczos.clamp > 0:
-                    _clamp_row(data[k], m, cells, lanczos.clamp, samples)
-            elif n_taps == 1:
-                _nearest_row(data[k], m, cells, samples)
+                    _clamp_row(data[k], m, here, lanczos.clamp, samples)
+            elif taps.n_taps == 1:
+                _nearest_row(data[k], m, here, samples)
             else:
-                _bilinear_row(data[k], m, cells, samples)
-            interpolate_row(place.nodes_scale[k], step, node_y, start[1], scale)
-            interpolate_row(place.nodes_offset[k], step, node_y, start[1], offset)
-            values, weights = get_row(out_values, k, out_y, x0, x1), get_row(out_weights, k, out_y, x0, x1)
-            correction = Correction(scale, offset, place.inverse_variance[k])
-            store_row(samples, relative, codes, correction, values, weights)
-            mark_row(weights, codes, around[:n], alpha)
+                _bilinear_row(data[k], m, here, samples)
+            interpolate_row(place.nodes_scale[k], step, at[0], at[1], first)
+            interpolate_row(place.nodes_offset[k], step, at[0], at[1], second)
+            correction = Correction(first, second, place.inverse_variance[k])
+            (a, b), (c, d) = find_row(out_values, k, out_y, x0, x1), find_row(out_weights, k, out_y, x0, x1)
+            weights = out_weights[0][c:d]
+            store_row(samples, relative, codes, correction, out_values[0][a:b], weights)
+            mark_row(weights, codes, around[: alpha.size], alpha)
 
 
-@part
+@leaf
 def _split_row(position, origin, codes, whole, fraction):  # type: ignore[no-untyped-def]
     """Whole pixel (in the window) and fraction of positions in the frame; both 0 where the code is 0."""
     for i in range(position.size):
         p = position[i] if codes[i] else float(origin)
-        low = math.floor(p)
-        whole[i] = np.int64(low) - origin
+        low = np.floor(p)
+        whole[i] = np.int32(low - origin)
         fraction[i] = np.float32(p - low)
 
 
-@part
+@leaf
 def _look_up(flags, whole, stride, ends, around, marked):  # type: ignore[no-untyped-def]
     """Flags of positions; lists those that have any, and returns how many."""
     begin, end = ends
@@ -242,7 +247,7 @@ def _look_up(flags, whole, stride, ends, around, marked):  # type: ignore[no-unt
     return n
 
 
-@part
+@leaf
 def _relative_row(weight, cells, n_taps, relative):  # type: ignore[no-untyped-def]
     """Relative weight at positions: bilinear with holes as 0, or that of the nearest pixel."""
     whole, fraction, around, marked, _, _ = cells
@@ -266,7 +271,7 @@ def _relative_row(weight, cells, n_taps, relative):  # type: ignore[no-untyped-d
 # The sampling loops below write NaN where a position has no value.
 
 
-@part
+@leaf
 def _nearest_row(data, weight, cells, samples):  # type: ignore[no-untyped-def]
     whole, fraction, around, _, begin, end = cells
     flat, shape = weight.reshape(-1), weight.shape
@@ -276,7 +281,7 @@ def _nearest_row(data, weight, cells, samples):  # type: ignore[no-untyped-def]
         samples[i] = data[y, x] if found else np.nan
 
 
-@part
+@leaf
 def _bilinear_row(data, weight, cells, samples):  # type: ignore[no-untyped-def]
     whole, fraction, around, _, begin, end = cells
     pixels, weights, shape = data.reshape(-1), weight.reshape(-1), weight.shape
@@ -288,57 +293,64 @@ def _bilinear_row(data, weight, cells, samples):  # type: ignore[no-untyped-def]
             samples[i] = bilinear(data[y, x], data[y, x + 1], data[y + 1, x], data[y + 1, x + 1], fx, fy)
 
 
-@part
-def _lanczos_row(data, weight, cells, relative, kernel, samples):  # type: ignore[no-untyped-def]
+@leaf
+def _lanczos_row(data, weight, cells, relative, table, kernel, samples):  # type: ignore[no-untyped-def]
     """Plain sums, a run of positions at a time; positions near holes one by one.
 
     Those without weight are passed over.
     """
     whole, fraction, around, marked, begin, end = cells
     shape, pixels, weights = data.shape, data.reshape(-1), weight.reshape(-1)
-    n_taps, taps, places, near = kernel.n_taps, kernel.table.reshape(-1), kernel.places, kernel.near
-    _place_row(whole[:, begin:end], fraction[:, begin:end], shape[1], n_taps, places[:, begin:end])
+    n_taps, taps, places, near = kernel.n_taps, table.reshape(-1), kernel.places, kernel.near
     first = begin
     for i in marked:
         if around[i] & HOLE:
             _sum_run(pixels, shape[1], taps, places, (first, i), samples, n_taps)
             if relative[i] > 0:
-                y_x, parts = (whole[0, i], whole[1, i]), (fraction[0, i], fraction[1, i])
+                y_x, parts = (np.int64(whole[0, i]), np.int64(whole[1, i])), (fraction[0, i], fraction[1, i])
                 samples[i] = sum_near_holes(pixels, weights, shape, taps, near, n_taps, y_x, parts)
             first = i + 1
     _sum_run(pixels, shape[1], taps, places, (first, end), samples, n_taps)
 
 
-@part
-def _place_row(whole, fraction, stride, n_taps, places):  # type: ignore[no-untyped-def]
+@leaf
+def _place_row(whole, fraction, stride, kernel):  # type: ignore[no-untyped-def]
     """Where the kernels of positions begin in the plane, and in the table."""
     y, x, fy, fx = whole[0], whole[1], fraction[0], fraction[1]
-    first, across, along = places[0], places[1], places[2]
-    before = (n_taps // 2 - 1) * (stride + 1)
+    first, across, along = kernel.places[0], kernel.places[1], kernel.places[2]
+    before = (kernel.n_taps // 2 - 1) * (stride + 1)
     for i in range(first.size):
-        first[i] = y[i] * stride + x[i] - before
-    for i in range(first.size):
+        first[i] = np.int64(y[i]) * stride + x[i] - before
+    for i in range(across.size):
         across[i] = phase_of(fx[i]) * WIDTH
+    for i in range(along.size):
         along[i] = phase_of(fy[i]) * WIDTH
 
 
 @leaf
 def _sum_run(pixels, stride, taps, places, ends, samples, n_taps):  # type: ignore[no-untyped-def]
-    """The plain sums of neighbouring positions: a loop for each size of the kernel, with nothing else in it."""
+    """The plain sums of neighbouring positions: loops for each size of the kernel, with nothing else in them."""
     # Counted without a sign, so that no number is looked at for whether it counts from the end.
-    run = range(np.uintp(ends[0]), np.uintp(ends[1]))
+    first, end = np.uintp(ends[0]), np.uintp(ends[1])
+    whole = first + (end - first) // np.uintp(WIDTH) * np.uintp(WIDTH) if end > first else first
     if n_taps == 6:
-        for i in run:
+        for i in range(first, whole, np.uintp(WIDTH)):
+            dots6(pixels, stride, taps, places, i, samples)
+        for i in range(whole, end):
             samples[i] = dot6(pixels, places[0, i], stride, taps, places[1, i], places[2, i])
     elif n_taps == 4:
-        for i in run:
+        for i in range(first, whole, np.uintp(WIDTH)):
+            dots4(pixels, stride, taps, places, i, samples)
+        for i in range(whole, end):
             samples[i] = dot4(pixels, places[0, i], stride, taps, places[1, i], places[2, i])
     else:
-        for i in run:
+        for i in range(first, whole, np.uintp(WIDTH)):
+            dots8(pixels, stride, taps, places, i, samples)
+        for i in range(whole, end):
             samples[i] = dot8(pixels, places[0, i], stride, taps, places[1, i], places[2, i])
 
 
-@part
+@leaf
 def _add_spikes(spikes, cells, samples):  # type: ignore[no-untyped-def]
     """Add the window's spikes, bilinearly: none lies outside or in a hole, so nothing is lost."""
     whole, fraction, around, marked, _, _ = cells
@@ -348,7 +360,7 @@ def _add_spikes(spikes, cells, samples):  # type: ignore[no-untyped-def]
             samples[i] += bilinear(spikes[y, x], spikes[y, x + 1], spikes[y + 1, x], spikes[y + 1, x + 1], fx, fy)
 
 
-@part
+@leaf
 def _clamp_row(data, weight, cells, clamp, samples):  # type: ignore[no-untyped-def]
     """Pull samples into the range of their four nearest pixels."""
     whole, _, _, _, begin, end = cells

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf, part
 from zemosaic.kernels.stack.normal_tables import MIN_SPREAD_COUNT
 from zemosaic.kernels.stack.order import (
     SEGMENT,
@@ -84,7 +84,7 @@ class _Line(NamedTuple):
     slope: F4
 
 
-@part
+@leaf
 def _is_outside(sample, limit, noise, rule):
     """Whether a sample (value, weight, alpha) is clipped: squared and times the weight it takes no root or division.
 
@@ -104,7 +104,7 @@ def _is_outside(sample, limit, noise, rule):
     return weight * d * d > kappa * kappa * (variance if variance > own else own)
 
 
-@part
+@leaf
 def _flag_row(row, limits, noise, rule, flag):
     """Flag the samples of one frame that lie outside; returns how many (for 0 `flag` is not written)."""
     # Most rows have none, and a count without a store takes half the time of both together.
@@ -121,7 +121,7 @@ def _flag_row(row, limits, noise, rule, flag):
     return n
 
 
-@part
+@leaf
 def _set_limits(middle, spread, guard, limits):
     """Fill `_Limits` from the two middle values, scatter and guard."""
     half = np.float32(0.5)
@@ -133,13 +133,13 @@ def _set_limits(middle, spread, guard, limits):
         limits.centre[j] = half * low[j] + half * high[j]
 
 
-@part
-def _first_round(samples, maps, y, rule, touched):
+@leaf
+def _first_round(samples, maps, y, rule, scratch, touched):
     """Clip a row of pixels against the centre and scatter of all samples; lists the pixels that lost one."""
     width = touched.size
-    rows = np.empty((4, width), np.float32)
+    rows, flag, lost = scratch
     limits = _Limits(rows[0], rows[1], rows[2], rows[3])
-    flag, lost = np.empty(width, np.bool_), np.zeros(width, np.bool_)
+    lost[:] = False
     _set_limits((maps.low[y], maps.high[y]), maps.spread[y], maps.guard[y], limits)
     for i in range(samples.values.shape[0]):
         a = samples.span[i, y, 0]
@@ -161,7 +161,7 @@ def _first_round(samples, maps, y, rule, touched):
     return n_touched
 
 
-@part
+@leaf
 def _winsor_moment(value, weight, low, high, scatter, total):
     half = np.float32(0.5)
     zero = np.float32(0)
@@ -188,7 +188,7 @@ def _winsorize(columns, m, width, line):
                 line.spread[j] = np.float32(1.134) * np.sqrt(total[j] / np.float32(columns.count[j] - 1))
 
 
-@part
+@leaf
 def _fit_line(columns, width, line):
     """Least-squares line through the inner three fifths of the sorted values against rank.
 
@@ -219,7 +219,7 @@ def _fit_line(columns, width, line):
         line.spread[j] = np.float32(1.2533) * distance / np.float32(k - 2 * t)
 
 
-@part
+@leaf
 def _find_middle(columns, m, width, line, table):
     """Centre of the samples left in each column, and their scatter by the range of the inner ones."""
     for j in range(width):
@@ -230,7 +230,7 @@ def _find_middle(columns, m, width, line, table):
     pick_middle(columns.ordered, columns.count, width, table, (line.low, line.high, line.spread))
 
 
-@part
+@leaf
 def _confirm_row(row, limits, noise, rule, flag, columns, slope):
     """Of the flagged samples keep those that are also far from the fitted line at their own rank."""
     value, weight, alpha = row
@@ -272,7 +272,7 @@ def _mark_round(rule, samples, kept, y, columns, m, at):
     return lost
 
 
-@part
+@leaf
 def _move_to_front(columns, m, guard, pixels, lost):
     """Move the columns that lost a sample to the front; returns how many."""
     n = 0
@@ -336,10 +336,12 @@ def clip_rows(rule: ClipRule, samples: Samples, maps: Maps, y0: int, y1: int, ta
 def clip_kappa(rule, samples, maps, y0, y1, table):
     """`clip_rows` by KAPPA_SIGMA."""
     columns = make_columns(samples.values.shape[0])
-    pixels = np.empty(samples.values.shape[2], np.int32)
+    w = samples.values.shape[2]
+    pixels = np.empty(w, np.int32)
+    scratch = np.empty((4, w), np.float32), np.empty(w, np.bool_), np.empty(w, np.bool_)
     for y in range(y0, y1):
         # The first round needs no sorting: the template's pass already found centre and scatter.
-        n_pixels = _first_round(samples, maps, y, rule, pixels)
+        n_pixels = _first_round(samples, maps, y, rule, scratch, pixels)
         for p0 in range(0, n_pixels, SEGMENT):
             batch = pixels[p0 : min(p0 + SEGMENT, n_pixels)]
             m, line, limits = _open_batch(samples, maps, y, batch, columns)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf
 from zemosaic.kernels.stack.samples import FLAG_SATURATED, noise_of
 
 __all__ = [
@@ -75,47 +75,47 @@ class PhotonSums(NamedTuple):
     offset: F8
 
 
-@part
+@leaf
 def _add_products(value, weight, total):
     zero = np.float64(0)
     for j in range(value.size):
         total[j] += np.float64(weight[j]) * np.float64(value[j]) if weight[j] > 0 else zero
 
 
-@part
+@leaf
 def _add_weights(weight, total):
     zero = np.float64(0)
     for j in range(weight.size):
         total[j] += np.float64(weight[j]) if weight[j] > 0 else zero
 
 
-@part
+@leaf
 def _add_alphas(weight, alpha, total):
     zero = np.float64(0)
     for j in range(weight.size):
         total[j] += np.float64(weight[j]) * np.float64(alpha[j] & 127) if weight[j] > 0 else zero
 
 
-@part
+@leaf
 def _add_exposure(weight, exposure, total):
     zero = np.float64(0)
     for j in range(weight.size):
         total[j] += exposure if weight[j] > 0 else zero
 
 
-@part
+@leaf
 def _add_covered(weight, covered):
     for j in range(weight.size):
         covered[j] += np.int16(weight[j] != 0)
 
 
-@part
+@leaf
 def _add_clipped(weight, clipped):
     for j in range(weight.size):
         clipped[j] += np.int16(weight[j] < 0)
 
 
-@part
+@leaf
 def _count_samples(weight):
     """Samples that have weight, and those of them that were clipped, whose weights are negative."""
     n, n_clipped = np.int32(0), np.int32(0)
@@ -126,13 +126,13 @@ def _count_samples(weight):
     return n, n_clipped
 
 
-@part
+@leaf
 def _count_saturated(weight, alpha, saturated):
     for j in range(weight.size):
         saturated[j] += np.int16((alpha[j] >= FLAG_SATURATED) & (weight[j] > 0))
 
 
-@part
+@leaf
 def _add_photons(weight, alpha, noise, sums):
     _, sky, slope = noise
     zero = np.float64(0)
@@ -143,7 +143,7 @@ def _add_photons(weight, alpha, noise, sums):
         sums.offset[j] += t * np.float64(sky)
 
 
-@part
+@leaf
 def _finish_row(sums, data, weight):
     for j in range(data.size):
         total = sums.weight[j]
@@ -153,7 +153,7 @@ def _finish_row(sums, data, weight):
         weight[j] = np.float32(total)
 
 
-@part
+@leaf
 def _finish_side_row(weight_sum, sides, variance, exposure):
     for j in range(variance.size):
         total = weight_sum[j]
@@ -163,7 +163,7 @@ def _finish_side_row(weight_sum, sides, variance, exposure):
         exposure[j] = np.float32(sides.exposure[j])
 
 
-@part
+@leaf
 def _raise_alpha(alpha, photons, sums):
     """Raise the sums of weight x alpha by what the light above the sky adds to the variance."""
     for j in range(alpha.size):
@@ -255,7 +255,7 @@ def finish_sides(sums, sides, photons, variance, exposure):
         _finish_side_row(mean.weight, side, variance[y], exposure[y])
 
 
-@part
+@leaf
 def _sum_row(samples, exposures, y, x0, sums, clipped, counts):
     """Sums (mean, sides, photons) over all frames of a row of the cube from column `x0` on; counts of each frame.
 
@@ -328,7 +328,7 @@ def combine_rows(samples, exposures, y0, y1, corner, planes, counts):
             planes.rejected[y, j] = number[2, j]
 
 
-@part
+@leaf
 def _add_sharpness(weight, alpha, middle, noise, total):
     """Add 1/sigma of each sample as means over large areas scatter, at the level of the middle values."""
     low, high = middle
@@ -342,7 +342,7 @@ def _add_sharpness(weight, alpha, middle, noise, total):
         total[j] += np.float64(root if weight[j] > 0 else zero)
 
 
-@part
+@leaf
 def _add_pulled(value, weight, middle, guard, total):
     """Add weight times deviation from the median, the deviation held within +-guard."""
     low, high = middle

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf
 from zemosaic.kernels.stack.samples import noise_of, weighted_variance
 
 __all__ = ["grow_frames"]
@@ -28,7 +28,7 @@ ROOT_TWO = np.float32(np.sqrt(2))
 """Noise of the difference of two samples over that of one."""
 
 
-@part
+@leaf
 def _deviation(sample, centre, guard, noise):
     """Deviation of a sample (value, weight, alpha) from the centre beyond the guard, in its sigma, capped."""
     value, weight, alpha = sample
@@ -42,7 +42,7 @@ def _deviation(sample, centre, guard, noise):
     return size if d > zero else -size
 
 
-@part
+@leaf
 def _is_pair(weights, y, x):
     """Whether a pixel has two samples, clipped ones with them."""
     n = 0
@@ -53,7 +53,7 @@ def _is_pair(weights, y, x):
     return n == 2
 
 
-@part
+@leaf
 def _local_mean(samples, i, noise, maps, centre, y, x):
     """Mean deviation over the samples of frame `i` in 3 x 3, clipped ones with them.
 
@@ -75,7 +75,7 @@ def _local_mean(samples, i, noise, maps, centre, y, x):
     return total / np.float32(n)
 
 
-@part
+@leaf
 def _any_clipped(weight):
     n = 0
     for x in range(weight.size):
@@ -83,7 +83,7 @@ def _any_clipped(weight):
     return n > 0
 
 
-@part
+@leaf
 def _is_seed(value, weight, centre, y, x):
     """Whether enough samples in 3 x 3 are clipped for the same sign as this one."""
     h, w = value.shape
@@ -95,7 +95,7 @@ def _is_seed(value, weight, centre, y, x):
     return same >= SEED_COUNT
 
 
-@part
+@leaf
 def _find_seeds(value, weight, span, centre, active, front):
     """Mark the seeds in `active` by their sign and list them; returns their number."""
     n = 0
@@ -112,7 +112,7 @@ def _find_seeds(value, weight, span, centre, active, front):
     return n
 
 
-@part
+@leaf
 def _spread_front(samples, i, noise, centre, maps, threshold, region, listed):
     """Let a region (its map, and the list of its pixels) grow by one pixel from those `listed`, from and to.
 

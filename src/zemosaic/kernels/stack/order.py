@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf, part
 
 __all__ = [
     "BLOCK",
@@ -70,7 +70,7 @@ def make_columns(n):
     )
 
 
-@part
+@leaf
 def _exchange(low, high):
     for j in range(BLOCK):
         a = low[j]
@@ -79,19 +79,9 @@ def _exchange(low, high):
         high[j] = b if a < b else a
 
 
-@kernel
-def sort_columns(buf, m, width):
-    """Sort each of the first `width` columns of ``buf[:m]`` ascending, in place.
-
-    Batcher's merge exchange for any m (Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M).
-
-    Parameters
-    ----------
-    buf : ndarray, float32, shape (>= m, C)
-        C a multiple of `BLOCK`; columns up to the next multiple of `BLOCK` above `width` are sorted too.
-    m, width : int
-        Rows and columns in use.
-    """
+@leaf
+def _merge_exchange(buf, m, width):
+    """`sort_columns`."""
     top = 1
     while top * 2 < m:
         top *= 2
@@ -111,7 +101,23 @@ def sort_columns(buf, m, width):
             p //= 2
 
 
-@part
+@kernel
+def sort_columns(buf, m, width):
+    """Sort each of the first `width` columns of ``buf[:m]`` ascending, in place.
+
+    Batcher's merge exchange for any m (Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M).
+
+    Parameters
+    ----------
+    buf : ndarray, float32, shape (>= m, C)
+        C a multiple of `BLOCK`; columns up to the next multiple of `BLOCK` above `width` are sorted too.
+    m, width : int
+        Rows and columns in use.
+    """
+    _merge_exchange(buf, m, width)
+
+
+@leaf
 def pick_middle(buf, count, width, table, middle):
     """The middle values and the robust scatter of sorted columns.
 
@@ -173,7 +179,7 @@ def find_spans(weights, y0, y1, span):
             span[i, y, 1] = end if end > first else 0
 
 
-@part
+@leaf
 def _is_empty(row):
     """Whether no pixel of a part of a row has weight."""
     n = np.int32(0)
@@ -182,7 +188,7 @@ def _is_empty(row):
     return n == 0
 
 
-@part
+@leaf
 def gather_pixels(samples, y, pixels, columns):
     """Samples of a list of pixels of one row as columns; frames without any are left out.
 
@@ -224,7 +230,7 @@ def gather_pixels(samples, y, pixels, columns):
     return m
 
 
-@part
+@leaf
 def fill_columns(value, weight, into, count):
     """Copy the samples of a row that have weight, +inf for the others, and count them into `count`."""
     inf = np.float32(np.inf)

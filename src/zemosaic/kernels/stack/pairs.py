@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf
 from zemosaic.kernels.stack.samples import noise_of, weighted_variance
 
 __all__ = ["clip_pairs"]
@@ -23,7 +23,7 @@ PAIR_GUARD = np.float32(3.0)
 more where the lower is the flatter. The guard of methods without scatter is widened up to as much."""
 
 
-@part
+@leaf
 def _find_far(maps, y, far):
     """Excess of the higher sample over the lower beyond the guard, where a pixel has two; returns how many have any."""
     zero = np.float32(0)

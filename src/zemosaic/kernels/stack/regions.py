@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf, part
 from zemosaic.kernels.stack.samples import noise_of, weighted_variance
 
 __all__ = ["REACH_PX", "mark_regions"]
@@ -39,7 +39,7 @@ LOOK_SIGMA = np.float32(3.0)
 """Boxes that deviate by less are not looked at."""
 
 
-@part
+@leaf
 def _deviate_row(row, middle, guard, noise, out, there):
     """Deviations of a row from the middle values beyond the guard, in sigma of a sample, capped; 0 for none."""
     value, weight, alpha = row
@@ -85,7 +85,7 @@ def _sum_boxes(z, there, total, number):
                 n[x] += few[x]
 
 
-@part
+@leaf
 def _sort(values, n):
     """Sort the first n of a few values, ascending."""
     for i in range(1, n):
@@ -97,7 +97,7 @@ def _sort(values, n):
         values[k] = value
 
 
-@part
+@leaf
 def _stands_out(total, number, y, x, share, threshold, around):
     """Whether a box and two of its eight neighbours deviate, the same way, from the calmer half of those."""
     h, w = total.shape
@@ -121,7 +121,7 @@ def _stands_out(total, number, y, x, share, threshold, around):
     return own - calm > threshold * error and around[n - 2] - calm > (threshold - np.float32(1)) * error
 
 
-@part
+@leaf
 def _reject_round(weight, kept, y, x):
     h, w = weight.shape
     for yy in range(max(y - RIM_PX, 0), min(y + RIM_PX + 1, h)):

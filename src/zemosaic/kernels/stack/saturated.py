@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf
 from zemosaic.kernels.stack.samples import FLAG_SATURATED
 
 __all__ = ["RIM_PX", "yield_rims", "yield_rows"]
@@ -14,7 +14,7 @@ RIM_PX = 2
 3 px, and the four nearest pixels are flagged."""
 
 
-@part
+@leaf
 def _has_saturated(alpha):
     n = 0
     for x in range(alpha.size):
@@ -22,7 +22,7 @@ def _has_saturated(alpha):
     return n > 0
 
 
-@part
+@leaf
 def _add_unsaturated(value, weight, alpha, products, total):
     zero = np.float64(0)
     for x in range(value.size):
@@ -71,7 +71,7 @@ def yield_rows(samples, y0, y1, yielded):
                     yielded[y] = True
 
 
-@part
+@leaf
 def _is_in_rim(weight, alpha, y, x):
     """Whether a saturated sample of the frame gave way within `RIM_PX`."""
     h, w = weight.shape

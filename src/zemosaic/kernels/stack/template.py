@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf
 from zemosaic.kernels.stack.order import SEGMENT, pick_middle, sort_columns
 
 __all__ = ["median_rows", "steepness_rows", "template_rows"]
 
 
-@part
+@leaf
 def _gather(value, weight, into):
     """Copy samples with weight, +inf for the others; returns how many have weight."""
     # Two loops: a count beside a store keeps the compiler from using vectors for either.
@@ -23,13 +23,13 @@ def _gather(value, weight, into):
     return n
 
 
-@part
+@leaf
 def _count(weight, count):
     for j in range(weight.size):
         count[j] += np.int32(weight[j] > 0)
 
 
-@part
+@leaf
 def _add_precision(weight, alpha, share, precision):
     """Add 1/variance of each sample at the sky's level, ``127 weight / (alpha share)``."""
     full = np.float32(127)
@@ -37,6 +37,27 @@ def _add_precision(weight, alpha, share, precision):
     for j in range(weight.size):
         a = share * np.float32(alpha[j] & 127)
         precision[j] += full * weight[j] / a if weight[j] > 0 else zero
+
+
+@leaf
+def _template_segment(samples, maps, y, ends, table, precision, buf):
+    """`template_rows` of neighbouring pixels of a row, whose samples go to columns of `buf`."""
+    x0, x1 = ends
+    n_here = maps.kept[y, x0:x1]
+    precision_here = precision[y, x0:x1]
+    m = 0
+    for i in range(samples.values.shape[0]):
+        if samples.span[i, y, 1] <= x0 or samples.span[i, y, 0] >= x1:
+            continue
+        weight = samples.weights[i, y, x0:x1]
+        got = _gather(samples.values[i, y, x0:x1], weight, buf[m])
+        if got > 0:
+            m += 1
+            _count(weight, n_here)
+            _add_precision(weight, samples.alpha[i, y, x0:x1], samples.noise.share[i], precision_here)
+    sort_columns(buf, m, x1 - x0)
+    middle = (maps.low[y, x0:x1], maps.high[y, x0:x1], maps.spread[y, x0:x1])
+    pick_middle(buf, n_here, x1 - x0, table, middle)
 
 
 @kernel
@@ -62,22 +83,7 @@ def template_rows(samples, maps, y0, y1, table, precision):
         precision[y] = 0.0
         maps.kept[y] = 0
         for x0 in range(0, w, SEGMENT):
-            x1 = min(x0 + SEGMENT, w)
-            n_here = maps.kept[y, x0:x1]
-            precision_here = precision[y, x0:x1]
-            m = 0
-            for i in range(n):
-                if samples.span[i, y, 1] <= x0 or samples.span[i, y, 0] >= x1:
-                    continue
-                weight = samples.weights[i, y, x0:x1]
-                got = _gather(samples.values[i, y, x0:x1], weight, buf[m])
-                if got > 0:
-                    m += 1
-                    _count(weight, n_here)
-                    _add_precision(weight, samples.alpha[i, y, x0:x1], samples.noise.share[i], precision_here)
-            sort_columns(buf, m, x1 - x0)
-            middle = (maps.low[y, x0:x1], maps.high[y, x0:x1], maps.spread[y, x0:x1])
-            pick_middle(buf, n_here, x1 - x0, table, middle)
+            _template_segment(samples, maps, y, (x0, min(x0 + SEGMENT, w)), table, precision, buf)
 
 
 @kernel
@@ -107,7 +113,7 @@ def median_rows(maps, precision, y0, y1, median, variance):
             variance[y, x] = half_pi / precision[y, x]
 
 
-@part
+@leaf
 def _steeper(here, there, scale, noise, best):
     """Raise `best` to the squared change from one (median, variance) to the other, where it is larger."""
     value, variance = here

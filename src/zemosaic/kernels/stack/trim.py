@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf
 from zemosaic.kernels.stack.normal_tables import MIN_SPREAD_COUNT
 from zemosaic.kernels.stack.order import (
     SEGMENT,
@@ -25,7 +25,7 @@ Z_CAP = np.float32(1e6)
 __all__ = ["trim_esd_rows", "trim_minmax_rows"]
 
 
-@part
+@leaf
 def _standardize(row, centre, guard, noise, z):
     """Deviations from the centre, less the guard, in sigma of the samples (value, weight, alpha) of a row."""
     value, weight, alpha = row
@@ -39,7 +39,7 @@ def _standardize(row, centre, guard, noise, z):
         z[j] = size if d > zero else -size
 
 
-@part
+@leaf
 def _esd_interval(buf, j, k, share, critical):
     """The interval of a sorted column that the generalised ESD test keeps."""
     total = 0.0
@@ -73,7 +73,7 @@ def _esd_interval(buf, j, k, share, critical):
     return buf[keep_low, j], buf[keep_high, j]
 
 
-@part
+@leaf
 def _sort(columns, what, m, width):
     """Sort those of `what`, one array for each row of `columns`, that have weight."""
     columns.count[:] = 0
@@ -82,7 +82,7 @@ def _sort(columns, what, m, width):
     sort_columns(columns.ordered, m, width)
 
 
-@part
+@leaf
 def _keep_inside(samples, maps, corner, columns, m, what, interval):
     """Mark the samples whose `what` lies outside of their column's interval; `corner` is (y, x) of the first column."""
     y, x0 = corner
