@@ -96,6 +96,22 @@ def test_constant_in_constant_out(method, seed, n, level):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_what_has_no_weight_is_not_looked_at(method):
+    """Memory that patches take turns with holds there what another patch left."""
+    values, weights, alpha = messy(4)
+    rng = np.random.default_rng(4)
+    weights[2, :, :30] = weights[5, 20:] = weights[7, 8:40, 50:70] = 0
+    alpha[weights == 0] = 0
+    there = weights > 0
+    wild = np.where(there, values, rng.choice([np.nan, np.inf, -3e38, 1e9], values.shape))
+    marks = np.where(there, alpha, rng.integers(0, 256, alpha.shape)).astype(np.uint8)
+    clean = run(np.where(there, values, 0), method, weights, alpha, region_sigma=4.0)
+    assert clean.rejected.any() or not METHODS[method].clip
+    found = run(wild, method, weights, marks, region_sigma=4.0)
+    assert all(getattr(found, field).tobytes() == getattr(clean, field).tobytes() for field in FIELDS)
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_result_does_not_depend_on_the_cut(method, seed):
     values, weights, alpha = messy(seed)

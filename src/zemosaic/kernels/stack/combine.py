@@ -75,32 +75,26 @@ class PhotonSums(NamedTuple):
     offset: F8
 
 
+# Loops of two sums each: with more the compiler gives up proving that they do not overlap, and with that its vectors.
+
+
 @leaf
-def _add_products(value, weight, total):
+def _add_products(value, weight, products, total):
+    """Add weight x value, and weight."""
     zero = np.float64(0)
     for j in range(value.size):
-        total[j] += np.float64(weight[j]) * np.float64(value[j]) if weight[j] > 0 else zero
+        w = np.float64(weight[j]) if weight[j] > 0 else zero
+        products[j] += w * np.float64(value[j]) if weight[j] > 0 else zero
+        total[j] += w
 
 
 @leaf
-def _add_weights(weight, total):
+def _add_alphas(weight, alpha, exposure, alphas, exposures):
+    """Add weight x alpha, and the exposure time."""
     zero = np.float64(0)
     for j in range(weight.size):
-        total[j] += np.float64(weight[j]) if weight[j] > 0 else zero
-
-
-@leaf
-def _add_alphas(weight, alpha, total):
-    zero = np.float64(0)
-    for j in range(weight.size):
-        total[j] += np.float64(weight[j]) * np.float64(alpha[j] & 127) if weight[j] > 0 else zero
-
-
-@leaf
-def _add_exposure(weight, exposure, total):
-    zero = np.float64(0)
-    for j in range(weight.size):
-        total[j] += exposure if weight[j] > 0 else zero
+        alphas[j] += np.float64(weight[j]) * np.float64(alpha[j] & 127) if weight[j] > 0 else zero
+        exposures[j] += exposure if weight[j] > 0 else zero
 
 
 @leaf
@@ -188,8 +182,7 @@ def add_frame(values, weights, corner, sums):
     h, w = values.shape
     y0, x0 = corner
     for y in range(h):
-        _add_products(values[y], weights[y], sums.products[y0 + y, x0 : x0 + w])
-        _add_weights(weights[y], sums.weight[y0 + y, x0 : x0 + w])
+        _add_products(values[y], weights[y], sums.products[y0 + y, x0 : x0 + w], sums.weight[y0 + y, x0 : x0 + w])
         _add_covered(weights[y], sums.coverage[y0 + y, x0 : x0 + w])
 
 
@@ -211,8 +204,8 @@ def add_sides(weights, alpha, exposure, corner, sides):
     h, w = weights.shape
     y0, x0 = corner
     for y in range(h):
-        _add_alphas(weights[y], alpha[y], sides.alpha[y0 + y, x0 : x0 + w])
-        _add_exposure(weights[y], exposure, sides.exposure[y0 + y, x0 : x0 + w])
+        to = slice(x0, x0 + w)
+        _add_alphas(weights[y], alpha[y], exposure, sides.alpha[y0 + y, to], sides.exposure[y0 + y, to])
         _count_saturated(weights[y], alpha[y], sides.saturated[y0 + y, x0 : x0 + w])
 
 
@@ -274,10 +267,8 @@ def _sum_row(samples, exposures, y, x0, sums, clipped, counts):
         value, weight, alpha = samples.values[i, y, a:b], samples.weights[i, y, a:b], samples.alpha[i, y, a:b]
         counts[i, 0], counts[i, 1] = _count_samples(weight)
         to = slice(a - x0, b - x0)
-        _add_products(value, weight, mean.products[to])
-        _add_weights(weight, mean.weight[to])
-        _add_alphas(weight, alpha, sides.alpha[to])
-        _add_exposure(weight, exposures[i], sides.exposure[to])
+        _add_products(value, weight, mean.products[to], mean.weight[to])
+        _add_alphas(weight, alpha, exposures[i], sides.alpha[to], sides.exposure[to])
         _count_saturated(weight, alpha, sides.saturated[to])
         _add_covered(weight, mean.coverage[to])
         _add_clipped(weight, clipped[to])

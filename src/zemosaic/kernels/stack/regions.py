@@ -54,7 +54,7 @@ def _deviate_row(row, middle, guard, noise, out, there):
         variance = weighted_variance(alpha[x], centre, noise)
         q = abs(weight[x]) * size * size / (variance if variance > zero else np.float32(1))
         q = np.sqrt(q if q < CAP * CAP else CAP * CAP)
-        q = q if size > zero else zero
+        q = q if (size > zero) & (weight[x] != zero) else zero
         out[x] = q if d > zero else -q
 
 

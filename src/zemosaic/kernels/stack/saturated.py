@@ -26,8 +26,9 @@ def _has_saturated(alpha):
 def _add_unsaturated(value, weight, alpha, products, total):
     zero = np.float64(0)
     for x in range(value.size):
-        w = np.float64(weight[x]) if (weight[x] > 0) & (alpha[x] < FLAG_SATURATED) else zero
-        products[x] += w * np.float64(value[x])
+        counts = (weight[x] > 0) & (alpha[x] < FLAG_SATURATED)
+        w = np.float64(weight[x]) if counts else zero
+        products[x] += w * np.float64(value[x]) if counts else zero
         total[x] += w
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -106,15 +105,15 @@ def warp_cube(
         into = values[:, k, *place.slices], weights[:, k, *place.slices], alpha[k, *place.slices]
         if not _warp(inputs[k], part, job.source, job.warp, *into):
             place = Box(0, 0, 0, 0)
-        for planes in (values[:, k], weights[:, k], alpha[k]):
-            _clear_beyond(planes, place)
+        # Without weight a sample is not there, whatever its value: that of another patch may stay.
+        _clear_beyond(weights[:, k], place)
 
     list(each(warp, range(n)))
     witness = np.array([item.is_witness for item in inputs])
     return Cube(values, weights, alpha, _noise_of(inputs), _exposures(inputs), witness)
 
 
-def _clear_beyond(planes: npt.NDArray[Any], box: Box) -> None:
+def _clear_beyond(planes: F4, box: Box) -> None:
     """Set to 0 what of the last two axes lies outside of a box."""
     planes[..., : box.y0, :] = 0
     planes[..., box.y1 :, :] = 0
