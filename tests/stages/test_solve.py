@@ -27,6 +27,7 @@ from zemosaic.model.sky.tan_sip import TanSip, fit_tan_sip, plane_to_sky, sky_to
 from zemosaic.settings import SolveSettings
 from zemosaic.stages.solve.check_header import check_wcs
 from zemosaic.stages.solve.field import Solution, precess_to_j2000, read_hint, solve_field
+from zemosaic.stages.solve.session import solve_like
 from zemosaic.stages.solve.ties import register_frames, session_reading, tie_frames
 from zemosaic.stages.solve.verify import log_chance_of
 
@@ -167,6 +168,34 @@ def test_pixels_that_are_not_square_are_solved_by_their_shape(bench: ModuleType)
     plate = solve_field(xy, field.flux, squeezed, hint, tycho2(), SETTINGS).plate
     assert plate.aspect == pytest.approx(2, abs=0.01)
     assert apart_arcsec(plate.pixel_to_sky(xy), field.plate.pixel_to_sky(field.xy)).max() < 4
+
+
+def test_a_solved_frame_narrows_the_search_and_not_the_place(bench: ModuleType) -> None:
+    rng = np.random.default_rng(5)
+    first = bench.simulate_field(rng, 80.0, 10.0, hint_error_deg=0.03)
+    known = solve_field(first.xy, first.flux, first.shape, first.hint, tycho2(), SETTINGS)
+    # Its neighbour: the same plate turned, one degree away.
+    turn = np.array([[np.cos(0.2), -np.sin(0.2)], [np.sin(0.2), np.cos(0.2)]])
+    ra, dec = plane_to_sky(np.array([0.8, 0.6]), known.plate.ra_deg, known.plate.dec_deg)
+    plate = replace(known.plate, ra_deg=float(ra), dec_deg=float(dec), cd=turn @ known.plate.cd)
+    near = tycho2().cone(plate.ra_deg, plate.dec_deg, 4.0)
+    x, y = plate.celestial(first.shape).sky_to_pixel(near.ra_deg, near.dec_deg)
+    inside = (x > 0) & (x < first.shape[1]) & (y > 0) & (y < first.shape[0])
+    xy, flux = np.stack([x, y], axis=1)[inside], 10 ** (-0.4 * near.mag[inside])
+    hint = PointingHint(plate.ra_deg, plate.dec_deg + 0.1, 2000.0, first.hint.scale_arcsec)
+    field = StarField(xy, flux, first.shape, hint, None)
+    found = solve_like(known, field, hint, tycho2(), SETTINGS)
+    wide = solve_field(xy, flux, first.shape, hint, tycho2(), SETTINGS)
+    np.testing.assert_array_equal(found.star, wide.star)
+    np.testing.assert_allclose(found.plate.cd, wide.plate.cd, rtol=0, atol=1e-12)
+    # A scale that is another by 3 % is none of this camera's.
+    with pytest.raises(FrameRejected):
+        solve_like(known, replace(field, xy=field.xy * 1.03), hint, tycho2(), SETTINGS)
+    # And so is a pointing that is off by far more than the camera's first.
+    far = replace(hint, dec_deg=hint.dec_deg + 0.7)
+    with pytest.raises(FrameRejected):
+        solve_like(known, field, far, tycho2(), SETTINGS)
+    solve_field(xy, flux, first.shape, far, tycho2(), SETTINGS)
 
 
 def test_the_order_of_the_list_does_not_matter(bench: ModuleType) -> None:

@@ -114,20 +114,24 @@ class TanSip:
     def header(self, shape: tuple[int, int]) -> Header:
         """FITS cards of this plate for an image of `shape` (height, width), inverse polynomial included."""
         suffix = "-SIP" if self.sip_order else ""
-        header = Header()
-        header["CTYPE1"], header["CTYPE2"] = f"RA---TAN{suffix}", f"DEC--TAN{suffix}"
-        header["RADESYS"] = "ICRS"
-        header["CUNIT1"], header["CUNIT2"] = "deg", "deg"
-        header["CRVAL1"], header["CRVAL2"] = float(self.ra_deg), float(self.dec_deg)
-        header["CRPIX1"], header["CRPIX2"] = self.crpix[0] + 1, self.crpix[1] + 1
-        for i in range(2):
-            for j in range(2):
-                header[f"CD{i + 1}_{j + 1}"] = float(self.cd[i, j])
+        cards: list[tuple[str, str | float]] = [
+            ("CTYPE1", f"RA---TAN{suffix}"),
+            ("CTYPE2", f"DEC--TAN{suffix}"),
+            ("RADESYS", "ICRS"),
+            ("CUNIT1", "deg"),
+            ("CUNIT2", "deg"),
+            ("CRVAL1", float(self.ra_deg)),
+            ("CRVAL2", float(self.dec_deg)),
+            ("CRPIX1", self.crpix[0] + 1),
+            ("CRPIX2", self.crpix[1] + 1),
+        ]
+        cards += [(f"CD{i + 1}_{j + 1}", float(self.cd[i, j])) for i in range(2) for j in range(2)]
         if self.sip_order:
             powers = powers_of_degrees(2, self.sip_order)
-            _add_polynomial(header, ("A", "B"), self.sip_order, powers, self.sip)
-            _add_polynomial(header, ("AP", "BP"), self.sip_order + 1, *self._inverse(shape))
-        return header
+            cards += _polynomial_cards(("A", "B"), self.sip_order, powers, self.sip)
+            cards += _polynomial_cards(("AP", "BP"), self.sip_order + 1, *self._inverse(shape))
+        # All at once: a header that is filled card by card looks through its cards for each.
+        return Header(cards)
 
     def celestial(self, shape: tuple[int, int]) -> CelestialWcs:
         """The plate as the WCS of an image of `shape` (height, width)."""
@@ -182,10 +186,11 @@ def fit_tan_sip(pixel_to_sky: Callable[[Array], tuple[Array, Array]], shape: tup
     return TanSip(float(ra[0]), float(dec[0]), crpix, cd, order if order >= 2 else 0, sip)
 
 
-def _add_polynomial(
-    header: Header, names: tuple[str, str], order: int, powers: list[tuple[int, int]], coefficients: Array
-) -> None:
+def _polynomial_cards(
+    names: tuple[str, str], order: int, powers: list[tuple[int, int]], coefficients: Array
+) -> list[tuple[str, str | float]]:
+    cards: list[tuple[str, str | float]] = []
     for name, row in zip(names, coefficients, strict=True):
-        header[f"{name}_ORDER"] = order
-        for (p, q), value in zip(powers, row, strict=True):
-            header[f"{name}_{p}_{q}"] = float(value)
+        cards.append((f"{name}_ORDER", order))
+        cards += [(f"{name}_{p}_{q}", float(value)) for (p, q), value in zip(powers, row, strict=True)]
+    return cards

@@ -88,7 +88,8 @@ def given_corrections(
     """Corrections read from the table `name`; frames that it does not hold keep the header's gain."""
     ids = [str(item.frame.id) for item in frames]
     known = {frame_id: given[frame_id] for frame_id in ids if frame_id in given}
-    run.log.notice(message("match.given", n_known=len(known), n_frames=len(frames), file=name))
+    told = message("match.given", n_known=len(known), n_frames=len(frames), file=name)
+    run.log.notice(told, "info" if len(known) == len(frames) else "warning")
     return Corrections({**header_corrections(frames).scales, **known}, f"given in {name}", {})
 
 

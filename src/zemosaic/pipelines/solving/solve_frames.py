@@ -31,6 +31,7 @@ from zemosaic.pipelines.solving.places import Place
 from zemosaic.settings import Settings, SolveSettings
 from zemosaic.stages.refine.refine import Refined, refine
 from zemosaic.stages.solve.field import Solution, guess_scales, solve_by_hints
+from zemosaic.stages.solve.session import solve_like
 from zemosaic.stages.solve.ties import session_reading, solution_of_header, tie_frames
 from zemosaic.text import Message, message
 
@@ -42,6 +43,9 @@ _PROBES = 3
 
 LEAST_TOLERANCE_TO_GUESS = 0.03
 """Tolerance of the scale below which none is guessed: from here on 70 guesses cover all scales that can be solved."""
+
+_Known = dict[str, tuple[Solution, str]]
+"""By camera: the first solution that was found, and the source of the hint that led to it."""
 
 _BLIND_ATTEMPTS = 2
 """Vain attempts of the blind solvers, or of guessed scales, after which a camera is given up."""
@@ -64,23 +68,32 @@ def solve_frames(frames: Sequence[MeasuredFrame], sky: KnownSky, settings: Setti
     """A place for every frame that can have one; the others are announced with the reason.
 
     A header WCS is kept when the frame's stars agree with it, or are too few to tell. Frames without one, or with
-    a wrong one, are solved with the catalogue from every reading of their header, then tied to the frames
-    that have a place. Where frames overlap, their own stars must coincide: a header that is off is moved onto the
-    others, or the frame is left out. At last all solved frames are refined together, or kept headers aligned.
+    a wrong one, are solved with the catalogue, narrowly once a frame of their camera is solved, then tied to the frames
+    that have a place, and searched for from every reading of their header where that fails. Where frames overlap, their
+    own stars must coincide: a header that is off is moved onto the others, or the frame is left out. At last all solved
+    frames are refined together, or kept headers aligned.
     """
     catalogue = sky.catalogue
     advance = run.log.start("solve", len(frames))
     candidates = [check_header(item.frame, item.measured, catalogue) for item in frames]
     _doubt_the_catalogue(candidates, catalogue, settings.solve, run)
-    order: Counter[tuple[str, str]] = Counter()
+    known: _Known = {}
+    narrow: list[Candidate] = []
     for done, candidate in enumerate(candidates, 1):
         run.cancel.check()
-        if candidate.verdict not in {"right", "unknown", "unconfirmed"}:
-            _solve(candidate, catalogue, settings.solve, run, order)
+        if candidate.verdict in {"right", "unknown", "unconfirmed"}:
+            pass
+        elif candidate.frame.header.camera in known:
+            _solve_narrowly(candidate, catalogue, settings.solve, run, known)
+            narrow.append(candidate)
+        else:
+            _solve(candidate, catalogue, settings.solve, run, known)
         advance(done)
     _guess_scales(candidates, catalogue, settings.solve, run)
     judge_unconfirmed(candidates, catalogue, run)
     settle_strays(candidates, run)
+    _tie(candidates, settings.solve)
+    _solve_widely(narrow, catalogue, settings.solve, run, known)
     _tie(candidates, settings.solve)
     _solve_blind(candidates, sky, settings.solve, run)
     n_header = sum(c.header is not None for c in candidates)
@@ -118,9 +131,9 @@ def _doubt_the_catalogue(
     wrong = [c for c in candidates if c.verdict == "wrong"]
     if not wrong or any(c.verdict in {"right", "shifted"} for c in candidates):
         return
-    order: Counter[tuple[str, str]] = Counter()
+    known: _Known = {}
     for candidate in wrong[:_PROBES]:
-        _solve(candidate, catalogue, settings, run, order)
+        _solve(candidate, catalogue, settings, run, known)
         if candidate.solution is not None:
             return
     for candidate in wrong:
@@ -132,13 +145,13 @@ def _solve(
     catalogue: Catalogue,
     settings: SolveSettings,
     run: Run,
-    order: Counter[tuple[str, str]],
+    known: _Known,
 ) -> None:
-    """Solve one frame, or note why not; readings that led to frames of its camera before come first."""
+    """Solve one frame, or note why not; the reading that led to the first of its camera comes first."""
     if candidate.solution is not None:
         return
-    field, camera = candidate.field, candidate.frame.header.camera
-    hints = sorted(candidate.hints, key=lambda hint: -order[camera, hint.source])
+    field = candidate.field
+    hints = _sorted_hints(candidate, known)
 
     def solve() -> tuple[Solution, PointingHint] | Message:
         try:
@@ -150,12 +163,51 @@ def _solve(
     found = remember(run.store, key, solve, tuple[Solution, PointingHint] | Message)
     if isinstance(found, Message):
         candidate.reasons += (found,)
+    else:
+        _take_solution(candidate, *found, run, known)
+
+
+def _solve_narrowly(
+    candidate: Candidate, catalogue: Catalogue, settings: SolveSettings, run: Run, known: _Known
+) -> None:
+    """Solve a frame like the first of its camera that was solved; no word where that fails: ties come next."""
+    field, hints = candidate.field, _sorted_hints(candidate, known)
+    like = known[candidate.frame.header.camera][0]
+    if not hints or candidate.solution is not None:
         return
-    candidate.solution, hint = found
-    candidate.field = replace(field, hint=hint)
-    order[camera, hint.source] += 1
+
+    def solve() -> Solution | None:
+        try:
+            return solve_like(like, field, hints[0], catalogue, settings)
+        except FrameRejected:
+            return None
+
+    key = make_key("solve_like", field, hints[0], settings, catalogue.name, like.plate, like.offset_deg)
+    found = remember(run.store, key, solve, Solution | None)
+    if found is not None:
+        _take_solution(candidate, found, hints[0], run, known)
+
+
+def _sorted_hints(candidate: Candidate, known: _Known) -> list[PointingHint]:
+    _, source = known.get(candidate.frame.header.camera, (None, None))
+    return sorted(candidate.hints, key=lambda hint: hint.source != source)
+
+
+def _take_solution(candidate: Candidate, solution: Solution, hint: PointingHint, run: Run, known: _Known) -> None:
+    candidate.solution, candidate.field = solution, replace(candidate.field, hint=hint)
+    known.setdefault(candidate.frame.header.camera, (solution, hint.source))
     if candidate.wcs is not None:
         run.log.notice(message("solve.again", file=candidate.frame.name, reasons=candidate.reasons), "warning")
+
+
+def _solve_widely(
+    candidates: Sequence[Candidate], catalogue: Catalogue, settings: SolveSettings, run: Run, known: _Known
+) -> None:
+    """Frames that neither a narrow search nor ties could place, with all that their headers allow."""
+    for candidate in candidates:
+        if not candidate.is_placed:
+            run.cancel.check()
+            _solve(candidate, catalogue, settings, run, known)
 
 
 def _guess_scales(candidates: Sequence[Candidate], catalogue: Catalogue, settings: SolveSettings, run: Run) -> None:
@@ -172,13 +224,13 @@ def _guess_scales(candidates: Sequence[Candidate], catalogue: Catalogue, setting
         ]
         if not unsolved or any(c.is_placed for c in group):
             continue
-        order: Counter[tuple[str, str]] = Counter()
+        known: _Known = {}
         for candidate in sorted(unsolved, key=lambda c: (-len(c.field.xy), c.frame.id))[:_BLIND_ATTEMPTS]:
             run.cancel.check()
             hints, reasons = candidate.hints, candidate.reasons
             if candidate.frame.header.hint is not None:
                 candidate.hints = tuple(guess_scales(candidate.frame.header.hint, settings))
-            _solve(candidate, catalogue, settings, run, order)
+            _solve(candidate, catalogue, settings, run, known)
             if candidate.solution is not None:
                 break
             candidate.hints, candidate.reasons = hints, reasons
@@ -188,7 +240,7 @@ def _guess_scales(candidates: Sequence[Candidate], catalogue: Catalogue, setting
         run.log.notice(message("solve.scale-found", scale_arcsec=scale), "warning")
         for other in unsolved:
             other.hints = tuple(replace(hint, scale_arcsec=scale) for hint in other.frame.header.hints)
-            _solve(other, catalogue, settings, run, order)
+            _solve(other, catalogue, settings, run, known)
 
 
 def _tie(candidates: Sequence[Candidate], settings: SolveSettings) -> None:
@@ -224,7 +276,7 @@ def _solve_blind(candidates: Sequence[Candidate], sky: KnownSky, settings: Solve
             if hint is not None:
                 candidate.field, candidate.how = replace(field, hint=hint), f"solved, located by {solver.name}"
                 candidate.hints = (hint,)
-                _solve(candidate, sky.catalogue, settings, run, Counter())
+                _solve(candidate, sky.catalogue, settings, run, {})
             if candidate.solution is not None:
                 # What its header says of the position is not known.
                 candidate.solution = replace(candidate.solution, hint_used=None, offset_deg={})

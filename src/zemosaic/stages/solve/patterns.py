@@ -124,9 +124,9 @@ def find_plates(stars: Array, search: Search) -> Iterator[tuple[PlateFit, int]]:
     for depth, n_pair_stars, budget in _TIERS:
         n_test = int(min(max(depth * share * search.n_expected, 20), 200, len(stars)))
         n_pair_stars = min(n_pair_stars, n_test)
-        spent = 0
+        spent, min_hits = 0, _least_hits(n_test, search, share)
         for pair in _pairs(stars[:n_pair_stars], n_done, float(np.hypot(*search.shape))):
-            rows, n = _try_pair(stars[:n_test], pair, search, share)
+            rows, n = _try_pair(stars[:n_test], pair, search, min_hits)
             n_tested += n
             spent += n + len(rows) * _HYPOTHESES_A_FIT_COSTS
             for row in rows:
@@ -153,13 +153,18 @@ def _pairs(stars: Array, n_done: int, diagonal: float) -> list[tuple[int, int]]:
     return [(int(first[k]), int(second[k])) for k in wanted]
 
 
-def _try_pair(stars: Array, pair: tuple[int, int], search: Search, share: float) -> tuple[Array, int]:
+def _least_hits(n_test: int, search: Search, share: float) -> int:
+    """Hits from which a hypothesis that is tested with `n_test` stars is worth a fit."""
+    unit = search.scale_arcsec / search.cell_arcsec
+    per_star = share * max(search.n_expected, 1) * 9 / (search.shape[0] * search.shape[1] * unit**2)
+    counts = np.arange(3, 400)
+    return int(counts[np.argmax(scipy.special.pdtrc(counts - 1, per_star * n_test) < _CHANCE_OF_A_FIT)])
+
+
+def _try_pair(stars: Array, pair: tuple[int, int], search: Search, min_hits: int) -> tuple[Array, int]:
     """Hypotheses of one pair that hit more stars than chance does, best first, and how many were tested."""
     cell = search.cell_arcsec
     unit = search.scale_arcsec / cell
-    per_star = share * max(search.n_expected, 1) * 9 / (search.shape[0] * search.shape[1] * unit**2)
-    counts = np.arange(3, 400)
-    min_hits = int(counts[np.argmax(scipy.special.pdtrc(counts - 1, per_star * len(stars)) < _CHANCE_OF_A_FIT)])
     bound = 1 + search.scale_tolerance
     found = np.empty((16, 6))
     n_found, n_tested = search_pair(
