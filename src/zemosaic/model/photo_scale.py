@@ -16,12 +16,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["N_TERMS", "PhotoScale", "n_terms", "order_of", "surface_basis", "surface_terms"]
+__all__ = ["N_TERMS", "PATTERN_ORDER", "PhotoScale", "n_terms", "order_of", "surface_basis", "surface_terms"]
 
 Array = npt.NDArray[np.float64]
 
 N_TERMS = 6
 """Coefficients of a background surface: 1, u, v, u^2, uv, v^2."""
+
+PATTERN_ORDER = 6
+"""Order of a surface with a sensor's pattern: of a glow that fades over a third of the side it leaves a twentieth, the
+fourth order a quarter."""
 
 
 def n_terms(order: int) -> int:
@@ -75,7 +79,7 @@ class PhotoScale:
     ----------
     gain : ndarray, shape (c,)
         Response relative to the run's reference; > 0.
-    surface : ndarray, shape (c, 6), or (c, 15) with a sensor's pattern
+    surface : ndarray, shape (c, 6), or (c, 28) with a sensor's pattern
         Background `B` in mosaic units (input units per A_ref, already divided by the gain),
         coefficients of `surface_basis`; terms above the fitted order are 0.
     response : ndarray, shape (c, k) or None
@@ -100,9 +104,9 @@ class PhotoScale:
 
     def __post_init__(self) -> None:
         c = len(self.gain)
-        if self.surface.shape not in [(c, N_TERMS), (c, n_terms(4))]:
+        if self.surface.shape not in [(c, N_TERMS), (c, n_terms(PATTERN_ORDER))]:
             raise ValueError(
-                f"surface must have shape ({c}, {N_TERMS}) or ({c}, {n_terms(4)}), got {self.surface.shape}"
+                f"surface must have shape ({c}, {N_TERMS}) or ({c}, {n_terms(PATTERN_ORDER)}), got {self.surface.shape}"
             )
         if not (np.all(np.isfinite(self.gain)) and np.all(self.gain > 0)):
             raise ValueError(f"gains must be finite and positive, got {self.gain}")
@@ -130,7 +134,7 @@ class PhotoScale:
 
     @property
     def _surface_order(self) -> int:
-        return 2 if self.surface.shape[1] == N_TERMS else 4
+        return 2 if self.surface.shape[1] == N_TERMS else PATTERN_ORDER
 
     @property
     def _response_order(self) -> int:
@@ -152,7 +156,7 @@ class PhotoScale:
         return replace(self, gain=self.gain * unit, surface=self.surface / unit, level_error=self.level_error / unit)
 
     def plus_surface(self, added: Array) -> PhotoScale:
-        """The same with terms (c, 6) or (c, 15) added to its surface."""
+        """The same with terms (c, 6) or (c, 28) added to its surface."""
         total = np.zeros((len(self.gain), max(self.surface.shape[1], added.shape[1])))
         for part in (self.surface, added):
             total[:, : part.shape[1]] += part

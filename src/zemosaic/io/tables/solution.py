@@ -10,12 +10,12 @@ from astropy.table import Table
 
 from zemosaic.errors import SettingError
 from zemosaic.model.frame import Frame
-from zemosaic.model.photo_scale import N_TERMS, PhotoScale, n_terms
+from zemosaic.model.photo_scale import N_TERMS, PATTERN_ORDER, PhotoScale, n_terms
 
 __all__ = ["read_solution", "write_solution"]
 
 _BASE = ["id", "name", "channel", "gain", "gain_error", "level_error", "component", "note"]
-_SURFACE = [f"b{k}" for k in range(n_terms(4))]
+_SURFACE = [f"b{k}" for k in range(n_terms(PATTERN_ORDER))]
 
 
 def write_solution(path: Path, frames: Sequence[Frame], scales: Sequence[PhotoScale]) -> None:

@@ -5,10 +5,10 @@ error of 0.3 mmag a half-width adds up to 8 mmag. So such a part is taken only w
 
 Responses and growth curves are such fields, and so is the pattern that stays with the sensor and scales with the sky:
 sky through a missing flat, light inside, what a response of second degree cannot follow. Images' own surfaces end at
-second degree, so a pattern has terms of third and fourth degree, which no surface can mimic. It is found from the
+second degree, so a pattern has terms of third to sixth degree, which no surface can mimic. It is found from the
 residuals of the background solve, round by round, since the sky has taken a part of it each time. Dithers and panels
-tell fourth degree from the sky; third degree is nearly a trend of the sky and of second degree in each image, and only
-rotation tells it.
+tell fourth and higher degrees from the sky; third degree is nearly a trend of the sky and of second degree in each
+image, and only rotation tells it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import scipy.linalg
 from numpy.polynomial.legendre import leg2poly
 
 from zemosaic.kernels.match import images as kernel
-from zemosaic.model.photo_scale import n_terms, order_of, surface_terms
+from zemosaic.model.photo_scale import PATTERN_ORDER, n_terms, order_of, surface_terms
 from zemosaic.stages.match.background import BackgroundSystem
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1
@@ -44,8 +44,14 @@ Flags = npt.NDArray[np.bool_]
 _REAL = 4.0
 """Errors by which a part of a shared field must stand out to be taken."""
 
-_HIGH_TERMS = n_terms(4)
+_HIGH_TERMS = n_terms(PATTERN_ORDER)
 """Coefficients of a surface with a pattern on it."""
+
+_OWN_ORDER = 4
+"""Order of images' own gradients, and of patterns where images have few blocks."""
+
+_BLOCKS_PER_TERM = 4
+"""Fewer blocks of an image for each coefficient do not tell them from noise."""
 
 _LOW_TERMS = n_terms(2)
 
@@ -194,12 +200,12 @@ def solve_shared_field(system: BackgroundSystem, residual: F4, amplitude: F8) ->
 
 
 def _legendre_products() -> F8:
-    """Products of Legendre polynomials of degree 3 and 4 over the terms of `surface_terms`, shape (9, 15).
+    """Products of Legendre polynomials of degree 3 to 6 over the terms of `surface_terms`, shape (22, 28).
 
     They are orthogonal over an image to all that its surface can be, so that neither takes from the other.
     """
     out = np.zeros((_HIGH_TERMS - _LOW_TERMS, _HIGH_TERMS))
-    for degree in (3, 4):
+    for degree in range(3, PATTERN_ORDER + 1):
         for j in range(degree + 1):
             row = n_terms(degree - 1) - _LOW_TERMS + j
             for p, a in enumerate(leg2poly([0] * (degree - j) + [1])):
@@ -211,8 +217,14 @@ def _legendre_products() -> F8:
 
 _PRODUCTS = _legendre_products()
 
-_TURN = scipy.linalg.block_diag(_PRODUCTS, np.eye(2))
-"""From terms, an extra column and a residual to patterns and the same two."""
+
+def _degrees_and_squares() -> tuple[Ints, F8]:
+    """Degree of each of the products, and the mean of its square over an image: ``1 / ((2 p + 1) (2 q + 1))``."""
+    powers = np.array([(d - j, j) for d in range(3, PATTERN_ORDER + 1) for j in range(d + 1)])
+    return powers.sum(axis=1), 1 / np.prod(2 * powers + 1, axis=1)
+
+
+_DEGREES_AND_SQUARES = _degrees_and_squares()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -223,9 +235,9 @@ class SensorPattern:
     ----------
     group : ndarray, shape (n,), int64
         Which pattern each image has: its camera's, or that of its night where this departs from the camera's.
-    coefficients : ndarray, shape (groups, 9)
-        Over products of Legendre polynomials of degree 3 and 4; 0 where none was found.
-    real : ndarray, shape (groups, 9), bool
+    coefficients : ndarray, shape (groups, 9 or 22)
+        Over products of Legendre polynomials of degree 3 to the pattern's; 0 where none was found.
+    real : ndarray, shape (groups, 9 or 22), bool
         Terms that are sought.
     changed : float
         Last change over a block's error.
@@ -250,6 +262,9 @@ class PatternBasis:
         Each image's sky over that of most: patterns scale with it.
     order : int
         Of the images' own surfaces.
+    degree : int
+        Highest of the patterns: glow in a corner needs the sixth (the fourth leaves a quarter of it), which takes many
+        blocks.
     """
 
     table: BlockTable
@@ -257,6 +272,7 @@ class PatternBasis:
     night: Ints
     share: F8
     order: int
+    degree: int
 
     @classmethod
     def of(cls, table: BlockTable, value: F4, camera: Ints, night: Ints, order: int) -> PatternBasis:
@@ -266,12 +282,13 @@ class PatternBasis:
         # Calibrated images may have no sky left to scale with.
         share = np.maximum(level, 0) / typical if typical > 0 else np.ones(len(level))
         nights = np.unique(np.stack([camera, night]), axis=1, return_inverse=True)[1].ravel()
-        return cls(table, camera, nights, share, order)
+        enough = np.median(np.diff(table.start)) >= _BLOCKS_PER_TERM * _HIGH_TERMS
+        return cls(table, camera, nights, share, order, PATTERN_ORDER if enough else _OWN_ORDER)
 
     @property
     def none(self) -> SensorPattern:
         """No pattern."""
-        zero = np.zeros((self._n_cameras + int(self.night.max(initial=0)) + 1, len(_PRODUCTS)))
+        zero = np.zeros((self._n_cameras + int(self.night.max(initial=0)) + 1, len(_products_to(self.degree))))
         return SensorPattern(self.camera, zero, zero.astype(bool), 0.0)
 
     @property
@@ -284,13 +301,15 @@ class PatternBasis:
         for i, surface in enumerate(self.surfaces(pattern)):
             if surface.any():
                 part = slice(self.table.start[i], self.table.start[i + 1])
-                terms = surface_terms(self.table.u[part], self.table.v[part], 4)
+                terms = surface_terms(self.table.u[part], self.table.v[part], PATTERN_ORDER)
                 out[part] = np.sum(surface[:, None] * terms, axis=0)
         return out
 
     def surfaces(self, pattern: SensorPattern) -> F8:
-        """Each image's pattern over the terms of `surface_basis` of order 4, shape (n, 15)."""
-        return np.asarray(self.share[:, None] * (pattern.coefficients @ _PRODUCTS)[pattern.group], float)
+        """Each image's pattern over the terms of `surface_basis` of order `PATTERN_ORDER`, shape (n, 28)."""
+        return np.asarray(
+            self.share[:, None] * (pattern.coefficients @ _products_to(self.degree))[pattern.group], float
+        )
 
     def follow(self, pattern: SensorPattern, residual: F4, weight: F4, decides: bool) -> SensorPattern:
         """The pattern with what the residuals of a round still show of it; whether it is sought one round decides."""
@@ -315,13 +334,13 @@ class PatternBasis:
         return np.where(apart[of_night], of_night, self.camera)
 
     def _normals(self, residual: F4, weight: F4) -> tuple[F8, F8]:
-        """Normal matrix, (n, 9, 9), and right-hand side, (n, 9), of each image's pattern, its own surface taken out."""
-        rest = _beside_surfaces(self.table, self.order, weight, residual, np.arange(self.table.n_images))
-        high, share = slice(0, len(_PRODUCTS)), self.share[:, None]
+        """Normal matrix, (n, k, k), and right-hand side, (n, k), of each image's pattern, its own surface taken out."""
+        rest = _beside_surfaces(self.table, (self.order, self.degree), weight, residual, np.arange(self.table.n_images))
+        high, share = slice(0, rest.shape[1] - 2), self.share[:, None]
         return rest[:, high, high] * share[..., None] ** 2, rest[:, high, -1] * share
 
     def _fit(self, group: Ints, normals: tuple[F8, F8]) -> tuple[F8, F8]:
-        """What the residuals of each group's images have in common, (groups, 9), and its covariance.
+        """What the residuals of each group's images have in common, (groups, k), and its covariance.
 
         An image is one witness, since its own gradients of third degree go through all of its blocks (a cluster-robust
         variance, Liang & Zeger 1986). Groups of few images get none, and an infinite one.
@@ -343,24 +362,43 @@ class PatternBasis:
         return found, covariance
 
 
+def _products_to(degree: int) -> F8:
+    """Products of Legendre polynomials of degree 3 to `degree`, over the terms of `surface_terms`, shape (k, 28)."""
+    return _PRODUCTS[: n_terms(degree) - _LOW_TERMS]
+
+
 def _beside_surfaces(
-    table: BlockTable, order: int, weight: F4, residual: F4, images: Ints, extra: F4 | None = None
+    table: BlockTable, orders: tuple[int, int], weight: F4, residual: F4, images: Ints, extra: F4 | None = None
 ) -> F8:
     """What blocks of each image tell of patterns, an extra column and the residual, its own surface taken out of all.
 
+    Parameters
+    ----------
+    table : BlockTable
+    orders : tuple of int
+        Of the images' own surfaces, and of the patterns.
+    weight, residual : ndarray, shape (blocks,), float32
+    images : ndarray, shape (m,), int64
+    extra : ndarray, shape (blocks,), float32, optional
+        The column; 0 where None.
+
     Returns
     -------
-    ndarray, shape (m, 11, 11)
-        Weighted sums of products of the nine patterns, the column and the residual; 0 for images of too few blocks.
+    ndarray, shape (m, k + 2, k + 2)
+        Weighted sums of products of the k patterns, the column and the residual; 0 for images of too few blocks.
     """
-    n = _HIGH_TERMS + 2
+    order, degree = orders
+    n_high = n_terms(degree)
+    # From terms, the column and the residual to patterns and the same two.
+    turn = scipy.linalg.block_diag(_products_to(degree)[:, :n_high], np.eye(2))
+    n = n_high + 2
     sums, n_used = np.empty((len(images), n, n)), np.empty(len(images), np.int64)
-    kernel.sum_products(table.placed(4, extra), weight, residual, images, _SAMPLE, sums, n_used)
-    few = n_used < 4 * _HIGH_TERMS
+    kernel.sum_products(table.placed(degree, extra), weight, residual, images, _SAMPLE, sums, n_used)
+    few = n_used < _BLOCKS_PER_TERM * n_high
     sums[few] = np.eye(n)
     k = n_terms(order)
-    across = sums[:, :k] @ _TURN.T
-    out = _TURN @ sums @ _TURN.T - across.swapaxes(1, 2) @ np.linalg.solve(sums[:, :k, :k], across)
+    across = sums[:, :k] @ turn.T
+    out = turn @ sums @ turn.T - across.swapaxes(1, 2) @ np.linalg.solve(sums[:, :k, :k], across)
     out[few] = 0
     return out
 
@@ -386,10 +424,10 @@ def own_gradients(system: BackgroundSystem, residual: F4, images: Ints) -> F8:
         Over the variance that independent blocks would give; 0 for other images.
     """
     table, order, column = system.layout.table, system.layout.order, system.data.extra
-    out, high = np.zeros(table.n_images), slice(0, len(_PRODUCTS))
+    out, high = np.zeros(table.n_images), slice(0, len(_products_to(_OWN_ORDER)))
     if column is None:
         return out
-    rest = _beside_surfaces(table, order, system.data.weight, residual, images, column)
+    rest = _beside_surfaces(table, (order, _OWN_ORDER), system.data.weight, residual, images, column)
     known = rest[:, -2, -2] > 0
     images, rest = images[known], rest[known]
     if len(images) == 0:
@@ -407,11 +445,11 @@ def own_gradients(system: BackgroundSystem, residual: F4, images: Ints) -> F8:
 
 
 def _real_terms(found: F8, covariance: F8) -> Flags:
-    """Terms of patterns that are real: those of third and those of fourth degree, each as a whole; as `found`."""
+    """Terms of patterns that are real: those of each degree as a whole, by their rms over an image; as `found`."""
+    degree, square = (q[: found.shape[1]] for q in _DEGREES_AND_SQUARES)
     out = np.zeros(found.shape, bool)
-    padded, spread = np.zeros(_HIGH_TERMS - 1), np.zeros((_HIGH_TERMS - 1, _HIGH_TERMS - 1))
     for c in np.flatnonzero(np.isfinite(covariance).all(axis=(1, 2))):
-        padded[:] = found[c] @ _PRODUCTS[:, 1:]
-        spread[:] = _PRODUCTS[:, 1:].T @ covariance[c] @ _PRODUCTS[:, 1:]
-        out[c] = real_parts(padded, spread, 4)[_LOW_TERMS - 1 :]
+        size2, error2 = square * found[c] ** 2, square * np.diagonal(covariance[c])
+        for d in np.unique(degree):
+            out[c, degree == d] = np.sum(size2[degree == d]) > _REAL**2 * np.sum(error2[degree == d])
     return out

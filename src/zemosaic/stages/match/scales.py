@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.model.photo_scale import N_TERMS, PhotoScale, surface_terms
+from zemosaic.model.photo_scale import N_TERMS, PATTERN_ORDER, PhotoScale, surface_terms
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.gauge.fix_gauge import GaugedSurfaces
 from zemosaic.stages.match.gains import GainSolution
@@ -55,7 +55,7 @@ class Channel:
     ----------
     gain : GainSolution
     surfaces : GaugedSurfaces
-    patterns : ndarray, shape (n, 15)
+    patterns : ndarray, shape (n, 28)
         What each image's sensor adds, as terms of its surface.
     disagree : float
         By how much structure in the sky differs from the stars beyond their errors.
@@ -73,7 +73,7 @@ def padded(coefficients: F8, n: int) -> F8:
 
 
 def patterns_of(found: Sequence[Channel]) -> F8:
-    """Patterns of all channels, shape (n, c, 15)."""
+    """Patterns of all channels, shape (n, c, 28)."""
     return np.stack([channel.patterns for channel in found], axis=1)
 
 
@@ -195,9 +195,9 @@ def tilt_notices(gains: Sequence[GainSolution]) -> list[Message]:
 
 
 def pattern_notices(patterns: F8, camera: Ints) -> list[Message]:
-    """What stays with the sensors, from each image's pattern over `surface_terms` of order 4, shape (n, c, 15)."""
+    """What stays with the sensors, from each image's pattern, shape (n, c, 28)."""
     u, v = np.meshgrid(*[np.linspace(-1, 1, 9)] * 2)
-    values = np.tensordot(patterns, surface_terms(u.ravel(), v.ravel(), 4), 1)
+    values = np.tensordot(patterns, surface_terms(u.ravel(), v.ravel(), PATTERN_ORDER), 1)
     rms = np.sqrt(np.mean(values**2, axis=2)).max(axis=1)
     with_one = np.unique(camera[rms > 0])
     if not len(with_one):
