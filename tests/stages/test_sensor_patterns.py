@@ -85,7 +85,7 @@ def test_a_pattern_is_told_from_the_sky(seed):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_glow_in_a_corner_is_followed(seed):
-    """But for its third degree, which frames turned by 15 degrees do not tell: patterns of fourth degree left X."""
+    """But for its third degree, which frames turned by 15 degrees do not tell: patterns of fourth degree left 0.19."""
     survey = Glowing(seed=seed, n_side=5, nebula=50.0)
     found = solve(survey)
     none = replace(found, scales=tuple(PhotoScale.neutral(1) for _ in found.scales))

@@ -32,7 +32,6 @@ CODE: Mapping[str, tuple[str, ...]] = {
     "planes": ("pipelines.patches.stack_remotely", *_PIXELS),
     "refine": ("pipelines.solving.solve_frames", "pipelines.solving.header_places"),
     "solve": ("pipelines.solving.solve_frames",),
-    "solve_like": ("pipelines.solving.solve_frames",),
     "survey": ("pipelines.survey.stack_by_tiles", *_PIXELS),
     "tile": ("pipelines.survey.tiles", *_PIXELS),
     "tile_clipped": ("pipelines.modes.master_tiles", *_PIXELS),

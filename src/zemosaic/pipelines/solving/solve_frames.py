@@ -182,7 +182,7 @@ def _solve_narrowly(
         except FrameRejected:
             return None
 
-    key = make_key("solve_like", field, hints[0], settings, catalogue.name, like.plate, like.offset_deg)
+    key = make_key("solve", field, hints[0], settings, catalogue.name, like.plate, like.offset_deg)
     found = remember(run.store, key, solve, Solution | None)
     if found is not None:
         _take_solution(candidate, found, hints[0], run, known)
