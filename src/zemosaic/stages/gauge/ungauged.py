@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.stages.match.camera_field import SensorPattern
+from zemosaic.stages.match.sensor_pattern import SensorPattern
 
 __all__ = ["SurfaceSolution"]
 

@@ -19,7 +19,7 @@ from zemosaic.stages.gauge.fix_gauge import fix_gauge
 from zemosaic.stages.gauge.reference import ReferenceSky, reference_on_nodes
 from zemosaic.stages.gauge.slow_modes import SharedSurfaces
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
-from zemosaic.stages.match.camera_field import PatternBasis, is_steep
+from zemosaic.stages.match.camera_field import is_steep
 from zemosaic.stages.match.gains import GainSolution, solve_gains
 from zemosaic.stages.match.scales import (
     Channel,
@@ -32,6 +32,7 @@ from zemosaic.stages.match.scales import (
     tilt_notices,
 )
 from zemosaic.stages.match.seams import SeamFigure, Squares, measure_seams, noise_in_mosaic
+from zemosaic.stages.match.sensor_pattern import PatternBasis
 from zemosaic.stages.match.sky_nodes import (
     BlockTable,
     SkyNodes,

@@ -12,7 +12,8 @@ from zemosaic.stages.gauge.common_trends import CommonTrends
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match import surface_priors as priors
 from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
-from zemosaic.stages.match.camera_field import PatternBasis, SensorPattern, own_gradients, solve_shared_field
+from zemosaic.stages.match.camera_field import solve_shared_field
+from zemosaic.stages.match.sensor_pattern import PatternBasis, SensorPattern, own_gradients
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import cauchy_weight
 

@@ -1,6 +1,6 @@
 """The scripts of results that went wrong, run again: background, seams and stars of each beside its control.
 
-    python benchmarks/cases.py SCRIPTS [--only SCRIPT ...] [--seeds 1 2] [--keep FOLDER] [--page FILE]
+    python benchmarks/wrong_once.py SCRIPTS [--only SCRIPT ...] [--seeds 1 2] [--keep FOLDER] [--page FILE]
 
 SCRIPTS is a folder of ``NAME/make.py``; each makes its frames, builds their mosaic by the command line, and scores it
 against the truth that it alone knows (`zemosaic.simulate.score_mosaic` cannot read these skies). The control is a run
