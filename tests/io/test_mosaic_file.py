@@ -18,7 +18,7 @@ from astropy.wcs import WCS
 
 from zemosaic.errors import EnvironmentProblem
 from zemosaic.io.write.finished_mosaic import FinishedMosaic
-from zemosaic.io.write.mosaic_file import MosaicFile, Plane, wcs_header
+from zemosaic.io.write.mosaic_file import KEPT_PLACE, MosaicFile, Plane, wcs_header
 from zemosaic.model.box import Box
 from zemosaic.model.sky.celestial import CelestialWcs
 
@@ -153,6 +153,25 @@ def test_nothing_is_left_of_an_unfinished_file(tmp_path: Path) -> None:
         assert file.partial_path.exists()
     assert os.listdir(tmp_path) == ["m.fits"]
     assert path.read_text() == "the old mosaic"
+
+
+def test_a_run_goes_on_with_a_file_that_was_all_but_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last cards are written: all of its pixels were made again for them."""
+
+    def no_name(*_: object) -> None:
+        raise PermissionError(13, "in use")
+
+    work, box, cards = tmp_path / "work.partial", Box(1, 3, 2, 5), [("SETHASH", KEPT_PLACE, "")]
+    monkeypatch.setattr(os, "replace", no_name)
+    with MosaicFile(tmp_path / "m.fits", grid_wcs(), PLANES, cards, partial=work, resume=True) as file:
+        file.write("COV", box, np.full((2, 3), 7))
+        with pytest.raises(EnvironmentProblem, match="in use"):
+            file.finish([("SETHASH", "ab" * 32, "")])
+    monkeypatch.undo()
+    with MosaicFile(tmp_path / "m.fits", grid_wcs(), PLANES, cards, partial=work, resume=True) as file:
+        assert (file.read("COV", box) == 7).all()
+        file.finish([("SETHASH", "cd" * 32, "")])
+    assert fits.getheader(tmp_path / "m.fits")["SETHASH"] == "cd" * 32
 
 
 def test_a_run_goes_on_with_the_file_of_an_earlier_one(tmp_path: Path) -> None:

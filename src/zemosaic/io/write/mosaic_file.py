@@ -21,12 +21,16 @@ from zemosaic.io.headers.wcs_cards import cards_of_wcs
 from zemosaic.model.box import Box
 from zemosaic.model.sky.celestial import CelestialWcs
 
-__all__ = ["Card", "MosaicFile", "Plane", "wcs_header"]
+__all__ = ["KEPT_PLACE", "Card", "MosaicFile", "Plane", "wcs_header"]
 
 Card = tuple[str, str | int | float | bool, str]
 """Keyword, value, comment."""
 
+KEPT_PLACE = "0" * 64
+"""Value of a card that keeps its place for one that `MosaicFile.finish` writes."""
+
 _BITPIX = {"f4": -32, "i4": 32, "i2": 16, "u1": 8}
+_CARD = 80  # bytes of a header's card
 _SPARE_BLOCKS = 1  # of header, for cards that are known only at the end
 _BINARY = getattr(os, "O_BINARY", 0)
 _COPY_BYTES = 4 << 20  # a buffer of big-endian rows is at most this large
@@ -146,14 +150,17 @@ class MosaicFile:
             raise EnvironmentProblem("output.cannot-write", folder=folder, problem=problem.strerror) from problem
 
     def _is_laid_out(self) -> bool:
-        """Whether the temporary file is there with the same headers in the same places."""
+        """Whether the temporary file is there with the same headers in the same places.
+
+        Kept places may have been filled: a run that dies in `finish` leaves them so, with all pixels in the file.
+        """
         try:
             with self.partial_path.open("rb") as file:
                 if file.seek(0, os.SEEK_END) != self.n_bytes:
                     return False
                 for place in self._places.values():
                     file.seek(place.header_offset)
-                    if file.read(place.data_offset - place.header_offset) != _header_bytes(place):
+                    if not _is_header(file.read(place.data_offset - place.header_offset), _header_bytes(place)):
                         return False
         except FileNotFoundError:
             return False
@@ -350,6 +357,14 @@ def _header_bytes(place: _Place) -> bytes:
     if len(text) > n_bytes - 80:
         raise ValueError(f"the header has {len(text) // 80} cards, there is space for {n_bytes // 80 - 1}")
     return (text.ljust(n_bytes - BLOCK) + "END").ljust(n_bytes).encode("ascii")
+
+
+def _is_header(found: bytes, own: bytes) -> bool:
+    """Whether a header is our own, whatever stands in the cards that only keep their places."""
+    if len(found) != len(own):
+        return False
+    cards = ((found[i : i + _CARD], own[i : i + _CARD]) for i in range(0, len(own), _CARD))
+    return all(a == b or (KEPT_PLACE.encode() in b and a[:8] == b[:8]) for a, b in cards)
 
 
 def _plane_bytes(plane: Plane, shape: tuple[int, int]) -> int:

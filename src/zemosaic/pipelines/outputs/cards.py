@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import version
 
-from zemosaic.io.write.mosaic_file import Card
+from zemosaic.io.write.mosaic_file import KEPT_PLACE, Card
 from zemosaic.model.frame import Frame
 from zemosaic.model.kind import Kind
 from zemosaic.model.sky.grid import SkyGrid
@@ -83,7 +83,7 @@ def settings_card(settings: Settings | None = None) -> Card:
     A file that is gone on with may have been begun with other settings, as far as its pixels do not depend on them: so
     the checksum is written when all else is there.
     """
-    return "SETHASH", hash_settings(settings) if settings else "0" * 64, ""
+    return "SETHASH", hash_settings(settings) if settings else KEPT_PLACE, ""
 
 
 def _end(frames: Sequence[Frame], last: str) -> str:
