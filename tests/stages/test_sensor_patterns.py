@@ -42,7 +42,7 @@ class Sensor(Survey):
 
 
 class Glowing(Sensor):
-    """The same with a glow in a corner, of which four degrees leave a quarter."""
+    """The same with a glow in a corner, of which four degrees leave a fifth."""
 
     pattern = glow_of_an_amplifier()
 

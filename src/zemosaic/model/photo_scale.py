@@ -24,8 +24,8 @@ N_TERMS = 6
 """Coefficients of a background surface: 1, u, v, u^2, uv, v^2."""
 
 PATTERN_ORDER = 6
-"""Order of a surface with a sensor's pattern: of a glow that fades over a third of the side it leaves a twentieth, the
-fourth order a quarter."""
+"""Order of a surface with a sensor's pattern: of a glow that falls by e over a sixth of the side it leaves a
+twentieth, the fourth order a quarter."""
 
 
 def n_terms(order: int) -> int:

@@ -354,8 +354,8 @@ def _header_bytes(place: _Place) -> bytes:
     """The header up to its data; blank cards fill what would be whole blocks after END."""
     n_bytes = place.data_offset - place.header_offset
     text: str = place.header.tostring(endcard=False, padding=False)
-    if len(text) > n_bytes - 80:
-        raise ValueError(f"the header has {len(text) // 80} cards, there is space for {n_bytes // 80 - 1}")
+    if len(text) > n_bytes - _CARD:
+        raise ValueError(f"the header has {len(text) // _CARD} cards, there is space for {n_bytes // _CARD - 1}")
     return (text.ljust(n_bytes - BLOCK) + "END").ljust(n_bytes).encode("ascii")
 
 

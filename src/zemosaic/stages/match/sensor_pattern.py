@@ -117,9 +117,6 @@ class PatternBasis:
         Each image's sky over that of most: patterns scale with it.
     order : int
         Of the images' own surfaces.
-    degree : int
-        Highest of the patterns: glow in a corner needs the sixth (the fourth leaves a quarter of it), which takes many
-        blocks.
     """
 
     table: BlockTable
@@ -127,7 +124,6 @@ class PatternBasis:
     night: Ints
     share: F8
     order: int
-    degree: int
 
     @classmethod
     def of(cls, table: BlockTable, value: F4, camera: Ints, night: Ints, order: int) -> PatternBasis:
@@ -137,8 +133,13 @@ class PatternBasis:
         # Calibrated images may have no sky left to scale with.
         share = np.maximum(level, 0) / typical if typical > 0 else np.ones(len(level))
         nights = np.unique(np.stack([camera, night]), axis=1, return_inverse=True)[1].ravel()
-        enough = np.median(np.diff(table.start)) >= _BLOCKS_PER_TERM * _HIGH_TERMS
-        return cls(table, camera, nights, share, order, PATTERN_ORDER if enough else _OWN_ORDER)
+        return cls(table, camera, nights, share, order)
+
+    @property
+    def degree(self) -> int:
+        """Highest of the patterns: that which glow in a corner needs where images have blocks enough to tell it."""
+        enough = np.median(np.diff(self.table.start)) >= _BLOCKS_PER_TERM * _HIGH_TERMS
+        return PATTERN_ORDER if enough else _OWN_ORDER
 
     @property
     def none(self) -> SensorPattern:

@@ -10,16 +10,27 @@ from zemosaic.model.sky.star_field import StarField
 from zemosaic.settings import SolveSettings
 from zemosaic.stages.solve.field import Solution, solve_field
 
-__all__ = ["SAME_SCALE", "solve_like"]
+__all__ = ["narrow_search", "solve_like"]
 
-SAME_SCALE = 0.01
+_SAME_SCALE = 0.01
 """Scales of one camera and telescope are this near to each other: focus and refraction change them by less."""
 
 _LEAST_RADIUS_DEG = 0.2
 """Mounts point this well at best; a hint is never searched nearer."""
 
 _TIMES_THE_OFFSET = 5.0
-"""A pointing may be off by this many times as much as that of the first solved frame."""
+"""A pointing may be off by this many times as much as those that are known."""
+
+
+def narrow_search(settings: SolveSettings, offset_deg: float) -> SolveSettings:
+    """Settings for a frame of a camera whose scale is known, and whose pointings are off by some `offset_deg`."""
+    radius_deg = max(_LEAST_RADIUS_DEG, _TIMES_THE_OFFSET * offset_deg)
+    return settings.model_copy(
+        update={
+            "scale_tolerance": min(_SAME_SCALE, settings.scale_tolerance),
+            "radius_deg": min(radius_deg, settings.radius_deg),
+        }
+    )
 
 
 def solve_like(
@@ -49,11 +60,6 @@ def solve_like(
         See `solve_field`.
     """
     offset_deg = min(known.offset_deg.values(), default=settings.radius_deg)
-    narrow = settings.model_copy(
-        update={
-            "scale_tolerance": min(SAME_SCALE, settings.scale_tolerance),
-            "radius_deg": min(max(_LEAST_RADIUS_DEG, _TIMES_THE_OFFSET * offset_deg), settings.radius_deg),
-        }
-    )
+    narrow = narrow_search(settings, offset_deg)
     like = replace(hint, scale_arcsec=known.plate.scale_arcsec, aspect=known.plate.aspect)
     return solve_field(field.xy, field.flux, field.shape, like, catalogue, narrow, epoch_year=field.epoch_year)

@@ -18,7 +18,7 @@ from zemosaic.model.sky.star_field import StarField
 from zemosaic.model.sky.tan_sip import TanSip, fit_tan_sip, plane_to_sky, sky_to_plane
 from zemosaic.settings import SolveSettings
 from zemosaic.stages.solve.field import Equinox, Solution, offsets_from, read_hint, solve_field
-from zemosaic.stages.solve.session import SAME_SCALE
+from zemosaic.stages.solve.session import narrow_search
 from zemosaic.stages.solve.sky_stars import group_on_sky
 
 __all__ = [
@@ -140,12 +140,7 @@ def tie_frames(
         scale = float(np.median([solution.plate.scale_arcsec for solution in known]))
         reading = session_reading(known)
         shift, scatter = _pointing_error([fields[k] for k in placed], known, reading)
-        tight = settings.model_copy(
-            update={
-                "scale_tolerance": min(SAME_SCALE, settings.scale_tolerance),
-                "radius_deg": min(max(0.2, 5 * scatter), settings.radius_deg),
-            }
-        )
+        tight = narrow_search(settings, scatter)
         for k, field in enumerate(fields):
             if result[k] is None:
                 better = _better_hint(k, field, result, reading, shift, scale)
