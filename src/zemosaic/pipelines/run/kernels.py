@@ -261,7 +261,7 @@ def _stack() -> list[Known]:
     cube, table = _samples(), _frozen(_array(F4, 1))
     return [
         (combine.combine_rows, (cube, _f4, 0, 0, (0, 0), _PLANES, _i4_3)),
-        (order.find_spans, (_f4_3, 0, 0, _i4_3)),
+        (order.find_spans, (_f4_3, _i4_2, 0, 0, _i4_3)),
         (template.template_rows, (cube, _MAPS, 0, 0, table, _f4_2)),
         (template.median_rows, (_MAPS, _f4_2, 0, 0, _f4_2, _f4_2)),
         (template.steepness_rows, ((_f4_2, _f4_2), (0, 0), 0.0, 0.0, 0.0, _f4_2)),

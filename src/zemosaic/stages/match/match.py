@@ -173,7 +173,7 @@ def match(
     reference : ReferenceSky, optional
         Picture of the same sky that fixes the slow trends.
     each : callable
-        Channels may be solved at once: nothing that they share is changed.
+        Channels, and parts of one, may be solved at once: nothing that they share is changed.
 
     Returns
     -------
@@ -207,11 +207,12 @@ def match(
         log_prior=np.zeros(n) if facts.gain_priors is None else np.log(np.asarray(facts.gain_priors, float)),
         response_order=settings.response_order if facts.cameras is not None and settings.solve_gain else 0,
         reference=reference,
+        each=each,
     )
     found = list(each(problem.solve_channel, range(measurements[0].n_channels)))
     scales = make_scales(problem.table, problem.component, found, camera)
     noise = noise_in_mosaic(measurements, wcs, grid, scales)
-    return problem.conclude(found, scales, noise, each)
+    return problem.conclude(found, scales, noise)
 
 
 def channel_bytes(measurements: Sequence[Measurements]) -> int:
@@ -242,6 +243,8 @@ class _Problem:
     response_order : int
         0 where no response is solved for.
     reference : ReferenceSky or None
+    each : callable
+        What channels, and parts of one, are done with.
     """
 
     settings: MatchSettings
@@ -258,6 +261,7 @@ class _Problem:
     log_prior: F8
     response_order: int
     reference: ReferenceSky | None
+    each: Each
 
     def solve_channel(self, c: int) -> Channel:
         """Gains, surfaces and gauge of one channel.
@@ -280,7 +284,7 @@ class _Problem:
                 table, value, np.arange(table.n_images) if more else self.sensor, self.night, order
             )
             amplitude = _sky_of_cameras(table, value, self.camera) if more else None
-            found = fit_surfaces(value, error, free, patterns, self.night, amplitude)
+            found = fit_surfaces(value, error, free, patterns, self.night, amplitude, self.each)
             if not more:
                 break
             more = bool(found.field.any())
@@ -310,9 +314,7 @@ class _Problem:
         at_nodes = reference_on_nodes(self.reference, self.grid, self.table.nodes, c) / self.unit
         return at_nodes, self.reference.resolution_arcsec / self.grid.scale_arcsec / self.node_px
 
-    def conclude(
-        self, found: Sequence[Channel], scales: tuple[PhotoScale, ...], noise: F8, each: Each
-    ) -> MatchSolution:
+    def conclude(self, found: Sequence[Channel], scales: tuple[PhotoScale, ...], noise: F8) -> MatchSolution:
         """The solution with its seams, sky and notices; `noise` is that of a pixel of each image, (c, n)."""
         gains, surfaces = [f.gain for f in found], [f.surfaces for f in found]
         no_surface = np.zeros((len(found), N_TERMS))
@@ -323,7 +325,7 @@ class _Problem:
             old, new = (measure_seams(squares, c, surfaces[c].sky, some) for some in (before, scales))
             return old, new
 
-        seams_before, seams_after = zip(*each(see, range(len(found))), strict=True)
+        seams_before, seams_after = zip(*self.each(see, range(len(found))), strict=True)
         return MatchSolution(
             scales=scales,
             n_stars=gains[0].n_stars,

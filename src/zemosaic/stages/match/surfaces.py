@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.model.each import Each
 from zemosaic.model.photo_scale import n_terms
 from zemosaic.stages.gauge.common_trends import CommonTrends
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
@@ -196,6 +197,7 @@ def fit_surfaces(
     patterns: PatternBasis,
     night: Ints | None = None,
     amplitude: F8 | None = None,
+    each: Each = map,
 ) -> SurfaceSolution:
     """Solve one channel for the sky, every image's surface and, where asked, its gain.
 
@@ -214,6 +216,8 @@ def fit_surfaces(
         Number of each image's night, from 0: nights of larger surfaces have wider priors. Default: one night.
     amplitude : ndarray, shape (cameras, n), optional
         Of the sky in each camera's images, where it shall tell more of their responses.
+    each : callable
+        Parts of a round may be done at once.
     """
     table, order = patterns.table, patterns.order
     night = np.zeros(table.n_images, np.int64) if night is None else night
@@ -224,7 +228,7 @@ def fit_surfaces(
     problem = _Problem(layout, value, error, log_gain_sd, level, scatter, night, patterns, trends, covered)
     state = _start(problem)
     while True:
-        system = BackgroundSystem.of(problem.layout, _weigh(problem, state))
+        system = BackgroundSystem.of(problem.layout, _weigh(problem, state), each)
         state = step(problem, state, system)
         if state.settled or state.turn >= _MOST_ROUNDS:
             return _conclude(problem, state, system, np.zeros((0, table.n_images)) if amplitude is None else amplitude)
@@ -290,7 +294,7 @@ def step(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
     if state.turn > 0 and not state.has_priors:
         # 97 seeds apart: no round draws what another has drawn.
         seeds = range(97 * state.turn, 97 * state.turn + priors.n_draws(problem.table.n_images, 2, 1))
-    found, *drawn = system.solve([*sides, *map(system.draw, seeds)])
+    found, *drawn = system.solve([*sides, *system.draws(seeds)])
     sky, surfaces = problem.trends.take_out(*found, system.data.prior)
     between = system.beyond_bilinear(priors.smooth_bends(sky.reshape(problem.covered.shape), problem.covered))
     residual = system.residuals(sky, surfaces) + state.between - between
@@ -311,7 +315,7 @@ def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem, dra
     error = priors.typical_error(system.data.error)
     differ = priors.differ_by_variance(found, draws, state.widths, error)
     if not differ:
-        noises = system.solve([system.draw_noise(97 * state.turn + q) for q in range(min(len(draws), 2))])
+        noises = system.solve(system.draw_noises(range(97 * state.turn, 97 * state.turn + min(len(draws), 2))))
         noises = [problem.trends.take_out(*own, system.data.prior) for own in noises]
         noise = np.stack([surfaces for _, surfaces in noises])[..., : problem.n_terms]
         differ = priors.differ_by_noise(found, noise, problem.layout.order, error)
@@ -392,8 +396,8 @@ def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> 
 def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplitude: F8) -> SurfaceSolution:
     """The solution, with draws from its error distribution."""
     seeds, k = range(1000, 1000 + priors.n_draws(problem.table.n_images, 6, 3)), problem.n_terms
-    sides = [*map(system.draw, seeds), *(system.draw_misfit(seed, state.residual) for seed in seeds)]
-    solved = [system.without_common_gain(*drawn, state.sky, state.structured) for drawn in system.solve(sides)]
+    drawn_sides = system.draws(seeds) + system.draw_misfits(seeds, state.residual)
+    solved = [system.without_common_gain(*drawn, state.sky, state.structured) for drawn in system.solve(drawn_sides)]
     opened = zip(solved, seeds, strict=False)
     draws = [problem.trends.draw(*drawn, system.data.prior, seed) for drawn, seed in opened]
     misfits = solved[len(seeds) :]
