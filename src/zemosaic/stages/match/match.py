@@ -21,6 +21,7 @@ from zemosaic.stages.gauge.slow_modes import SharedSurfaces
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match.camera_field import is_steep
 from zemosaic.stages.match.gains import GainSolution, solve_gains
+from zemosaic.stages.match.pedestal import find_pedestal, give_back
 from zemosaic.stages.match.scales import (
     Channel,
     make_scales,
@@ -273,14 +274,18 @@ class _Problem:
             # What the sky tells later of a response leaves the slopes open that the first solve found open.
             tilt = gain.tilt if turn == 0 else tilt
             free = _open_gains(gain, self.component)
-            value, error = _flatten(table, c, gain, _response_at_blocks(table, gain, self.camera))
+            response = _response_at_blocks(table, gain, self.camera)
+            value, error = _flatten(table, c, gain, response)
             # Where stars show none or little the sky is not asked: a pattern of its own would be taken for one.
             more = more and turn < _FIELD_TURNS and is_steep(gain.response)
             patterns = PatternBasis.of(
                 table, value, np.arange(table.n_images) if more else self.sensor, self.night, order
             )
             amplitude = _sky_of_cameras(table, value, self.camera) if more else None
-            found = fit_surfaces(value, error, free, patterns, self.night, amplitude)
+            pedestal = find_pedestal(table.medians((table.mean[c] / response).astype(np.float32)), gain.log_gain)
+            low = value - (pedestal * np.exp(-gain.log_gain)).astype(np.float32)[table.image]
+            found = fit_surfaces(low, error, free, patterns, self.night, amplitude)
+            found = give_back(found, pedestal, gain.log_gain + found.log_gain)
             if not more:
                 break
             more = bool(found.field.any())
