@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from simulated_measurements import Survey
-from zemosaic.settings import MatchSettings
 from zemosaic.model.photo_scale import surface_basis
+from zemosaic.settings import MatchSettings
 from zemosaic.stages.match.match import ImageFacts, match
 from zemosaic.stages.match.pedestal import find_pedestal
 from zemosaic.stages.numeric.units import noise_unit, sample_noise
