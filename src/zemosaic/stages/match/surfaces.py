@@ -15,6 +15,7 @@ from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedB
 from zemosaic.stages.match.camera_field import solve_shared_field
 from zemosaic.stages.match.sensor_pattern import PatternBasis, SensorPattern, own_gradients
 from zemosaic.stages.match.sky_nodes import BlockTable
+from zemosaic.stages.match.third_degree import THIRD, is_a_night_beyond
 from zemosaic.stages.numeric.robust import cauchy_weight
 
 __all__ = ["fit_surfaces"]
@@ -124,6 +125,15 @@ class _Problem:
         """Images whose gain may move."""
         return self.log_gain_sd > 0
 
+    def of_order(self, order: int) -> _Problem:
+        """The same with surfaces of another order."""
+        return replace(
+            self,
+            layout=replace(self.layout, order=order),
+            patterns=replace(self.patterns, order=order),
+            trends=CommonTrends.of(self.table, order),
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _State:
@@ -222,12 +232,23 @@ def fit_surfaces(
     layout, trends = Layout.of(table, order), CommonTrends.of(table, order)
     covered = layout.covered(error > 0)
     problem = _Problem(layout, value, error, log_gain_sd, level, scatter, night, patterns, trends, covered)
+    state, system = _settle(problem)
+    # Responses are asked for beside quadratics.
+    if amplitude is None and 0 < order < THIRD and is_a_night_beyond(system, state.residual, night):
+        del system
+        problem = problem.of_order(THIRD)
+        state, system = _settle(problem)
+    return _conclude(problem, state, system, np.zeros((0, table.n_images)) if amplitude is None else amplitude)
+
+
+def _settle(problem: _Problem) -> tuple[_State, BackgroundSystem]:
+    """Rounds until none changes anything: the last state, and the system it was found by."""
     state = _start(problem)
     while True:
         system = BackgroundSystem.of(problem.layout, _weigh(problem, state))
         state = step(problem, state, system)
         if state.settled or state.turn >= _MOST_ROUNDS:
-            return _conclude(problem, state, system, np.zeros((0, table.n_images)) if amplitude is None else amplitude)
+            return state, system
         # It goes before the next comes: two sets of normal equations at once would be the peak of memory.
         del system
 
