@@ -4,8 +4,9 @@
 
 A set is a folder that ``zemosaic simulate`` made, or one whose ``truth.json`` lists the frames as
 ``{"name", "gain", "off", "grad", "sigma", "area", "wcs_true"}``: offset and the terms u, v, u^2, uv, v^2 of a
-gradient in ADU, with u and v from -1/2 to 1/2 over the frame. Needs no mosaic: what the corrections alone leave is
-computed at the match's own sky nodes. One line a connected group.
+gradient in ADU, with u and v from -1/2 to 1/2 over the frame. Frames with "moffat_beta" have vignetting and gradients
+of third degree besides, which are drawn again from the set's seed (`real_terms`). Needs no mosaic: what the corrections
+alone leave is computed at the match's own sky nodes. One line a connected group.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from astropy.io.fits import Header
+from astropy.io.fits import Header, getheader
 from scipy.ndimage import binary_erosion
 
 from page import add_page_option, page_section
@@ -39,6 +40,12 @@ F8 = npt.NDArray[np.float64]
 MMAG = 2500 / np.log(10)
 BORDER_PX = 64
 """Width of the strip along a frame's border where its step is looked at."""
+REAL_GRADIENT_ADU, REAL_FALL = 80.0, 0.3
+"""Of sets with "moffat_beta": scatter of a frame's slopes, and what its corners lose of u^2 + v^2."""
+N_LISTED = 10
+"""Terms of a cubic, by degree: 1, u, v, u^2, uv, v^2, u^3, u^2 v, u v^2, v^3."""
+REAL_HITS = 150
+"""Cosmic hits that such a frame's draws go through before its place."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,12 @@ def read_frames(folder: Path, shapes: dict[str, tuple[int, int]]) -> dict[str, F
     """The truth of every frame, by name."""
     facts = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
     if isinstance(facts, list):
-        return {item["name"]: _listed(item, shapes[item["name"]]) for item in facts if item["name"] in shapes}
+        beyond = real_terms(folder, facts) if facts and "moffat_beta" in facts[0] else np.zeros((len(facts), N_LISTED))
+        return {
+            item["name"]: _listed(item, terms, shapes[item["name"]])
+            for item, terms in zip(facts, beyond, strict=True)
+            if item["name"] in shapes
+        }
     out = {}
     for e in read_truth(folder).exposures:
 
@@ -110,14 +122,54 @@ def read_frames(folder: Path, shapes: dict[str, tuple[int, int]]) -> dict[str, F
     return out
 
 
-def _listed(item: dict, shape: tuple[int, int]) -> FrameTruth:
+def real_terms(folder: Path, facts: Sequence[dict]) -> F8:
+    """What frames with "moffat_beta" have beyond their listed gradients, (frames, 10): terms of a cubic, in ADU.
+
+    Their generator's draws are made again from the set's seed, in its order: a part common to all frames, then for
+    each frame four terms of third degree, its cosmic hits, and by how much its header's place is off.
+
+    Raises
+    ------
+    ValueError
+        Where a header's place is not off by what was drawn: another generator made the set.
+    """
+    draws = np.random.default_rng(int(np.load(folder / "truth.npz")["seed"]) + 77)
+    common, out = draws.normal(0, 0.4 * REAL_GRADIENT_ADU, 9), []
+    for item in facts:
+        header = getheader(folder / item["name"])
+        third = draws.normal(0, 0.3 * REAL_GRADIENT_ADU, 4)
+        for _ in range(REAL_HITS):
+            for axis in (2, 1):
+                draws.integers(8, header[f"NAXIS{axis}"] - 8)
+            length = draws.integers(1, 7)
+            draws.uniform(0, np.pi)
+            draws.uniform(200, 8000, length)
+        off, true = draws.normal(0, 0.2, 2), Header.fromstring(item["wcs_true"])
+        if not np.allclose([header[f"CRPIX{k}"] - true[f"CRPIX{k}"] for k in (1, 2)], off, atol=1e-6):
+            raise ValueError(f"{folder}: {item['name']} does not lie where its seed puts it")
+        u, v, uu, vv = common[:4]
+        out.append([0, u, v, uu, 0, vv, *third])
+    return np.array(out)
+
+
+def _listed(item: dict, beyond: F8, shape: tuple[int, int]) -> FrameTruth:
+    """Truth of a frame of a list; `beyond` (10,) are terms of a cubic beside its gradient's."""
+    real = "moffat_beta" in item
+    terms = beyond + np.pad([item["off"], *item["grad"]], (0, N_LISTED - 6))
+
+    def place(x: F8, y: F8) -> tuple[F8, F8]:
+        return x / shape[1] - 0.5, y / shape[0] - 0.5
+
     def background(x: F8, y: F8) -> F8:
-        u, v = x / shape[1] - 0.5, y / shape[0] - 0.5
-        terms = np.stack([np.ones_like(u), u, v, u * u, u * v, v * v])
-        return np.asarray(np.tensordot([item["off"], *item["grad"]], terms, 1))
+        u, v = place(x, y)
+        return np.asarray(np.tensordot(terms, [u ** (d - j) * v**j for d in range(4) for j in range(d + 1)], 1))
+
+    def response(x: F8, y: F8) -> F8:
+        u, v = place(x, y)
+        return np.asarray(1 - REAL_FALL * real * (u**2 + v**2))
 
     wcs = CelestialWcs.from_header(Header.fromstring(item["wcs_true"]), shape)
-    return FrameTruth(item["gain"], item["sigma"], item["area"], wcs, lambda x, y: np.ones(x.shape), background)
+    return FrameTruth(item["gain"], item["sigma"], item["area"], wcs, response, background)
 
 
 def measure(folder: Path, settings: Settings) -> tuple[list[PlacedFrame], SkyGrid]:

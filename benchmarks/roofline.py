@@ -159,7 +159,7 @@ def measure_stack() -> Iterator[tuple[str, str, float, float, bool]]:
         np.abs(weights, out=weights)
         make_template(channel, 2.5, settings, False, nothing, map)
 
-    find_spans(channel, nothing, map)
+    find_spans(channel, [Box.of_shape((SIDE, SIDE))] * DEPTH, nothing, map)
     yield "template", "sample", least_ns(build, n), 9, False
     if clip is not None:
         yield "clip", "sample", least_ns(lambda: clip(channel, settings, 0, SIDE), n, build), 9, False

@@ -54,7 +54,7 @@ def test_the_solve_equals_dense_least_squares():
 
 def test_each_right_hand_side_is_solved_by_itself():
     system = system_of(bend_sd=10.0)
-    sides = [system.data_side(), *(system.draw(seed) for seed in range(5))]
+    sides = [system.data_side(), *system.draws(range(5))]
     for (sky, surfaces), side in zip(system.solve(sides), sides, strict=True):
         alone = system.solve([side])[0]
         np.testing.assert_array_equal(sky, alone[0])
@@ -83,5 +83,5 @@ def test_steps_are_few_where_rims_hang_on_slivers(bend_sd, monkeypatch):
     system = system_of(bend_sd, node_px=32)
     depth = system.depth()
     assert depth[depth > 0].min() < 1e-4 * np.median(depth)
-    system.solve([system.draw(seed) for seed in range(4)])
+    system.solve(system.draws(range(4)))
     assert len(steps) <= 12

@@ -10,7 +10,8 @@ from scipy.ndimage import uniform_filter
 
 from zemosaic.engine.values import decode, encode
 from zemosaic.errors import FrameRejected
-from zemosaic.kernels.measure.mesh import BlockEdges, MeanRule, Means, block_means
+from zemosaic.kernels.measure.block_means import MeanRule, Means, block_means
+from zemosaic.kernels.measure.mesh import BlockEdges
 from zemosaic.kernels.measure.peaks import take_off_wide
 from zemosaic.kernels.select import select_nth
 from zemosaic.kernels.solve.cluster import group_detections

@@ -4,39 +4,60 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf
 
 __all__ = ["select_nth"]
+
+_LOWEST, _HIGHEST = np.int32(-(2**31)), np.int32(2**31 - 1)
 
 
 @kernel
 def select_nth(values, n, k):
     """The k-th smallest of ``values[:n]`` (k from 0), float32.
 
-    Halves the range that holds it, counting the values below: a loop without branches for each bit, four times as fast
-    as Hoare's selection on some hundred values. Whole numbers that are ordered as the floats are stand for them.
+    Narrows the range that holds it, counting the values below a place in it: a loop without branches each time, of
+    which some six are enough for a hundred values. Whole numbers that are ordered as the floats are stand for them.
     """
     bits, keys = values.view(np.int32), np.empty(n, np.int32)
     for i in range(n):
         keys[i] = _ordered(bits[i])
-    low, high = np.int64(keys[0]), np.int64(keys[0])
-    for i in range(n):
-        low, high = min(low, np.int64(keys[i])), max(high, np.int64(keys[i]))
+    low, high = _range_of(keys, n)
+    n_below, n_up_to, halve = 0, n, False
     while low < high:
-        middle = (low + high) >> 1
-        limit, count = np.int32(middle), np.int32(0)
-        for i in range(n):
-            count = np.int32(count + np.int32(keys[i] <= limit))
+        span = high - low
+        # Where it were if all lay evenly; where that left more than half of the range, in its middle.
+        share = span * (2 * (k - n_below) + 1) // (2 * (n_up_to - n_below))
+        count, below, above = _split(keys, n, np.int32(low + (span >> 1 if halve else share)))
         if count > k:
-            high = middle
+            high, n_up_to = below, count
         else:
-            low = middle + 1
-    found = np.empty(1, np.int32)
-    found[0] = _ordered(np.int32(low))
-    return found.view(np.float32)[0]
+            low, n_below = above, count
+        halve = 2 * (high - low) > span
+    return np.int32(_ordered(np.int32(low))).view(np.float32)
 
 
-@part
+@leaf
+def _range_of(keys, n):
+    """The lowest and the highest of whole numbers, n > 0."""
+    low, high = keys[0], keys[0]
+    for i in range(n):
+        low, high = min(low, keys[i]), max(high, keys[i])
+    return np.int64(low), np.int64(high)
+
+
+@leaf
+def _split(keys, n, limit):
+    """How many whole numbers are not above a limit, the highest of these, and the lowest of the others."""
+    count, below, above = np.int32(0), _LOWEST, _HIGHEST
+    for i in range(n):
+        is_under = keys[i] <= limit
+        count = np.int32(count + np.int32(is_under))
+        below = max(below, keys[i] if is_under else _LOWEST)
+        above = min(above, _HIGHEST if is_under else keys[i])
+    return np.int64(count), np.int64(below), np.int64(above)
+
+
+@leaf
 def _ordered(bits):
     """Bits of a float as a whole number that grows with it; its own inverse."""
     return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))

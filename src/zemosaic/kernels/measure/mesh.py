@@ -1,4 +1,4 @@
-"""Robust means of small blocks of pixels. Serial, nogil."""
+"""Sky on a mesh of blocks of pixels, and masks. Serial, nogil."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from zemosaic.kernels.select import select_nth
 __all__ = [
     "BlockEdges",
     "Levels",
-    "MeanRule",
-    "Means",
     "block_levels",
-    "block_means",
     "grow_mask",
     "paint_discs",
     "subtract_mesh",
@@ -58,36 +55,6 @@ class Levels(NamedTuple):
     sigma: F4
     n_used: I4
     n_floor: I4
-
-
-class MeanRule(NamedTuple):
-    """How `block_means` takes the value of a block.
-
-    Attributes
-    ----------
-    kappa : float
-        Clip about the block's median, in robust sigma.
-    quantile, shift, spread : float
-        Quantile to take (0: the clipped mean), what to subtract from it, and its error times the root of the number
-        of pixels: data cut off at a floor have a biased mean.
-    least : int
-        Blocks of fewer good pixels have error inf.
-    """
-
-    kappa: float
-    quantile: float
-    shift: float
-    spread: float
-    least: int
-
-
-class Means(NamedTuple):
-    """What `block_means` finds in each block: value, error, mean position of its good pixels; shape (ny, nx)."""
-
-    mean: F4
-    error: F4
-    x: F4
-    y: F4
 
 
 @kernel
@@ -161,123 +128,6 @@ def _clipped_rms(magnitudes, n):
             continue
         limit = 3.0 * rms
     return rms
-
-
-@kernel
-def block_means(data, bad, edges, rule, out):
-    """Clipped mean of each block, its error, and the mean position of its good pixels.
-
-    Parameters
-    ----------
-    data : float32 (h, w); bad : uint8 (h, w), 0 where a pixel counts
-    edges : BlockEdges
-    rule : MeanRule
-    out : Means, output
-    """
-    y_edges, x_edges = edges
-    kappa, quantile, shift, spread, least = rule
-    mean, error, xs, ys = out
-    ny, nx = mean.shape
-    largest = 0
-    for j in range(ny):
-        for i in range(nx):
-            largest = max(largest, (y_edges[j + 1] - y_edges[j]) * (x_edges[i + 1] - x_edges[i]))
-    values = np.empty(largest, np.float32)
-    some = np.empty(largest, np.float32)
-    for j in range(ny):
-        for i in range(nx):
-            n, sx, sy = 0, 0, 0
-            for y in range(y_edges[j], y_edges[j + 1]):
-                n_row, of_x = _take_good(
-                    data[y, x_edges[i] : x_edges[i + 1]], bad[y, x_edges[i] : x_edges[i + 1]], values[n:]
-                )
-                n += n_row
-                sx += n_row * x_edges[i] + of_x
-                sy += n_row * y
-            if n < least or n < 8:
-                mean[j, i], error[j, i] = 0.0, np.inf
-                xs[j, i], ys[j, i] = 0.5 * (x_edges[i] + x_edges[i + 1] - 1), 0.5 * (y_edges[j] + y_edges[j + 1] - 1)
-                continue
-            xs[j, i], ys[j, i] = sx / n, sy / n
-            if quantile > 0:
-                mean[j, i] = select_nth(values, n, int(quantile * n)) - shift
-                error[j, i] = spread / math.sqrt(n)
-            else:
-                mean[j, i], error[j, i] = _clipped_mean(values, some, n, kappa)
-
-
-@part
-def _take_good(line, bad, values):
-    """Copy the good pixels of a line; returns how many they are and the sum of their columns."""
-    n_bad = np.int32(0)
-    for x in range(line.size):
-        n_bad += np.int32(bad[x] != 0)
-    if n_bad == line.size:
-        return 0, 0
-    if n_bad == 0:
-        for x in range(line.size):
-            values[x] = line[x]
-        return line.size, line.size * (line.size - 1) // 2
-    n, columns = 0, 0
-    for x in range(line.size):
-        # Without a branch, which stars and defects would make a guess: a bad pixel is overwritten.
-        values[n] = line[x]
-        good = np.int64(bad[x] == 0)
-        n += good
-        columns += good * x
-    return n, columns
-
-
-@part
-def _clipped_mean(values, some, n, kappa):
-    """Mean and error of ``values[:n]`` within kappa sigma of the median."""
-    # About 128 values are enough to place the clip; selecting among all of them would cost most of the time.
-    step = max(n // 128, 1)
-    m = 0
-    for k in range(0, n, step):
-        some[m] = values[k]
-        m += 1
-    median = float(select_nth(some, m, m // 2))
-    for k in range(m):
-        some[k] = abs(some[k] - median)
-    sigma = 1.4826 * float(select_nth(some, m, m // 2)) + 1e-30
-    centre = median
-    for _ in range(2):
-        shift, squares, count = _moments_within(values, n, median, centre - kappa * sigma, centre + kappa * sigma)
-        if count < 8:
-            return median, 1.2533 * sigma / math.sqrt(n)
-        centre = median + shift
-        sigma = math.sqrt(max(squares - shift * shift, 1e-30))
-    return centre, sigma / math.sqrt(count)
-
-
-@part
-def _moments_within(values, n, origin, low, high):
-    """Mean and mean square about `origin`, and count, of ``values[:n]`` from `low` to `high`."""
-    # Eight sums side by side, which become vectors: one alone would wait for each of its additions.
-    totals, squared, counts = np.zeros(8), np.zeros(8), np.zeros(8)
-    for k in range(0, n - 7, 8):
-        for lane in range(8):
-            _add_within(values[k + lane], origin, low, high, totals, squared, counts, lane)
-    for k in range(n - n % 8, n):
-        _add_within(values[k], origin, low, high, totals, squared, counts, k % 8)
-    total, squares, count = 0.0, 0.0, 0.0
-    for lane in range(8):
-        total += totals[lane]
-        squares += squared[lane]
-        count += counts[lane]
-    if count == 0:
-        return 0.0, 0.0, 0
-    return total / count, squares / count, count
-
-
-@part
-def _add_within(value, origin, low, high, totals, squares, counts, lane):
-    inside = 1.0 if low <= value <= high else 0.0
-    d = (value - origin) * inside
-    totals[lane] += d
-    squares[lane] += d * d
-    counts[lane] += inside
 
 
 @kernel

@@ -72,7 +72,7 @@ def _view(mosaic: FolderMosaic, folder: FinishedFolder, run: Run) -> MosaicView:
     coverage = _reduce_counts(mosaic, "COV", run)[0] if "COV" in mosaic.planes else None
     clipped = None
     if coverage is not None and "REJ" in mosaic.planes:
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore"):
             rejected = _reduce_counts(mosaic, "REJ", run).mean(axis=0)
             clipped = np.where(coverage > 0, rejected / coverage, np.nan).astype(np.float32)
     return MosaicView(

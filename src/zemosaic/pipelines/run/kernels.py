@@ -22,6 +22,7 @@ from zemosaic.kernels.match.values import (
 from zemosaic.kernels.measure import (
     apertures,
     bayer_stars,
+    block_means,
     block_noise,
     holes,
     hot_pixels,
@@ -132,7 +133,7 @@ def _match() -> list[Known]:
 
 def _stars() -> list[Known]:
     """Stars and block means of a frame."""
-    rule, means = mesh.MeanRule(0.0, 0.0, 0.0, 0.0, 0), mesh.Means(_f4_2, _f4_2, _f4_2, _f4_2)
+    rule, means = block_means.MeanRule(0.0, 0.0, 0.0, 0.0, 0), block_means.Means(_f4_2, _f4_2, _f4_2, _f4_2)
     filled, circles = apertures.Holes(_u2, _u2, 0.0, 0.0, 0.0), apertures.Circles(_f8, 0.0, 0.0)
     fluxes = apertures.Fluxes(_f8_2, _f8_2, _f8, _f8, _i8, _f8, _f8)
     return [
@@ -140,7 +141,7 @@ def _stars() -> list[Known]:
         (apertures.weighted_moments, (_f4_2, _f8, _f8, 0.0, _f8_2)),
         (holes.find_holes, (_u2, _u2)),
         (holes.fill_holes, (_f4_2, _u2, _u2)),
-        (mesh.block_means, (_f4_2, _u2, _EDGES, rule, means)),
+        (block_means.block_means, (_f4_2, _u2, _EDGES, rule, means)),
         (mesh.subtract_mesh, (_f4_2, _u2, _f4_2, _f8, _f8, _f4_2)),
         (mesh.paint_discs, (_u2, _f8, _f8, _f8)),
         (mesh.grow_mask, (_u2, 0, _u2)),
@@ -258,7 +259,7 @@ def _stack() -> list[Known]:
     cube, table = _samples(), _frozen(_array(F4, 1))
     return [
         (combine.combine_rows, (cube, _f4, 0, 0, (0, 0), _PLANES, _i4_3)),
-        (order.find_spans, (_f4_3, 0, 0, _i4_3)),
+        (order.find_spans, (_f4_3, _i4_2, 0, 0, _i4_3)),
         (template.template_rows, (cube, _MAPS, 0, 0, table, _f4_2)),
         (template.median_rows, (_MAPS, _f4_2, 0, 0, _f4_2, _f4_2)),
         (template.steepness_rows, ((_f4_2, _f4_2), (0, 0), 0.0, 0.0, 0.0, _f4_2)),

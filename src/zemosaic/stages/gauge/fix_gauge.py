@@ -179,10 +179,9 @@ def _determined_order(
 
 def _level_variance(draws: list[tuple[F8, F8]], depth: F8, modes: SlowModes, means: F8) -> F8:
     """Variance of the members' mean levels over draws of sky and surfaces, gauge modes taken out of each draw."""
-    levels = []
-    for sky, surfaces in draws:
-        _, rest = take_out(modes, null_amplitudes(modes, sky, depth), sky, surfaces)
-        levels.append(rest[modes.members] @ means)
+    amplitudes = null_amplitudes(modes, [sky for sky, _ in draws], depth)
+    moved = zip(draws, amplitudes, strict=True)
+    levels = [(surfaces[modes.members] - modes.response @ moves) @ means for (_, surfaces), moves in moved]
     each = np.mean(np.square(levels), axis=0)
     # A few draws tell one image's variance badly and the mean of all well: halfway between.
     return np.asarray((each + each.mean()) / 2)

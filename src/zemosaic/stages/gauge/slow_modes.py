@@ -8,6 +8,7 @@ mode by mode; outside knowledge (dark sky, an external reference) is then weighe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -273,10 +274,14 @@ def take_out(modes: SlowModes, amplitudes: F8, sky: F8, surfaces: F8) -> tuple[F
     return sky - np.where(modes.covered, np.tensordot(amplitudes, modes.on_nodes, 1), 0), moved
 
 
-def null_amplitudes(modes: SlowModes, sky: F8, depth: F8) -> F8:
-    """Amplitudes of the modes that differences cannot tell, in a sky (least squares, nodes weighted by depth)."""
+def null_amplitudes(modes: SlowModes, skies: Sequence[F8], depth: F8) -> F8:
+    """Amplitudes of the modes that differences cannot tell, in each of some skies, shape (skies, m).
+
+    Least squares, nodes weighted by depth: the modes there are decomposed once for all skies.
+    """
     root = np.sqrt(depth[modes.covered])
     design = modes.on_nodes[: modes.n_null, modes.covered].T * root[:, None]
-    out = np.zeros(len(modes.precision))
-    out[: modes.n_null] = np.linalg.lstsq(design, sky[modes.covered] * root, rcond=None)[0]
+    values = np.stack([sky[modes.covered] * root for sky in skies], axis=1)
+    out = np.zeros((len(skies), len(modes.precision)))
+    out[:, : modes.n_null] = np.linalg.lstsq(design, values, rcond=None)[0].T
     return out

@@ -9,8 +9,9 @@ so, whatever the size, so time and memory are linear in the number of images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from zemosaic.kernels.match.values import (
     SkyEquations,
     SkyFactors,
 )
+from zemosaic.model.each import Each
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.conjugate import solve_conjugate
 
@@ -170,6 +172,10 @@ class Normals:
         sky = SkyEquations(parts.stencil, layout.table.nodes.shape[1], coupling)
         return cls(sky, parts.rhs_own + data.prior * data.centre, parts.rhs_sky)
 
+    def factorise(self) -> SkyFactors:
+        """Factors of the sky's own matrix."""
+        return SkyFactors(*factorise_sky(self.sky.stencil, self.sky.nx))
+
     def coarse_sky(self, layout: Layout) -> CoarseSky:
         """The Schur matrix on coarse nodes, factorised."""
         coupling = self.sky.coupling
@@ -213,6 +219,8 @@ class BackgroundSystem:
     factors : SkyFactors
         Of the sky's own matrix, all surfaces held.
     coarse : CoarseSky
+    each : callable
+        Parts of the work may be done at once: nothing that they share is changed.
     """
 
     layout: Layout
@@ -220,29 +228,31 @@ class BackgroundSystem:
     normals: Normals
     factors: SkyFactors
     coarse: CoarseSky
+    each: Each
 
     @classmethod
-    def of(cls, layout: Layout, data: WeightedBlocks) -> BackgroundSystem:
+    def of(cls, layout: Layout, data: WeightedBlocks, each: Each = map) -> BackgroundSystem:
         """Sum up the data, and prepare what solving takes."""
         normals = Normals.of(layout, data)
-        factors = SkyFactors(*factorise_sky(normals.sky.stencil, normals.sky.nx))
-        return cls(layout, data, normals, factors, normals.coarse_sky(layout))
+        parts: tuple[Callable[[], Any], ...] = normals.factorise, lambda: normals.coarse_sky(layout)
+        factors, coarse_sky = each(lambda make: make(), parts)
+        return cls(layout, data, normals, factors, coarse_sky, each)
 
     def data_side(self, start: F8 | None = None, *, roughly: bool = False) -> RightSide:
         """The data, and a first guess of the sky; `roughly` for what another round will better."""
         enough = _CHI2_LEFT_ROUGHLY if roughly else _CHI2_LEFT
         return RightSide(self.normals.rhs_sky, self.normals.rhs_own, enough, start)
 
-    def draw(self, seed: int) -> RightSide:
-        """What gives one draw from the error distribution of sky and surfaces."""
-        return self._noise(seed, _NO_RESIDUAL, self.data.prior)
+    def draws(self, seeds: Iterable[int]) -> list[RightSide]:
+        """What gives draws from the error distribution of sky and surfaces, one a seed."""
+        return list(self.each(lambda seed: self._noise(seed, _NO_RESIDUAL, self.data.prior), seeds))
 
-    def draw_noise(self, seed: int) -> RightSide:
-        """What gives a sky and surfaces that the blocks' noise alone would give, were all images equal."""
-        return self._noise(seed, _NO_RESIDUAL, np.zeros_like(self.data.prior))
+    def draw_noises(self, seeds: Iterable[int]) -> list[RightSide]:
+        """What gives skies and surfaces that the blocks' noise alone would give, were all images equal."""
+        return list(self.each(lambda seed: self._noise(seed, _NO_RESIDUAL, np.zeros_like(self.data.prior)), seeds))
 
-    def draw_misfit(self, seed: int, residual: F4) -> RightSide:
-        """What gives a sky and surfaces that residuals like those found would give, each image's with its own sign.
+    def draw_misfits(self, seeds: Iterable[int], residual: F4) -> list[RightSide]:
+        """What gives skies and surfaces that residuals like those found would give, each image's with its own sign.
 
         Blocks' own errors are independent; what an image's surface cannot follow goes through all of its blocks. So
         each image is one witness (a wild cluster bootstrap).
@@ -251,7 +261,7 @@ class BackgroundSystem:
         ----------
         Cameron, Gelbach & Miller, Review of Economics and Statistics 90, 414 (2008).
         """
-        return self._noise(seed, residual, np.zeros_like(self.data.prior))
+        return list(self.each(lambda seed: self._noise(seed, residual, np.zeros_like(self.data.prior)), seeds))
 
     def _noise(self, seed: int, residual: F4, prior: F8) -> RightSide:
         """Unit noise in the blocks, or residuals, and noise in priors of a precision."""
@@ -325,10 +335,8 @@ class BackgroundSystem:
 
     def solve(self, sides: Sequence[RightSide]) -> list[tuple[F8, F8]]:
         """Sky at the nodes (flat) and surfaces (images, k) of each right-hand side, several solved at once."""
-        out: list[tuple[F8, F8]] = []
-        for first in range(0, len(sides), LANES):
-            out += self._solve_lanes(sides[first : first + LANES])
-        return out
+        lanes = [sides[first : first + LANES] for first in range(0, len(sides), LANES)]
+        return [found for some in self.each(self._solve_lanes, lanes) for found in some]
 
     def _solve_lanes(self, sides: Sequence[RightSide]) -> list[tuple[F8, F8]]:
         """The same for as many as there are lanes; those left over hold zeros."""

@@ -175,7 +175,7 @@ def match(
     reference : ReferenceSky, optional
         Picture of the same sky that fixes the slow trends.
     each : callable
-        Channels may be solved at once: nothing that they share is changed.
+        Channels, and parts of one, may be solved at once: nothing that they share is changed.
 
     Returns
     -------
@@ -209,11 +209,12 @@ def match(
         log_prior=np.zeros(n) if facts.gain_priors is None else np.log(np.asarray(facts.gain_priors, float)),
         response_order=settings.response_order if facts.cameras is not None and settings.solve_gain else 0,
         reference=reference,
+        each=each,
     )
     found = list(each(problem.solve_channel, range(measurements[0].n_channels)))
     scales = make_scales(problem.table, problem.component, found, camera)
     noise = noise_in_mosaic(measurements, wcs, grid, scales)
-    return problem.conclude(found, scales, noise, each)
+    return problem.conclude(found, scales, noise)
 
 
 def channel_bytes(measurements: Sequence[Measurements]) -> int:
@@ -244,6 +245,8 @@ class _Problem:
     response_order : int
         0 where no response is solved for.
     reference : ReferenceSky or None
+    each : callable
+        What channels, and parts of one, are done with.
     """
 
     settings: MatchSettings
@@ -260,6 +263,7 @@ class _Problem:
     log_prior: F8
     response_order: int
     reference: ReferenceSky | None
+    each: Each
 
     def solve_channel(self, c: int) -> Channel:
         """Gains, surfaces and gauge of one channel.
@@ -285,7 +289,7 @@ class _Problem:
             amplitude = _sky_of_cameras(table, value, self.camera) if more else None
             pedestal = find_pedestal(table.medians((table.mean[c] / response).astype(np.float32)), gain.log_gain)
             low = value - (pedestal * np.exp(-gain.log_gain)).astype(np.float32)[table.image]
-            found = fit_surfaces(low, error, free, patterns, self.night, amplitude)
+            found = fit_surfaces(low, error, free, patterns, self.night, amplitude, self.each)
             found = give_back(found, pedestal, gain.log_gain + found.log_gain)
             if not more:
                 break
@@ -317,9 +321,7 @@ class _Problem:
         at_nodes = reference_on_nodes(self.reference, self.grid, self.table.nodes, c) / self.unit
         return at_nodes, self.reference.resolution_arcsec / self.grid.scale_arcsec / self.node_px
 
-    def conclude(
-        self, found: Sequence[Channel], scales: tuple[PhotoScale, ...], noise: F8, each: Each
-    ) -> MatchSolution:
+    def conclude(self, found: Sequence[Channel], scales: tuple[PhotoScale, ...], noise: F8) -> MatchSolution:
         """The solution with its seams, sky and notices; `noise` is that of a pixel of each image, (c, n)."""
         gains, surfaces = [f.gain for f in found], [f.surfaces for f in found]
         no_surface = np.zeros((len(found), N_TERMS))
@@ -330,7 +332,7 @@ class _Problem:
             old, new = (measure_seams(squares, c, surfaces[c].sky, some) for some in (before, scales))
             return old, new
 
-        seams_before, seams_after = zip(*each(see, range(len(found))), strict=True)
+        seams_before, seams_after = zip(*self.each(see, range(len(found))), strict=True)
         most = max(len(s.prior_sd) for s in surfaces)
         return MatchSolution(
             scales=scales,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.model.each import Each
 from zemosaic.model.photo_scale import n_terms
 from zemosaic.stages.gauge.common_trends import CommonTrends
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
@@ -15,6 +16,7 @@ from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedB
 from zemosaic.stages.match.camera_field import solve_shared_field
 from zemosaic.stages.match.sensor_pattern import PatternBasis, SensorPattern, own_gradients
 from zemosaic.stages.match.sky_nodes import BlockTable
+from zemosaic.stages.match.structure_errors import PARTS, structure_gain_errors
 from zemosaic.stages.match.third_degree import THIRD, is_a_night_beyond
 from zemosaic.stages.numeric.robust import cauchy_weight
 
@@ -68,9 +70,6 @@ _CORRELATED = 3.0
 _ALIKE_NODES = 3
 """Nodes along a side of an area in which what they cannot follow may be wrong alike: the sky is bilinear between them,
 and what it misses changes its sign from one to the next."""
-
-_PARTS = 4
-"""Parts along an image's side whose residuals tell how many count as one."""
 
 _CORRELATION_ROUNDS = range(1, 5)
 """Rounds that tell it: of the first residuals most is the start's; later ones would keep the loop from settling."""
@@ -206,6 +205,7 @@ def fit_surfaces(
     patterns: PatternBasis,
     night: Ints | None = None,
     amplitude: F8 | None = None,
+    each: Each = map,
 ) -> SurfaceSolution:
     """Solve one channel for the sky, every image's surface and, where asked, its gain.
 
@@ -224,6 +224,8 @@ def fit_surfaces(
         Number of each image's night, from 0: nights of larger surfaces have wider priors. Default: one night.
     amplitude : ndarray, shape (cameras, n), optional
         Of the sky in each camera's images, where it shall tell more of their responses.
+    each : callable
+        Parts of a round may be done at once.
     """
     table, order = patterns.table, patterns.order
     night = np.zeros(table.n_images, np.int64) if night is None else night
@@ -232,20 +234,20 @@ def fit_surfaces(
     layout, trends = Layout.of(table, order), CommonTrends.of(table, order)
     covered = layout.covered(error > 0)
     problem = _Problem(layout, value, error, log_gain_sd, level, scatter, night, patterns, trends, covered)
-    state, system = _settle(problem)
-    # Responses are asked for beside quadratics.
-    if amplitude is None and 0 < order < THIRD and is_a_night_beyond(system, state.residual, night):
+    state, system = _settle(problem, each)
+    # Responses are asked for beside quadratics; a lower order was asked for.
+    if amplitude is None and order == THIRD - 1 and is_a_night_beyond(system, state.residual, night):
         del system
         problem = problem.of_order(THIRD)
-        state, system = _settle(problem)
+        state, system = _settle(problem, each)
     return _conclude(problem, state, system, np.zeros((0, table.n_images)) if amplitude is None else amplitude)
 
 
-def _settle(problem: _Problem) -> tuple[_State, BackgroundSystem]:
+def _settle(problem: _Problem, each: Each) -> tuple[_State, BackgroundSystem]:
     """Rounds until none changes anything: the last state, and the system it was found by."""
     state = _start(problem)
     while True:
-        system = BackgroundSystem.of(problem.layout, _weigh(problem, state))
+        system = BackgroundSystem.of(problem.layout, _weigh(problem, state), each)
         state = step(problem, state, system)
         if state.settled or state.turn >= _MOST_ROUNDS:
             return state, system
@@ -311,7 +313,7 @@ def step(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
     if state.turn > 0 and not state.has_priors:
         # 97 seeds apart: no round draws what another has drawn.
         seeds = range(97 * state.turn, 97 * state.turn + priors.n_draws(problem.table.n_images, 2, 1))
-    found, *drawn = system.solve([*sides, *map(system.draw, seeds)])
+    found, *drawn = system.solve([*sides, *system.draws(seeds)])
     sky, surfaces = problem.trends.take_out(*found, system.data.prior)
     between = system.beyond_bilinear(priors.smooth_bends(sky.reshape(problem.covered.shape), problem.covered))
     residual = system.residuals(sky, surfaces) + state.between - between
@@ -332,7 +334,7 @@ def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem, dra
     error = priors.typical_error(system.data.error)
     differ = priors.differ_by_variance(found, draws, state.widths, error)
     if not differ:
-        noises = system.solve([system.draw_noise(97 * state.turn + q) for q in range(min(len(draws), 2))])
+        noises = system.solve(system.draw_noises(range(97 * state.turn, 97 * state.turn + min(len(draws), 2))))
         noises = [problem.trends.take_out(*own, system.data.prior) for own in noises]
         noise = np.stack([surfaces for _, surfaces in noises])[..., : problem.n_terms]
         differ = priors.differ_by_noise(found, noise, problem.layout.order, error)
@@ -394,7 +396,7 @@ def _disagreement(problem: _Problem, state: _State, system: BackgroundSystem, lo
 def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> F8:
     """How many blocks of each image count as one witness of its gain."""
     table, error = problem.table, system.data.error
-    found = system.clustered_variance(state.residual, _PARTS)
+    found = system.clustered_variance(state.residual, PARTS)
     known = state.structured & np.isfinite(found)
     if not known.any():
         return state.correlated
@@ -413,15 +415,18 @@ def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> 
 def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplitude: F8) -> SurfaceSolution:
     """The solution, with draws from its error distribution."""
     seeds, k = range(1000, 1000 + priors.n_draws(problem.table.n_images, 6, 3)), problem.n_terms
-    sides = [*map(system.draw, seeds), *(system.draw_misfit(seed, state.residual) for seed in seeds)]
-    solved = [system.without_common_gain(*drawn, state.sky, state.structured) for drawn in system.solve(sides)]
+    drawn_sides = system.draws(seeds) + system.draw_misfits(seeds, state.residual)
+    solved = [system.without_common_gain(*drawn, state.sky, state.structured) for drawn in system.solve(drawn_sides)]
     opened = zip(solved, seeds, strict=False)
     draws = [problem.trends.draw(*drawn, system.data.prior, seed) for drawn, seed in opened]
     misfits = solved[len(seeds) :]
     shape, gain_error = problem.table.nodes.shape, problem.log_gain_sd
     if state.structured.any():
         drawn, misfit = (np.array([surfaces[:, k] for _, surfaces in some]) for some in (draws, misfits))
-        found = _structure_gain_errors(problem, state, system, drawn, misfit)
+        star_sd = np.where(problem.free, state.disagree * problem.log_gain_sd, np.inf)
+        found = structure_gain_errors(
+            system, state.residual, state.structured, state.correlated, star_sd, (drawn, misfit)
+        )
         gain_error = np.where(state.structured, found, gain_error)
     return SurfaceSolution(
         sky=state.sky.reshape(shape) + problem.level,
@@ -439,20 +444,3 @@ def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplit
         draws=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in draws],
         misfits=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in misfits],
     )
-
-
-def _structure_gain_errors(problem: _Problem, state: _State, system: BackgroundSystem, drawn: F8, misfit: F8) -> F8:
-    """Errors of the gains found in the sky's structure, from their draws and those of misfits, shapes (draws, n).
-
-    Blocks are weighed with caution; how much their witness really scatters, their residuals tell. Both parts of
-    a weighted mean have their own variance: stars `correlated` times the drawn, since their prior is weighed up by as
-    much, blocks what their clusters show, parts of an image or whole images.
-    """
-    each, whole = (system.extra_variance(some, state.structured) for some in (drawn, misfit))
-    found = system.clustered_variance(state.residual, _PARTS)
-    own = own_gradients(system, state.residual, np.flatnonzero(state.structured))
-    blocks = np.minimum(np.fmax(found, 1.0) + own, state.correlated)
-    star_sd = np.where(problem.free, state.disagree * problem.log_gain_sd, np.inf)
-    stars = np.clip(each * state.correlated / star_sd**2, 0, 1)
-    by_stars = each * state.correlated * stars
-    return np.asarray(np.sqrt(by_stars + np.maximum(each * blocks * (1 - stars), whole)))

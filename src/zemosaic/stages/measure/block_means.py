@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.kernels.measure import mesh
+from zemosaic.kernels.measure.block_means import MeanRule, Means, block_means
 from zemosaic.model.measurements import Blocks
 from zemosaic.model.photo_scale import surface_terms
 from zemosaic.stages.numeric.robust import mad_sigma
@@ -190,8 +191,8 @@ def measure_blocks(data: F4, mask: Mask, size: int, skies: list[ChannelSky]) -> 
         quantile = sky.quantile if sky.floor > -np.inf else 0.0
         z = _NORMAL.inv_cdf(sky.quantile)
         spread = sky.noise * (sky.quantile * (1 - sky.quantile)) ** 0.5 / _NORMAL.pdf(z)
-        rule = mesh.MeanRule(_CLIP_KAPPA, quantile, sky.noise * z, spread, least)
-        mesh.block_means(data[c], mask, edges, rule, mesh.Means(mean[c], error[c], xs, ys))
+        rule = MeanRule(_CLIP_KAPPA, quantile, sky.noise * z, spread, least)
+        block_means(data[c], mask, edges, rule, Means(mean[c], error[c], xs, ys))
         np.maximum(error[c], _LEAST_SPREAD * sky.noise / size, out=error[c])
     use = np.isfinite(error).any(axis=0)
     return Blocks(xs[use], ys[use], mean[:, use], error[:, use], float(size))
