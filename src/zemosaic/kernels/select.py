@@ -1,26 +1,53 @@
-"""The n-th smallest of some values, for kernels of all rooms. Serial, nogil."""
+"""The n-th smallest of some values, for kernels of all rooms and for stages. Serial, nogil."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel, leaf
+from zemosaic.kernels.compiled import kernel, leaf, part
 
-__all__ = ["select_nth"]
+__all__ = ["select_nth", "select_pair"]
 
 _LOWEST, _HIGHEST = np.int32(-(2**31)), np.int32(2**31 - 1)
 
 
 @kernel
 def select_nth(values, n, k):
-    """The k-th smallest of ``values[:n]`` (k from 0), float32.
+    """The k-th smallest of ``values[:n]`` (k from 0), float32."""
+    keys = _keys_of(values, n)
+    return _value_of(_select(keys, n, k))
 
-    Narrows the range that holds it, counting the values below a place in it: a loop without branches each time, of
-    which some six are enough for a hundred values. Whole numbers that are ordered as the floats are stand for them.
-    """
+
+@kernel
+def select_pair(values, n, k):
+    """The k-th smallest of ``values[:n]`` (k from 0), and the next one, or the same where there is none; float32."""
+    keys = _keys_of(values, n)
+    key = _select(keys, n, k)
+    count, _, above = _split(keys, n, np.int32(key))
+    return _value_of(key), _value_of(key if count > k + 1 or count == n else above)
+
+
+@part
+def _keys_of(values, n):
+    """Whole numbers that are ordered as the floats are."""
     bits, keys = values.view(np.int32), np.empty(n, np.int32)
     for i in range(n):
         keys[i] = _ordered(bits[i])
+    return keys
+
+
+@leaf
+def _value_of(key):
+    return np.int32(_ordered(np.int32(key))).view(np.float32)
+
+
+@leaf
+def _select(keys, n, k):
+    """The k-th smallest of whole numbers.
+
+    Narrows the range that holds it, counting the numbers below a place in it: a loop without branches each time, of
+    which some six are enough for a hundred values.
+    """
     low, high = _range_of(keys, n)
     n_below, n_up_to, halve = 0, n, False
     while low < high:
@@ -33,7 +60,7 @@ def select_nth(values, n, k):
         else:
             low, n_below = above, count
         halve = 2 * (high - low) > span
-    return np.int32(_ordered(np.int32(low))).view(np.float32)
+    return low
 
 
 @leaf
@@ -60,4 +87,4 @@ def _split(keys, n, limit):
 @leaf
 def _ordered(bits):
     """Bits of a float as a whole number that grows with it; its own inverse."""
-    return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
+    return np.int32(bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF)))

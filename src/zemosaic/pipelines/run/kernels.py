@@ -35,6 +35,7 @@ from zemosaic.kernels.measure import (
 from zemosaic.kernels.pixels import blocks, lz4, render, stored
 from zemosaic.kernels.resample import areas, bayer, lattice, points, spikes
 from zemosaic.kernels.resample.window import Window
+from zemosaic.kernels.select import select_pair
 from zemosaic.kernels.solve import cluster, pattern
 from zemosaic.kernels.stack import clip, combine, grow, order, pairs, regions, samples, saturated, template, trim
 from zemosaic.kernels.tiles import distance, pyramid
@@ -110,6 +111,7 @@ def _weigh() -> list[Known]:
         (repeats.find_repeats, (_f4_2, _b2, 0, _array(B1, 1))),
         (repeats.find_repeats, (_turned(_f4_2), _turned(_b2), 0, _array(B1, 1))),
         (repeats.find_lowest, (_f4_2, _b2)),
+        (select_pair, (_f4, 0, 0)),
         (stored.unpack_floats, (_u4, _u4, _f4_2)),
         (blocks.sum_blocks, (_f4_3, 0, _f8_3, _i4_3)),
         (lattice.find_taper, (lattice.Edges(_f8_3, 0, (0, 0), (0, 0, 0, 0), (0, 0, 0, 0), 0.0), _u2)),
