@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel, leaf, part
+from zemosaic.kernels.compiled import kernel, leaf
 
-__all__ = ["select_nth", "select_pair"]
+__all__ = ["select_nth", "select_pair", "select_with"]
 
 _LOWEST, _HIGHEST = np.int32(-(2**31)), np.int32(2**31 - 1)
 
@@ -14,26 +14,24 @@ _LOWEST, _HIGHEST = np.int32(-(2**31)), np.int32(2**31 - 1)
 @kernel
 def select_nth(values, n, k):
     """The k-th smallest of ``values[:n]`` (k from 0), float32."""
-    keys = _keys_of(values, n)
-    return _value_of(_select(keys, n, k))
+    return select_with(np.empty(n, np.int32), values, n, k)
 
 
 @kernel
 def select_pair(values, n, k):
     """The k-th smallest of ``values[:n]`` (k from 0), and the next one, or the same where there is none; float32."""
-    keys = _keys_of(values, n)
-    key = _select(keys, n, k)
-    count, _, above = _split(keys, n, np.int32(key))
-    return _value_of(key), _value_of(key if count > k + 1 or count == n else above)
+    keys = np.empty(n, np.int32)
+    value = select_with(keys, values, n, k)
+    count, _, above = _split(keys, n, _ordered(np.float32(value).view(np.int32)))
+    return value, (value if count > k + 1 or count == n else _value_of(above))
 
 
-@part
-def _keys_of(values, n):
-    """Whole numbers that are ordered as the floats are."""
-    bits, keys = values.view(np.int32), np.empty(n, np.int32)
+@leaf
+def select_with(keys, values, n, k):
+    """As `select_nth`; `keys`, int32, has room for n numbers, for those who select often."""
     for i in range(n):
-        keys[i] = _ordered(bits[i])
-    return keys
+        keys[i] = _ordered(np.float32(values[i]).view(np.int32))
+    return _value_of(_select(keys, n, k))
 
 
 @leaf
