@@ -40,8 +40,23 @@ FRAME_SIGMA_ADU = 14.0
 """Noise of a pixel in frames of `invariance`, whose script prints ADU."""
 
 RUN = """
-import sys
+import pathlib, sys
 sys.argv = sys.argv[1:]
+sys.path.insert(0, str(pathlib.Path(sys.argv[0]).parents[1]))
+import lib
+score_as_it_is = lib.score
+
+def score(sky, mosaic, *more, **named):
+    found = score_as_it_is(sky, mosaic, *more, **named)
+    if abs(found["gscale"] - 1) < 0.1:
+        return found
+    scaled = f"{mosaic}.scaled.fits"
+    with lib.fits.open(mosaic) as hdus:
+        hdus[0].data = hdus[0].data / found["gscale"]
+        hdus.writeto(scaled, overwrite=True)
+    return score_as_it_is(sky, scaled, *more, **named)
+
+lib.score = score
 known = {"__file__": sys.argv[0], "__name__": "__main__"}
 try:
     exec(compile(open(sys.argv[0]).read(), sys.argv[0], "exec"), known)
@@ -49,8 +64,10 @@ except ValueError:
     mosaic = known["D"] / "out/mosaic.fits"
     known["show"](known["score"](known["sky"], mosaic, known["frames"], 14, fwhm_as=14, psf=(2.87, 3.0)))
 """
-"""Runs a script. `bumped` holds the table of the match against all frames before it scores, and stops where one was
-left out: it is scored here as it would have been."""
+"""Runs a script. Scripts take the true nebula off below stars as it is, whatever the mosaic's scale: where that is
+another, as of long and short exposures together (`satmix`), the mosaic is brought to the truth's first. `bumped` holds
+the table of the match against all frames before it scores, and stops where one was left out: it is scored here as it
+would have been."""
 
 
 @dataclass(frozen=True)

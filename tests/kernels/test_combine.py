@@ -45,8 +45,9 @@ def make_samples(seed: int, n: int, h: int = 5, w: int = 70, kind: str = "noise"
 
 def spans(weights):
     """First and end column with weight of each row of each frame."""
-    span = np.full((*weights.shape[:2], 2), -1, np.int32)
-    order.find_spans(weights.astype(np.float32), 0, weights.shape[1], span)
+    n, h, w = weights.shape
+    span = np.full((n, h, 2), -1, np.int32)
+    order.find_spans(weights.astype(np.float32), np.array([[0, h, 0, w]] * n, np.int32), 0, h, span)
     return span
 
 

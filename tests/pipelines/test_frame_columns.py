@@ -43,7 +43,7 @@ def placed(name: str, center_deg: tuple[float, float], turn_deg: float, stars: S
         SHAPE, np.array([100.0]), np.array([5.0]), np.array([5.0]), Box.of_shape(SHAPE), 3.0, 0.1,
         stars or Stars.empty(1), Blocks.empty(1),
     )  # fmt: skip
-    place = Place(wcs.to_header(), CelestialWcs(wcs, SHAPE), "solved")
+    place = Place(CelestialWcs(wcs, SHAPE), "solved")
     return PlacedFrame(make_frame(name, f"/sky/{name}.fits", SHAPE), measured, place)
 
 
@@ -92,9 +92,7 @@ def test_zero_points_are_those_of_listed_stars() -> None:
             np.r_[flux[order], np.full(30, 50.0)][None].astype(np.float32),
         )  # fmt: skip
         item = placed(name, center, 30.0, stars)
-        frames.append(
-            PlacedFrame(item.frame, item.measured, Place(wide.to_header(), CelestialWcs(wide, SHAPE), "solved"))
-        )
+        frames.append(PlacedFrame(item.frame, item.measured, Place(CelestialWcs(wide, SHAPE), "solved")))
         scales[name] = PhotoScale(np.array([gain]), np.zeros((1, 6)))
     (key, value, told), system = zero_point_cards(frames, scales, grid)
     assert (key, system[0]) == ("PHOTZP", "PHOTSYS")

@@ -37,6 +37,10 @@ F4 = npt.NDArray[np.float32]
 KAPPA_SIGMA, WINSORIZED, LINEAR_FIT = range(3)
 """Rules by number, as compiled loops compare them."""
 
+SCAN = 64
+"""Samples looked through at a time for those to clip: noise puts one outside in one of six such runs, and in every row
+of a patch."""
+
 WINSOR_ROUNDS = 4
 """Rounds of winsorising: the start is robust already, so few are needed."""
 
@@ -106,8 +110,8 @@ def _is_outside(sample, limit, noise, rule):
 
 @leaf
 def _flag_row(row, limits, noise, rule, flag):
-    """Flag the samples of one frame that lie outside; returns how many (for 0 `flag` is not written)."""
-    # Most rows have none, and a count without a store takes half the time of both together.
+    """Flag samples of one frame, side by side, that lie outside; returns how many (for 0 `flag` is not written)."""
+    # Most have none, and a count without a store takes half the time of both together.
     value, weight, alpha = row
     below, above, own, centre = limits
     n = 0
@@ -134,29 +138,32 @@ def _set_limits(middle, spread, guard, limits):
 
 
 @leaf
-def _first_round(samples, maps, y, rule, scratch, touched):
-    """Clip a row of pixels against the centre and scatter of all samples; lists the pixels that lost one."""
-    width = touched.size
+def _first_round(samples, maps, y, rule, scratch, touched, n_touched):
+    """Clip a row of pixels against the centre and scatter of all samples.
+
+    Appends the pixels that lost one to the first `n_touched` of a list; returns the new number.
+    """
+    width = samples.values.shape[2]
     rows, flag, lost = scratch
     limits = _Limits(rows[0], rows[1], rows[2], rows[3])
     lost[:] = False
     _set_limits((maps.low[y], maps.high[y]), maps.spread[y], maps.guard[y], limits)
     for i in range(samples.values.shape[0]):
-        a = samples.span[i, y, 0]
-        b = samples.span[i, y, 1]
-        weight = samples.weights[i, y, a:b]
-        row = (samples.values[i, y, a:b], weight, samples.alpha[i, y, a:b])
-        here = (limits.below[a:b], limits.above[a:b], limits.own[a:b], limits.centre[a:b])
-        if _flag_row(row, here, noise_of(samples.noise, i), rule, flag) > 0:
-            for j in range(b - a):
-                if flag[j]:
-                    weight[j] = -weight[j]
-                    maps.kept[y, a + j] -= 1
-                    lost[a + j] = True
-    n_touched = 0
+        noise = noise_of(samples.noise, i)
+        for a in range(samples.span[i, y, 0], samples.span[i, y, 1], SCAN):
+            b = min(a + SCAN, samples.span[i, y, 1])
+            weight = samples.weights[i, y, a:b]
+            row = (samples.values[i, y, a:b], weight, samples.alpha[i, y, a:b])
+            here = (limits.below[a:b], limits.above[a:b], limits.own[a:b], limits.centre[a:b])
+            if _flag_row(row, here, noise, rule, flag) > 0:
+                for j in range(b - a):
+                    if flag[j]:
+                        weight[j] = -weight[j]
+                        maps.kept[y, a + j] -= 1
+                        lost[a + j] = True
     for x in range(width):
         if lost[x]:
-            touched[n_touched] = x
+            touched[n_touched] = y * width + x
             n_touched += 1
     return n_touched
 
@@ -246,7 +253,7 @@ def _confirm_row(row, limits, noise, rule, flag, columns, slope):
 
 
 @part
-def _mark_round(rule, samples, kept, y, columns, m, at):
+def _mark_round(rule, samples, kept, columns, m, at):
     """Clip what lies outside; returns for each column whether it lost a sample.
 
     `at` holds the pixels of the columns, their `_Line`, their `_Limits`, and whether a line was fitted.
@@ -265,8 +272,8 @@ def _mark_round(rule, samples, kept, y, columns, m, at):
             _confirm_row(row, limits, noise, rule, flag, columns, line.slope)
         for j in range(width):
             if flag[j]:
-                samples.weights[f, y, pixels[j]] = -weight[j]
-                kept[y, pixels[j]] -= 1
+                samples.weights[f].reshape(-1)[pixels[j]] = -weight[j]
+                kept.reshape(-1)[pixels[j]] -= 1
                 weight[j] = 0.0
                 lost[j] = True
     return lost
@@ -289,26 +296,27 @@ def _move_to_front(columns, m, guard, pixels, lost):
 
 
 @part
-def _open_batch(samples, maps, y, pixels, columns):
-    """Gather at most `SEGMENT` pixels of row `y`; returns rows used, `_Line` and `_Limits`."""
+def _open_batch(samples, maps, pixels, columns):
+    """Gather at most `SEGMENT` pixels; returns rows used, `_Line` and `_Limits`."""
     rows = np.empty((9, SEGMENT), np.float32)
     line = _Line(rows[0], rows[1], rows[2], rows[3], rows[4])
-    m = gather_pixels(samples, y, pixels, columns)
+    m, guard = gather_pixels(samples, pixels, columns), maps.guard.reshape(-1)
     for j in range(pixels.size):
-        line.guard[j] = maps.guard[y, pixels[j]]
+        line.guard[j] = guard[pixels[j]]
     return m, line, _Limits(rows[5], rows[6], rows[7], rows[8])
 
 
 @part
-def _end_round(rule, samples, maps, y, columns, m, at):
+def _end_round(rule, samples, maps, columns, m, at):
     """Clip by the centre and scatter that were found; returns how many columns lost a sample, now the first ones."""
     pixels, line, limits, _ = at
     _set_limits((line.low, line.high), line.spread, line.guard, limits)
+    low, high, spread = maps.low.reshape(-1), maps.high.reshape(-1), maps.spread.reshape(-1)
     for j in range(pixels.size):
-        maps.low[y, pixels[j]] = line.low[j]
-        maps.high[y, pixels[j]] = line.high[j]
-        maps.spread[y, pixels[j]] = line.spread[j]
-    lost = _mark_round(rule, samples, maps.kept, y, columns, m, at)
+        low[pixels[j]] = line.low[j]
+        high[pixels[j]] = line.high[j]
+        spread[pixels[j]] = line.spread[j]
+    lost = _mark_round(rule, samples, maps.kept, columns, m, at)
     return _move_to_front(columns, m, line.guard, pixels, lost)
 
 
@@ -337,36 +345,48 @@ def clip_kappa(rule, samples, maps, y0, y1, table):
     """`clip_rows` by KAPPA_SIGMA."""
     columns = make_columns(samples.values.shape[0])
     w = samples.values.shape[2]
-    pixels = np.empty(w, np.int32)
+    # Few pixels of a row lose a sample: those of several rows make a batch.
+    pixels, n_pixels = np.empty(SEGMENT + w, np.int64), 0
     scratch = np.empty((4, w), np.float32), np.empty(w, np.bool_), np.empty(w, np.bool_)
     for y in range(y0, y1):
         # The first round needs no sorting: the template's pass already found centre and scatter.
-        n_pixels = _first_round(samples, maps, y, rule, scratch, pixels)
-        for p0 in range(0, n_pixels, SEGMENT):
-            batch = pixels[p0 : min(p0 + SEGMENT, n_pixels)]
-            m, line, limits = _open_batch(samples, maps, y, batch, columns)
-            width = batch.size
-            for _ in range(rule.rounds - 1):
-                _find_middle(columns, m, width, line, table)
-                width = _end_round(rule, samples, maps, y, columns, m, (batch[:width], line, limits, False))
-                if width == 0:
-                    break
+        n_pixels = _first_round(samples, maps, y, rule, scratch, pixels, n_pixels)
+        begin = 0
+        while n_pixels - begin >= SEGMENT or (begin < n_pixels and y == y1 - 1):
+            end = min(begin + SEGMENT, n_pixels)
+            _clip_again(rule, samples, maps, pixels[begin:end], columns, table)
+            begin = end
+        for k in range(begin, n_pixels):
+            pixels[k - begin] = pixels[k]
+        n_pixels -= begin
+
+
+@part
+def _clip_again(rule, samples, maps, batch, columns, table):
+    """The rounds of `clip_kappa` behind the first, over at most `SEGMENT` pixels."""
+    m, line, limits = _open_batch(samples, maps, batch, columns)
+    width = batch.size
+    for _ in range(rule.rounds - 1):
+        _find_middle(columns, m, width, line, table)
+        width = _end_round(rule, samples, maps, columns, m, (batch[:width], line, limits, False))
+        if width == 0:
+            break
 
 
 @kernel
 def clip_winsorized(rule, samples, maps, y0, y1, table):
     """`clip_rows` by WINSORIZED."""
     columns = make_columns(samples.values.shape[0])
-    pixels = np.empty(SEGMENT, np.int32)
+    pixels = np.empty(SEGMENT, np.int64)
     for y in range(y0, y1):
         for x0 in range(0, samples.values.shape[2], SEGMENT):
-            batch = _take_segment(pixels, x0, samples.values.shape[2])
-            m, line, limits = _open_batch(samples, maps, y, batch, columns)
+            batch = _take_segment(pixels, y, x0, samples.values.shape[2])
+            m, line, limits = _open_batch(samples, maps, batch, columns)
             width = batch.size
             for _ in range(rule.rounds):
                 _find_middle(columns, m, width, line, table)
                 _winsorize(columns, m, width, line)
-                width = _end_round(rule, samples, maps, y, columns, m, (batch[:width], line, limits, False))
+                width = _end_round(rule, samples, maps, columns, m, (batch[:width], line, limits, False))
                 if width == 0:
                     break
 
@@ -375,24 +395,24 @@ def clip_winsorized(rule, samples, maps, y0, y1, table):
 def clip_linear_fit(rule, samples, maps, y0, y1, table):
     """`clip_rows` by LINEAR_FIT."""
     columns = make_columns(samples.values.shape[0])
-    pixels = np.empty(SEGMENT, np.int32)
+    pixels = np.empty(SEGMENT, np.int64)
     for y in range(y0, y1):
         for x0 in range(0, samples.values.shape[2], SEGMENT):
-            batch = _take_segment(pixels, x0, samples.values.shape[2])
-            m, line, limits = _open_batch(samples, maps, y, batch, columns)
+            batch = _take_segment(pixels, y, x0, samples.values.shape[2])
+            m, line, limits = _open_batch(samples, maps, batch, columns)
             width = batch.size
             for _ in range(rule.rounds):
                 _find_middle(columns, m, width, line, table)
                 _fit_line(columns, width, line)
-                width = _end_round(rule, samples, maps, y, columns, m, (batch[:width], line, limits, True))
+                width = _end_round(rule, samples, maps, columns, m, (batch[:width], line, limits, True))
                 if width == 0:
                     break
 
 
 @part
-def _take_segment(pixels, x0, w):
-    """Columns from `x0` on, as many as are done together."""
+def _take_segment(pixels, y, x0, w):
+    """Pixels of row `y` from column `x0` on, as many as are done together."""
     n = min(SEGMENT, w - x0)
     for j in range(n):
-        pixels[j] = x0 + j
+        pixels[j] = y * w + x0 + j
     return pixels[:n]

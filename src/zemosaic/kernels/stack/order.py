@@ -149,29 +149,30 @@ def pick_middle(buf, count, width, table, middle):
 
 
 @kernel
-def find_spans(weights, y0, y1, span):
+def find_spans(weights, reach, y0, y1, span):
     """Where each frame has samples in each row: from its first to behind its last.
 
     Parameters
     ----------
     weights : ndarray, float32, shape (n, h, w)
         Weights; 0: no sample.
+    reach : ndarray, int32, shape (n, 4)
+        Box (y0, y1, x0, x1) of each frame outside of which it has no sample: nothing is looked at there.
     y0, y1 : int
         Rows to do.
     span : ndarray, int32, shape (n, h, 2)
         Written: first and end column; both 0 where the frame has no sample.
     """
-    n, _, w = weights.shape
-    for i in range(n):
+    for i in range(weights.shape[0]):
         for y in range(y0, y1):
+            is_beside = y < reach[i, 0] or y >= reach[i, 1]
+            first, end = np.int64(reach[i, 2]), np.int64(reach[i, 2] if is_beside else reach[i, 3])
             row = weights[i, y]
-            first = 0
-            while first < w and _is_empty(row[first : first + BLOCK]):
+            while first < end and _is_empty(row[first : min(first + BLOCK, end)]):
                 first += BLOCK
-            while first < w and row[first] == 0:
+            while first < end and row[first] == 0:
                 first += 1
-            end = w
-            while end > first and _is_empty(row[max(end - BLOCK, 0) : end]):
+            while end > first and _is_empty(row[max(end - BLOCK, first) : end]):
                 end -= BLOCK
             while end > first and row[end - 1] == 0:
                 end -= 1
@@ -189,17 +190,27 @@ def _is_empty(row):
 
 
 @leaf
-def gather_pixels(samples, y, pixels, columns):
-    """Samples of a list of pixels of one row as columns; frames without any are left out.
+def _has_any(span, width, first, last):
+    """Whether a frame has samples in the rows of two pixels and those between, and between them if that is one row."""
+    top, bottom = first // width, last // width
+    if top == bottom:
+        return span[top, 1] > first - top * width and span[top, 0] <= last - top * width
+    n = 0
+    for y in range(top, bottom + 1):
+        n += np.int32(span[y, 1] > span[y, 0])
+    return n > 0
+
+
+@leaf
+def gather_pixels(samples, pixels, columns):
+    """Samples of a list of pixels as columns; frames without any are left out.
 
     Parameters
     ----------
     samples : Samples
         Those of weight <= 0 are not there.
-    y : int
-        Row.
-    pixels : ndarray, int, shape (k,)
-        Columns of the image, ascending; at most `SEGMENT`.
+    pixels : ndarray, int64, shape (k,)
+        Places in the image, rows one behind the other, ascending; at most `SEGMENT`.
     columns : Columns
         Written: values, weights, alpha and frames.
 
@@ -211,19 +222,19 @@ def gather_pixels(samples, y, pixels, columns):
     zero = np.float32(0)
     m = 0
     for i in range(samples.values.shape[0]):
-        if samples.span[i, y, 1] <= pixels[0] or samples.span[i, y, 0] > pixels[-1]:
+        if not _has_any(samples.span[i], samples.values.shape[2], pixels[0], pixels[-1]):
             continue
-        value = samples.values[i, y]
-        weight = samples.weights[i, y]
-        alpha = samples.alpha[i, y]
+        value, weight, alpha = (
+            samples.values[i].reshape(-1), samples.weights[i].reshape(-1), samples.alpha[i].reshape(-1)
+        )  # fmt: skip
         v, w, a = columns.values[m], columns.weights[m], columns.alpha[m]
         n = 0
         for j in range(pixels.size):
-            x = pixels[j]
-            v[j] = value[x]
-            a[j] = alpha[x]
-            w[j] = weight[x] if weight[x] > 0 else zero
-            n += np.int32(weight[x] > 0)
+            p = np.uintp(pixels[j])
+            v[j] = value[p]
+            a[j] = alpha[p]
+            w[j] = weight[p] if weight[p] > 0 else zero
+            n += np.int32(weight[p] > 0)
         if n > 0:
             columns.frame[m] = i
             m += 1

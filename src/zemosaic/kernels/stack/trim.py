@@ -121,7 +121,7 @@ def trim_esd_rows(samples, maps, y0, y1, share, critical, table):
     n, _, image_width = samples.values.shape
     columns = make_columns(n)
     z = np.zeros((n, SEGMENT), np.float32)
-    pixels = np.arange(image_width)
+    pixels = np.arange(samples.values.shape[1] * image_width)
     interval = np.zeros((2, SEGMENT), np.float32)
     unused = np.zeros(SEGMENT, np.float32)
     half = np.float32(0.5)
@@ -130,7 +130,7 @@ def trim_esd_rows(samples, maps, y0, y1, share, critical, table):
         for x0 in range(0, image_width, SEGMENT):
             x1 = min(x0 + SEGMENT, image_width)
             width = x1 - x0
-            m = gather_pixels(samples, y, pixels[x0:x1], columns)
+            m = gather_pixels(samples, pixels[y * image_width + x0 : y * image_width + x1], columns)
             for i in range(m):
                 row = (columns.values[i, :width], columns.weights[i, :width], columns.alpha[i, :width])
                 noise = noise_of(samples.noise, columns.frame[i])
@@ -162,13 +162,13 @@ def trim_minmax_rows(samples, maps, y0, y1, n_low, n_high):
     """
     n, _, image_width = samples.values.shape
     columns = make_columns(n)
-    pixels = np.arange(image_width)
+    pixels = np.arange(samples.values.shape[1] * image_width)
     interval = np.zeros((2, SEGMENT), np.float32)
     for y in range(y0, y1):
         for x0 in range(0, image_width, SEGMENT):
             x1 = min(x0 + SEGMENT, image_width)
             width = x1 - x0
-            m = gather_pixels(samples, y, pixels[x0:x1], columns)
+            m = gather_pixels(samples, pixels[y * image_width + x0 : y * image_width + x1], columns)
             _sort(columns, columns.values, m, width)
             for j in range(width):
                 first, last = -np.float32(np.inf), np.float32(np.inf)

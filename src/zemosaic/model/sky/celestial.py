@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 
 from zemosaic.model.box import Box
 
-__all__ = ["SQUARE", "CelestialWcs", "aspect_of", "ra_dec_of", "unit_vectors"]
+__all__ = ["SQUARE", "CelestialWcs", "HeaderCards", "WcsSource", "aspect_of", "ra_dec_of", "unit_vectors"]
 
 Array = npt.NDArray[np.float64]
 
@@ -39,6 +40,38 @@ def aspect_of(matrix: Array) -> float:
     return 1.0 if abs(height / width - 1) < SQUARE else float(height / width)
 
 
+class WcsSource(Protocol):
+    """What the WCS of an image of some shape is made of, always the same one."""
+
+    def header(self, shape: tuple[int, int]) -> Header:
+        """FITS cards that tell it."""
+        ...
+
+    def celestial(self, shape: tuple[int, int]) -> CelestialWcs:
+        """The WCS, which knows its source."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderCards:
+    """The cards of a header, as keywords and values.
+
+    Attributes
+    ----------
+    cards : tuple of (str, value)
+    """
+
+    cards: tuple[tuple[str, Any], ...]
+
+    def header(self, shape: tuple[int, int]) -> Header:
+        """The header, whatever the shape."""
+        return Header(list(self.cards))
+
+    def celestial(self, shape: tuple[int, int]) -> CelestialWcs:
+        """The WCS of the header."""
+        return CelestialWcs(WCS(self.header(shape), naxis=2), shape, self)
+
+
 class CelestialWcs:
     """A two-dimensional celestial WCS whose sky side is always ICRS degrees.
 
@@ -52,6 +85,8 @@ class CelestialWcs:
         are transformed to ICRS by astropy.
     shape : tuple of int
         ``(height, width)`` of the image it belongs to.
+    source : WcsSource, optional
+        What `wcs` was made of: copies in other processes are made of the same, for astropy's own lose the last digits.
 
     Raises
     ------
@@ -59,14 +94,14 @@ class CelestialWcs:
         When `wcs` is not celestial, not invertible or not two-dimensional.
     """
 
-    def __init__(self, wcs: WCS, shape: tuple[int, int]) -> None:
+    def __init__(self, wcs: WCS, shape: tuple[int, int], source: WcsSource | None = None) -> None:
         if not wcs.has_celestial:
             raise ValueError("the WCS has no celestial axes")
         if wcs.naxis != 2:
             wcs = wcs.celestial
         self.wcs = wcs
         self.shape = shape
-        self._cards: tuple[tuple[str, Any], ...] | None = None
+        self.source = source
         # SIP inversion starts from the linear solution; frames with distortions need the iterative inverse.
         self._is_linear = wcs.sip is None and wcs.cpdis1 is None and wcs.cpdis2 is None
         self._frame = _frame_unless_icrs(wcs)
@@ -85,21 +120,17 @@ class CelestialWcs:
 
     @property
     def cards(self) -> Header | None:
-        """The header it was read from; None where it was made of a WCS object."""
-        return None if self._cards is None else Header(list(self._cards))
+        """The header that tells it; None where it was made of a WCS object alone."""
+        return None if self.source is None else self.source.header(self.shape)
 
     @classmethod
     def from_header(cls, header: Header, shape: tuple[int, int]) -> CelestialWcs:
         """Read the WCS cards of a FITS header."""
-        made = cls(WCS(header, naxis=2), shape)
-        made._cards = tuple(header.items())
-        return made
+        return cls(WCS(header, naxis=2), shape, HeaderCards(tuple(header.items())))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies in other processes are made from the same cards: astropy's own lose the last digits."""
-        if self._cards is None:
-            return CelestialWcs, (self.wcs, self.shape)
-        return _from_cards, (self._cards, self.shape)
+        """See `source`."""
+        return (CelestialWcs, (self.wcs, self.shape)) if self.source is None else (_made_of, (self.source, self.shape))
 
     def pixel_to_sky(self, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Array, Array]:
         """ICRS ``(ra_deg, dec_deg)`` of pixel positions; NaN where the projection has none."""
@@ -192,5 +223,5 @@ def _rotation_to_icrs(frame: BaseCoordinateFrame) -> Array | None:
     return matrix if np.abs(predicted - found[3]).max() < 1e-9 else None
 
 
-def _from_cards(cards: tuple[tuple[str, Any], ...], shape: tuple[int, int]) -> CelestialWcs:
-    return CelestialWcs.from_header(Header(list(cards)), shape)
+def _made_of(source: WcsSource, shape: tuple[int, int]) -> CelestialWcs:
+    return source.celestial(shape)

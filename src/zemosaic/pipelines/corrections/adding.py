@@ -6,16 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from astropy.io import fits
 
 from zemosaic.engine.values import digest_of
 from zemosaic.errors import NothingToDo
 from zemosaic.model.photo_scale import PhotoScale
-from zemosaic.model.sky.celestial import CelestialWcs
+from zemosaic.model.sky.celestial import HeaderCards
 from zemosaic.model.sky.grid import SkyGrid
+from zemosaic.model.sky.tan_sip import TanSip
 from zemosaic.pipelines.corrections.correcting import Corrections
 from zemosaic.pipelines.frames.pipeline import PlacedFrame
 from zemosaic.pipelines.outputs.report import write_text
@@ -36,9 +35,9 @@ _FLUX_UNIT, _PLACE_UNIT_PX = 0.01, 0.1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Applied:
-    """What a frame went into the mosaic with: the cards of its WCS, and its correction."""
+    """What a frame went into the mosaic with: what its WCS is made of, and its correction."""
 
-    cards: Sequence[tuple[str, Any]]
+    place: TanSip | HeaderCards
     scale: PhotoScale
 
 
@@ -135,9 +134,14 @@ def _applied_key(frames: Sequence[PlacedFrame]) -> str:
 
 def _place_as_applied(item: PlacedFrame, applied: _Applied) -> PlacedFrame:
     """A frame at the place with which it went into the mosaic."""
-    header = fits.Header(list(applied.cards))
-    wcs = CelestialWcs.from_header(header, item.frame.shape)
-    return replace(item, place=replace(item.place, header=header, wcs=wcs))
+    return replace(item, place=replace(item.place, wcs=applied.place.celestial(item.frame.shape)))
+
+
+def _source_of(item: PlacedFrame) -> TanSip | HeaderCards:
+    source = item.wcs.source
+    if not isinstance(source, TanSip | HeaderCards):
+        raise ValueError(f"nothing tells what the place of {item.frame.name} is made of")
+    return source
 
 
 def keep_steady_frames(
@@ -183,7 +187,7 @@ def keep_steady_frames(
         run.log.notice(message("adding.steady", n_kept=kept, n_before=n_before, tolerance=tolerance))
     elif tolerance:
         run.log.notice(message("adding.nothing-known"))
-    applied = {str(i.frame.id): _Applied(tuple(i.place.header.items()), scales[i.frame.id]) for i in chosen}
+    applied = {str(i.frame.id): _Applied(_source_of(i), scales[i.frame.id]) for i in chosen}
     steady = _Steady(anchor, applied, fwhm_px)
     if digest_of(steady) != digest_of(noted):
         run.store.put(key, steady, _Steady)

@@ -98,7 +98,7 @@ def warp_cube(
     alpha = rest.reshape(n, h, w)
     inputs = [visit.item.in_unit(job.unit) for visit in work.visits]
 
-    def warp(k: int) -> None:
+    def warp(k: int) -> Box:
         check()
         part = work.visits[k].part
         place = part.relative_to(patch.outer)
@@ -107,10 +107,11 @@ def warp_cube(
             place = Box(0, 0, 0, 0)
         # Without weight a sample is not there, whatever its value: that of another patch may stay.
         _clear_beyond(weights[:, k], place)
+        return place
 
-    list(each(warp, range(n)))
+    reach = list(each(warp, range(n)))
     witness = np.array([item.is_witness for item in inputs])
-    return Cube(values, weights, alpha, _noise_of(inputs), _exposures(inputs), witness)
+    return Cube(values, weights, alpha, _noise_of(inputs), _exposures(inputs), witness, reach)
 
 
 def _clear_beyond(planes: F4, box: Box) -> None:

@@ -74,7 +74,7 @@ def solve_inputs(
         place = places[frame.id]
         rows.append(_row(frame, place, name if folder else ""))
         if folder is not None and isinstance(place, Place):
-            write_wcs_file(folder / name, place.header, frame)
+            write_wcs_file(folder / name, place.wcs.cards, frame)
     if folder is not None:
         _write_table(folder / "solve.ecsv", [{**row, "reason": str(row["reason"] or "")} for row in rows])
     return rows

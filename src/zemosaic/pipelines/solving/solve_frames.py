@@ -14,7 +14,6 @@ from zemosaic.engine.store import remember
 from zemosaic.errors import FrameRejected
 from zemosaic.model.frame import Frame, PointingHint
 from zemosaic.model.sky.catalogue import Catalogue
-from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.tan_sip import TanSip
 from zemosaic.pipelines.measuring.measure_frames import MeasuredFrame
 from zemosaic.pipelines.run.context import Run
@@ -53,9 +52,7 @@ _BLIND_ATTEMPTS = 2
 
 def refined_place(frame: Frame, refined: Refined, row: int, how: str) -> Place:
     """The place of a plate that was refined."""
-    header = refined.plates[row].header(frame.shape)
-    wcs = CelestialWcs.from_header(header, frame.shape)
-    return Place(header, wcs, how, int(refined.n_ties[row]), float(refined.rms_px[row]))
+    return Place(refined.plates[row].celestial(frame.shape), how, int(refined.n_ties[row]), float(refined.rms_px[row]))
 
 
 def describe_coincidence(rms_px: npt.ArrayLike) -> Message | None:
@@ -81,12 +78,11 @@ def solve_frames(frames: Sequence[MeasuredFrame], sky: KnownSky, settings: Setti
     narrow: list[Candidate] = []
     for done, candidate in enumerate(candidates, 1):
         run.cancel.check()
-        if candidate.verdict in {"right", "unknown", "unconfirmed"}:
-            pass
-        elif candidate.frame.header.camera in known:
+        keeps_header = candidate.verdict in {"right", "unknown", "unconfirmed"}
+        if not keeps_header and candidate.frame.header.camera in known:
             _solve_narrowly(candidate, catalogue, settings.solve, run, known)
             narrow.append(candidate)
-        else:
+        elif not keeps_header:
             _solve(candidate, catalogue, settings.solve, run, known)
         advance(done)
     _guess_scales(candidates, catalogue, settings.solve, run)
@@ -331,13 +327,12 @@ def _plate_of_header(candidate: Candidate) -> TanSip:
 def _kept(candidate: Candidate, n_ties: int, rms_px: float) -> Place:
     """The place of a header, moved or not."""
     wcs = candidate.header
-    cards = None if wcs is None else wcs.cards
-    if wcs is None or cards is None:
+    if wcs is None:
         raise ValueError(f"{candidate.frame.name} has no header WCS")
     how = "header" if candidate.verdict == "right" else "header, unchecked"
     if candidate.is_moved:
         how = "header, aligned"
-    return Place(cards, wcs, how, n_ties, rms_px)
+    return Place(wcs, how, n_ties, rms_px)
 
 
 def _unrefined(candidate: Candidate) -> Place | None:
@@ -347,4 +342,4 @@ def _unrefined(candidate: Candidate) -> Place | None:
         return None
     plate, shape = candidate.solution.plate, candidate.frame.shape
     rms_px = candidate.solution.rms_arcsec / plate.scale_arcsec
-    return Place(plate.header(shape), plate.celestial(shape), candidate.how, candidate.solution.n_matched, rms_px)
+    return Place(plate.celestial(shape), candidate.how, candidate.solution.n_matched, rms_px)

@@ -7,7 +7,7 @@ between which it calls `check`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from zemosaic.kernels.stack import grow, order, pairs, regions, saturated, template
 from zemosaic.kernels.stack.normal_tables import spread_table
 from zemosaic.kernels.stack.samples import FrameNoise, Maps, Samples
+from zemosaic.model.box import Box
 from zemosaic.model.each import Each
 from zemosaic.settings import StackSettings
 
@@ -90,10 +91,11 @@ def _ranges(total: int, step: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, total)
 
 
-def find_spans(channel: Channel, check: Check, each: Each) -> None:
-    """Where each frame has samples: what lies outside is not looked at again."""
+def find_spans(channel: Channel, reach: Sequence[Box], check: Check, each: Each) -> None:
+    """Where each frame has samples, all of them in its box of `reach`: what lies outside is not looked at again."""
     weights, span = channel.samples.weights, channel.samples.span
-    channel.by_rows(lambda y0, y1: order.find_spans(weights, y0, y1, span), weights.shape[1], check, each)
+    boxes = np.array([[b.y0, b.y1, b.x0, b.x1] for b in reach], np.int32).reshape(-1, 4)
+    channel.by_rows(lambda y0, y1: order.find_spans(weights, boxes, y0, y1, span), weights.shape[1], check, each)
 
 
 def yield_saturated(channel: Channel, check: Check, each: Each) -> None:

@@ -19,7 +19,7 @@ cut into patches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -162,6 +162,8 @@ class Cube:
         Exposure time of each frame.
     witness : ndarray, bool, shape (n,)
         Frames that only help to judge the samples of the others and count nowhere.
+    reach : sequence of Box, optional
+        Outside of its box, in pixels of the cube, a frame has no weight anywhere. Default: all, of each.
 
     Raises
     ------
@@ -175,6 +177,7 @@ class Cube:
     noise: FrameNoise
     exposure: F4
     witness: Flags
+    reach: Sequence[Box] | None = None
 
     def __post_init__(self) -> None:
         shape = self.values.shape
@@ -191,8 +194,16 @@ class Cube:
             raise ValueError(f"samples must be float32 and alpha uint8, got {', '.join(map(str, types))}")
         if not all(a.flags.c_contiguous for a in arrays):
             raise ValueError("arrays must be in C order")
+        whole = Box.of_shape(shape[2:])
+        if len(self.boxes) != n or not all(box.is_empty or whole.contains(box) for box in self.boxes):
+            raise ValueError(f"reach must be {n} boxes within {whole}, got {list(self.boxes)}")
         if n > MAX_FRAMES:
             raise ValueError(f"at most {MAX_FRAMES} frames can be stacked at once, got {n}")
+
+    @property
+    def boxes(self) -> Sequence[Box]:
+        """`reach`, or all of the cube for each frame."""
+        return [Box.of_shape(self.values.shape[2:])] * self.values.shape[1] if self.reach is None else self.reach
 
     def channel(self, c: int) -> Channel:
         """One channel as the passes take it; its weights are this cube's own."""
@@ -352,7 +363,7 @@ def stack_cube(
     by_frame = np.zeros(counts.shape[1:], np.int64)
     for c in range(cube.values.shape[0]):
         channel, planes = cube.channel(c), out.planes(c)
-        find_spans(channel, check, each)
+        find_spans(channel, cube.boxes, check, each)
         for judged in _mark_outliers(channel, fwhm_px, settings, check, each):
             watch(judged, channel)
 
