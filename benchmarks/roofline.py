@@ -23,8 +23,11 @@ from pathlib import Path
 import numba
 import numpy as np
 import numpy.typing as npt
+from astropy.io import fits
 
 from page import add_page_option, page_section
+from zemosaic.io.read.frame_reader import FrameReader
+from zemosaic.io.read.scan import scan
 from zemosaic.io.write.mosaic_file import MosaicFile, Plane
 from zemosaic.kernels.resample.bayer import resample_cfa
 from zemosaic.kernels.resample.lanczos import WIDTH, dots6, lanczos_table
@@ -33,10 +36,11 @@ from zemosaic.kernels.resample.window import Output, Window
 from zemosaic.kernels.stack.combine import combine_rows
 from zemosaic.kernels.stack.samples import FrameNoise
 from zemosaic.model.box import Box
-from zemosaic.settings import Settings
+from zemosaic.settings import InputSettings, Settings
 from zemosaic.simulate.sky import tangent_wcs
 from zemosaic.stages.measure.frame import measure_frame, measure_sky
-from zemosaic.stages.raw.calibrate import calibrate_window
+from zemosaic.stages.measure.raw import measure_raw
+from zemosaic.stages.raw.window import calibrate_window
 from zemosaic.stages.stack.methods import METHODS
 from zemosaic.stages.stack.passes import Channel, find_spans, make_template
 from zemosaic.stages.stack.stack import StackedPatch
@@ -170,6 +174,19 @@ def measure_stack() -> Iterator[tuple[str, str, float, float, bool]]:
     yield "combine", "sample", least_ns(combine, n), 9, False
 
 
+def measure_reading() -> Iterator[tuple[str, str, float, float, bool]]:
+    """The same of reading frames: single precision, and the whole numbers of a camera."""
+    values = np.random.default_rng(4).normal(1000, 10, (1080, 1920))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, kind, n_bytes in (("read", np.float32, 4), ("read raw", np.uint16, 2)):
+            path = Path(folder) / f"{name}.fits"
+            fits.writeto(path, values.astype(kind))
+            (frame,), reader = scan([path], InputSettings()).frames, FrameReader(1 << 20)
+            whole = Box.of_shape(frame.shape)
+            ns = least_ns(lambda reader=reader, frame=frame, whole=whole: reader.read_window(frame, whole), values.size)  # type: ignore[misc]
+            yield name, "pixel", ns, n_bytes + 8, False
+
+
 def measure_frames() -> Iterator[tuple[str, str, float, float, bool]]:
     """The same of what is done to frames, and to the finished planes."""
     data = np.random.default_rng(3).normal(1000, 10, (1, 1080, 1920)).astype(np.float32)
@@ -184,6 +201,8 @@ def measure_frames() -> Iterator[tuple[str, str, float, float, bool]]:
     )
     yield "weigh", "pixel", least_ns(lambda: measure_sky(data, ones), data.size), 8, False
     yield "measure", "pixel", least_ns(lambda: measure_frame(data, ones, settings), data.size), 8, False
+    raw = np.rint(data)
+    yield "measure raw", "pixel", least_ns(lambda: measure_raw(raw, ones, "RGGB", settings), data.size), 8, False
     wcs = tangent_wcs(10.0, 20.0, 0.0, (4 * SIDE, 4 * SIDE), 2.0)
     boxes = [Box(y, y + SIDE, x, x + SIDE) for y in range(0, 4 * SIDE, SIDE) for x in range(0, 4 * SIDE, SIDE)]
     values = np.ones((SIDE, SIDE), np.float32)
@@ -199,7 +218,7 @@ def measure_frames() -> Iterator[tuple[str, str, float, float, bool]]:
 def measure_steps(bytes_per_ns: float, sum_ns: float) -> list[Step]:
     """All steps beside what two ceilings allow."""
     steps = []
-    for measured in (measure_warps, measure_stack, measure_frames):
+    for measured in (measure_warps, measure_stack, measure_reading, measure_frames):
         for name, unit, ns, n_bytes, sums in measured():
             ceiling = max(n_bytes / bytes_per_ns, sum_ns if sums else 0.0)
             steps.append(Step(name, unit, ns, n_bytes, ceiling))

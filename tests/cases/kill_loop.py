@@ -31,7 +31,7 @@ from zemosaic.io.write.mosaic_file import MosaicFile
 
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 chance, dice = float(sys.argv[2]), random.Random(int(sys.argv[3]))
-put, fsync, write_at = Store.put, os.fsync, MosaicFile._write_at
+put, replace, write_at = Store.put, os.replace, MosaicFile._write_at
 
 
 def die_perhaps():
@@ -44,9 +44,9 @@ def noted_put(store, key, value, kind=None):
     os.write(log, (key + chr(10)).encode())
 
 
-def dying_fsync(number):
+def dying_replace(source, target):
     die_perhaps()  # an entry, or the mosaic, is written but has no name yet
-    fsync(number)
+    replace(source, target)
 
 
 def dying_write(file, offset, content):
@@ -56,7 +56,7 @@ def dying_write(file, offset, content):
     write_at(file, offset, content)
 
 
-Store.put, os.fsync, MosaicFile._write_at = noted_put, dying_fsync, dying_write
+Store.put, os.replace, MosaicFile._write_at = noted_put, dying_replace, dying_write
 sys.exit(main(sys.argv[4:]))
 """
 """A run that writes down each result that it stored, and that may die in the middle of a write."""

@@ -23,7 +23,7 @@ from zemosaic.io.headers.scaling import Scaling
 from zemosaic.io.read.arrays import ArraySource
 from zemosaic.io.read.frame_reader import FrameReader, put_physical_values
 from zemosaic.io.read.scan import scan
-from zemosaic.kernels.pixels.stored import unpack_floats
+from zemosaic.kernels.pixels.stored import unpack_floats, unpack_shorts
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame
 from zemosaic.settings import InputSettings
@@ -551,3 +551,13 @@ def test_bits_of_floats_come_out_as_they_went_in():
     unpack_floats(values.astype(">f4").view(np.uint32), data.view(np.uint32), weight)
     np.testing.assert_array_equal(weight, np.isfinite(values))
     np.testing.assert_array_equal(data.view(np.uint32), np.where(np.isfinite(values), values, 0).view(np.uint32))
+
+
+@pytest.mark.parametrize("zero", [0, 32768])
+def test_short_numbers_come_out_as_they_went_in(zero):
+    """All 65,536 of them."""
+    values = np.arange(-32768, 32768).astype(np.int16).reshape(256, 256)
+    data, weight = np.empty(values.shape, np.float32), np.empty(values.shape, np.float32)
+    unpack_shorts(values.astype(">i2").view(np.uint16), np.float32(zero), data, weight)
+    assert np.array_equal(data, values.astype(np.float32) + zero)
+    assert np.all(weight == 1)

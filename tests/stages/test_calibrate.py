@@ -13,7 +13,6 @@ from hypothesis.extra import numpy as hnp
 from frame_cases import make_frame, vary_frame
 from zemosaic.model.frame import Frame, FrameId, FrameKind
 from zemosaic.stages.raw.calibrate import (
-    calibrate_window,
     choose_master,
     combine_flats,
     combine_frames,
@@ -23,6 +22,7 @@ from zemosaic.stages.raw.calibrate import (
     noise_variance,
     scale_dark,
 )
+from zemosaic.stages.raw.window import calibrate_window
 
 SHAPE = (60, 80)
 FLOATS = hnp.arrays(np.float32, (4, 5), elements=st.floats(0, 65504, width=16))

@@ -18,6 +18,7 @@ from zemosaic.kernels.solve.cluster import group_detections
 from zemosaic.model.measurements import Measurements
 from zemosaic.settings import MeasureSettings
 from zemosaic.stages.measure.frame import measure_frame, measure_sky
+from zemosaic.stages.numeric.quantile import quantile_of
 from zemosaic.stages.quality.double import find_double
 
 SHAPE = (400, 512)
@@ -287,6 +288,14 @@ def test_empty_and_flat_frames_are_rejected():
 def test_select_agrees_with_sorting(values, data):
     k = data.draw(st.integers(0, len(values) - 1))
     assert select_nth(np.array(values, np.float32), len(values), k) == np.sort(np.array(values, np.float32))[k]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=80), st.floats(0, 1))
+def test_quantiles_are_those_of_numpy(values, share):
+    some = np.array(values, np.float32)
+    assert quantile_of(some, share) == pytest.approx(float(np.quantile(some.astype(float), share)), rel=1e-6, abs=1e-6)
+    assert quantile_of(some, 0.5) == pytest.approx(float(np.median(some.astype(float))), rel=1e-6, abs=1e-6)
 
 
 def test_clipped_mean_withstands_a_trail():

@@ -129,10 +129,8 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with open(partial, "wb") as file:
-                    file.write(_head(content) + content)
-                    file.flush()
-                    os.fsync(file.fileno())
+                # Nobody waits for the disk: what a loss of power leaves half written is seen when it is read.
+                partial.write_bytes(_head(content) + content)
                 with contextlib.suppress(PermissionError):  # Windows: another worker reads the same result just now
                     partial.replace(path)
             finally:

@@ -153,6 +153,14 @@ class _PartLibrary(JITCodeLibrary):
     Not to optimise it either would save as much again, and costs the kernels up to a tenth of their speed.
     """
 
+    def finalize(self) -> None:
+        """Optimise the part, then link what it calls: linked before, that would be optimised again in each caller."""
+        super()._optimize_final_module()
+        super().finalize()
+
+    def _optimize_final_module(self) -> None:
+        """Nothing: it is asked for when all is linked."""
+
     def _finalize_final_module(self) -> None:
         self._finalize_dynamic_globals()
         self._finalized = True

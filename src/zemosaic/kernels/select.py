@@ -1,4 +1,4 @@
-"""The n-th smallest of some values, for kernels of all rooms. Serial, nogil."""
+"""The n-th smallest of some values, for kernels of all rooms and for stages. Serial, nogil."""
 
 from __future__ import annotations
 
@@ -6,21 +6,46 @@ import numpy as np
 
 from zemosaic.kernels.compiled import kernel, leaf
 
-__all__ = ["select_nth"]
+__all__ = ["select_nth", "select_pair", "select_with"]
 
 _LOWEST, _HIGHEST = np.int32(-(2**31)), np.int32(2**31 - 1)
 
 
 @kernel
 def select_nth(values, n, k):
-    """The k-th smallest of ``values[:n]`` (k from 0), float32.
+    """The k-th smallest of ``values[:n]`` (k from 0), float32."""
+    return select_with(np.empty(n, np.int32), values, n, k)
 
-    Narrows the range that holds it, counting the values below a place in it: a loop without branches each time, of
-    which some six are enough for a hundred values. Whole numbers that are ordered as the floats are stand for them.
-    """
-    bits, keys = values.view(np.int32), np.empty(n, np.int32)
+
+@kernel
+def select_pair(values, n, k):
+    """The k-th smallest of ``values[:n]`` (k from 0), and the next one, or the same where there is none; float32."""
+    keys = np.empty(n, np.int32)
+    value = select_with(keys, values, n, k)
+    count, _, above = _split(keys, n, _ordered(np.float32(value).view(np.int32)))
+    return value, (value if count > k + 1 or count == n else _value_of(above))
+
+
+@leaf
+def select_with(keys, values, n, k):
+    """As `select_nth`; `keys`, int32, has room for n numbers, for those who select often."""
     for i in range(n):
-        keys[i] = _ordered(bits[i])
+        keys[i] = _ordered(np.float32(values[i]).view(np.int32))
+    return _value_of(_select(keys, n, k))
+
+
+@leaf
+def _value_of(key):
+    return np.int32(_ordered(np.int32(key))).view(np.float32)
+
+
+@leaf
+def _select(keys, n, k):
+    """The k-th smallest of whole numbers.
+
+    Narrows the range that holds it, counting the numbers below a place in it: a loop without branches each time, of
+    which some six are enough for a hundred values.
+    """
     low, high = _range_of(keys, n)
     n_below, n_up_to, halve = 0, n, False
     while low < high:
@@ -33,7 +58,7 @@ def select_nth(values, n, k):
         else:
             low, n_below = above, count
         halve = 2 * (high - low) > span
-    return np.int32(_ordered(np.int32(low))).view(np.float32)
+    return low
 
 
 @leaf
@@ -60,4 +85,4 @@ def _split(keys, n, limit):
 @leaf
 def _ordered(bits):
     """Bits of a float as a whole number that grows with it; its own inverse."""
-    return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
+    return np.int32(bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF)))

@@ -17,6 +17,8 @@ Runs = npt.NDArray[np.int32]
 
 def runs_of(part: Map) -> Runs:
     """The rows of a map as runs: row, first column and column past the last of each, shape (n, 3)."""
+    if not part.any():  # most frames have none
+        return np.zeros((0, 3), np.int32)
     # One row behind the other with a pixel outside of the part between them: so edges come by twos.
     height, width = part.shape
     line = np.zeros(height * (width + 1) + 1, bool)

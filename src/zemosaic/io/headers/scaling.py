@@ -12,6 +12,8 @@ __all__ = ["Scaling", "read_scaling", "read_softening"]
 
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 """``32,768``: the comma may part thousands or decimals."""
+_EXACT_IN_FLOAT32 = 1 << 24
+"""Whole numbers below it are exact in float32."""
 _ASINH_CARDS = ("BSOFTEN", "BOFFSET")
 
 
@@ -40,6 +42,12 @@ class Scaling:
     def is_plain(self) -> bool:
         """Whether stored values are the physical ones."""
         return self.softening is None and (self.zero, self.scale) == (0.0, 1.0)
+
+    @property
+    def is_shift(self) -> bool:
+        """Whether short whole numbers are only moved, to others that single precision holds."""
+        is_whole = self.zero.is_integer() and abs(self.zero) < _EXACT_IN_FLOAT32
+        return self.softening is None and self.scale == 1 and is_whole
 
 
 def read_scaling(hdu: Hdu) -> Scaling:

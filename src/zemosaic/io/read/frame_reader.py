@@ -26,7 +26,7 @@ from zemosaic.io.headers.scaling import Scaling
 from zemosaic.io.read.frame_cache import FrameCache
 from zemosaic.io.read.read_counts import Key, ReadCounts
 from zemosaic.io.read.stored_image import Rows, StoredImage, decode, describe_image, rows_of_file
-from zemosaic.kernels.pixels.stored import unpack_floats
+from zemosaic.kernels.pixels.stored import unpack_floats, unpack_shorts
 from zemosaic.model.box import Box
 from zemosaic.model.frame import ANY_BIT, Frame, MapRef
 
@@ -38,9 +38,6 @@ AnyArray = npt.NDArray[Any]
 _AS_STORED = Scaling()
 _ASINH_UNIT = 2.5 / np.log(10)
 """A factor e of light, in magnitudes: what asinh scales are kept in."""
-_EXACT_IN_FLOAT32 = 1 << 24
-"""Whole numbers below it are exact in float32."""
-
 _NORM_ROWS = 64  # rows of a weight map that its median is taken from
 _PIECE_BYTES = 1 << 18  # 64 kB to 1 MB are alike within 20 %; above, fresh pages cost more than they save
 
@@ -355,10 +352,15 @@ def _keys_of(frame: Frame, box: Box) -> list[Hashable]:
 def _unpack(stored: StoredImage, raw: AnyArray, data: F4, weight: F4) -> None:
     """Stored values to physical ones and 1 for each; both 0 where there is no data."""
     if raw.dtype.str == ">f4" and stored.scaling.is_plain and sys.byteorder == "little":
-        # What most frames are: one pass over the bits instead of five over numbers. Rows without gaps are what
-        # the loop is fast on.
+        # What most frames are (and raw ones are whole numbers): one pass over the bits instead of five over numbers.
+        # Rows without gaps are what the loop is fast on.
         for plane, into, known in zip(raw, data, weight, strict=True):
             unpack_floats(np.ascontiguousarray(plane).view(np.uint32), into.view(np.uint32), known)
+        return
+    if raw.dtype.str == ">i2" and stored.scaling.is_shift and stored.scaling.blank is None:
+        zero = np.float32(stored.scaling.zero)
+        for plane, into, known in zip(raw, data, weight, strict=True):
+            unpack_shorts(np.ascontiguousarray(plane).view(np.uint16), zero, into, known)
         return
     weight[:] = 1
     bad = put_physical_values(raw, data, stored.scaling)
@@ -394,9 +396,7 @@ def put_physical_values(raw: AnyArray, out: F4, scaling: Scaling = _AS_STORED) -
             softening, offset = scaling.softening
             light = 2 * softening * np.sinh((raw.astype(np.float64) * scale + zero) / _ASINH_UNIT)
             np.copyto(out, light + offset, casting="same_kind")
-        elif (scale == 1 and is_small and zero.is_integer() and abs(zero) < _EXACT_IN_FLOAT32) or (
-            not is_integer and scaling.is_plain
-        ):
+        elif (is_small and scaling.is_shift) or (not is_integer and scaling.is_plain):
             np.copyto(out, raw, casting="same_kind")
             if zero:
                 out += np.float32(zero)

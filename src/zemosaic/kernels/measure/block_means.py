@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.compiled import kernel, leaf, part
-from zemosaic.kernels.select import select_nth
+from zemosaic.kernels.compiled import kernel, leaf
+from zemosaic.kernels.select import select_with
 
 __all__ = ["MeanRule", "Means", "block_means"]
 
@@ -50,10 +50,12 @@ class Means(NamedTuple):
 
 
 class _Room(NamedTuple):
-    """Arrays of one axis to work in: a block's values and some of them; partial sums of them and of their squares."""
+    """Arrays of one axis to work in: a block's values, some of them, and those as keys; partial sums of values and of
+    their squares."""
 
     values: F4
     some: F4
+    keys: npt.NDArray[np.int32]
     sums: npt.NDArray[np.float64]
     squares: npt.NDArray[np.float64]
 
@@ -79,7 +81,7 @@ def block_means(data, bad, edges, rule, out):
     # Room for three more, where four are looked at at once. One array each: rows of one array may have gaps between
     # their numbers for all the compiler knows.
     values, some = np.empty(largest + 3, np.float32), np.empty(largest, np.float32)
-    room = _Room(values, some, np.empty(largest), np.empty(largest))
+    room = _Room(values, some, np.empty(largest, np.int32), np.empty(largest), np.empty(largest))
     for j in range(ny):
         for i in range(nx):
             n, sx, sy = 0, 0, 0
@@ -94,7 +96,7 @@ def block_means(data, bad, edges, rule, out):
                 continue
             xs[j, i], ys[j, i] = sx / n, sy / n
             if rule.quantile > 0:
-                mean[j, i] = select_nth(values, n, int(rule.quantile * n)) - rule.shift
+                mean[j, i] = select_with(room.keys, values, n, int(rule.quantile * n)) - rule.shift
                 error[j, i] = rule.spread / math.sqrt(n)
             else:
                 mean[j, i], error[j, i] = _clipped_mean(room, n, rule.kappa)
@@ -125,7 +127,7 @@ def _take_good(data, bad, y, x0, x1, values, first):
     return n, columns
 
 
-@part
+@leaf
 def _clipped_mean(room, n, kappa):
     """Mean and error of the first n values within kappa sigma of the median."""
     step = max(n // _ENOUGH, 1)
@@ -133,10 +135,10 @@ def _clipped_mean(room, n, kappa):
     for k in range(0, n, step):
         room.some[m] = room.values[k]
         m += 1
-    median = float(select_nth(room.some, m, m // 2))
+    median = float(select_with(room.keys, room.some, m, m // 2))
     for k in range(m):
         room.some[k] = abs(room.some[k] - median)
-    sigma = 1.4826 * float(select_nth(room.some, m, m // 2)) + 1e-30
+    sigma = 1.4826 * float(select_with(room.keys, room.some, m, m // 2)) + 1e-30
     centre = median
     for _ in range(2):
         shift, squares, count = _moments_within(room, n, median, centre - kappa * sigma, centre + kappa * sigma)

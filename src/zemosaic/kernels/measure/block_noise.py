@@ -30,8 +30,9 @@ def block_noise(data, have, edges, level, noise):
     y_edges, x_edges = edges
     ny, nx = level.shape
     width = data.shape[1]
-    total, bends = np.empty((2, width))
-    n, n_bends = np.empty((2, width), np.int32)
+    # Rows of one array may have gaps between their numbers for all the compiler knows: one array each.
+    total, bends = np.empty(width), np.empty(width)
+    n, n_bends = np.empty(width, np.int32), np.empty(width, np.int32)
     for j in range(ny):
         total[:], bends[:], n[:], n_bends[:] = 0.0, 0.0, 0, 0
         # Down the columns first: loops along rows are vectorised.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf, part
 
 __all__ = ["COLD", "HOT", "RESIDUAL_CLIP", "RESIDUAL_UNIT", "find_defects", "find_residuals", "mirror_index"]
 
@@ -38,18 +38,11 @@ figures are under `find_defects`."""
 _BESIDE_SIGMA = 0.58
 """Noise of the mean excess of four pixels, each over the median of its own eight neighbours, in sigma."""
 
-_MEDIAN_OF_8 = (
-    (0, 1), (2, 3), (4, 5), (6, 7), (0, 2), (1, 3), (4, 6), (5, 7), (1, 2), (5, 6),
-    (0, 4), (3, 7), (1, 5), (2, 6), (2, 4), (3, 5), (3, 4),
-)  # fmt: skip
-"""Comparisons that leave the 4th and 5th of eight values in places 3 and 4 (Batcher's odd-even merge sort,
-1968, without those that only order the rest)."""
-
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 
 
-@part
+@leaf
 def mirror_index(i, n):
     """Index mirrored about the first and the last pixel; keeps its parity on an even-sized or any inner edge."""
     if i < 0:
@@ -167,7 +160,8 @@ def find_defects(
         Filled with 0, `HOT` or `COLD`.
     """
     h, w = image.shape
-    values, of_columns, limits = np.empty(8, np.float32), np.empty((2, w), np.float32), np.empty(w, np.float32)
+    values, limits = np.empty(8, np.float32), np.empty(w, np.float32)
+    of_columns = np.empty(w, np.float32), np.empty(w, np.float32)
     for y in range(h):
         out[y] = 0
         if w < 5 or h < 5:
@@ -242,50 +236,79 @@ def find_residuals(image: Floats, weight: Floats, sigma: Floats, out: npt.NDArra
     if w < 5 or h < 5:
         out[:] = 0
         return
-    rows, bad, noise = np.empty((8, w), np.float32), np.empty(w, np.uint8), np.empty(w, np.float32)
+    lower, upper, noise = np.empty(w, np.float32), np.empty(w, np.float32), np.empty(w, np.float32)
+    bad, of_columns = np.empty(w, np.uint8), np.empty(w, np.uint8)
     for y in range(h):
-        bad[:] = 0
-        for k in range(8):
-            _shift_row(image, weight, y + _DY[k], _DX[k], rows[k], bad)
-        for a, b in _MEDIAN_OF_8:
-            _order_rows(rows[a], rows[b])
+        up, down = mirror_index(y - 2, h), mirror_index(y + 2, h)
+        _find_middle(image[up], image[y], image[down], lower, upper)
+        _find_missing(weight[up], weight[y], weight[down], of_columns, bad)
         for x in range(w):
             noise[x] = sigma[y & 1, x & 1]
-        _store_residuals(image[y], weight[y], bad, (rows[3], rows[4], noise), out[y])
+        _store_residuals(image[y], bad, (lower, upper, noise), out[y])
 
 
-@part
-def _store_residuals(line, weight, bad, beside, out):
+@leaf
+def _store_residuals(line, bad, beside, out):
     """Residuals of a row against the 4th and 5th of the eight neighbours, and the noise; in single precision: exact."""
     lower, upper, noise = beside
     for x in range(line.size):
         residual = (line[x] - np.float32(0.5) * (lower[x] + upper[x])) / noise[x]
         residual = min(max(residual, np.float32(-RESIDUAL_CLIP)), np.float32(RESIDUAL_CLIP))
         steps = np.int16(np.rint(residual * np.float32(RESIDUAL_UNIT)))
-        out[x] = steps if (weight[x] > 0) & (bad[x] == 0) else np.int16(0)
+        out[x] = steps if bad[x] == 0 else np.int16(0)
 
 
-@part
-def _shift_row(image, weight, y, dx, row, bad):
-    """Copy row `y` (mirrored), moved by `dx`, to `row`; raise `bad` where it has no weight."""
+@leaf
+def _find_middle(up, row, down, lower, upper):
+    """The 4th and the 5th of the eight neighbours of each pixel of a row, ascending."""
     w = row.size
-    y = mirror_index(y, image.shape[0])
-    first, last = max(-dx, 0), min(w - dx, w)
-    source, target = image[y, first + dx : last + dx], row[first:last]
-    for x in range(source.size):
-        target[x] = source[x]
-    seen, flags = weight[y, first + dx : last + dx], bad[first:last]
-    for x in range(seen.size):
-        flags[x] |= np.uint8(not seen[x] > 0)
-    for k in range(abs(dx)):
-        x = k if dx < 0 else w - 1 - k
-        row[x] = image[y, mirror_index(x + dx, w)]
-        bad[x] |= np.uint8(not weight[y, mirror_index(x + dx, w)] > 0)
+    # Within a row all eight lie at the same distances from a pixel: loops without branches become vectors.
+    left, middle, right = slice(0, w - 4), slice(2, w - 2), slice(4, w)
+    up_left, up_middle, up_right = up[left], up[middle], up[right]
+    row_left, row_right = row[left], row[right]
+    down_left, down_middle, down_right = down[left], down[middle], down[right]
+    low, high = lower[middle], upper[middle]
+    for x in range(low.size):
+        low[x], high[x] = _middle_two(
+            (up_left[x], up_middle[x], up_right[x], row_left[x]),
+            (row_right[x], down_left[x], down_middle[x], down_right[x]),
+        )
+    for k in range(4):
+        x = k if k < 2 else w - 1 - (k - 2)
+        a, b = mirror_index(x - 2, w), mirror_index(x + 2, w)
+        lower[x], upper[x] = _middle_two((up[a], up[x], up[b], row[a]), (row[b], down[a], down[x], down[b]))
 
 
-@part
-def _order_rows(a, b):
-    """The smaller of each pair to `a`, the larger to `b`."""
-    for x in range(a.size):
-        first, second = a[x], b[x]
-        a[x], b[x] = (first, second) if first < second else (second, first)
+@leaf
+def _middle_two(first, second):
+    """The 4th and the 5th of two times four values: a step of Batcher's bitonic merge of two sorted fours (1968)."""
+    (a, b, c, d), (e, f, g, h) = _sorted_four(first), _sorted_four(second)
+    # Of the pairs from both ends the lower ones are the lowest four: the highest of them is wanted, and the lowest of
+    # the others.
+    low = max(max(min(a, h), min(b, g)), max(min(c, f), min(d, e)))
+    high = min(min(max(a, h), max(b, g)), min(max(c, f), max(d, e)))
+    return low, high
+
+
+@leaf
+def _sorted_four(values):
+    a, b = min(values[0], values[1]), max(values[0], values[1])
+    c, d = min(values[2], values[3]), max(values[2], values[3])
+    a, c = min(a, c), max(a, c)
+    b, d = min(b, d), max(b, d)
+    return a, min(b, c), max(b, c), d
+
+
+@leaf
+def _find_missing(up, row, down, of_columns, bad):
+    """Raise `bad` where a pixel of a row or one of its eight neighbours has no weight."""
+    w = row.size
+    for x in range(w):
+        of_columns[x] = np.uint8(1) - np.uint8((up[x] > 0) & (row[x] > 0) & (down[x] > 0))
+    here, left, right = of_columns[2 : w - 2], of_columns[: w - 4], of_columns[4:]
+    flags = bad[2 : w - 2]
+    for x in range(flags.size):
+        flags[x] = here[x] | left[x] | right[x]
+    for k in range(4):
+        x = k if k < 2 else w - 1 - (k - 2)
+        bad[x] = of_columns[x] | of_columns[mirror_index(x - 2, w)] | of_columns[mirror_index(x + 2, w)]

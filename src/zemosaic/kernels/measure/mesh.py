@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.compiled import kernel, part
-from zemosaic.kernels.select import select_nth
+from zemosaic.kernels.compiled import kernel, leaf, part
+from zemosaic.kernels.select import select_with
 
 __all__ = [
     "BlockEdges",
@@ -78,7 +78,8 @@ def block_levels(data, bad, edges, step, floor, out):
         for i in range(nx):
             largest = max(largest, (y_edges[j + 1] - y_edges[j]) * (x_edges[i + 1] - x_edges[i]))
     values = np.empty(largest, np.float32)
-    steps = np.empty(largest, np.float32)
+    # Three more, where four are looked at at once.
+    steps, keys, squares = np.empty(largest + 3, np.float32), np.empty(largest, np.int32), np.empty(largest)
     for j in range(ny):
         for i in range(nx):
             n, m, at_floor = 0, 0, 0
@@ -101,24 +102,20 @@ def block_levels(data, bad, edges, step, floor, out):
                     previous_good = True
             n_used[j, i] = n
             n_floor[j, i] = at_floor
-            level[j, i] = select_nth(values, n, n // 2) if n > 0 else 0.0
-            sigma[j, i] = _clipped_rms(steps, m) / math.sqrt(2.0)
+            level[j, i] = select_with(keys, values, n, n // 2) if n > 0 else 0.0
+            sigma[j, i] = _clipped_rms(steps, m, keys, squares) / math.sqrt(2.0)
 
 
-@part
-def _clipped_rms(magnitudes, n):
+@leaf
+def _clipped_rms(magnitudes, n, keys, squares):
     """Gaussian sigma of values given their magnitudes, outliers beyond 3 sigma left out."""
     if n < 8:
         return np.nan
     # The median magnitude may be quantised (integer data); it only starts the clipping.
-    limit = 3.0 * 1.4826 * max(float(select_nth(magnitudes, n, n // 2)), 0.0) + 1e-30
+    limit = 3.0 * 1.4826 * max(float(select_with(keys, magnitudes, n, n // 2)), 0.0) + 1e-30
     rms = 0.0
     for _ in range(4):
-        total, count = 0.0, 0
-        for k in range(n):
-            if magnitudes[k] <= limit:
-                total += magnitudes[k] * magnitudes[k]
-                count += 1
+        total, count = _sum_squares(magnitudes, n, limit, squares)
         if count == 0:
             return np.nan
         rms = math.sqrt(total / count) * 1.01352  # a Gaussian cut at 3 sigma has an rms of 0.98666
@@ -128,6 +125,30 @@ def _clipped_rms(magnitudes, n):
             continue
         limit = 3.0 * rms
     return rms
+
+
+@leaf
+def _sum_squares(magnitudes, n, limit, squares):
+    """Sum of the squares of the first n magnitudes up to a limit, and how many these are."""
+    quarter, count = (n + 3) // 4, np.int32(0)
+    for k in range(n, 4 * quarter):
+        magnitudes[k] = np.inf
+    # Four to a place, then one half of the places onto the other: sums in an order that vectors keep.
+    for k in range(quarter):
+        total = 0.0
+        for part_of in range(4):
+            value = magnitudes[k + part_of * quarter]
+            is_within = value <= limit
+            total += value * value if is_within else np.float32(0)
+            count = np.int32(count + np.int32(is_within))
+        squares[k] = total
+    m = quarter
+    while m > 1:
+        half = (m + 1) // 2
+        for k in range(m - half):
+            squares[k] += squares[half + k]
+        m = half
+    return squares[0], count
 
 
 @kernel

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf, part
 
 __all__ = ["SMOOTHED_NOISE", "Peaks", "find_peaks", "light_in_line", "mark_objects", "smooth", "take_off_wide"]
 
@@ -207,16 +207,15 @@ def mark_objects(smoothed, threshold, edges, most, objects):
         for i in range(nx):
             n = 0
             for y in range(y_edges[j], y_edges[j + 1]):
-                line, marked = smoothed[y, x_edges[i] : x_edges[i + 1]], objects[y, x_edges[i] : x_edges[i + 1]]
-                n += _mark_above(line, threshold[j, i], marked)
+                n += _mark_above(smoothed, y, x_edges[i], x_edges[i + 1], threshold[j, i], objects)
             if n > most * (y_edges[j + 1] - y_edges[j]) * (x_edges[i + 1] - x_edges[i]):
                 objects[y_edges[j] : y_edges[j + 1], x_edges[i] : x_edges[i + 1]] = 0
 
 
-@part
-def _mark_above(line, limit, marked):
-    """Mark the values above a limit; returns how many they are."""
-    n = np.int32(0)
+@leaf
+def _mark_above(image, y, x0, x1, limit, objects):
+    """Mark the values of a piece of a row that are above a limit; returns how many they are."""
+    line, marked, n = image[y, x0:x1], objects[y, x0:x1], np.int32(0)
     for x in range(line.size):
         marked[x] = np.uint8(line[x] > limit)
         n += np.int32(line[x] > limit)

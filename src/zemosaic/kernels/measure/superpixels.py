@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.compiled import kernel
+from zemosaic.kernels.compiled import kernel, leaf
 
 __all__ = ["Cell", "bin_cells"]
 
@@ -47,24 +47,46 @@ def bin_cells(
         1 where all samples have 1.
     """
     (ay, ax), (by, bx) = cell.green, cell.other_green
+    (ry, rx), (sy, sx) = cell.red, cell.blue
     for j in range(data.shape[1]):
-        for k, (dy, dx) in ((0, cell.red), (2, cell.blue)):
-            row, row_weight = raw[2 * j + dy], weight[2 * j + dy]
-            for i in range(data.shape[2]):
-                m = row_weight[2 * i + dx]
-                data[k, j, i] = np.float32(4) * row[2 * i + dx] if m > 0 else np.float32(0)
-                out_weight[k, j, i] = m if m > 0 else np.float32(0)
-        for i in range(data.shape[2]):
-            a, m = raw[2 * j + ay, 2 * i + ax], weight[2 * j + ay, 2 * i + ax]
-            b, n = raw[2 * j + by, 2 * i + bx], weight[2 * j + by, 2 * i + bx]
-            value, merged = np.float32(0), np.float32(0)
-            if m > 0 and n > 0:
-                # Variance of the mean of two: (1 / m + 1 / n) / 4 against 1 / 2 for two plain samples.
-                value, merged = np.float32(2) * (a + b), np.float32(2) * m * n / (m + n)
-            elif m > 0:
-                value, merged = np.float32(4) * a, np.float32(0.5) * m
-            elif n > 0:
-                value, merged = np.float32(4) * b, np.float32(0.5) * n
-            if (m > 0 and a >= saturation) or (n > 0 and b >= saturation):
-                value = max(value, np.float32(4 * saturation))
-            data[1, j, i], out_weight[1, j, i] = value, merged
+        y = 2 * j
+        _lift(raw[y + ry, rx:], weight[y + ry, rx:], data[0, j], out_weight[0, j])
+        _lift(raw[y + sy, sx:], weight[y + sy, sx:], data[2, j], out_weight[2, j])
+        green = raw[y + ay, ax:], weight[y + ay, ax:]
+        other = raw[y + by, bx:], weight[y + by, bx:]
+        _merge_values(green, other, saturation, data[1, j])
+        _merge_weights(green[1], other[1], out_weight[1, j])
+
+
+@leaf
+def _lift(line, weight, out, out_weight):
+    """Every other sample of a row as superpixels."""
+    for i in range(out.size):
+        is_given = weight[2 * i] > 0
+        out[i] = np.float32(4) * line[2 * i] if is_given else np.float32(0)
+        out_weight[i] = weight[2 * i] if is_given else np.float32(0)
+
+
+@leaf
+def _merge_values(one, other, saturation, out):
+    """Every other sample of two rows as superpixels."""
+    (first, first_weight), (second, second_weight) = one, other
+    level = np.float32(4 * saturation)
+    for i in range(out.size):
+        a, b = first[2 * i], second[2 * i]
+        has_a, has_b = first_weight[2 * i] > 0, second_weight[2 * i] > 0
+        alone = np.float32(4) * a if has_a else (np.float32(4) * b if has_b else np.float32(0))
+        value = np.float32(2) * (a + b) if has_a & has_b else alone
+        is_saturated = (has_a & (a >= saturation)) | (has_b & (b >= saturation))
+        out[i] = level if is_saturated & (value < level) else value
+
+
+@leaf
+def _merge_weights(first, second, out):
+    """Weights of such superpixels."""
+    for i in range(out.size):
+        m, n = first[2 * i], second[2 * i]
+        has_m, has_n = m > 0, n > 0
+        alone = np.float32(0.5) * m if has_m else (np.float32(0.5) * n if has_n else np.float32(0))
+        # Variance of the mean of two: (1 / m + 1 / n) / 4 against 1 / 2 for two plain samples.
+        out[i] = np.float32(2) * m * n / (m + n) if has_m & has_n else alone

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf, part
 
-__all__ = ["unpack_floats"]
+__all__ = ["unpack_floats", "unpack_shorts"]
 
 
 @kernel
@@ -42,3 +42,29 @@ def _unpack_row(stored, data, weight):
         finite = (v & exponent) != exponent
         data[x] = v if finite else np.uint32(0)
         weight[x] = np.float32(1) if finite else np.float32(0)
+
+
+@kernel
+def unpack_shorts(stored, zero, data, weight):
+    """Turn big-endian int16 into pixels, and weigh them: with 32768 for zero, what cameras write.
+
+    Parameters
+    ----------
+    stored : ndarray, uint16, shape (h, w)
+        Bit patterns as they lie in the file.
+    zero : float32
+        Added to each.
+    data, weight : ndarray, float32, shape (h, w)
+        Written: the values, and 1.
+    """
+    for y in range(stored.shape[0]):
+        _unpack_short_row(stored[y], zero, data[y], weight[y])
+
+
+@leaf
+def _unpack_short_row(stored, zero, data, weight):
+    for x in range(data.size):
+        v = np.uint32(stored[x])
+        v = ((v << np.uint32(8)) | (v >> np.uint32(8))) & np.uint32(0xFFFF)
+        data[x] = np.float32(np.int16(v)) + zero
+        weight[x] = np.float32(1)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from zemosaic.model.box import Box
 from zemosaic.model.frame import Frame, FrameId
 from zemosaic.model.source import ImageSource
-from zemosaic.stages.raw.calibrate import calibrate_window, noise_variance
+from zemosaic.stages.raw.calibrate import noise_variance
+from zemosaic.stages.raw.window import calibrate_window
 
 __all__ = ["CalibratedSource", "Correction"]
 

@@ -131,7 +131,7 @@ def measure(
 
 def _measure(frame: Frame, source: ImageSource, settings: Settings, whole: bool) -> Measurements:
     data, weight = source.read_window(frame, Box.of_shape(frame.shape))
-    masked_share = 1 - np.count_nonzero(weight[0]) / weight[0].size
+    masked_share = 1 - np.count_nonzero(weight[0] != 0) / weight[0].size  # numpy counts booleans fast
     no_data = find_no_data(data, weight, frame.header.data_box)
     weight = _without(weight, no_data)
     unit = noise_unit(sample_noise(data, weight))

@@ -35,6 +35,7 @@ from zemosaic.kernels.measure import (
 from zemosaic.kernels.pixels import blocks, lz4, render, stored
 from zemosaic.kernels.resample import areas, bayer, lattice, points, spikes
 from zemosaic.kernels.resample.window import Window
+from zemosaic.kernels.select import select_pair
 from zemosaic.kernels.solve import cluster, pattern
 from zemosaic.kernels.stack import clip, combine, grow, order, pairs, regions, samples, saturated, template, trim
 from zemosaic.kernels.tiles import distance, pyramid
@@ -74,6 +75,7 @@ def _turned(array: Example) -> Example:
 
 B1, U1, U4, I4, I8, F4, F8 = "?", "u1", "u4", "i4", "i8", "f4", "f8"
 _b2, _u1, _u2, _u4, _i2 = _array(B1, 2), _array(U1, 1), _array(U1, 2), _array(U4, 2), _array("i2", 2)
+_short_2 = _array("u2", 2)
 _i4, _i4_2, _i4_3, _i8, _i8_2 = _array(I4, 1), _array(I4, 2), _array(I4, 3), _array(I8, 1), _array(I8, 2)
 _f4, _f4_2, _f4_3 = _array(F4, 1), _array(F4, 2), _array(F4, 3)
 _f8, _f8_2, _f8_3 = _array(F8, 1), _array(F8, 2), _array(F8, 3)
@@ -110,7 +112,9 @@ def _weigh() -> list[Known]:
         (repeats.find_repeats, (_f4_2, _b2, 0, _array(B1, 1))),
         (repeats.find_repeats, (_turned(_f4_2), _turned(_b2), 0, _array(B1, 1))),
         (repeats.find_lowest, (_f4_2, _b2)),
+        (select_pair, (_f4, 0, 0)),
         (stored.unpack_floats, (_u4, _u4, _f4_2)),
+        (stored.unpack_shorts, (_short_2, _F, _f4_2, _f4_2)),
         (blocks.sum_blocks, (_f4_3, 0, _f8_3, _i4_3)),
         (lattice.find_taper, (lattice.Edges(_f8_3, 0, (0, 0), (0, 0, 0, 0), (0, 0, 0, 0), 0.0), _u2)),
         (lattice.positions_round, (_f8_3, 0, 0, 0, 0, 0)),

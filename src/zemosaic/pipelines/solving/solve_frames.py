@@ -78,12 +78,11 @@ def solve_frames(frames: Sequence[MeasuredFrame], sky: KnownSky, settings: Setti
     narrow: list[Candidate] = []
     for done, candidate in enumerate(candidates, 1):
         run.cancel.check()
-        if candidate.verdict in {"right", "unknown", "unconfirmed"}:
-            pass
-        elif candidate.frame.header.camera in known:
+        keeps_header = candidate.verdict in {"right", "unknown", "unconfirmed"}
+        if not keeps_header and candidate.frame.header.camera in known:
             _solve_narrowly(candidate, catalogue, settings.solve, run, known)
             narrow.append(candidate)
-        else:
+        elif not keeps_header:
             _solve(candidate, catalogue, settings.solve, run, known)
         advance(done)
     _guess_scales(candidates, catalogue, settings.solve, run)

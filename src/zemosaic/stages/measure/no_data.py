@@ -71,7 +71,7 @@ def find_no_data(data: F4, weight: F4, data_box: Box | None = None) -> Runs:
     ndarray, int32, shape (n, 3)
         Row, first column and column past the last, of each run of pixels; empty where all is data, or nothing is.
     """
-    have = np.all(weight > 0, axis=0)
+    have = _in_all(weight > 0)
     lost, overscan = np.zeros(have.shape, bool), np.zeros(have.shape, bool)
     # Where no pixel is empty in the file, what is found to be so may have been interpolated over.
     empty = lost if have.all() else _solid_at_border(~have, SOLID_PX)
@@ -103,11 +103,16 @@ def find_outside(weight: F4, box: Box) -> Runs:
     box : Box
         Bounding box of the pixels with weight.
     """
-    empty = np.all(weight == 0, axis=0)
+    empty = _in_all(weight == 0)
     within = np.zeros(empty.shape, bool)
     if empty[box.slices].any():
         within[box.slices] = _solid_at_border(empty, SOLID_PX)[box.slices]
     return runs_of(within)
+
+
+def _in_all(channels: Map) -> Map:
+    """Where a map of channels is true in all; of one it is that one, which numpy would copy slowly."""
+    return np.asarray(channels[0] if len(channels) == 1 else np.all(channels, axis=0))
 
 
 def _beyond(channel: F4, have: Map) -> Map:

@@ -7,6 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.stages.numeric.quantile import quantile_of
+
 __all__ = ["noise_unit", "sample_noise"]
 
 F4 = npt.NDArray[np.float32]
@@ -53,4 +55,4 @@ def sample_noise(data: F4, weight: F4) -> float:
     rows = slice(None, None, _ROW_STEP)
     some, good = data[:, rows], np.broadcast_to(weight[:, rows] > 0, data[:, rows].shape)
     apart = np.abs(some[..., 2:] - some[..., :-2])[good[..., 2:] & good[..., :-2]]
-    return 1.4826 * float(np.median(apart)) / math.sqrt(2) if len(apart) else 0.0
+    return 1.4826 * quantile_of(apart, 0.5) / math.sqrt(2) if len(apart) else 0.0

@@ -1,4 +1,4 @@
-"""Dark, bias and flat: making masters, choosing them, applying them.
+"""Dark, bias and flat: making masters, and choosing them; `window` applies them.
 
 Darks are chosen by exposure, gain and temperature, flats by filter, session and rotation; what does not fit is told.
 
@@ -18,12 +18,12 @@ import numpy.typing as npt
 from zemosaic.model.filters import filter_key
 from zemosaic.model.frame import Frame, FrameKind
 from zemosaic.stages.numeric.robust import MAD_TO_SIGMA
+from zemosaic.stages.raw.window import FLAT_LEAST
 from zemosaic.text import Message, message
 
 __all__ = [
     "EXPOSURE_TOLERANCE",
     "Choice",
-    "calibrate_window",
     "choose_master",
     "combine_flats",
     "combine_frames",
@@ -43,9 +43,6 @@ CLIP_SIGMA = 4.0
 
 _FEW = 6
 """Of fewer frames no scatter can be told: a plain median is taken."""
-
-FLAT_LEAST = 0.1
-"""Below this response a pixel is dust on the sensor or the edge of a filter: it gets weight 0."""
 
 EXPOSURE_TOLERANCE = 0.05
 """Relative difference up to which two exposure times are the same."""
@@ -228,67 +225,6 @@ def _median_of_eight(image: F4) -> F4:
     h, w = image.shape
     around = [padded[j : j + h, i : i + w] for j in (0, 2, 4) for i in (0, 2, 4) if (j, i) != (2, 2)]
     return np.asarray(np.median(np.stack(around), axis=0), np.float32)
-
-
-def calibrate_window(
-    raw: F4,
-    weight: F4,
-    *,
-    dark: F4 | None = None,
-    flat: F4 | None = None,
-    bad: Mask | None = None,
-    read_share: float = 0.0,
-    saturation_adu: float = math.inf,
-) -> tuple[F4, F4]:
-    """``(raw - dark) / flat`` in a window, with the weight that follows.
-
-    Parameters
-    ----------
-    raw, weight : ndarray, float32, shape (h, w)
-        Samples and their relative inverse variance.
-    dark : ndarray, float32, shape (h, w), optional
-        Master dark (bias included), or bias, in the same window.
-    flat : ndarray, float32, shape (h, w), optional
-        Master flat, 1 on average.
-    bad : ndarray, bool, shape (h, w), optional
-        Pixels that get weight 0.
-    read_share : float
-        Share of read and dark noise in the variance of a sky pixel of response 1, in [0, 1]; the rest is the sky's
-        photon noise. (Variance of the dark frames over that of the raw frame's sky.)
-    saturation_adu : float
-        Raw level at and above which a sample is saturated. It then keeps at least this value, so that the level
-        still tells; bright samples where the flat is below 1 may pass it, too.
-
-    Returns
-    -------
-    data, weight : ndarray, float32, shape (h, w)
-        Data are 0 where the weight is 0. The weight given is multiplied by
-        ``flat^2 / (read_share + (1 - read_share) flat)``: after the division a pixel of response f has the variance
-        ``(read + photons f) / f^2``.
-
-    Raises
-    ------
-    ValueError
-        When `read_share` is not in [0, 1] or shapes differ.
-    """
-    if not 0 <= read_share <= 1:
-        raise ValueError(f"the share of read noise must be in [0, 1], got {read_share}")
-    for name, array in (("weight", weight), ("dark", dark), ("flat", flat), ("bad", bad)):
-        if array is not None and array.shape != raw.shape:
-            raise ValueError(f"{name} has shape {array.shape}, raw {raw.shape}")
-    valid = weight > 0
-    data = raw.copy() if dark is None else raw - dark
-    out = np.where(valid, weight, np.float32(0))
-    if flat is not None:
-        valid &= flat > FLAT_LEAST
-        np.divide(data, flat, out=data, where=valid)
-        share = np.float32(read_share)
-        out *= np.where(valid, flat * flat / (share + (1 - share) * np.maximum(flat, np.float32(FLAT_LEAST))), 0)
-    if bad is not None:
-        valid &= ~bad
-    if math.isfinite(saturation_adu):
-        np.maximum(data, np.float32(saturation_adu), out=data, where=valid & (raw >= saturation_adu))
-    return np.where(valid, data, np.float32(0)), np.where(valid, out, np.float32(0))
 
 
 def noise_variance(difference: F4) -> float:

@@ -13,6 +13,7 @@ from zemosaic.kernels.measure.bayer_stars import RawPlane, fit_stars
 from zemosaic.kernels.measure.superpixels import Cell, bin_cells
 from zemosaic.kernels.resample.bayer import LOBE, SAMPLE_DENSITY, cfa_table, colour_phases
 from zemosaic.kernels.resample.points import KERNEL_TAPS
+from zemosaic.stages.numeric.quantile import quantile_of
 
 __all__ = [
     "SUPERPIXEL_GAIN",
@@ -122,7 +123,7 @@ def noise_by_phase(raw: F4, weight: F4) -> F4:
         difference = (sample[:, 1:] - sample[:, :-1])[valid[:, 1:] & valid[:, :-1]]
         if difference.size < 100:
             raise FrameRejected("measure.too-few-pairs", n_pairs=difference.size)  # fmt: skip
-        low, high = np.percentile(difference, [15.865, 84.135])
+        low, high = (quantile_of(difference, share) for share in (0.15865, 0.84135))
         noise[j, i] = max((high - low) / 2 / math.sqrt(2), 0.3)
     return noise
 
