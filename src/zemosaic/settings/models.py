@@ -245,7 +245,12 @@ class MatchSettings(_Model):
         description="one-sky: gains and backgrounds of all frames solved together; none: gains from headers, and "
         "the WCS of each header taken as it is.",
     )
-    surface_order: int = Field(2, ge=0, le=2, description="Highest order of a frame's background surface.")
+    surface_order: int = Field(
+        2,
+        ge=0,
+        le=2,
+        description="Highest order of a frame's background surface; with 2, nights that need it (moonlight) have 3.",
+    )
     node_px: int = Field(
         32, ge=16, le=512, description="Spacing of the sky nodes, in output pixels (widened where memory asks)."
     )

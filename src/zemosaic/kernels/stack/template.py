@@ -12,15 +12,10 @@ __all__ = ["median_rows", "steepness_rows", "template_rows"]
 
 @leaf
 def _gather(value, weight, into):
-    """Copy samples with weight, +inf for the others; returns how many have weight."""
-    # Two loops: a count beside a store keeps the compiler from using vectors for either.
+    """Copy samples with weight, +inf for the others."""
     inf = np.float32(np.inf)
     for j in range(value.size):
         into[j] = value[j] if weight[j] > 0 else inf
-    n = 0
-    for j in range(value.size):
-        n += np.int32(weight[j] > 0)
-    return n
 
 
 @leaf
@@ -50,11 +45,10 @@ def _template_segment(samples, maps, y, ends, table, precision, buf):
         if samples.span[i, y, 1] <= x0 or samples.span[i, y, 0] >= x1:
             continue
         weight = samples.weights[i, y, x0:x1]
-        got = _gather(samples.values[i, y, x0:x1], weight, buf[m])
-        if got > 0:
-            m += 1
-            _count(weight, n_here)
-            _add_precision(weight, samples.alpha[i, y, x0:x1], samples.noise.share[i], precision_here)
+        _gather(samples.values[i, y, x0:x1], weight, buf[m])
+        _count(weight, n_here)
+        _add_precision(weight, samples.alpha[i, y, x0:x1], samples.noise.share[i], precision_here)
+        m += 1
     sort_columns(buf, m, x1 - x0)
     middle = (maps.low[y, x0:x1], maps.high[y, x0:x1], maps.spread[y, x0:x1])
     pick_middle(buf, n_here, x1 - x0, table, middle)

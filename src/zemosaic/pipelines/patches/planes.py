@@ -78,4 +78,5 @@ def write_patch(sink: PlaneSink, box: Box, patch: StackedPatch, names: Sequence[
 def _saturated_share(patch: StackedPatch) -> npt.NDArray[np.float32]:
     """Saturated samples over samples kept, of the channel where it is largest; shape (1, h, w)."""
     kept = np.maximum(patch.coverage - patch.rejected, 1)
-    return np.minimum(patch.saturated / kept, 1).max(axis=0, keepdims=True).astype(np.float32)
+    # The share of two such numbers is rounded once, to the same single, whichever precision it is reckoned in.
+    return np.minimum(np.divide(patch.saturated, kept, dtype=np.float32), 1).max(axis=0, keepdims=True)

@@ -21,6 +21,7 @@ from zemosaic.stages.gauge.slow_modes import (
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.match.surface_priors import degrees
+from zemosaic.stages.match.third_degree import THIRD
 from zemosaic.text import Message, message
 
 __all__ = ["GaugedSurfaces", "fix_gauge"]
@@ -51,6 +52,8 @@ class GaugedSurfaces:
     rules : list of Message
         How each component's gauge was chosen.
     prior_sd : ndarray, shape (order + 1,)
+    is_beyond : ndarray, shape (n,), bool
+        Images of nights whose surfaces have a third degree.
     """
 
     sky: F8
@@ -62,6 +65,7 @@ class GaugedSurfaces:
     slow_error: F8
     rules: list[Message]
     prior_sd: F8
+    is_beyond: npt.NDArray[np.bool_]
 
     def times(self, factor: float) -> GaugedSurfaces:
         """The same in another unit."""
@@ -128,9 +132,10 @@ def fix_gauge(
             _level_variance(found.draws, found.depth, modes, means),
             _level_variance(found.misfits, found.depth, modes, means),
         )
-    determined = _determined_order(found, degree)
+    is_beyond = _are_beyond(found, degree)
+    determined = _determined_order(found, degree, is_beyond)
     return GaugedSurfaces(
-        sky, found.depth, surfaces, np.sqrt(squares), determined, slow_rms, slow_error, rules, found.prior_sd
+        sky, found.depth, surfaces, np.sqrt(squares), determined, slow_rms, slow_error, rules, found.prior_sd, is_beyond
     )
 
 
@@ -152,11 +157,22 @@ def _outside_knowledge(
     return weigh_modes(modes, *dark), dark[1], message("gauge.dark-sky", missed=missed)
 
 
-def _determined_order(found: SurfaceSolution, degree: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _are_beyond(found: SurfaceSolution, degree: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Images of nights whose third degree has a width of its own; the others have next to none."""
+    if len(found.prior_sd) <= THIRD:
+        return np.zeros(len(found.surfaces), bool)
+    return np.asarray((found.image_sd[:, degree == THIRD] > found.prior_sd[THIRD]).any(axis=1))
+
+
+def _determined_order(
+    found: SurfaceSolution, degree: npt.NDArray[np.int64], is_beyond: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
     left = np.mean([surfaces**2 for _, surfaces in found.draws], axis=0) / found.image_sd**2
     out = np.full(len(found.surfaces), -1)
     for d in range(len(found.prior_sd)):
         known = left[:, degree == d].mean(axis=1) < _FROM_PRIOR
+        if d == THIRD:
+            known |= ~is_beyond
         out = np.where((out == d - 1) & known, d, out)
     return out
 

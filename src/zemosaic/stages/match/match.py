@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from zemosaic.model.each import Each
 from zemosaic.model.measurements import Measurements
-from zemosaic.model.photo_scale import N_TERMS, PhotoScale, order_of, surface_terms
+from zemosaic.model.photo_scale import N_TERMS, PhotoScale, n_terms, order_of, surface_terms
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.settings import MatchSettings
@@ -21,6 +21,7 @@ from zemosaic.stages.gauge.slow_modes import SharedSurfaces
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match.camera_field import is_steep
 from zemosaic.stages.match.gains import GainSolution, solve_gains
+from zemosaic.stages.match.pedestal import find_pedestal, give_back
 from zemosaic.stages.match.scales import (
     Channel,
     make_scales,
@@ -29,6 +30,7 @@ from zemosaic.stages.match.scales import (
     patterns_of,
     solve_notices,
     star_notices,
+    third_degree_notices,
     tilt_notices,
 )
 from zemosaic.stages.match.seams import SeamFigure, Squares, measure_seams, noise_in_mosaic
@@ -149,15 +151,15 @@ def match(
         d = g_i F(p) (A(p) / A_ref) (S + B_i(p)) + noise
 
     with g_i the image's gain, F the response of its camera over the field, A the area of the pixel on the sky, S the
-    sky and B_i the image's background, a polynomial of order 0 to 2 and its sensor's pattern. All g, F, B and S are
+    sky and B_i the image's background, a polynomial of order 0 to 3 and its sensor's pattern. All g, F, B and S are
     found together: g and F from the stars that images share, B and S (and g, where stars are few) from block means. An
     image is compared with the sky, never with one other image.
 
     It needs overlaps: groups of images that share no sky get a gauge each. It cannot tell a polynomial over the whole
     mosaic, up to the surfaces' order, from the sky: dark sky, a `reference` or the smallest surfaces decide.
-    What the sensor adds to all images is found where dithers tell it; other gradients of third degree, glows and
-    reflections are no part of the model and stay in the mosaic. Time and memory are linear in the images: 0.2 s and
-    0.1 MB each at 50 deep, and 300 MB at most to couple them to the sky.
+    What the sensor adds to all images is found where dithers tell it, and third degree where a night stands out by it;
+    other gradients of third degree, glows and reflections are no part of the model and stay in the mosaic. Time and
+    memory are linear in the images: 0.2 s and 0.1 MB each at 50 deep, and 300 MB at most to couple them to the sky.
 
     The mathematics: ``docs/method/matching.md``; what was measured: ``docs/measured/match.md``.
 
@@ -277,19 +279,24 @@ class _Problem:
             # What the sky tells later of a response leaves the slopes open that the first solve found open.
             tilt = gain.tilt if turn == 0 else tilt
             free = _open_gains(gain, self.component)
-            value, error = _flatten(table, c, gain, _response_at_blocks(table, gain, self.camera))
+            response = _response_at_blocks(table, gain, self.camera)
+            value, error = _flatten(table, c, gain, response)
             # Where stars show none or little the sky is not asked: a pattern of its own would be taken for one.
             more = more and turn < _FIELD_TURNS and is_steep(gain.response)
             patterns = PatternBasis.of(
                 table, value, np.arange(table.n_images) if more else self.sensor, self.night, order
             )
             amplitude = _sky_of_cameras(table, value, self.camera) if more else None
-            found = fit_surfaces(value, error, free, patterns, self.night, amplitude, self.each)
+            pedestal = find_pedestal(table.medians((table.mean[c] / response).astype(np.float32)), gain.log_gain)
+            low = value - (pedestal * np.exp(-gain.log_gain)).astype(np.float32)[table.image]
+            found = fit_surfaces(low, error, free, patterns, self.night, amplitude, self.each)
+            found = give_back(found, pedestal, gain.log_gain + found.log_gain)
             if not more:
                 break
             more = bool(found.field.any())
             field = padded(field, found.field.shape[1]) + found.field
-        shared = _shared_by_cameras(table, value, gain, self.camera)
+        order = len(found.prior_sd) - 1
+        shared = _shared_by_cameras(table, value, gain, self.camera, order)
         gauged = fix_gauge(table, found, order, self.component, shared, *self._reference_at_nodes(c))
         return Channel(
             _with_structure(replace(gain, tilt=tilt), found, free),
@@ -326,19 +333,21 @@ class _Problem:
             return old, new
 
         seams_before, seams_after = zip(*self.each(see, range(len(found))), strict=True)
+        most = max(len(s.prior_sd) for s in surfaces)
         return MatchSolution(
             scales=scales,
             n_stars=gains[0].n_stars,
             n_ties=self.ties.n_stars,
             nodes=self.table.nodes,
             sky=np.stack([np.where(s.depth > 0, s.sky, np.nan) for s in surfaces]),
-            prior_sd=np.stack([s.prior_sd for s in surfaces]),
+            prior_sd=np.concatenate([padded(s.prior_sd[None], most) for s in surfaces]),
             slow_rms=np.array([s.slow_rms for s in surfaces]),
             slow_error=np.stack([s.slow_error for s in surfaces]),
             notices=(
                 *solve_notices(self.component, gains, surfaces, self.response_order, self.node_px, self.settings),
                 *star_notices(found),
                 *tilt_notices(gains),
+                *third_degree_notices(surfaces),
                 *pattern_notices(patterns_of(found), self.camera),
             ),
             seams_before=seams_before,
@@ -360,10 +369,10 @@ def _sky_of_cameras(table: BlockTable, value: F4, camera: Ints) -> F8:
     return np.where(camera == np.arange(int(camera.max()) + 1)[:, None], level, 0.0)
 
 
-def _shared_by_cameras(table: BlockTable, value: F4, gain: GainSolution, camera: Ints) -> SharedSurfaces:
+def _shared_by_cameras(table: BlockTable, value: F4, gain: GainSolution, camera: Ints, order: int) -> SharedSurfaces:
     """What errors of the responses make of each image's sky; nothing for cameras whose response is flat."""
     level, k = np.nan_to_num(table.medians(value)), min(gain.response_error.shape[1] + 1, N_TERMS)
-    sd = np.zeros((table.n_images, N_TERMS))
+    sd = np.zeros((table.n_images, max(n_terms(order), N_TERMS)))
     sd[:, 1:k] = np.abs(level)[:, None] * gain.response_error[camera, : k - 1]
     return SharedSurfaces(camera, sd)
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.model.photo_scale import N_TERMS, PATTERN_ORDER, PhotoScale, surface_terms
+from zemosaic.model.photo_scale import N_TERMS, PATTERN_ORDER, PhotoScale, n_terms, surface_terms
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.gauge.fix_gauge import GaugedSurfaces
 from zemosaic.stages.match.gains import GainSolution
 from zemosaic.stages.match.sky_nodes import BlockTable
+from zemosaic.stages.match.third_degree import THIRD
 from zemosaic.text import Message, message
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "patterns_of",
     "solve_notices",
     "star_notices",
+    "third_degree_notices",
     "tilt_notices",
 ]
 
@@ -94,10 +96,12 @@ def make_scales(
     gains, surfaces = [channel.gain for channel in found], [channel.surfaces for channel in found]
     total, patterns = _total_errors(table, found), patterns_of(found)
     n_response = max(gain.response.shape[1] for gain in gains)
+    beyond = any(s.surfaces.shape[1] > N_TERMS for s in surfaces)
+    n_coefficients = n_terms(PATTERN_ORDER) if beyond else N_TERMS
     responses = np.stack([padded(gain.response, n_response) for gain in gains], axis=1)
     scales = []
     for i in range(table.n_images):
-        surface = np.zeros((len(found), N_TERMS))
+        surface = np.zeros((len(found), n_coefficients))
         for own, channel in zip(surface, surfaces, strict=True):
             own[: channel.surfaces.shape[1]] = channel.surfaces[i]
         response = responses[camera[i]]
@@ -204,6 +208,18 @@ def pattern_notices(patterns: F8, camera: Ints) -> list[Message]:
         return []
     n_cameras = len(np.unique(camera))
     return [message("match.sensor-pattern", n_with=len(with_one), n_cameras=n_cameras, rms=rms.max())]
+
+
+def third_degree_notices(surfaces: Sequence[GaugedSurfaces]) -> list[Message]:
+    """What is told of nights whose surfaces have a third degree."""
+    beyond = np.any([s.is_beyond for s in surfaces], axis=0)
+    if not beyond.any():
+        return []
+    u, v = np.meshgrid(*[np.linspace(-1, 1, 9)] * 2)
+    terms = surface_terms(u.ravel(), v.ravel(), THIRD)[N_TERMS:]
+    most = max(np.sqrt(np.mean((s.surfaces[beyond, N_TERMS:] @ terms) ** 2, axis=1)).max() for s in surfaces)
+    n_beyond = np.count_nonzero(beyond)
+    return [message("match.third-degree-nights", n_beyond=n_beyond, n_images=len(beyond), rms=most)]
 
 
 def _weak_parts(

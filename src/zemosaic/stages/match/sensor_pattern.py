@@ -23,7 +23,7 @@ from zemosaic.stages.match.camera_field import REAL_ERRORS
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1
 
-__all__ = ["PatternBasis", "SensorPattern", "own_gradients"]
+__all__ = ["PatternBasis", "SensorPattern", "beside_surfaces", "own_gradients"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -191,7 +191,7 @@ class PatternBasis:
 
     def _normals(self, residual: F4, weight: F4) -> tuple[F8, F8]:
         """Normal matrix, (n, k, k), and right-hand side, (n, k), of each image's pattern, its own surface taken out."""
-        rest = _beside_surfaces(self.table, (self.order, self.degree), weight, residual, np.arange(self.table.n_images))
+        rest = beside_surfaces(self.table, (self.order, self.degree), weight, residual, np.arange(self.table.n_images))
         high, share = slice(0, rest.shape[1] - 2), self.share[:, None]
         return rest[:, high, high] * share[..., None] ** 2, rest[:, high, -1] * share
 
@@ -223,7 +223,7 @@ def _products_to(degree: int) -> F8:
     return _PRODUCTS[: n_terms(degree) - _LOW_TERMS]
 
 
-def _beside_surfaces(
+def beside_surfaces(
     table: BlockTable, orders: tuple[int, int], weight: F4, residual: F4, images: Ints, extra: F4 | None = None
 ) -> F8:
     """What blocks of each image tell of patterns, an extra column and the residual, its own surface taken out of all.
@@ -241,7 +241,8 @@ def _beside_surfaces(
     Returns
     -------
     ndarray, shape (m, k + 2, k + 2)
-        Weighted sums of products of the k patterns, the column and the residual; 0 for images of too few blocks.
+        Weighted sums of products of the k patterns, the column and the residual; 0 for images of too few blocks, and
+        for patterns that a surface can be.
     """
     order, degree = orders
     n_high = n_terms(degree)
@@ -256,6 +257,9 @@ def _beside_surfaces(
     across = sums[:, :k] @ turn.T
     out = turn @ sums @ turn.T - across.swapaxes(1, 2) @ np.linalg.solve(sums[:, :k, :k], across)
     out[few] = 0
+    own = slice(0, k - _LOW_TERMS)
+    out[:, own] = 0
+    out[:, :, own] = 0
     return out
 
 
@@ -283,7 +287,7 @@ def own_gradients(system: BackgroundSystem, residual: F4, images: Ints) -> F8:
     out, high = np.zeros(table.n_images), slice(0, len(_products_to(_OWN_ORDER)))
     if column is None:
         return out
-    rest = _beside_surfaces(table, (order, _OWN_ORDER), system.data.weight, residual, images, column)
+    rest = beside_surfaces(table, (order, _OWN_ORDER), system.data.weight, residual, images, column)
     known = rest[:, -2, -2] > 0
     images, rest = images[known], rest[known]
     if len(images) == 0:

@@ -16,6 +16,8 @@ from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedB
 from zemosaic.stages.match.camera_field import solve_shared_field
 from zemosaic.stages.match.sensor_pattern import PatternBasis, SensorPattern, own_gradients
 from zemosaic.stages.match.sky_nodes import BlockTable
+from zemosaic.stages.match.structure_errors import PARTS, structure_gain_errors
+from zemosaic.stages.match.third_degree import THIRD, is_a_night_beyond
 from zemosaic.stages.numeric.robust import cauchy_weight
 
 __all__ = ["fit_surfaces"]
@@ -69,9 +71,6 @@ _ALIKE_NODES = 3
 """Nodes along a side of an area in which what they cannot follow may be wrong alike: the sky is bilinear between them,
 and what it misses changes its sign from one to the next."""
 
-_PARTS = 4
-"""Parts along an image's side whose residuals tell how many count as one."""
-
 _CORRELATION_ROUNDS = range(1, 5)
 """Rounds that tell it: of the first residuals most is the start's; later ones would keep the loop from settling."""
 
@@ -124,6 +123,15 @@ class _Problem:
     def free(self) -> Flags:
         """Images whose gain may move."""
         return self.log_gain_sd > 0
+
+    def of_order(self, order: int) -> _Problem:
+        """The same with surfaces of another order."""
+        return replace(
+            self,
+            layout=replace(self.layout, order=order),
+            patterns=replace(self.patterns, order=order),
+            trends=CommonTrends.of(self.table, order),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,12 +234,23 @@ def fit_surfaces(
     layout, trends = Layout.of(table, order), CommonTrends.of(table, order)
     covered = layout.covered(error > 0)
     problem = _Problem(layout, value, error, log_gain_sd, level, scatter, night, patterns, trends, covered)
+    state, system = _settle(problem, each)
+    # Responses are asked for beside quadratics; a lower order was asked for.
+    if amplitude is None and order == THIRD - 1 and is_a_night_beyond(system, state.residual, night):
+        del system
+        problem = problem.of_order(THIRD)
+        state, system = _settle(problem, each)
+    return _conclude(problem, state, system, np.zeros((0, table.n_images)) if amplitude is None else amplitude)
+
+
+def _settle(problem: _Problem, each: Each) -> tuple[_State, BackgroundSystem]:
+    """Rounds until none changes anything: the last state, and the system it was found by."""
     state = _start(problem)
     while True:
         system = BackgroundSystem.of(problem.layout, _weigh(problem, state), each)
         state = step(problem, state, system)
         if state.settled or state.turn >= _MOST_ROUNDS:
-            return _conclude(problem, state, system, np.zeros((0, table.n_images)) if amplitude is None else amplitude)
+            return state, system
         # It goes before the next comes: two sets of normal equations at once would be the peak of memory.
         del system
 
@@ -377,7 +396,7 @@ def _disagreement(problem: _Problem, state: _State, system: BackgroundSystem, lo
 def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> F8:
     """How many blocks of each image count as one witness of its gain."""
     table, error = problem.table, system.data.error
-    found = system.clustered_variance(state.residual, _PARTS)
+    found = system.clustered_variance(state.residual, PARTS)
     known = state.structured & np.isfinite(found)
     if not known.any():
         return state.correlated
@@ -404,7 +423,10 @@ def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplit
     shape, gain_error = problem.table.nodes.shape, problem.log_gain_sd
     if state.structured.any():
         drawn, misfit = (np.array([surfaces[:, k] for _, surfaces in some]) for some in (draws, misfits))
-        found = _structure_gain_errors(problem, state, system, drawn, misfit)
+        star_sd = np.where(problem.free, state.disagree * problem.log_gain_sd, np.inf)
+        found = structure_gain_errors(
+            system, state.residual, state.structured, state.correlated, star_sd, (drawn, misfit)
+        )
         gain_error = np.where(state.structured, found, gain_error)
     return SurfaceSolution(
         sky=state.sky.reshape(shape) + problem.level,
@@ -422,20 +444,3 @@ def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplit
         draws=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in draws],
         misfits=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in misfits],
     )
-
-
-def _structure_gain_errors(problem: _Problem, state: _State, system: BackgroundSystem, drawn: F8, misfit: F8) -> F8:
-    """Errors of the gains found in the sky's structure, from their draws and those of misfits, shapes (draws, n).
-
-    Blocks are weighed with caution; how much their witness really scatters, their residuals tell. Both parts of
-    a weighted mean have their own variance: stars `correlated` times the drawn, since their prior is weighed up by as
-    much, blocks what their clusters show, parts of an image or whole images.
-    """
-    each, whole = (system.extra_variance(some, state.structured) for some in (drawn, misfit))
-    found = system.clustered_variance(state.residual, _PARTS)
-    own = own_gradients(system, state.residual, np.flatnonzero(state.structured))
-    blocks = np.minimum(np.fmax(found, 1.0) + own, state.correlated)
-    star_sd = np.where(problem.free, state.disagree * problem.log_gain_sd, np.inf)
-    stars = np.clip(each * state.correlated / star_sd**2, 0, 1)
-    by_stars = each * state.correlated * stars
-    return np.asarray(np.sqrt(by_stars + np.maximum(each * blocks * (1 - stars), whole)))
