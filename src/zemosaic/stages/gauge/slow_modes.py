@@ -232,7 +232,7 @@ def dark_sky_trend(sky: F8, modes: SlowModes, order: int) -> tuple[F8, F8] | Non
     normal = design[keep].T @ design[keep] / (_CORRELATION * scatter**2)
     # The constant is free: take it out of the precision of the others.
     rest = normal[1:, 1:] - np.outer(normal[1:, 0], normal[0, 1:]) / normal[0, 0]
-    precision[1:terms, 1:terms] = rest / _disagreement(modes, np.asarray(fit[1:], float), rest)
+    precision[1:terms, 1:terms] = rest / _disagreement(modes, fit[1:], rest)
     return amplitudes, precision
 
 
