@@ -228,24 +228,6 @@ def test_a_dark_flat_sky_stays_flat_under_a_common_gradient():
     assert np.std(error - error.mean()) < 0.5
 
 
-class Galaxy(Survey):
-    """A sky that falls off evenly from one middle: a smooth trend leaves as little of it as of dark sky."""
-
-    def sky(self, x, y):
-        n = self.grid.wcs.shape[0]
-        return 1000.0 + 4000.0 * np.exp(-np.hypot(x - 0.45 * n, y - 0.55 * n) / (0.12 * n))
-
-
-def test_the_light_of_a_galaxy_is_no_dark_sky():
-    ratios = []
-    for seed in (1, 2, 3):
-        survey = Galaxy(seed=seed, n_side=3, pitch_deg=0.2, offset_sd=600.0, slope_sd=300.0, curve_sd=120.0)
-        found = solve(survey)
-        x, y, error = survey.sky_error(found)
-        ratios.append(np.std(without_trend(x, y, error, 1)) / found.slow_rms[0])
-    assert np.sqrt(np.mean(np.square(ratios))) < 1.5
-
-
 def test_a_reference_fixes_what_differences_cannot_tell():
     survey = Survey(common=(0, 40, 20, 40, 0, 30))
     plain, wcs = solve(survey), tan_place((200, 200), 50.0, 20.0, 60.0)

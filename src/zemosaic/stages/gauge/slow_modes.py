@@ -202,8 +202,7 @@ def dark_sky_trend(sky: F8, modes: SlowModes, order: int) -> tuple[F8, F8] | Non
     amplitudes : ndarray, shape (m,)
         Trend to be taken out of the sky, in the modes' polynomials; constant and higher modes 0.
     precision : ndarray, shape (m, m)
-        Its inverse covariance, lowered where data and priors contradict the trend: a nebula that falls off evenly, as
-        a galaxy does, leaves no more scatter than dark sky.
+        Its inverse covariance.
     None
         When the dark tiles do not span the trend.
     """
@@ -232,18 +231,8 @@ def dark_sky_trend(sky: F8, modes: SlowModes, order: int) -> tuple[F8, F8] | Non
     normal = design[keep].T @ design[keep] / (_CORRELATION * scatter**2)
     # The constant is free: take it out of the precision of the others.
     rest = normal[1:, 1:] - np.outer(normal[1:, 0], normal[0, 1:]) / normal[0, 0]
-    precision[1:terms, 1:terms] = rest / _disagreement(modes, fit[1:], rest)
+    precision[1:terms, 1:terms] = rest
     return amplitudes, precision
-
-
-def _disagreement(modes: SlowModes, trend: F8, precision: F8) -> float:
-    """Mean square of a trend's amplitudes over what its own error and that of the modes leave room for; 1 at least.
-
-    The square of a Birge ratio: 1 where both know what they state.
-    """
-    own = slice(1, 1 + len(trend))
-    known = np.linalg.pinv(modes.precision, hermitian=True)[own, own] + np.linalg.pinv(precision, hermitian=True)
-    return max(float(trend @ np.linalg.pinv(known, hermitian=True) @ trend) / len(trend), 1.0)
 
 
 def _dark_tiles(sky: F8, modes: SlowModes, terms: int) -> tuple[F8, F8]:
