@@ -31,11 +31,11 @@ def test_a_step_of_one_sigma_turns_the_verdict(
     assert judge(mosaic_of(built)["borders"]).grade == "clean"
     conclude = _Problem.conclude
 
-    def conclude_beside(self: Any, found: Any, scales: Sequence[PhotoScale], noise: Any, each: Any) -> Any:
+    def conclude_beside(self: Any, found: Any, scales: Sequence[PhotoScale], noise: Any) -> Any:
         surface = scales[ODD].surface.copy()
         surface[0, 0] -= noise[0, ODD]
         scales = (*scales[:ODD], replace(scales[ODD], surface=surface), *scales[ODD + 1 :])
-        return conclude(self, found, scales, noise, each)
+        return conclude(self, found, scales, noise)
 
     monkeypatch.setattr(_Problem, "conclude", conclude_beside)
     out = tmp_path / "out"
