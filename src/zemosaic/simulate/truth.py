@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,7 +79,7 @@ class ExposureTruth:
     @property
     def celestial(self) -> CelestialWcs:
         """The true WCS."""
-        return CelestialWcs.from_header(Header.fromstring(self.wcs), self.shape)
+        return _read_wcs(self.wcs, self.shape)
 
     def photo_scale(self, area_ref: float = 1.0) -> PhotoScale:
         """The correction a perfect match would find.
@@ -120,6 +121,12 @@ class SetTruth:
     def n_channels(self) -> int:
         """1 for mono sets, 3 for raw colour sets."""
         return len(self.exposures[0].gain)
+
+
+@cache
+def _read_wcs(cards: str, shape: tuple[int, int]) -> CelestialWcs:
+    """To read cards takes 3 ms, and a score asks seven times for each exposure."""
+    return CelestialWcs.from_header(Header.fromstring(cards), shape)
 
 
 def prepare_folder(out_dir: Path, names: Sequence[str]) -> Path:
