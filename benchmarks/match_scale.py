@@ -48,17 +48,20 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(n: int) -> dict[str, float]:
-    """One match of about `n` images."""
+def measure(n: int, workers: int) -> dict[str, float]:
+    """One match of about `n` images, as a run with so many workers makes it."""
+    from zemosaic.engine.executor import make_executor
     from zemosaic.settings import MatchSettings
     from zemosaic.stages.match.match import match
 
-    settings = MatchSettings(response_order=0)
+    settings, each = MatchSettings(response_order=0), make_executor(workers).map
     small = survey_of(9)
-    match(small.measurements, small.wcs, small.grid, settings)  # kernels are compiled or read from their cache
+    match(
+        small.measurements, small.wcs, small.grid, settings, each=each
+    )  # kernels are compiled or read from their cache
     survey = survey_of(n)
     before_mb, start, cpu = peak_mb(), time.perf_counter(), time.process_time()
-    found = match(survey.measurements, survey.wcs, survey.grid, settings)
+    found = match(survey.measurements, survey.wcs, survey.grid, settings, each=each)
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     error = survey.log_gain_error(found)
     stated = np.array([s.gain_error[0] for s in found.scales])
@@ -74,8 +77,8 @@ def measure(n: int) -> dict[str, float]:
     }
 
 
-ABOUT = """Simulated measurements, about 50 images deep, one channel, one thread; each number of images in a process
-of its own, whose peak before the match (interpreter and measurements) stands beside that after it."""
+ABOUT = """Simulated measurements, about 50 images deep, one channel; each number of images in a process of its own,
+whose peak before the match (interpreter and measurements) stands beside that after it."""
 
 
 def main() -> None:
@@ -83,16 +86,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="+", type=int)
     parser.add_argument("--one", action="store_true", help="in this process, as JSON")
+    parser.add_argument("--workers", type=int, default=2)
     add_page_option(parser)
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(measure(given.numbers[0])))
+        print(json.dumps(measure(given.numbers[0], given.workers)))
         return
-    with page_section(given.page, __file__, "Number of images", ABOUT):
+    with page_section(given.page, __file__, f"Number of images, {given.workers} workers", ABOUT):
         print("| images | wall, s | processor, s | peak, MiB | before, MiB | gains, mmag | over stated | nodes, px |")
         print("|---|---|---|---|---|---|---|---|")
         for number in given.numbers:
-            command = [sys.executable, __file__, "--one", str(number)]
+            command = [sys.executable, __file__, "--one", str(number), "--workers", str(given.workers)]
             said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             print(f"| {' | '.join(str(value) for value in json.loads(said).values())} |", flush=True)
 
