@@ -17,6 +17,9 @@ N_EACH = 4
 
 FIRST_MOONLIT = 3 * N_EACH
 
+COLOURS = ("sky", "noise", "area_noise")
+"""What measurements hold of each channel, beside stars and blocks."""
+
 NIGHTS = [f"night {panel}" for panel in range(4) for _ in range(N_EACH)]
 
 
@@ -77,6 +80,31 @@ def test_a_moonlit_panel_is_as_true_as_the_dark_ones(seed, third_degree):
     told = [notice for notice in found.notices if notice.code == "match.third-degree-nights"]
     assert len(told) == 1
     assert told[0].facts["n_beyond"] == N_EACH
+
+
+def test_one_colour_alone_may_have_a_third_degree():
+    (moonlit_survey, _), (dark, _) = moonlit(1, 0.12), moonlit(1, 0.0)
+    for k, (bright, plain) in enumerate(zip(moonlit_survey.measurements, dark.measurements, strict=True)):
+        dark.measurements[k] = in_colours(bright, plain)
+    found = solve(dark)
+    beyond = np.array([scale.surface[:, N_TERMS:] for scale in found.scales])
+    assert np.abs(beyond[FIRST_MOONLIT:, 0]).max() > 10
+    assert not beyond[:, 1].any()
+    assert found.prior_sd.shape == (2, 4)
+    assert [n.facts["n_beyond"] for n in found.notices if n.code == "match.third-degree-nights"] == [N_EACH]
+
+
+def in_colours(first, second):
+    """Measurements of two channels from those of two images of the same places."""
+    pairs = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in COLOURS}
+    stars, blocks = (
+        replace(ours, **{name: np.concatenate([getattr(ours, name), getattr(theirs, name)]) for name in names})
+        for ours, theirs, names in (
+            (first.stars, second.stars, ("flux", "flux_error", "flux_wide")),
+            (first.blocks, second.blocks, ("mean", "error")),
+        )
+    )
+    return replace(first, stars=stars, blocks=blocks, **pairs)
 
 
 def test_without_third_degree_surfaces_stay_as_they_are():

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.kernels.compiled import kernel, leaf
+from zemosaic.kernels.measure.mesh import largest_block
 from zemosaic.kernels.select import select_with
 
 __all__ = ["MeanRule", "Means", "block_means"]
@@ -74,10 +75,7 @@ def block_means(data, bad, edges, rule, out):
     y_edges, x_edges = edges
     mean, error, xs, ys = out
     ny, nx = mean.shape
-    largest = 0
-    for j in range(ny):
-        for i in range(nx):
-            largest = max(largest, (y_edges[j + 1] - y_edges[j]) * (x_edges[i + 1] - x_edges[i]))
+    largest = largest_block(edges)
     # Room for three more, where four are looked at at once. One array each: rows of one array may have gaps between
     # their numbers for all the compiler knows.
     values, some = np.empty(largest + 3, np.float32), np.empty(largest, np.float32)

@@ -16,6 +16,7 @@ __all__ = [
     "Levels",
     "block_levels",
     "grow_mask",
+    "largest_block",
     "paint_discs",
     "subtract_mesh",
     "valid_bounds",
@@ -57,6 +58,16 @@ class Levels(NamedTuple):
     n_floor: I4
 
 
+@leaf
+def largest_block(edges):
+    """Pixels of the largest block."""
+    largest = 0
+    for j in range(edges.y.size - 1):
+        for i in range(edges.x.size - 1):
+            largest = max(largest, (edges.y[j + 1] - edges.y[j]) * (edges.x[i + 1] - edges.x[i]))
+    return largest
+
+
 @kernel
 def block_levels(data, bad, edges, step, floor, out):
     """Median, pixel noise and counts of each block, from every `step`-th row.
@@ -73,10 +84,7 @@ def block_levels(data, bad, edges, step, floor, out):
     y_edges, x_edges = edges
     level, sigma, n_used, n_floor = out
     ny, nx = level.shape
-    largest = 0
-    for j in range(ny):
-        for i in range(nx):
-            largest = max(largest, (y_edges[j + 1] - y_edges[j]) * (x_edges[i + 1] - x_edges[i]))
+    largest = largest_block(edges)
     values = np.empty(largest, np.float32)
     # Three more, where four are looked at at once.
     steps, keys, squares = np.empty(largest + 3, np.float32), np.empty(largest, np.int32), np.empty(largest)

@@ -67,6 +67,11 @@ class GaugedSurfaces:
     prior_sd: F8
     is_beyond: npt.NDArray[np.bool_]
 
+    @property
+    def is_resting(self) -> npt.NDArray[np.bool_]:
+        """Images whose overlaps do not determine all orders of their surface, shape (n,)."""
+        return np.asarray(self.determined_order < len(self.prior_sd) - 1)
+
     def times(self, factor: float) -> GaugedSurfaces:
         """The same in another unit."""
         return replace(

@@ -32,6 +32,7 @@ from zemosaic.stages.match.scales import (
     star_notices,
     third_degree_notices,
     tilt_notices,
+    widths_of,
 )
 from zemosaic.stages.match.seams import SeamFigure, Squares, measure_seams, noise_in_mosaic
 from zemosaic.stages.match.sensor_pattern import PatternBasis
@@ -333,14 +334,13 @@ class _Problem:
             return old, new
 
         seams_before, seams_after = zip(*self.each(see, range(len(found))), strict=True)
-        most = max(len(s.prior_sd) for s in surfaces)
         return MatchSolution(
             scales=scales,
             n_stars=gains[0].n_stars,
             n_ties=self.ties.n_stars,
             nodes=self.table.nodes,
             sky=np.stack([np.where(s.depth > 0, s.sky, np.nan) for s in surfaces]),
-            prior_sd=np.concatenate([padded(s.prior_sd[None], most) for s in surfaces]),
+            prior_sd=widths_of(surfaces),
             slow_rms=np.array([s.slow_rms for s in surfaces]),
             slow_error=np.stack([s.slow_error for s in surfaces]),
             notices=(

@@ -26,6 +26,7 @@ __all__ = [
     "star_notices",
     "third_degree_notices",
     "tilt_notices",
+    "widths_of",
 ]
 
 F8 = npt.NDArray[np.float64]
@@ -72,6 +73,12 @@ class Channel:
 def padded(coefficients: F8, n: int) -> F8:
     """Coefficients of a polynomial of higher order, shape (rows, n)."""
     return np.pad(coefficients, ((0, 0), (0, max(n - coefficients.shape[1], 0))))
+
+
+def widths_of(surfaces: Sequence[GaugedSurfaces]) -> F8:
+    """Widths of the surfaces' priors by degree, shape (c, orders); 0 above a channel's own."""
+    most = max(len(s.prior_sd) for s in surfaces)
+    return np.concatenate([padded(s.prior_sd[None], most) for s in surfaces])
 
 
 def patterns_of(found: Sequence[Channel]) -> F8:
@@ -144,9 +151,9 @@ def _note_of(
         parts.append(f"gain uncertain by {100 * worst:.1f} % ({n_stars} shared stars)")
     elif n_stars == 0 and worst > 0:
         parts.append("no shared star: gain from the sky's structure")
-    order = min(int(s.determined_order[i]) for s in surfaces)
-    wanted = len(surfaces[0].prior_sd) - 1
-    if order < wanted:
+    # Of one image, one colour may have a third degree and another none.
+    if resting := [int(s.determined_order[i]) for s in surfaces if s.is_resting[i]]:
+        order = min(resting)
         parts.append(
             "surface rests on its prior" if order < 0 else f"surface of order {order}: overlaps determine no more"
         )
@@ -217,7 +224,8 @@ def third_degree_notices(surfaces: Sequence[GaugedSurfaces]) -> list[Message]:
         return []
     u, v = np.meshgrid(*[np.linspace(-1, 1, 9)] * 2)
     terms = surface_terms(u.ravel(), v.ravel(), THIRD)[N_TERMS:]
-    most = max(np.sqrt(np.mean((s.surfaces[beyond, N_TERMS:] @ terms) ** 2, axis=1)).max() for s in surfaces)
+    above = np.concatenate([s.surfaces[s.is_beyond, N_TERMS:] for s in surfaces if s.is_beyond.any()])
+    most = np.sqrt(np.mean((above @ terms) ** 2, axis=1)).max()
     n_beyond = np.count_nonzero(beyond)
     return [message("match.third-degree-nights", n_beyond=n_beyond, n_images=len(beyond), rms=most)]
 
@@ -240,10 +248,9 @@ def _weak_parts(
                 worst=error[weak].max(),
             )
         )
-    order = np.min([s.determined_order for s in surfaces], axis=0)
-    resting = tied & (order < len(surfaces[0].prior_sd) - 1)
+    resting = tied & np.any([s.is_resting for s in surfaces], axis=0)
     if resting.any():
-        widths = np.max([s.prior_sd for s in surfaces], axis=0)
+        widths = widths_of(surfaces).max(axis=0)
         parts = [message("match.spread", spread=w, degree=name) for w, name in zip(widths, _DEGREES, strict=False)]
         n_resting = np.count_nonzero(resting)
         out.append(message("match.surfaces-held", n_resting=n_resting, n_images=len(component), spreads=parts))
