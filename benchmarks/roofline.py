@@ -162,13 +162,16 @@ def measure_stack() -> Iterator[tuple[str, str, float, float, bool]]:
         """No one stops this."""
 
     def build() -> None:
-        np.abs(weights, out=weights)
         make_template(channel, 2.5, settings, False, nothing, map)
+
+    def renew() -> None:
+        np.abs(weights, out=weights)
+        build()
 
     find_spans(channel, [Box.of_shape((SIDE, SIDE))] * DEPTH, nothing, map)
     yield "template", "sample", least_ns(build, n), 9, False
     if clip is not None:
-        yield "clip", "sample", least_ns(lambda: clip(channel, settings, 0, SIDE), n, build), 9, False
+        yield "clip", "sample", least_ns(lambda: clip(channel, settings, 0, SIDE), n, renew), 9, False
 
     def combine() -> None:
         combine_rows(channel.samples, exposures, 0, SIDE, (0, 0), patch.planes(0), counts)
