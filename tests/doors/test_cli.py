@@ -50,8 +50,8 @@ def test_a_process_ends_by_its_code_and_is_not_taken_apart() -> None:
         "    def __del__(self): print('taken apart')\n"
         "thing = Thing()\n"
         "sys.stdout.write('begun ')\n"
-        "atexit.register(print, 'asked first')\n"
         "ended = enter(sys.argv[1:])\n"
+        "atexit.register(print, 'asked first')\n"
         "sys.exit(ended)\n"
     )
     for arguments, ends in ((["--version"], 0), (["no-such-command"], 2)):
