@@ -370,13 +370,14 @@ def demo(out: Path, *, workers: int) -> None:
     options = BuildOptions(mode="direct", workers=workers)
     with _watched(False, People("frames.ecsv")) as (show, cancel):
         groups = choose_groups(settings, matched=True, raw=True)
-        with compile_beside(groups, make_run(options, show, cancel)):
+        run = make_run(options, show, cancel)
+        with compile_beside(groups, run):
             if not (frames / "truth.json").exists():  # written last: a set that was stopped half way is made again
                 simulate(frames, kind="raws", show=show, **DEMO_SET)
             made = run_build([frames], out / "mosaic", settings, options, show, cancel)
         log = Log(show)
         log.start("score")
-        score = score_mosaic(frames, made.mosaic)
+        score = score_mosaic(frames, made.mosaic, run.machine.make_executor().map)
         log.end("score", message("done.score"))
     _tell_score(score)
     _tell(made.list_files(), as_json=False)
