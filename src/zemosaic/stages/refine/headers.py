@@ -193,7 +193,7 @@ def fit_move(points: Array, goal: Array) -> tuple[Array, Array]:
     """`HeaderMove.matrix` and `HeaderMove.shift_px` that bring a frame's `lattice_of` to other pixels, both (n, 2)."""
     offset = goal - points
     shift = offset.mean(axis=0)
-    return np.eye(2) + np.linalg.lstsq(points - points.mean(axis=0), offset - shift)[0].T, shift
+    return np.eye(2) + np.linalg.lstsq(points - points.mean(axis=0), offset - shift, rcond=None)[0].T, shift
 
 
 def _move_of(place: CelestialWcs, start: TanSip, plate: TanSip, n_ties: int, rms_px: float) -> HeaderMove:

@@ -356,7 +356,7 @@ def _finish(
         ra, dec = plane_to_sky(last.apply(corners) / 3600, ra0, dec0)
         ra0, dec0 = float(ra[-1]), float(dec[-1])
         goal = sky_to_plane(ra, dec, ra0, dec0) * 3600
-        start = np.asarray(np.linalg.lstsq(np.column_stack([corners, np.ones(5)]), goal)[0].T, np.float64)
+        start = np.asarray(np.linalg.lstsq(np.column_stack([corners, np.ones(5)]), goal, rcond=None)[0].T, np.float64)
         radius = max(3 * fit.rms_arcsec, search.cell_arcsec)
         again = fit_plate(centred, start, SkyPlane(stars, ra0, dec0), search.shape, radius)
         if again is None or len(again.star) < len(fit.star) // 2:
