@@ -98,10 +98,12 @@ def find_no_signal(channel: F4, have: Map) -> Map:
     ndarray, bool, shape (h, w)
         None are true where the image has no noise at all: it was made.
     """
-    lost = _repeated_rows(channel, have)[:, None] | _repeated_rows(channel.T, have.T)
+    lost = np.zeros(have.shape, bool)
+    lost[_repeated_rows(channel, have)] = True
+    lost[:, _repeated_rows(channel.T, have.T)] = True
     if min(channel.shape) < FEWEST_ACROSS * BLOCK_PX:
         return lost
-    blocks = _measure_blocks(channel, have & ~lost)
+    blocks = _measure_blocks(channel, have & ~lost if lost.any() else have)
     known = np.isfinite(blocks.level) & np.isfinite(blocks.noise)
     typical = float(np.percentile(blocks.noise[known], 75)) if known.any() else 0.0
     if typical == 0:
@@ -118,7 +120,7 @@ def find_no_signal(channel: F4, have: Map) -> Map:
         pixels = _outline(channel, have, blocks, part)
         if _is_sharp(channel, have & ~lost, pixels):
             lost |= scipy.ndimage.binary_dilation(pixels, np.ones((3, 3), bool))
-    return lost & have
+    return lost & have if lost.any() else lost
 
 
 def _grow(part: Map, n_steps: int) -> Map:
