@@ -73,7 +73,8 @@ def leaf(function: Callable[..., Any]) -> Any:
     """A part that makes no array and returns none, called for pixels or rows; a decorator.
 
     Nobody counts who holds the arrays it is given, nor the views it takes of them: such a count is an atomic operation,
-    and those of a row cost as much as a fifth of its sums.
+    and those of a row cost as much as a fifth of its sums. And no array that it writes may overlap with another that it
+    is given: the compiler takes that for granted, and makes vectors of loops over many arrays without looking.
     """
     return _as_part(function, _nrt=False)
 
@@ -195,6 +196,8 @@ class _ChoosePartLibrary(FunctionPass):
     def run_pass(self, state: Any) -> bool:
         """Lowering puts the code where this says."""
         state.library = _PartLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        # A `leaf`: what it is given does not overlap.
+        state.flags.noalias = not state.flags.nrt
         return False
 
 

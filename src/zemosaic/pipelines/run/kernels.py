@@ -306,7 +306,7 @@ def _mean() -> list[Known]:
     photons = combine.PhotonSums(_f8_2, _f8_2)
     return [
         (combine.add_frame, (_f4_2, _f4_2, (0, 0), sums)),
-        (combine.add_sides, (_f4_2, _u2, _F, (0, 0), sides)),
+        (combine.add_samples, (_f4_2, _f4_2, _u2, _F, (0, 0), sums, sides)),
         (combine.add_photons, (_f4_2, _u2, (_F, _F, _F), (0, 0), photons)),
         (combine.finish_mean, (sums, _f4_2, _f4_2)),
         (combine.finish_sides, (sums, sides, photons, _f4_2, _f4_2)),

@@ -19,7 +19,7 @@ from zemosaic.stages.gauge.fix_gauge import fix_gauge
 from zemosaic.stages.gauge.reference import ReferenceSky, reference_on_nodes
 from zemosaic.stages.gauge.slow_modes import SharedSurfaces
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
-from zemosaic.stages.match.camera_field import is_steep
+from zemosaic.stages.match.camera_field import is_steep, untold_share
 from zemosaic.stages.match.gains import GainSolution, solve_gains
 from zemosaic.stages.match.pedestal import find_pedestal, give_back
 from zemosaic.stages.match.scales import (
@@ -45,6 +45,7 @@ from zemosaic.stages.match.sky_nodes import (
 )
 from zemosaic.stages.match.star_ties import StarTies, find_star_ties
 from zemosaic.stages.match.surfaces import fit_surfaces
+from zemosaic.stages.match.third_degree import highest_order
 from zemosaic.stages.numeric.units import noise_unit
 from zemosaic.text import Message
 
@@ -160,7 +161,7 @@ def match(
     mosaic, up to the surfaces' order, from the sky: dark sky, a `reference` or the smallest surfaces decide.
     What the sensor adds to all images is found where dithers tell it, and third degree where a night stands out by it;
     other gradients of third degree, glows and reflections are no part of the model and stay in the mosaic. Time and
-    memory are linear in the images: 0.2 s and 0.1 MB each at 50 deep, and 300 MB at most to couple them to the sky.
+    memory are linear in the images: 0.2 s and 0.1 MB each at 50 deep, and 470 MB at most to couple them to the sky.
 
     The mathematics: ``docs/method/matching.md``; what was measured: ``docs/measured/match.md``.
 
@@ -193,7 +194,8 @@ def match(
         raise ValueError(f"{n} measurements and {len(wcs)} WCS must belong to the same images of one kind")
     facts, measurements = facts or ImageFacts(), with_alike_blocks(measurements)
     camera = _numbers(facts.cameras, n)
-    node_px = affordable_spacing(measurements, wcs, grid, settings)
+    order = highest_order(settings.surface_order)
+    node_px = affordable_spacing(measurements, wcs, grid, settings.node_px, order)
     table = make_block_table(measurements, wcs, grid, node_px, facts.pixel_values)
     problem = _Problem(
         settings=settings,
@@ -370,10 +372,11 @@ def _sky_of_cameras(table: BlockTable, value: F4, camera: Ints) -> F8:
 
 
 def _shared_by_cameras(table: BlockTable, value: F4, gain: GainSolution, camera: Ints, order: int) -> SharedSurfaces:
-    """What errors of the responses make of each image's sky; nothing for cameras whose response is flat."""
+    """What is not known of the responses, seen in each image's sky; nothing for cameras whose response is flat."""
     level, k = np.nan_to_num(table.medians(value)), min(gain.response_error.shape[1] + 1, N_TERMS)
+    share = np.hypot(gain.response_error, untold_share(gain.response, gain.response_error))
     sd = np.zeros((table.n_images, max(n_terms(order), N_TERMS)))
-    sd[:, 1:k] = np.abs(level)[:, None] * gain.response_error[camera, : k - 1]
+    sd[:, 1:k] = np.abs(level)[:, None] * share[camera, : k - 1]
     return SharedSurfaces(camera, sd)
 
 
