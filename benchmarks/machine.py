@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import datetime
 import os
 import platform
@@ -11,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 
 import psutil
+
+import zemosaic
 
 PACKAGES = ("zemosaic", "numpy", "scipy", "astropy", "numba", "sep", "reproject")
 DEBIAN_PROGRAMS = ("swarp", "montage")
@@ -33,6 +36,14 @@ def machine_facts() -> dict[str, object]:
         except metadata.PackageNotFoundError:
             continue
     return facts | _debian_versions() | {"commit": find_commit()}
+
+
+def store_bytecode() -> None:
+    """Compile the package's modules beside their source, as an installer does.
+
+    A checkout may have none: where the environment forbids Python to write them, each process compiles all anew.
+    """
+    compileall.compile_dir(Path(zemosaic.__file__).parent, quiet=1)
 
 
 def find_commit() -> str:

@@ -29,7 +29,7 @@ import numpy as np
 import psutil
 from astropy.io import fits
 
-from machine import machine_facts
+from machine import machine_facts, store_bytecode
 from page import ROOT, add_page_option, list_facts, say_command, write_section
 from zemosaic.errors import NothingToDo
 from zemosaic.simulate import score_mosaic
@@ -436,6 +436,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"unknown systems {', '.join(unknown)}; there are {', '.join(SYSTEMS)}")
     out_dir = options.out_dir.resolve()
     left_out = {n: f"{', '.join(m)} not installed" for n in names if (m := missing_parts(SYSTEMS[n]))}
+    store_bytecode()
     inputs = prepare_inputs(options.set_dir.resolve(), out_dir, options.limit)
     facts = machine_facts() | {
         "frames": len(list(inputs.original.iterdir())),

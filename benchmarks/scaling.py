@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 from astropy.io import fits
 
+from machine import store_bytecode
 from page import add_page_option, page_section
 from zemosaic.io.astrometry.catalogue import tycho2
 from zemosaic.simulate import FrameRecipe, RawRecipe, SimulatedSky, simulate_frames, simulate_raws
@@ -103,6 +104,7 @@ def main() -> None:
 
 def print_table(given: argparse.Namespace) -> None:
     """Make frames, build; one row a number."""
+    store_bytecode()
     given.work.mkdir(parents=True, exist_ok=True)
     base = make_base(given.work / "base", given.kind, tuple(given.shape))
     print(

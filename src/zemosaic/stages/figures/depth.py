@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from zemosaic.stages.numeric.maps import grow_map
 from zemosaic.stages.numeric.robust import mad_sigma
 
 __all__ = ["BOX_SIZES", "noise_of_box", "pulls_of_boxes", "scatter_of_pulls"]
@@ -95,7 +96,7 @@ def find_sky(data: F4, variance: F4) -> Flags:
     mean = scipy.ndimage.uniform_filter(above, SMOOTH_PX) / np.maximum(share, 1e-3)
     error = np.sqrt(np.where(there, variance, np.inf)) / SMOOTH_PX
     bright = there & (mean > STAR_SIGMA * error)
-    return np.asarray(there & ~scipy.ndimage.binary_dilation(bright, iterations=GROW_PX))
+    return np.asarray(there & ~grow_map(bright, GROW_PX))
 
 
 def _surroundings(data: F4) -> F4:

@@ -79,12 +79,13 @@ def find_no_data(data: F4, weight: F4, data_box: Box | None = None) -> Runs:
         overscan[:] = True
         overscan[data_box.slices] = False
         have &= ~overscan
+    left = have
     for channel in data:
-        lost |= _beyond(channel, have)
-        lost |= _constant_border(channel, have)
-        lost |= _marked(channel, have & ~lost)
-        lost |= find_no_signal(channel, have & ~lost)
-    left = have & ~lost
+        for find, of_all in ((_beyond, True), (_constant_border, True), (_marked, False), (find_no_signal, False)):
+            part = find(channel, have if of_all else left)
+            if part.any():  # mostly nothing is: to combine maps of pixels takes longer than to find that
+                lost |= part
+                left = have & ~lost
     if not left.any():
         return runs_of(overscan)
     if empty.any():
@@ -191,17 +192,16 @@ def _border_values(channel: F4) -> list[float]:
 
 def _marked(channel: F4, have: Map) -> Map:
     """Pixels that share a lowest value far from all others."""
-    lost = np.zeros(have.shape, bool)
+    lost, left = np.zeros(have.shape, bool), have
     for _ in range(MOST_SENTINELS):
-        left = have & ~lost
         lowest, next_above, n = find_lowest(channel, left)
         if n < LEAST_REPEATS or next_above == np.inf:
             break
-        left &= channel > lowest
-        noise = _noise(channel, left)
+        noise = _noise(channel, left, lowest)
         gap = float(next_above) - float(lowest)
         if noise <= 0 or gap < SENTINEL_SIGMA / 2 * noise:  # asked first: mostly it ends here
             break
+        left = left & (channel > lowest)
         others = channel[left]
         sky = float(np.median(others[:: max(len(others) // 100_000, 1)]))
         if sky - lowest < SENTINEL_SIGMA * noise:
@@ -210,9 +210,11 @@ def _marked(channel: F4, have: Map) -> Map:
     return lost
 
 
-def _noise(channel: F4, have: Map) -> float:
-    """Noise of a sample from pixels two columns apart, which one colour of a Bayer plane shares; 0 without any."""
-    rows = slice(None, None, 4)
-    both = have[rows, 2:] & have[rows, :-2]
-    apart = (channel[rows, 2:] - channel[rows, :-2])[both]
+def _noise(channel: F4, have: Map, lowest: float = -np.inf) -> float:
+    """Noise of a sample from pixels two columns apart, which one colour of a Bayer plane shares; 0 without any.
+
+    Only pixels above the lowest value tell.
+    """
+    some, there = channel[::4], have[::4] & (channel[::4] > lowest)
+    apart = (some[:, 2:] - some[:, :-2])[there[:, 2:] & there[:, :-2]]
     return 1.4826 * float(np.median(np.abs(apart))) / np.sqrt(2) if len(apart) else 0.0

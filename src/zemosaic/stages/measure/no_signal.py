@@ -19,6 +19,7 @@ import scipy
 from zemosaic.kernels.measure.block_noise import block_noise
 from zemosaic.kernels.measure.mesh import BlockEdges
 from zemosaic.kernels.measure.repeats import find_repeats
+from zemosaic.stages.numeric.maps import grow_map
 
 __all__ = ["find_no_signal"]
 
@@ -98,10 +99,12 @@ def find_no_signal(channel: F4, have: Map) -> Map:
     ndarray, bool, shape (h, w)
         None are true where the image has no noise at all: it was made.
     """
-    lost = _repeated_rows(channel, have)[:, None] | _repeated_rows(channel.T, have.T)
+    lost = np.zeros(have.shape, bool)
+    lost[_repeated_rows(channel, have)] = True
+    lost[:, _repeated_rows(channel.T, have.T)] = True
     if min(channel.shape) < FEWEST_ACROSS * BLOCK_PX:
         return lost
-    blocks = _measure_blocks(channel, have & ~lost)
+    blocks = _measure_blocks(channel, have & ~lost if lost.any() else have)
     known = np.isfinite(blocks.level) & np.isfinite(blocks.noise)
     typical = float(np.percentile(blocks.noise[known], 75)) if known.any() else 0.0
     if typical == 0:
@@ -109,7 +112,7 @@ def find_no_signal(channel: F4, have: Map) -> Map:
     quiet, loud = _parts_at_border(known & (blocks.noise < QUIET * typical), LEAST_BLOCKS), known
     if quiet.any():
         lost |= blocks.spread(scipy.ndimage.binary_dilation(quiet, np.ones((3, 3), bool)))
-        loud = known & ~_grow(quiet, 2)
+        loud = known & ~grow_map(quiet, 2)
     parts = _find_set_off(blocks, loud)
     starry = _find_starry(channel, have, blocks) if parts else quiet
     for part in parts:
@@ -118,23 +121,12 @@ def find_no_signal(channel: F4, have: Map) -> Map:
         pixels = _outline(channel, have, blocks, part)
         if _is_sharp(channel, have & ~lost, pixels):
             lost |= scipy.ndimage.binary_dilation(pixels, np.ones((3, 3), bool))
-    return lost & have
-
-
-def _grow(part: Map, n_steps: int) -> Map:
-    """What lies within so many steps along rows and columns of a part: shifts are faster than scipy's loop."""
-    for _ in range(n_steps):
-        near, part = part, part.copy()
-        part[1:] |= near[:-1]
-        part[:-1] |= near[1:]
-        part[:, 1:] |= near[:, :-1]
-        part[:, :-1] |= near[:, 1:]
-    return part
+    return lost & have if lost.any() else lost
 
 
 def _shrink(part: Map) -> Map:
     """What of a part lies more than a step from all else; beyond the border it goes on."""
-    return ~_grow(~part, 1)
+    return ~grow_map(~part, 1)
 
 
 def _repeated_rows(channel: F4, have: Map) -> Map:
@@ -217,7 +209,7 @@ def _find_set_off(blocks: _Blocks, known: Map) -> list[_Part]:
             break
         found += parts
         for part in parts:
-            left &= ~_grow(part.blocks, 2)
+            left &= ~grow_map(part.blocks, 2)
         if not left.any():
             break
     return found
@@ -271,7 +263,7 @@ def _is_set_off(level: F8, noise: F8, known: Map, part: Map, sign: int) -> bool:
     """Whether a part lies below all that is beside it, by a high step within three blocks and nothing more beyond."""
 
     def outside(first: int, last: int) -> Map:
-        grown = [_grow(part, k) for k in (first, last)]
+        grown = [grow_map(part, k) for k in (first, last)]
         return np.asarray(grown[1] & ~grown[0] & known)
 
     def rise(upper: Map, lower: Map) -> F8:
@@ -299,7 +291,7 @@ def _outline(channel: F4, have: Map, blocks: _Blocks, part: _Part) -> Map:
     Slivers at the border that lie below such an edge elsewhere are parts of the same kind, too small for blocks.
     """
     core = _shrink(part.blocks)
-    about = _grow(part.blocks, 2)
+    about = grow_map(part.blocks, 2)
     # Even, so that it holds all colours of a Bayer plane alike.
     total = scipy.ndimage.uniform_filter(np.where(have, channel, np.float32(0)), 4, mode="nearest")
     share = scipy.ndimage.uniform_filter(have.astype(np.float32), 4, mode="nearest")
@@ -313,7 +305,7 @@ def _is_sharp(channel: F4, have: Map, part: Map) -> bool:
 
     def level(side: Map, first: int, last: int) -> float:
         """Of pixels on the other side of the edge, so far from it."""
-        grown = [_grow(side, k) for k in (first, last)]
+        grown = [grow_map(side, k) for k in (first, last)]
         values = channel[grown[1] & ~grown[0] & have]
         return float(np.median(values)) if len(values) else 0.0
 

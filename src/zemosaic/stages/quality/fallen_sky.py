@@ -167,15 +167,16 @@ def even_fall(place: F8) -> F8:
 
 def _find_pattern(blocks: Sequence[Blocks], shape: tuple[int, int]) -> _SkyPattern | None:
     """The median over the frames of each block's sky over that of the frame's clear part; None without a sky."""
-    xy: list[F8] = [np.zeros((0, 2))]
+    xy = [np.zeros(0, complex)]  # numpy sorts these as numbers, and pairs of numbers as if they were text
     ratios: list[F8] = [np.zeros(0)]
     for own in blocks:
         sky: F8 = np.sum(own.mean, axis=0, dtype=np.float64)
         clear = float(np.percentile(sky, CLEAR)) if len(own) else 0.0
         if clear > 0:
-            xy.append(np.column_stack([own.x, own.y]).astype(float))
+            xy.append(own.x + 1j * own.y)
             ratios.append(sky / clear)
-    where, which = np.unique(np.concatenate(xy), axis=0, return_inverse=True)
+    places, which = np.unique(np.concatenate(xy), return_inverse=True)
+    where = np.column_stack([places.real, places.imag])
     if len(where) < _FEWEST_STARS:
         return None
     ratio = np.asarray(scipy.ndimage.median(np.concatenate(ratios), which.ravel(), np.arange(len(where))), float)
