@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from llvmlite import binding
-from numba import njit, typeof
+from numba import config, njit, typeof
 from numba.core import sigutils
 from numba.core.caching import (
     CompileResultCacheImpl,
@@ -38,6 +38,9 @@ from numba.core.typed_passes import NoPythonSupportedFeatureValidation
 from numba.core.types import unliteral
 
 __all__ = ["cache_problems", "compile_kernel", "is_kept", "kept_in", "kernel", "leaf", "part"]
+
+# Numba leaves this pass of LLVM out: without it short loops, which are unrolled, do one number at a time.
+config.SLP_VECTORIZE = 1
 
 _ROOM = Path(__file__).parent
 
