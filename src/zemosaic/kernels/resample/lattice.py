@@ -211,22 +211,17 @@ def store_row(samples, relative, alpha, correction, values, weights):  # type: i
 
     ``value = scale * sample - offset`` and ``weight = alpha / 127 * relative * inverse_variance / scale^2``;
     both are 0 where alpha or the weight is 0 or a number is not finite (whatever `samples` and `relative` hold).
-
-    Short loops, few arrays each: beyond a handful LLVM gives up proving that they do not overlap, and with that
-    its vectors.
     """
     scale, offset, inverse_variance = correction
     unit = np.float32(inverse_variance / ALPHA_FULL)
     for i in range(alpha.size):
         s = np.float32(scale[i])
-        weights[i] = np.float32(alpha[i]) * relative[i] * unit / (s * s)
-    for i in range(alpha.size):
-        values[i] = scale[i] * samples[i] - offset[i]
-    for i in range(alpha.size):
+        weight = np.float32(alpha[i]) * relative[i] * unit / (s * s)
+        value = np.float32(scale[i] * samples[i] - offset[i])
         # Written so that NaN fails.
-        good = (alpha[i] > 0) & (weights[i] > 0) & (weights[i] <= _LARGEST) & (abs(values[i]) <= _LARGEST)
-        values[i] = values[i] if good else np.float32(0)
-        weights[i] = weights[i] if good else np.float32(0)
+        good = (alpha[i] > 0) & (weight > 0) & (weight <= _LARGEST) & (abs(value) <= _LARGEST)
+        values[i] = value if good else np.float32(0)
+        weights[i] = weight if good else np.float32(0)
 
 
 @leaf

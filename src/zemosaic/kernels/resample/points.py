@@ -174,17 +174,18 @@ def _resample_rows(place, rows, target, lanczos, flags, cells, taps, lines, foun
     out_values, out_weights, out_alpha = rows
     y0, y1, x0, x1 = target
     whole, fraction, around, marked, _, _ = cells
-    first, second = lines[0], lines[1]
     samples, relative = found[0], found[1]
     spikes = data[:0] if lanczos is None else lanczos.spikes
     for row in range(y1 - y0):
-        out_y, at = y0 + row, (place.start[0] + row, place.start[1])
+        # What lies beside the frame costs nothing.
+        begin, end = find_ends(place.codes[row])
+        to, codes = slice(begin, end), place.codes[row, begin:end]
+        first, second = lines[0, to], lines[1, to]
+        out_y, at = y0 + row, (place.start[0] + row, place.start[1] + begin)
         interpolate_row(place.nodes_xy[0], step, at[0], at[1], first)
         interpolate_row(place.nodes_xy[1], step, at[0], at[1], second)
-        codes = place.codes[row]
-        begin, end = find_ends(codes)
-        _split_row(first, origin[1], codes, whole[1], fraction[1])
-        _split_row(second, origin[0], codes, whole[0], fraction[0])
+        _split_row(first, origin[1], codes, whole[1, to], fraction[1, to])
+        _split_row(second, origin[0], codes, whole[0, to], fraction[0, to])
         n_marked = _look_up(flags, whole, data.shape[2] + 1, (begin, end), around, marked)
         here = _Cells(whole, fraction, around, marked[:n_marked], begin, end)
         if lanczos is not None:
@@ -210,9 +211,18 @@ def _resample_rows(place, rows, target, lanczos, flags, cells, taps, lines, foun
             interpolate_row(place.nodes_offset[k], step, at[0], at[1], second)
             correction = Correction(first, second, place.inverse_variance[k])
             (a, b), (c, d) = find_row(out_values, k, out_y, x0, x1), find_row(out_weights, k, out_y, x0, x1)
-            weights = out_weights[0][c:d]
-            store_row(samples, relative, codes, correction, out_values[0][a:b], weights)
-            mark_row(weights, codes, around[: alpha.size], alpha)
+            values, weights = out_values[0][a:b], out_weights[0][c:d]
+            _clear_beside(values, begin, end)
+            _clear_beside(weights, begin, end)
+            store_row(samples[to], relative[to], codes, correction, values[to], weights[to])
+            mark_row(weights[to], codes, around[to], alpha[to])
+
+
+@leaf
+def _clear_beside(row, begin, end):  # type: ignore[no-untyped-def]
+    """Set to 0 what of a row lies beside a range."""
+    row[:begin] = 0
+    row[end:] = 0
 
 
 @leaf

@@ -143,7 +143,7 @@ def pick_middle(buf, count, width, table, middle):
 
 @leaf
 def _pick_block(buf, x, count, table, middle):
-    """`pick_middle` of neighbouring columns from `x` on. Most have equal counts; what is picked then lies in rows."""
+    """`pick_middle` of neighbouring columns from `x` on: most have equal counts, what is picked then lies in rows."""
     low, high, spread = middle
     k, unlike = count[0], np.int32(0)
     for j in range(count.size):
