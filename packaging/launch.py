@@ -5,6 +5,6 @@ import sys
 
 if __name__ == "__main__":
     multiprocessing.freeze_support()
-    from zemosaic.cli import main
+    from zemosaic.cli import enter
 
-    sys.exit(main(sys.argv[1:] or ["gui"]))
+    sys.exit(enter(sys.argv[1:] or ["gui"]))

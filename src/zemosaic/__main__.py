@@ -2,6 +2,6 @@
 
 import sys
 
-from zemosaic.cli import main
+from zemosaic.cli import enter
 
-sys.exit(main())
+sys.exit(enter())

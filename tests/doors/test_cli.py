@@ -42,6 +42,25 @@ def test_help_loads_nothing_heavy() -> None:
     assert found.stdout.splitlines()[-1] == "LOADED 0 []"
 
 
+def test_a_process_ends_by_its_code_and_is_not_taken_apart() -> None:
+    code = (
+        "import atexit, sys\n"
+        "from zemosaic.cli import enter\n"
+        "class Thing:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "thing = Thing()\n"
+        "sys.stdout.write('begun ')\n"
+        "ended = enter(sys.argv[1:])\n"
+        "atexit.register(print, 'asked first')\n"
+        "sys.exit(ended)\n"
+    )
+    for arguments, ends in ((["--version"], 0), (["no-such-command"], 2)):
+        found = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+        assert found.returncode == ends
+        assert found.stdout.startswith("begun ")
+        assert found.stdout.endswith("asked first\n")
+
+
 def test_help_names_every_command(capfd: Capture) -> None:
     ran = run_cli(capfd, "--help")
     assert ran.code == 0

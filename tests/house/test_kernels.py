@@ -173,6 +173,28 @@ def test_what_is_there_is_not_compiled_again(monkeypatch: pytest.MonkeyPatch, tm
     assert compiled.is_kept(reader, (3,))
 
 
+def test_a_kernel_from_a_file_is_taken_into_one_that_calls_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path))
+    compiled.compile_kernel(compiled.kernel(triple), (3,))
+    kept = compiled.kernel(triple)
+    assert kept(3) == 9
+    (found,) = kept.overloads.values()
+    assert kept._cache_hits
+    assert found.library._shared_module is None  # nobody has asked for it
+    monkeypatch.setattr(sys.modules[__name__], "triple", kept)
+    assert compiled.kernel(nine_times)(2) == 18
+    monkeypatch.undo()
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path))
+    caller = compiled.kernel(nine_times)
+    assert caller(2) == 18
+    assert caller._cache_hits
+    assert type(found.library.codegen.create_library("new")) is not type(found.library)
+
+
+def nine_times(x: int) -> int:
+    return triple(triple(x))
+
+
 def test_all_are_compiled_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zemosaic.pipelines.run.warm.is_kept", lambda *known: True)
     assert compile_all(start_run()).startswith(f"0 of {sum(len(list_kernels(group)) for group in GROUPS)} kernels")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -365,9 +366,17 @@ class TestRaws:
         assert np.all(reach_deg > size_deg - 0.2)
         assert np.all(reach_deg <= size_deg)
 
-    def test_same_seed_same_bytes(self, raw_set: tuple[Path, SetTruth], tmp_path: Path) -> None:
+    def test_same_seed_same_bytes_one_by_one_or_two_at_once(
+        self, raw_set: tuple[Path, SetTruth], tmp_path: Path
+    ) -> None:
         folder, _ = raw_set
-        simulate_raws(tmp_path, SimulatedSky(3, 184.0, 47.0, 0.6), 10, RAW)
+        done: list[int] = []
+        with ThreadPoolExecutor(2) as pool:
+            simulate_raws(
+                tmp_path, SimulatedSky(3, 184.0, 47.0, 0.6), 10, RAW,
+                each=pool.map, on_progress=lambda k, n: done.append(k),
+            )  # fmt: skip
+        assert sorted(done) == list(range(1, 11))
         for path in folder.iterdir():
             assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zemosaic.kernels.match.gains import inverse_diagonal
+from zemosaic.kernels.match.dense import add_squares, factorise
+from zemosaic.kernels.match.gains import Detections
+from zemosaic.stages.match.gain_errors import gain_variances
 from zemosaic.stages.numeric.conjugate import solve_conjugate
 from zemosaic.stages.numeric.robust import MAD_TO_SIGMA, MEDIAN_CHI2_1, cauchy_weight, mad_sigma
 
@@ -91,13 +93,37 @@ def test_nothing_to_solve_for_gives_nothing():
     np.testing.assert_array_equal(x, 0)
 
 
-@pytest.mark.parametrize("n", [1, 7, 60])
+@pytest.mark.parametrize("n", [1, 7, 60, 130])
 def test_the_diagonal_of_an_inverse(n):
     root = np.random.default_rng(n).normal(size=(n, n))
-    matrix, out = root @ root.T + 0.1 * np.eye(n), np.empty(n)
-    expected = np.diag(np.linalg.inv(matrix))
-    inverse_diagonal(matrix, out)
+    matrix, out, columns = root @ root.T + 0.1 * np.eye(n), np.zeros(n), np.eye(n)
+    columns[:2] *= 0
+    expected = np.diag(columns.T @ np.linalg.inv(matrix) @ columns)
+    factorise(matrix)
+    add_squares(matrix, columns, min(2, n), out)
     np.testing.assert_allclose(out, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("n", "n_stars"), [(90, 12), (90, 200), (1, 1)])
+def test_variances_of_gains_through_images_and_through_stars(n, n_stars):
+    rng = np.random.default_rng(n_stars)
+    # Two groups of images with stars of their own, an image without one, a star that nobody sees.
+    pairs = [(i, s) for i in range(n - (n > 1)) for s in range(n_stars - 1) if i % 2 == s % 2 and rng.random() < 0.6]
+    image, star = np.array(pairs or [(0, 0)]).T
+    weight, hold = rng.uniform(1, 3, len(image)), np.full(n, 0.3)
+    component = np.arange(n) % 2
+    hold[component == 1] = 0.7
+    unknown = np.zeros(len(image))
+    seen = Detections(image, np.zeros_like(image), star, unknown, unknown, 0, n)
+    priors, least = rng.choice([0.0, 0.5], n_stars), np.full(n, 1e-3)
+    seen_by = np.zeros((n_stars, n))
+    np.add.at(seen_by, (star, image), weight)
+    totals = seen_by.sum(axis=1) + priors * (seen_by.sum(axis=1) > 0)
+    known = totals > 0
+    matrix = np.diag(seen_by.sum(axis=0) + least) - seen_by[known].T / totals[known] @ seen_by[known]
+    matrix += np.where(component[:, None] == component, hold, 0)
+    found = gain_variances(seen, weight, totals, least, hold, component)
+    np.testing.assert_allclose(found, np.diag(np.linalg.inv(matrix)), rtol=1e-8)
 
 
 def test_twenty_thousand_gains_and_a_match_are_the_same_with_one_and_two_blas_threads():

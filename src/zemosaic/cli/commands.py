@@ -20,6 +20,7 @@ from zemosaic.cli.args import BuildArgs, CoaddArgs, ExportArgs, MatchArgs, ScanA
 from zemosaic.cli.show import JsonLines, People
 from zemosaic.engine.events import CancelToken, EventSink
 from zemosaic.errors import EnvironmentProblem, SettingError
+from zemosaic.model.each import Each
 from zemosaic.model.frame import Frame
 from zemosaic.settings import Settings, list_keys, load_settings
 from zemosaic.text import Message, message, say
@@ -334,13 +335,16 @@ def simulate(
     center_deg: tuple[float, float] = (83.8, 22.0),
     shape: tuple[int, int] = (1920, 1080),
     show: EventSink | None = None,
+    each: Each = map,
 ) -> None:
-    """Write a simulated set; `shape` is that of raws. It is told on the terminal unless events go elsewhere."""
+    """Write a simulated set; `shape` is that of raws, and `each` makes these. It is told on the terminal unless events
+    go elsewhere.
+    """
     from zemosaic.simulate import RawRecipe, SimulatedSky, simulate_frames, simulate_raws
 
     makers: dict[str, Callable[..., object]] = {
         "frames": simulate_frames,
-        "raws": partial(simulate_raws, recipe=RawRecipe(shape)),
+        "raws": partial(simulate_raws, recipe=RawRecipe(shape), each=each),
     }
     if kind not in makers:
         raise SettingError("simulate.unknown-kind", kind=kind, known=list(makers))
@@ -370,13 +374,15 @@ def demo(out: Path, *, workers: int) -> None:
     options = BuildOptions(mode="direct", workers=workers)
     with _watched(False, People("frames.ecsv")) as (show, cancel):
         groups = choose_groups(settings, matched=True, raw=True)
-        with compile_beside(groups, make_run(options, show, cancel)):
+        run = make_run(options, show, cancel)
+        each = run.machine.make_executor().map
+        with compile_beside(groups, run):
             if not (frames / "truth.json").exists():  # written last: a set that was stopped half way is made again
-                simulate(frames, kind="raws", show=show, **DEMO_SET)
+                simulate(frames, kind="raws", show=show, each=each, **DEMO_SET)
             made = run_build([frames], out / "mosaic", settings, options, show, cancel)
         log = Log(show)
         log.start("score")
-        score = score_mosaic(frames, made.mosaic)
+        score = score_mosaic(frames, made.mosaic, each)
         log.end("score", message("done.score"))
     _tell_score(score)
     _tell(made.list_files(), as_json=False)

@@ -18,9 +18,16 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from llvmlite import binding
 from numba import njit, typeof
 from numba.core import sigutils
-from numba.core.caching import FunctionCache, IndexDataCacheFile, InTreeCacheLocator, UserProvidedCacheLocator
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    InTreeCacheLocator,
+    UserProvidedCacheLocator,
+)
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_lock import global_compiler_lock
@@ -66,7 +73,8 @@ def leaf(function: Callable[..., Any]) -> Any:
     """A part that makes no array and returns none, called for pixels or rows; a decorator.
 
     Nobody counts who holds the arrays it is given, nor the views it takes of them: such a count is an atomic operation,
-    and those of a row cost as much as a fifth of its sums.
+    and those of a row cost as much as a fifth of its sums. And no array that it writes may overlap with another that it
+    is given: the compiler takes that for granted, and makes vectors of loops over many arrays without looking.
     """
     return _as_part(function, _nrt=False)
 
@@ -188,6 +196,8 @@ class _ChoosePartLibrary(FunctionPass):
     def run_pass(self, state: Any) -> bool:
         """Lowering puts the code where this says."""
         state.library = _PartLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        # A `leaf`: what it is given does not overlap.
+        state.flags.noalias = not state.flags.nrt
         return False
 
 
@@ -218,8 +228,47 @@ def _digest_room() -> str:
     return state.hexdigest()
 
 
+class _KeptLibrary(JITCodeLibrary):
+    """The code of a kernel from a file: machine code, and what another kernel would take in that calls it.
+
+    That is asked for only as such a kernel is compiled. To read it and to list its names is most of loading a kernel.
+    """
+
+    @classmethod
+    def _unserialize(cls, codegen: Any, state: Any) -> _KeptLibrary:
+        name, _, (machine_code, for_others) = state
+        library = cls(codegen, name)
+        library._for_others = for_others
+        library.enable_object_caching()
+        library._set_compiled_object(machine_code)
+        library._finalize_final_module()
+        return library
+
+    def _get_module_for_linking(self) -> Any:
+        if self._shared_module is None:
+            self._shared_module = binding.parse_bitcode(self._for_others)
+        return self._shared_module
+
+
+class _KeptKernel(CompileResultCacheImpl):
+    """How a specialisation is made of what a file holds."""
+
+    def rebuild(self, target_context: Any, payload: Any) -> Any:
+        """As Numba does, but for the class of the code; the compiler's lock is held meanwhile."""
+        codegen, described = target_context.codegen(), payload[1]
+        # What Python calls is the one name that is looked up.
+        codegen._engine._defined_symbols.add(described.llvm_cpython_wrapper_name)
+        codegen._library_class = _KeptLibrary
+        try:
+            return super().rebuild(target_context, payload)
+        finally:
+            del codegen._library_class
+
+
 class _SharedCache(FunctionCache):
     """The files of one kernel. Numba asks for a specialisation, and hands in what it had to compile."""
+
+    _impl_class = _KeptKernel
 
     def __init__(self, py_func: Callable[..., Any]) -> None:
         super().__init__(py_func)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from astropy.io import fits
 from astropy.time import Time, TimeDelta
 
 from zemosaic.errors import SettingError
+from zemosaic.model.each import Each
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.simulate.exposure import (
     Progress,
@@ -123,6 +125,7 @@ def simulate_raws(
     recipe: RawRecipe | None = None,
     *,
     on_progress: Progress | None = None,
+    each: Each = map,
 ) -> SetTruth:
     """Write `n` raw exposures ``Light_0000.fit`` ... of a sky, with their truth beside them.
 
@@ -140,7 +143,9 @@ def simulate_raws(
     recipe : RawRecipe, optional
         Camera, mount and weather.
     on_progress : callable, optional
-        Called as ``on_progress(done, n)`` after each exposure.
+        Called as ``on_progress(done, n)`` after each exposure, where it was made.
+    each : Each
+        Makes the exposures, perhaps several at once.
 
     Returns
     -------
@@ -158,11 +163,15 @@ def simulate_raws(
     drawn = list(_draw_exposures(sky, recipe, names))
     out = prepare_folder(Path(out_dir), names)
     defects = camera_defects(sky.seed, recipe)
-    for k, truth in enumerate(drawn):
-        pixels = render_raw(sky, recipe, k, truth, defects)
-        fits.writeto(out / truth.name, pixels, _raw_header(sky.seed, recipe, k, truth), overwrite=True)
+    n_done = count(1)
+
+    def expose(k: int) -> None:
+        pixels = render_raw(sky, recipe, k, drawn[k], defects)
+        fits.writeto(out / names[k], pixels, _raw_header(sky.seed, recipe, k, drawn[k]), overwrite=True)
         if on_progress is not None:
-            on_progress(k + 1, n)
+            on_progress(next(n_done), n)
+
+    list(each(expose, range(n)))
     truth_of_set = SetTruth(sky, tuple(drawn))
     write_truth(out, truth_of_set)
     return truth_of_set

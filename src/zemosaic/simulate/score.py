@@ -13,8 +13,10 @@ from scipy.ndimage import binary_erosion, uniform_filter
 from scipy.spatial import cKDTree
 
 from zemosaic.errors import NothingToDo
+from zemosaic.model.each import Each
 from zemosaic.model.sky.celestial import CelestialWcs
-from zemosaic.simulate.truth import ExposureTruth, SetTruth, read_truth
+from zemosaic.simulate.ground import POINTS_PER_SEGMENT, Ground, Pixels, filled_share, mosaic_fwhm
+from zemosaic.simulate.truth import SetTruth, read_truth
 
 __all__ = ["PlaneScore", "score_mosaic", "score_plane", "true_image"]
 
@@ -33,15 +35,6 @@ _FAINTEST_MEASURED_ADU = 12000.0
 
 _BRIGHTEST_MEASURED_ADU = 400000.0
 """Brighter stars may be saturated."""
-
-_BORDER_OFFSET_PX = 6.0
-"""Distance of the compared means of 7 x 7 pixels from an exposure's border: none reaches over it."""
-
-_SEGMENT_PX = 96.0
-"""Length of border that makes one value."""
-
-_POINTS_PER_SEGMENT = 16
-"""Means along a segment: one every six pixels, so that those of 7 x 7 pixels meet."""
 
 _MMAG = 2500 / np.log(10)
 """Thousandths of a magnitude in a relative difference of 1."""
@@ -87,7 +80,7 @@ class PlaneScore:
     scale: float
 
 
-def score_mosaic(set_dir: Path | str, mosaic: Path | str) -> dict[str, float]:
+def score_mosaic(set_dir: Path | str, mosaic: Path | str, each: Each = map) -> dict[str, float]:
     """Compare a mosaic file with the truth of the set it was made of.
 
     Parameters
@@ -96,6 +89,8 @@ def score_mosaic(set_dir: Path | str, mosaic: Path | str) -> dict[str, float]:
         Folder that `simulate_frames` or `simulate_raws` wrote.
     mosaic : Path or str
         FITS file with the mosaic in its primary HDU, one plane or red, green, blue.
+    each : Each
+        Looks at the planes, perhaps several at once.
 
     Returns
     -------
@@ -115,11 +110,12 @@ def score_mosaic(set_dir: Path | str, mosaic: Path | str) -> dict[str, float]:
     if len(planes) != truth.n_channels:
         raise NothingToDo("score.planes", n_planes=len(planes), n_channels=truth.n_channels)
     wcs = CelestialWcs.from_header(header, planes.shape[1:])
+    ground = Ground.of(truth, wcs)
+    scores = each(lambda channel: _score(planes[channel], ground, channel), range(len(planes)))
     figures = {}
-    for channel, plane in enumerate(planes):
+    for channel, score in enumerate(scores):
         prefix = ("red_", "green_", "blue_")[channel] if len(planes) == 3 else ""
-        score = asdict(score_plane(plane, wcs, truth, channel))
-        figures.update({prefix + name: float(value) for name, value in score.items()})
+        figures.update({prefix + name: float(value) for name, value in asdict(score).items()})
     return figures
 
 
@@ -146,27 +142,33 @@ def score_plane(data: npt.NDArray[np.floating], wcs: CelestialWcs, truth: SetTru
     NothingToDo
         When the plane holds no data on the truth's sky.
     """
-    flux = truth.sky.star_fluxes(truth.n_channels)[:, channel]
-    stars = _Stars(*wcs.sky_to_pixel(truth.sky.star_ra, truth.sky.star_dec), flux)
-    fwhm_px = _mosaic_fwhm(truth, wcs)
+    return _score(data, Ground.of(truth, wcs), channel)
+
+
+def _score(data: npt.NDArray[np.floating], ground: Ground, channel: int) -> PlaneScore:
+    """As `score_plane`, of a plane on a known ground."""
+    truth, fwhm_px = ground.truth, ground.fwhm_px
+    stars = _Stars(ground.x, ground.y, truth.sky.star_fluxes(truth.n_channels)[:, channel])
     valid = np.isfinite(data)
     if not valid.any():
         raise NothingToDo("score.no-data")
-    full = true_image(truth, wcs, channel)
-    model = true_image(truth, wcs, channel, faintest_left_out=_FAINTEST_MASKED_ADU)
+    model = _true_nebula(truth, ground.wcs, channel)
+    full = model.copy()
+    _add_true_stars(full, truth, ground.wcs, channel)
+    _add_true_stars(model, truth, ground.wcs, channel, _FAINTEST_MASKED_ADU)
     ratio = _star_ratios(np.where(valid, data, 0), valid, model, full - model, stars, fwhm_px)
     scale = float(np.median(ratio)) if len(ratio) else 1.0
     clean = binary_erosion(valid, iterations=6) & ~_star_mask(data.shape, stars, fwhm_px)
     residual = np.where(clean, data, 0) / scale - np.where(clean, model, 0)
     background, trend = _background_rms(residual, clean)
-    steps = _border_steps(np.where(clean, residual - trend, 0), clean, wcs, _good(truth))
+    steps = _border_steps(np.where(clean, residual - trend, 0), clean, ground.borders)
     return PlaneScore(
         star_mmag=float(_robust_std(ratio / scale) * _MMAG) if len(ratio) >= 5 else float("nan"),
         n_stars=len(ratio),
         background_sigma=background / truth.sigma,
         seam_sigma=float(np.sqrt(np.mean(steps**2))) / truth.sigma if len(steps) else float("nan"),
         n_steps=len(steps),
-        filled=_filled(valid, wcs, _good(truth)),
+        filled=filled_share(valid, ground.covered),
         scale=scale,
     )
 
@@ -190,23 +192,25 @@ def true_image(truth: SetTruth, wcs: CelestialWcs, channel: int = 0, faintest_le
     ndarray of float32
         ADU in a pixel of the grid, with the mean seeing of the set.
     """
+    image = _true_nebula(truth, wcs, channel)
+    _add_true_stars(image, truth, wcs, channel, faintest_left_out)
+    return image
+
+
+def _true_nebula(truth: SetTruth, wcs: CelestialWcs, channel: int) -> Image:
     sky = truth.sky
     image = np.zeros(wcs.shape, np.float32)
     colour = sky.nebula_colour[channel] if truth.n_channels == 3 else 1.0
     sky.add_nebula(image, wcs, np.array([colour * (wcs.pixel_scale_arcsec() / sky.pixel_arcsec) ** 2]))
-    flux = sky.star_fluxes(truth.n_channels)[:, channel]
-    shown = np.where(flux < faintest_left_out, flux, 0.0)
-    sky.add_stars(image, wcs, _mosaic_fwhm(truth, wcs), shown[:, None], 3e-4 * truth.sigma)
     return image
 
 
-def _good(truth: SetTruth) -> list[ExposureTruth]:
-    return [e for e in truth.exposures if e.condition == "good"]
-
-
-def _mosaic_fwhm(truth: SetTruth, wcs: CelestialWcs) -> float:
-    arcsec = [e.fwhm_px * np.sqrt(e.area) * truth.sky.pixel_arcsec for e in _good(truth)]
-    return float(np.mean(arcsec)) / wcs.pixel_scale_arcsec()
+def _add_true_stars(
+    image: Image, truth: SetTruth, wcs: CelestialWcs, channel: int, faintest_left_out: float = np.inf
+) -> None:
+    flux = truth.sky.star_fluxes(truth.n_channels)[:, channel]
+    shown = np.where(flux < faintest_left_out, flux, 0.0)
+    truth.sky.add_stars(image, wcs, mosaic_fwhm(truth, wcs), shown[:, None], 3e-4 * truth.sigma)
 
 
 def _robust_std(values: Array) -> float:
@@ -296,9 +300,9 @@ def _background_rms(residual: Array, clean: Mask) -> tuple[float, Array]:
     left = np.clip(left, *np.percentile(left, [0.5, 99.5]))
     u = (np.arange(width) + 0.5) / (columns * _BIN_PX) - 0.5
     v = (np.arange(height) + 0.5) / (rows * _BIN_PX) - 0.5
-    trend = np.zeros(residual.shape)
-    for k, (p, q) in enumerate(_CUBIC_POWERS):
-        trend += coefficients[k] * np.outer(v**q, u**p)
+    of_powers = np.zeros((4, 4))
+    of_powers[tuple(np.transpose(_CUBIC_POWERS))] = coefficients
+    trend = np.vander(v, 4, increasing=True) @ of_powers.T @ np.vander(u, 4, increasing=True).T
     return float(np.sqrt(np.mean(left**2))), trend
 
 
@@ -309,7 +313,7 @@ def _cubic(u: Array, v: Array) -> Array:
     return np.stack([u**p * v**q for p, q in _CUBIC_POWERS], axis=1)
 
 
-def _border_steps(residual: Array, clean: Mask, wcs: CelestialWcs, exposures: list[ExposureTruth]) -> Array:
+def _border_steps(residual: Array, clean: Mask, borders: list[tuple[Pixels, Pixels]]) -> Array:
     """Step of the residual across each exposure's border, one value a segment of about 96 pixels.
 
     Means over 7 x 7 pixels are compared 6 pixels inside and outside the border.
@@ -317,54 +321,16 @@ def _border_steps(residual: Array, clean: Mask, wcs: CelestialWcs, exposures: li
     weight = np.asarray(uniform_filter(clean.astype(float), 7))
     mean = np.asarray(uniform_filter(residual, 7) / np.maximum(weight, 1e-6))
     steps = []
-    for exposure in exposures:
-        image_wcs = exposure.celestial
-        offset = _BORDER_OFFSET_PX * wcs.pixel_scale_arcsec() / image_wcs.pixel_scale_arcsec()
-        inner, outer = _border_points(exposure, offset)
-        difference = _look_up(mean, weight, wcs, image_wcs, inner) - _look_up(mean, weight, wcs, image_wcs, outer)
-        enough = np.isfinite(difference).sum(axis=1) >= _POINTS_PER_SEGMENT // 2
+    for inner, outer in borders:
+        difference = _look_up(mean, weight, inner) - _look_up(mean, weight, outer)
+        enough = np.isfinite(difference).sum(axis=1) >= POINTS_PER_SEGMENT // 2
         steps.append(np.nanmedian(difference[enough], axis=1))
     return np.concatenate(steps)
 
 
-def _border_points(exposure: ExposureTruth, offset: float) -> tuple[Array, Array]:
-    """Points ``(2, n_segments, 16)`` just inside and just outside the border of the data."""
-    height, width = exposure.shape
-    left, right, low, high = -0.5, width - exposure.border_px - 0.5, exposure.border_px - 0.5, height - 0.5
-    sides = [
-        ((left, low), (right, low), (0, 1)),
-        ((left, high), (right, high), (0, -1)),
-        ((left, low), (left, high), (1, 0)),
-        ((right, low), (right, high), (-1, 0)),
-    ]
-    inside, outside = [], []
-    for start, end, inwards in sides:
-        start_px, end_px, normal = np.array(start), np.array(end), np.array(inwards, float)
-        n_segments = max(round(float(np.abs(end_px - start_px).max()) / _SEGMENT_PX), 1)
-        n_points = n_segments * _POINTS_PER_SEGMENT
-        t = ((np.arange(n_points) + 0.5) / n_points).reshape(n_segments, _POINTS_PER_SEGMENT)
-        points = start_px[:, None, None] + (end_px - start_px)[:, None, None] * t
-        inside.append(points + offset * normal[:, None, None])
-        outside.append(points - offset * normal[:, None, None])
-    return np.concatenate(inside, axis=1), np.concatenate(outside, axis=1)
-
-
-def _look_up(mean: Array, weight: Array, wcs: CelestialWcs, image_wcs: CelestialWcs, points: Array) -> Array:
-    """Values of the mosaic at points of an exposure; NaN where less than half of the pixels count."""
-    x, y = wcs.sky_to_pixel(*image_wcs.pixel_to_sky(*points))
-    i, j = np.rint(x).astype(int), np.rint(y).astype(int)
-    inside = (i >= 0) & (j >= 0) & (i < mean.shape[1]) & (j < mean.shape[0])
+def _look_up(mean: Array, weight: Array, pixels: Pixels) -> Array:
+    """Values of the mosaic at some pixels; NaN where less than half of those round one count."""
+    j, i, inside = pixels
     value = np.full(i.shape, np.nan)
     value[inside] = np.where(weight[j[inside], i[inside]] > 0.5, mean[j[inside], i[inside]], np.nan)
     return value
-
-
-def _filled(valid: Mask, wcs: CelestialWcs, exposures: list[ExposureTruth]) -> float:
-    """Share of the union of footprints (8 pixels in from the borders) where the mosaic holds data."""
-    rows, columns = np.mgrid[4 : valid.shape[0] : 8, 4 : valid.shape[1] : 8]
-    ra, dec = wcs.pixel_to_sky(columns, rows)
-    covered = np.zeros(rows.shape, bool)
-    for e in exposures:
-        x, y = e.celestial.sky_to_pixel(ra, dec)
-        covered |= (x > 8) & (y > e.border_px + 8) & (x < e.shape[1] - e.border_px - 9) & (y < e.shape[0] - 9)
-    return float(valid[rows, columns][covered].mean()) if covered.any() else 0.0

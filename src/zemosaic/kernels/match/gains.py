@@ -12,8 +12,7 @@ from zemosaic.kernels.compiled import kernel, part
 __all__ = [
     "Detections",
     "apply_normal",
-    "gain_curvature",
-    "inverse_diagonal",
+    "eliminate",
     "log_model",
     "project_to_unknowns",
     "remove_star_means",
@@ -116,15 +115,18 @@ def apply_normal(theta, detections, weight, totals, work, sums, out):
 
 
 @kernel
-def gain_curvature(image, start, weight, totals, members, out):
-    """Dense normal matrix of the gains alone, stars eliminated.
+def eliminate(kept, start, weight, totals, members, out):
+    """Dense normal matrix of the images alone, stars eliminated; or of the stars alone, images eliminated.
 
     Parameters
     ----------
-    image : int64 (n,), weight : float64 (n,), totals : float64 (stars,)
-    start : int64 (stars + 1,), members : int64 (n,)
-        Detections of star s are ``members[start[s]:start[s + 1]]``.
-    out : float64 (n_images, n_images), output
+    kept : int64 (n,), weight : float64 (n,)
+        Of each detection: what stays, its weight.
+    totals : float64 (m,)
+        Of each that is eliminated.
+    start : int64 (m + 1,), members : int64 (n,)
+        Detections of the s-th of these are ``members[start[s]:start[s + 1]]``.
+    out : float64 (k, k), output
     """
     out[:] = 0.0
     for s in range(len(start) - 1):
@@ -132,42 +134,7 @@ def gain_curvature(image, start, weight, totals, members, out):
             continue
         for a in range(start[s], start[s + 1]):
             i = members[a]
-            out[image[i], image[i]] += weight[i]
+            out[kept[i], kept[i]] += weight[i]
             for b in range(start[s], start[s + 1]):
                 j = members[b]
-                out[image[i], image[j]] -= weight[i] * weight[j] / totals[s]
-
-
-@kernel
-def inverse_diagonal(matrix, out):
-    """Diagonal of the inverse of a symmetric positive definite matrix, which is overwritten; float64 (n, n), (n,).
-
-    By Cholesky factors L^T L, row by row in one fixed order: LAPACK's last bits depend on the threads of its BLAS.
-    """
-    n = len(matrix)
-    # The upper triangle becomes U with U^T U = matrix.
-    for k in range(n):
-        root = np.sqrt(matrix[k, k])
-        for j in range(k, n):
-            matrix[k, j] /= root
-        for i in range(k + 1, n):
-            factor = matrix[k, i]
-            if factor != 0.0:
-                for j in range(i, n):
-                    matrix[i, j] -= factor * matrix[k, j]
-    # Row i of U^-1, from the last up; the diagonal of (U^T U)^-1 is the sum of its squares.
-    row = np.empty(n)
-    inverse = np.zeros((n, n))
-    for i in range(n - 1, -1, -1):
-        row[i:] = 0.0
-        row[i] = 1.0
-        for k in range(i + 1, n):
-            factor = matrix[i, k]
-            if factor != 0.0:
-                for j in range(k, n):
-                    row[j] -= factor * inverse[k, j]
-        total = 0.0
-        for j in range(i, n):
-            inverse[i, j] = row[j] / matrix[i, i]
-            total += inverse[i, j] * inverse[i, j]
-        out[i] = total
+                out[kept[i], kept[j]] -= weight[i] * weight[j] / totals[s]

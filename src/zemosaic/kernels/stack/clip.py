@@ -110,19 +110,21 @@ def _is_outside(sample, limit, noise, rule):
 
 @leaf
 def _flag_row(row, limits, noise, rule, flag):
-    """Flag samples of one frame, side by side, that lie outside; returns how many (for 0 `flag` is not written)."""
-    # Most have none, and a count without a store takes half the time of both together.
+    """Flag samples of one frame, side by side, that lie outside."""
     value, weight, alpha = row
     below, above, own, centre = limits
-    n = 0
     for j in range(value.size):
         limit = (below[j], above[j], own[j], centre[j])
-        n += np.int32(_is_outside((value[j], weight[j], alpha[j]), limit, noise, rule))
-    if n > 0:
-        for j in range(value.size):
-            limit = (below[j], above[j], own[j], centre[j])
-            flag[j] = _is_outside((value[j], weight[j], alpha[j]), limit, noise, rule)
-    return n
+        flag[j] = _is_outside((value[j], weight[j], alpha[j]), limit, noise, rule)
+
+
+@leaf
+def _any_flag(flag):
+    # Not counted: sums of small numbers are taken in large ones, few of which go into a vector.
+    found = np.uint8(0)
+    for j in range(flag.size):
+        found = np.uint8(found | flag[j])
+    return found != 0
 
 
 @leaf
@@ -149,18 +151,19 @@ def _first_round(samples, maps, y, rule, scratch, touched, n_touched):
     lost[:] = False
     _set_limits((maps.low[y], maps.high[y]), maps.spread[y], maps.guard[y], limits)
     for i in range(samples.values.shape[0]):
-        noise = noise_of(samples.noise, i)
-        for a in range(samples.span[i, y, 0], samples.span[i, y, 1], SCAN):
-            b = min(a + SCAN, samples.span[i, y, 1])
-            weight = samples.weights[i, y, a:b]
-            row = (samples.values[i, y, a:b], weight, samples.alpha[i, y, a:b])
-            here = (limits.below[a:b], limits.above[a:b], limits.own[a:b], limits.centre[a:b])
-            if _flag_row(row, here, noise, rule, flag) > 0:
-                for j in range(b - a):
-                    if flag[j]:
-                        weight[j] = -weight[j]
-                        maps.kept[y, a + j] -= 1
-                        lost[a + j] = True
+        a, b = samples.span[i, y, 0], samples.span[i, y, 1]
+        weight = samples.weights[i, y]
+        row = (samples.values[i, y, a:b], weight[a:b], samples.alpha[i, y, a:b])
+        here = (limits.below[a:b], limits.above[a:b], limits.own[a:b], limits.centre[a:b])
+        _flag_row(row, here, noise_of(samples.noise, i), rule, flag[a:b])
+        for first in range(a, b, SCAN):
+            end = min(first + SCAN, b)
+            if _any_flag(flag[first:end]):
+                for x in range(first, end):
+                    if flag[x]:
+                        weight[x] = -weight[x]
+                        maps.kept[y, x] -= 1
+                        lost[x] = True
     for x in range(width):
         if lost[x]:
             touched[n_touched] = y * width + x
@@ -266,7 +269,8 @@ def _mark_round(rule, samples, kept, columns, m, at):
         weight = columns.weights[i, :width]
         row = (columns.values[i, :width], weight, columns.alpha[i, :width])
         noise = noise_of(samples.noise, f)
-        if _flag_row(row, (limits.below, limits.above, limits.own, limits.centre), noise, rule, flag) == 0:
+        _flag_row(row, (limits.below, limits.above, limits.own, limits.centre), noise, rule, flag)
+        if not _any_flag(flag):
             continue
         if is_fitted:
             _confirm_row(row, limits, noise, rule, flag, columns, line.slope)

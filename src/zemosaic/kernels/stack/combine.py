@@ -16,12 +16,15 @@ __all__ = [
     "SideSums",
     "add_frame",
     "add_photons",
-    "add_sides",
+    "add_samples",
     "combine_rows",
     "finish_mean",
     "finish_median",
     "finish_sides",
 ]
+
+CLIPPED = np.int32(1 << 16)
+"""What a clipped sample adds to the number of a pixel, beyond all that have weight."""
 
 F8 = npt.NDArray[np.float64]
 I2 = npt.NDArray[np.int16]
@@ -75,25 +78,34 @@ class PhotonSums(NamedTuple):
     offset: F8
 
 
-# Loops of two sums each: with more the compiler gives up proving that they do not overlap, and with that its vectors.
-
-
 @leaf
 def _add_products(value, weight, products, total):
     """Add weight x value, and weight."""
-    zero = np.float64(0)
+    zero = np.float32(0)
     for j in range(value.size):
-        w = np.float64(weight[j]) if weight[j] > 0 else zero
-        products[j] += w * np.float64(value[j]) if weight[j] > 0 else zero
+        there = weight[j] > zero
+        w = np.float64(weight[j] if there else zero)
+        products[j] += w * np.float64(value[j] if there else zero)
         total[j] += w
 
 
 @leaf
-def _add_alphas(weight, alpha, exposure, alphas, exposures):
-    """Add weight x alpha, and the exposure time."""
+def _add_samples(row, products, total, alphas):
+    """`_add_products`, and weight x alpha."""
+    value, weight, alpha = row
+    zero = np.float32(0)
+    for j in range(value.size):
+        there = weight[j] > zero
+        w = np.float64(weight[j] if there else zero)
+        products[j] += w * np.float64(value[j] if there else zero)
+        total[j] += w
+        alphas[j] += w * np.float64(np.float32(alpha[j] & 127))
+
+
+@leaf
+def _add_exposure(weight, exposure, exposures):
     zero = np.float64(0)
     for j in range(weight.size):
-        alphas[j] += np.float64(weight[j]) * np.float64(alpha[j] & 127) if weight[j] > 0 else zero
         exposures[j] += exposure if weight[j] > 0 else zero
 
 
@@ -104,24 +116,28 @@ def _add_covered(weight, covered):
 
 
 @leaf
-def _add_clipped(weight, clipped):
-    for j in range(weight.size):
-        clipped[j] += np.int16(weight[j] < 0)
+def _count_samples(weight, numbers):
+    """Count samples that have weight, and those of them that were clipped, whose weights are negative.
 
-
-@leaf
-def _count_samples(weight):
-    """Samples that have weight, and those of them that were clipped, whose weights are negative."""
+    Both are added to the number of each pixel, clipped ones `CLIPPED` times, and returned for the row.
+    """
     n, n_clipped = np.int32(0), np.int32(0)
     for j in range(weight.size):
-        n += np.int32(weight[j] != 0)
-    for j in range(weight.size):
-        n_clipped += np.int32(weight[j] < 0)
+        there, clipped = np.int32(weight[j] != 0), np.int32(weight[j] < 0)
+        numbers[j] += there + CLIPPED * clipped
+        # Numba adds numbers of 32 bits as such of 64, of which half as many go into a vector.
+        n, n_clipped = np.int32(n + there), np.int32(n_clipped + clipped)
     return n, n_clipped
 
 
 @leaf
 def _count_saturated(weight, alpha, saturated):
+    """Add the saturated samples; most rows have none."""
+    flags = np.uint8(0)
+    for j in range(alpha.size):
+        flags = np.uint8(flags | alpha[j])
+    if flags < FLAG_SATURATED:
+        return
     for j in range(weight.size):
         saturated[j] += np.int16((alpha[j] >= FLAG_SATURATED) & (weight[j] > 0))
 
@@ -187,31 +203,35 @@ def add_frame(values, weights, corner, sums):
 
 
 @kernel
-def add_sides(weights, alpha, exposure, corner, sides):
-    """Add one frame to `SideSums`; as `add_frame`.
+def add_samples(values, weights, alpha, exposure, corner, sums, sides):
+    """Add one frame to `SideSums` too; as `add_frame`.
 
     Parameters
     ----------
-    weights : ndarray, float32, shape (h, w)
+    values, weights : ndarray, float32, shape (h, w)
     alpha : ndarray, uint8, shape (h, w)
         As in `Samples`.
     exposure : float
         The frame's exposure time.
     corner : (int, int)
         (y, x) of the frame's first pixel in the sums.
+    sums : MeanSums
     sides : SideSums
     """
     h, w = weights.shape
-    y0, x0 = corner
+    to = slice(corner[1], corner[1] + w)
     for y in range(h):
-        to = slice(x0, x0 + w)
-        _add_alphas(weights[y], alpha[y], exposure, sides.alpha[y0 + y, to], sides.exposure[y0 + y, to])
-        _count_saturated(weights[y], alpha[y], sides.saturated[y0 + y, x0 : x0 + w])
+        row = corner[0] + y
+        samples = (values[y], weights[y], alpha[y])
+        _add_samples(samples, sums.products[row, to], sums.weight[row, to], sides.alpha[row, to])
+        _add_covered(weights[y], sums.coverage[row, to])
+        _add_exposure(weights[y], exposure, sides.exposure[row, to])
+        _count_saturated(weights[y], alpha[y], sides.saturated[row, to])
 
 
 @kernel
 def add_photons(weights, alpha, noise, corner, photons):
-    """Add one frame to `PhotonSums`; as `add_sides`, with its noise as `noise_of` gives it."""
+    """Add one frame to `PhotonSums`; as `add_samples`, with its noise as `noise_of` gives it."""
     h, w = weights.shape
     y0, x0 = corner
     for y in range(h):
@@ -249,13 +269,13 @@ def finish_sides(sums, sides, photons, variance, exposure):
 
 
 @leaf
-def _sum_row(samples, exposures, y, x0, sums, clipped, counts):
+def _sum_row(samples, exposures, y, x0, sums, numbers, counts):
     """Sums (mean, sides, photons) over all frames of a row of the cube from column `x0` on; counts of each frame.
 
-    Returns whether any noise grows with the signal.
+    There are no sums of exposure times where `exposures` is empty. Returns whether any noise grows with the signal.
     """
     mean, sides, photons = sums
-    width = clipped.size
+    width = numbers.size
     any_photons = False
     for i in range(samples.values.shape[0]):
         a = max(samples.span[i, y, 0], x0)
@@ -265,18 +285,32 @@ def _sum_row(samples, exposures, y, x0, sums, clipped, counts):
             counts[i, 1] = 0
             continue
         value, weight, alpha = samples.values[i, y, a:b], samples.weights[i, y, a:b], samples.alpha[i, y, a:b]
-        counts[i, 0], counts[i, 1] = _count_samples(weight)
         to = slice(a - x0, b - x0)
-        _add_products(value, weight, mean.products[to], mean.weight[to])
-        _add_alphas(weight, alpha, exposures[i], sides.alpha[to], sides.exposure[to])
+        counts[i, 0], counts[i, 1] = _count_samples(weight, numbers[to])
+        _add_samples((value, weight, alpha), mean.products[to], mean.weight[to], sides.alpha[to])
         _count_saturated(weight, alpha, sides.saturated[to])
-        _add_covered(weight, mean.coverage[to])
-        _add_clipped(weight, clipped[to])
+        if exposures.size > 0:
+            _add_exposure(weight, exposures[i], sides.exposure[to])
         noise = noise_of(samples.noise, i)
         if noise[2] > 0:
             any_photons = True
             _add_photons(weight, alpha, noise, PhotonSums(photons.slope[to], photons.offset[to]))
     return any_photons
+
+
+@leaf
+def _split_numbers(numbers, coverage, rejected):
+    """What `_count_samples` added, as two."""
+    for j in range(numbers.size):
+        coverage[j] = np.int16(numbers[j] & (CLIPPED - 1))
+        rejected[j] = np.int16(numbers[j] >> 16)
+
+
+@leaf
+def _multiply_exposure(coverage, rejected, exposure, exposures):
+    """The sums of exposure times where all are one."""
+    for j in range(exposures.size):
+        exposures[j] = np.float64(exposure) * np.float64(coverage[j] - rejected[j])
 
 
 @kernel
@@ -302,21 +336,24 @@ def combine_rows(samples, exposures, y0, y1, corner, planes, counts):
     """
     width = planes.data.shape[1]
     doubles = np.empty((6, width), np.float64)
-    number = np.empty((3, width), np.int16)
-    mean = MeanSums(doubles[0], doubles[1], number[0])
-    sides = SideSums(doubles[2], doubles[3], number[1])
+    numbers = np.empty(width, np.int32)
+    # A sum of equal times, of single precision, is a product to the last bit.
+    is_one = (exposures == exposures[0]).all()
+    unlike = exposures[:0] if is_one else exposures
     photons = PhotonSums(doubles[4], doubles[5])
     for y in range(y0, y1):
         doubles[:] = 0.0
-        number[:] = 0
-        if _sum_row(samples, exposures, corner[0] + y, corner[1], (mean, sides, photons), number[2], counts[y]):
+        numbers[:] = 0
+        planes.saturated[y] = 0
+        mean = MeanSums(doubles[0], doubles[1], planes.coverage[y])
+        sides = SideSums(doubles[2], doubles[3], planes.saturated[y])
+        if _sum_row(samples, unlike, corner[0] + y, corner[1], (mean, sides, photons), numbers, counts[y]):
             _raise_alpha(sides.alpha, photons, mean)
+        _split_numbers(numbers, mean.coverage, planes.rejected[y])
+        if is_one:
+            _multiply_exposure(mean.coverage, planes.rejected[y], exposures[0], sides.exposure)
         _finish_row(mean, planes.data[y], planes.weight[y])
         _finish_side_row(mean.weight, sides, planes.variance[y], planes.exposure[y])
-        for j in range(width):
-            planes.coverage[y, j] = number[0, j]
-            planes.saturated[y, j] = number[1, j]
-            planes.rejected[y, j] = number[2, j]
 
 
 @leaf

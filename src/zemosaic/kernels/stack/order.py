@@ -135,7 +135,28 @@ def pick_middle(buf, count, width, table, middle):
         Written: lower and upper middle value (equal for an odd count; 0 for none), scatter.
     """
     low, high, spread = middle
-    for j in range(width):
+    for x in range(0, width, BLOCK):
+        end = min(x + BLOCK, width)
+        part = (low[x:end], high[x:end], spread[x:end])
+        _pick_block(buf, x, count[x:end], table, part)
+
+
+@leaf
+def _pick_block(buf, x, count, table, middle):
+    """`pick_middle` of neighbouring columns from `x` on; most have equal counts, and what is picked then lies in rows."""
+    low, high, spread = middle
+    k, unlike = count[0], np.int32(0)
+    for j in range(count.size):
+        unlike += np.int32(count[j] != k)
+    if unlike == 0 and k > 0:
+        t, to = k // 5, slice(x, x + count.size)
+        below, above, first, last = buf[(k - 1) // 2, to], buf[k // 2, to], buf[t, to], buf[k - 1 - t, to]
+        for j in range(count.size):
+            low[j] = below[j]
+            high[j] = above[j]
+            spread[j] = table[k] * (last[j] - first[j])
+        return
+    for j in range(count.size):
         k = count[j]
         if k == 0:
             low[j] = 0.0
@@ -143,9 +164,9 @@ def pick_middle(buf, count, width, table, middle):
             spread[j] = 0.0
         else:
             t = k // 5
-            low[j] = buf[(k - 1) // 2, j]
-            high[j] = buf[k // 2, j]
-            spread[j] = table[k] * (buf[k - 1 - t, j] - buf[t, j])
+            low[j] = buf[(k - 1) // 2, x + j]
+            high[j] = buf[k // 2, x + j]
+            spread[j] = table[k] * (buf[k - 1 - t, x + j] - buf[t, x + j])
 
 
 @kernel

@@ -11,27 +11,18 @@ __all__ = ["median_rows", "steepness_rows", "template_rows"]
 
 
 @leaf
-def _gather(value, weight, into):
-    """Copy samples with weight, +inf for the others."""
-    inf = np.float32(np.inf)
+def _gather(row, share, into, count, precision):
+    """Copy samples with weight, +inf for the others, and count them.
+
+    Adds 1/variance of each sample at the sky's level, ``127 weight / (alpha share)``.
+    """
+    value, weight, alpha = row
+    inf, full, zero = np.float32(np.inf), np.float32(127), np.float32(0)
     for j in range(value.size):
-        into[j] = value[j] if weight[j] > 0 else inf
-
-
-@leaf
-def _count(weight, count):
-    for j in range(weight.size):
-        count[j] += np.int32(weight[j] > 0)
-
-
-@leaf
-def _add_precision(weight, alpha, share, precision):
-    """Add 1/variance of each sample at the sky's level, ``127 weight / (alpha share)``."""
-    full = np.float32(127)
-    zero = np.float32(0)
-    for j in range(weight.size):
-        a = share * np.float32(alpha[j] & 127)
-        precision[j] += full * weight[j] / a if weight[j] > 0 else zero
+        there = weight[j] > 0
+        into[j] = value[j] if there else inf
+        count[j] += np.int32(there)
+        precision[j] += full * weight[j] / (share * np.float32(alpha[j] & 127)) if there else zero
 
 
 @leaf
@@ -44,10 +35,8 @@ def _template_segment(samples, maps, y, ends, table, precision, buf):
     for i in range(samples.values.shape[0]):
         if samples.span[i, y, 1] <= x0 or samples.span[i, y, 0] >= x1:
             continue
-        weight = samples.weights[i, y, x0:x1]
-        _gather(samples.values[i, y, x0:x1], weight, buf[m])
-        _count(weight, n_here)
-        _add_precision(weight, samples.alpha[i, y, x0:x1], samples.noise.share[i], precision_here)
+        row = (samples.values[i, y, x0:x1], samples.weights[i, y, x0:x1], samples.alpha[i, y, x0:x1])
+        _gather(row, samples.noise.share[i], buf[m], n_here, precision_here)
         m += 1
     sort_columns(buf, m, x1 - x0)
     middle = (maps.low[y, x0:x1], maps.high[y, x0:x1], maps.spread[y, x0:x1])

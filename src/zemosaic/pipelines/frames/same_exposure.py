@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from zemosaic.errors import FrameRejected
 from zemosaic.io.headers.facts import frame_wcs
@@ -33,8 +35,6 @@ _MOST_APART_DEG = 2.0
 
 _TOLD = 3
 """Pairs that a notice names."""
-
-_Form = tuple[bool, str, bool]
 
 
 def use_exposures_once(frames: Sequence[Frame], run: Run) -> Kept[Frame]:
@@ -81,36 +81,53 @@ def find_twins(frames: Iterable[Frame]) -> dict[str, tuple[Frame, Frame]]:
             exposures.setdefault(key, []).append(frame)
     twins: dict[str, tuple[Frame, Frame]] = {}
     for group in exposures.values():
-        kept: list[Frame] = []
-        for frame in sorted(group, key=lambda f: (_form(f), f.header.wcs_cards is None, f.storage.path, f.storage.hdu)):
-            better = next((other for other in kept if _are_one(frame, other)), None)
+        kept: list[_File] = []
+        for file in sorted(map(_File.of, group), key=_File.rank):
+            better = next((other.frame for other in kept if _are_one(file, other)), None)
             if better is None:
-                kept.append(frame)
+                kept.append(file)
             else:
-                twins[frame.id] = (frame, better)
+                twins[file.frame.id] = (file.frame, better)
     return twins
 
 
-def _marks(frame: Frame) -> tuple[str, set[str]]:
-    """A file's name without what programs add, and what they added."""
-    name = stem_of(frame.storage.path.replace("\\", "/").rsplit("/", 1)[-1]).lower()
-    marks = {part for found in _MARKS.finditer(name) for part in found[0].split("_") if part}
-    return _MARKS.sub("", name), marks
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A frame and what its file tells of it, found once: hundreds may share a time.
+
+    Attributes
+    ----------
+    frame : Frame
+    name : str
+        Of the file, without what programs add to it.
+    form : tuple
+        How far its pixels are from those of the camera, the best form first: resampled, layout, uncalibrated.
+    """
+
+    frame: Frame
+    name: str
+    form: tuple[bool, str, bool]
+
+    @classmethod
+    def of(cls, frame: Frame) -> _File:
+        storage = frame.storage
+        name = stem_of(storage.path.replace("\\", "/").rsplit("/", 1)[-1]).lower()
+        marks = {part for found in _MARKS.finditer(name) for part in found[0].split("_") if part}
+        is_resampled = storage.layout in {"chw", "hwc"} or bool(marks & _RESAMPLED)
+        form = is_resampled, storage.layout, storage.is_integer and not marks & _CALIBRATED
+        return cls(frame, _MARKS.sub("", name), form)
+
+    def rank(self) -> tuple[Any, ...]:
+        """Order among the files of an exposure: the first counts."""
+        storage = self.frame.storage
+        return self.form, self.frame.header.wcs_cards is None, storage.path, storage.hdu
 
 
-def _form(frame: Frame) -> _Form:
-    """How far a file's pixels are from those of the camera, the best form first: resampled, layout, uncalibrated."""
-    _, marks = _marks(frame)
-    storage = frame.storage
-    is_resampled = storage.layout in {"chw", "hwc"} or bool(marks & _RESAMPLED)
-    return is_resampled, storage.layout, storage.is_integer and not marks & _CALIBRATED
-
-
-def _are_one(frame: Frame, other: Frame) -> bool:
-    if frame.storage.path == other.storage.path:
+def _are_one(file: _File, other: _File) -> bool:
+    if file.frame.storage.path == other.frame.storage.path:
         return False
-    is_one_name = _marks(frame)[0] == _marks(other)[0] and frame.shape == other.shape
-    return (is_one_name or _form(frame) != _form(other)) and not _point_apart(frame, other)
+    is_one_name = file.name == other.name and file.frame.shape == other.frame.shape
+    return (is_one_name or file.form != other.form) and not _point_apart(file.frame, other.frame)
 
 
 def _point_apart(frame: Frame, other: Frame) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.match import background, coarse, factors, gains, images, schur
+from zemosaic.kernels.match import background, coarse, dense, factors, gains, images, schur
 from zemosaic.kernels.match.values import (
     CoarseNodes,
     CoarseSky,
@@ -199,8 +199,9 @@ def _gains() -> list[Known]:
         (gains.project_to_unknowns, (_f8, seen, _f8)),
         (gains.remove_star_means, (_f8, _f8, _i8, _f8, _f8)),
         (gains.apply_normal, (_f8, seen, _f8, _f8, _f8, _f8, _f8)),
-        (gains.gain_curvature, (_i8, _i8, _f8, _f8, _i8, _f8_2)),
-        (gains.inverse_diagonal, (_f8_2, _f8)),
+        (gains.eliminate, (_i8, _i8, _f8, _f8, _i8, _f8_2)),
+        (dense.factorise, (_f8_2,)),
+        (dense.add_squares, (_f8_2, _f8_2, 0, _f8)),
     ]
 
 
@@ -305,7 +306,7 @@ def _mean() -> list[Known]:
     photons = combine.PhotonSums(_f8_2, _f8_2)
     return [
         (combine.add_frame, (_f4_2, _f4_2, (0, 0), sums)),
-        (combine.add_sides, (_f4_2, _u2, _F, (0, 0), sides)),
+        (combine.add_samples, (_f4_2, _f4_2, _u2, _F, (0, 0), sums, sides)),
         (combine.add_photons, (_f4_2, _u2, (_F, _F, _F), (0, 0), photons)),
         (combine.finish_mean, (sums, _f4_2, _f4_2)),
         (combine.finish_sides, (sums, sides, photons, _f4_2, _f4_2)),

@@ -125,9 +125,10 @@ def fix_gauge(
             surfaces = surfaces.copy()
             surfaces[members] = 0.0
             continue
-        modes = find_slow_modes(table, found.weight, found.depth, prior, order, members, shared)
+        modes = find_slow_modes(table, found.weight, found.depth, prior, found.surfaces, members, shared)
         if not modes.covered.any():
             continue
+        sky, surfaces = take_out(modes, modes.likeliest, sky, surfaces)
         amplitudes, added, off, rule = _outside_knowledge(sky, found.depth, modes, order, reference, resolution_nodes)
         sky, surfaces = take_out(modes, amplitudes, sky, surfaces)
         error = modes.expected_error([drawn for _, drawn in found.draws], added, off)

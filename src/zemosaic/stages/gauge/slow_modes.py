@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.model.photo_scale import n_terms, surface_terms
+from zemosaic.model.photo_scale import n_terms, order_of, surface_terms
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import mad_sigma
 
@@ -90,6 +90,8 @@ class SlowModes:
         Nodes the component's blocks reach.
     n_null : int
         Modes that differences cannot tell at all.
+    likeliest : ndarray, shape (m,)
+        Amplitudes to take out of the sky for the likeliest one: what surfaces of a camera share counts once.
     """
 
     on_nodes: F8
@@ -100,6 +102,7 @@ class SlowModes:
     members: Ints
     covered: Flags
     n_null: int
+    likeliest: F8
 
     def expected_error(self, draws: Sequence[F8], extra_precision: F8, disagreement: float) -> F8:
         """Expected size of all modes of degree 2 and more at the nodes, planes taken out; NaN where none is covered.
@@ -140,7 +143,7 @@ class SlowModes:
 
 
 def find_slow_modes(
-    table: BlockTable, weight: F4, depth: F8, prior: F8, order: int, members: Ints, shared: SharedSurfaces
+    table: BlockTable, weight: F4, depth: F8, prior: F8, surfaces: F8, members: Ints, shared: SharedSurfaces
 ) -> SlowModes:
     """Modes up to two degrees above the surfaces' order, and what data and priors know of them.
 
@@ -151,9 +154,8 @@ def find_slow_modes(
         Inverse variances of the solve.
     depth : ndarray, shape (ny, nx)
         Their sum round each node.
-    prior : ndarray, shape (images, k)
-        Precision of each surface coefficient's prior.
-    order : int
+    prior, surfaces : ndarray, shape (images, k)
+        Precision of each surface coefficient's prior, and the surfaces as these priors alone had them.
     members : ndarray, shape (m,), int64
         Images of one component.
     shared : SharedSurfaces
@@ -169,13 +171,16 @@ def find_slow_modes(
     # Nodes at the very rim hang on a few pixels: they would only stretch the extent.
     covered = covered.reshape(table.nodes.shape) & (depth > _RIM * typical)
     frame = _Extent.of(covered)
+    k = prior.shape[1]
+    order = order_of(k - 1)
     degree = order + _EXTRA_DEGREES
-    m, k = n_terms(degree), n_terms(order)
+    m = n_terms(degree)
     precision, seen = np.zeros((m, m)), np.zeros((m, m))
     response, to_shared = np.zeros((len(members), k, m)), np.zeros((len(members), k, k))
     in_surfaces = np.zeros((len(members), k, m))
     n_cameras = int(shared.camera.max(initial=-1)) + 1
     known, pulls = np.tile(np.eye(k), (n_cameras, 1, 1)), np.zeros((n_cameras, k, m))
+    in_common = np.zeros((n_cameras, k))
     for row, i in enumerate(members):
         part = slice(table.start[i], table.start[i + 1])
         q = frame.terms(table.cell[part] % nx + table.fx[part], table.cell[part] // nx + table.fy[part], degree)
@@ -191,11 +196,13 @@ def find_slow_modes(
         to_shared[row] = np.linalg.solve(own, pull)
         known[shared.camera[i]] += np.diag(prior[i, :k] * shared.sd[i, :k] ** 2) - pull @ to_shared[row]
         pulls[shared.camera[i]] -= pull @ response[row]
+        in_common[shared.camera[i]] += prior[i, :k] * shared.sd[i, :k] * surfaces[i]
     answer = -np.linalg.solve(known, pulls)
     precision += np.einsum("ckm,ckl->ml", pulls, answer)
     response += to_shared @ answer[shared.camera[members]]
     y, x = np.mgrid[: table.nodes.shape[0], :nx]
-    return SlowModes(frame.terms(x, y, degree), response, precision, seen, in_surfaces, members, covered, k)
+    likeliest = -np.linalg.pinv(precision, hermitian=True) @ np.einsum("ckm,ck->m", answer, in_common)
+    return SlowModes(frame.terms(x, y, degree), response, precision, seen, in_surfaces, members, covered, k, likeliest)
 
 
 def _quadratic(rows: F8, matrix: F8) -> F8:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from zemosaic.model.photo_scale import n_terms, order_of, surface_terms
 from zemosaic.stages.match.background import BackgroundSystem
 
-__all__ = ["REAL_ERRORS", "is_steep", "real_parts", "slopes_of_centre", "solve_shared_field"]
+__all__ = ["REAL_ERRORS", "is_steep", "real_parts", "slopes_of_centre", "solve_shared_field", "untold_share"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -39,6 +39,9 @@ _STEEP = 0.2
 _CENTRE = 0.035
 """How far from the middle of a frame the middle of a lens's field may well lie, in half sides: ten pixels in 600. Under
 a fall-off of 40 % that is a slope which tilts the gains of three panels by 0.1."""
+
+_NO_LIGHT = 0.1
+"""Share of an image's level that may well be no light: a bias of 500 ADU, under a sky of 5000."""
 
 _WITNESSES = 3.0
 """Neighbouring blocks that count as one: they share the sky's structure below the nodes."""
@@ -114,6 +117,33 @@ def slopes_of_centre(response: F8) -> F8:
     for c, own in enumerate(response):
         if is_steep(own[None]) and not own[:2].any():
             out[c] = 2 * _CENTRE * own[[2, 4]]
+    return out
+
+
+def untold_share(response: F8, error: F8) -> F8:
+    """What a sky through each camera's field may show that stars do not tell, over its level, shape (cameras, k).
+
+    Stars tell what light goes through: a bias, which most headers do not state, is no part of it, and is like a field
+    that falls off less. And where stars tell no slopes, a field may fall off about a point beside the middle.
+
+    Parameters
+    ----------
+    response, error : ndarray, shapes (cameras, any) and (cameras, k)
+        As stars and sky have found it, and the stars' errors, 0 where they hold a term at 0.
+
+    Returns
+    -------
+    ndarray
+        Widths of the terms; 0 beyond quadratics, and for cameras whose light hardly falls off.
+    """
+    out = np.zeros_like(error)
+    u, v = np.meshgrid(*[np.linspace(-1, 1, 9)] * 2)
+    terms = surface_terms(u.ravel(), v.ravel(), order_of(response.shape[1]))
+    for c in [c for c in range(len(response)) if is_steep(response[c : c + 1])]:
+        falls = np.linalg.lstsq(terms[:_LOW_TERMS].T, terms[1:].T @ response[c], rcond=None)[0]
+        out[c, 2 : _LOW_TERMS - 1] = _NO_LIGHT * np.abs(falls[3:])[: error.shape[1] - 2]
+        if not error[c, :2].any():
+            out[c, :2] = 2 * _CENTRE * np.abs(falls[[3, 5]])
     return out
 
 

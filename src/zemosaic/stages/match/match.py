@@ -19,7 +19,7 @@ from zemosaic.stages.gauge.fix_gauge import fix_gauge
 from zemosaic.stages.gauge.reference import ReferenceSky, reference_on_nodes
 from zemosaic.stages.gauge.slow_modes import SharedSurfaces
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
-from zemosaic.stages.match.camera_field import is_steep
+from zemosaic.stages.match.camera_field import is_steep, untold_share
 from zemosaic.stages.match.gains import GainSolution, solve_gains
 from zemosaic.stages.match.pedestal import find_pedestal, give_back
 from zemosaic.stages.match.scales import (
@@ -370,10 +370,11 @@ def _sky_of_cameras(table: BlockTable, value: F4, camera: Ints) -> F8:
 
 
 def _shared_by_cameras(table: BlockTable, value: F4, gain: GainSolution, camera: Ints, order: int) -> SharedSurfaces:
-    """What errors of the responses make of each image's sky; nothing for cameras whose response is flat."""
+    """What is not known of the responses, seen in each image's sky; nothing for cameras whose response is flat."""
     level, k = np.nan_to_num(table.medians(value)), min(gain.response_error.shape[1] + 1, N_TERMS)
+    share = np.hypot(gain.response_error, untold_share(gain.response, gain.response_error))
     sd = np.zeros((table.n_images, max(n_terms(order), N_TERMS)))
-    sd[:, 1:k] = np.abs(level)[:, None] * gain.response_error[camera, : k - 1]
+    sd[:, 1:k] = np.abs(level)[:, None] * share[camera, : k - 1]
     return SharedSurfaces(camera, sd)
 
 

@@ -14,6 +14,7 @@ import scipy
 
 from zemosaic.kernels.match import gains as kernel
 from zemosaic.model.photo_scale import n_terms, surface_terms
+from zemosaic.stages.match.gain_errors import gain_variances
 from zemosaic.stages.numeric.conjugate import inner_product, solve_conjugate
 
 __all__ = ["StarEquations", "StarNormals"]
@@ -30,8 +31,9 @@ _MOST_STEPS = 2000
 _UNIT = 1e3
 """Size of right-hand sides that ask for a column of the covariance: large, so that the absolute stop comes late."""
 
-_DENSE_IMAGES = 2000
-"""Up to here errors come from the exact inverse (2 s); beyond it their common inflation is probed."""
+_DENSE = 2000
+"""Up to the work of so many images with as many stars errors come from the exact inverse (a second); beyond it their
+common inflation is probed."""
 
 _PROBES = 6
 """Random right-hand sides: their mean tells the inflation of 2000 errors to 1 %."""
@@ -186,18 +188,13 @@ class StarNormals:
         """Errors of the gains by the stars alone, each component's mean held fixed; shape (images,)."""
         n = self.equations.n_images
         diagonal = self.diagonal()[:n]
-        if n > _DENSE_IMAGES:
+        if n * min(n, self.equations.n_stars) ** 2 > _DENSE**3:
             return self._probed_errors(diagonal)
-        star = self.equations.detections.star
-        order = np.argsort(star, kind="stable")
-        start = np.searchsorted(star[order], np.arange(self.equations.n_stars + 1))
-        matrix, inverse = np.empty((n, n)), np.empty(n)
-        kernel.gain_curvature(self.equations.detections.image, start, self.weight, self.totals, order, matrix)
-        same = component[:, None] == component[None]
         size = np.bincount(component)[component]
-        # Adding the projector on a component's mean makes the matrix regular and leaves the rest alone.
-        matrix += np.where(same, diagonal.mean() / size[:, None], 0) + np.diag(_HAIR * self.precision[:n])
-        kernel.inverse_diagonal(matrix, inverse)
+        # The projector on a component's mean makes the matrix regular and leaves the rest alone.
+        hold = diagonal.mean() / size
+        seen, least = self.equations.detections, _HAIR * self.precision[:n]
+        inverse = gain_variances(seen, self.weight, self.totals, least, hold, component)
         return np.asarray(np.sqrt(np.maximum(inverse - 1 / diagonal.mean() / size, 0)))
 
     def _probed_errors(self, diagonal: F8) -> F8:

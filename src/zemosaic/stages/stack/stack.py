@@ -293,12 +293,13 @@ class MeanStack:
             Of arrays of shape (c,). Default: it does not grow with the signal.
         """
         for c in range(values.shape[0]):
-            combine.add_frame(values[c], weights[c], (y0, x0), self._channel_of(self._mean, c))
+            mean = self._channel_of(self._mean, c)
             if self._sides is None:
+                combine.add_frame(values[c], weights[c], (y0, x0), mean)
                 continue
             one_alpha = alpha if alpha.ndim == 2 else alpha[c]
             sides = self._channel_of(self._sides, c)
-            combine.add_sides(weights[c], one_alpha, np.float32(exposure), (y0, x0), sides)
+            combine.add_samples(values[c], weights[c], one_alpha, np.float32(exposure), (y0, x0), mean, sides)
             if noise is not None and noise.slope[c] > 0:
                 if self._photons is None:
                     self._photons = combine.PhotonSums(*np.zeros((2, *self._out.data.shape)))
