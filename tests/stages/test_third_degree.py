@@ -10,6 +10,7 @@ import pytest
 from simulated_measurements import SHAPE, Survey, without_trend
 from zemosaic.model.photo_scale import N_TERMS, surface_basis
 from zemosaic.settings import MatchSettings
+from zemosaic.stages.match.background import Normals
 from zemosaic.stages.match.match import ImageFacts, match
 
 N_EACH = 4
@@ -105,6 +106,23 @@ def in_colours(first, second):
         )
     )
     return replace(first, stars=stars, blocks=blocks, **pairs)
+
+
+def test_memory_is_planned_for_the_third_degree(monkeypatch):
+    (survey, _), most, taken, sum_up = moonlit(1, 0.12), 1e6, [], Normals.of
+
+    def watched(*args):
+        normals = sum_up(*args)
+        taken.append(normals.sky.coupling.cross.nbytes)
+        return normals
+
+    usual = solve(survey).nodes.spacing_px
+    monkeypatch.setattr("zemosaic.stages.match.sky_nodes._CROSS_BYTES", most)
+    monkeypatch.setattr(Normals, "of", watched)
+    found = solve(survey)
+    assert found.prior_sd.shape[1] == 4
+    assert found.nodes.spacing_px > usual
+    assert most / 2 < max(taken) <= most
 
 
 def test_without_third_degree_surfaces_stay_as_they_are():

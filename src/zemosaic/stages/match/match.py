@@ -45,6 +45,7 @@ from zemosaic.stages.match.sky_nodes import (
 )
 from zemosaic.stages.match.star_ties import StarTies, find_star_ties
 from zemosaic.stages.match.surfaces import fit_surfaces
+from zemosaic.stages.match.third_degree import highest_order
 from zemosaic.stages.numeric.units import noise_unit
 from zemosaic.text import Message
 
@@ -160,7 +161,7 @@ def match(
     mosaic, up to the surfaces' order, from the sky: dark sky, a `reference` or the smallest surfaces decide.
     What the sensor adds to all images is found where dithers tell it, and third degree where a night stands out by it;
     other gradients of third degree, glows and reflections are no part of the model and stay in the mosaic. Time and
-    memory are linear in the images: 0.2 s and 0.1 MB each at 50 deep, and 300 MB at most to couple them to the sky.
+    memory are linear in the images: 0.2 s and 0.1 MB each at 50 deep, and 470 MB at most to couple them to the sky.
 
     The mathematics: ``docs/method/matching.md``; what was measured: ``docs/measured/match.md``.
 
@@ -193,7 +194,8 @@ def match(
         raise ValueError(f"{n} measurements and {len(wcs)} WCS must belong to the same images of one kind")
     facts, measurements = facts or ImageFacts(), with_alike_blocks(measurements)
     camera = _numbers(facts.cameras, n)
-    node_px = affordable_spacing(measurements, wcs, grid, settings)
+    order = highest_order(settings.surface_order)
+    node_px = affordable_spacing(measurements, wcs, grid, settings.node_px, order)
     table = make_block_table(measurements, wcs, grid, node_px, facts.pixel_values)
     problem = _Problem(
         settings=settings,

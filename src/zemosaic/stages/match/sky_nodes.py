@@ -18,7 +18,6 @@ from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import n_terms, surface_basis
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
-from zemosaic.settings import MatchSettings
 
 __all__ = ["BlockTable", "SkyNodes", "affordable_spacing", "make_block_table", "with_alike_blocks"]
 
@@ -27,8 +26,9 @@ F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Int4 = npt.NDArray[np.int32]
 
-_CROSS_BYTES = 300e6
-"""Most memory for what couples images to sky nodes; more images than that get wider nodes."""
+_CROSS_BYTES = 470e6
+"""Most memory for what couples images to sky nodes, should surfaces come to have the third degree: two thirds of it
+without. More images than that get wider nodes."""
 
 _NODE_OF_BLOCK = 1.15
 """Spacing of the nodes over the side of a typical block. What lies between nodes is noise to the solve; nodes nearer
@@ -253,13 +253,13 @@ def _quadratic_on_lattice(shape: tuple[int, int]) -> tuple[F8, F8, F8]:
 
 
 def affordable_spacing(
-    measurements: Sequence[Measurements], wcs: Sequence[CelestialWcs], grid: SkyGrid, settings: MatchSettings
+    measurements: Sequence[Measurements], wcs: Sequence[CelestialWcs], grid: SkyGrid, node_px: int, order: int
 ) -> int:
-    """Spacing of the nodes, px: as asked for, wider where the images' cross blocks would take too much memory."""
+    """Spacing of the nodes, px: at most `node_px`, but wider where surfaces of an order would take too much memory."""
     area_px = sum(m.shape[0] * m.shape[1] * w.pixel_area_deg2() for m, w in zip(measurements, wcs, strict=True))
     area_px /= grid.area_ref_deg2
-    columns = n_terms(settings.surface_order) + 1
+    columns = n_terms(order) + 1
     least = np.sqrt(8 * columns * 1.15 * area_px / _CROSS_BYTES)
     blocks = [m.blocks.size_px * w.pixel_scale_arcsec() for m, w in zip(measurements, wcs, strict=True)]
-    wanted = min(settings.node_px, round(_NODE_OF_BLOCK * float(np.median(blocks)) / grid.scale_arcsec))
+    wanted = min(node_px, round(_NODE_OF_BLOCK * float(np.median(blocks)) / grid.scale_arcsec))
     return int(max(wanted, np.ceil(least), 1))

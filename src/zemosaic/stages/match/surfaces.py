@@ -17,7 +17,7 @@ from zemosaic.stages.match.camera_field import solve_shared_field
 from zemosaic.stages.match.sensor_pattern import PatternBasis, SensorPattern, own_gradients
 from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.match.structure_errors import PARTS, structure_gain_errors
-from zemosaic.stages.match.third_degree import THIRD, is_a_night_beyond
+from zemosaic.stages.match.third_degree import highest_order, is_a_night_beyond
 from zemosaic.stages.numeric.robust import cauchy_weight
 
 __all__ = ["fit_surfaces"]
@@ -236,9 +236,9 @@ def fit_surfaces(
     problem = _Problem(layout, value, error, log_gain_sd, level, scatter, night, patterns, trends, covered)
     state, system = _settle(problem, each)
     # Responses are asked for beside quadratics; a lower order was asked for.
-    if amplitude is None and order == THIRD - 1 and is_a_night_beyond(system, state.residual, night):
+    if amplitude is None and highest_order(order) > order and is_a_night_beyond(system, state.residual, night):
         del system
-        problem = problem.of_order(THIRD)
+        problem = problem.of_order(highest_order(order))
         state, system = _settle(problem, each)
     return _conclude(problem, state, system, np.zeros((0, table.n_images)) if amplitude is None else amplitude)
 

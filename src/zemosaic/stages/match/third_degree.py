@@ -14,7 +14,7 @@ from zemosaic.model.photo_scale import n_terms
 from zemosaic.stages.match.background import BackgroundSystem
 from zemosaic.stages.match.sensor_pattern import beside_surfaces
 
-__all__ = ["THIRD", "is_a_night_beyond"]
+__all__ = ["THIRD", "highest_order", "is_a_night_beyond"]
 
 F4 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -25,6 +25,11 @@ THIRD = 3
 _SHOWN = 4.0
 """Chi squared for each coefficient of third degree, mean over a night's images, from which these have it: 1 is noise,
 and what the sky has between its nodes makes 2 of it."""
+
+
+def highest_order(order: int) -> int:
+    """The order that surfaces may come to have where one was asked for: known before any night is looked at."""
+    return THIRD if order == THIRD - 1 else order
 
 
 def is_a_night_beyond(system: BackgroundSystem, residual: F4, night: Ints) -> bool:
