@@ -71,6 +71,24 @@ def test_slow_trends_have_their_expected_size():
     assert 0.6 < np.sqrt(np.mean(np.square(ratios))) < 1.5
 
 
+def test_slow_trends_round_a_nebula_without_end_have_their_expected_size():
+    """Its wings reach everywhere: no tile is dark, and what is taken for a dark sky contradicts data and priors."""
+
+    class Core(Survey):
+        def sky(self, x, y):
+            n = self.grid.wcs.shape[0]
+            away = np.hypot(x - 0.45 * n, y - 0.55 * n)
+            return 1000 + 5000 / (1 + (away / (0.06 * n)) ** 2)
+
+    ratios = []
+    for seed in range(1, 5):
+        survey = Core(seed=seed, n_side=3, pitch_deg=0.3, offset_sd=300.0, slope_sd=150.0, curve_sd=60.0)
+        found = solve(survey)
+        x, y, error = survey.sky_error(found)
+        ratios.append(np.std(without_trend(x, y, error, 1)) / found.slow_rms[0])
+    assert 0.6 < np.sqrt(np.mean(np.square(ratios))) < 1.5
+
+
 def test_one_cloud_does_not_bend_the_sky():
     """A frame whose level is a hundred times off (a corner of the mosaic) pulls at no slow trend, and at no prior."""
     survey = Survey(seed=11, cloud=20_000.0)

@@ -13,6 +13,7 @@ from zemosaic.stages.gauge.slow_modes import (
     SharedSurfaces,
     SlowModes,
     dark_sky_trend,
+    disagreement,
     find_slow_modes,
     null_amplitudes,
     take_out,
@@ -128,9 +129,9 @@ def fix_gauge(
         if not modes.covered.any():
             continue
         sky, surfaces = take_out(modes, modes.likeliest, sky, surfaces)
-        amplitudes, added, rule = _outside_knowledge(sky, found.depth, modes, order, reference, resolution_nodes)
+        amplitudes, added, off, rule = _outside_knowledge(sky, found.depth, modes, order, reference, resolution_nodes)
         sky, surfaces = take_out(modes, amplitudes, sky, surfaces)
-        error = modes.expected_error(added)
+        error = modes.expected_error([drawn for _, drawn in found.draws], added, off)
         slow_rms = max(slow_rms, float(np.sqrt(np.nanmean(error**2))))
         slow_error = np.fmax(slow_error, error)
         rules.append(rule)
@@ -147,20 +148,21 @@ def fix_gauge(
 
 def _outside_knowledge(
     sky: F8, depth: F8, modes: SlowModes, order: int, reference: F8 | None, resolution_nodes: float
-) -> tuple[F8, F8, Message]:
-    """Amplitudes to take out of the sky, the precision gained, and the rule in words."""
+) -> tuple[F8, F8, float, Message]:
+    """Amplitudes to take out of the sky, the precision gained, how it disagrees, and the rule in words."""
     missed = None
     if reference is not None:
         fit = fit_reference(sky, depth, reference, modes, resolution_nodes)
         if fit is not None:
             rule = message("gauge.reference", scale=fit.scale, scatter=fit.scatter)
-            return fit.amplitudes, fit.precision, rule
+            # Its precision is made of how its own tiles scatter about the fit.
+            return fit.amplitudes, fit.precision, 1.0, rule
         missed = message("gauge.reference-missed")
     dark = dark_sky_trend(sky, modes, order)
     nothing = np.zeros(len(modes.precision)), np.zeros_like(modes.precision)
     if dark is None:
-        return *nothing, message("gauge.priors", missed=missed)
-    return weigh_modes(modes, *dark), dark[1], message("gauge.dark-sky", missed=missed)
+        return *nothing, 1.0, message("gauge.priors", missed=missed)
+    return weigh_modes(modes, *dark), dark[1], disagreement(modes, *dark), message("gauge.dark-sky", missed=missed)
 
 
 def _are_beyond(found: SurfaceSolution, degree: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

@@ -22,6 +22,7 @@ __all__ = [
     "SharedSurfaces",
     "SlowModes",
     "dark_sky_trend",
+    "disagreement",
     "find_slow_modes",
     "null_amplitudes",
     "take_out",
@@ -78,7 +79,11 @@ class SlowModes:
     response : ndarray, shape (images, k, m)
         Change of every member's surface when a mode enters the sky (about minus the polynomial itself).
     precision : ndarray, shape (m, m)
-        Inverse covariance of the modes' amplitudes by data and priors.
+        Inverse covariance of the modes' amplitudes by data and priors, were the sky nothing but these modes.
+    seen : ndarray, shape (m, m)
+        Sums over the weighted blocks of the products of two modes.
+    in_surfaces : ndarray, shape (images, k, m)
+        The same of every member's surface terms and the modes.
     members : ndarray, shape (images,), int64
         Images of the component.
     covered : ndarray, shape (ny, nx), bool
@@ -92,21 +97,49 @@ class SlowModes:
     on_nodes: F8
     response: F8
     precision: F8
+    seen: F8
+    in_surfaces: F8
     members: Ints
     covered: Flags
     n_null: int
     likeliest: F8
 
-    def expected_error(self, extra_precision: F8 | None = None) -> F8:
-        """Expected size of all modes of degree 2 and more at the nodes, planes taken out; NaN where none is covered."""
+    def expected_error(self, draws: Sequence[F8], extra_precision: F8, disagreement: float) -> F8:
+        """Expected size of all modes of degree 2 and more at the nodes, planes taken out; NaN where none is covered.
+
+        Modes that differences cannot tell lie as far off as priors and outside knowledge say. Those above differences
+        tell, with a sky that is free to be anything else besides: draws of the whole solve know how well.
+
+        Parameters
+        ----------
+        draws : sequence of ndarray, shape (n, k)
+            Surfaces of all images, from the error distribution of a solve without outside knowledge.
+        extra_precision : ndarray, shape (m, m)
+            What outside knowledge adds.
+        disagreement : float
+            By how much it lies off priors and data, over what both state; errors of both grow by as much.
+        """
         q = self.on_nodes[:, self.covered].T
-        plane = q[:, :3]
-        rest = q[:, 3:] - plane @ np.linalg.lstsq(plane, q[:, 3:], rcond=None)[0]
-        precision = self.precision if extra_precision is None else self.precision + extra_precision
-        covariance = np.linalg.pinv(precision, hermitian=True)[3:, 3:]
+        n_low = max(self.n_null, 3)
+        low, plane = q[:, :n_low], q[:, :3]
+        as_low = np.linalg.lstsq(low, q[:, n_low:], rcond=None)[0]
+        bent = low[:, 3:] - plane @ np.linalg.lstsq(plane, low[:, 3:], rcond=None)[0]
+        above = q[:, n_low:] - low @ as_low
+        covariance = np.linalg.pinv(self.precision + extra_precision, hermitian=True)
+        to_low = np.hstack([np.eye(n_low), as_low])[3:]
+        left = self._left_open(draws, covariance)[:, n_low:]
+        told = (covariance @ extra_precision @ covariance)[n_low:, n_low:]
+        variance = disagreement**2 * _quadratic(bent, to_low @ covariance @ to_low.T)
+        variance += _quadratic(above, left.T @ left / max(len(left), 1) + told)
         error = np.full(self.covered.shape, np.nan)
-        error[self.covered] = np.sqrt(np.maximum(np.sum((rest @ covariance) * rest, axis=1), 0.0))
+        error[self.covered] = np.sqrt(np.maximum(variance, 0.0))
         return error
+
+    def _left_open(self, draws: Sequence[F8], covariance: F8) -> F8:
+        """What surfaces put into the mosaic, as amplitudes (draws, m), with outside knowledge's share taken out."""
+        pulls = np.array([np.einsum("ikm,ik->m", self.in_surfaces, one[self.members]) for one in draws])
+        amplitudes = np.linalg.lstsq(self.seen, pulls.reshape(len(draws), -1).T, rcond=None)[0]
+        return np.asarray((covariance @ (self.precision @ amplitudes)).T)
 
 
 def find_slow_modes(
@@ -142,8 +175,9 @@ def find_slow_modes(
     order = order_of(k - 1)
     degree = order + _EXTRA_DEGREES
     m = n_terms(degree)
-    precision = np.zeros((m, m))
+    precision, seen = np.zeros((m, m)), np.zeros((m, m))
     response, to_shared = np.zeros((len(members), k, m)), np.zeros((len(members), k, k))
+    in_surfaces = np.zeros((len(members), k, m))
     n_cameras = int(shared.camera.max(initial=-1)) + 1
     known, pulls = np.tile(np.eye(k), (n_cameras, 1, 1)), np.zeros((n_cameras, k, m))
     in_common = np.zeros((n_cameras, k))
@@ -153,9 +187,11 @@ def find_slow_modes(
         b = surface_terms(table.u[part], table.v[part], order)
         w = weight[part].astype(float)
         own = (b * w) @ b.T + np.diag(prior[i, :k])
-        cross = (b * w) @ q.T
+        in_surfaces[row] = cross = (b * w) @ q.T
+        both = (q * w) @ q.T
         response[row] = -np.linalg.solve(own, cross)
-        precision += (q * w) @ q.T + cross.T @ response[row]
+        seen += both
+        precision += both + cross.T @ response[row]
         pull = np.diag(prior[i, :k] * shared.sd[i, :k])
         to_shared[row] = np.linalg.solve(own, pull)
         known[shared.camera[i]] += np.diag(prior[i, :k] * shared.sd[i, :k] ** 2) - pull @ to_shared[row]
@@ -166,7 +202,12 @@ def find_slow_modes(
     response += to_shared @ answer[shared.camera[members]]
     y, x = np.mgrid[: table.nodes.shape[0], :nx]
     likeliest = -np.linalg.pinv(precision, hermitian=True) @ np.einsum("ckm,ck->m", answer, in_common)
-    return SlowModes(frame.terms(x, y, degree), response, precision, members, covered, k, likeliest)
+    return SlowModes(frame.terms(x, y, degree), response, precision, seen, in_surfaces, members, covered, k, likeliest)
+
+
+def _quadratic(rows: F8, matrix: F8) -> F8:
+    """Row by row, r M r."""
+    return np.asarray(np.sum((rows @ matrix) * rows, axis=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +313,21 @@ def weigh_modes(modes: SlowModes, amplitudes: F8, precision: F8) -> F8:
     """Mode amplitudes to take out of the sky: outside knowledge against what data and priors know."""
     total = modes.precision + precision
     return np.asarray(np.linalg.pinv(total, hermitian=True) @ (precision @ amplitudes))
+
+
+def disagreement(modes: SlowModes, amplitudes: F8, precision: F8) -> float:
+    """By how much a trend of outside knowledge lies off what data and priors know, over what both state; 1 at least.
+
+    Both err as they state where it is 1. Beyond, one of them is wrong by more than it knows, as a dark sky is round a
+    nebula without end: which of them nobody can tell, so that errors of both count more by as much (a Birge ratio).
+    """
+    told = np.flatnonzero(np.diag(precision) > 0)
+    if len(told) == 0:
+        return 1.0
+    part = np.ix_(told, told)
+    own, outside = (np.linalg.pinv(one, hermitian=True)[part] for one in (modes.precision, precision))
+    chi2 = amplitudes[told] @ np.linalg.solve(own + outside, amplitudes[told])
+    return max(float(np.sqrt(chi2 / len(told))), 1.0)
 
 
 def take_out(modes: SlowModes, amplitudes: F8, sky: F8, surfaces: F8) -> tuple[F8, F8]:
