@@ -125,7 +125,7 @@ class SlowModes:
         as_low = np.linalg.lstsq(low, q[:, n_low:], rcond=None)[0]
         bent = low[:, 3:] - plane @ np.linalg.lstsq(plane, low[:, 3:], rcond=None)[0]
         above = q[:, n_low:] - low @ as_low
-        covariance = np.linalg.pinv(self.precision + extra_precision, hermitian=True)
+        covariance = np.asarray(np.linalg.pinv(self.precision + extra_precision, hermitian=True), np.float64)
         to_low = np.hstack([np.eye(n_low), as_low])[3:]
         left = self._left_open(draws, covariance)[:, n_low:]
         told = (covariance @ extra_precision @ covariance)[n_low:, n_low:]
