@@ -56,9 +56,8 @@ def measure(n: int, workers: int) -> dict[str, float]:
 
     settings, each = MatchSettings(response_order=0), make_executor(workers).map
     small = survey_of(9)
-    match(
-        small.measurements, small.wcs, small.grid, settings, each=each
-    )  # kernels are compiled or read from their cache
+    # Kernels are compiled or read from their cache.
+    match(small.measurements, small.wcs, small.grid, settings, each=each)
     survey = survey_of(n)
     before_mb, start, cpu = peak_mb(), time.perf_counter(), time.process_time()
     found = match(survey.measurements, survey.wcs, survey.grid, settings, each=each)

@@ -79,13 +79,19 @@ class PhotonSums(NamedTuple):
 
 
 @leaf
+def _weigh(value, weight):
+    """The weight of a sample, and weight x value; 0 where it was clipped."""
+    there = weight > 0
+    w = np.float64(weight if there else np.float32(0))
+    return w, w * np.float64(value if there else np.float32(0))
+
+
+@leaf
 def _add_products(value, weight, products, total):
     """Add weight x value, and weight."""
-    zero = np.float32(0)
     for j in range(value.size):
-        there = weight[j] > zero
-        w = np.float64(weight[j] if there else zero)
-        products[j] += w * np.float64(value[j] if there else zero)
+        w, product = _weigh(value[j], weight[j])
+        products[j] += product
         total[j] += w
 
 
@@ -93,11 +99,9 @@ def _add_products(value, weight, products, total):
 def _add_samples(row, products, total, alphas):
     """`_add_products`, and weight x alpha."""
     value, weight, alpha = row
-    zero = np.float32(0)
     for j in range(value.size):
-        there = weight[j] > zero
-        w = np.float64(weight[j] if there else zero)
-        products[j] += w * np.float64(value[j] if there else zero)
+        w, product = _weigh(value[j], weight[j])
+        products[j] += product
         total[j] += w
         alphas[j] += w * np.float64(np.float32(alpha[j] & 127))
 
