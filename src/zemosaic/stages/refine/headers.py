@@ -135,7 +135,7 @@ def _moves_of(places: Sequence[CelestialWcs], start: Sequence[TanSip], refined: 
 def _error_px(move: HeaderMove) -> float:
     """Error of a move at a corner."""
     matrix = 2.0 if move.n_ties >= _MATRIX_TIES else 1.0
-    return _ERROR_OF_RMS * move.rms_px / max(move.n_ties, 1) ** 0.5 * matrix
+    return float(_ERROR_OF_RMS * move.rms_px / np.sqrt(max(move.n_ties, 1)) * matrix)
 
 
 def _without_drift(before: Sequence[TanSip], after: Sequence[TanSip]) -> list[TanSip]:
