@@ -252,7 +252,7 @@ def _star_ratios(
     fwhm_px: float,
     faintest: float = _FAINTEST_MEASURED_ADU,
 ) -> Array:
-    """Aperture fluxes of isolated stars, from the `faintest` on, over those of the same apertures on their true `light`.
+    """Aperture fluxes of isolated stars from `faintest` on, over those of the same apertures on their true `light`.
 
     The true background `model` is taken off first: it scales with what the stars tell.
     """
