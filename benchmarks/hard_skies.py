@@ -147,7 +147,7 @@ def trail(folder: Path, seed: int) -> Iterator[Figure]:
         x, y = made.positions_in(truth.exposures[0].celestial)
         across = (y - line[1]) * np.cos(line[2]) - (x - line[0]) * np.sin(line[2])
         inside = (x > 20) & (y > 20) & (x < SHAPE[1] - 21) & (y < SHAPE[0] - 21) & (made.planes["COV"] == depth)
-        change = made.data - clean.data
+        change = (made.data - clean.data) / score_plane(clean.data, clean.wcs, truth).scale
         core, beside = inside & (np.abs(across) < 6), inside & (np.abs(across) > 15)
         light = line[3] / truth.exposures[0].gain[0] * np.exp(-0.5 * (across[core] / 1.6) ** 2)
         share = np.sum(change[core] - np.median(change[beside])) / np.sum(light) * depth
