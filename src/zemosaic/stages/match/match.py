@@ -21,7 +21,7 @@ from zemosaic.stages.gauge.slow_modes import SharedSurfaces
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match.camera_field import is_steep, untold_share
 from zemosaic.stages.match.gains import GainSolution, solve_gains
-from zemosaic.stages.match.pedestal import find_pedestal, give_back
+from zemosaic.stages.match.pedestal import Pedestal
 from zemosaic.stages.match.scales import (
     Channel,
     make_scales,
@@ -290,10 +290,11 @@ class _Problem:
                 table, value, np.arange(table.n_images) if more else self.sensor, self.night, order
             )
             amplitude = _sky_of_cameras(table, value, self.camera) if more else None
-            pedestal = find_pedestal(table.medians((table.mean[c] / response).astype(np.float32)), gain.log_gain)
-            low = value - (pedestal * np.exp(-gain.log_gain)).astype(np.float32)[table.image]
+            level, terms = table.medians((table.mean[c] / response).astype(np.float32)), n_terms(order)
+            pedestal = Pedestal.of(table, level, gain.log_gain, gain.log_gain_error)
+            low = pedestal.taken_off(table, value, gain.log_gain, terms)
             found = fit_surfaces(low, error, free, patterns, self.night, amplitude, self.each)
-            found = give_back(found, pedestal, gain.log_gain + found.log_gain)
+            found = pedestal.given_back(found, gain.log_gain + found.log_gain, terms)
             if not more:
                 break
             more = bool(found.field.any())
