@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,12 +16,15 @@ from astropy.io.fits import Header
 from zemosaic.engine.events import CancelToken
 from zemosaic.engine.executor import SerialExecutor, ThreadExecutor, make_executor
 from zemosaic.engine.lock import locked
-from zemosaic.engine.memory import ReusedMemory, parse_bytes, plan_workers
+from zemosaic.engine.memory import ReusedMemory, keep_freed_memory, parse_bytes, plan_workers
 from zemosaic.engine.store import Store, remember
 from zemosaic.engine.values import decode, digest_of, encode, types_within
 from zemosaic.errors import Cancelled, EnvironmentProblem, SettingError
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.pipelines.run.keys import make_key
+
+MMAP_THRESHOLD = -3
+"""`M_MMAP_THRESHOLD` of glibc's malloc.h."""
 
 
 @pytest.mark.parametrize("executor", [SerialExecutor(), ThreadExecutor(3)])
@@ -91,6 +95,23 @@ def test_sizes_are_read(text: str, value: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match="4G"):
         parse_bytes(text)
+
+
+@pytest.mark.parametrize("most_bytes", [32 << 20, 1 << 30])
+def test_an_allocator_is_asked_for_less_where_it_takes_no_more(
+    most_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: dict[int, int] = {}
+
+    def set_option(option: int, value: int) -> int:
+        allowed = option != MMAP_THRESHOLD or value <= most_bytes
+        if allowed:
+            taken[option] = value
+        return int(allowed)
+
+    monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace(mallopt=set_option))
+    keep_freed_memory()
+    assert taken[MMAP_THRESHOLD] == min(most_bytes, 256 << 20)
 
 
 def test_memory_is_lent_to_one_task_at_a_time_and_used_again() -> None:

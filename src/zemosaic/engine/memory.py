@@ -127,6 +127,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of glibc's ma
 _KEPT_BYTES = 256 << 20
 """Arrays up to this size are handed out again: more than any window takes."""
 
+_KEPT_BY_OLD_BYTES = 32 << 20
+"""What glibc took at most until it knew huge pages: half of what it takes from the system for a thread at once."""
+
 
 def keep_freed_memory() -> None:
     """Let the allocator hand out freed memory again instead of giving it back to the system (glibc; else nothing).
@@ -140,7 +143,8 @@ def keep_freed_memory() -> None:
         set_option = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # macOS, musl, Windows
         return
-    set_option(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+    if not set_option(_M_MMAP_THRESHOLD, _KEPT_BYTES):
+        set_option(_M_MMAP_THRESHOLD, _KEPT_BY_OLD_BYTES)
     set_option(_M_TRIM_THRESHOLD, _KEPT_BYTES)
     set_option(_M_ARENA_MAX, 1)
 
