@@ -89,6 +89,25 @@ def test_slow_trends_round_a_nebula_without_end_have_their_expected_size():
     assert 0.6 < np.sqrt(np.mean(np.square(ratios))) < 1.5
 
 
+def test_slow_trends_of_what_surfaces_cannot_follow_have_their_expected_size():
+    class Cubic(Survey):
+        """Third degree in every image, below what asks for surfaces of it."""
+
+        def _measure(self, rng, wcs, gain, surface):
+            found = super()._measure(rng, wcs, gain, surface)
+            basis = surface_basis(found.blocks.x, found.blocks.y, found.shape, 3)[6:]
+            mean = found.blocks.mean + (gain * rng.normal(0, 2.0, 4) @ basis).astype(np.float32)
+            return replace(found, blocks=replace(found.blocks, mean=mean))
+
+    ratios = []
+    for seed in range(1, 6):
+        survey = Cubic(seed=seed, nebula=20.0, slope_sd=3.0, curve_sd=0.5)
+        found = solve(survey)
+        x, y, error = survey.sky_error(found)
+        ratios.append(np.std(without_trend(x, y, error, 1)) / found.slow_rms[0])
+    assert 0.7 < np.sqrt(np.mean(np.square(ratios))) < 1.35
+
+
 def test_one_cloud_does_not_bend_the_sky():
     """A frame whose level is a hundred times off (a corner of the mosaic) pulls at no slow trend, and at no prior."""
     survey = Survey(seed=11, cloud=20_000.0)
