@@ -12,6 +12,7 @@ from simulated_measurements import Survey, tan_place, without_trend
 from zemosaic.engine.executor import ThreadExecutor
 from zemosaic.engine.values import digest_of
 from zemosaic.model.measurements import Blocks, Stars
+from zemosaic.model.photo_scale import surface_basis
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.gauge.reference import ReferenceSky
 from zemosaic.stages.match.match import ImageFacts, match
