@@ -192,6 +192,20 @@ def test_one_image_alone_is_left_as_it_is(survey):
     assert "overlaps no other image" in found.scales[0].note
 
 
+def test_errors_of_gains_follow_the_scatter_of_stars():
+    """Noise that all images share, as faint stars are, is in a flux's error and not in differences: stated thrice."""
+    widths = []
+    for seed in range(1, 4):
+        survey, images = Survey(seed=seed, nebula=0.0, n_stars=4000), []
+        for m in survey.measurements:
+            stars = replace(m.stars, flux_error=3 * m.stars.flux_error, blended=m.stars.flux[0] > 12_000)
+            images.append(replace(m, stars=stars))
+        found = match(images, survey.wcs, survey.grid, SETTINGS, ImageFacts(cameras=survey.camera))
+        error = np.array([s.gain_error[0] for s in found.scales])
+        widths.append(np.sqrt(np.mean((survey.log_gain_error(found) / error) ** 2)))
+    assert 0.55 < np.mean(widths) < 1.3
+
+
 def test_two_groups_get_two_gauges_and_a_notice():
     two = Survey(n_side=4, shift_deg=(-1.6, 1.6))
     found = solve(two)
