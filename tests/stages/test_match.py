@@ -12,6 +12,7 @@ from simulated_measurements import Survey, tan_place, without_trend
 from zemosaic.engine.executor import ThreadExecutor
 from zemosaic.engine.values import digest_of
 from zemosaic.model.measurements import Blocks, Stars
+from zemosaic.model.photo_scale import surface_basis
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.gauge.reference import ReferenceSky
 from zemosaic.stages.match.match import ImageFacts, match
@@ -87,6 +88,25 @@ def test_slow_trends_round_a_nebula_without_end_have_their_expected_size():
         x, y, error = survey.sky_error(found)
         ratios.append(np.std(without_trend(x, y, error, 1)) / found.slow_rms[0])
     assert 0.6 < np.sqrt(np.mean(np.square(ratios))) < 1.5
+
+
+def test_slow_trends_of_what_surfaces_cannot_follow_have_their_expected_size():
+    class Cubic(Survey):
+        """Third degree in every image, below what asks for surfaces of it."""
+
+        def _measure(self, rng, wcs, gain, surface):
+            found = super()._measure(rng, wcs, gain, surface)
+            basis = surface_basis(found.blocks.x, found.blocks.y, found.shape, 3)[6:]
+            mean = found.blocks.mean + (gain * rng.normal(0, 2.0, 4) @ basis).astype(np.float32)
+            return replace(found, blocks=replace(found.blocks, mean=mean))
+
+    ratios = []
+    for seed in range(1, 6):
+        survey = Cubic(seed=seed, nebula=20.0, slope_sd=3.0, curve_sd=0.5)
+        found = solve(survey)
+        x, y, error = survey.sky_error(found)
+        ratios.append(np.std(without_trend(x, y, error, 1)) / found.slow_rms[0])
+    assert 0.7 < np.sqrt(np.mean(np.square(ratios))) < 1.35
 
 
 def test_one_cloud_does_not_bend_the_sky():
@@ -170,6 +190,20 @@ def test_one_image_alone_is_left_as_it_is(survey):
     assert found.scales[0].gain[0] == pytest.approx(1.25)
     assert np.all(np.abs(found.scales[0].surface) < 1e-3)
     assert "overlaps no other image" in found.scales[0].note
+
+
+def test_errors_of_gains_follow_the_scatter_of_stars():
+    """Noise that all images share, as faint stars are, is in a flux's error and not in differences: stated thrice."""
+    widths = []
+    for seed in range(1, 4):
+        survey, images = Survey(seed=seed, nebula=0.0, n_stars=4000), []
+        for m in survey.measurements:
+            stars = replace(m.stars, flux_error=3 * m.stars.flux_error, blended=m.stars.flux[0] > 12_000)
+            images.append(replace(m, stars=stars))
+        found = match(images, survey.wcs, survey.grid, SETTINGS, ImageFacts(cameras=survey.camera))
+        error = np.array([s.gain_error[0] for s in found.scales])
+        widths.append(np.sqrt(np.mean((survey.log_gain_error(found) / error) ** 2)))
+    assert 0.55 < np.mean(widths) < 1.3
 
 
 def test_two_groups_get_two_gauges_and_a_notice():

@@ -104,16 +104,20 @@ class SlowModes:
     n_null: int
     likeliest: F8
 
-    def expected_error(self, draws: Sequence[F8], extra_precision: F8, disagreement: float) -> F8:
+    def expected_error(
+        self, draws: Sequence[F8], misfits: Sequence[F8], extra_precision: F8, disagreement: float
+    ) -> F8:
         """Expected size of all modes of degree 2 and more at the nodes, planes taken out; NaN where none is covered.
 
         Modes that differences cannot tell lie as far off as priors and outside knowledge say. Those above differences
-        tell, with a sky that is free to be anything else besides: draws of the whole solve know how well.
+        tell, with a sky that is free to be anything else besides: draws of the whole solve know how well, and where
+        surfaces cannot follow their images those of the misfits.
 
         Parameters
         ----------
-        draws : sequence of ndarray, shape (n, k)
-            Surfaces of all images, from the error distribution of a solve without outside knowledge.
+        draws, misfits : sequence of ndarray, shape (n, k)
+            Surfaces of all images, from the error distributions of a solve without outside knowledge: as priors and
+            blocks have it, and as the residuals have it.
         extra_precision : ndarray, shape (m, m)
             What outside knowledge adds.
         disagreement : float
@@ -127,10 +131,10 @@ class SlowModes:
         above = q[:, n_low:] - low @ as_low
         covariance = np.asarray(np.linalg.pinv(self.precision + extra_precision, hermitian=True), np.float64)
         to_low = np.hstack([np.eye(n_low), as_low])[3:]
-        left = self._left_open(draws, covariance)[:, n_low:]
+        left = [self._left_open(some, covariance)[:, n_low:] for some in (draws, misfits)]
         told = (covariance @ extra_precision @ covariance)[n_low:, n_low:]
         variance = disagreement**2 * _quadratic(bent, to_low @ covariance @ to_low.T)
-        variance += _quadratic(above, left.T @ left / max(len(left), 1) + told)
+        variance += np.maximum(*(_quadratic(above, some.T @ some / max(len(some), 1) + told) for some in left))
         error = np.full(self.covered.shape, np.nan)
         error[self.covered] = np.sqrt(np.maximum(variance, 0.0))
         return error

@@ -58,6 +58,12 @@ _HELD = 1e10
 _CAUCHY = 2.0
 """Errors at which a detection's weight is halved: variable stars and blends are common."""
 
+_OWN_WORD = 10.0
+"""Detections of equal weight as which the stated errors count beside the scatter: ten tell it to a quarter."""
+
+_LEAST_CURVATURE = 0.2
+"""Least mean curvature of the Cauchy loss over its weight; with most residuals far out it could turn negative."""
+
 _LEAST_IMAGES = 8
 """Fewer gains do not tell how far headers can be trusted."""
 
@@ -351,12 +357,30 @@ def _conclude(
         gain[members] -= most
     counted = np.bincount(equations.detections.image, minlength=n)
     shared = _shared_variance(normals, priors.flat, growth_field, component)
-    error = np.sqrt(normals.gain_errors(component) ** 2 + shared + growth_error**2 + _SYSTEMATIC**2)
+    by_noise = _scatter_over_stated(normals, state) * normals.gain_errors(component)
+    error = np.sqrt(by_noise**2 + shared + growth_error**2 + _SYSTEMATIC**2)
     error[counted == 0] = np.inf
     response = np.where(priors.flat, 0.0, equations.response(state.unknowns))
     response_error = _response_errors(normals, priors.flat)
     tilt = _tilt(normals, slopes_of_centre(response), component)
     return GainSolution(gain, error, response, response_error, component, counted, state.floor, log_unit, tilt)
+
+
+def _scatter_over_stated(normals: StarNormals, state: GainState) -> float:
+    """By how much stars scatter more than their errors and weights state, over all detections.
+
+    What all images share, as faint stars and grain of one sky, counts in a flux's noise, yet not in its differences. A
+    sandwich of robust weights (Huber 1967), drawn to 1 where few stars hold all of the weight.
+    """
+    residual, share, robust = normals.residual(state.unknowns), normals.share_left(), state.robust
+    expected = float(np.sum(normals.weight * share))
+    if expected <= 0:
+        return 1.0
+    shown = float(np.sum((normals.weight * residual) ** 2))
+    bend = max(float(np.sum(normals.weight * (2 * robust - 1)) / np.sum(normals.weight)), _LEAST_CURVATURE)
+    count = expected**2 / float(np.sum((normals.weight * share) ** 2))
+    squares = shown / expected / bend**2
+    return float(np.sqrt((_OWN_WORD + count * squares) / (_OWN_WORD + count)))
 
 
 def _tilt(normals: StarNormals, slopes: F8, component: Ints) -> F8:
