@@ -290,16 +290,18 @@ class _Problem:
                 table, value, np.arange(table.n_images) if more else self.sensor, self.night, order
             )
             amplitude = _sky_of_cameras(table, value, self.camera) if more else None
+            level = np.nan_to_num(table.medians(value))
             pedestal = find_pedestal(table.medians((table.mean[c] / response).astype(np.float32)), gain.log_gain)
-            low = value - (pedestal * np.exp(-gain.log_gain)).astype(np.float32)[table.image]
-            found = fit_surfaces(low, error, free, patterns, self.night, amplitude, self.each)
+            del response
+            value -= (pedestal * np.exp(-gain.log_gain)).astype(np.float32)[table.image]
+            found = fit_surfaces(value, error, free, patterns, self.night, amplitude, self.each)
             found = give_back(found, pedestal, gain.log_gain + found.log_gain)
             if not more:
                 break
             more = bool(found.field.any())
             field = padded(field, found.field.shape[1]) + found.field
         order = len(found.prior_sd) - 1
-        shared = _shared_by_cameras(table, value, gain, self.camera, order)
+        shared = _shared_by_cameras(level, gain, self.camera, order)
         gauged = fix_gauge(table, found, order, self.component, shared, *self._reference_at_nodes(c))
         return Channel(
             _with_structure(replace(gain, tilt=tilt), found, free),
@@ -371,11 +373,11 @@ def _sky_of_cameras(table: BlockTable, value: F4, camera: Ints) -> F8:
     return np.where(camera == np.arange(int(camera.max()) + 1)[:, None], level, 0.0)
 
 
-def _shared_by_cameras(table: BlockTable, value: F4, gain: GainSolution, camera: Ints, order: int) -> SharedSurfaces:
-    """What is not known of the responses, seen in each image's sky; nothing for cameras whose response is flat."""
-    level, k = np.nan_to_num(table.medians(value)), min(gain.response_error.shape[1] + 1, N_TERMS)
+def _shared_by_cameras(level: F8, gain: GainSolution, camera: Ints, order: int) -> SharedSurfaces:
+    """What is not known of the responses, seen in each image's sky of a level; nothing where a response is flat."""
+    k = min(gain.response_error.shape[1] + 1, N_TERMS)
     share = np.hypot(gain.response_error, untold_share(gain.response, gain.response_error))
-    sd = np.zeros((table.n_images, max(n_terms(order), N_TERMS)))
+    sd = np.zeros((len(level), max(n_terms(order), N_TERMS)))
     sd[:, 1:k] = np.abs(level)[:, None] * share[camera, : k - 1]
     return SharedSurfaces(camera, sd)
 
