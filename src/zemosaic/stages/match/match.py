@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -196,7 +197,11 @@ def match(
     camera = _numbers(facts.cameras, n)
     order = highest_order(settings.surface_order)
     node_px = affordable_spacing(measurements, wcs, grid, settings.node_px, order)
-    table = make_block_table(measurements, wcs, grid, node_px, facts.pixel_values)
+    parts: tuple[Callable[[], Any], ...] = (
+        lambda: make_block_table(measurements, wcs, grid, node_px, facts.pixel_values),
+        lambda: find_star_ties(measurements, wcs, grid, camera),
+    )
+    table, ties = each(lambda make: make(), parts)
     problem = _Problem(
         settings=settings,
         grid=grid,
@@ -204,7 +209,7 @@ def match(
         node_px=node_px,
         table=table,
         unit=noise_unit(float(np.median([m.noise for m in measurements]))),
-        ties=find_star_ties(measurements, wcs, grid, camera),
+        ties=ties,
         component=table.components(),
         camera=camera,
         sensor=camera if facts.cameras is not None else np.arange(n),

@@ -255,7 +255,7 @@ def _settle(problem: _Problem, each: Each) -> tuple[_State, BackgroundSystem]:
         state = replace(state, residual=_SPENT, robust=_SPENT)
         state = step(problem, state, system)
         if state.settled or state.turn >= _MOST_ROUNDS:
-            return state, system
+            return replace(state, between=_SPENT, robust=_SPENT, extra=None), system
         # It goes before the next comes: two sets of normal equations at once would be the peak of memory.
         del system
 
