@@ -412,6 +412,16 @@ class TestScore:
         assert bent.background_sigma < 0.05
         assert bent.seam_sigma < 0.05
 
+    def test_faint_stars_tell_the_scale_where_there_are_no_others(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        truth, wcs, perfect = scene
+        monkeypatch.setattr("zemosaic.simulate.score._BRIGHTEST_MEASURED_ADU", 12000.0)
+        score = score_plane(1.3 * perfect, wcs, truth)
+        assert score.n_stars == 0
+        assert np.isnan(score.star_mmag)
+        assert score.scale == pytest.approx(1.3, rel=0.01)
+
     def test_faults_are_seen(self, scene: Scene) -> None:
         truth, wcs, perfect = scene
         best = score_plane(perfect, wcs, truth)

@@ -149,3 +149,15 @@ def test_a_nebula_with_steep_fronts_under_stars_stays_data() -> None:
     for x, y in rng.uniform(10, 310, (60, 2)):
         image += 3000 * np.exp(-((X - x) ** 2 + (Y - y) ** 2) / 4)
     assert not lost(image.astype(np.float32)).any()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_lies_behind_an_edge_at_the_bright_end_of_a_sloping_sky_stays(seed: int) -> None:
+    """Most of the sky is then darker than halfway up the edge; a sliver beside the bright end still goes."""
+    image = sky(seed) + 1000 - 3 * Y
+    blade, sliver = Y < 18, (X < 4) & (Y > 30) & (Y < 50)
+    dark = 1500 + noise(0, 6)
+    assert np.median(image) < 0.5 * (np.median(image[20]) + np.median(dark))
+    found = lost(np.where(blade | sliver, dark, image).astype(np.float32))
+    assert found[blade | sliver].all()
+    assert not found[scipy.ndimage.distance_transform_edt(~(blade | sliver)) > 8].any()

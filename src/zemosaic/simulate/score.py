@@ -33,6 +33,9 @@ _FAINTEST_MASKED_ADU = 400.0
 _FAINTEST_MEASURED_ADU = 12000.0
 """Fainter stars tell more of noise than of gains."""
 
+_FAINTEST_FOR_SCALE_ADU = 2000.0
+"""Where there is none as bright, many fainter ones tell what the whole mosaic is multiplied by."""
+
 _BRIGHTEST_MEASURED_ADU = 400000.0
 """Brighter stars may be saturated."""
 
@@ -157,7 +160,13 @@ def _score(data: npt.NDArray[np.floating], ground: Ground, channel: int) -> Plan
     _add_true_stars(full, truth, ground.wcs, channel)
     _add_true_stars(model, truth, ground.wcs, channel, _FAINTEST_MASKED_ADU)
     ratio = _star_ratios(np.where(valid, data, 0), valid, model, full - model, stars, fwhm_px)
-    scale = float(np.median(ratio)) if len(ratio) else 1.0
+    if len(ratio):
+        scale = float(np.median(ratio))
+    else:
+        fainter = _star_ratios(
+            np.where(valid, data, 0), valid, model, full - model, stars, fwhm_px, _FAINTEST_FOR_SCALE_ADU
+        )
+        scale = float(np.median(fainter)) if len(fainter) else 1.0
     clean = binary_erosion(valid, iterations=6) & ~_star_mask(data.shape, stars, fwhm_px)
     residual = np.where(clean, data, 0) / scale - np.where(clean, model, 0)
     background, trend = _background_rms(residual, clean)
@@ -241,8 +250,9 @@ def _star_ratios(
     light: Image,
     stars: _Stars,
     fwhm_px: float,
+    faintest: float = _FAINTEST_MEASURED_ADU,
 ) -> Array:
-    """Aperture fluxes of isolated stars over those of the same apertures on their true `light`.
+    """Aperture fluxes of isolated stars from `faintest` on, over those of the same apertures on their true `light`.
 
     The true background `model` is taken off first: it scales with what the stars tell.
     """
@@ -252,7 +262,7 @@ def _star_ratios(
     height, width = data.shape
     inside = (x > reach) & (y > reach) & (x < width - reach - 1) & (y < height - reach - 1)
     seen = np.flatnonzero(inside & (flux > _FAINTEST_MASKED_ADU))
-    target = seen[(flux[seen] > _FAINTEST_MEASURED_ADU) & (flux[seen] < _BRIGHTEST_MEASURED_ADU)]
+    target = seen[(flux[seen] > faintest) & (flux[seen] < _BRIGHTEST_MEASURED_ADU)]
     if not len(target):
         return np.zeros(0)
     place = np.stack([x, y], axis=1)

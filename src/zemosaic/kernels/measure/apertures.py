@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf, part
 from zemosaic.kernels.measure.holes import fill_hole
-from zemosaic.kernels.select import select_nth
+from zemosaic.kernels.select import select_with
 
 __all__ = ["BETA_OF_HOLES", "Circles", "Fluxes", "Holes", "aperture_fluxes", "weighted_moments"]
 
@@ -38,20 +38,25 @@ class Circles(NamedTuple):
 
 
 class Fluxes(NamedTuple):
-    """What `aperture_fluxes` finds at n stars in m apertures.
+    """What `aperture_fluxes` finds at n stars in m apertures of c channels.
 
     Attributes
     ----------
-    flux, area : ndarray, float64, shape (n, m)
-    ring_n, peak : ndarray, float64, shape (n,)
-        Pixels that the ring's mean stands on; highest raw pixel in the smallest circle.
+    flux : ndarray, float64, shape (c, n, m)
+    area : ndarray, float64, shape (n, m)
+    ring_n : ndarray, float64, shape (n,)
+        Pixels that the ring's mean stands on.
+    peak : ndarray, float64, shape (c, n)
+        Highest raw pixel in the smallest circle.
     n_bad : ndarray, int64, shape (n,)
         Bad or missing pixels in the largest circle.
-    filled_error, n_filled : ndarray, float64, shape (n,)
-        Error of the smallest circle's flux by the pixels that were filled, and how many these are.
+    filled_error : ndarray, float64, shape (c, n)
+        Error of the smallest circle's flux by the pixels that were filled.
+    n_filled : ndarray, float64, shape (n,)
+        How many these are.
     """
 
-    flux: F8
+    flux: npt.NDArray[np.float64]
     area: F8
     ring_n: F8
     peak: F8
@@ -60,10 +65,12 @@ class Fluxes(NamedTuple):
     n_filled: F8
 
     @classmethod
-    def empty(cls, n: int, m: int) -> Fluxes:
-        """Room for n stars in m apertures."""
+    def empty(cls, c: int, n: int, m: int) -> Fluxes:
+        """Room for n stars in m apertures of c channels."""
         whole = np.empty(n, np.int64)
-        return cls(np.empty((n, m)), np.empty((n, m)), np.empty(n), np.empty(n), whole, np.empty(n), np.empty(n))
+        return cls(
+            np.empty((c, n, m)), np.empty((n, m)), np.empty(n), np.empty((c, n)), whole, np.empty((c, n)), np.empty(n)
+        )
 
 
 class Holes(NamedTuple):
@@ -172,6 +179,33 @@ def _moments_under(data, cx, cy, shape, square):
     return s, sx, sy, sxx, sxy, syy
 
 
+class _Round(NamedTuple):
+    """Room for the pixels round a star: where they are, and how much of each counts; the same in all channels.
+
+    Attributes
+    ----------
+    y, x : ndarray, int32, shape (size,)
+        Those that a circle holds or cuts.
+    weights : ndarray, float64, shape (m, size)
+        Of each in each circle.
+    parts : ndarray, float64, shape (size,)
+        Variance of what was filled, as a share of the square of its light; 0 for all others.
+    ring_y, ring_x : ndarray, int32, shape (size,)
+    ring : ndarray, float32, shape (size,)
+        Values of the ring in one channel.
+    keys : ndarray, int32, shape (size,)
+    """
+
+    y: npt.NDArray[np.int32]
+    x: npt.NDArray[np.int32]
+    weights: F8
+    parts: F8
+    ring_y: npt.NDArray[np.int32]
+    ring_x: npt.NDArray[np.int32]
+    ring: npt.NDArray[np.float32]
+    keys: npt.NDArray[np.int32]
+
+
 @kernel
 def aperture_fluxes(data, bad, holes, x, y, circles, out):
     """Fluxes in concentric circles over the clipped mean of a ring around each star.
@@ -184,77 +218,118 @@ def aperture_fluxes(data, bad, holes, x, y, circles, out):
 
     Parameters
     ----------
-    data : float32 (h, w); bad : uint8 (h, w)
+    data : float32 (c, h, w); bad : uint8 (h, w)
     holes : Holes
     x, y : float64 (n,)
     circles : Circles
     out : Fluxes, output
     """
-    radii, inner, outer = circles
-    flux, area, ring_n, peak, n_bad, filled_error, n_filled = out
-    code, gone, core, hole_error, floor = holes
+    m = len(circles.radii)
+    size = (2 * _reach(circles) + 1) ** 2
+    y_in, x_in, y_ring, x_ring = np.empty((4, size), np.int32)
+    weights, parts = np.empty((m, size)), np.empty(size)
+    pixels = _Round(y_in, x_in, weights, parts, y_ring, x_ring, np.empty(size, np.float32), np.empty(size, np.int32))
     profile = np.zeros((3, 3))
-    h, w = data.shape
-    m = len(radii)
-    reach = int(math.ceil(max(outer, radii[m - 1]))) + 1
-    ring = np.empty((2 * reach + 1) ** 2, np.float32)
     for k in range(len(x)):
-        ix, iy = int(math.floor(x[k] + 0.5)), int(math.floor(y[k] + 0.5))
-        n, missing, top = 0, 0, -1e30
-        filled, squares, levels, weights = 0.0, 0.0, 0.0, 0.0
-        for q in range(m):
-            flux[k, q] = 0.0
-            area[k, q] = 0.0
-        for j in range(iy - reach, iy + reach + 1):
-            dy = j - y[k]
-            for i in range(ix - reach, ix + reach + 1):
-                dx = i - x[k]
-                r = math.sqrt(dx * dx + dy * dy)
-                if r > outer and r > radii[m - 1] + 0.8:
-                    continue
-                outside = j < 0 or i < 0 or j >= h or i >= w
-                if outside or bad[j, i] != 0:
-                    if r < radii[m - 1] + 0.8:
-                        missing += 1
-                    continue
-                v, light = data[j, i], 1.0
-                if code[j, i] != 0:
-                    # What was filled in misses what the star curves: by as much as with a star of this width.
-                    for b in range(3):
-                        for a in range(3):
-                            profile[b, a] = (1 + ((dx + a - 1) ** 2 + (dy + b - 1) ** 2) / core**2) ** -BETA_OF_HOLES
-                    seen = fill_hole(profile, 1, 1, code[j, i], gone[j - 1 : j + 2, i - 1 : i + 2])
-                    light = min(max(profile[1, 1] / max(seen, 1e-9), 0.5), 2.0)
-                if inner < r < outer and _is_given(bad, 2 * iy - j, 2 * ix - i):
-                    ring[n] = v
-                    n += 1
-                for q in range(m):
-                    share = _share_inside(dx, dy, r, radii[q])
-                    flux[k, q] += share * light * v
-                    area[k, q] += share * light
-                    if q == 0 and share > 0:
-                        top = max(top, v)
-                        if code[j, i] != 0:
-                            part = share**2 * ((hole_error * (light - 1)) ** 2 + floor**2)
-                            filled += share
-                            weights += part
-                            levels += part * v
-                            squares += part * v * v
-        background = _ring_mean(ring, n)
-        for q in range(m):
-            flux[k, q] -= background * area[k, q]
-        ring_n[k], peak[k], n_bad[k] = n, top, missing
-        light = max(squares - 2 * background * levels + background * background * weights, 0.0)
-        filled_error[k], n_filled[k] = math.sqrt(light), filled
+        n, n_ring = _look_round(bad, holes, (y[k], x[k]), circles, pixels, profile, k, out)
+        out.ring_n[k] = n_ring
+        for c in range(data.shape[0]):
+            _sum_up(data[c], pixels, n, n_ring, (c, k), out)
 
 
-@part
+@leaf
+def _reach(circles):
+    """Pixels from a star's own to the farthest that may count."""
+    return int(math.ceil(max(circles.outer, circles.radii[len(circles.radii) - 1]))) + 1
+
+
+@leaf
+def _look_round(bad, holes, place, circles, pixels, profile, k, out):
+    """List the pixels round the k-th star; returns how many are in its circles, and how many in the ring."""
+    radii, inner, outer = circles
+    (h, w), (cy, cx), m, reach = bad.shape, place, len(radii), _reach(circles)
+    iy, ix = int(math.floor(cy + 0.5)), int(math.floor(cx + 0.5))
+    n, n_ring, missing, filled = 0, 0, 0, 0.0
+    for q in range(m):
+        out.area[k, q] = 0.0
+    for j in range(iy - reach, iy + reach + 1):
+        dy = j - cy
+        for i in range(ix - reach, ix + reach + 1):
+            dx = i - cx
+            r = math.sqrt(dx * dx + dy * dy)
+            if r > outer and r > radii[m - 1] + 0.8:
+                continue
+            outside = j < 0 or i < 0 or j >= h or i >= w
+            if outside or bad[j, i] != 0:
+                if r < radii[m - 1] + 0.8:
+                    missing += 1
+                continue
+            if inner < r < outer and _is_given(bad, 2 * iy - j, 2 * ix - i):
+                pixels.ring_y[n_ring], pixels.ring_x[n_ring] = j, i
+                n_ring += 1
+            if r > radii[m - 1] + 0.8:
+                continue
+            light = 1.0 if holes.code[j, i] == 0 else _light_in_hole(holes, j, i, dy, dx, profile)
+            pixels.y[n], pixels.x[n], pixels.parts[n] = j, i, 0.0
+            for q in range(m):
+                share = _share_inside(dx, dy, r, radii[q])
+                pixels.weights[q, n] = share * light
+                out.area[k, q] += share * light
+                if q == 0 and holes.code[j, i] != 0:
+                    pixels.parts[n] = share**2 * ((holes.error * (light - 1)) ** 2 + holes.floor**2)
+                    filled += share
+            n += 1
+    out.n_bad[k], out.n_filled[k] = missing, filled
+    return n, n_ring
+
+
+@leaf
+def _light_in_hole(holes, j, i, dy, dx, profile):
+    """What a filled pixel's light is to be multiplied with.
+
+    What was filled in misses what the star curves: by as much as with a star of this width.
+    """
+    for b in range(3):
+        for a in range(3):
+            profile[b, a] = (1 + ((dx + a - 1) ** 2 + (dy + b - 1) ** 2) / holes.core_px**2) ** -BETA_OF_HOLES
+    seen = fill_hole(profile, 1, 1, holes.code[j, i], holes.bad[j - 1 : j + 2, i - 1 : i + 2])
+    return min(max(profile[1, 1] / max(seen, 1e-9), 0.5), 2.0)
+
+
+@leaf
+def _sum_up(image, pixels, n, n_ring, place, out):
+    """Fluxes of a star in one channel from the pixels that were listed."""
+    (c, k), ring = place, pixels.ring
+    for p in range(n_ring):
+        ring[p] = image[pixels.ring_y[p], pixels.ring_x[p]]
+    background, m = _ring_mean(ring, n_ring, pixels.keys), pixels.weights.shape[0]
+    for q in range(m):
+        out.flux[c, k, q] = 0.0
+    top, squares, levels, weights = -1e30, 0.0, 0.0, 0.0
+    for p in range(n):
+        v = image[pixels.y[p], pixels.x[p]]
+        for q in range(m):
+            out.flux[c, k, q] += pixels.weights[q, p] * v
+        if pixels.weights[0, p] > 0:
+            top = max(top, v)
+        part_of = pixels.parts[p]
+        if part_of > 0:
+            weights += part_of
+            levels += part_of * v
+            squares += part_of * v * v
+    for q in range(m):
+        out.flux[c, k, q] -= background * out.area[k, q]
+    light = max(squares - 2 * background * levels + background * background * weights, 0.0)
+    out.peak[c, k], out.filled_error[c, k] = top, math.sqrt(light)
+
+
+@leaf
 def _is_given(bad, j, i):
     """Whether a pixel lies in the image and is not bad."""
     return 0 <= j < bad.shape[0] and 0 <= i < bad.shape[1] and bad[j, i] == 0
 
 
-@part
+@leaf
 def _share_inside(dx, dy, r, radius):
     """Share of a unit pixel centred at (dx, dy) that lies within a circle about the origin."""
     if r < radius - 0.75:
@@ -270,14 +345,14 @@ def _share_inside(dx, dy, r, radius):
     return n / 25.0
 
 
-@part
-def _ring_mean(ring, n):
+@leaf
+def _ring_mean(ring, n, keys):
     """Mean of the ring within 2.5 robust sigma of its median; 0 for fewer than 8 pixels."""
     if n < 8:
         return 0.0
-    centre = float(select_nth(ring, n, n // 2))
+    centre = float(select_with(keys, ring, n, n // 2))
     # 16th percentile: neighbours' light lifts the upper side only.
-    spread = centre - float(select_nth(ring, n, int(0.16 * n)))
+    spread = centre - float(select_with(keys, ring, n, int(0.16 * n)))
     total, count = 0.0, 0
     for k in range(n):
         if abs(ring[k] - centre) <= 2.5 * spread:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.compiled import kernel, leaf, part
+from zemosaic.kernels.compiled import kernel, leaf
 
 __all__ = ["COLD", "HOT", "RESIDUAL_CLIP", "RESIDUAL_UNIT", "find_defects", "find_residuals", "mirror_index"]
 
@@ -38,6 +38,9 @@ figures are under `find_defects`."""
 _BESIDE_SIGMA = 0.58
 """Noise of the mean excess of four pixels, each over the median of its own eight neighbours, in sigma."""
 
+_STRIDE = 64
+"""Marks of a row that are looked at together: as many bytes as the widest vector holds."""
+
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 
@@ -50,7 +53,7 @@ def mirror_index(i, n):
     return 2 * (n - 1) - i if i >= n else i
 
 
-@part
+@leaf
 def _sorted_neighbours(image, weight, y, x, values):
     """Fill `values` with the valid pixels at distance 2, ascending; returns how many."""
     h, w = image.shape
@@ -69,12 +72,26 @@ def _sorted_neighbours(image, weight, y, x, values):
     return n
 
 
-@part
-def _median(values, n):
-    return np.float32(0.5) * (values[(n - 1) // 2] + values[n // 2])
+@leaf
+def _median_of_neighbours(image, weight, y, x, values):
+    """Median of the valid pixels at distance 2, NaN for fewer than three; `values` has room for them."""
+    h, w = image.shape
+    if 2 <= y < h - 2 and 2 <= x < w - 2:
+        has_all = (
+            (weight[y - 2, x - 2] > 0) & (weight[y - 2, x] > 0) & (weight[y - 2, x + 2] > 0) & (weight[y, x - 2] > 0)
+            & (weight[y, x + 2] > 0) & (weight[y + 2, x - 2] > 0) & (weight[y + 2, x] > 0) & (weight[y + 2, x + 2] > 0)
+        )  # fmt: skip
+        if has_all:  # as nearly everywhere: without a branch they are in order
+            low, high = _middle_two(
+                (image[y - 2, x - 2], image[y - 2, x], image[y - 2, x + 2], image[y, x - 2]),
+                (image[y, x + 2], image[y + 2, x - 2], image[y + 2, x], image[y + 2, x + 2]),
+            )
+            return np.float32(0.5) * (low + high)
+    n = _sorted_neighbours(image, weight, y, x, values)
+    return np.float32(0.5) * (values[(n - 1) // 2] + values[n // 2]) if n >= 3 else np.float32(np.nan)
 
 
-@part
+@leaf
 def _excess_beside(image, weight, y, x, values):
     """How far the adjacent pixels stand above the medians of their own neighbours.
 
@@ -87,10 +104,10 @@ def _excess_beside(image, weight, y, x, values):
         j, i = mirror_index(y + dy, h), mirror_index(x + dx, w)
         if not weight[j, i] > 0:
             continue
-        found = _sorted_neighbours(image, weight, j, i, values)
-        if found < 3:
+        median = _median_of_neighbours(image, weight, j, i, values)
+        if np.isnan(median):
             continue
-        value = image[j, i] - _median(values, found)
+        value = image[j, i] - median
         lowest, highest = min(lowest, value), max(highest, value)
         total += value
         n += 1
@@ -100,7 +117,7 @@ def _excess_beside(image, weight, y, x, values):
     return total / n, (total - highest) / (n - 1), (total - lowest) / (n - 1)
 
 
-@part
+@leaf
 def _is_alone(excess, mean, mean_of_rest, sigma):
     """Whether the adjacent pixels' excess is too small for a star (or NaN: then nobody says so)."""
     faint = _STAR_SHARE * excess - 3 * _BESIDE_SIGMA * sigma
@@ -111,7 +128,7 @@ def _is_alone(excess, mean, mean_of_rest, sigma):
     return excess > 40 * sigma and mean_of_rest < _RED_SHARE * excess
 
 
-@part
+@leaf
 def _judge(image, weight, y, x, sigma, n_sigma, values):
     n = _sorted_neighbours(image, weight, y, x, values)
     if n < 4:
@@ -160,52 +177,69 @@ def find_defects(
         Filled with 0, `HOT` or `COLD`.
     """
     h, w = image.shape
-    values, limits = np.empty(8, np.float32), np.empty(w, np.float32)
-    of_columns = np.empty(w, np.float32), np.empty(w, np.float32)
-    for y in range(h):
-        out[y] = 0
-        if w < 5 or h < 5:
-            continue
-        for x in range(w):
-            limits[x] = np.float32(n_sigma) * sigma[y & 1, x & 1]
-        _mark_far(image, y, limits, of_columns, out[y])
-        for x in range(w):
-            if out[y, x] == 0:
-                continue
-            if weight[y, x] > 0 and _is_beyond_three(image, y, x, limits[x]):
-                out[y, x] = _judge(image, weight, y, x, sigma[y & 1, x & 1], np.float32(n_sigma), values)
-            else:
-                out[y, x] = 0
-
-
-@part
-def _mark_far(image, y, limits, of_columns, far):
-    """Mark the pixels of a row that lie further than their limits from any at distance 2.
-
-    Plain loops over rows, which become vectors: all but a few pixels are settled here. The two outermost on each side
-    are always marked.
-    """
-    h, w = image.shape
-    row, up, down = image[y], image[mirror_index(y - 2, h)], image[mirror_index(y + 2, h)]
-    low, high = of_columns
+    values, limits = np.empty(8, np.float32), np.empty((2, w), np.float32)
+    low, high = np.empty(w, np.float32), np.empty(w, np.float32)
     for x in range(w):
+        limits[0, x], limits[1, x] = np.float32(n_sigma) * sigma[0, x & 1], np.float32(n_sigma) * sigma[1, x & 1]
+    for y in range(h):
+        if w < 5 or h < 5:
+            out[y] = 0
+            continue
+        _find_ends(image[mirror_index(y - 2, h)], image[y], image[mirror_index(y + 2, h)], low, high)
+        _mark_far(image[y], low, high, limits[y & 1], out[y])
+        for first in range(0, w, _STRIDE):
+            if not _has_any(out[y, first : first + _STRIDE]):
+                continue
+            for x in range(first, min(first + _STRIDE, w)):
+                if out[y, x] == 0:
+                    continue
+                if weight[y, x] > 0 and _is_beyond_three(image, y, x, limits[y & 1, x]):
+                    out[y, x] = _judge(image, weight, y, x, sigma[y & 1, x & 1], np.float32(n_sigma), values)
+                else:
+                    out[y, x] = 0
+
+
+@leaf
+def _has_any(marks):
+    found = np.uint8(0)
+    for x in range(marks.size):
+        found |= marks[x]
+    return found != 0
+
+
+@leaf
+def _find_ends(up, row, down, low, high):
+    """The lowest and the highest of three rows' pixels in each column."""
+    for x in range(row.size):
         # By comparisons that a missing value, NaN, fails.
         lowest, highest = np.float32(np.inf), np.float32(-np.inf)
         for v in (up[x], row[x], down[x]):
             lowest = v if v < lowest else lowest
             highest = v if v > highest else highest
         low[x], high[x] = lowest, highest
-    here, limit, marks = row[2 : w - 2], limits[: w - 4], far[2 : w - 2]
-    lows, highs = (low[: w - 4], low[2 : w - 2], low[4:]), (high[: w - 4], high[2 : w - 2], high[4:])
+
+
+@leaf
+def _mark_far(row, low, high, limits, far):
+    """Mark the pixels of a row that lie further than their limits from any at distance 2.
+
+    Plain loops over rows, which become vectors: all but a few pixels are settled here. The two outermost on each side
+    are always marked.
+    """
+    w = row.size
+    here, limit, marks = row[2 : w - 2], limits[2 : w - 2], far[2 : w - 2]
+    left, middle, right = slice(0, w - 4), slice(2, w - 2), slice(4, w)
+    low_left, low_middle, low_right = low[left], low[middle], low[right]
+    high_left, high_middle, high_right = high[left], high[middle], high[right]
     for x in range(here.size):
-        lowest = min(lows[0][x], lows[1][x], lows[2][x])
-        highest = max(highs[0][x], highs[1][x], highs[2][x])
+        lowest = min(min(low_left[x], low_middle[x]), low_right[x])
+        highest = max(max(high_left[x], high_middle[x]), high_right[x])
         marks[x] = np.uint8((here[x] - lowest > limit[x]) | (highest - here[x] > limit[x]))
     for x in range(2):
         far[x] = far[w - 1 - x] = np.uint8(1)
 
 
-@part
+@leaf
 def _is_beyond_three(image, y, x, limit):
     """Whether a pixel stands above three of its eight neighbours, or below three, by a limit."""
     h, w = image.shape

@@ -57,7 +57,7 @@ def _is_pair(weights, y, x):
 def _local_mean(samples, i, noise, maps, centre, y, x):
     """Mean deviation over the samples of frame `i` in 3 x 3, clipped ones with them.
 
-    Of two samples the higher deviates from the lower, by sigmas of their difference: their mean holds half of a trail.
+    Of two samples each deviates from the other, by sigmas of their difference: their mean holds half of a trail.
     """
     weight = samples.weights[i]
     h, w = weight.shape
@@ -68,7 +68,9 @@ def _local_mean(samples, i, noise, maps, centre, y, x):
             if weight[yy, xx] != 0:
                 sample = (samples.values[i, yy, xx], weight[yy, xx], samples.alpha[i, yy, xx])
                 if _is_pair(samples.weights, yy, xx):
-                    total += _deviation(sample, maps.low[yy, xx], maps.guard[yy, xx], noise) / ROOT_TWO
+                    # Where the pair was judged both middle values are the one that was kept.
+                    other = maps.low[yy, xx] if sample[0] > maps.low[yy, xx] else maps.high[yy, xx]
+                    total += _deviation(sample, other, maps.guard[yy, xx], noise) / ROOT_TWO
                 else:
                     total += _deviation(sample, centre[yy, xx], maps.guard[yy, xx], noise)
                 n += 1

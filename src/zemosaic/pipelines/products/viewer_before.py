@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.table import Table
 
+from zemosaic.kernels.pixels.surfaces import add_surface
 from zemosaic.model.box import Box
 from zemosaic.model.photo_scale import order_of, surface_terms
 
@@ -76,9 +77,8 @@ def undo_match(data: F4, covered: Flags, frames: Table, corners: F8) -> F4 | Non
         for sums, value in ((count, 1), (weight, share[k][:, None]), (gained, (share * gain)[k][:, None])):
             sums[..., y, first] += value
             sums[..., y, past] -= value
-        x = np.arange(box.x0, box.x1)
-        inside = (x >= first[:, None]) & (x < past[:, None])
-        added[:, *box.slices] += _paint_surface(corner, surfaces[k], box) * inside
+        nodes = _surface_nodes(corner, surfaces[k], box)
+        add_surface(nodes, (box.y0, box.x0), box.shape, first, past, added)
     total, seen = _along_rows(gained) * data + added, (_along_rows(count) > 0) & covered
     before = np.where(seen, total / np.where(seen, _along_rows(weight), 1), data)
     if seen.any():
@@ -124,19 +124,11 @@ def _rows_of(corner: F8, box: Box) -> tuple[Whole, Whole]:
     return begin, np.maximum(np.floor(last).astype(int) + 1, begin)
 
 
-def _paint_surface(corner: F8, coefficients: F8, box: Box) -> F4:
-    """A frame's surface, shape (c, n_terms), over a box of the picture: by lines between the nodes of a lattice."""
+def _surface_nodes(corner: F8, coefficients: F8, box: Box) -> F4:
+    """A frame's surface, of coefficients (c, n_terms), at the nodes of a lattice over a box of the picture."""
     y, x = (np.linspace(low, high - 1, N_NODES) for low, high in ((box.y0, box.y1), (box.x0, box.x1)))
     terms = surface_terms(*_places_in(corner, x, y[:, None]), order_of(coefficients.shape[1] - 1))
-    nodes = np.tensordot(coefficients, terms, 1)
-    painted: F4 = np.matmul(_hats(box.height) @ nodes.astype(np.float32), _hats(box.width).T)
-    return painted
-
-
-def _hats(n: int) -> F4:
-    """Weights of the nodes, shape (n, N_NODES), for n pixels from the first node to the last."""
-    at = np.linspace(0, N_NODES - 1, n)[:, None]
-    return np.maximum(1 - np.abs(at - np.arange(N_NODES)), 0).astype(np.float32)
+    return np.asarray(np.tensordot(coefficients, terms, 1), np.float32)
 
 
 def _places_in(corner: F8, x: F8, y: F8) -> tuple[F8, F8]:

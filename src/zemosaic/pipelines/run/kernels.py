@@ -32,7 +32,7 @@ from zemosaic.kernels.measure import (
     repeats,
     superpixels,
 )
-from zemosaic.kernels.pixels import blocks, lz4, render, stored
+from zemosaic.kernels.pixels import blocks, lz4, render, stored, surfaces
 from zemosaic.kernels.resample import areas, bayer, lattice, points, spikes
 from zemosaic.kernels.resample.window import Window
 from zemosaic.kernels.select import select_pair
@@ -103,7 +103,7 @@ def list_kernels(group: str) -> tuple[Known, ...]:
 
 
 def _weigh() -> list[Known]:
-    """Sky and noise; compressed frames, coordinates and the preview, which every run may have."""
+    """Sky and noise; compressed frames, coordinates, the preview and the viewer, which every run may have."""
     levels = mesh.Levels(_f4_2, _f4_2, _i4_2, _i4_2)
     return [
         (mesh.block_levels, (_f4_2, _u2, _EDGES, 0, _F, levels)),
@@ -116,6 +116,7 @@ def _weigh() -> list[Known]:
         (stored.unpack_floats, (_u4, _u4, _f4_2)),
         (stored.unpack_shorts, (_short_2, _F, _f4_2, _f4_2)),
         (blocks.sum_blocks, (_f4_3, 0, _f8_3, _i4_3)),
+        (surfaces.add_surface, (_f4_3, (0, 0), (0, 0), _i8, _i8, _f4_3)),
         (lattice.find_taper, (lattice.Edges(_f8_3, 0, (0, 0), (0, 0, 0, 0), (0, 0, 0, 0), 0.0), _u2)),
         (lattice.positions_round, (_f8_3, 0, 0, 0, 0, 0)),
     ]
@@ -139,9 +140,9 @@ def _stars() -> list[Known]:
     """Stars and block means of a frame."""
     rule, means = block_means.MeanRule(0.0, 0.0, 0.0, 0.0, 0), block_means.Means(_f4_2, _f4_2, _f4_2, _f4_2)
     filled, circles = apertures.Holes(_u2, _u2, 0.0, 0.0, 0.0), apertures.Circles(_f8, 0.0, 0.0)
-    fluxes = apertures.Fluxes(_f8_2, _f8_2, _f8, _f8, _i8, _f8, _f8)
+    fluxes = apertures.Fluxes(_f8_3, _f8_2, _f8, _f8_2, _i8, _f8_2, _f8)
     return [
-        (apertures.aperture_fluxes, (_f4_2, _u2, filled, _f8, _f8, circles, fluxes)),
+        (apertures.aperture_fluxes, (_f4_3, _u2, filled, _f8, _f8, circles, fluxes)),
         (apertures.weighted_moments, (_f4_2, _f8, _f8, 0.0, _f8_2)),
         (holes.find_holes, (_u2, _u2)),
         (holes.fill_holes, (_f4_2, _u2, _u2)),

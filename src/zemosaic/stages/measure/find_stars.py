@@ -355,22 +355,17 @@ def _photometry(
     limits: list[float],
 ) -> tuple[F8, F8, F8, F8, npt.NDArray[np.bool_]]:
     """Fluxes, errors and wide fluxes (c, n), peaks over the sky and saturation flags (n,)."""
-    n, radii = len(x), np.array(APERTURES_FWHM) * width
-    flux, error, wide = (np.zeros((len(data), n)) for _ in range(3))
-    peak, saturated = np.zeros(n), np.zeros(n, bool)
-    found = Fluxes.empty(n, 2)
+    radii, found = np.array(APERTURES_FWHM) * width, Fluxes.empty(len(data), len(x), len(APERTURES_FWHM))
     circles = Circles(radii, _RING_FWHM[0] * width, _RING_FWHM[1] * width)
-    for c, (channel, sky, limit) in enumerate(zip(data, skies, limits, strict=True)):
-        aperture_fluxes(channel, bad, holes, x, y, circles, found)
-        area = found.area[:, 0]
-        of_ring = area**2 / np.maximum(found.ring_n, 1)
-        noise = sky.noise * np.sqrt(area + of_ring + _FILLED_VARIANCE * found.n_filled)
-        error[c] = np.hypot(noise, found.filled_error)
-        saturated |= found.filled_error > _MOST_FILLED * np.abs(found.flux[:, 0])
-        saturated |= (found.n_bad > 0) | (found.peak >= limit) | (found.ring_n < 8)
-        flux[c], wide[c] = found.flux.T
-        peak = np.maximum(peak, found.peak - sky.level)
-    return flux, error, wide, peak, saturated
+    aperture_fluxes(data, bad, holes, x, y, circles, found)
+    area = found.area[:, 0]
+    of_ring = area**2 / np.maximum(found.ring_n, 1)
+    own = np.sqrt(area + of_ring + _FILLED_VARIANCE * found.n_filled)
+    error = np.hypot(np.array([[sky.noise] for sky in skies]) * own, found.filled_error)
+    saturated = (found.filled_error > _MOST_FILLED * np.abs(found.flux[..., 0])).any(axis=0)
+    saturated |= (found.n_bad > 0) | (found.ring_n < 8) | (found.peak >= np.array(limits)[:, None]).any(axis=0)
+    peak = np.max(found.peak - np.array([[sky.level] for sky in skies]), axis=0, initial=0.0)
+    return found.flux[..., 0], error, found.flux[..., 1], peak, saturated
 
 
 def _without_holes(data: F4, bad: Mask) -> tuple[F4, Mask, Mask]:

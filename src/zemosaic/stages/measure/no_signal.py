@@ -168,13 +168,15 @@ def _saw_stars(starry: Map, part: Map, rest: Map) -> bool:
     return int(np.sum(starry & inner)) > max(1.0, STARRY_SHARE * density * int(np.sum(inner)))
 
 
-def _parts_at_border(marked: Map, least: int) -> Map:
-    """Connected blocks or pixels that reach the border, where they are many enough."""
+def _parts_at_border(marked: Map, least: int, apart_from: Map | None = None) -> Map:
+    """Connected blocks or pixels that reach the border, where they are many enough and hold none of another map."""
     if not marked.any():
         return np.zeros_like(marked)
     labels, n = scipy.ndimage.label(marked)
     touches = np.zeros(n + 1, bool)
     touches[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
+    if apart_from is not None:
+        touches[labels[apart_from]] = False
     touches &= np.bincount(labels.ravel(), minlength=n + 1) >= least
     touches[0] = False
     return np.asarray(touches[labels])
@@ -182,9 +184,13 @@ def _parts_at_border(marked: Map, least: int) -> Map:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """Blocks that an edge sets off, and the level halfway up the edge; `sign` is 1 for a part below the rest."""
+    """Blocks that an edge sets off, and the level halfway up the edge; `sign` is 1 for a part below the rest.
+
+    `others` are as many blocks or more at the border on the same side of that level, whose own edges were looked at.
+    """
 
     blocks: Map
+    others: Map
     middle: float
     sign: int
 
@@ -255,7 +261,7 @@ def _split(level: F8, noise: F8, known: Map, middle: float, sign: int) -> list[_
     for label in range(1, n + 1):
         blocks = labels == label
         if _is_set_off(sign * level, noise, known, blocks, sign):
-            found.append(_Part(blocks, middle, sign))
+            found.append(_Part(blocks, (labels > 0) & ~blocks, middle, sign))
     return found
 
 
@@ -288,7 +294,8 @@ def _is_set_off(level: F8, noise: F8, known: Map, part: Map, sign: int) -> bool:
 def _outline(channel: F4, have: Map, blocks: _Blocks, part: _Part) -> Map:
     """Pixels of a part: of the blocks along its edge those on its side of the edge.
 
-    Slivers at the border that lie below such an edge elsewhere are parts of the same kind, too small for blocks.
+    Slivers at the border that lie below such an edge elsewhere are parts of the same kind, too small for blocks. Where
+    the sky slopes, much of it may lie below an edge at its bright end: that is no sliver.
     """
     core = _shrink(part.blocks)
     about = grow_map(part.blocks, 2)
@@ -296,8 +303,11 @@ def _outline(channel: F4, have: Map, blocks: _Blocks, part: _Part) -> Map:
     total = scipy.ndimage.uniform_filter(np.where(have, channel, np.float32(0)), 4, mode="nearest")
     share = scipy.ndimage.uniform_filter(have.astype(np.float32), 4, mode="nearest")
     beyond = part.sign * (total - part.middle * share) < 0
-    slivers = _parts_at_border(beyond & have, LEAST_SLIVER_PX) if part.sign > 0 else np.zeros_like(have)
-    return np.asarray(blocks.spread(core) | (blocks.spread(about) & beyond) | slivers)
+    outline = blocks.spread(core) | (blocks.spread(about) & beyond)
+    if part.sign > 0:
+        sky = blocks.spread(grow_map(part.others, 2))
+        outline |= _parts_at_border(beyond & have, LEAST_SLIVER_PX, apart_from=sky)
+    return np.asarray(outline)
 
 
 def _is_sharp(channel: F4, have: Map, part: Map) -> bool:

@@ -1,7 +1,8 @@
 """Places that headers give, moved by what the frames' shared stars say: a fraction of a pixel, sometimes more.
 
 A header's projection and distortion are kept; only its reference pixel and matrix change. What the shared stars find
-is taken where it is more than its error: a header that is right stays as it is.
+is taken where it is more than its error: a header that is right stays as it is. Headers of one folder come from one
+source: where most are off by more than the stars err, one that happens to be nearly right is moved like the others.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _LEAST_MOVE_PX = 0.05
 """What is less does no harm: a twentieth of a pixel costs a star of 2.5 px FWHM 0.1 % of its peak."""
 
 _SIGNIFICANT = 4.0
-"""A move is taken where it is this many times its error."""
+"""A move is taken where it, or the typical header's, is this many times its error: then the header tells less of the
+place than the stars do."""
 
 _ERROR_OF_RMS = 2.0
 """A star that two frames share lies midway between them, and each frame's own numbers take up some of what is left:
@@ -114,12 +116,26 @@ def align_headers(
 def _moves_of(places: Sequence[CelestialWcs], start: Sequence[TanSip], refined: Refined) -> list[HeaderMove]:
     """How far each place is moved, by the plates that its stars' tangent plane had and has."""
     plates = _without_drift(start, refined.plates)
-    return [
+    found = [
         _move_of(place, before, plate, int(n_ties), float(rms_px))
         for place, before, plate, n_ties, rms_px in zip(
             places, start, plates, refined.n_ties, refined.rms_px, strict=True
         )
     ]
+    tied = [move.largest_px for move in found if move.largest_px]
+    typical_px = float(np.median(tied)) if tied else 0.0
+    return [
+        move
+        if move.largest_px > _LEAST_MOVE_PX and max(move.largest_px, typical_px) > _SIGNIFICANT * _error_px(move)
+        else replace(move, matrix=np.eye(2), shift_px=np.zeros(2), largest_px=0.0)
+        for move in found
+    ]
+
+
+def _error_px(move: HeaderMove) -> float:
+    """Error of a move at a corner."""
+    matrix = 2.0 if move.n_ties >= _MATRIX_TIES else 1.0
+    return float(_ERROR_OF_RMS * move.rms_px / np.sqrt(max(move.n_ties, 1)) * matrix)
 
 
 def _without_drift(before: Sequence[TanSip], after: Sequence[TanSip]) -> list[TanSip]:
@@ -197,9 +213,9 @@ def fit_move(points: Array, goal: Array) -> tuple[Array, Array]:
 
 
 def _move_of(place: CelestialWcs, start: TanSip, plate: TanSip, n_ties: int, rms_px: float) -> HeaderMove:
-    stay = HeaderMove(np.eye(2), np.zeros(2), 0.0, n_ties, rms_px)
+    """What the stars say of a place, however little it is; nothing where they are few."""
     if n_ties < _FEWEST_TIES or not np.isfinite(rms_px):
-        return stay
+        return HeaderMove(np.eye(2), np.zeros(2), 0.0, n_ties, rms_px)
     middle = _middle(place)
     points = lattice_of(place)
     on_plane = sky_to_plane(*place.pixel_to_sky(*points.T), start.ra_deg, start.dec_deg) / np.diag(start.cd) + middle
@@ -209,7 +225,4 @@ def _move_of(place: CelestialWcs, start: TanSip, plate: TanSip, n_ties: int, rms
     matrix = matrix if n_ties >= _MATRIX_TIES else np.eye(2)
     corners = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]]) * middle
     largest = float(np.hypot(*(corners @ (matrix - np.eye(2)).T + shift).T).max())
-    error = _ERROR_OF_RMS * rms_px / np.sqrt(n_ties) * (2.0 if n_ties >= _MATRIX_TIES else 1.0)
-    if largest < max(_LEAST_MOVE_PX, _SIGNIFICANT * error):
-        return stay
     return HeaderMove(matrix, shift, largest, n_ties, rms_px)

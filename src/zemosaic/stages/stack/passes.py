@@ -32,8 +32,12 @@ SLICE_SAMPLES = 2_000_000
 TEMPLATE_SIGMA = 5.0
 """Template noise taken out of its steepness; leaves the guard at 0 on more than 99 % of blank sky."""
 
-GROW_SIGMA = 1.0
-"""A sample beside a clipped region joins it when its 3 x 3 mean deviates by this much: 3 sigma of such a mean."""
+GROW_SIGMA = 0.5
+"""A sample beside a clipped region joins it when its 3 x 3 mean deviates by this much: 1.5 sigma of such a mean.
+
+One in fifteen samples beside a region deviates so by noise, which takes a few of them from one frame; a trail's rim of
+half a sigma, which goes on for all of its length, would stay with twice as much.
+"""
 
 PAIR_SIGMA = 5.0
 """The higher of two samples goes beyond this many sigma of their difference: noise does it once in three million."""
