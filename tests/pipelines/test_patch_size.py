@@ -31,7 +31,7 @@ def test_a_smaller_cap_gives_smaller_patches_then_fewer_workers() -> None:
 def test_threads_share_the_patches_that_fit_once_those_of_their_own_are_small() -> None:
     plenty, little = plan_patch_size(10 << 30, 4, 0, NEED), plan_patch_size(100 << 20, 4, 0, NEED)
     assert (plenty.patch_px, plenty.workers, plenty.threads) == (512, 4, 1)
-    assert (little.patch_px, little.workers, little.threads) == (256, 1, 4)
+    assert (little.patch_px, little.workers, little.threads) == (288, 1, 4)
     three = plan_patch_size(30 << 20, 3, 0, NEED)
     assert (three.patch_px, three.workers, three.threads) == (160, 1, 3)
     assert little.workers * need(little.patch_px, little.threads) <= 100 << 20

@@ -122,7 +122,7 @@ class ReusedMemory:
             self._idle.append(block)
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 
 _KEPT_BYTES = 256 << 20
 """Arrays up to this size are handed out again: more than any window takes."""
@@ -132,8 +132,9 @@ def keep_freed_memory() -> None:
     """Let the allocator hand out freed memory again instead of giving it back to the system (glibc; else nothing).
 
     Every window of a frame is an array of some MB. Such arrays come as fresh pages by default, and clearing those costs
-    as much as filling them. `resident_bytes`, which the stages ask before they plan their memory, gives back what is
-    free.
+    as much as filling them. All threads share one store of memory: those that glibc gives each by itself are made of
+    pieces of 64 MB, and one that is free goes back to the system whatever the limits say. `resident_bytes`, which the
+    stages ask before they plan their memory, gives back what is free.
     """
     try:
         set_option = ctypes.CDLL(None).mallopt
@@ -141,6 +142,7 @@ def keep_freed_memory() -> None:
         return
     set_option(_M_MMAP_THRESHOLD, _KEPT_BYTES)
     set_option(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    set_option(_M_ARENA_MAX, 1)
 
 
 def peak_bytes() -> int | None:

@@ -336,12 +336,12 @@ def _share_inside(dx, dy, r, radius):
         return 1.0
     if r > radius + 0.75:
         return 0.0
-    n = 0
+    n = np.int32(0)
     for b in range(5):
+        v = dy + (b - 2) * 0.2
         for a in range(5):
-            u, v = dx + (a - 2) * 0.2, dy + (b - 2) * 0.2
-            if u * u + v * v < radius * radius:
-                n += 1
+            u = dx + (a - 2) * 0.2
+            n += np.int32(u * u + v * v < radius * radius)
     return n / 25.0
 
 

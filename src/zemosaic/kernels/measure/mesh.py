@@ -213,12 +213,20 @@ def paint_discs(mask, x, y, radius):
 def grow_mask(objects, radius, mask):
     """Set ``mask`` to 1 within `radius` (a square) of pixels of any pixel of `objects` that is not 0."""
     h, w = mask.shape
+    line = np.empty(w + 2 * radius, np.uint8)
     for y in range(h):
-        for x in range(w):
-            if objects[y, x] != 0:
-                for yy in range(max(y - radius, 0), min(y + radius + 1, h)):
-                    for xx in range(max(x - radius, 0), min(x + radius + 1, w)):
-                        mask[yy, xx] = 1
+        line[:] = 0
+        for near in range(max(y - radius, 0), min(y + radius + 1, h)):
+            _add_marks(objects[near], line[radius : radius + w])
+        for shift in range(2 * radius + 1):
+            _add_marks(line[shift : shift + w], mask[y])
+
+
+@leaf
+def _add_marks(line, out):
+    """Set `out` to 1 where a line is not 0."""
+    for x in range(out.size):
+        out[x] |= np.uint8(line[x] != 0)
 
 
 @kernel

@@ -117,8 +117,11 @@ def find_peaks(smoothed, threshold, edges, reach, drop, peaks):
     for j in range(ny):
         for i in range(nx):
             limit = threshold[j, i]
+            x0, x1 = max(x_edges[i], 1), min(x_edges[i + 1], w - 1)
             for y in range(max(y_edges[j], 1), min(y_edges[j + 1], h - 1)):
-                for x in range(max(x_edges[i], 1), min(x_edges[i + 1], w - 1)):
+                if not _has_above(smoothed[y, x0:x1], limit):
+                    continue
+                for x in range(x0, x1):
                     v = smoothed[y, x]
                     if v <= limit or not _is_top(smoothed, y, x, v):
                         continue
@@ -128,6 +131,15 @@ def find_peaks(smoothed, threshold, edges, reach, drop, peaks):
                         xs[n], ys[n], heights[n] = x, y, v
                         n += 1
     return n
+
+
+@leaf
+def _has_above(line, limit):
+    """Whether any value is above a limit: most pieces of rows hold none, which a loop without branches tells."""
+    n = np.int32(0)
+    for x in range(line.size):
+        n += np.int32(line[x] > limit)
+    return n > 0
 
 
 @part

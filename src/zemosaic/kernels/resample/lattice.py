@@ -163,19 +163,23 @@ def _side_of(nodes, gy, gx, reach, inner):  # type: ignore[no-untyped-def]
     return 1 if n_inside == 4 else 0
 
 
-@part
+@leaf
 def _taper_run(x, y, reach, box, taper_px, codes):  # type: ignore[no-untyped-def]
     """`find_taper` of neighbouring pixels at given positions."""
     y_low, y_high, x_low, x_high = box[0] - 0.5, box[1] - 0.5, box[2] - 0.5, box[3] - 0.5
+    (y_first, y_last), (x_first, x_last) = reach
     rate = 1 / taper_px if taper_px > 0 else 0.0
     full = 0.0 if taper_px > 0 else 1.0
     for i in range(codes.size):
-        ty = min(full + rate * min(y[i] - y_low, y_high - y[i]), 1.0)
-        tx = min(full + rate * min(x[i] - x_low, x_high - x[i]), 1.0)
+        ty, tx = y[i] - y_low, x[i] - x_low
+        ty = full + rate * (ty if ty < y_high - y[i] else y_high - y[i])
+        tx = full + rate * (tx if tx < x_high - x[i] else x_high - x[i])
+        ty, tx = ty if ty < 1 else 1.0, tx if tx < 1 else 1.0
         smooth = ty * ty * (3 - 2 * ty) * (tx * tx * (3 - 2 * tx))
         # Written so that NaN fails; a position on the far edge belongs to the next pixel.
-        inside = (y[i] >= reach[0][0]) & (y[i] < reach[0][1]) & (x[i] >= reach[1][0]) & (x[i] < reach[1][1])
-        codes[i] = max(np.int32(smooth * ALPHA_FULL + 0.5), 1) if inside else 0
+        inside = (y[i] >= y_first) & (y[i] < y_last) & (x[i] >= x_first) & (x[i] < x_last)
+        code = smooth * ALPHA_FULL + 0.5 if inside else 0.0
+        codes[i] = np.uint8(np.int32(code if code >= 1 or not inside else 1.0))
 
 
 @leaf

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import tomli_w
-from astropy.table import MaskedColumn, Table
+from astropy.table import Column, MaskedColumn, Table
 
 from zemosaic.engine.events import LeftOut, event_as_json
 from zemosaic.io.tables.frame_list import FrameList, write_frame_list
@@ -160,8 +160,10 @@ def _channel_tags(measured: Measurements) -> list[str]:
     return [""] if measured.n_channels == 1 else ["_r", "_g", "_b"]
 
 
-def _column(name: str, values: list[Any]) -> MaskedColumn:
+def _column(name: str, values: list[Any]) -> Column:
     absent = [value is None for value in values]
+    if not any(absent):  # a masked column takes four times as long to write
+        return Column(values, name)
     present = next((value for value in values if value is not None), "")
     fill: Any = "" if isinstance(present, str) else type(present)(0)
     return MaskedColumn(

@@ -9,9 +9,10 @@ from zemosaic.engine.memory import cap_too_small
 
 __all__ = ["PATCH_SIZES", "PatchCost", "PatchPlan", "plan_patch_size"]
 
-PATCH_SIZES = (1024, 768, 640, 512, 448, 384, 320, 256, 224, 192, 160, 128, 112, 96, 80, 64)
+PATCH_SIZES = (1024, 768, 640, 512, 448, 384, 320, 288, 256, 224, 192, 176, 160, 144, 128, 112, 96, 80, 64)
 """Sides to choose from, pixels: beyond the first a patch gains nothing, below the last it is little but border. In
-between each has some two thirds of the pixels of the one before, so no more of the memory than that is left idle."""
+between each has two thirds to four fifths of the pixels of the one before, so little more of the memory than a third is
+left idle."""
 
 WINDOW_PX = 20_000
 """What opening a frame's window costs whatever its size, about a millisecond, in values resampled in that time."""

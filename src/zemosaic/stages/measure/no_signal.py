@@ -277,11 +277,14 @@ def _is_set_off(level: F8, noise: F8, known: Map, part: Map, sign: int) -> bool:
         nearest = scipy.ndimage.distance_transform_edt(~lower, return_distances=False, return_indices=True)
         return np.asarray(level[upper] - level[tuple(nearest)][upper])
 
-    inner, near, rest = _shrink(part), outside(1, 2), known & ~part
-    if not near.any() or not inner.any() or 20 * np.count_nonzero(rest) < np.count_nonzero(known):
+    rest = known & ~part
+    if 20 * np.count_nonzero(rest) < np.count_nonzero(known):
         return False
     scatter, sigma = float(np.median(noise[part])), float(np.median(noise[rest]))
     if not scatter < (1.1 if sign > 0 else 0.7) * sigma:  # asked first: the distances are what takes time
+        return False
+    inner, near = _shrink(part), outside(1, 2)
+    if not near.any() or not inner.any():
         return False
     rises = rise(near, inner)
     step = float(np.median(rises))
