@@ -40,7 +40,7 @@ _PRIOR_SETTLED = 0.2
 """Change of ln sd of the priors from one round to the next below which they are taken as found."""
 
 _SPENT = np.empty(0, np.float32)
-"""In place of what a round has no more use for."""
+"""In place of what is used up: a round has its weights from the start, and makes residuals and factors of its own."""
 
 _EQUAL = 1e-3
 """Widths of equal images' priors go down to so much of a block's error: no pixel shows the rest."""
@@ -251,7 +251,6 @@ def _settle(problem: _Problem, each: Each) -> tuple[_State, BackgroundSystem]:
     state = _start(problem)
     while True:
         system = BackgroundSystem.of(problem.layout, _weigh(problem, state), each)
-        # The round has its weights by now, and makes residuals and factors of its own.
         state = replace(state, residual=_SPENT, robust=_SPENT)
         state = step(problem, state, system)
         if state.settled or state.turn >= _MOST_ROUNDS:
