@@ -16,7 +16,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["N_TERMS", "PATTERN_ORDER", "PhotoScale", "n_terms", "order_of", "surface_basis", "surface_terms"]
+__all__ = [
+    "N_TERMS",
+    "PATTERN_ORDER",
+    "PhotoScale",
+    "n_terms",
+    "order_of",
+    "places_in",
+    "surface_basis",
+    "surface_terms",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -48,9 +57,13 @@ def surface_basis(x: npt.ArrayLike, y: npt.ArrayLike, shape: tuple[int, int], or
     -------
     ndarray, shape (n_terms, *x.shape)
     """
+    return surface_terms(*places_in(x, y, shape), order)
+
+
+def places_in(x: npt.ArrayLike, y: npt.ArrayLike, shape: tuple[int, int]) -> tuple[Array, Array]:
+    """Pixel positions of an image of `shape` as places, -1 to 1 over its width (u) and height (v)."""
     u = 2 * (np.asarray(x, float) + 0.5) / shape[1] - 1
-    v = 2 * (np.asarray(y, float) + 0.5) / shape[0] - 1
-    return surface_terms(u, v, order)
+    return u, 2 * (np.asarray(y, float) + 0.5) / shape[0] - 1
 
 
 def surface_terms(u: npt.ArrayLike, v: npt.ArrayLike, order: int = 2) -> Array:

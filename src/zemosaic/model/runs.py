@@ -55,6 +55,8 @@ def map_of(runs: Runs, box: Box) -> Map:
 def _runs_within(runs: Runs, box: Box) -> list[tuple[int, int, int]]:
     """What of runs lies in a window, in its pixels."""
     first, last = np.searchsorted(runs[:, 0], (box.y0, box.y1))
+    if first == last:  # as in most windows
+        return []
     rows, x0, x1 = runs[first:last].T
     x0, x1 = np.maximum(x0, box.x0) - box.x0, np.minimum(x1, box.x1) - box.x0
     inside = x0 < x1

@@ -18,7 +18,7 @@ from zemosaic.kernels.compiled import kernel, part
 from zemosaic.kernels.resample.areas import resample_polygon
 from zemosaic.kernels.resample.lanczos import N_PHASES, WIDTH, lanczos_table
 from zemosaic.kernels.resample.points import KERNEL_TAPS, resample_with_taps
-from zemosaic.kernels.resample.window import Floats, Output, Window, taper_of
+from zemosaic.kernels.resample.window import Floats, Output, Window, rows_of_channel, taper_of
 
 __all__ = [
     "LOBE",
@@ -142,35 +142,39 @@ def resample_cfa(
         raise ValueError(f"a Bayer window is one plane for three channels, got {data.shape} for {len(out.values)}")
     y0, y1, x0, x1 = out.corners
     codes, alpha = taper_of(window, out), np.zeros((y1 - y0, x1 - x0), np.uint8)
+    # The taper is the frame's own: what lies beyond a colour's outermost samples is a hole to the kernels.
+    window, rows = window._replace(codes=codes), out.rows()
     for k, phase in enumerate((red, None, blue)):
-        one = slice(k, k + 1)
-        plane = _colour_plane(window, phase, green)._replace(
-            # The frame's own: what lies beyond a colour's outermost samples is a hole to the kernels.
-            codes=codes,
-            nodes_scale=window.nodes_scale[one],
-            nodes_offset=window.nodes_offset[one],
-            inverse_variance=window.inverse_variance[one] * SAMPLE_DENSITY[k],
-        )
-        into = out._replace(values=out.values[one], weights=out.weights[one])
+        plane, into = _colour_plane(window, k, phase, green), out.channel(k)
         if kernel in {"area", "drizzle"}:
             resample_polygon(plane, into, pixfrac / _STEP_PX[k] if kernel == "drizzle" else None)
         else:
             taps = KERNEL_TAPS[kernel]
-            resample_with_taps(plane, into, taps, cfa_table(max(taps // 2, 2), LOBE[k]), clamp)
+            table, its_rows = cfa_table(max(taps // 2, 2), LOBE[k]), rows_of_channel(rows, k)
+            resample_with_taps(plane, into, taps, table, clamp, rows=its_rows)
         alpha |= out.alpha[y0:y1, x0:x1]
     out.alpha[y0:y1, x0:x1] = alpha
 
 
-def _colour_plane(window: Window, phase: tuple[int, int] | None, green: int) -> Window:
-    """One colour's lattice (green for no phase) in its own coordinates."""
-    x, y = window.nodes_xy
+def _colour_plane(window: Window, k: int, phase: tuple[int, int] | None, green: int) -> Window:
+    """The lattice of colour `k` (green for no phase) in its own coordinates, with its corrections."""
     if phase is None:
+        x, y = window.nodes_xy
         data, weight, origin = split_green(window.data[0], window.weight[0], window.origin, green)
         nodes_xy = np.stack([x + y - green, x - y - green]) / 2
     else:
         data, weight, origin = split_colour(window.data[0], window.weight[0], window.origin, phase)
-        nodes_xy = np.stack([x - phase[1], y - phase[0]]) / 2
-    return window._replace(data=data[None], weight=weight[None], origin=origin, nodes_xy=nodes_xy)
+        nodes_xy = (window.nodes_xy - np.array([phase[1], phase[0]], float)[:, None, None]) / 2
+    one = slice(k, k + 1)
+    return window._replace(
+        data=data[None],
+        weight=weight[None],
+        origin=origin,
+        nodes_xy=nodes_xy,
+        nodes_scale=window.nodes_scale[one],
+        nodes_offset=window.nodes_offset[one],
+        inverse_variance=window.inverse_variance[one] * SAMPLE_DENSITY[k],
+    )
 
 
 def split_colour(

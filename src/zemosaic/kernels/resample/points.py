@@ -27,7 +27,7 @@ from zemosaic.kernels.resample.lattice import (
 )
 from zemosaic.kernels.resample.near_holes import bilinear, bilinear_near_holes, phase_of, pixel_at, sum_near_holes
 from zemosaic.kernels.resample.spikes import find_spikes
-from zemosaic.kernels.resample.window import Floats, Output, Window, prepare
+from zemosaic.kernels.resample.window import Floats, Output, Rows, Window, prepare
 
 __all__ = ["KERNEL_TAPS", "resample", "resample_with_taps"]
 
@@ -131,7 +131,14 @@ def resample(window: Window, out: Output, kernel: str, clamp: float = 0.0, *, de
 
 
 def resample_with_taps(
-    window: Window, out: Output, n_taps: int, table: Floats, clamp: float = 0.0, *, dering: bool = False
+    window: Window,
+    out: Output,
+    n_taps: int,
+    table: Floats,
+    clamp: float = 0.0,
+    *,
+    dering: bool = False,
+    rows: Rows | None = None,
 ) -> None:
     """As `resample`, with taps of one's own.
 
@@ -144,8 +151,10 @@ def resample_with_taps(
         As `lanczos_table` gives it; used from four taps on.
     clamp : float
     dering : bool
+    rows : Rows, optional
+        Those of the output, where they have been found.
     """
-    plain, rows, target = prepare(window, out)
+    plain, rows, target = prepare(window, out, rows)
     lanczos = None
     if n_taps > 2:
         spikes = find_spikes(window.data, window.weight, window.inverse_variance) if dering else _NO_SPIKES

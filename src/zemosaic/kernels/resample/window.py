@@ -10,7 +10,18 @@ import numpy.typing as npt
 
 from zemosaic.kernels.resample.lattice import ALPHA_FULL, Edges, as_rows, find_taper
 
-__all__ = ["Bytes", "Corners", "Doubles", "Floats", "Output", "Rows", "Window", "prepare", "taper_of"]
+__all__ = [
+    "Bytes",
+    "Corners",
+    "Doubles",
+    "Floats",
+    "Output",
+    "Rows",
+    "Window",
+    "prepare",
+    "rows_of_channel",
+    "taper_of",
+]
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -98,6 +109,16 @@ class Output(NamedTuple):
         """The arrays as compiled loops take them."""
         return as_rows(self.values), as_rows(self.weights), as_rows(self.alpha[None])
 
+    def channel(self, k: int) -> Output:
+        """One channel, with the alpha of all."""
+        return Output(self.values[k : k + 1], self.weights[k : k + 1], self.alpha, self.target)
+
+
+def rows_of_channel(rows: Rows, k: int) -> Rows:
+    """What `Output.rows` gives for `Output.channel`, of those of all channels."""
+    (values, v_channel, v_row), (weights, w_channel, w_row), alpha = rows
+    return (values[k * v_channel :], v_channel, v_row), (weights[k * w_channel :], w_channel, w_row), alpha
+
 
 def taper_of(window: Window, out: Output) -> Bytes:
     """The taper of each output pixel, in 127ths.
@@ -116,8 +137,14 @@ def taper_of(window: Window, out: Output) -> Bytes:
     return codes
 
 
-def prepare(window: Window, out: Output) -> tuple[Window, Rows, Corners]:
+def prepare(window: Window, out: Output, rows: Rows | None = None) -> tuple[Window, Rows, Corners]:
     """Check that a window and its output fit each other (compiled code checks no index); both as loops take them.
+
+    Parameters
+    ----------
+    window, out : Window, Output
+    rows : Rows, optional
+        Those of the output, where they have been found.
 
     Raises
     ------
@@ -147,4 +174,4 @@ def prepare(window: Window, out: Output) -> tuple[Window, Rows, Corners]:
     # One compiled version for every caller: types that do not depend on how a number was written.
     codes = taper_of(window, out) if window.codes is None else window.codes
     plain = window._replace(taper_px=float(window.taper_px), saturation=np.float32(window.saturation), codes=codes)
-    return plain, out.rows(), out.corners
+    return plain, out.rows() if rows is None else rows, out.corners

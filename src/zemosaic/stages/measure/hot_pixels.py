@@ -74,7 +74,8 @@ def drop_pixels(weight: F4, pixels: npt.NDArray[np.int32], box: Box, width: int)
     width : int
         Columns of the frame.
     """
-    first, last = np.searchsorted(pixels, (box.y0 * width, box.y1 * width))
+    # Numbers of the list's own type: for others all of the list would be converted.
+    first, last = pixels.searchsorted(np.array((box.y0 * width, box.y1 * width), pixels.dtype))
     y, x = np.divmod(pixels[first:last], width)
     inside = (x >= box.x0) & (x < box.x1)
     weight[y[inside] - box.y0, x[inside] - box.x0] = 0

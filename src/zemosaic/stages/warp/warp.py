@@ -17,7 +17,7 @@ from zemosaic.kernels.resample.lattice import positions_round
 from zemosaic.kernels.resample.points import KERNEL_TAPS, resample
 from zemosaic.kernels.resample.window import Output, Window
 from zemosaic.model.box import Box
-from zemosaic.model.photo_scale import PhotoScale, surface_basis
+from zemosaic.model.photo_scale import PhotoScale, places_in, surface_basis, surface_terms
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.settings import WarpSettings
 from zemosaic.stages.raw.cfa import pixel_variance
@@ -154,12 +154,13 @@ def correction_nodes(
     Polynomials are followed to 1.5 frame sizes beyond the edges and held there, so that far nodes stay finite.
     """
     height, width = shape
-    x = np.clip(xy[0], -1.5 * width, 2.5 * width)
-    y = np.clip(xy[1], -1.5 * height, 2.5 * height)
+    x = np.minimum(np.maximum(xy[0], -1.5 * width), 2.5 * width)
+    y = np.minimum(np.maximum(xy[1], -1.5 * height), 2.5 * height)
+    u, v = places_in(x, y, shape)
     order = AREA_ORDER if len(area_terms) > 1 else 0
-    area = np.exp(np.tensordot(area_terms, surface_basis(x, y, shape, order), 1))
+    area = np.exp(np.tensordot(area_terms, surface_terms(u, v, order), 1))
     gain = scale.gain[:, None, None]
-    return area_ref_deg2 / (gain * scale.response_at(x, y, shape) * area), scale.surface_at(x, y, shape)
+    return area_ref_deg2 / (gain * scale.response_in(u, v) * area), scale.surface_in(u, v)
 
 
 def source_box(plan: WarpPlan, box: Box, settings: WarpSettings) -> Box:
