@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -196,7 +197,11 @@ def match(
     camera = _numbers(facts.cameras, n)
     order = highest_order(settings.surface_order)
     node_px = affordable_spacing(measurements, wcs, grid, settings.node_px, order)
-    table = make_block_table(measurements, wcs, grid, node_px, facts.pixel_values)
+    parts: tuple[Callable[[], Any], ...] = (
+        lambda: make_block_table(measurements, wcs, grid, node_px, facts.pixel_values),
+        lambda: find_star_ties(measurements, wcs, grid, camera),
+    )
+    table, ties = each(lambda make: make(), parts)
     problem = _Problem(
         settings=settings,
         grid=grid,
@@ -204,7 +209,7 @@ def match(
         node_px=node_px,
         table=table,
         unit=noise_unit(float(np.median([m.noise for m in measurements]))),
-        ties=find_star_ties(measurements, wcs, grid, camera),
+        ties=ties,
         component=table.components(),
         camera=camera,
         sensor=camera if facts.cameras is not None else np.arange(n),
@@ -290,17 +295,19 @@ class _Problem:
                 table, value, np.arange(table.n_images) if more else self.sensor, self.night, order
             )
             amplitude = _sky_of_cameras(table, value, self.camera) if more else None
+            sky_level = np.nan_to_num(table.medians(value))
             level, terms = table.medians((table.mean[c] / response).astype(np.float32)), n_terms(order)
+            del response
             pedestal = Pedestal.of(table, level, gain.log_gain, gain.log_gain_error)
-            low = pedestal.taken_off(table, value, gain.log_gain, terms)
-            found = fit_surfaces(low, error, free, patterns, self.night, amplitude, self.each)
+            value = pedestal.taken_off(table, value, gain.log_gain, terms)
+            found = fit_surfaces(value, error, free, patterns, self.night, amplitude, self.each)
             found = pedestal.given_back(found, gain.log_gain + found.log_gain, terms)
             if not more:
                 break
             more = bool(found.field.any())
             field = padded(field, found.field.shape[1]) + found.field
         order = len(found.prior_sd) - 1
-        shared = _shared_by_cameras(table, value, gain, self.camera, order)
+        shared = _shared_by_cameras(sky_level, gain, self.camera, order)
         gauged = fix_gauge(table, found, order, self.component, shared, *self._reference_at_nodes(c))
         return Channel(
             _with_structure(replace(gain, tilt=tilt), found, free),
@@ -372,11 +379,11 @@ def _sky_of_cameras(table: BlockTable, value: F4, camera: Ints) -> F8:
     return np.where(camera == np.arange(int(camera.max()) + 1)[:, None], level, 0.0)
 
 
-def _shared_by_cameras(table: BlockTable, value: F4, gain: GainSolution, camera: Ints, order: int) -> SharedSurfaces:
-    """What is not known of the responses, seen in each image's sky; nothing for cameras whose response is flat."""
-    level, k = np.nan_to_num(table.medians(value)), min(gain.response_error.shape[1] + 1, N_TERMS)
+def _shared_by_cameras(level: F8, gain: GainSolution, camera: Ints, order: int) -> SharedSurfaces:
+    """What is not known of the responses, seen in each image's sky of a level; nothing where a response is flat."""
+    k = min(gain.response_error.shape[1] + 1, N_TERMS)
     share = np.hypot(gain.response_error, untold_share(gain.response, gain.response_error))
-    sd = np.zeros((table.n_images, max(n_terms(order), N_TERMS)))
+    sd = np.zeros((len(level), max(n_terms(order), N_TERMS)))
     sd[:, 1:k] = np.abs(level)[:, None] * share[camera, : k - 1]
     return SharedSurfaces(camera, sd)
 

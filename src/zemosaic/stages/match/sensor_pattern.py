@@ -50,6 +50,10 @@ _STEP = 1.5
 _SAMPLE = 400
 """Blocks of an image that are looked at: more change nothing where images are many."""
 
+_AT_ONCE = 500
+"""Images whose sums of products are taken at once: those of many, and what is made of them, would be the peak of
+memory; fewer take no less time each."""
+
 _TAME = 9.0
 """Squares count up to so many variances: one cloud's gradients are not those of all images."""
 
@@ -169,7 +173,7 @@ class PatternBasis:
 
     def follow(self, pattern: SensorPattern, residual: F4, weight: F4, decides: bool) -> SensorPattern:
         """The pattern with what the residuals of a round still show of it; whether it is sought one round decides."""
-        if not (decides or pattern.real.any()):
+        if not (decides or pattern.real.any()) or np.bincount(self.camera).max(initial=0) < _LEAST_IMAGES:
             return pattern
         normals = self._normals(residual, weight)
         group = self._tell_nights(normals) if decides else pattern.group
@@ -244,6 +248,14 @@ def beside_surfaces(
         Weighted sums of products of the k patterns, the column and the residual; 0 for images of too few blocks, and
         for patterns that a surface can be.
     """
+    parts = [images[first : first + _AT_ONCE] for first in range(0, len(images), _AT_ONCE)] or [images]
+    return np.concatenate([_of_some_images(table, orders, weight, residual, part, extra) for part in parts])
+
+
+def _of_some_images(
+    table: BlockTable, orders: tuple[int, int], weight: F4, residual: F4, images: Ints, extra: F4 | None
+) -> F8:
+    """The same for images of which all products are in memory at once."""
     order, degree = orders
     n_high = n_terms(degree)
     # From terms, the column and the residual to patterns and the same two.

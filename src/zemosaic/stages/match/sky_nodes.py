@@ -184,18 +184,16 @@ def make_block_table(
     nodes = _nodes_over(wcs, grid, node_px)
     step = max(-(-sum(len(m.blocks) for m in measurements) // _MOST_BLOCKS), 1)
     per_area = np.array([_per_area(w, grid, pixel_values) for w in wcs])
-    parts = [
-        _place_blocks(m, w, grid, nodes, terms, slice(k % step, None, step))
-        for k, (m, w, terms) in enumerate(zip(measurements, wcs, per_area, strict=True))
-    ]
-    start = np.concatenate([[0], np.cumsum([len(p[0]) for p in parts])]).astype(np.int64)
-    columns = []
-    for q in range(len(parts[0])):
-        # Column by column, each part dropped when copied: no second copy of the whole table.
-        columns.append(np.concatenate([p[q] for p in parts], axis=-1))
-        for p in parts:
-            p[q] = p[q][..., :0]
-    cell, fx, fy, u, v, mean, error = columns
+    start = np.zeros(len(measurements) + 1, np.int64)
+    room, channels = sum(-(-len(m.blocks) // step) for m in measurements), len(measurements[0].noise)
+    columns = [np.empty(room, np.int32), *np.empty((4, room), np.float32), *np.empty((2, channels, room), np.float32)]
+    for k, (m, w, terms) in enumerate(zip(measurements, wcs, per_area, strict=True)):
+        placed = _place_blocks(m, w, grid, nodes, terms, slice(k % step, None, step))
+        start[k + 1] = start[k] + len(placed[0])
+        for column, own in zip(columns, placed, strict=True):
+            column[..., start[k] : start[k + 1]] = own
+    # No block lies beside the nodes but where an image has no place on the grid.
+    cell, fx, fy, u, v, mean, error = (np.ascontiguousarray(column[..., : start[-1]]) for column in columns)
     return BlockTable(nodes, start, cell, fx, fy, u, v, mean, error, per_area)
 
 

@@ -344,9 +344,14 @@ def have_structure(table: BlockTable, sky: F4, weight: F4, order: int) -> Flags:
     enough = n_used >= 4 * k
     sums[~enough] = np.eye(k + 2)
     surfaces = np.linalg.solve(sums[:, :k, :k], sums[:, :k, -1:])[..., 0]
+    del used
     rest = np.empty_like(sky)
     kernel.block_residuals(table.placed(order), sky, np.zeros(table.nodes.n), surfaces, rest)
-    squares = table.medians(np.where(weight > 0, rest**2, np.float32(np.nan)), _STRUCTURE_SAMPLE)
+    # In place: of all blocks of many images each copy counts.
+    rest *= rest
+    rest[weight <= 0] = np.nan
+    squares = table.medians(rest, _STRUCTURE_SAMPLE)
+    del rest
     variance = 1 / table.medians(np.where(weight > 0, weight, np.float32(np.nan)), _STRUCTURE_SAMPLE)
     return enough & (squares > _STRUCTURE * MEDIAN_CHI2_1 * variance)
 

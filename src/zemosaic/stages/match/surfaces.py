@@ -39,6 +39,9 @@ _GAIN_SETTLED = 2e-4
 _PRIOR_SETTLED = 0.2
 """Change of ln sd of the priors from one round to the next below which they are taken as found."""
 
+_SPENT = np.empty(0, np.float32)
+"""In place of what is used up: a round has its weights from the start, and makes residuals and factors of its own."""
+
 _EQUAL = 1e-3
 """Widths of equal images' priors go down to so much of a block's error: no pixel shows the rest."""
 
@@ -248,9 +251,10 @@ def _settle(problem: _Problem, each: Each) -> tuple[_State, BackgroundSystem]:
     state = _start(problem)
     while True:
         system = BackgroundSystem.of(problem.layout, _weigh(problem, state), each)
+        state = replace(state, residual=_SPENT, robust=_SPENT)
         state = step(problem, state, system)
         if state.settled or state.turn >= _MOST_ROUNDS:
-            return state, system
+            return replace(state, between=_SPENT, robust=_SPENT, extra=None), system
         # It goes before the next comes: two sets of normal equations at once would be the peak of memory.
         del system
 
@@ -285,7 +289,7 @@ def _start(problem: _Problem) -> _State:
 def _weigh(problem: _Problem, state: _State) -> WeightedBlocks:
     """The data of a round."""
     table = problem.table
-    scale = np.exp(-state.log_gain)[table.image].astype(np.float32)
+    scale = np.exp(-state.log_gain).astype(np.float32)[table.image]
     value, error = problem.value * scale - problem.level - state.between, problem.error * scale
     if state.pattern.coefficients.any():
         value -= problem.patterns.at_blocks(state.pattern)
