@@ -9,6 +9,13 @@ import numpy.typing as npt
 
 from zemosaic.kernels.match.gains import Detections
 from zemosaic.stages.match.camera_field import real_parts, slopes_of_centre
+from zemosaic.stages.match.gain_error_parts import (
+    HELD,
+    response_errors,
+    scatter_over_stated,
+    shared_variance,
+    tilt_errors,
+)
 from zemosaic.stages.match.star_equations import StarEquations, StarNormals
 from zemosaic.stages.match.star_ties import StarTies
 from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight, excess_scatter, mad_sigma
@@ -52,17 +59,8 @@ _RESPONSE_SD = 0.1
 _LEAST_RESPONSE = 0.003
 """Rms of ln F over the field below which a camera counts as flat: flat fields leave as much."""
 
-_HELD = 1e10
-"""Precision that holds a response's term at 0: a thousand times what 10 000 images tell of it."""
-
 _CAUCHY = 2.0
 """Errors at which a detection's weight is halved: variable stars and blends are common."""
-
-_OWN_WORD = 10.0
-"""Detections of equal weight as which the stated errors count beside the scatter: ten tell it to a quarter."""
-
-_LEAST_CURVATURE = 0.2
-"""Least mean curvature of the Cauchy loss over its weight; with most residuals far out it could turn negative."""
 
 _LEAST_IMAGES = 8
 """Fewer gains do not tell how far headers can be trusted."""
@@ -165,7 +163,7 @@ class GainPriors:
     def with_flat(self, flat: Flags) -> GainPriors:
         """The same with the given terms of the responses held at 0."""
         precision = self.precision.copy()
-        precision[len(self.by_header) :] = np.where(flat, _HELD, 1 / _RESPONSE_SD**2).ravel()
+        precision[len(self.by_header) :] = np.where(flat, HELD, 1 / _RESPONSE_SD**2).ravel()
         return replace(self, precision=precision, flat=flat)
 
     def errors(self, by_stars: F8) -> F8:
@@ -356,49 +354,14 @@ def _conclude(
         log_unit[members], most = _tell_units(gain[members] - expected[members])
         gain[members] -= most
     counted = np.bincount(equations.detections.image, minlength=n)
-    shared = _shared_variance(normals, priors.flat, growth_field, component)
-    by_noise = _scatter_over_stated(normals, state) * normals.gain_errors(component)
+    shared = shared_variance(normals, priors.flat, growth_field, component)
+    by_noise = scatter_over_stated(normals, state.unknowns, state.robust) * normals.gain_errors(component)
     error = np.sqrt(by_noise**2 + shared + growth_error**2 + _SYSTEMATIC**2)
     error[counted == 0] = np.inf
     response = np.where(priors.flat, 0.0, equations.response(state.unknowns))
-    response_error = _response_errors(normals, priors.flat)
-    tilt = _tilt(normals, slopes_of_centre(response), component)
+    response_error = response_errors(normals, priors.flat)
+    tilt = tilt_errors(normals, slopes_of_centre(response), component)
     return GainSolution(gain, error, response, response_error, component, counted, state.floor, log_unit, tilt)
-
-
-def _scatter_over_stated(normals: StarNormals, state: GainState) -> float:
-    """By how much stars scatter more than their errors and weights state, over all detections.
-
-    What all images share, as faint stars and grain of one sky, counts in a flux's noise, yet not in its differences. A
-    sandwich of robust weights (Huber 1967), drawn to 1 where few stars hold all of the weight.
-    """
-    residual, share, robust = normals.residual(state.unknowns), normals.share_left(), state.robust
-    expected = float(np.sum(normals.weight * share))
-    if expected <= 0:
-        return 1.0
-    shown = float(np.sum((normals.weight * residual) ** 2))
-    bend = max(float(np.sum(normals.weight * (2 * robust - 1)) / np.sum(normals.weight)), _LEAST_CURVATURE)
-    count = expected**2 / float(np.sum((normals.weight * share) ** 2))
-    squares = shown / expected / bend**2
-    return float(np.sqrt((_OWN_WORD + count * squares) / (_OWN_WORD + count)))
-
-
-def _tilt(normals: StarNormals, slopes: F8, component: Ints) -> F8:
-    """Error of every gain by slopes of responses that are not known: stars do not tell them from a trend of gains."""
-    variance = np.zeros(normals.equations.n_images)
-    for c in np.flatnonzero(slopes.any(axis=1)):
-        rows = _centred(normals.answers_to_growth(int(c), np.arange(2)), component)
-        variance += np.sum((slopes[c][:, None] * rows) ** 2, axis=0)
-    return np.sqrt(variance)
-
-
-def _response_errors(normals: StarNormals, flat: Flags) -> F8:
-    """Errors of the responses' terms, shape (cameras, k); 0 for those held at 0."""
-    out, free = np.zeros(flat.size), np.flatnonzero(~flat.ravel())
-    if len(free) and len(normals.weight):
-        covariance = normals.response_columns(free)[:, normals.equations.n_images + free]
-        out[free] = np.sqrt(np.diag(covariance))
-    return out.reshape(flat.shape)
 
 
 def _share_of_others(camera: Ints, component: Ints) -> F8:
@@ -429,43 +392,3 @@ def _location(away: F8) -> float:
     middle = float(np.median(away))
     limit = min(max(_STANDS_OUT * mad_sigma(away), _HONEST_HEADER), _FALSE_HEADER)
     return float(np.mean(away[np.abs(away - middle) <= limit]))
-
-
-def _shared_variance(normals: StarNormals, flat: Flags, growth: F8, component: Ints) -> F8:
-    """Variance that each gain has from fields which images of a camera share: response and growth curve.
-
-    Parameters
-    ----------
-    normals : StarNormals
-    flat : ndarray, shape (cameras, k), bool
-        Terms of the responses that are held at 0.
-    growth : ndarray, shape (cameras, 5, 5)
-        Covariance of each camera's growth field.
-    component : ndarray, shape (images,)
-    """
-    n = normals.equations.n_images
-    out = np.zeros(n)
-    if len(normals.weight) == 0:
-        return out
-    free = np.flatnonzero(~flat.ravel())
-    if len(free):
-        rows = normals.response_columns(free)
-        inverse = np.asarray(np.linalg.inv(rows[:, n + free]), float)
-        out += _variance_through(_centred(rows[:, :n], component), inverse)
-    for c, covariance in enumerate(growth):
-        terms = np.flatnonzero(np.diag(covariance) > 1 / _HELD)
-        if len(terms):
-            rows = normals.answers_to_growth(c, terms)
-            out += _variance_through(_centred(rows, component), covariance[np.ix_(terms, terms)])
-    return out
-
-
-def _centred(rows: F8, component: Ints) -> F8:
-    """Rows (m, images) with the mean of every component taken out."""
-    size = np.bincount(component)
-    return np.stack([row - (np.bincount(component, row) / size)[component] for row in rows])
-
-
-def _variance_through(rows: F8, matrix: F8) -> F8:
-    """Diagonal of ``rows^T matrix rows``."""
-    return np.asarray(np.sum(rows * (matrix @ rows), axis=0))
