@@ -186,7 +186,8 @@ def _parts_at_border(marked: Map, least: int, apart_from: Map | None = None) -> 
 class _Part:
     """Blocks that an edge sets off, and the level halfway up the edge; `sign` is 1 for a part below the rest.
 
-    `others` are as many blocks or more at the border on the same side of that level, whose own edges were looked at.
+    `others` are blocks at the border on the same side of that level, as many together, that their own edges do not set
+    off.
     """
 
     blocks: Map
@@ -257,12 +258,10 @@ def _middle_of_edges(level: F8, known: Map, noise: float) -> float | None:
 def _split(level: F8, noise: F8, known: Map, middle: float, sign: int) -> list[_Part]:
     """Parts on one side of a level whose whole edge is sharp and high."""
     labels, n = scipy.ndimage.label(_parts_at_border(known & (sign * level < sign * middle), LEAST_BLOCKS))
-    found = []
-    for label in range(1, n + 1):
-        blocks = labels == label
-        if _is_set_off(sign * level, noise, known, blocks, sign):
-            found.append(_Part(blocks, (labels > 0) & ~blocks, middle, sign))
-    return found
+    each = [labels == label for label in range(1, n + 1)]
+    parts = [blocks for blocks in each if _is_set_off(sign * level, noise, known, blocks, sign)]
+    others = np.asarray((labels > 0) & ~np.any([*parts, np.zeros_like(known)], axis=0))
+    return [_Part(blocks, others, middle, sign) for blocks in parts]
 
 
 def _is_set_off(level: F8, noise: F8, known: Map, part: Map, sign: int) -> bool:
