@@ -22,7 +22,7 @@ from zemosaic.stages.gauge.slow_modes import SharedSurfaces
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match.camera_field import is_steep, untold_share
 from zemosaic.stages.match.gains import GainSolution, solve_gains
-from zemosaic.stages.match.pedestal import Pedestal
+from zemosaic.stages.match.pedestal import find_pedestal, give_back
 from zemosaic.stages.match.scales import (
     Channel,
     make_scales,
@@ -295,19 +295,18 @@ class _Problem:
                 table, value, np.arange(table.n_images) if more else self.sensor, self.night, order
             )
             amplitude = _sky_of_cameras(table, value, self.camera) if more else None
-            sky_level = np.nan_to_num(table.medians(value))
-            level, terms = table.medians((table.mean[c] / response).astype(np.float32)), n_terms(order)
+            level = np.nan_to_num(table.medians(value))
+            pedestal = find_pedestal(table.medians((table.mean[c] / response).astype(np.float32)), gain.log_gain)
             del response
-            pedestal = Pedestal.of(table, level, gain.log_gain, gain.log_gain_error)
-            value = pedestal.taken_off(table, value, gain.log_gain, terms)
+            value -= (pedestal * np.exp(-gain.log_gain)).astype(np.float32)[table.image]
             found = fit_surfaces(value, error, free, patterns, self.night, amplitude, self.each)
-            found = pedestal.given_back(found, gain.log_gain + found.log_gain, terms)
+            found = give_back(found, pedestal, gain.log_gain + found.log_gain)
             if not more:
                 break
             more = bool(found.field.any())
             field = padded(field, found.field.shape[1]) + found.field
         order = len(found.prior_sd) - 1
-        shared = _shared_by_cameras(sky_level, gain, self.camera, order)
+        shared = _shared_by_cameras(level, gain, self.camera, order)
         gauged = fix_gauge(table, found, order, self.component, shared, *self._reference_at_nodes(c))
         return Channel(
             _with_structure(replace(gain, tilt=tilt), found, free),

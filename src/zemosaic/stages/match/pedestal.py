@@ -4,25 +4,20 @@ A bias, a stacking program's offset or lamplight is added to values and follows 
 ``p / g``, which differs from image to image as gains do, and a prior that holds levels near 0 would take these
 differences for signs of a slope. So it is taken off before surfaces are solved, and given back after. Whatever one
 adds to all values is then given back as it was: the mosaic is the same but for it.
-
-It follows no pixel's area either, where sky does: over an image that makes a bend of some 1e-4 of it. Which of both a
-constant is only gains tell. Where they are equal it is left as flat as sky.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
-from zemosaic.stages.match.sky_nodes import BlockTable
 from zemosaic.stages.numeric.robust import cauchy_weight, mad_sigma
 
-__all__ = ["Pedestal", "find_pedestal"]
+__all__ = ["find_pedestal", "give_back"]
 
-F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
 
 _ROUNDS = 20
@@ -33,51 +28,6 @@ _FAR = 2.4
 
 _SKY_PRECISION = 1.0
 """What holds the sky above the pedestal at 0, in images: where gains are about equal nothing else would."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pedestal:
-    """What is common to the values of all images, and how each image shows it.
-
-    Attributes
-    ----------
-    size : float
-        In the unit of the values, gains not divided out.
-    in_images : ndarray, shape (n, 6)
-        Terms of a quadratic over each image for a pedestal of 1: what is left of A_ref over a pixel's area.
-    """
-
-    size: float
-    in_images: F8
-
-    @classmethod
-    def of(cls, table: BlockTable, level: F8, log_gain: F8, error: F8) -> Pedestal:
-        """That of the levels of images, (n,), by ln of their gains and its error."""
-        in_images, centre = table.per_area.copy(), table.per_area[:, 0]
-        in_images[:, 1:] *= _told_by_gains(log_gain, error)
-        return cls(find_pedestal(level / centre, log_gain - np.log(centre)), in_images)
-
-    def taken_off(self, table: BlockTable, value: F4, log_gain: F8, n_terms: int) -> F4:
-        """Values of blocks over their gains without it, as far as surfaces of so many terms can hold it."""
-        terms = (self.size * np.exp(-log_gain)[:, None] * self.in_images).astype(np.float32)
-        u, v, image, low = table.u, table.v, table.image, value - terms[table.image, 0]
-        for k, basis in enumerate((u, v, u * u, u * v, v * v)[: n_terms - 1], 1):
-            low -= terms[image, k] * basis
-        return np.asarray(low)
-
-    def given_back(self, found: SurfaceSolution, log_gain: F8, n_terms: int) -> SurfaceSolution:
-        """The solution of values without it for those with it; `log_gain` with what the sky's structure added."""
-        surfaces, k = found.surfaces.copy(), min(n_terms, self.in_images.shape[1])
-        surfaces[:, :k] += self.size * np.exp(-log_gain)[:, None] * self.in_images[:, :k]
-        surfaces[:, 0] -= self.size
-        return replace(found, sky=found.sky + self.size, surfaces=surfaces)
-
-
-def _told_by_gains(log_gain: F8, error: F8) -> float:
-    """Share of the variance of gains that is no error of theirs: as far as that they tell pedestal from sky."""
-    known = np.isfinite(error)
-    variance = float(np.var(log_gain[known])) if known.any() else 0.0
-    return max(1 - float(np.mean(error[known] ** 2)) / variance, 0.0) if variance > 0 else 0.0
 
 
 def find_pedestal(level: F8, log_gain: F8) -> float:
@@ -110,3 +60,19 @@ def find_pedestal(level: F8, log_gain: F8) -> float:
         # Levels that agree to less than the noise are equal.
         weight = cauchy_weight((rest / np.hypot(mad_sigma(rest, 0.0), 1.0)) ** 2, _FAR)
     return middle + float(above)
+
+
+def give_back(found: SurfaceSolution, pedestal: float, log_gain: F8) -> SurfaceSolution:
+    """The solution of values from which a pedestal was taken off, for those values with it.
+
+    Parameters
+    ----------
+    found : SurfaceSolution
+    pedestal : float
+        In the unit of the values, gains not divided out.
+    log_gain : ndarray, shape (n,)
+        With what the sky's structure added.
+    """
+    surfaces = found.surfaces.copy()
+    surfaces[:, 0] += pedestal * np.expm1(-log_gain)
+    return replace(found, sky=found.sky + pedestal, surfaces=surfaces)

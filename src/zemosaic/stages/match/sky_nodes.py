@@ -85,8 +85,6 @@ class BlockTable:
     mean, error : ndarray, shape (c, blocks), float32
         Block means times A_ref over the pixel's area: gain x response x (sky + surface); error 0 marks a channel
         without a value.
-    per_area : ndarray, shape (images, 6)
-        A_ref over the pixel's area, a quadratic over each image.
     """
 
     nodes: SkyNodes
@@ -98,7 +96,6 @@ class BlockTable:
     v: F4
     mean: F4
     error: F4
-    per_area: F8
 
     @property
     def n_images(self) -> int:
@@ -183,18 +180,17 @@ def make_block_table(
     """
     nodes = _nodes_over(wcs, grid, node_px)
     step = max(-(-sum(len(m.blocks) for m in measurements) // _MOST_BLOCKS), 1)
-    per_area = np.array([_per_area(w, grid, pixel_values) for w in wcs])
     start = np.zeros(len(measurements) + 1, np.int64)
     room, channels = sum(-(-len(m.blocks) // step) for m in measurements), len(measurements[0].noise)
     columns = [np.empty(room, np.int32), *np.empty((4, room), np.float32), *np.empty((2, channels, room), np.float32)]
-    for k, (m, w, terms) in enumerate(zip(measurements, wcs, per_area, strict=True)):
-        placed = _place_blocks(m, w, grid, nodes, terms, slice(k % step, None, step))
+    for k, (m, w) in enumerate(zip(measurements, wcs, strict=True)):
+        placed = _place_blocks(m, w, grid, nodes, pixel_values, slice(k % step, None, step))
         start[k + 1] = start[k] + len(placed[0])
         for column, own in zip(columns, placed, strict=True):
             column[..., start[k] : start[k + 1]] = own
     # No block lies beside the nodes but where an image has no place on the grid.
     cell, fx, fy, u, v, mean, error = (np.ascontiguousarray(column[..., : start[-1]]) for column in columns)
-    return BlockTable(nodes, start, cell, fx, fy, u, v, mean, error, per_area)
+    return BlockTable(nodes, start, cell, fx, fy, u, v, mean, error)
 
 
 def _nodes_over(wcs: Sequence[CelestialWcs], grid: SkyGrid, node_px: float) -> SkyNodes:
@@ -212,7 +208,7 @@ def _nodes_over(wcs: Sequence[CelestialWcs], grid: SkyGrid, node_px: float) -> S
 
 
 def _place_blocks(
-    measured: Measurements, wcs: CelestialWcs, grid: SkyGrid, nodes: SkyNodes, per_area: F8, which: slice
+    measured: Measurements, wcs: CelestialWcs, grid: SkyGrid, nodes: SkyNodes, pixel_values: str, which: slice
 ) -> list[npt.NDArray[Any]]:
     """Columns of the table for one image: cell, fx, fy, u, v, mean, error."""
     blocks = measured.blocks
@@ -222,7 +218,7 @@ def _place_blocks(
     good = (sx >= 0) & (sy >= 0) & (sx < nodes.shape[1] - 1) & (sy < nodes.shape[0] - 1)
     x, y, sx, sy = x[good], y[good], sx[good], sy[good]
     ix, iy = np.floor(sx), np.floor(sy)
-    factor = np.einsum("k,kb->b", per_area, surface_basis(x, y, wcs.shape)).astype(np.float32)
+    factor = (grid.area_ref_deg2 / _areas(wcs, x, y, pixel_values)).astype(np.float32)
     height, width = measured.shape
     # Channel after channel, as kernels take them.
     mean, error = (np.compress(good, q[:, which], axis=1) for q in (blocks.mean, blocks.error))
@@ -237,12 +233,13 @@ def _place_blocks(
     ]
 
 
-def _per_area(wcs: CelestialWcs, grid: SkyGrid, pixel_values: str) -> F8:
-    """A_ref over a pixel's area, (6,): smooth, so a quadratic through 5 x 5 points serves (exact to < 1e-5)."""
+def _areas(wcs: CelestialWcs, x: F4, y: F4, pixel_values: str) -> F8:
+    """Pixel areas at blocks: smooth, so a quadratic through a 5 x 5 lattice serves (exact to < 1e-5)."""
     if pixel_values == "surface":
-        return np.array([grid.area_ref_deg2 / wcs.pixel_area_deg2(), 0, 0, 0, 0, 0])
+        return np.full(len(x), wcs.pixel_area_deg2())
     lattice_x, lattice_y, fit = _quadratic_on_lattice(wcs.shape)
-    return np.asarray(np.sum(fit * (grid.area_ref_deg2 / wcs.pixel_area_deg2(lattice_x, lattice_y)), axis=1))
+    terms = np.sum(fit * wcs.pixel_area_deg2(lattice_x, lattice_y), axis=1)
+    return np.asarray(np.einsum("k,kb->b", terms, surface_basis(x, y, wcs.shape)))
 
 
 @cache
