@@ -15,7 +15,6 @@ from zemosaic.model.photo_scale import surface_basis
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.match.growth import Growth, fit_growth
 from zemosaic.stages.match.match import ImageFacts, match
-from zemosaic.stages.match.star_ties import find_star_ties
 
 SHAPE = (540, 960)
 N_IMAGES = 40
@@ -125,28 +124,3 @@ def test_seeing_differs_on_a_nebula_as_elsewhere():
     error = survey.log_gain_error(found)
     assert abs(error[worse].mean() - error[~worse].mean()) < 0.002
     assert np.max(np.abs(error)) < 0.006
-
-
-def with_two_widths(survey: Survey) -> list[Measurements]:
-    """The survey's measurements with a PSF that is 8 % wider on one side of the sky: apertures follow most stars."""
-    out = []
-    for m, wcs in zip(survey.measurements, survey.wcs, strict=True):
-        x, _ = survey.grid.wcs.sky_to_pixel(*wcs.pixel_to_sky(m.stars.x, m.stars.y))
-        width = np.where(x > survey.grid.shape[1] / 2, 1.08 * 2.7, 2.7)
-        typical = float(np.median(width))
-        kept = np.exp(-0.06 * (width / typical) ** 3).astype(np.float32)
-        stars = replace(
-            m.stars, flux=m.stars.flux * kept, flux_wide=m.stars.flux, fwhm_px=width.astype(np.float32)
-        )  # fmt: skip
-        out.append(replace(m, stars=stars, fwhm_px=typical))
-    return out
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-def test_wide_stars_in_narrow_apertures_are_no_growth_of_their_image(seed):
-    survey = Survey(seed=seed, nebula=0.0)
-    images = with_two_widths(survey)
-    ties = find_star_ties(images, survey.wcs, survey.grid, np.zeros(len(images), np.int64))
-    # Without regard to the widths one image loses up to a tenth more than another, and the field has a slope.
-    np.testing.assert_allclose(ties.growth.coefficients[:, 0, 0], 0.06, atol=5e-4)
-    assert not ties.growth.coefficients[:, 0, 1:].any()

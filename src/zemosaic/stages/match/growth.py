@@ -25,7 +25,7 @@ from zemosaic.stages.match.camera_field import real_parts
 from zemosaic.stages.match.star_equations import StarEquations, StarNormals
 from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight, excess_scatter
 
-__all__ = ["WIDE_NOISE", "Growth", "fit_growth", "wing_shares"]
+__all__ = ["WIDE_NOISE", "Growth", "fit_growth"]
 
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -85,12 +85,6 @@ _ROUNDS = 4
 
 _LAST_ROUNDS = 2
 """Solves once that is decided, and how far images differ."""
-
-_WINGS = 3.0
-"""Power of its width with which a star's light beyond an aperture grows: wings of Moffat's beta 2.5 fall so."""
-
-_SHARES = 0.5, 2.0
-"""Bounds of what a star loses over what its image's typical one does: beyond, its width is no star's."""
 
 _DOUBT = 0.03
 """Share of the correction itself that seeing and focus change without the measured width showing it."""
@@ -156,19 +150,6 @@ class GrowthState:
     def field(self) -> F8:
         """Terms of the field, shape (5,)."""
         return self.unknowns[self.normals.equations.n_images :]
-
-
-def wing_shares(measured: Measurements) -> F8:
-    """What each star of an image loses over what one of the image's typical width does, shape (stars,).
-
-    Apertures follow the image's width, and a star may differ: where the PSF changes over the sky or the field, the same
-    star stands in apertures of two sizes in two images. Noise of its width counts little: a star's flux is known no
-    better, and the loss is a small share of it.
-    """
-    if not np.isfinite(measured.fwhm_px):
-        return np.ones(len(measured.stars))
-    width = np.nan_to_num(measured.stars.fwhm_px.astype(float), nan=measured.fwhm_px)
-    return np.asarray(np.clip((width / measured.fwhm_px) ** _WINGS, *_SHARES))
 
 
 def fit_growth(measurements: Sequence[Measurements], camera: Ints, stars: Sequence[Ints]) -> Growth:
@@ -319,9 +300,8 @@ def _bright_ratios(measurements: list[Measurements], stars: list[Ints], channel:
         image.append(np.full(np.count_nonzero(good), i, np.int64))
         number.append(star[good])
         places.append(surface_basis(m.stars.x[good], m.stars.y[good], m.shape, 1)[1:])
-        shares = wing_shares(m)[good]
-        ratio.append(np.log(wide[good] / flux[good]) / shares)
-        error.append(WIDE_NOISE * flux_error[good] / flux[good] / shares)
+        ratio.append(np.log(wide[good] / flux[good]))
+        error.append(WIDE_NOISE * flux_error[good] / flux[good])
     images, (u, v) = np.concatenate(image), np.concatenate(places, axis=1)
     names, numbers = np.unique(np.concatenate(number), return_inverse=True)
     seen = Detections(images, np.zeros_like(images), numbers.astype(np.int64), u, v, 2, len(measurements))

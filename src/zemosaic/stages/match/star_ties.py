@@ -14,7 +14,7 @@ from zemosaic.model.photo_scale import PhotoScale, order_of, surface_basis, surf
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.stages.figures.stars import Detections
-from zemosaic.stages.match.growth import WIDE_NOISE, Growth, fit_growth, wing_shares
+from zemosaic.stages.match.growth import WIDE_NOISE, Growth, fit_growth
 
 __all__ = ["StarTies", "find_star_ties"]
 
@@ -169,7 +169,7 @@ def _total_fluxes(measured: Measurements, used: Ints, growth: F8, away: float) -
     stars = measured.stars
     x, y = stars.x[used], stars.y[used]
     height, width = measured.shape
-    total = np.exp(growth @ surface_basis(x, y, measured.shape) * wing_shares(measured)[used])
+    total = np.exp(growth @ surface_basis(x, y, measured.shape))
     flux, error = stars.flux[:, used].astype(float), stars.flux_error[:, used].astype(float)
     ratio = stars.flux_wide[:, used] / np.where(flux > 0, flux * total, np.inf)
     added = np.log(np.clip(ratio, np.exp(-_MOST_ADDED), np.exp(_MOST_ADDED)))
