@@ -277,10 +277,10 @@ def test_star_fluxes_survive_changing_seeing(method, seed, n, beta, peak_sigma, 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "mean"])
 def test_star_fluxes_suffer_without_the_guard(method):
-    """The test above can fail."""
+    """The test above can fail. Growing takes from both sides of a star, and so hides some of what clipping takes."""
     values = star_cube(1, 5, 2.5, 150, "one")
-    got = star_fluxes(run(values, method, structure_guard=0).data[0])
-    assert abs(2500 * np.log10(np.median(got / star_fluxes(values.mean(0))))) > 5
+    got = star_fluxes(run(values, method, structure_guard=0, grow_px=0).data[0])
+    assert abs(2500 * np.log10(np.median(got / star_fluxes(values.mean(0))))) > 6
 
 
 def test_guard_vanishes_on_blank_sky():
