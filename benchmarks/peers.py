@@ -148,7 +148,10 @@ def _zemosaic(*words: str) -> Callable[[Inputs, Path, int], list[Command]]:
     return commands
 
 
-_COADD = ("coadd", "--set", "output.planes=weight", "--set")
+_ALONE = ("--set", "output.also=", "--set", "output.preview=false", "--set", "output.planes=weight")
+"""Write what the other programs write, the mosaic and its weight: no pictures, no pages."""
+
+_COADD = ("coadd", *_ALONE, "--set")
 SYSTEMS = {
     "swarp-weighted": System(("SWarp",), _swarp("WEIGHTED"), "mosaic.fits"),
     "swarp-clipped": System(("SWarp",), _swarp("CLIPPED"), "mosaic.fits"),
@@ -158,6 +161,7 @@ SYSTEMS = {
     "zemosaic-mean": System((), _zemosaic(*_COADD, "stack.method=mean"), "out/mosaic*.fits", "warm"),
     "zemosaic-clip": System((), _zemosaic(*_COADD, "stack.method=kappa_sigma"), "out/mosaic*.fits", "warm"),
     "zemosaic-build": System((), _zemosaic("build"), "out/mosaic*.fits", "warm"),
+    "zemosaic-build-alone": System((), _zemosaic("build", *_ALONE), "out/mosaic*.fits", "warm"),
     "zemosaic-mean-cold": System((), _zemosaic(*_COADD, "stack.method=mean"), "out/mosaic*.fits", "cold"),
     "zemosaic-build-cold": System((), _zemosaic("build"), "out/mosaic*.fits", "cold"),
 }
@@ -178,7 +182,8 @@ TITLES = {
     "reproject-match": "reproject, mean, backgrounds matched",
     "zemosaic-mean": "ZeMosaic, mean alone",
     "zemosaic-clip": "ZeMosaic, clipped mean alone",
-    "zemosaic-build": "ZeMosaic, matched (`build`)",
+    "zemosaic-build": "ZeMosaic, matched (`build`), with all pictures and pages",
+    "zemosaic-build-alone": "ZeMosaic, matched, mosaic and weight alone",
 }
 """What the tables call the systems; others by their names."""
 
@@ -186,6 +191,7 @@ RATIOS = [
     ("swarp-weighted", "zemosaic-mean"),
     ("reproject", "zemosaic-mean"),
     ("swarp-clipped", "zemosaic-clip"),
+    ("swarp-clipped", "zemosaic-build-alone"),
     ("swarp-clipped", "zemosaic-build"),
     ("montage", "zemosaic-build"),
     ("reproject-match", "zemosaic-build"),
