@@ -1,7 +1,7 @@
 """Memory, scratch and time of one mosaic against the number of its frames.
 
 ``python benchmarks/scaling.py WORK --kind frames --numbers 250 500 1000 2000 --ram 2G``: copies of a few simulated
-frames, each with its own cards and shifted by its own number of pixels, are built once for each number.
+frames, each with its own cards and cut out at its own place, are built once for each number.
 """
 
 from __future__ import annotations
@@ -26,34 +26,45 @@ from zemosaic.simulate import FrameRecipe, RawRecipe, SimulatedSky, simulate_fra
 
 N_BASE = 12
 
+MOST_SHIFT_PX = 20
+"""Pixels that a copy is cut out away from the middle of a base frame, at most: whole pairs of them give 441 places."""
+
 
 def make_base(folder: Path, kind: str, shape: tuple[int, int]) -> list[Path]:
-    """A few simulated frames: small calibrated ones, or raw ones of a smart telescope with a sensor of some shape."""
+    """A few simulated frames: small calibrated ones, or raw ones of a smart telescope with a sensor of some shape.
+
+    They are larger than their copies by `MOST_SHIFT_PX` on each side.
+    """
+    height, width = (side + 2 * MOST_SHIFT_PX for side in ((400, 600) if kind == "frames" else shape))
     if kind == "frames":
-        simulate_frames(folder, SimulatedSky(3, size_deg=0.7), N_BASE, FrameRecipe(shape=(400, 600)))
+        simulate_frames(folder, SimulatedSky(3, size_deg=0.7), N_BASE, FrameRecipe(shape=(height, width)))
     else:
         known = tycho2().cone(83.8, 22.0, 3.0)
         size_deg = 2.0 * max(shape) / max(RawRecipe().shape)
         sky = SimulatedSky(4, 83.8, 22.0, size_deg, (known.ra_deg, known.dec_deg, known.mag))
-        simulate_raws(folder, sky, N_BASE, RawRecipe(shape=shape, cloud_fraction=0, soft_fraction=0))
+        simulate_raws(folder, sky, N_BASE, RawRecipe(shape=(height, width), cloud_fraction=0, soft_fraction=0))
     return sorted(path for path in folder.iterdir() if path.suffix in {".fit", ".fits"})
 
 
 def write_copies(base: list[Path], folder: Path, number: int) -> None:
-    """Copies of the base frames, each shifted by its own whole pairs of pixels; the WCS follows."""
+    """Parts of the base frames, each cut out at its own whole pairs of pixels; the WCS follows.
+
+    Not the same frame rolled round: where its opposite borders meet stands an edge that no camera makes.
+    """
     folder.mkdir()
     # No two alike: frames of the same pixels count once.
-    shifts = np.random.default_rng(1).permutation(np.stack(np.mgrid[-10:11, -10:11], axis=-1).reshape(-1, 2) * 2)
+    most = MOST_SHIFT_PX
+    starts = np.random.default_rng(1).permutation(np.stack(np.mgrid[: most + 1, : most + 1], axis=-1).reshape(-1, 2))
     for k in range(number):
         with fits.open(base[k % len(base)]) as hdus:
             data, header = hdus[0].data, hdus[0].header.copy()
-        dy, dx = shifts[k // len(base)].tolist()
-        shifted = np.roll(data, (dy, dx), (-2, -1))
+        y, x = (2 * starts[k // len(base)]).tolist()
+        height, width = (side - 2 * most for side in data.shape[-2:])
         if "CRPIX1" in header:
-            header["CRPIX1"] += dx
-            header["CRPIX2"] += dy
+            header["CRPIX1"] -= x
+            header["CRPIX2"] -= y
         header["COPY"] = k
-        fits.writeto(folder / f"{k:05d}.fits", shifted, header)
+        fits.writeto(folder / f"{k:05d}.fits", data[..., y : y + height, x : x + width], header)
 
 
 class Watch:
@@ -81,7 +92,7 @@ class Watch:
         self._thread.join()
 
 
-ABOUT = """Copies of twelve small simulated frames, each shifted by its own number of pixels, no two alike. The peak
+ABOUT = """Copies of twelve simulated frames, each cut out at its own place, no two alike. The peak
 is the largest PSS of all processes; scratch is the output folder's own, the mosaic in the making included."""
 
 
