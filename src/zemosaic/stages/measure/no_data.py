@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
 from zemosaic.kernels.measure.parts import grow_squares, hold_border_parts, keep_squares, king_steps
 from zemosaic.kernels.measure.repeats import find_lowest
 from zemosaic.model.box import Box
 from zemosaic.model.runs import Runs, runs_of
 from zemosaic.stages.measure.no_signal import find_no_signal
+from zemosaic.stages.numeric.maps import grow_map_squarely
 
 __all__ = ["find_no_data", "find_outside"]
 
@@ -91,7 +91,7 @@ def find_no_data(data: F4, weight: F4, data_box: Box | None = None) -> Runs:
     if empty.any():
         overscan |= _mixed_rim(data, left, empty)
     if lost.any():
-        overscan |= scipy.ndimage.binary_dilation(lost, np.ones((3, 3), bool), RIM_PX)
+        overscan |= grow_map_squarely(lost, RIM_PX)
     return runs_of(overscan)
 
 

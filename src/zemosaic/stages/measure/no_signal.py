@@ -19,7 +19,7 @@ import scipy
 from zemosaic.kernels.measure.block_noise import block_noise
 from zemosaic.kernels.measure.mesh import BlockEdges
 from zemosaic.kernels.measure.repeats import find_repeats
-from zemosaic.stages.numeric.maps import grow_map
+from zemosaic.stages.numeric.maps import grow_map, grow_map_squarely
 
 __all__ = ["find_no_signal"]
 
@@ -55,6 +55,9 @@ FLAT_SHARE = 0.5
 SHARP_SHARE = 0.75
 """Share of a step over 24 px that an edge makes within 8 px. A blade in focus makes all of it, the front of a nebula or
 the rim of a cloud that falls off with a scale of 3 px no more than 0.7."""
+
+_NEAR_BESIDE_PX, _FAR_BESIDE_PX = (2, 6), (9, 13)
+"""First and last pixels on either side of an edge that tell its step: over 8 px, and over 24."""
 
 CLEAR_SHARE = 0.85
 """Share of the blocks along an edge that must lie clearly on either side of it: stars stand on the rest."""
@@ -111,7 +114,7 @@ def find_no_signal(channel: F4, have: Map) -> Map:
         return np.zeros_like(lost)
     quiet, loud = _parts_at_border(known & (blocks.noise < QUIET * typical), LEAST_BLOCKS), known
     if quiet.any():
-        lost |= blocks.spread(scipy.ndimage.binary_dilation(quiet, np.ones((3, 3), bool)))
+        lost |= blocks.spread(grow_map_squarely(quiet, 1))
         loud = known & ~grow_map(quiet, 2)
     parts = _find_set_off(blocks, loud)
     starry = _find_starry(channel, have, blocks) if parts else quiet
@@ -120,7 +123,7 @@ def find_no_signal(channel: F4, have: Map) -> Map:
             continue
         pixels = _outline(channel, have, blocks, part)
         if _is_sharp(channel, have & ~lost, pixels):
-            lost |= scipy.ndimage.binary_dilation(pixels, np.ones((3, 3), bool))
+            lost |= grow_map_squarely(pixels, 1)
     return lost & have if lost.any() else lost
 
 
@@ -314,6 +317,11 @@ def _outline(channel: F4, have: Map, blocks: _Blocks, part: _Part) -> Map:
 
 def _is_sharp(channel: F4, have: Map, part: Map) -> bool:
     """Whether the step at the edge of a part is made within a few pixels."""
+    about = tuple(
+        slice(max(along.start - _FAR_BESIDE_PX[1], 0), along.stop + _FAR_BESIDE_PX[1])
+        for along in scipy.ndimage.find_objects(part.view(np.uint8))[0]
+    )
+    channel, have, part = channel[about], have[about], part[about]
 
     def level(side: Map, first: int, last: int) -> float:
         """Of pixels on the other side of the edge, so far from it."""
@@ -321,5 +329,5 @@ def _is_sharp(channel: F4, have: Map, part: Map) -> bool:
         values = channel[grown[1] & ~grown[0] & have]
         return float(np.median(values)) if len(values) else 0.0
 
-    near, wide = (level(part, *reach) - level(~part, *reach) for reach in ((2, 6), (9, 13)))
+    near, wide = (level(part, *reach) - level(~part, *reach) for reach in (_NEAR_BESIDE_PX, _FAR_BESIDE_PX))
     return abs(near) > SHARP_SHARE * abs(wide)

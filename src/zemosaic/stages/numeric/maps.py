@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["grow_map"]
+from zemosaic.kernels.measure.parts import grow_squares
+
+__all__ = ["grow_map", "grow_map_squarely"]
 
 Map = npt.NDArray[np.bool_]
 
@@ -26,3 +28,17 @@ def grow_map(part: Map, n_steps: int) -> Map:
         part[:, 1:] |= near[:, :-1]
         part[:, :-1] |= near[:, 1:]
     return part
+
+
+def grow_map_squarely(part: Map, reach_px: int) -> Map:
+    """What lies within so many rows and within so many columns of a part: along diagonals, it grows as far.
+
+    Parameters
+    ----------
+    part : ndarray, bool, shape (h, w)
+    reach_px : int
+        Below 127.
+    """
+    grown = np.empty(part.shape, np.uint8)
+    grow_squares(np.ascontiguousarray(part).view(np.uint8), reach_px, grown)
+    return grown.view(np.bool_)
