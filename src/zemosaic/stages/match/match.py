@@ -399,7 +399,9 @@ def _only_determined(gain: GainSolution, log_prior: F8) -> GainSolution:
 
 def _open_gains(gain: GainSolution, component: npt.NDArray[np.int32]) -> F8:
     """How far ln gain of each image may still move, shape (n,): what the stars leave open, 0 where nothing ties it."""
-    free = np.minimum(gain.log_gain_error, _GAIN_SPREAD)
+    # Stars state errors about the mean of the images that they tie: of few images it goes along with each.
+    tied = np.bincount(gain.component)[gain.component]
+    free = np.minimum(gain.log_gain_error * np.sqrt(tied / np.maximum(tied - 1, 1)), _GAIN_SPREAD)
     # Groups that no star ties to the largest of their component: their common factor is open, not only each gain.
     for number in range(int(component.max()) + 1):
         members = np.flatnonzero(component == number)
