@@ -310,7 +310,7 @@ class BackgroundSystem:
         # What all images share is the gauge of the gains, not an error of one.
         centred = drawn - drawn[:, known].mean(axis=1, keepdims=True)
         # A few draws tell one image's variance badly. How far it exceeds that under a known sky they tell well for all
-        # images together: `_HALFWAY` draws count as much as that. A sky that is not known tells no more than a known one.
+        # images together: `_HALFWAY` draws count as much. A sky that is not known tells no more than a known one.
         alone = self.normals.sky.coupling.own_inverse[:, -1, -1]
         excess, own = np.mean(centred**2, axis=0) / alone, len(drawn) / (len(drawn) + _HALFWAY)
         return np.asarray(alone * np.maximum(own * excess + (1 - own) * excess[known].mean(), 1))
