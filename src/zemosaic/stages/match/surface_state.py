@@ -113,6 +113,8 @@ class SurfaceState:
         How many times wider those of each image are.
     differ, has_priors : bool
         Whether the images differ at all, and whether the widths are found.
+    surplus : float
+        What blocks know of surfaces over what their errors state (`find_surplus`).
     log_gain : ndarray, shape (n,)
         Change so far; `moved` is the largest change of the last round.
     structured : ndarray, shape (n,), bool
@@ -138,6 +140,7 @@ class SurfaceState:
     scales: F8
     differ: bool
     has_priors: bool
+    surplus: float
     log_gain: F8
     moved: float
     structured: Flags

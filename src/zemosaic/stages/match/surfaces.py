@@ -13,6 +13,7 @@ from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match import surface_priors as priors
 from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
 from zemosaic.stages.match.camera_field import solve_shared_field
+from zemosaic.stages.match.common_texture import find_surplus
 from zemosaic.stages.match.sensor_pattern import PatternBasis, own_gradients
 from zemosaic.stages.match.structure_errors import PARTS, structure_gain_errors
 from zemosaic.stages.match.surface_state import ROUNDS, SurfaceProblem, SurfaceState
@@ -53,6 +54,13 @@ structure would run away step by step."""
 
 _PATTERN_TURN = 2
 """Round that decides whether a camera has a pattern: weights and surfaces are about right by then."""
+
+_FEW_ENOUGH = 500
+"""Images at most of which that is asked: a second set of normal equations would be the peak of memory. Of more images
+overlaps outweigh priors."""
+
+_TEXTURE_TURN = 3
+"""Round that tells what texture of the sky is in the blocks' errors: patterns are out of the residuals by then."""
 
 _CAUCHY = 2.5
 """Errors at which a block's weight is halved: trails and ghosts fall away, noise hardly does."""
@@ -143,6 +151,7 @@ def _start(problem: SurfaceProblem) -> SurfaceState:
         scales=np.ones((table.n_images, problem.n_terms)),
         differ=True,
         has_priors=False,
+        surplus=1.0,
         log_gain=np.zeros(table.n_images),
         moved=0.0,
         structured=np.zeros(table.n_images, bool),
@@ -167,6 +176,8 @@ def _weigh(problem: SurfaceProblem, state: SurfaceState) -> WeightedBlocks:
     # Equal images have no tails.
     if state.differ:
         prior = prior * priors.weigh_priors(state.surfaces[:, : problem.n_terms] / state.scales, state.widths)
+    # Instead of weighing the blocks up, which tell gains no better, priors of surfaces are weighed down.
+    prior /= state.surplus
     centre = np.zeros_like(prior)
     if state.extra is not None:
         # Instead of weighing the blocks down for their correlation, what stars know is weighed up by as much.
@@ -191,11 +202,13 @@ def step(problem: SurfaceProblem, state: SurfaceState, system: BackgroundSystem)
     state = replace(state, sky=sky, surfaces=surfaces, between=between, residual=residual)
     if drawn:
         opened = [problem.trends.draw(*own, system.data.prior, seed) for own, seed in zip(drawn, seeds, strict=True)]
-        draws = np.stack([surfaces for _, surfaces in opened])[..., : problem.n_terms]
+        draws = np.stack([surfaces for _, surfaces in opened])[..., : problem.n_terms] / np.sqrt(state.surplus)
         state = _find_priors(problem, state, system, draws)
     weighed = _find_weights(problem, state, system)
     decides = state.turn == _PATTERN_TURN
     pattern = problem.patterns.follow(state.pattern, residual, system.data.weight, decides)
+    if state.turn == _TEXTURE_TURN and state.differ and problem.table.n_images <= _FEW_ENOUGH:
+        weighed = replace(weighed, surplus=find_surplus(system, residual))
     return replace(_find_gains(problem, weighed, system), pattern=pattern, turn=state.turn + 1)
 
 
@@ -207,7 +220,7 @@ def _find_priors(problem: SurfaceProblem, state: SurfaceState, system: Backgroun
     if not differ:
         noises = system.solve(system.draw_noises(range(97 * state.turn, 97 * state.turn + min(len(draws), 2))))
         noises = [problem.trends.take_out(*own, system.data.prior) for own in noises]
-        noise = np.stack([surfaces for _, surfaces in noises])[..., : problem.n_terms]
+        noise = np.stack([surfaces for _, surfaces in noises])[..., : problem.n_terms] / np.sqrt(state.surplus)
         differ = priors.differ_by_noise(found, noise, problem.layout.order, error)
     scales = priors.night_scales(found, problem.night, problem.layout.order) if differ else np.ones_like(found)
     widths = priors.update_widths(found / scales, draws / scales, state.widths, problem.scatter if differ else 0.0)
@@ -291,7 +304,7 @@ def _conclude(problem: SurfaceProblem, state: SurfaceState, system: BackgroundSy
     opened = zip(solved, seeds, strict=False)
     draws = [problem.trends.draw(*drawn, system.data.prior, seed) for drawn, seed in opened]
     misfits = solved[len(seeds) :]
-    shape, gain_error = problem.table.nodes.shape, problem.log_gain_sd
+    shape, gain_error, share = problem.table.nodes.shape, problem.log_gain_sd, 1 / np.sqrt(state.surplus)
     if state.structured.any():
         drawn, misfit = (np.array([surfaces[:, k] for _, surfaces in some]) for some in (draws, misfits))
         star_sd = np.where(problem.free, state.disagree * problem.log_gain_sd, np.inf)
@@ -311,7 +324,7 @@ def _conclude(problem: SurfaceProblem, state: SurfaceState, system: BackgroundSy
         field=solve_shared_field(system, state.residual, amplitude),
         prior_sd=state.widths,
         image_sd=state.scales * state.widths[priors.degrees(problem.layout.order)],
-        weight=system.data.weight,
-        draws=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in draws],
+        weight=system.data.weight * np.float32(state.surplus),
+        draws=[(sky.reshape(shape) * share, surfaces[:, :k] * share) for sky, surfaces in draws],
         misfits=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in misfits],
     )
