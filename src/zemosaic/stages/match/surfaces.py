@@ -12,7 +12,7 @@ from zemosaic.stages.gauge.common_trends import CommonTrends
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match import surface_priors as priors
 from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
-from zemosaic.stages.match.camera_field import solve_shared_field
+from zemosaic.stages.match.camera_field import SeenSky, solve_shared_field
 from zemosaic.stages.match.common_texture import find_surplus
 from zemosaic.stages.match.sensor_pattern import PatternBasis, own_gradients
 from zemosaic.stages.match.structure_errors import PARTS, structure_gain_errors
@@ -82,7 +82,7 @@ def fit_surfaces(
     log_gain_sd: F8,
     patterns: PatternBasis,
     night: Ints | None = None,
-    amplitude: F8 | None = None,
+    seen: SeenSky | None = None,
     each: Each = map,
 ) -> SurfaceSolution:
     """Solve one channel for the sky, every image's surface and, where asked, its gain.
@@ -100,8 +100,8 @@ def fit_surfaces(
         of their own.
     night : ndarray, shape (n,), int64, optional
         Number of each image's night, from 0: nights of larger surfaces have wider priors. Default: one night.
-    amplitude : ndarray, shape (cameras, n), optional
-        Of the sky in each camera's images, where it shall tell more of their responses.
+    seen : SeenSky, optional
+        The sky, where it shall tell more of the cameras' responses.
     each : callable
         Parts of a round may be done at once.
     """
@@ -114,11 +114,11 @@ def fit_surfaces(
     problem = SurfaceProblem(layout, value, error, log_gain_sd, level, scatter, night, patterns, trends, covered)
     state, system = _settle(problem, each)
     # Responses are asked for beside quadratics; a lower order was asked for.
-    if amplitude is None and highest_order(order) > order and is_a_night_beyond(system, state.residual, night):
+    if seen is None and highest_order(order) > order and is_a_night_beyond(system, state.residual, night):
         del system
         problem = problem.of_order(highest_order(order))
         state, system = _settle(problem, each)
-    return _conclude(problem, state, system, np.zeros((0, table.n_images)) if amplitude is None else amplitude)
+    return _conclude(problem, state, system, seen)
 
 
 def _settle(problem: SurfaceProblem, each: Each) -> tuple[SurfaceState, BackgroundSystem]:
@@ -296,7 +296,9 @@ def _correlation(problem: SurfaceProblem, state: SurfaceState, system: Backgroun
     return np.where(state.structured, np.fmax(out, at_most), out)
 
 
-def _conclude(problem: SurfaceProblem, state: SurfaceState, system: BackgroundSystem, amplitude: F8) -> SurfaceSolution:
+def _conclude(
+    problem: SurfaceProblem, state: SurfaceState, system: BackgroundSystem, seen: SeenSky | None
+) -> SurfaceSolution:
     """The solution, with draws from its error distribution."""
     seeds, k = range(1000, 1000 + priors.n_draws(problem.table.n_images, 6, 3)), problem.n_terms
     drawn_sides = system.draws(seeds) + system.draw_misfits(seeds, state.residual)
@@ -321,7 +323,7 @@ def _conclude(problem: SurfaceProblem, state: SurfaceState, system: BackgroundSy
         from_structure=state.structured,
         disagree=state.disagree,
         pattern=state.pattern,
-        field=solve_shared_field(system, state.residual, amplitude),
+        field=solve_shared_field(system, state.residual, seen),
         prior_sd=state.widths,
         image_sd=state.scales * state.widths[priors.degrees(problem.layout.order)],
         weight=system.data.weight * np.float32(state.surplus),
