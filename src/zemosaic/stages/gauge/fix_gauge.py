@@ -17,6 +17,7 @@ from zemosaic.stages.gauge.slow_modes import (
     find_slow_modes,
     null_amplitudes,
     take_out,
+    trend_above,
     weigh_modes,
 )
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
@@ -132,6 +133,8 @@ def fix_gauge(
         amplitudes, added, off, rule = _outside_knowledge(sky, found.depth, modes, order, reference, resolution_nodes)
         sky, surfaces = take_out(modes, amplitudes, sky, surfaces)
         draws, misfits = ([drawn for _, drawn in some] for some in (found.draws, found.misfits))
+        if reference is None and added.any() and order < THIRD:
+            sky, surfaces = take_out(modes, trend_above(sky, modes, added, draws, misfits), sky, surfaces)
         error = modes.expected_error(draws, misfits, added, off)
         slow_rms = max(slow_rms, float(np.sqrt(np.nanmean(error**2))))
         slow_error = np.fmax(slow_error, error)

@@ -26,6 +26,7 @@ __all__ = [
     "find_slow_modes",
     "null_amplitudes",
     "take_out",
+    "trend_above",
     "weigh_modes",
 ]
 
@@ -131,7 +132,7 @@ class SlowModes:
         above = q[:, n_low:] - low @ as_low
         covariance = np.asarray(np.linalg.pinv(self.precision + extra_precision, hermitian=True), np.float64)
         to_low = np.hstack([np.eye(n_low), as_low])[3:]
-        left = [self._left_open(some, covariance)[:, n_low:] for some in (draws, misfits)]
+        left = [self.left_open(some, covariance)[:, n_low:] for some in (draws, misfits)]
         told = (covariance @ extra_precision @ covariance)[n_low:, n_low:]
         variance = disagreement**2 * _quadratic(bent, to_low @ covariance @ to_low.T)
         variance += np.maximum(*(_quadratic(above, some.T @ some / max(len(some), 1) + told) for some in left))
@@ -139,7 +140,7 @@ class SlowModes:
         error[self.covered] = np.sqrt(np.maximum(variance, 0.0))
         return error
 
-    def _left_open(self, draws: Sequence[F8], covariance: F8) -> F8:
+    def left_open(self, draws: Sequence[F8], covariance: F8) -> F8:
         """What surfaces put into the mosaic, as amplitudes (draws, m), with outside knowledge's share taken out."""
         pulls = np.array([np.einsum("ikm,ik->m", self.in_surfaces, one[self.members]) for one in draws])
         amplitudes = np.linalg.lstsq(self.seen, pulls.reshape(len(draws), -1).T, rcond=None)[0]
@@ -317,6 +318,47 @@ def weigh_modes(modes: SlowModes, amplitudes: F8, precision: F8) -> F8:
     """Mode amplitudes to take out of the sky: outside knowledge against what data and priors know."""
     total = modes.precision + precision
     return np.asarray(np.linalg.pinv(total, hermitian=True) @ (precision @ amplitudes))
+
+
+def trend_above(sky: F8, modes: SlowModes, extra_precision: F8, draws: Sequence[F8], misfits: Sequence[F8]) -> F8:
+    """Amplitudes, of the degree above that of the surfaces, to take out of the sky for the sake of its dark parts.
+
+    Overlaps tell these modes, but badly: over a panel they are next to nothing beside its surface. So the dark sky's
+    trend is weighed against what the solve's draws leave open. Where both lie further apart than they state it is the
+    sky that is no polynomial (wings of a nebula), and its variance grows by as much.
+
+    Parameters
+    ----------
+    sky : ndarray, shape (ny, nx)
+        With all modes that differences cannot tell fixed.
+    modes : SlowModes
+    extra_precision : ndarray, shape (m, m)
+        Of the outside knowledge that fixed them.
+    draws, misfits : sequence of ndarray, shape (n, k)
+        As in `SlowModes.expected_error`.
+
+    Returns
+    -------
+    ndarray, shape (m,)
+        0 where the dark tiles do not span such a trend.
+    """
+    k = modes.n_null
+    degree = order_of(k - 1) + 1
+    out, below, above = np.zeros(len(modes.precision)), slice(1, k), slice(k, n_terms(degree))
+    dark = dark_sky_trend(sky, modes, degree)
+    if dark is None:
+        return out
+    trend, known = dark[0][above], dark[1]
+    # What lies below is free: it is taken out of the precision of what lies above.
+    inner = np.linalg.pinv(known[below, below], hermitian=True)
+    told = np.linalg.pinv(known[above, above] - known[above, below] @ inner @ known[below, above], hermitian=True)
+    covariance = np.asarray(np.linalg.pinv(modes.precision + extra_precision, hermitian=True), np.float64)
+    left = [modes.left_open(some, covariance)[:, above] for some in (draws, misfits)]
+    one, other = (some.T @ some / len(some) for some in left)
+    open_to = one if np.trace(one) > np.trace(other) else other
+    chi2 = float(trend @ np.linalg.pinv(open_to + told, hermitian=True) @ trend)
+    out[above] = open_to @ np.linalg.pinv(open_to + max(chi2 / len(trend), 1) * told, hermitian=True) @ trend
+    return out
 
 
 def disagreement(modes: SlowModes, amplitudes: F8, precision: F8) -> float:
