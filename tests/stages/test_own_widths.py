@@ -87,3 +87,10 @@ def test_widths_that_follow_the_place_in_the_image_are_not_believed(seed):
 def test_noise_of_widths_moves_no_gain(seed):
     survey = Survey(seed=seed, nebula=0.0)
     assert worst_gain(survey, seen_with(survey, everywhere, noise=0.05)) < 0.002
+
+
+def test_images_whose_apertures_suit_are_left_alone():
+    survey = Survey(seed=3, nebula=0.0)
+    measured = seen_with(survey, everywhere)
+    plain = [replace(m, stars=replace(m.stars, fwhm_px=np.full_like(m.stars.fwhm_px, m.fwhm_px))) for m in measured]
+    assert np.array_equal(ties_of(survey, measured).flux, ties_of(survey, plain).flux)
