@@ -39,7 +39,11 @@ def on_knots(survey: Survey, wider: float) -> list[Measurements]:
         flux, width = m.stars.flux, m.fwhm_px
         if i == 0:
             flux, width = flux * (1 + (added - 1) * np.float32(wider**4 - 1) / 2), width * wider
-        out.append(replace(m, fwhm_px=width, stars=replace(m.stars, flux=flux, flux_wide=1.02 * added * flux)))
+        # An image's width is that of its stars.
+        own = np.full_like(m.stars.fwhm_px, width)
+        out.append(
+            replace(m, fwhm_px=width, stars=replace(m.stars, flux=flux, flux_wide=1.02 * added * flux, fwhm_px=own))
+        )
     return out
 
 

@@ -43,7 +43,7 @@ def camera_of(
         stars = Stars(x, y, flux, error, (flux * np.exp(loss)).astype(np.float32), f4, f4, f4, no, no)
         images.append(Measurements(SHAPE, *3 * [np.ones(1)], Box.of_shape(SHAPE), 2.7, 0.05, stars, Blocks.empty(1)))
         labels.append(np.flatnonzero(seen))
-    return fit_growth(images, np.zeros(n_images, np.int64), labels)
+    return fit_growth(images, np.zeros(n_images, np.int64), labels, [np.ones(len(label)) for label in labels])
 
 
 def test_neighbours_of_stars_are_no_growth_curve():

@@ -152,7 +152,7 @@ class GrowthState:
         return self.unknowns[self.normals.equations.n_images :]
 
 
-def fit_growth(measurements: Sequence[Measurements], camera: Ints, stars: Sequence[Ints]) -> Growth:
+def fit_growth(measurements: Sequence[Measurements], camera: Ints, stars: Sequence[Ints], lost: Sequence[F8]) -> Growth:
     """Growth curves of all images.
 
     Parameters
@@ -162,6 +162,8 @@ def fit_growth(measurements: Sequence[Measurements], camera: Ints, stars: Sequen
         Numbers from 0 on.
     stars : sequence of length n of ndarray, int64
         For each detection of an image the number of its star, the same in all images; -1 where it does not count.
+    lost : sequence of length n of ndarray
+        What each of them loses over what a star of the image's typical width does.
     """
     n, channels = len(measurements), measurements[0].n_channels if len(measurements) else 1
     cameras = int(camera.max()) + 1 if n else 0
@@ -170,7 +172,8 @@ def fit_growth(measurements: Sequence[Measurements], camera: Ints, stars: Sequen
     for number in np.unique(camera):
         members = np.flatnonzero(camera == number)
         for c in range(channels):
-            equations = _bright_ratios([measurements[int(i)] for i in members], [stars[int(i)] for i in members], c)
+            images = [(measurements[i], stars[i], lost[i]) for i in members.tolist()]
+            equations = _bright_ratios(images, c)
             own, error[members, c], field, covariance[number, c], doubt[number, c] = _fit_camera(equations)
             out[members, c] = np.column_stack([own, np.tile(field, (len(own), 1))])
     return Growth(out, error, covariance, doubt)
@@ -290,19 +293,19 @@ def _field_covariance(state: GrowthState) -> F8:
     return np.asarray(shown + held @ rows[:, n:].T, float)
 
 
-def _bright_ratios(measurements: list[Measurements], stars: list[Ints], channel: int) -> StarEquations:
-    """ln(wide / measured) and its error, of all bright stars of one camera's images."""
+def _bright_ratios(seen_by: Sequence[tuple[Measurements, Ints, F8]], channel: int) -> StarEquations:
+    """ln(wide / measured) of a star of typical width and its error, of all bright stars of one camera's images."""
     image, number, places, ratio, error = [], [], [], [], []
-    for i, (m, star) in enumerate(zip(measurements, stars, strict=True)):
+    for i, (m, star, share) in enumerate(seen_by):
         flux, wide = m.stars.flux[channel].astype(float), m.stars.flux_wide[channel].astype(float)
         flux_error = m.stars.flux_error[channel].astype(float)
         good = (star >= 0) & (flux > _LEAST_SNR * flux_error) & (wide > 0.7 * flux) & (wide < 1.5 * flux)
         image.append(np.full(np.count_nonzero(good), i, np.int64))
         number.append(star[good])
         places.append(surface_basis(m.stars.x[good], m.stars.y[good], m.shape, 1)[1:])
-        ratio.append(np.log(wide[good] / flux[good]))
-        error.append(WIDE_NOISE * flux_error[good] / flux[good])
+        ratio.append(np.log(wide[good] / flux[good]) / share[good])
+        error.append(WIDE_NOISE * flux_error[good] / flux[good] / share[good])
     images, (u, v) = np.concatenate(image), np.concatenate(places, axis=1)
     names, numbers = np.unique(np.concatenate(number), return_inverse=True)
-    seen = Detections(images, np.zeros_like(images), numbers.astype(np.int64), u, v, 2, len(measurements))
+    seen = Detections(images, np.zeros_like(images), numbers.astype(np.int64), u, v, 2, len(seen_by))
     return StarEquations(seen, np.concatenate(ratio), np.concatenate(error), len(names), 1)

@@ -15,6 +15,7 @@ from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.stages.figures.stars import Detections
 from zemosaic.stages.match.growth import WIDE_NOISE, Growth, fit_growth
+from zemosaic.stages.match.own_widths import lost_over_typical
 
 __all__ = ["StarTies", "find_star_ties"]
 
@@ -111,7 +112,9 @@ def find_star_ties(
     radius = _RADIUS_FWHM * _typical_fwhm(measurements, wcs, grid)
     n_stars = group_detections(x, y, np.argsort(-snr, kind="stable"), radius, star)
     away = _log_width(measurements, wcs)
-    growth = fit_growth(measurements, camera, _numbers(measurements, [p[0] for p in placed], star))
+    numbers = _numbers(measurements, [p[0] for p in placed], star)
+    lost = lost_over_typical(measurements, camera, numbers)
+    growth = fit_growth(measurements, camera, numbers, lost)
     key = star * np.int64(len(placed)) + image
     _, where, count = np.unique(key, return_inverse=True, return_counts=True)
     keep = count[where] == 1
@@ -119,8 +122,9 @@ def find_star_ties(
     keep &= shared[star]
     number = np.cumsum(shared) - 1
     totals = [
-        _total_fluxes(m, p[0], g, a) for m, p, g, a in zip(measurements, placed, growth.coefficients, away, strict=True)
-    ]  # fmt: skip
+        _total_fluxes(m, p[0], g, share[p[0]], a)
+        for m, p, g, share, a in zip(measurements, placed, growth.coefficients, lost, away, strict=True)
+    ]
     u, v, flux, error = (np.concatenate([t[q] for t in totals], axis=-1) for q in range(4))
     growth = replace(growth, error=np.hypot(growth.error, np.array([t[4] for t in totals])))
     return StarTies(
@@ -160,7 +164,7 @@ def _numbers(measurements: Sequence[Measurements], used: list[Ints], star: Ints)
     return out
 
 
-def _total_fluxes(measured: Measurements, used: Ints, growth: F8, away: float) -> tuple[F8, F8, F8, F8, F8]:
+def _total_fluxes(measured: Measurements, used: Ints, growth: F8, lost: F8, away: float) -> tuple[F8, F8, F8, F8, F8]:
     """Image u and v, total flux and its error of an image's used stars, and the error of ln flux that they share, (c,).
 
     Apertures scale with the width; `away` is its ln over that of most images. That suits the star, but not the
@@ -170,7 +174,7 @@ def _total_fluxes(measured: Measurements, used: Ints, growth: F8, away: float) -
     stars = measured.stars
     x, y = stars.x[used], stars.y[used]
     height, width = measured.shape
-    total = np.exp(growth @ surface_basis(x, y, measured.shape))
+    total = np.exp(growth @ surface_basis(x, y, measured.shape) * lost)
     flux, error = stars.flux[:, used].astype(float), stars.flux_error[:, used].astype(float)
     ratio = stars.flux_wide[:, used] / np.where(flux > 0, flux * total, np.inf)
     known = np.isfinite(ratio)
