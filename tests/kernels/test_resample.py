@@ -13,7 +13,7 @@ from lattice_cases import AREA_KERNELS, POINT_KERNELS, affine_nodes, call, rotat
 from zemosaic.kernels.resample.lanczos import N_PHASES, lanczos_table
 from zemosaic.kernels.resample.near_holes import MAX_LOST
 from zemosaic.kernels.resample.points import KERNEL_TAPS
-from zemosaic.kernels.resample.window import Output, Window
+from zemosaic.kernels.resample.window import Output, Window, prepare
 
 ALL_KERNELS = POINT_KERNELS + AREA_KERNELS
 LANCZOS = ("lanczos2", "lanczos3", "lanczos4")
@@ -412,3 +412,12 @@ def test_what_does_not_fit_is_refused():
         call(plane, plane, nodes, (20, 20), kernel="nearest", step=8, start=(-1, 0))
     with pytest.raises(ValueError, match=r"target \(0, 21, 0, 20\) is not inside"):
         call(plane, plane, nodes, (20, 20), kernel="nearest", step=8, target=(0, 21, 0, 20))
+
+
+def test_a_window_of_more_pixels_than_32_bits_count_is_refused():
+    far, corrections = np.broadcast_to(np.float32(1), (1, 2**16, 2**15)), np.ones((1, 2, 2))
+    nodes = affine_nodes(np.eye(2), (0, 0), (4, 4), 8)[:, :2, :2]
+    window = Window(far, far, (0, 0), nodes, corrections, corrections, 8, (0, 0), np.ones(1), (0, 9, 0, 9), 0.0)
+    out = Output(*np.zeros((2, 1, 4, 4), np.float32), np.zeros((4, 4), np.uint8))
+    with pytest.raises(ValueError, match="65536 x 32768 pixels is too large"):
+        prepare(window, out)

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf, part
 from zemosaic.kernels.resample.areas import resample_polygon
 from zemosaic.kernels.resample.lanczos import N_PHASES, WIDTH, lanczos_table
 from zemosaic.kernels.resample.points import KERNEL_TAPS, resample_with_taps
@@ -241,6 +241,7 @@ def _turn_green(raw, weight, origin, parity, first, samples, sample_weight):
     Nearly all weights are 1: they are written along the rows of the turned plane, and only the others copied.
     """
     h, w = raw.shape
+    plane, stride = samples.reshape(-1), samples.shape[1]
     for j in range(sample_weight.shape[0]):
         # u - v = y and u + v + parity = x lie in the window.
         v = first[0] + j
@@ -256,10 +257,7 @@ def _turn_green(raw, weight, origin, parity, first, samples, sample_weight):
                 begin = block_x + ((origin[1] + block_x + y - parity) & 1)
                 x = origin[1] + begin
                 v, u = (x - y - parity) // 2 - first[0], (x + y - parity) // 2 - first[1]
-                for i in range(begin, min(block_x + _BLOCK, w), 2):
-                    samples[v, u] = raw[j, i]
-                    v += 1
-                    u += 1
+                _copy_diagonal(raw[j, begin : min(block_x + _BLOCK, w)], v * stride + u, stride + 1, plane)
     for j in range(h):
         y = origin[0] + j
         if _count_odd(weight[j]) > 0:
@@ -267,6 +265,16 @@ def _turn_green(raw, weight, origin, parity, first, samples, sample_weight):
                 x = origin[1] + i
                 if weight[j, i] != 1:
                     sample_weight[(x - y - parity) // 2 - first[0], (x + y - parity) // 2 - first[1]] = weight[j, i]
+
+
+@leaf
+def _copy_diagonal(line, first, step, plane):
+    """Copy every second pixel of a line to elements `step` apart, from `first` on."""
+    # Counted without a sign, so that no number is looked at for whether it counts from the end.
+    at = np.uintp(first)
+    for i in range(0, line.size, 2):
+        plane[at] = line[i]
+        at += np.uintp(step)
 
 
 @part

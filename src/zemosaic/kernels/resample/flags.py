@@ -27,41 +27,34 @@ def flag_window(data, weight, spikes, saturation, n_taps):  # type: ignore[no-un
     """
     _, h, w = data.shape
     here = np.full(w + 2 * PAD, HOLE | UNEVEN, np.uint8)
-    across, found = np.zeros((h + 1, w + 1), np.uint8), np.empty(h, np.bool_)
+    across = np.full((h + 2 * PAD + 1, w + 1), HOLE | UNEVEN, np.uint8)
     flags = np.empty((h + 1, w + 1), np.uint8)
-    _fill_flags((data, weight, spikes), saturation, n_taps, (here, across, found), flags)
+    _fill_flags((data, weight, spikes), saturation, n_taps, (here, across), flags)
     return flags
 
 
 @leaf
 def _fill_flags(window, saturation, n_taps, scratch, flags):  # type: ignore[no-untyped-def]
-    """`flag_window`; `scratch` holds a row's own flags, what is gathered of each row, and whether that is any."""
-    here, across, found = scratch
-    h, w = found.size, here.size - 2 * PAD
+    """`flag_window`; `scratch` holds a row's own flags, and what is gathered along each row.
+
+    Gathered rows begin and end with PAD that lie outside the window; one more is that of a plain row.
+    """
+    here, across = scratch
+    h, w = flags.shape[0] - 1, flags.shape[1] - 1
     before, width = max(n_taps // 2 - 1, 0), WIDTH if n_taps > 2 else 2
-    line, ends = here[PAD : PAD + w], across[h]
+    line, plain = here[PAD : PAD + w], across[h + 2 * PAD]
     for x in range(w):
         line[x] = 0
-    _gather_or(here, before, width, ends)
+    _gather_along(here, before, width, plain)
     for y in range(h):
-        found[y] = _flag_row(window, y, saturation, line)
-        if found[y]:
-            _gather_or(here, before, width, across[y])
+        if _flag_row(window, y, saturation, line):
+            _gather_along(here, before, width, across[PAD + y])
+        else:
+            out = across[PAD + y]
+            for x in range(w + 1):
+                out[x] = plain[x]
     for y in range(h + 1):
-        out = flags[y]
-        for x in range(w + 1):
-            out[x] = ends[x]
-        for t in range(max(n_taps, 2)):
-            near = t == before or t == before + 1
-            mask = np.uint8(255) if near else HOLE
-            row = y - 1 - before + t
-            if row < 0 or row >= h:
-                for x in range(w + 1):
-                    out[x] |= (HOLE | UNEVEN) & mask
-            elif found[row]:
-                source = across[row]
-                for x in range(w + 1):
-                    out[x] |= source[x] & mask
+        _gather_rows(across[PAD + y - 1 - before :], before, max(n_taps, 2), flags[y])
 
 
 @leaf
@@ -94,7 +87,8 @@ def _count_unlike(weight, data, saturation):  # type: ignore[no-untyped-def]
     """Pixels of a row that are saturated, or whose weight is not 1."""
     n = np.int32(0)
     for x in range(data.size):
-        n += np.int32((weight[x] != 1) | (data[x] >= saturation))
+        # Numba adds numbers of 32 bits as such of 64, of which half as many go into a vector.
+        n = np.int32(n + np.int32((weight[x] != 1) | (data[x] >= saturation)))
     return n
 
 
@@ -114,11 +108,31 @@ def _flag_spikes(spikes, line):  # type: ignore[no-untyped-def]
 
 
 @leaf
-def _gather_or(here, before, width, out):  # type: ignore[no-untyped-def]
-    """One row of `flag_window`: holes over `width` columns, the other bits over the two nearest."""
-    for t in range(width):
-        near = t == before or t == before + 1
-        mask = np.uint8(255) if near else HOLE
-        source = here[PAD - 1 - before + t :]
-        for x in range(out.size):
-            out[x] |= source[x] & mask
+def _gather_along(here, before, width, out):  # type: ignore[no-untyped-def]
+    """One row of flags: holes over `width` columns, the other bits over the two nearest."""
+    at, last = PAD - 1 - before, width - 1
+    lines = (
+        here[at:], here[at + min(1, last) :], here[at + min(2, last) :], here[at + min(3, last) :],
+        here[at + min(4, last) :], here[at + min(5, last) :], here[at + min(6, last) :], here[at + min(7, last) :],
+    )  # fmt: skip
+    _gather(lines, here[at + before :], here[at + before + 1 :], out)
+
+
+@leaf
+def _gather_rows(across, before, n, out):  # type: ignore[no-untyped-def]
+    """One row of `flag_window`: holes over the first `n` rows, the other bits over the two nearest."""
+    last = n - 1
+    lines = (
+        across[0], across[min(1, last)], across[min(2, last)], across[min(3, last)],
+        across[min(4, last)], across[min(5, last)], across[min(6, last)], across[min(7, last)],
+    )  # fmt: skip
+    _gather(lines, across[before], across[before + 1], out)
+
+
+@leaf
+def _gather(lines, near, next_near, out):  # type: ignore[no-untyped-def]
+    """Holes of eight lines (which may be the same ones), and all bits of two: in one pass, nothing is written twice."""
+    a, b, c, d, e, f, g, h = lines
+    for x in range(out.size):
+        holes = a[x] | b[x] | c[x] | d[x] | e[x] | f[x] | g[x] | h[x]
+        out[x] = (holes & HOLE) | near[x] | next_near[x]

@@ -106,6 +106,7 @@ def _dot_many(n_rows: int) -> Any:
             sums = []
             for lane in range(WIDTH):
                 at = [builder.load(builder.gep(line, [ir.Constant(n.type, lane)])) for line in lines]
+                at = [builder.sext(number, n.type) for number in at]
                 sums.append(_weigh_columns(builder, rows, at[0], taps, at[1], at[2]))
             target = builder.bitcast(builder.gep(out, [i]), _VECTOR.as_pointer())
             builder.store(_sum_all_lanes(builder, sums), target, align=4)

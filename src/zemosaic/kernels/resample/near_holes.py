@@ -21,7 +21,7 @@ nearest four pixels (15.7 % at mid-pixel), so the pixel nearest to a position is
 @leaf
 def phase_of(fraction):  # type: ignore[no-untyped-def]
     """Row of the table for a fraction of a pixel."""
-    return np.int64(fraction * N_PHASES + np.float32(0.5))
+    return np.int32(fraction * N_PHASES + np.float32(0.5))
 
 
 @leaf

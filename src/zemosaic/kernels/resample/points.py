@@ -88,13 +88,13 @@ class _Taps(NamedTuple):
     n_taps : {1, 2, 4, 6, 8}
     near : ndarray, float32, shape (2 * WIDTH * WIDTH,)
         The pixels under one kernel at the window's edge, and beside each row their weights.
-    places : ndarray, int64, shape (3, n)
+    places : ndarray, int32, shape (3, n)
         Where the kernels of a row's positions begin in the plane, and in the table across and along.
     """
 
     n_taps: int
     near: Floats
-    places: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int32]
 
 
 def resample(window: Window, out: Output, kernel: str, clamp: float = 0.0, *, dering: bool = False) -> None:
@@ -172,7 +172,7 @@ def _resample(place, rows, target, n_taps, lanczos):  # type: ignore[no-untyped-
     # Eight more flags than positions, so that they can be looked through eight at a time.
     around, marked = np.zeros(n + 8, np.uint8), np.empty(n, np.int64)
     cells = _Cells(np.empty((2, n), np.int32), np.empty((2, n), np.float32), around, marked, 0, 0)
-    taps = _Taps(n_taps, np.zeros(2 * WIDTH * WIDTH, np.float32), np.empty((3, n), np.int64))
+    taps = _Taps(n_taps, np.zeros(2 * WIDTH * WIDTH, np.float32), np.empty((3, n), np.int32))
     _resample_rows(place, rows, target, lanczos, flags, cells, taps, np.empty((2, n)), np.empty((2, n), np.float32))
 
 
@@ -337,9 +337,9 @@ def _place_row(whole, fraction, stride, kernel):  # type: ignore[no-untyped-def]
     """Where the kernels of positions begin in the plane, and in the table."""
     y, x, fy, fx = whole[0], whole[1], fraction[0], fraction[1]
     first, across, along = kernel.places[0], kernel.places[1], kernel.places[2]
-    before = (kernel.n_taps // 2 - 1) * (stride + 1)
+    width, before = np.int32(stride), np.int32((kernel.n_taps // 2 - 1) * (stride + 1))
     for i in range(first.size):
-        first[i] = np.int64(y[i]) * stride + x[i] - before
+        first[i] = np.int32(y[i] * width + x[i] - before)
     for i in range(across.size):
         across[i] = phase_of(fx[i]) * WIDTH
     for i in range(along.size):

@@ -152,6 +152,8 @@ def prepare(window: Window, out: Output, rows: Rows | None = None) -> tuple[Wind
         For shapes that do not fit, or nodes that do not cover the pixels.
     """
     c, h, w = window.data.shape
+    if h * w >= 2**31:
+        raise ValueError(f"a window of {h} x {w} pixels is too large: places in it are numbers of 32 bits")
     if window.weight.shape not in {(1, h, w), (c, h, w)}:
         raise ValueError(f"weight must have shape (1 or {c}, {h}, {w}), got {window.weight.shape}")
     ny, nx = window.nodes_xy.shape[1:]
