@@ -213,6 +213,20 @@ def test_saturated_and_blended_stars_are_flagged():
     assert flags(200, 300) == (False, False)
 
 
+def test_a_star_near_a_rim_counts_without_its_wide_aperture():
+    """In thin overlaps hardly any star is clear of both images' rims by three widths."""
+    data, _ = star_field(n=12, noise=10.0)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(float)
+    for a, b in ((7.3, 200.2), (3.4, 300.0), (150.0, 200.0)):
+        data[0] += (4e4 / 8.9 * np.exp(-0.5 * ((x - a) ** 2 + (y - b) ** 2) / 1.42)).astype(np.float32)
+    stars = measure_frame(data, ones(data), MeasureSettings()).stars
+    near, cut, clear = (int(np.argmin(np.hypot(stars.x - a, stars.y - b))) for a, b in ((7, 200), (3, 300), (150, 200)))
+    assert (bool(stars.saturated[near]), bool(stars.saturated[cut])) == (False, True)
+    assert stars.flux[0, near] == pytest.approx(stars.flux[0, clear], rel=0.02)
+    assert np.isnan(stars.flux_wide[0, near])
+    assert np.isfinite(stars.flux_wide[0, clear])
+
+
 def test_block_means_see_the_sky_and_not_the_stars():
     data, _ = star_field(n=120, nebula=0.0)
     blocks = measure_frame(data, ones(data), MeasureSettings()).blocks

@@ -29,7 +29,8 @@ class Stars:
     flux, flux_error : ndarray, shape (c, n), float32
         Flux in the measuring aperture, input units, and its one-sigma error from the sky noise.
     flux_wide : ndarray, shape (c, n), float32
-        Flux in an aperture that holds nearly all of the light: bright stars tell the growth curve with it.
+        Flux in an aperture that holds nearly all of the light: bright stars tell the growth curve with it. NaN where
+        a rim or a bad pixel cuts that aperture.
     peak : ndarray, shape (n,), float32
         Highest pixel over the background, any channel.
     fwhm_px, ellipticity : ndarray, shape (n,), float32

@@ -48,8 +48,8 @@ class Fluxes(NamedTuple):
         Pixels that the ring's mean stands on.
     peak : ndarray, float64, shape (c, n)
         Highest raw pixel in the smallest circle.
-    n_bad : ndarray, int64, shape (n,)
-        Bad or missing pixels in the largest circle.
+    n_bad : ndarray, int64, shape (n, m)
+        Bad or missing pixels in each circle.
     filled_error : ndarray, float64, shape (c, n)
         Error of the smallest circle's flux by the pixels that were filled.
     n_filled : ndarray, float64, shape (n,)
@@ -67,7 +67,7 @@ class Fluxes(NamedTuple):
     @classmethod
     def empty(cls, c: int, n: int, m: int) -> Fluxes:
         """Room for n stars in m apertures of c channels."""
-        whole = np.empty(n, np.int64)
+        whole = np.empty((n, m), np.int64)
         return cls(
             np.empty((c, n, m)), np.empty((n, m)), np.empty(n), np.empty((c, n)), whole, np.empty((c, n)), np.empty(n)
         )
@@ -249,9 +249,9 @@ def _look_round(bad, holes, place, circles, pixels, profile, k, out):
     radii, inner, outer = circles
     (h, w), (cy, cx), m, reach = bad.shape, place, len(radii), _reach(circles)
     iy, ix = int(math.floor(cy + 0.5)), int(math.floor(cx + 0.5))
-    n, n_ring, missing, filled = 0, 0, 0, 0.0
+    n, n_ring, filled = 0, 0, 0.0
     for q in range(m):
-        out.area[k, q] = 0.0
+        out.area[k, q], out.n_bad[k, q] = 0.0, 0
     for j in range(iy - reach, iy + reach + 1):
         dy = j - cy
         for i in range(ix - reach, ix + reach + 1):
@@ -261,8 +261,8 @@ def _look_round(bad, holes, place, circles, pixels, profile, k, out):
                 continue
             outside = j < 0 or i < 0 or j >= h or i >= w
             if outside or bad[j, i] != 0:
-                if r < radii[m - 1] + 0.8:
-                    missing += 1
+                for q in range(m):
+                    out.n_bad[k, q] += np.int64(r < radii[q] + 0.8)
                 continue
             if inner < r < outer and _is_given(bad, 2 * iy - j, 2 * ix - i):
                 pixels.ring_y[n_ring], pixels.ring_x[n_ring] = j, i
@@ -279,7 +279,7 @@ def _look_round(bad, holes, place, circles, pixels, profile, k, out):
                     pixels.parts[n] = share**2 * ((holes.error * (light - 1)) ** 2 + holes.floor**2)
                     filled += share
             n += 1
-    out.n_bad[k], out.n_filled[k] = missing, filled
+    out.n_filled[k] = filled
     return n, n_ring
 
 

@@ -60,7 +60,8 @@ def _listed(item: PlacedFrame, scale: PhotoScale, tree: cKDTree) -> tuple[npt.ND
     """Which listed stars a frame's detections are, and their fluxes ``(c, n)`` in mosaic units."""
     stars, shape = item.measured.stars, item.frame.shape
     # Detections are sorted by brightness.
-    clean = np.flatnonzero(~(stars.saturated | stars.blended))[:BRIGHTEST]
+    whole = np.isfinite(stars.flux_wide).all(axis=0)
+    clean = np.flatnonzero(whole & ~(stars.saturated | stars.blended))[:BRIGHTEST]
     x, y = stars.x[clean], stars.y[clean]
     near_arcsec = max(NEAR_ARCSEC, NEAR_PX * item.wcs.pixel_scale_arcsec())
     places = unit_vectors(*item.wcs.pixel_to_sky(x, y))

@@ -44,7 +44,7 @@ class SurfaceSolution:
     image_sd : ndarray, shape (n, k)
         Width of each coefficient's prior: `prior_sd`, more for images of a night whose surfaces are larger.
     weight : ndarray, shape (blocks,), float32
-        Final weights: inverse variance times the robust factor.
+        Final weights as surfaces have them: inverse variance of what images do not share, times the robust factor.
     draws, misfits : list of (ndarray (ny, nx), ndarray (n, k))
         Draws from the error distribution of sky and surfaces: as priors and blocks of independent errors have it, and
         as the residuals have it, each image a witness.

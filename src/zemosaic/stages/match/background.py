@@ -61,6 +61,9 @@ _RIDGE = 1e-9
 _COARSE_LIFT = 1e-12
 """Share by which the coarse matrix's diagonal is lifted: modes that only round-off would decide."""
 
+_HALFWAY = 6
+"""Draws from which one image's variance (good to 60 %) is worth as much as what is typical of all."""
+
 _NO_RESIDUAL = np.empty(0, np.float32)
 """In place of residuals where blocks have noise of their own."""
 
@@ -307,10 +310,10 @@ class BackgroundSystem:
         # What all images share is the gauge of the gains, not an error of one.
         centred = drawn - drawn[:, known].mean(axis=1, keepdims=True)
         # A few draws tell one image's variance badly. How far it exceeds that under a known sky they tell well for all
-        # images together: halfway between. A sky that is not known tells no more than a known one.
+        # images together: `_HALFWAY` draws count as much. A sky that is not known tells no more than a known one.
         alone = self.normals.sky.coupling.own_inverse[:, -1, -1]
-        excess = np.mean(centred**2, axis=0) / alone
-        return np.asarray(alone * np.maximum((excess + excess[known].mean()) / 2, 1))
+        excess, own = np.mean(centred**2, axis=0) / alone, len(drawn) / (len(drawn) + _HALFWAY)
+        return np.asarray(alone * np.maximum(own * excess + (1 - own) * excess[known].mean(), 1))
 
     def without_common_gain(self, sky: F8, surfaces: F8, found: F8, known: npt.NDArray[np.bool_]) -> tuple[F8, F8]:
         """A drawn sky and surfaces, the sky without what goes with a common change of all gains.

@@ -7,13 +7,24 @@ Responses and growth curves are such fields.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from zemosaic.model.photo_scale import n_terms, order_of, surface_terms
 from zemosaic.stages.match.background import BackgroundSystem
 
-__all__ = ["REAL_ERRORS", "is_steep", "real_parts", "slopes_of_centre", "solve_shared_field", "untold_share"]
+__all__ = [
+    "N_FIELD",
+    "REAL_ERRORS",
+    "SeenSky",
+    "is_steep",
+    "real_parts",
+    "slopes_of_centre",
+    "solve_shared_field",
+    "untold_share",
+]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -26,6 +37,9 @@ _LOW_TERMS = n_terms(2)
 _RESPONSE_ORDER = 8
 """Order up to which the sky tells a response: it follows a steep vignetting of 40 % at the corners to 0.02 % rms, order
 4 to 0.6 %."""
+
+N_FIELD = n_terms(_RESPONSE_ORDER) - 1
+"""Terms of a response that the sky tells, the constant left out."""
 
 _RESPONSE_SD = 0.05
 """Width of the prior on each term: what a vignetting of 40 % has beyond its quadratic."""
@@ -45,6 +59,22 @@ _NO_LIGHT = 0.1
 
 _WITNESSES = 3.0
 """Neighbouring blocks that count as one: they share the sky's structure below the nodes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeenSky:
+    """What shall tell more of the cameras' responses.
+
+    Attributes
+    ----------
+    level : ndarray, shape (cameras, images)
+        Of the sky in each image of a camera; 0 in those of others.
+    known : ndarray, shape (cameras, 44)
+        What it has told before, and values are already over.
+    """
+
+    level: F8
+    known: F8
 
 
 def _odd_terms(order: int) -> npt.NDArray[np.bool_]:
@@ -147,8 +177,10 @@ def untold_share(response: F8, error: F8) -> F8:
     return out
 
 
-def solve_shared_field(system: BackgroundSystem, residual: F4, amplitude: F8) -> F8:
+def solve_shared_field(system: BackgroundSystem, residual: F4, seen: SeenSky | None) -> F8:
     """What the sky adds to ln of each camera's response beyond quadratics, shape (cameras, 44); zeros where not real.
+
+    A part is real by all that is known of it: what a first solve misses, later ones add, however little.
 
     A sky through vignetting is vignetted. Images that overlap with different parts of the field tell the part which no
     surface can take, and where the sky is bright they tell it far better than stars. Each field is a column of
@@ -160,16 +192,16 @@ def solve_shared_field(system: BackgroundSystem, residual: F4, amplitude: F8) ->
         As it was solved.
     residual : ndarray, shape (blocks,), float32
         Of that solution.
-    amplitude : ndarray, shape (cameras, images)
-        Level of the sky in each image of a camera; 0 in those of others.
+    seen : SeenSky or None
+        None where the sky is not asked.
     """
-    if len(amplitude) == 0:
-        return np.zeros((0, n_terms(_RESPONSE_ORDER) - 1))
+    if seen is None:
+        return np.zeros((0, N_FIELD))
     table, fields = system.layout.table, _beyond_quadratics()
     used = np.arange(0, len(residual), max(len(residual) // _MOST_BLOCKS, 1))
     weight = system.data.weight[used].astype(float)
-    out = np.zeros((len(amplitude), fields.shape[1]))
-    for c, level in enumerate(amplitude):
+    out = np.zeros((len(seen.level), fields.shape[1]))
+    for c, (level, known) in enumerate(zip(seen.level, seen.known, strict=True)):
         rest = np.empty((len(fields), len(used)))
         for k, field in enumerate(fields):
             column = level[table.image] * np.sum(
@@ -180,6 +212,6 @@ def solve_shared_field(system: BackgroundSystem, residual: F4, amplitude: F8) ->
         covariance = np.asarray(np.linalg.inv(normal + np.eye(len(fields)) / _RESPONSE_SD**2), float)
         found = np.sum(covariance * (np.sum(rest * (weight * residual[used]), axis=1) / _WITNESSES), axis=1)
         coefficients = np.sum(fields.T * found, axis=1)
-        real = real_parts(coefficients, fields.T @ covariance @ fields, _RESPONSE_ORDER)
+        real = real_parts(known + coefficients, fields.T @ covariance @ fields, _RESPONSE_ORDER)
         out[c] = np.where(real, coefficients, 0.0)
     return out

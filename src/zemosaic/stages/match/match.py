@@ -20,7 +20,7 @@ from zemosaic.stages.gauge.fix_gauge import fix_gauge
 from zemosaic.stages.gauge.reference import ReferenceSky, reference_on_nodes
 from zemosaic.stages.gauge.slow_modes import SharedSurfaces
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
-from zemosaic.stages.match.camera_field import is_steep, untold_share
+from zemosaic.stages.match.camera_field import N_FIELD, SeenSky, is_steep, untold_share
 from zemosaic.stages.match.gains import GainSolution, solve_gains
 from zemosaic.stages.match.pedestal import find_pedestal, give_back
 from zemosaic.stages.match.scales import (
@@ -294,12 +294,12 @@ class _Problem:
             patterns = PatternBasis.of(
                 table, value, np.arange(table.n_images) if more else self.sensor, self.night, order
             )
-            amplitude = _sky_of_cameras(table, value, self.camera) if more else None
+            seen = _seen_sky(table, value, self.camera, field) if more else None
             level = np.nan_to_num(table.medians(value))
             pedestal = find_pedestal(table.medians((table.mean[c] / response).astype(np.float32)), gain.log_gain)
             del response
             value -= (pedestal * np.exp(-gain.log_gain)).astype(np.float32)[table.image]
-            found = fit_surfaces(value, error, free, patterns, self.night, amplitude, self.each)
+            found = fit_surfaces(value, error, free, patterns, self.night, seen, self.each)
             found = give_back(found, pedestal, gain.log_gain + found.log_gain)
             if not more:
                 break
@@ -372,10 +372,10 @@ def _flatten(table: BlockTable, channel: int, gain: GainSolution, response: F8) 
     return table.mean[channel] * factor, table.error[channel] * factor
 
 
-def _sky_of_cameras(table: BlockTable, value: F4, camera: Ints) -> F8:
-    """Median block of each image, shape (cameras, images); 0 in those of other cameras."""
+def _seen_sky(table: BlockTable, value: F4, camera: Ints, field: F8) -> SeenSky:
+    """Median block of each image, and what is known of the cameras' fields."""
     level = np.nan_to_num(table.medians(value))
-    return np.where(camera == np.arange(int(camera.max()) + 1)[:, None], level, 0.0)
+    return SeenSky(np.where(camera == np.arange(len(field))[:, None], level, 0.0), padded(field, N_FIELD))
 
 
 def _shared_by_cameras(level: F8, gain: GainSolution, camera: Ints, order: int) -> SharedSurfaces:
@@ -399,7 +399,9 @@ def _only_determined(gain: GainSolution, log_prior: F8) -> GainSolution:
 
 def _open_gains(gain: GainSolution, component: npt.NDArray[np.int32]) -> F8:
     """How far ln gain of each image may still move, shape (n,): what the stars leave open, 0 where nothing ties it."""
-    free = np.minimum(gain.log_gain_error, _GAIN_SPREAD)
+    # Stars state errors about the mean of the images that they tie: of few images it goes along with each.
+    tied = np.bincount(gain.component)[gain.component]
+    free = np.minimum(gain.log_gain_error * np.sqrt(tied / np.maximum(tied - 1, 1)), _GAIN_SPREAD)
     # Groups that no star ties to the largest of their component: their common factor is open, not only each gain.
     for number in range(int(component.max()) + 1):
         members = np.flatnonzero(component == number)

@@ -21,8 +21,9 @@ __all__ = ["StarTies", "find_star_ties"]
 F8 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-_LEAST_SNR = 20.0
-"""In the colour that shows a star best: its error is then 5 %, and ties are weighted by their errors."""
+_LEAST_SNR = 10.0
+"""In the colour that shows a star best: its error is then 10 %, and ties are weighted by their errors. Where overlaps
+are thin some hold no brighter star."""
 
 _MOST_STARS = 250
 """Brightest stars of an image that are used."""
@@ -172,9 +173,13 @@ def _total_fluxes(measured: Measurements, used: Ints, growth: F8, away: float) -
     total = np.exp(growth @ surface_basis(x, y, measured.shape))
     flux, error = stars.flux[:, used].astype(float), stars.flux_error[:, used].astype(float)
     ratio = stars.flux_wide[:, used] / np.where(flux > 0, flux * total, np.inf)
-    added = np.log(np.clip(ratio, np.exp(-_MOST_ADDED), np.exp(_MOST_ADDED)))
+    known = np.isfinite(ratio)
+    added = np.log(np.clip(np.where(known, ratio, 1.0), np.exp(-_MOST_ADDED), np.exp(_MOST_ADDED)))
     noise = error / np.maximum(np.abs(flux), 1e-30)
     structure = np.sqrt(np.maximum(added**2 - (_CLEAR * WIDE_NOISE * noise) ** 2, 0)) * np.sign(added) * _GROWS * away
+    # Near a rim the wide aperture is cut: such stars are taken to lie on what the others lie on.
+    typical = structure.sum(axis=1, keepdims=True) / np.maximum(known.sum(axis=1, keepdims=True), 1)
+    structure = np.where(known, structure, typical)
     weight = 1 / (noise**2 + structure**2 + 1e-12)
     shared = np.abs(np.sum(weight * structure, axis=1)) / np.maximum(np.sum(weight, axis=1), 1e-300)
     error = np.hypot(error, structure * flux) * total

@@ -46,6 +46,8 @@ def structure_gain_errors(
     found = system.clustered_variance(residual, PARTS)
     own = own_gradients(system, residual, np.flatnonzero(known))
     blocks = np.minimum(np.fmax(found, 1.0) + own, correlated)
-    stars = np.clip(each * correlated / star_sd**2, 0, 1)
+    # Draws are about their images' mean, and so is what stars give them.
+    own_share = 1 - 1 / max(int(np.count_nonzero(known)), 2)
+    stars = np.clip(each * correlated / (star_sd**2 * own_share), 0, 1)
     by_stars = each * correlated * stars
     return np.asarray(np.sqrt(by_stars + np.maximum(each * blocks * (1 - stars), whole)))

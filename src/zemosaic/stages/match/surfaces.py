@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from zemosaic.model.each import Each
-from zemosaic.model.photo_scale import n_terms
 from zemosaic.stages.gauge.common_trends import CommonTrends
 from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match import surface_priors as priors
 from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
-from zemosaic.stages.match.camera_field import solve_shared_field
-from zemosaic.stages.match.sensor_pattern import PatternBasis, SensorPattern, own_gradients
-from zemosaic.stages.match.sky_nodes import BlockTable
+from zemosaic.stages.match.camera_field import SeenSky, solve_shared_field
+from zemosaic.stages.match.common_texture import find_surplus
+from zemosaic.stages.match.sensor_pattern import PatternBasis, own_gradients
 from zemosaic.stages.match.structure_errors import PARTS, structure_gain_errors
+from zemosaic.stages.match.surface_state import ROUNDS, SurfaceProblem, SurfaceState
 from zemosaic.stages.match.third_degree import highest_order, is_a_night_beyond
 from zemosaic.stages.numeric.robust import cauchy_weight
 
@@ -27,14 +27,8 @@ F8 = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
-_ROUNDS = 5
-"""Rounds at least: priors and robust weights of ordinary sets have settled by then."""
-
 _MOST_ROUNDS = 14
 """Rounds at most: gains that structure alone tells come nearer by a fixed share a round."""
-
-_GAIN_SETTLED = 2e-4
-"""Change of ln gain in a round below which gains are taken as found: less than any stated error."""
 
 _PRIOR_SETTLED = 0.2
 """Change of ln sd of the priors from one round to the next below which they are taken as found."""
@@ -61,8 +55,12 @@ structure would run away step by step."""
 _PATTERN_TURN = 2
 """Round that decides whether a camera has a pattern: weights and surfaces are about right by then."""
 
-_PATTERN_SETTLED = 0.1
-"""Change of a pattern in a round, over a block's error, below which it is taken as found."""
+_FEW_ENOUGH = 500
+"""Images at most of which that is asked: a second set of normal equations would be the peak of memory. Of more images
+overlaps outweigh priors."""
+
+_TEXTURE_TURN = 3
+"""Round that tells what texture of the sky is in the blocks' errors: patterns are out of the residuals by then."""
 
 _CAUCHY = 2.5
 """Errors at which a block's weight is halved: trails and ghosts fall away, noise hardly does."""
@@ -78,136 +76,13 @@ _CORRELATION_ROUNDS = range(1, 5)
 """Rounds that tell it: of the first residuals most is the start's; later ones would keep the loop from settling."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Problem:
-    """What is given.
-
-    Attributes
-    ----------
-    layout : Layout
-    value, error : ndarray, shape (blocks,), float32
-        Block means over gain and response, and their errors; error 0 leaves a block out.
-    log_gain_sd : ndarray, shape (n,)
-        How far ln gain may still move; 0 holds it.
-    level : float32
-        Taken off all values, so that float32 holds what is left.
-    scatter : float
-        Of the images' levels.
-    night : ndarray, shape (n,), int64
-        Number of each image's night.
-    patterns : PatternBasis
-    trends : CommonTrends
-    covered : ndarray, shape of the nodes, bool
-        Nodes whose second differences tell how the sky bends.
-    """
-
-    layout: Layout
-    value: F4
-    error: F4
-    log_gain_sd: F8
-    level: np.float32
-    scatter: float
-    night: Ints
-    patterns: PatternBasis
-    trends: CommonTrends
-    covered: Flags
-
-    @property
-    def table(self) -> BlockTable:
-        """The blocks."""
-        return self.layout.table
-
-    @property
-    def n_terms(self) -> int:
-        """Coefficients of a surface."""
-        return n_terms(self.layout.order)
-
-    @property
-    def free(self) -> Flags:
-        """Images whose gain may move."""
-        return self.log_gain_sd > 0
-
-    def of_order(self, order: int) -> _Problem:
-        """The same with surfaces of another order."""
-        return replace(
-            self,
-            layout=replace(self.layout, order=order),
-            patterns=replace(self.patterns, order=order),
-            trends=CommonTrends.of(self.table, order),
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _State:
-    """Where the loop stands after a number of rounds.
-
-    Attributes
-    ----------
-    turn : int
-        Rounds done.
-    sky, surfaces : ndarray, shapes (nodes,), (n, k)
-        As found in the last one; an extra column's coefficient last.
-    between, residual : ndarray, shape (blocks,), float32
-        What that sky has beyond bilinear interpolation, and what is left of the values.
-    robust : ndarray, shape (blocks,), float32
-        Factors of the next weights.
-    structure : ndarray, shape of the nodes
-        Variance of the sky below a node's reach.
-    bend_sd : float
-        Prior on the sky's second differences.
-    widths : ndarray, shape (order + 1,)
-        Priors of the surfaces in a typical night.
-    scales : ndarray, shape (n, k)
-        How many times wider those of each image are.
-    differ, has_priors : bool
-        Whether the images differ at all, and whether the widths are found.
-    log_gain : ndarray, shape (n,)
-        Change so far; `moved` is the largest change of the last round.
-    structured : ndarray, shape (n,), bool
-        Images whose gain the sky's structure tells.
-    correlated : ndarray, shape (n,)
-        How many blocks count as one witness of a gain.
-    disagree : float
-        By how much stars and structure differ beyond the stars' errors; 1 where they do not.
-    extra : ndarray, shape (blocks,), float32, or None
-        The next column: the sky's structure; None where no gain is free.
-    pattern : SensorPattern
-    """
-
-    turn: int
-    sky: F8
-    surfaces: F8
-    between: F4
-    residual: F4
-    robust: F4
-    structure: F8
-    bend_sd: float
-    widths: F8
-    scales: F8
-    differ: bool
-    has_priors: bool
-    log_gain: F8
-    moved: float
-    structured: Flags
-    correlated: F8
-    disagree: float
-    extra: F4 | None
-    pattern: SensorPattern
-
-    @property
-    def settled(self) -> bool:
-        """Whether another round would change nothing that counts."""
-        still = self.moved < _GAIN_SETTLED and self.pattern.changed < _PATTERN_SETTLED
-        return self.turn >= _ROUNDS and still and self.has_priors
-
-
 def fit_surfaces(
     value: F4,
     error: F4,
     log_gain_sd: F8,
     patterns: PatternBasis,
     night: Ints | None = None,
-    amplitude: F8 | None = None,
+    seen: SeenSky | None = None,
     each: Each = map,
 ) -> SurfaceSolution:
     """Solve one channel for the sky, every image's surface and, where asked, its gain.
@@ -225,8 +100,8 @@ def fit_surfaces(
         of their own.
     night : ndarray, shape (n,), int64, optional
         Number of each image's night, from 0: nights of larger surfaces have wider priors. Default: one night.
-    amplitude : ndarray, shape (cameras, n), optional
-        Of the sky in each camera's images, where it shall tell more of their responses.
+    seen : SeenSky, optional
+        The sky, where it shall tell more of the cameras' responses.
     each : callable
         Parts of a round may be done at once.
     """
@@ -236,17 +111,17 @@ def fit_surfaces(
     scatter = priors.level_scatter(table, value, error)
     layout, trends = Layout.of(table, order), CommonTrends.of(table, order)
     covered = layout.covered(error > 0)
-    problem = _Problem(layout, value, error, log_gain_sd, level, scatter, night, patterns, trends, covered)
+    problem = SurfaceProblem(layout, value, error, log_gain_sd, level, scatter, night, patterns, trends, covered)
     state, system = _settle(problem, each)
     # Responses are asked for beside quadratics; a lower order was asked for.
-    if amplitude is None and highest_order(order) > order and is_a_night_beyond(system, state.residual, night):
+    if seen is None and highest_order(order) > order and is_a_night_beyond(system, state.residual, night):
         del system
         problem = problem.of_order(highest_order(order))
         state, system = _settle(problem, each)
-    return _conclude(problem, state, system, np.zeros((0, table.n_images)) if amplitude is None else amplitude)
+    return _conclude(problem, state, system, seen)
 
 
-def _settle(problem: _Problem, each: Each) -> tuple[_State, BackgroundSystem]:
+def _settle(problem: SurfaceProblem, each: Each) -> tuple[SurfaceState, BackgroundSystem]:
     """Rounds until none changes anything: the last state, and the system it was found by."""
     state = _start(problem)
     while True:
@@ -259,11 +134,11 @@ def _settle(problem: _Problem, each: Each) -> tuple[_State, BackgroundSystem]:
         del system
 
 
-def _start(problem: _Problem) -> _State:
+def _start(problem: SurfaceProblem) -> SurfaceState:
     """Wide priors, equal weights, no sky."""
     n, table = len(problem.value), problem.table
     widths = priors.first_widths(problem.scatter, problem.layout.order)
-    return _State(
+    return SurfaceState(
         turn=0,
         sky=np.zeros(table.nodes.n),
         surfaces=np.zeros((table.n_images, problem.n_terms)),
@@ -276,6 +151,7 @@ def _start(problem: _Problem) -> _State:
         scales=np.ones((table.n_images, problem.n_terms)),
         differ=True,
         has_priors=False,
+        surplus=1.0,
         log_gain=np.zeros(table.n_images),
         moved=0.0,
         structured=np.zeros(table.n_images, bool),
@@ -286,7 +162,7 @@ def _start(problem: _Problem) -> _State:
     )
 
 
-def _weigh(problem: _Problem, state: _State) -> WeightedBlocks:
+def _weigh(problem: SurfaceProblem, state: SurfaceState) -> WeightedBlocks:
     """The data of a round."""
     table = problem.table
     scale = np.exp(-state.log_gain).astype(np.float32)[table.image]
@@ -300,6 +176,8 @@ def _weigh(problem: _Problem, state: _State) -> WeightedBlocks:
     # Equal images have no tails.
     if state.differ:
         prior = prior * priors.weigh_priors(state.surfaces[:, : problem.n_terms] / state.scales, state.widths)
+    # Instead of weighing the blocks up, which tell gains no better, priors of surfaces are weighed down.
+    prior /= state.surplus
     centre = np.zeros_like(prior)
     if state.extra is not None:
         # Instead of weighing the blocks down for their correlation, what stars know is weighed up by as much.
@@ -310,9 +188,9 @@ def _weigh(problem: _Problem, state: _State) -> WeightedBlocks:
     return WeightedBlocks(value, error, weight, state.extra, prior, centre, state.bend_sd)
 
 
-def step(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
+def step(problem: SurfaceProblem, state: SurfaceState, system: BackgroundSystem) -> SurfaceState:
     """One round: sky and surfaces, then what they tell of priors, weights and gains."""
-    sides, seeds = [system.data_side(state.sky, roughly=state.turn + 1 < _ROUNDS)], range(0)
+    sides, seeds = [system.data_side(state.sky, roughly=state.turn + 1 < ROUNDS)], range(0)
     # In the first round surfaces are still those of the start.
     if state.turn > 0 and not state.has_priors:
         # 97 seeds apart: no round draws what another has drawn.
@@ -324,15 +202,17 @@ def step(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
     state = replace(state, sky=sky, surfaces=surfaces, between=between, residual=residual)
     if drawn:
         opened = [problem.trends.draw(*own, system.data.prior, seed) for own, seed in zip(drawn, seeds, strict=True)]
-        draws = np.stack([surfaces for _, surfaces in opened])[..., : problem.n_terms]
+        draws = np.stack([surfaces for _, surfaces in opened])[..., : problem.n_terms] / np.sqrt(state.surplus)
         state = _find_priors(problem, state, system, draws)
     weighed = _find_weights(problem, state, system)
     decides = state.turn == _PATTERN_TURN
     pattern = problem.patterns.follow(state.pattern, residual, system.data.weight, decides)
+    if state.turn == _TEXTURE_TURN and state.differ and problem.table.n_images <= _FEW_ENOUGH:
+        weighed = replace(weighed, surplus=find_surplus(system, residual))
     return replace(_find_gains(problem, weighed, system), pattern=pattern, turn=state.turn + 1)
 
 
-def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem, draws: F8) -> _State:
+def _find_priors(problem: SurfaceProblem, state: SurfaceState, system: BackgroundSystem, draws: F8) -> SurfaceState:
     """Widths of the priors, until they have settled; `draws` (draws, images, k) of the surfaces' errors."""
     found = state.surfaces[:, : problem.n_terms]
     error = priors.typical_error(system.data.error)
@@ -340,17 +220,17 @@ def _find_priors(problem: _Problem, state: _State, system: BackgroundSystem, dra
     if not differ:
         noises = system.solve(system.draw_noises(range(97 * state.turn, 97 * state.turn + min(len(draws), 2))))
         noises = [problem.trends.take_out(*own, system.data.prior) for own in noises]
-        noise = np.stack([surfaces for _, surfaces in noises])[..., : problem.n_terms]
+        noise = np.stack([surfaces for _, surfaces in noises])[..., : problem.n_terms] / np.sqrt(state.surplus)
         differ = priors.differ_by_noise(found, noise, problem.layout.order, error)
     scales = priors.night_scales(found, problem.night, problem.layout.order) if differ else np.ones_like(found)
     widths = priors.update_widths(found / scales, draws / scales, state.widths, problem.scatter if differ else 0.0)
     change = float(np.max(np.abs(np.log(widths / state.widths))))
     settled = change < _PRIOR_SETTLED if differ else bool(np.all(widths <= _EQUAL * error))
-    has_priors = settled and state.turn + 1 >= _ROUNDS
+    has_priors = settled and state.turn + 1 >= ROUNDS
     return replace(state, widths=widths, scales=scales, differ=differ, has_priors=has_priors)
 
 
-def _find_weights(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
+def _find_weights(problem: SurfaceProblem, state: SurfaceState, system: BackgroundSystem) -> SurfaceState:
     """Structure below the nodes, robust factors and the sky's own prior, from the residuals."""
     error, table = system.data.error, problem.table
     structure = priors.structure_below_nodes(table, state.residual, error, state.structure)
@@ -360,7 +240,7 @@ def _find_weights(problem: _Problem, state: _State, system: BackgroundSystem) ->
     return replace(state, structure=structure, robust=robust, bend_sd=bend_sd)
 
 
-def _find_gains(problem: _Problem, state: _State, system: BackgroundSystem) -> _State:
+def _find_gains(problem: SurfaceProblem, state: SurfaceState, system: BackgroundSystem) -> SurfaceState:
     """Take this round's gain changes over, and make the next round's column: the sky's structure."""
     if state.extra is None:
         return state
@@ -382,7 +262,7 @@ def _find_gains(problem: _Problem, state: _State, system: BackgroundSystem) -> _
     )  # fmt: skip
 
 
-def _disagreement(problem: _Problem, state: _State, system: BackgroundSystem, log_gain: F8) -> float:
+def _disagreement(problem: SurfaceProblem, state: SurfaceState, system: BackgroundSystem, log_gain: F8) -> float:
     """By how much the gains of structure lie off those of stars, over the stars' errors; 1 at least.
 
     Were the errors right, a gain would move by its prior's variance less what is left of that. Where gains move
@@ -397,7 +277,7 @@ def _disagreement(problem: _Problem, state: _State, system: BackgroundSystem, lo
     return max(float(np.sqrt(np.sum(told * log_gain[known] ** 2 / sd**2) / max(np.sum(told**2), 1.0))), 1.0)
 
 
-def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> F8:
+def _correlation(problem: SurfaceProblem, state: SurfaceState, system: BackgroundSystem) -> F8:
     """How many blocks of each image count as one witness of its gain."""
     table, error = problem.table, system.data.error
     found = system.clustered_variance(state.residual, PARTS)
@@ -416,7 +296,9 @@ def _correlation(problem: _Problem, state: _State, system: BackgroundSystem) -> 
     return np.where(state.structured, np.fmax(out, at_most), out)
 
 
-def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplitude: F8) -> SurfaceSolution:
+def _conclude(
+    problem: SurfaceProblem, state: SurfaceState, system: BackgroundSystem, seen: SeenSky | None
+) -> SurfaceSolution:
     """The solution, with draws from its error distribution."""
     seeds, k = range(1000, 1000 + priors.n_draws(problem.table.n_images, 6, 3)), problem.n_terms
     drawn_sides = system.draws(seeds) + system.draw_misfits(seeds, state.residual)
@@ -424,7 +306,7 @@ def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplit
     opened = zip(solved, seeds, strict=False)
     draws = [problem.trends.draw(*drawn, system.data.prior, seed) for drawn, seed in opened]
     misfits = solved[len(seeds) :]
-    shape, gain_error = problem.table.nodes.shape, problem.log_gain_sd
+    shape, gain_error, share = problem.table.nodes.shape, problem.log_gain_sd, 1 / np.sqrt(state.surplus)
     if state.structured.any():
         drawn, misfit = (np.array([surfaces[:, k] for _, surfaces in some]) for some in (draws, misfits))
         star_sd = np.where(problem.free, state.disagree * problem.log_gain_sd, np.inf)
@@ -441,10 +323,10 @@ def _conclude(problem: _Problem, state: _State, system: BackgroundSystem, amplit
         from_structure=state.structured,
         disagree=state.disagree,
         pattern=state.pattern,
-        field=solve_shared_field(system, state.residual, amplitude),
+        field=solve_shared_field(system, state.residual, seen),
         prior_sd=state.widths,
         image_sd=state.scales * state.widths[priors.degrees(problem.layout.order)],
-        weight=system.data.weight,
-        draws=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in draws],
+        weight=system.data.weight * np.float32(state.surplus),
+        draws=[(sky.reshape(shape) * share, surfaces[:, :k] * share) for sky, surfaces in draws],
         misfits=[(sky.reshape(shape), surfaces[:, :k]) for sky, surfaces in misfits],
     )

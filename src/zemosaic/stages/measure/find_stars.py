@@ -363,9 +363,11 @@ def _photometry(
     own = np.sqrt(area + of_ring + _FILLED_VARIANCE * found.n_filled)
     error = np.hypot(np.array([[sky.noise] for sky in skies]) * own, found.filled_error)
     saturated = (found.filled_error > _MOST_FILLED * np.abs(found.flux[..., 0])).any(axis=0)
-    saturated |= (found.n_bad > 0) | (found.ring_n < 8) | (found.peak >= np.array(limits)[:, None]).any(axis=0)
+    saturated |= (found.n_bad[:, 0] > 0) | (found.ring_n < 8) | (found.peak >= np.array(limits)[:, None]).any(axis=0)
     peak = np.max(found.peak - np.array([[sky.level] for sky in skies]), axis=0, initial=0.0)
-    return found.flux[..., 0], error, found.flux[..., 1], peak, saturated
+    # In thin overlaps most stars lie near a rim: that cuts the aperture of growth curves, and not the measuring one.
+    wide = np.where(found.n_bad[:, 1] > 0, np.nan, found.flux[..., 1])
+    return found.flux[..., 0], error, wide, peak, saturated
 
 
 def _without_holes(data: F4, bad: Mask) -> tuple[F4, Mask, Mask]:
