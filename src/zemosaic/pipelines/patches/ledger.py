@@ -122,10 +122,14 @@ class PatchLedger:
 
     def write(self, name: str, box: Box, values: npt.NDArray[Any]) -> None:
         """Write a plane of a patch's inner box; see `PlaneSink.write`."""
-        values = np.ascontiguousarray(values, self._dtypes[name])
         self._file.write(name, box, values)
+        self.note(name, box, values)
+
+    def note(self, name: str, box: Box, values: npt.NDArray[Any]) -> None:
+        """Note the checksum of a plane of a patch's inner box that is written by others."""
+        checksum = zlib.crc32(np.ascontiguousarray(values, self._dtypes[name]).data)
         with self._lock:
-            self._checksums.setdefault(box, {})[name] = zlib.crc32(values.data)
+            self._checksums.setdefault(box, {})[name] = checksum
 
     def record(self, patch: Patch, counts: PatchCounts) -> None:
         """Note that all planes of a patch have been written."""

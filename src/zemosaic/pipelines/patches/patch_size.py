@@ -37,11 +37,15 @@ class PatchCost:
         Pixels round a patch that are computed too.
     n_channels : int
         Of the mosaic.
+    strip_bytes : callable
+        Bytes of the finished patches that wait to be written, for patches of a given side; as often as there are tasks
+        at once, and taken again from one patch to the next.
     """
 
     task_bytes: Callable[[int, int], int]
     border_px: int = 0
     n_channels: int = 1
+    strip_bytes: Callable[[int], int] = lambda size: 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +113,16 @@ def plan_patch_size(
     for size in comfortable or sizes:
         for n in range(workers, 0, -1):
             threads = workers // n if can_share else 1
-            need = cost.task_bytes(size, threads)
-            if n * need > free:
+            task_bytes = cost.task_bytes(size, threads)
+            spare = free - n * (task_bytes + cost.strip_bytes(size))
+            if spare < 0:
                 continue
             at_once = n if threads == 1 else SHARED_SPEED * n * threads
             pixels = (size + 2 * cost.border_px) ** 2 * cost.n_channels
-            plans.append(((pixels / at_once + WINDOW_PX) / size**2, PatchPlan(size, n, threads, need, free - n * need)))
+            plans.append(((pixels / at_once + WINDOW_PX) / size**2, PatchPlan(size, n, threads, task_bytes, spare)))
             break
         if plans and plans[-1][1].workers == workers:
             break  # smaller patches only have more border
     if not plans:
-        raise cap_too_small(cap_bytes, fixed_bytes + cost.task_bytes(sizes[-1], 1))
+        raise cap_too_small(cap_bytes, fixed_bytes + cost.task_bytes(sizes[-1], 1) + cost.strip_bytes(sizes[-1]))
     return min(plans, key=lambda plan: plan[0])[1]

@@ -23,6 +23,7 @@ from zemosaic.pipelines.patches.patch_size import PATCH_SIZES, PatchCost, PatchP
 from zemosaic.pipelines.patches.planes import PlaneSink, write_patch
 from zemosaic.pipelines.patches.reading import Reading, keep_frames
 from zemosaic.pipelines.patches.stack_remotely import stack_remotely
+from zemosaic.pipelines.patches.strips import gather_strips, strip_bytes
 from zemosaic.pipelines.run.context import Run
 from zemosaic.settings import StackSettings
 from zemosaic.stages.stack.methods import METHODS
@@ -77,15 +78,15 @@ def stack_onto_grid(job: MosaicJob, sink: PlaneSink, run: Run, ledger: PatchLedg
         if ledger and (found := ledger.recall(work.patch)):
             if picture:
                 run.log.patch(picture.add(work.patch.inner, ledger.read_data(work.patch.inner)))
+            strips.skip(work.patch.inner)
             return found
         made = make_patch(job, work, run.cancel.check, memory, each)
-        write_patch(ledger or sink, work.patch.inner, made, job.names)
+        write_patch(strips, work.patch.inner, made, job.names)
         if picture:
             data = np.where(made.weight > 0, made.data, np.float32(np.nan))
             run.log.patch(picture.add(work.patch.inner, data))
         counts = PatchCounts.of(made)
-        if ledger:
-            ledger.record(work.patch, counts)
+        strips.end(work.patch.inner, lambda: ledger.record(work.patch, counts) if ledger else None)
         return counts
 
     if ledger:
@@ -93,7 +94,11 @@ def stack_onto_grid(job: MosaicJob, sink: PlaneSink, run: Run, ledger: PatchLedg
     n_samples = n_rejected = 0
     of_frames, clipped = Counter[str](), Counter[str]()
     readings = {work: Reading(_band_of(work.patch, job.grid), work.visits) for work in works}
-    with keep_frames(job.source.files, readings, job.warp, plan.spare_bytes) as (release, reads):
+    boxes = [work.patch.inner for work in works]
+    with (
+        keep_frames(job.source.files, readings, job.warp, plan.spare_bytes) as (release, reads),
+        gather_strips(sink, job.planes, boxes, ledger.note if ledger else None) as strips,
+    ):
         for count, (work, counts) in enumerate(make_executor(plan.workers).run(task, works), 1):
             release(work)
             n_samples += counts.n_samples
@@ -166,8 +171,8 @@ def plan_patches(
     machine, files = run.machine, job.source.files
     # The cache of decoded frames may still grow.
     held = resident_bytes() + (files.room_bytes() if files else machine.cache_bytes)
-    cost, can_share = PatchCost(task_bytes, border, n_channels), machine.remote is None
-    plan = plan_patch_size(machine.cap_bytes, machine.workers, held, cost, sizes, can_share=can_share)
+    cost = PatchCost(task_bytes, border, n_channels, lambda size: strip_bytes(job.planes, size, job.grid.shape[1]))
+    plan = plan_patch_size(machine.cap_bytes, machine.workers, held, cost, sizes, can_share=machine.remote is None)
     if plan.workers < machine.workers:
         shared = message("patches.threads", n=plan.threads) if plan.threads > 1 else None
         run.log.notice(
