@@ -38,6 +38,7 @@ from zemosaic.kernels.resample.window import Output, Window
 from zemosaic.kernels.stack.combine import combine_rows
 from zemosaic.kernels.stack.samples import FrameNoise
 from zemosaic.model.box import Box
+from zemosaic.pipelines.patches.strips import gather_strips
 from zemosaic.settings import InputSettings, Settings
 from zemosaic.simulate.sky import tangent_wcs
 from zemosaic.stages.measure.frame import measure_frame, measure_sky
@@ -193,7 +194,7 @@ def measure_reading() -> Iterator[tuple[str, str, float, float, bool]]:
 
 
 def measure_frames() -> Iterator[tuple[str, str, float, float, bool]]:
-    """The same of what is done to frames, and to the finished planes."""
+    """The same of what is done to frames, and to the finished planes (written as a run does, in whole rows)."""
     data = np.random.default_rng(3).normal(1000, 10, (1, 1080, 1920)).astype(np.float32)
     ones, settings = np.ones_like(data), Settings().measure
     dark, flat = np.full(data.shape[1:], 100, np.float32), ones[0]
@@ -211,11 +212,14 @@ def measure_frames() -> Iterator[tuple[str, str, float, float, bool]]:
     wcs = tangent_wcs(10.0, 20.0, 0.0, (4 * SIDE, 4 * SIDE), 2.0)
     boxes = [Box(y, y + SIDE, x, x + SIDE) for y in range(0, 4 * SIDE, SIDE) for x in range(0, 4 * SIDE, SIDE)]
     values = np.ones((SIDE, SIDE), np.float32)
-    with tempfile.TemporaryDirectory() as folder, MosaicFile(Path(folder) / "m.fits", wcs, [Plane("DATA")]) as file:
+    planes = [Plane("DATA")]
+    with tempfile.TemporaryDirectory() as folder, MosaicFile(Path(folder) / "m.fits", wcs, planes) as file:
 
         def write() -> None:
-            for box in boxes:
-                file.write("DATA", box, values)
+            with gather_strips(file, planes, boxes) as strips:
+                for box in boxes:
+                    strips.write("DATA", box, values)
+                    strips.end(box, lambda: None)
 
         yield "write", "pixel", least_ns(write, len(boxes) * values.size), 8, False
 
