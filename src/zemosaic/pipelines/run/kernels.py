@@ -140,7 +140,7 @@ def _stars() -> list[Known]:
     """Stars and block means of a frame."""
     rule, means = block_means.MeanRule(0.0, 0.0, 0.0, 0.0, 0), block_means.Means(_f4_2, _f4_2, _f4_2, _f4_2)
     filled, circles = apertures.Holes(_u2, _u2, 0.0, 0.0, 0.0), apertures.Circles(_f8, 0.0, 0.0)
-    fluxes = apertures.Fluxes(_f8_3, _f8_2, _f8, _f8_2, _i8, _f8_2, _f8)
+    fluxes = apertures.Fluxes(_f8_3, _f8_2, _f8, _f8_2, _i8_2, _f8_2, _f8)
     return [
         (apertures.aperture_fluxes, (_f4_3, _u2, filled, _f8, _f8, circles, fluxes)),
         (apertures.weighted_moments, (_f4_2, _f8, _f8, 0.0, _f8_2)),
