@@ -20,7 +20,7 @@ from zemosaic.engine.events import Event, Notice
 from zemosaic.kernels import compiled
 from zemosaic.pipelines.run.context import start_run
 from zemosaic.pipelines.run.kernels import GROUPS, list_kernels
-from zemosaic.pipelines.run.warm import choose_groups, compile_ahead, compile_all, compile_beside
+from zemosaic.pipelines.run.warm import choose_groups, compile_ahead, compile_all
 from zemosaic.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -193,15 +193,6 @@ def test_a_kernel_from_a_file_is_taken_into_one_that_calls_it(monkeypatch: pytes
 
 def nine_times(x: int) -> int:
     return triple(triple(x))
-
-
-def test_what_is_kept_is_loaded_beside_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded, (missing, *kept) = [], list_kernels("clip")
-    monkeypatch.setattr("zemosaic.pipelines.run.warm.is_kept", lambda *known: known != missing)
-    monkeypatch.setattr("zemosaic.pipelines.run.warm.compile_kernel", lambda *known: loaded.append(known))
-    with compile_beside(iter(["clip"]), start_run()):
-        pass
-    assert loaded == kept
 
 
 def test_all_are_compiled_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

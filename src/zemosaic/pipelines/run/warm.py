@@ -65,12 +65,11 @@ def choose_groups(settings: Settings, *, matched: bool, raw: bool) -> list[str]:
 
 @contextmanager
 def compile_beside(groups: Iterable[str], run: Run) -> Iterator[None]:
-    """`compile_ahead` and `_load` while the body of the context works; at its end what is still missing is waited for.
+    """`compile_ahead` while the body of the context works; at its end what is still missing is waited for.
 
     A kernel that the body calls meanwhile is waited for where a process is at it, else compiled at once. A body that
     fails ends the compiling.
     """
-    wanted = list(groups)
     over = threading.Event()
 
     def check() -> None:
@@ -79,12 +78,10 @@ def compile_beside(groups: Iterable[str], run: Run) -> Iterator[None]:
             raise Cancelled("run.stopped")
 
     with ThreadPoolExecutor(1) as pool:
-        compiling = pool.submit(compile_ahead, wanted, run, check=check)
-        loading = pool.submit(_load, wanted, check)
+        compiling = pool.submit(compile_ahead, groups, run, check=check)
         try:
             yield
             compiling.result()
-            loading.result()
         finally:
             over.set()
 
@@ -124,19 +121,6 @@ def compile_ahead(
         run.log.notice(message("kernels.compilers-died", reason=str(problem)), level="warning")
     run.log.end("compile", message("done.compile", n=len(wanted)))
     return len(wanted)
-
-
-def _load(groups: Iterable[str], check: Callable[[], None]) -> None:
-    """Take the kernels of some groups from their files, those of the steps that come first to begin with.
-
-    When they are called it is too late: a step that has one thread would wait for each, and the rest of the machine for
-    that step. What is in no file is compiled by whoever calls it.
-    """
-    for group in groups:
-        for known in list_kernels(group):
-            check()
-            if is_kept(*known):
-                compile_kernel(*known)
 
 
 def compile_all(run: Run) -> str:
