@@ -83,7 +83,7 @@ def test_groups_are_those_of_the_settings() -> None:
         return set(choose_groups(load_settings(assignments=assign), matched=matched, raw=raw))
 
     assert groups() == {"points", "spikes", "maps", "clip", "kappa", "stack", "match", "weigh", "gaps"}
-    assert groups(raw=True) ^ groups() == {"raws", "gaps", "spikes"}
+    assert groups(raw=True) ^ groups() == {"raws", "colours", "points", "gaps", "spikes"}
     assert groups("stack.region_sigma=5") - groups() == {"regions"}
     assert groups(matched=False, raw=False) == groups() - {"match"}
     assert groups("stack.method=mean", "warp.kernel=area") == {"areas", "maps", "mean", "match", "weigh", "gaps"}

@@ -17,8 +17,9 @@ import numpy as np
 from zemosaic.kernels.compiled import kernel, leaf, part
 from zemosaic.kernels.resample.areas import resample_polygon
 from zemosaic.kernels.resample.lanczos import N_PHASES, WIDTH, lanczos_table
-from zemosaic.kernels.resample.points import KERNEL_TAPS, resample_with_taps
-from zemosaic.kernels.resample.window import Floats, Output, Window, rows_of_channel, taper_of
+from zemosaic.kernels.resample.lattice import find_row
+from zemosaic.kernels.resample.points import KERNEL_TAPS, Lanczos, resample_plane
+from zemosaic.kernels.resample.window import Floats, Output, Window, prepare
 
 __all__ = [
     "LOBE",
@@ -27,8 +28,6 @@ __all__ = [
     "cfa_table",
     "colour_phases",
     "resample_cfa",
-    "split_colour",
-    "split_green",
 ]
 
 SAMPLE_DENSITY = (0.25, 0.5, 0.25)
@@ -54,6 +53,10 @@ _BLOCK = 32
 """Side of a block of pixels that are copied together, so that what they read and write stays in the cache."""
 
 
+Phases = tuple[tuple[int, int], int, tuple[int, int]]
+"""Where a pattern has its colours, as `colour_phases` tells."""
+
+
 @lru_cache(maxsize=12)
 def cfa_table(lobes: int, lobe: float) -> Floats:
     """Taps of the Lanczos kernel for lobes of `lobe` steps of a lattice; else as `lanczos_table`.
@@ -76,7 +79,7 @@ def cfa_table(lobes: int, lobe: float) -> Floats:
     return table
 
 
-def colour_phases(pattern: str) -> tuple[tuple[int, int], int, tuple[int, int]]:
+def colour_phases(pattern: str) -> Phases:
     """Where a pattern has its colours.
 
     Parameters
@@ -134,52 +137,116 @@ def resample_cfa(
     ValueError
         For an unknown pattern or kernel, or shapes that do not fit.
     """
-    red, green, blue = colour_phases(pattern)
+    phases = colour_phases(pattern)
     if kernel not in {*KERNEL_TAPS, "area", "drizzle"}:
         raise ValueError(f"kernel must be one of {', '.join(KERNEL_TAPS)}, area, drizzle, got '{kernel}'")
     data, weight = window.data, window.weight
     if data.shape[0] != 1 or weight.shape != data.shape or len(out.values) != 3:
         raise ValueError(f"a Bayer window is one plane for three channels, got {data.shape} for {len(out.values)}")
-    y0, y1, x0, x1 = out.corners
-    codes, alpha = taper_of(window, out), np.zeros((y1 - y0, x1 - x0), np.uint8)
     # The taper is the frame's own: what lies beyond a colour's outermost samples is a hole to the kernels.
-    window, rows = window._replace(codes=codes), out.rows()
-    for k, phase in enumerate((red, None, blue)):
-        plane, into = _colour_plane(window, k, phase, green), out.channel(k)
-        if kernel in {"area", "drizzle"}:
-            resample_polygon(plane, into, pixfrac / _STEP_PX[k] if kernel == "drizzle" else None)
-        else:
-            taps = KERNEL_TAPS[kernel]
-            table, its_rows = cfa_table(max(taps // 2, 2), LOBE[k]), rows_of_channel(rows, k)
-            resample_with_taps(plane, into, taps, table, clamp, rows=its_rows)
+    plain, rows, target = prepare(window, out, 3)
+    if kernel in {"area", "drizzle"}:
+        _resample_areas(plain, out, phases, pixfrac if kernel == "drizzle" else None)
+        return
+    taps = KERNEL_TAPS[kernel]
+    tables = (cfa_table(taps // 2, LOBE[0]), cfa_table(taps // 2, LOBE[1])) if taps > 2 else None
+    _resample_colours(plain, rows, target, phases, taps, tables, np.float32(clamp))
+
+
+def _resample_areas(window: Window, out: Output, phases: Phases, pixfrac: float | None) -> None:
+    y0, y1, x0, x1 = out.corners
+    alpha = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    for k in range(3):
+        side = None if pixfrac is None else pixfrac / _STEP_PX[k]
+        resample_polygon(_colour_plane(window, k, phases), out.channel(k), side)
         alpha |= out.alpha[y0:y1, x0:x1]
     out.alpha[y0:y1, x0:x1] = alpha
 
 
-def _colour_plane(window: Window, k: int, phase: tuple[int, int] | None, green: int) -> Window:
-    """The lattice of colour `k` (green for no phase) in its own coordinates, with its corrections."""
-    if phase is None:
-        x, y = window.nodes_xy
-        data, weight, origin = split_green(window.data[0], window.weight[0], window.origin, green)
-        nodes_xy = np.stack([x + y - green, x - y - green]) / 2
+@kernel
+def _resample_colours(window, rows, target, phases, n_taps, tables, clamp):  # type: ignore[no-untyped-def]
+    """`resample_cfa` by point-sampling kernels; `tables` of red and blue, and of green, or None without Lanczos."""
+    y0, y1, x0, x1 = target
+    alpha = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    for k in range(3):
+        plane, its_rows = _colour_plane(window, k, phases), _rows_of_channel(rows, k)
+        if tables is None:
+            resample_plane(plane, its_rows, target, n_taps, None)
+        else:
+            lanczos = Lanczos(tables[k % 2], plane.data, plane.data[:0], clamp)
+            resample_plane(plane, its_rows, target, n_taps, lanczos)
+        for y in range(y1 - y0):
+            a, b = find_row(rows[2], 0, y0 + y, x0, x1)
+            _gather_alpha(rows[2][0][a:b], alpha[y], k == 2)
+
+
+@part
+def _rows_of_channel(rows, k):  # type: ignore[no-untyped-def]
+    """Where the pixels of one channel go, with the alpha of all, of what `Output.rows` gives."""
+    (values, v_channel, v_row), (weights, w_channel, w_row), alpha = rows
+    return (values[k * v_channel :], v_channel, v_row), (weights[k * w_channel :], w_channel, w_row), alpha
+
+
+@leaf
+def _gather_alpha(alpha, all_bits, is_last):  # type: ignore[no-untyped-def]
+    """Add one colour's bits to those of the others; at the last they are written back."""
+    for x in range(alpha.size):
+        all_bits[x] |= alpha[x]
+    if is_last:
+        for x in range(alpha.size):
+            alpha[x] = all_bits[x]
+
+
+@kernel
+def _colour_plane(window, k, phases):  # type: ignore[no-untyped-def]
+    """The lattice of colour `k` in its own coordinates, with its corrections."""
+    red, green, blue = phases
+    nodes_xy = np.empty_like(window.nodes_xy)
+    if k == 1:
+        data, weight, origin = _split_green(window.data[0], window.weight[0], window.origin, green)
+        _turn_nodes(window.nodes_xy, green, nodes_xy)
     else:
-        data, weight, origin = split_colour(window.data[0], window.weight[0], window.origin, phase)
-        nodes_xy = (window.nodes_xy - np.array([phase[1], phase[0]], float)[:, None, None]) / 2
-    one = slice(k, k + 1)
-    return window._replace(
-        data=data[None],
-        weight=weight[None],
-        origin=origin,
-        nodes_xy=nodes_xy,
-        nodes_scale=window.nodes_scale[one],
-        nodes_offset=window.nodes_offset[one],
-        inverse_variance=window.inverse_variance[one] * SAMPLE_DENSITY[k],
+        phase = red if k == 0 else blue
+        data, weight, origin = _split_colour(window.data[0], window.weight[0], window.origin, phase)
+        _halve_nodes(window.nodes_xy, phase, nodes_xy)
+    return Window(
+        data,
+        weight,
+        origin,
+        nodes_xy,
+        window.nodes_scale[k : k + 1],
+        window.nodes_offset[k : k + 1],
+        window.step,
+        window.start,
+        window.inverse_variance[k : k + 1] * SAMPLE_DENSITY[k],
+        window.taper_box,
+        window.taper_px,
+        window.saturation,
+        window.codes,
     )
 
 
-def split_colour(
-    raw: Floats, weight: Floats, origin: tuple[int, int], phase: tuple[int, int]
-) -> tuple[Floats, Floats, tuple[int, int]]:
+@leaf
+def _turn_nodes(nodes_xy, green, turned):  # type: ignore[no-untyped-def]
+    """Coordinates on the lattice of green: u and v of the module's own text."""
+    for j in range(turned.shape[1]):
+        for i in range(turned.shape[2]):
+            x, y = nodes_xy[0, j, i], nodes_xy[1, j, i]
+            turned[0, j, i] = (x + y - green) / 2
+            turned[1, j, i] = (x - y - green) / 2
+
+
+@leaf
+def _halve_nodes(nodes_xy, phase, halved):  # type: ignore[no-untyped-def]
+    """Coordinates on the lattice of red or blue."""
+    for axis in range(2):
+        for j in range(halved.shape[1]):
+            for i in range(halved.shape[2]):
+                halved[axis, j, i] = (nodes_xy[axis, j, i] - phase[1 - axis]) / 2
+
+
+@part
+def _split_colour(raw, weight, origin, phase):  # type: ignore[no-untyped-def]
     """The red or the blue samples of a window as a plane of their own.
 
     Parameters
@@ -192,32 +259,41 @@ def split_colour(
 
     Returns
     -------
-    samples, weight : ndarray, float32
+    samples, weight : ndarray, float32, shape (1, j, i)
         Element (j, i) is the sample at frame pixel (2 (j + j0) + phase[0], 2 (i + i0) + phase[1]).
     origin : tuple of int
         (j0, i0).
     """
-    first = tuple((phase[a] - origin[a]) % 2 for a in (0, 1))
-    part = (slice(first[0], None, 2), slice(first[1], None, 2))
-    j0, i0 = ((origin[a] + first[a] - phase[a]) // 2 for a in (0, 1))
-    return np.ascontiguousarray(raw[part]), np.ascontiguousarray(weight[part]), (j0, i0)
+    y, x = (phase[0] - origin[0]) % 2, (phase[1] - origin[1]) % 2
+    h, w = raw.shape
+    samples = np.empty((1, (h - y + 1) // 2, (w - x + 1) // 2), np.float32)
+    sample_weight = np.empty_like(samples)
+    for j in range(samples.shape[1]):
+        _copy_every_second(raw[y + 2 * j, x:], samples[0, j])
+        _copy_every_second(weight[y + 2 * j, x:], sample_weight[0, j])
+    return samples, sample_weight, ((origin[0] + y - phase[0]) // 2, (origin[1] + x - phase[1]) // 2)
 
 
-def split_green(
-    raw: Floats, weight: Floats, origin: tuple[int, int], parity: int
-) -> tuple[Floats, Floats, tuple[int, int]]:
+@leaf
+def _copy_every_second(line, into):  # type: ignore[no-untyped-def]
+    for i in range(into.size):
+        into[i] = line[2 * i]
+
+
+@part
+def _split_green(raw, weight, origin, parity):  # type: ignore[no-untyped-def]
     """The green samples of a window as a plane turned by 45 degrees; its empty corners have weight 0.
 
     Parameters
     ----------
     raw, weight, origin
-        As in `split_colour`.
+        As in `_split_colour`.
     parity : int
         Parity of x + y at green samples, in the frame.
 
     Returns
     -------
-    samples, weight : ndarray, float32
+    samples, weight : ndarray, float32, shape (1, j, i)
         Element (j, i), with v = j + v0 and u = i + u0, is the sample at frame pixel
         (x, y) = (u + v + parity, u - v).
     origin : tuple of int
@@ -228,14 +304,14 @@ def split_green(
     u0, u1 = (x + y - parity) // 2, (x + w + y + h - 2 - parity) // 2
     v0, v1 = (x - y - h + 1 - parity) // 2, (x + w - 1 - y - parity) // 2
     # What lies in the corners is looked at by nobody: it has no weight.
-    samples = np.empty((v1 - v0 + 1, u1 - u0 + 1), np.float32)
+    samples = np.empty((1, v1 - v0 + 1, u1 - u0 + 1), np.float32)
     sample_weight = np.zeros_like(samples)
-    _turn_green(raw, weight, origin, parity, (v0, u0), samples, sample_weight)
+    _turn_green(raw, weight, origin, parity, (v0, u0), samples[0], sample_weight[0])
     return samples, sample_weight, (v0, u0)
 
 
-@kernel
-def _turn_green(raw, weight, origin, parity, first, samples, sample_weight):
+@leaf
+def _turn_green(raw, weight, origin, parity, first, samples, sample_weight):  # type: ignore[no-untyped-def]
     """Copy in blocks: neighbours along a row land on different rows, and would evict each other's cache lines.
 
     Nearly all weights are 1: they are written along the rows of the turned plane, and only the others copied.
@@ -277,7 +353,7 @@ def _copy_diagonal(line, first, step, plane):
         at += np.uintp(step)
 
 
-@part
+@leaf
 def _count_odd(weight):
     """Weights of a row that are not 1."""
     n = np.int32(0)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.compiled import kernel, leaf
+from zemosaic.kernels.compiled import kernel, leaf, part
 from zemosaic.kernels.resample.flags import HOLE, SPIKE, UNEVEN, flag_window
 from zemosaic.kernels.resample.lanczos import WIDTH, dot4, dot6, dot8, dots4, dots6, dots8, lanczos_table
 from zemosaic.kernels.resample.lattice import (
@@ -27,9 +27,9 @@ from zemosaic.kernels.resample.lattice import (
 )
 from zemosaic.kernels.resample.near_holes import bilinear, bilinear_near_holes, phase_of, pixel_at, sum_near_holes
 from zemosaic.kernels.resample.spikes import find_spikes
-from zemosaic.kernels.resample.window import Floats, Output, Rows, Window, prepare
+from zemosaic.kernels.resample.window import Floats, Output, Window, prepare
 
-__all__ = ["KERNEL_TAPS", "resample", "resample_with_taps"]
+__all__ = ["KERNEL_TAPS", "Lanczos", "resample", "resample_plane"]
 
 KERNEL_TAPS = {"nearest": 1, "bilinear": 2, "lanczos2": 4, "lanczos3": 6, "lanczos4": 8}
 """Taps per axis of each kernel."""
@@ -62,7 +62,7 @@ class _Cells(NamedTuple):
     end: int
 
 
-class _Lanczos(NamedTuple):
+class Lanczos(NamedTuple):
     """What a Lanczos kernel needs beside the window.
 
     Attributes
@@ -127,45 +127,27 @@ def resample(window: Window, out: Output, kernel: str, clamp: float = 0.0, *, de
     if kernel not in KERNEL_TAPS:
         raise ValueError(f"kernel must be one of {', '.join(KERNEL_TAPS)}, got '{kernel}'")
     n_taps = KERNEL_TAPS[kernel]
-    resample_with_taps(window, out, n_taps, lanczos_table(max(n_taps // 2, 2)), clamp, dering=dering and n_taps > 2)
-
-
-def resample_with_taps(
-    window: Window,
-    out: Output,
-    n_taps: int,
-    table: Floats,
-    clamp: float = 0.0,
-    *,
-    dering: bool = False,
-    rows: Rows | None = None,
-) -> None:
-    """As `resample`, with taps of one's own.
-
-    Parameters
-    ----------
-    window, out : Window, Output
-    n_taps : {1, 2, 4, 6, 8}
-        Taps per axis: 1 for nearest, 2 for bilinear.
-    table : ndarray, float32, shape (N_PHASES + 1, WIDTH)
-        As `lanczos_table` gives it; used from four taps on.
-    clamp : float
-    dering : bool
-    rows : Rows, optional
-        Those of the output, where they have been found.
-    """
-    plain, rows, target = prepare(window, out, rows)
+    plain, rows, target = prepare(window, out)
     lanczos = None
     if n_taps > 2:
         spikes = find_spikes(window.data, window.weight, window.inverse_variance) if dering else _NO_SPIKES
         smooth = window.data - spikes if spikes.size else window.data
-        lanczos = _Lanczos(table, smooth, spikes, np.float32(clamp))
+        lanczos = Lanczos(lanczos_table(n_taps // 2), smooth, spikes, np.float32(clamp))
     _resample(plain, rows, target, n_taps, lanczos)
 
 
 @kernel
 def _resample(place, rows, target, n_taps, lanczos):  # type: ignore[no-untyped-def]
-    """`resample_with_taps`, compiled in two versions: without Lanczos (`lanczos` is None) it takes half of the time."""
+    """`resample_plane` as Python calls it."""
+    resample_plane(place, rows, target, n_taps, lanczos)
+
+
+@part
+def resample_plane(place, rows, target, n_taps, lanczos):  # type: ignore[no-untyped-def]
+    """`resample` with what `prepare` gives, the taps per axis and a `Lanczos`.
+
+    Compiled in two versions: without Lanczos (`lanczos` is None) it takes half of the time.
+    """
     n = target[3] - target[2]
     spikes = place.data[:0] if lanczos is None else lanczos.spikes
     flags = flag_window(place.data, place.weight, spikes, place.saturation, n_taps).reshape(-1)
@@ -178,7 +160,7 @@ def _resample(place, rows, target, n_taps, lanczos):  # type: ignore[no-untyped-
 
 @leaf
 def _resample_rows(place, rows, target, lanczos, flags, cells, taps, lines, found):  # type: ignore[no-untyped-def]
-    """`_resample` with scratch: two lines of double precision, and one each for samples and relative weights."""
+    """`resample_plane` with scratch: two lines of double precision, and one each for samples and relative weights."""
     data, weight, origin, step = place.data, place.weight, place.origin, place.step
     out_values, out_weights, out_alpha = rows
     y0, y1, x0, x1 = target

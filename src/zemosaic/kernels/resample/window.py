@@ -19,7 +19,6 @@ __all__ = [
     "Rows",
     "Window",
     "prepare",
-    "rows_of_channel",
     "taper_of",
 ]
 
@@ -114,12 +113,6 @@ class Output(NamedTuple):
         return Output(self.values[k : k + 1], self.weights[k : k + 1], self.alpha, self.target)
 
 
-def rows_of_channel(rows: Rows, k: int) -> Rows:
-    """What `Output.rows` gives for `Output.channel`, of those of all channels."""
-    (values, v_channel, v_row), (weights, w_channel, w_row), alpha = rows
-    return (values[k * v_channel :], v_channel, v_row), (weights[k * w_channel :], w_channel, w_row), alpha
-
-
 def taper_of(window: Window, out: Output) -> Bytes:
     """The taper of each output pixel, in 127ths.
 
@@ -137,14 +130,14 @@ def taper_of(window: Window, out: Output) -> Bytes:
     return codes
 
 
-def prepare(window: Window, out: Output, rows: Rows | None = None) -> tuple[Window, Rows, Corners]:
+def prepare(window: Window, out: Output, n_channels: int | None = None) -> tuple[Window, Rows, Corners]:
     """Check that a window and its output fit each other (compiled code checks no index); both as loops take them.
 
     Parameters
     ----------
     window, out : Window, Output
-    rows : Rows, optional
-        Those of the output, where they have been found.
+    n_channels : int, optional
+        Of the output, where a window of one plane holds more: the colours of a raw frame.
 
     Raises
     ------
@@ -156,6 +149,7 @@ def prepare(window: Window, out: Output, rows: Rows | None = None) -> tuple[Wind
         raise ValueError(f"a window of {h} x {w} pixels is too large: places in it are numbers of 32 bits")
     if window.weight.shape not in {(1, h, w), (c, h, w)}:
         raise ValueError(f"weight must have shape (1 or {c}, {h}, {w}), got {window.weight.shape}")
+    c = n_channels or c
     ny, nx = window.nodes_xy.shape[1:]
     scale, offset = window.nodes_scale, window.nodes_offset
     if not scale.shape == offset.shape == (c, ny, nx):
@@ -176,4 +170,4 @@ def prepare(window: Window, out: Output, rows: Rows | None = None) -> tuple[Wind
     # One compiled version for every caller: types that do not depend on how a number was written.
     codes = taper_of(window, out) if window.codes is None else window.codes
     plain = window._replace(taper_px=float(window.taper_px), saturation=np.float32(window.saturation), codes=codes)
-    return plain, out.rows() if rows is None else rows, out.corners
+    return plain, out.rows(), out.corners

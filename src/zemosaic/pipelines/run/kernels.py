@@ -46,8 +46,8 @@ Known = tuple[Any, tuple[Any, ...]]
 """A kernel, and arguments of the types that it is called with; it is never called with these."""
 
 GROUPS = (
-    "raws", "weigh", "gaps", "match", "points", "spikes", "clip", "regions", "kappa", "stack", "areas", "maps",
-    "winsorized", "linear_fit", "mean", "median", "minmax", "esd", "tiles", "xisf", "simulate",
+    "raws", "weigh", "gaps", "match", "points", "colours", "spikes", "clip", "regions", "kappa", "stack", "areas",
+    "maps", "winsorized", "linear_fit", "mean", "median", "minmax", "esd", "tiles", "xisf", "simulate",
 )  # fmt: skip
 """Parts of a run that call kernels, those first that are called first."""
 
@@ -82,6 +82,7 @@ _f8, _f8_2, _f8_3 = _array(F8, 1), _array(F8, 2), _array(F8, 3)
 _F: Any = np.float32(0)
 _EDGES = mesh.BlockEdges(_i8, _i8)
 _NODES = ImageNodes(_i8, _i4)
+_PHASES = (0, 0), 0, (0, 0)
 
 
 @cache
@@ -95,9 +96,9 @@ def list_kernels(group: str) -> tuple[Known, ...]:
     """
     lists = {
         "weigh": _weigh, "gaps": _gaps, "match": _match, "raws": _raws, "points": _points, "spikes": _spikes,
-        "areas": _areas, "stack": _stack, "clip": _clip, "regions": _regions, "kappa": _kappa, "maps": _maps,
-        "winsorized": _winsorized, "linear_fit": _linear_fit, "mean": _mean, "median": _median, "minmax": _minmax,
-        "esd": _esd, "tiles": _tiles, "simulate": _simulate, "xisf": _xisf,
+        "colours": _colours, "areas": _areas, "stack": _stack, "clip": _clip, "regions": _regions, "kappa": _kappa,
+        "maps": _maps, "winsorized": _winsorized, "linear_fit": _linear_fit, "mean": _mean, "median": _median,
+        "minmax": _minmax, "esd": _esd, "tiles": _tiles, "simulate": _simulate, "xisf": _xisf,
     }  # fmt: skip
     return tuple(lists[group]())
 
@@ -207,14 +208,14 @@ def _gains() -> list[Known]:
 
 
 def _raws() -> list[Known]:
-    """Raw colour frames without a place: defects, superpixels, stars on one colour, plate solving, a green plane."""
+    """Raw colour frames without a place: defects, superpixels, stars on one colour, plate solving, colours' planes."""
     cell = superpixels.Cell((0, 0), (0, 0), (0, 0), (0, 0))
     return [
         (bayer_stars.fit_stars, (bayer_stars.RawPlane(_f4_2, _f4_2, _i8_2), _f8, _f8, 0.0, 0, _f8_2)),
         (hot_pixels.find_defects, (_f4_2, _f4_2, _f4_2, 0.0, _u2)),
         (hot_pixels.find_residuals, (_f4_2, _f4_2, _f4_2, _i2)),
         (superpixels.bin_cells, (_f4_2, _f4_2, cell, 0.0, _f4_3, _f4_3)),
-        (bayer._turn_green, (_f4_2, _f4_2, (0, 0), 0, (0, 0), _f4_2, _f4_2)),
+        (bayer._colour_plane, (_window(), 0, _PHASES)),
         (pattern.search_pair, (_f8_2, (0, 0), _f8_2, _u2, (0.0, 0.0), 0.0, 0, _f8_2)),
         (pattern.mark_stars, (_f8, _f8, 0)),
     ]
@@ -232,8 +233,13 @@ def _window() -> Window:
 def _points() -> list[Known]:
     table = _frozen(_array(F4, 2))
     return [
-        (points._resample, (_window(), _rows(), (0, 0, 0, 0), 0, points._Lanczos(table, _f4_3, _f4_3, _F))),
+        (points._resample, (_window(), _rows(), (0, 0, 0, 0), 0, points.Lanczos(table, _f4_3, _f4_3, _F))),
     ]
+
+
+def _colours() -> list[Known]:
+    tables = (_frozen(_array(F4, 2)), _frozen(_array(F4, 2)))
+    return [(bayer._resample_colours, (_window(), _rows(), (0, 0, 0, 0), _PHASES, 0, tables, _F))]
 
 
 def _spikes() -> list[Known]:

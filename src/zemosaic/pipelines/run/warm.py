@@ -51,7 +51,7 @@ def choose_groups(settings: Settings, *, matched: bool, raw: bool) -> list[str]:
         Whether any of them is a raw colour frame.
     """
     chosen = {"weigh", *_METHODS.get(settings.stack.method, ("stack", "clip", "kappa")), "maps"}
-    chosen.add(_WARPS.get(settings.warp.kernel, "points"))
+    chosen.add(_WARPS.get(settings.warp.kernel, "colours" if raw else "points"))
     if matched:
         chosen.add("match")
     if raw:
