@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.kernels.compiled import kernel, leaf, part
+from zemosaic.kernels.stack.ahead import fetch_row
 from zemosaic.kernels.stack.normal_tables import MIN_SPREAD_COUNT
 from zemosaic.kernels.stack.order import (
     SEGMENT,
@@ -151,6 +152,7 @@ def _first_round(samples, maps, y, rule, scratch, touched, n_touched):
     lost[:] = False
     _set_limits((maps.low[y], maps.high[y]), maps.spread[y], maps.guard[y], limits)
     for i in range(samples.values.shape[0]):
+        fetch_row(samples, i, y)
         a, b = samples.span[i, y, 0], samples.span[i, y, 1]
         weight = samples.weights[i, y]
         row = (samples.values[i, y, a:b], weight[a:b], samples.alpha[i, y, a:b])

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.kernels.compiled import kernel, leaf
+from zemosaic.kernels.stack.ahead import fetch_row
 from zemosaic.kernels.stack.samples import FLAG_SATURATED, noise_of
 
 __all__ = [
@@ -282,6 +283,7 @@ def _sum_row(samples, exposures, y, x0, sums, numbers, counts):
     width = numbers.size
     any_photons = False
     for i in range(samples.values.shape[0]):
+        fetch_row(samples, i, y)
         a = max(samples.span[i, y, 0], x0)
         b = min(samples.span[i, y, 1], x0 + width)
         if a >= b:

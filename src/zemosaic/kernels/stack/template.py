@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from zemosaic.kernels.compiled import kernel, leaf
+from zemosaic.kernels.stack.ahead import fetch_row
 from zemosaic.kernels.stack.order import SEGMENT, pick_middle, sort_columns
 
 __all__ = ["median_rows", "steepness_rows", "template_rows"]
@@ -33,6 +34,8 @@ def _template_segment(samples, maps, y, ends, table, precision, buf):
     precision_here = precision[y, x0:x1]
     m = 0
     for i in range(samples.values.shape[0]):
+        if x0 == 0:
+            fetch_row(samples, i, y)
         if samples.span[i, y, 1] <= x0 or samples.span[i, y, 0] >= x1:
             continue
         row = (samples.values[i, y, x0:x1], samples.weights[i, y, x0:x1], samples.alpha[i, y, x0:x1])
