@@ -22,13 +22,14 @@ __all__ = [
     "find_spans",
     "gather_pixels",
     "make_columns",
+    "make_ordered",
     "pick_middle",
     "sort_columns",
 ]
 
 BLOCK = 32
-"""Columns sorted at a time are a multiple of this (a fixed inner length is what vectorises without a tail). Twice as many
-of a hundred samples or more do not stay in the first-level cache; half as many are too few for the loop."""
+"""Columns sorted at a time are a multiple of this (a fixed inner length is what vectorises without a tail). Of twice as
+many a hundred samples or more do not stay in the first-level cache; half as many are too few for the loop."""
 
 SEGMENT = 256
 """Pixels of one row whose samples are gathered together; 128 and 512 were no faster."""
@@ -65,10 +66,20 @@ def make_columns(n):
         np.zeros((n, SEGMENT), np.float32),
         np.zeros((n, SEGMENT), np.float32),
         np.zeros((n, SEGMENT), np.uint8),
-        np.zeros((n, SEGMENT + 16), np.float32),
+        make_ordered(n),
         np.zeros(n, np.int64),
         np.zeros(SEGMENT, np.int32),
     )
+
+
+@part
+def make_ordered(n):
+    """Room for `Columns.ordered`, all 0, whose rows begin with a line of the cache: else a block takes one line more."""
+    line = 16
+    width = SEGMENT + line
+    room = np.zeros(n * width + line, np.float32)
+    first = (-room.ctypes.data % (4 * line)) // 4
+    return room[first : first + n * width].reshape((n, width))
 
 
 @leaf

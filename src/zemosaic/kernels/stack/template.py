@@ -6,7 +6,7 @@ import numpy as np
 
 from zemosaic.kernels.compiled import kernel, leaf
 from zemosaic.kernels.stack.ahead import fetch_row
-from zemosaic.kernels.stack.order import SEGMENT, pick_middle, sort_columns
+from zemosaic.kernels.stack.order import SEGMENT, make_ordered, pick_middle, sort_columns
 
 __all__ = ["median_rows", "steepness_rows", "template_rows"]
 
@@ -64,7 +64,7 @@ def template_rows(samples, maps, y0, y1, table, precision):
         Written: sum of 1/variance of the samples, at the sky's level.
     """
     n, _, w = samples.values.shape
-    buf = np.zeros((n, SEGMENT + 16), np.float32)
+    buf = make_ordered(n)
     for y in range(y0, y1):
         precision[y] = 0.0
         maps.kept[y] = 0
