@@ -79,15 +79,31 @@ def _local_mean(samples, i, noise, maps, centre, y, x):
 
 @leaf
 def _any_clipped(weight):
+    """Whether any of some samples side by side was clipped: the first bit of its weight says so."""
+    bits = weight.view(np.int32)
+    found = np.int32(0)
+    for x in range(bits.size):
+        found |= bits[x]
+    return found < 0
+
+
+@leaf
+def _count_clipped(weight, y, x):
+    """Clipped samples in 3 x 3."""
+    h, w = weight.shape
     n = 0
-    for x in range(weight.size):
-        n += np.int32(weight[x] < 0)
-    return n > 0
+    for yy in range(max(y - 1, 0), min(y + 2, h)):
+        for xx in range(max(x - 1, 0), min(x + 2, w)):
+            n += np.int32(weight[yy, xx] < 0)
+    return n
 
 
 @leaf
 def _is_seed(value, weight, centre, y, x):
     """Whether enough samples in 3 x 3 are clipped for the same sign as this one."""
+    # Most stand alone: their values, which are not at hand, need not be fetched.
+    if _count_clipped(weight, y, x) < SEED_COUNT:
+        return False
     h, w = value.shape
     above = value[y, x] > centre[y, x]
     same = 0

@@ -74,7 +74,7 @@ def make_columns(n):
 
 @part
 def make_ordered(n):
-    """Room for `Columns.ordered`, all 0, whose rows begin with a line of the cache: else a block takes one line more."""
+    """Room for `Columns.ordered`, all 0. Its rows begin with a line of the cache: else a block takes one line more."""
     line = 16
     width = SEGMENT + line
     room = np.zeros(n * width + line, np.float32)

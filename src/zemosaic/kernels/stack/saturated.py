@@ -16,10 +16,10 @@ RIM_PX = 2
 
 @leaf
 def _has_saturated(alpha):
-    n = 0
+    flags = np.uint8(0)
     for x in range(alpha.size):
-        n += np.int32(alpha[x] >= FLAG_SATURATED)
-    return n > 0
+        flags = np.uint8(flags | alpha[x])
+    return flags >= FLAG_SATURATED
 
 
 @leaf
