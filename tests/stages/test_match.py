@@ -12,7 +12,7 @@ from simulated_measurements import Survey, tan_place, without_trend
 from zemosaic.engine.executor import ThreadExecutor
 from zemosaic.engine.values import digest_of
 from zemosaic.model.measurements import Blocks, Stars
-from zemosaic.model.photo_scale import surface_basis
+from zemosaic.model.photo_scale import surface_basis, surface_terms
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.gauge.reference import ReferenceSky
 from zemosaic.stages.match.match import ImageFacts, match
@@ -378,7 +378,8 @@ def plain_borders(table, sky, scales, noise):
     for i, scale in enumerate(scales):
         part = slice(table.start[i], table.start[i + 1])
         u, v = table.u[part], table.v[part]
-        value[part] += table.mean[0, part] / (scale.gain[0] * scale.response_in(u, v)[0]) - scale.surface_in(u, v)[0]
+        surface = scale.surface_of(surface_terms(u, v, scale.order))[0]
+        value[part] += table.mean[0, part] / (scale.gain[0] * scale.response_in(u, v)[0]) - surface
     for i in range(table.n_images):
         rows = []
         for square in np.unique(cell[used & (table.image == i)]):

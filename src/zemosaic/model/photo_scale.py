@@ -139,11 +139,11 @@ class PhotoScale:
 
     def response_at(self, x: npt.ArrayLike, y: npt.ArrayLike, shape: tuple[int, int]) -> Array:
         """F at pixel positions of the image, shape ``(c, *x.shape)``."""
-        return self._response_of(surface_basis(x, y, shape, self._response_order))
+        return self.response_of(surface_basis(x, y, shape, self._response_order))
 
     def response_in(self, u: npt.ArrayLike, v: npt.ArrayLike) -> Array:
         """F at places of the image, -1 to 1, shape ``(c, *u.shape)``."""
-        return self._response_of(surface_terms(u, v, self._response_order))
+        return self.response_of(surface_terms(u, v, self._response_order))
 
     @property
     def _surface_order(self) -> int:
@@ -154,8 +154,13 @@ class PhotoScale:
         n_own = 0 if self.response is None else self.response.shape[1]
         return order_of(n_own)
 
-    def _response_of(self, terms: Array) -> Array:
-        """F from polynomial terms, whose constant it does not use."""
+    @property
+    def order(self) -> int:
+        """Of the polynomial terms that `response_of` and `surface_of` want at least."""
+        return max(self._surface_order, self._response_order)
+
+    def response_of(self, terms: Array) -> Array:
+        """F from polynomial terms (`surface_terms`), whose constant it does not use."""
         if self.response is None:
             return np.ones((len(self.gain), *terms.shape[1:]))
         return np.asarray(np.exp(_sum_terms(self.response, terms[1 : self.response.shape[1] + 1])))
@@ -175,9 +180,9 @@ class PhotoScale:
             total[:, : part.shape[1]] += part
         return replace(self, surface=total)
 
-    def surface_in(self, u: npt.ArrayLike, v: npt.ArrayLike) -> Array:
-        """B at places of the image, -1 to 1, shape ``(c, *u.shape)``, mosaic units."""
-        return _sum_terms(self.surface, surface_terms(u, v, self._surface_order))
+    def surface_of(self, terms: Array) -> Array:
+        """B from polynomial terms (`surface_terms`), mosaic units."""
+        return _sum_terms(self.surface, terms[: self.surface.shape[1]])
 
 
 def _sum_terms(coefficients: Array, terms: Array) -> Array:

@@ -158,9 +158,10 @@ def correction_nodes(
     y = np.minimum(np.maximum(xy[1], -1.5 * height), 2.5 * height)
     u, v = places_in(x, y, shape)
     order = AREA_ORDER if len(area_terms) > 1 else 0
-    area = np.exp(np.tensordot(area_terms, surface_terms(u, v, order), 1))
+    terms = surface_terms(u, v, max(order, scale.order))
+    area = np.exp(np.tensordot(area_terms, terms[: len(area_terms)], 1))
     gain = scale.gain[:, None, None]
-    return area_ref_deg2 / (gain * scale.response_in(u, v) * area), scale.surface_in(u, v)
+    return area_ref_deg2 / (gain * scale.response_of(terms) * area), scale.surface_of(terms)
 
 
 def source_box(plan: WarpPlan, box: Box, settings: WarpSettings) -> Box:
