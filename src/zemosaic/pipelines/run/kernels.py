@@ -199,7 +199,7 @@ def _gains() -> list[Known]:
         (gains.log_model, (_f8, seen, _f8)),
         (gains.project_to_unknowns, (_f8, seen, _f8)),
         (gains.remove_star_means, (_f8, _f8, _i8, _f8, _f8)),
-        (gains.apply_normal, (_f8, seen, _f8, _f8, _f8, _f8, _f8)),
+        (gains.apply_normal, (_f8, seen, _i8, _f8, _f8, _f8, _f8, _f8)),
         (gains.eliminate, (_i8, _i8, _f8, _f8, _i8, _f8_2)),
         (dense.factorise, (_f8_2,)),
         (dense.add_squares, (_f8_2, _f8_2, 0, _f8)),
