@@ -61,6 +61,15 @@ def test_each_right_hand_side_is_solved_by_itself():
         np.testing.assert_array_equal(surfaces, alone[1])
 
 
+def test_the_data_as_a_value_are_the_data():
+    system = system_of(bend_sd=10.0)
+    data, value = system.data_side(), system.value_side(system.data.value)
+    np.testing.assert_allclose(value.sky, data.sky, rtol=1e-12)
+    np.testing.assert_allclose(value.own, data.own, rtol=1e-12)
+    found = system.solve([data])[0]
+    np.testing.assert_allclose(system.rest_of(system.data.value), system.residuals(*found), atol=1e-6)
+
+
 def test_a_coarse_correction_leaves_nothing_to_a_second_one():
     """That is so only where the coarse matrix is the system's own on coarse splines."""
     system = system_of(bend_sd=10.0, node_px=32)

@@ -258,9 +258,7 @@ def beside_surfaces(
         for patterns that a surface can be.
     """
     parts = [images[first : first + _AT_ONCE] for first in range(0, len(images), _AT_ONCE)] or [images]
-    return np.concatenate(
-        list(each(lambda part: _of_some_images(table, orders, weight, residual, part, extra), parts))
-    )
+    return np.concatenate(list(each(lambda part: _of_some_images(table, orders, weight, residual, part, extra), parts)))
 
 
 def _of_some_images(
