@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -37,7 +38,6 @@ from zemosaic.stages.measure.block_means import sky_and_noise
 from zemosaic.stages.measure.frame import measure_frame
 
 F8 = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 OVERLAP, TURN_DEG, GAIN_SPREAD = 0.2, 6.0, 0.2
 SURFACE_SD = np.array([10.0, 5.0, 5.0, 2.0, 2.0, 2.0])
 """Spread of the surfaces' terms, in units of the image's noise."""
@@ -187,8 +187,8 @@ def no_growth() -> Iterator[None]:
     """The match without growth curves."""
     fit = star_ties.fit_growth
 
-    def flat(measurements: Sequence[Measurements], camera: Ints, stars: Sequence[Ints]) -> star_ties.Growth:
-        growth = fit(measurements, camera, stars)
+    def flat(*given: Any) -> star_ties.Growth:
+        growth = fit(*given)
         return replace(growth, coefficients=np.zeros_like(growth.coefficients))
 
     with mock.patch.object(star_ties, "fit_growth", flat):

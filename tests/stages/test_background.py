@@ -8,6 +8,7 @@ import pytest
 from simulated_measurements import Survey
 from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
 from zemosaic.stages.match.sky_nodes import make_block_table
+from zemosaic.stages.match.surface_priors import weigh_priors
 
 
 def system_of(bend_sd: float, node_px: int = 96) -> BackgroundSystem:
@@ -61,6 +62,15 @@ def test_each_right_hand_side_is_solved_by_itself():
         np.testing.assert_array_equal(surfaces, alone[1])
 
 
+def test_the_data_as_a_value_are_the_data():
+    system = system_of(bend_sd=10.0)
+    data, value = system.data_side(), system.value_side(system.data.value)
+    np.testing.assert_allclose(value.sky, data.sky, rtol=1e-12)
+    np.testing.assert_allclose(value.own, data.own, rtol=1e-12)
+    found = system.solve([data])[0]
+    np.testing.assert_allclose(system.rest_of(system.data.value), system.residuals(*found), atol=1e-6)
+
+
 def test_a_coarse_correction_leaves_nothing_to_a_second_one():
     """That is so only where the coarse matrix is the system's own on coarse splines."""
     system = system_of(bend_sd=10.0, node_px=32)
@@ -85,3 +95,11 @@ def test_steps_are_few_where_rims_hang_on_slivers(bend_sd, monkeypatch):
     assert depth[depth > 0].min() < 1e-4 * np.median(depth)
     system.solve(system.draws(range(4)))
     assert len(steps) <= 12
+
+
+def test_priors_of_many_images_lie_as_kernels_take_them():
+    """Numpy hands large intermediate arrays on as they lie: a product would lie like its second factor."""
+    surfaces = np.random.default_rng(2).normal(size=(10_000, 6))
+    prior = np.ones_like(surfaces) / 3
+    prior = prior * weigh_priors(surfaces, np.array([1.0, 0.5, 0.2]))
+    assert prior.flags.c_contiguous

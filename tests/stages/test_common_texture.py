@@ -7,7 +7,7 @@ import pytest
 
 from simulated_measurements import Survey
 from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
-from zemosaic.stages.match.common_texture import find_surplus
+from zemosaic.stages.match.common_texture import find_surplus, unit_noise
 from zemosaic.stages.match.sky_nodes import BlockTable, make_block_table
 
 BLOCK_PX, NODE_PX = 32, 37
@@ -39,7 +39,8 @@ def surplus_of(table: BlockTable, value: np.ndarray, variance: float) -> float:
     data = WeightedBlocks(value.astype(np.float32), 1 / np.sqrt(weight), weight, None, prior, centre, 100.0)
     system = BackgroundSystem.of(Layout.of(table, 2), data)
     sky, surfaces = system.solve([system.data_side()])[0]
-    return find_surplus(system, system.residuals(sky, surfaces))
+    left = system.rest_of(unit_noise(system))
+    return find_surplus(system, system.residuals(sky, surfaces), left)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -15,6 +15,7 @@ from zemosaic.model.photo_scale import surface_basis
 from zemosaic.settings import MatchSettings
 from zemosaic.stages.match.growth import Growth, fit_growth
 from zemosaic.stages.match.match import ImageFacts, match
+from zemosaic.stages.match.sightings import Sightings
 
 SHAPE = (540, 960)
 N_IMAGES = 40
@@ -43,7 +44,8 @@ def camera_of(
         stars = Stars(x, y, flux, error, (flux * np.exp(loss)).astype(np.float32), f4, f4, f4, no, no)
         images.append(Measurements(SHAPE, *3 * [np.ones(1)], Box.of_shape(SHAPE), 2.7, 0.05, stars, Blocks.empty(1)))
         labels.append(np.flatnonzero(seen))
-    return fit_growth(images, np.zeros(n_images, np.int64), labels, [np.ones(len(label)) for label in labels])
+    sightings = Sightings(images, np.zeros(n_images, np.int64), labels)
+    return fit_growth(sightings, [np.ones(len(label)) for label in labels])
 
 
 def test_neighbours_of_stars_are_no_growth_curve():

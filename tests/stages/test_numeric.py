@@ -34,6 +34,8 @@ n = 20_000
 star = np.repeat(np.arange(4 * n), 2)
 near, far = rng.integers(0, 9, 4 * n), rng.integers(9, 99, 4 * n)
 image = (np.ravel([near, far], "F") + star // 4) % n
+by_image = np.argsort(image, kind="stable")
+image, star = image[by_image], star[by_image]
 noise = rng.normal(0, 0.01, (1, len(star)))
 flux = np.exp(rng.normal(0, 0.1, n)[image] + rng.normal(9, 1, 4 * n)[star] + noise)
 growth = Growth(np.zeros((n, 1, 6)), np.zeros((n, 1)), np.zeros((1, 1, 5, 5)), np.zeros((1, 1, 5, 5)))

@@ -20,6 +20,7 @@ __all__ = [
     "list_local_nodes",
     "node_depth",
     "perturb",
+    "project_values",
     "sky_at_blocks",
 ]
 
@@ -164,6 +165,36 @@ def block_residuals(blocks, value, sky, surfaces, residual):
             for p in range(k):
                 model += columns[p] * surfaces[i, p]
             residual[b] = value[b] - model
+
+
+@kernel
+def project_values(blocks, value, weight, rhs_own, rhs_sky):
+    """Right-hand sides of a value at every block, as `build_normals` has them.
+
+    Parameters
+    ----------
+    blocks : PlacedBlocks
+    value, weight : float32 (blocks,)
+    rhs_own : float64 (n, k), rhs_sky : float64 (nodes,), output
+    """
+    start, cell, fx, fy, u, v, extra, order, nx = blocks
+    columns = np.empty(rhs_own.shape[1])
+    has_extra = len(extra) > 0
+    rhs_own[:] = 0.0
+    rhs_sky[:] = 0.0
+    for i in range(len(start) - 1):
+        for b in range(start[i], start[i + 1]):
+            wv = np.float64(weight[b] * value[b])
+            if wv == 0.0:
+                continue
+            fill_columns(float(u[b]), float(v[b]), order, float(extra[b]) if has_extra else 0.0, columns)
+            for p in range(len(columns)):
+                rhs_own[i, p] += wv * columns[p]
+            c = cell[b]
+            rhs_sky[c] += wv * ((1.0 - fx[b]) * (1.0 - fy[b]))
+            rhs_sky[c + 1] += wv * (fx[b] * (1.0 - fy[b]))
+            rhs_sky[c + nx] += wv * ((1.0 - fx[b]) * fy[b])
+            rhs_sky[c + nx + 1] += wv * (fx[b] * fy[b])
 
 
 @kernel

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf, part
 from zemosaic.kernels.match.values import LANES
 
 __all__ = ["add_sky", "factorise_band", "find_reach", "gather_cross", "list_coarse_nodes", "take_surfaces"]
@@ -154,9 +154,27 @@ def take_surfaces(local, gathered, own_inverse, band):
                 band[nodes[a], apart] -= entry
 
 
+@leaf
+def _take_off(factor, source, target):
+    for e in range(target.size):
+        target[e] -= factor * source[e]
+
+
+@leaf
+def _take_off_four(factors, first, second, third, fourth, target):
+    """What four columns have in a row, taken off in their order; the later ones reach one entry further each."""
+    f1, f2, f3, f4 = factors
+    n = first.size
+    for e in range(n):
+        target[e] = target[e] - f1 * first[e] - f2 * second[e] - f3 * third[e] - f4 * fourth[e]
+    target[n] = target[n] - f2 * second[n] - f3 * third[n] - f4 * fourth[n]
+    target[n + 1] = target[n + 1] - f3 * third[n + 1] - f4 * fourth[n + 1]
+    target[n + 2] -= f4 * fourth[n + 2]
+
+
 @kernel
 def factorise_band(lift, band):
-    """Replace a band by the columns of its Cholesky factor.
+    """Replace a band by the columns of its Cholesky factor, four at a time: each row behind them is fetched once.
 
     The diagonal is lifted by a share, so that modes which only round-off would decide do no harm; where it is 0, as
     of coarse nodes without blocks, 1 takes its place.
@@ -164,16 +182,24 @@ def factorise_band(lift, band):
     n, width = band.shape
     for i in range(n):
         band[i, 0] = band[i, 0] * (1.0 + lift) if band[i, 0] > 0.0 else 1.0
-    for i in range(n):
-        column, root = band[i], np.sqrt(band[i, 0])
-        for d in range(width):
-            column[d] /= root
-        for d in range(1, min(width, n - i)):
-            factor = column[d]
-            if factor != 0.0:
-                other = band[i + d]
-                for e in range(width - d):
-                    other[e] -= factor * column[d + e]
+    for i in range(0, n, 4):
+        end = min(i + 4, n)
+        for k in range(i, end):
+            root = np.sqrt(band[k, 0])
+            for d in range(width):
+                band[k, d] /= root
+            for row in range(k + 1, min(end, k + width)):
+                _take_off(band[k, row - k], band[k, row - k :], band[row, : width - row + k])
+        for row in range(end, min(end - 1 + width, n)):
+            d = row - i
+            if d < width:
+                b, c, e = band[i + 1, d - 1 :], band[i + 2, d - 2 :], band[i + 3, d - 3 :]
+                factors = band[i, d], b[0], c[0], e[0]
+                if factors != (0.0, 0.0, 0.0, 0.0):
+                    _take_off_four(factors, band[i, d:], b, c, e, band[row])
+                continue
+            for k in range(row - width + 1, end):
+                _take_off(band[k, row - k], band[k, row - k :], band[row, : width - row + k])
 
 
 @part

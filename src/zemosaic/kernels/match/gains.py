@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf, part
 
 __all__ = [
     "Detections",
@@ -20,7 +20,7 @@ __all__ = [
 
 
 class Detections(NamedTuple):
-    """Detections of shared stars, and what they see: the gain of an image, the response of its camera.
+    """Detections of shared stars, image after image, and what they see: the gain of an image, its camera's response.
 
     Attributes
     ----------
@@ -104,14 +104,76 @@ def remove_star_means(values, weight, star, sums, totals):
             values[d] -= sums[star[d]] / totals[star[d]]
 
 
+@leaf
+def _add_to_stars(theta, i, q, first, end, detections, weight, sums):
+    """Add to the stars' sums what the detections of image i see, whose camera's terms begin at q; order 0 or 2."""
+    star, u, v, g = detections.star, detections.u, detections.v, theta[i]
+    if detections.order == 0:
+        for d in range(first, end):
+            sums[star[d]] += weight[d] * g
+        return
+    a, b, c, e, f = theta[q], theta[q + 1], theta[q + 2], theta[q + 3], theta[q + 4]
+    for d in range(first, end):
+        x, y = u[d], v[d]
+        sums[star[d]] += weight[d] * (g + a * x + b * y + c * (x * x) + e * x * y + f * (y * y))
+
+
+@leaf
+def _add_to_image(theta, i, q, first, end, detections, weight, means, out):
+    """Add to `out` what they see beyond their stars' means, weighted, as `project_to_unknowns` does; order 0 or 2."""
+    star, u, v, g, total = detections.star, detections.u, detections.v, theta[i], 0.0
+    if detections.order == 0:
+        for d in range(first, end):
+            total += (g - means[star[d]]) * weight[d]
+        out[i] += total
+        return
+    a, b, c, e, f = theta[q], theta[q + 1], theta[q + 2], theta[q + 3], theta[q + 4]
+    in_a = in_b = in_c = in_e = in_f = 0.0
+    for d in range(first, end):
+        x, y = u[d], v[d]
+        seen = g + a * x + b * y + c * (x * x) + e * x * y + f * (y * y)
+        value = (seen - means[star[d]]) * weight[d]
+        total += value
+        in_a += value * x
+        in_b += value * y
+        in_c += value * (x * x)
+        in_e += value * x * y
+        in_f += value * (y * y)
+    out[i] += total
+    out[q] += in_a
+    out[q + 1] += in_b
+    out[q + 2] += in_c
+    out[q + 3] += in_e
+    out[q + 4] += in_f
+
+
 @kernel
-def apply_normal(theta, detections, weight, totals, work, sums, out):
-    """Normal matrix, stars eliminated, times `theta`; `work` (n,) and `sums` (stars,) are scratch."""
-    log_model(theta, detections, work)
-    remove_star_means(work, weight, detections.star, sums, totals)
-    for d in range(len(work)):
-        work[d] *= weight[d]
-    project_to_unknowns(work, detections, out)
+def apply_normal(theta, detections, start, weight, totals, work, sums, out):
+    """Normal matrix, stars eliminated, times `theta`; `work` (n,) and `sums` (stars,) are scratch.
+
+    Without responses and with quadratic ones, which nearly all are, image by image: detections of image i are
+    ``start[i]:start[i + 1]``. What they see is made twice, since to keep it would take longer.
+    """
+    if detections.order != 0 and detections.order != 2:
+        log_model(theta, detections, work)
+        remove_star_means(work, weight, detections.star, sums, totals)
+        for d in range(len(work)):
+            work[d] *= weight[d]
+        project_to_unknowns(work, detections, out)
+        return
+    camera, n, k = detections.camera, detections.n_images, 5 if detections.order == 2 else 0
+    sums[:] = 0.0
+    for i in range(n):
+        if start[i] < start[i + 1]:
+            q = n + camera[start[i]] * k
+            _add_to_stars(theta, i, q, start[i], start[i + 1], detections, weight, sums)
+    for s in range(len(sums)):
+        sums[s] = sums[s] / totals[s] if totals[s] > 0 else 0.0
+    out[:] = 0.0
+    for i in range(n):
+        if start[i] < start[i + 1]:
+            q = n + camera[start[i]] * k
+            _add_to_image(theta, i, q, start[i], start[i + 1], detections, weight, sums, out)
 
 
 @kernel

@@ -8,7 +8,7 @@ from zemosaic.kernels.compiled import kernel
 from zemosaic.kernels.match.background import fill_columns
 from zemosaic.kernels.select import select_nth
 
-__all__ = ["image_medians", "list_squares", "sum_products"]
+__all__ = ["image_medians", "list_squares", "sum_parts", "sum_products"]
 
 
 @kernel
@@ -64,6 +64,28 @@ def list_squares(start, cell, error, n_nodes, out_start, square):
             square[b] = number[cell[b]]
     out_start[-1] = total
     return total
+
+
+@kernel
+def sum_parts(blocks, weight, value, n_side, total, sums):
+    """Weighted sums of a value over n_side x n_side parts of each image, and the summed weights.
+
+    Parameters
+    ----------
+    blocks : PlacedBlocks
+    weight, value : float32 (blocks,)
+    n_side : int
+    total, sums : float64 (n, n_side * n_side), output
+    """
+    start, u, v, sides = blocks.start, blocks.u, blocks.v, np.float32(n_side)
+    total[:] = 0.0
+    sums[:] = 0.0
+    for i in range(len(start) - 1):
+        for b in range(start[i], start[i + 1]):
+            row = min(max(int((v[b] + np.float32(1)) / np.float32(2) * sides), 0), n_side - 1)
+            column = min(max(int((u[b] + np.float32(1)) / np.float32(2) * sides), 0), n_side - 1)
+            total[i, row * n_side + column] += weight[b]
+            sums[i, row * n_side + column] += weight[b] * value[b]
 
 
 @kernel

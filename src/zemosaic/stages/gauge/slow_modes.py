@@ -50,6 +50,9 @@ which would be noise."""
 _LEAST_TILES = 0.5
 """Share of the tiles that must count as dark for the rule to act."""
 
+_ALIKE = 1e-12
+"""Least precision of a combination of polynomials over the greatest: below, the nodes do not tell them apart."""
+
 _CORRELATION = 4.0
 """Neighbouring dark tiles err together: their number counts divided by this."""
 
@@ -127,8 +130,8 @@ class SlowModes:
         q = self.on_nodes[:, self.covered].T
         n_low = max(self.n_null, 3)
         low, plane = q[:, :n_low], q[:, :3]
-        as_low = np.linalg.lstsq(low, q[:, n_low:], rcond=None)[0]
-        bent = low[:, 3:] - plane @ np.linalg.lstsq(plane, low[:, 3:], rcond=None)[0]
+        as_low = _least_squares(low, q[:, n_low:])
+        bent = low[:, 3:] - plane @ _least_squares(plane, low[:, 3:])
         above = q[:, n_low:] - low @ as_low
         covariance = np.asarray(np.linalg.pinv(self.precision + extra_precision, hermitian=True), np.float64)
         to_low = np.hstack([np.eye(n_low), as_low])[3:]
@@ -392,5 +395,15 @@ def null_amplitudes(modes: SlowModes, skies: Sequence[F8], depth: F8) -> F8:
     design = modes.on_nodes[: modes.n_null, modes.covered].T * root[:, None]
     values = np.stack([sky[modes.covered] * root for sky in skies], axis=1)
     out = np.zeros((len(skies), len(modes.precision)))
-    out[:, : modes.n_null] = np.linalg.lstsq(design, values, rcond=None)[0].T
+    out[:, : modes.n_null] = _least_squares(design, values).T
     return out
+
+
+def _least_squares(design: F8, values: F8) -> F8:
+    """Coefficients (k, m) of k columns (nodes, k) for m others by their normal equations.
+
+    The columns are polynomials of low degree over their box, far from alike: a decomposition of so many rows would take
+    ten times as long and tell nothing more.
+    """
+    normal, pulls = (np.einsum("na,nb->ab", design, columns) for columns in (design, values))
+    return np.asarray(np.linalg.pinv(normal, rcond=_ALIKE, hermitian=True) @ pulls)

@@ -10,7 +10,7 @@ so, whatever the size, so time and memory are linear in the number of images.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -273,18 +273,22 @@ class BackgroundSystem:
         kernel.perturb(seed, blocks, self.data.weight, residual, prior, rhs_own, rhs_sky)
         return RightSide(rhs_sky, rhs_own, _CHI2_LEFT_ROUGHLY)
 
-    def residuals(self, sky: F8, surfaces: F8) -> F4:
-        """Value minus model of every block."""
-        out = np.empty_like(self.data.value)
-        kernel.block_residuals(self.layout.blocks(self.data.extra), self.data.value, sky, surfaces, out)
+    def residuals(self, sky: F8, surfaces: F8, value: F4 | None = None) -> F4:
+        """Value of every block, by default that of the data, minus model."""
+        value = self.data.value if value is None else value
+        out = np.empty_like(value)
+        kernel.block_residuals(self.layout.blocks(self.data.extra), value, sky, surfaces, out)
         return out
 
-    def rest_of(self, column: F4) -> F4:
+    def value_side(self, value: F4, *, roughly: bool = False) -> RightSide:
+        """Some value at every block in place of the data, priors about 0."""
+        rhs_own, rhs_sky = np.empty_like(self.normals.rhs_own), np.empty_like(self.normals.rhs_sky)
+        kernel.project_values(self.layout.blocks(self.data.extra), value, self.data.weight, rhs_own, rhs_sky)
+        return RightSide(rhs_sky, rhs_own, _CHI2_LEFT_ROUGHLY if roughly else _CHI2_LEFT)
+
+    def rest_of(self, value: F4) -> F4:
         """What neither a sky nor surfaces can take of a value at every block."""
-        data = replace(self.data, value=column, centre=np.zeros_like(self.data.centre))
-        normals = Normals.of(self.layout, data)
-        sky, surfaces = self.solve([RightSide(normals.rhs_sky, normals.rhs_own)])[0]
-        return replace(self, data=data).residuals(sky, surfaces)
+        return self.residuals(*self.solve([self.value_side(value)])[0], value)
 
     def sky_at_blocks(self, sky: F8) -> F4:
         """The sky at every block."""

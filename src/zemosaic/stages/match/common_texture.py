@@ -12,9 +12,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.kernels.match import images
 from zemosaic.stages.match.background import BackgroundSystem
 
-__all__ = ["find_surplus"]
+__all__ = ["find_surplus", "unit_noise"]
 
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
@@ -32,8 +33,21 @@ _MOST = 16.0
 _SEED = 311
 """Of the noise: no draw of the rounds has it."""
 
+_AT_ONCE = 1_000_000
+"""Blocks whose noise is made at once, in double precision."""
 
-def find_surplus(system: BackgroundSystem, residual: F4) -> float:
+
+def unit_noise(system: BackgroundSystem) -> F4:
+    """Independent noise at every block as the weights have it, shape (blocks,); 0 where there is none."""
+    rng, weight = np.random.default_rng(_SEED), system.data.weight
+    out = np.empty_like(weight)
+    for first in range(0, len(out), _AT_ONCE):
+        part = out[first : first + _AT_ONCE]
+        part[:] = rng.normal(size=len(part))
+    return np.divide(out, np.sqrt(weight), out=np.zeros_like(out), where=weight > 0)
+
+
+def find_surplus(system: BackgroundSystem, residual: F4, noise_left: F4) -> float:
     """Information of the blocks on surfaces over what their weights state; 1 at least.
 
     Residuals are summed over parts of each image, and their squares held against those of a solve of independent noise
@@ -45,17 +59,19 @@ def find_surplus(system: BackgroundSystem, residual: F4) -> float:
         As it was solved.
     residual : ndarray, shape (blocks,), float32
         Of that solution.
+    noise_left : ndarray, shape (blocks,), float32
+        What such a solve leaves of `unit_noise`.
     """
-    table, weight = system.layout.table, system.data.weight
-    used = weight > 0
-    noise = np.random.default_rng(_SEED).normal(size=len(weight)).astype(np.float32)
-    noise = np.divide(noise, np.sqrt(weight), out=np.zeros_like(noise), where=used)
-    row, column = (np.clip((q + 1) / 2 * _PARTS, 0, _PARTS - 1).astype(np.int64) for q in (table.v, table.u))
-    part = (table.image.astype(np.int64) * _PARTS + row) * _PARTS + column
-    total = np.maximum(np.bincount(part, weight), np.finfo(np.float32).tiny)
-    found, due = (np.bincount(part, weight * rest) ** 2 / total for rest in (residual, system.rest_of(noise)))
+    found, due = (_squares(system, rest) for rest in (residual, noise_left))
     expected = float(np.sum(due))
     # Both sums err, by as much as single parts stand out.
     sure = 1 + _SURE * float(np.sqrt(2 * np.sum(due**2))) / expected if expected > 0 else 1.0
     least = expected / _MOST
     return max(expected / max(sure * float(np.sum(found)), least), 1.0) if least > 0 else 1.0
+
+
+def _squares(system: BackgroundSystem, rest: F4) -> F8:
+    """Squares of the sums over parts of each image, over what independent blocks would give; shape (images, parts)."""
+    total, sums = np.empty((2, system.layout.table.n_images, _PARTS**2))
+    images.sum_parts(system.layout.blocks(None), system.data.weight, rest, _PARTS, total, sums)
+    return np.asarray(sums**2 / np.maximum(total, np.finfo(np.float32).tiny))

@@ -22,6 +22,7 @@ from zemosaic.kernels.match.gains import Detections
 from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import surface_basis
 from zemosaic.stages.match.camera_field import real_parts
+from zemosaic.stages.match.sightings import Sightings
 from zemosaic.stages.match.star_equations import StarEquations, StarNormals
 from zemosaic.stages.numeric.robust import MEDIAN_CHI2_1, cauchy_weight, excess_scatter
 
@@ -152,19 +153,16 @@ class GrowthState:
         return self.unknowns[self.normals.equations.n_images :]
 
 
-def fit_growth(measurements: Sequence[Measurements], camera: Ints, stars: Sequence[Ints], lost: Sequence[F8]) -> Growth:
+def fit_growth(sightings: Sightings, lost: Sequence[F8]) -> Growth:
     """Growth curves of all images.
 
     Parameters
     ----------
-    measurements : sequence of length n
-    camera : ndarray, shape (n,), int64
-        Numbers from 0 on.
-    stars : sequence of length n of ndarray, int64
-        For each detection of an image the number of its star, the same in all images; -1 where it does not count.
+    sightings : Sightings
     lost : sequence of length n of ndarray
-        What each of them loses over what a star of the image's typical width does.
+        What each detection loses over what a star of its image's typical width does.
     """
+    measurements, camera, stars = sightings.measurements, sightings.camera, sightings.stars
     n, channels = len(measurements), measurements[0].n_channels if len(measurements) else 1
     cameras = int(camera.max()) + 1 if n else 0
     out, error = np.zeros((n, channels, 6)), np.zeros((n, channels))

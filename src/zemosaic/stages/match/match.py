@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -197,11 +196,9 @@ def match(
     camera = _numbers(facts.cameras, n)
     order = highest_order(settings.surface_order)
     node_px = affordable_spacing(measurements, wcs, grid, settings.node_px, order)
-    parts: tuple[Callable[[], Any], ...] = (
-        lambda: make_block_table(measurements, wcs, grid, node_px, facts.pixel_values),
-        lambda: find_star_ties(measurements, wcs, grid, camera),
-    )
-    table, ties = each(lambda make: make(), parts)
+    # One after the other: both are many short calls, between which two threads wait for each other.
+    table = make_block_table(measurements, wcs, grid, node_px, facts.pixel_values)
+    ties = find_star_ties(measurements, wcs, grid, camera)
     problem = _Problem(
         settings=settings,
         grid=grid,

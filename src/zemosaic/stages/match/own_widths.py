@@ -10,16 +10,15 @@ them; else an image is off from its typical width only where the stars that it s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from zemosaic.kernels.match.gains import Detections
-from zemosaic.model.measurements import Measurements
 from zemosaic.model.photo_scale import surface_basis
 from zemosaic.stages.match.camera_field import real_parts
+from zemosaic.stages.match.sightings import Sightings
 from zemosaic.stages.match.star_equations import StarEquations, StarNormals
 from zemosaic.stages.numeric.robust import cauchy_weight, excess_scatter
 
@@ -72,40 +71,32 @@ _SHARES = 0.5, 2.0
 """Bounds of what a star loses over what its image's typical one does: beyond, its width is no star's."""
 
 
-def lost_over_typical(measurements: Sequence[Measurements], camera: Ints, stars: Sequence[Ints]) -> list[F8]:
+def lost_over_typical(sightings: Sightings) -> list[F8]:
     """What each star of each image loses over what a star of the image's typical width does.
-
-    Parameters
-    ----------
-    measurements : sequence of length n
-    camera : ndarray, shape (n,), int64
-        Numbers from 0 on.
-    stars : sequence of length n of ndarray, int64
-        For each detection of an image the number of its star, the same in all images; -1 where it does not count.
 
     Returns
     -------
     list of ndarray, each of shape (detections,)
         1 in images whose typical width is that of their shared stars.
     """
-    lost = [np.ones(len(m.stars)) for m in measurements]
-    equations, names = _widths(measurements, camera, stars)
+    lost = [np.ones(len(m.stars)) for m in sightings.measurements]
+    equations, names = _widths(sightings)
     if len(equations.value) < _LEAST_DETECTIONS or not _may_differ(equations):
         return lost
     own, of_star = _take_apart(equations)
     if not own.any():
         return lost
-    for share, star, wider in zip(lost, stars, own, strict=True):
+    for share, star, wider in zip(lost, sightings.stars, own, strict=True):
         at = np.minimum(np.searchsorted(names, star), len(names) - 1)
         of_its_star = np.where(names[at] == star, of_star[at], 0.0)
         share[:] = np.clip(np.exp(_WINGS * (wider + of_its_star)), *_SHARES)
     return lost
 
 
-def _widths(measurements: Sequence[Measurements], camera: Ints, stars: Sequence[Ints]) -> tuple[StarEquations, Ints]:
+def _widths(sightings: Sightings) -> tuple[StarEquations, Ints]:
     """Equations of ln width over the image's typical one, and the stars' numbers in order."""
     image, number, places, value, error = [], [], [], [], []
-    for i, (m, star) in enumerate(zip(measurements, stars, strict=True)):
+    for i, (m, star) in enumerate(zip(sightings.measurements, sightings.stars, strict=True)):
         snr = m.stars.snr()
         used = np.flatnonzero((star >= 0) & np.isfinite(m.stars.fwhm_px / m.fwhm_px) & (snr > 0))
         image.append(np.full(len(used), i, np.int64))
@@ -115,7 +106,8 @@ def _widths(measurements: Sequence[Measurements], camera: Ints, stars: Sequence[
         error.append(_NOISE / snr[used])
     images, (u, v) = np.concatenate(image), np.concatenate(places, axis=1)
     names, numbers = np.unique(np.concatenate(number), return_inverse=True)
-    seen = Detections(images, camera[images], numbers.astype(np.int64), u, v, _ORDER, len(measurements))
+    camera = sightings.camera
+    seen = Detections(images, camera[images], numbers.astype(np.int64), u, v, _ORDER, len(camera))
     equations = StarEquations(seen, np.concatenate(value), np.concatenate(error), len(names), int(camera.max()) + 1)
     return equations, names
 

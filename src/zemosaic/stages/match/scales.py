@@ -102,6 +102,7 @@ def make_scales(
     """
     gains, surfaces = [channel.gain for channel in found], [channel.surfaces for channel in found]
     total, patterns = _total_errors(table, found), patterns_of(found)
+    is_patterned = bool(patterns.any())
     n_response = max(gain.response.shape[1] for gain in gains)
     beyond = any(s.surfaces.shape[1] > N_TERMS for s in surfaces)
     n_coefficients = n_terms(PATTERN_ORDER) if beyond else N_TERMS
@@ -121,7 +122,7 @@ def make_scales(
             component=int(component[i]),
             note=_note_of(i, component, gains, surfaces),
         )
-        scales.append(scale.plus_surface(patterns[i]) if patterns.any() else scale)
+        scales.append(scale.plus_surface(patterns[i]) if is_patterned else scale)
     return tuple(scales)
 
 

@@ -17,6 +17,7 @@ import scipy.linalg
 from numpy.polynomial.legendre import leg2poly
 
 from zemosaic.kernels.match import images as kernel
+from zemosaic.model.each import Each
 from zemosaic.model.photo_scale import PATTERN_ORDER, n_terms, surface_terms
 from zemosaic.stages.match.background import BackgroundSystem
 from zemosaic.stages.match.camera_field import REAL_ERRORS
@@ -228,7 +229,13 @@ def _products_to(degree: int) -> F8:
 
 
 def beside_surfaces(
-    table: BlockTable, orders: tuple[int, int], weight: F4, residual: F4, images: Ints, extra: F4 | None = None
+    table: BlockTable,
+    orders: tuple[int, int],
+    weight: F4,
+    residual: F4,
+    images: Ints,
+    extra: F4 | None = None,
+    each: Each = map,
 ) -> F8:
     """What blocks of each image tell of patterns, an extra column and the residual, its own surface taken out of all.
 
@@ -241,6 +248,8 @@ def beside_surfaces(
     images : ndarray, shape (m,), int64
     extra : ndarray, shape (blocks,), float32, optional
         The column; 0 where None.
+    each : callable
+        Some images may be done beside others.
 
     Returns
     -------
@@ -249,7 +258,7 @@ def beside_surfaces(
         for patterns that a surface can be.
     """
     parts = [images[first : first + _AT_ONCE] for first in range(0, len(images), _AT_ONCE)] or [images]
-    return np.concatenate([_of_some_images(table, orders, weight, residual, part, extra) for part in parts])
+    return np.concatenate(list(each(lambda part: _of_some_images(table, orders, weight, residual, part, extra), parts)))
 
 
 def _of_some_images(
@@ -299,12 +308,12 @@ def own_gradients(system: BackgroundSystem, residual: F4, images: Ints) -> F8:
     out, high = np.zeros(table.n_images), slice(0, len(_products_to(_OWN_ORDER)))
     if column is None:
         return out
-    rest = beside_surfaces(table, (order, _OWN_ORDER), system.data.weight, residual, images, column)
+    rest = beside_surfaces(table, (order, _OWN_ORDER), system.data.weight, residual, images, column, system.each)
     known = rest[:, -2, -2] > 0
     images, rest = images[known], rest[known]
     if len(images) == 0:
         return out
-    inverse = np.linalg.pinv(rest[:, high, high])
+    inverse = np.linalg.pinv(rest[:, high, high], hermitian=True)
     squares = np.sum(inverse * rest[:, None, high, -1], axis=2) ** 2
     noise = np.diagonal(inverse, axis1=1, axis2=2)
     tame = np.minimum(squares, _TAME * np.median(squares, axis=0) / MEDIAN_CHI2_1)

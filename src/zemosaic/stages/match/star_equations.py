@@ -140,9 +140,10 @@ class StarNormals:
         """Unknowns for a right-hand side, to within `enough` of the least chi squared."""
         eq, diagonal = self.equations, self.diagonal()
         work, sums, out = np.empty_like(eq.value), np.empty(eq.n_stars), np.empty(eq.n_unknowns)
+        first = np.searchsorted(eq.detections.image, np.arange(eq.n_images + 1))
 
         def apply(x: F8) -> F8:
-            kernel.apply_normal(x, eq.detections, self.weight, self.totals, work, sums, out)
+            kernel.apply_normal(x, eq.detections, first, self.weight, self.totals, work, sums, out)
             return np.asarray(out + self.precision * self._held(x))
 
         def correct(r: F8) -> tuple[F8, F8]:

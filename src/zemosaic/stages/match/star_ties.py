@@ -16,6 +16,7 @@ from zemosaic.model.sky.grid import SkyGrid
 from zemosaic.stages.figures.stars import Detections
 from zemosaic.stages.match.growth import WIDE_NOISE, Growth, fit_growth
 from zemosaic.stages.match.own_widths import lost_over_typical
+from zemosaic.stages.match.sightings import Sightings
 
 __all__ = ["StarTies", "find_star_ties"]
 
@@ -104,26 +105,25 @@ def find_star_ties(
     camera : ndarray, shape (images,), int64
         Images of one camera share the shape of their growth curve.
     """
-    placed = [_usable_stars(m, w, grid) for m, w in zip(measurements, wcs, strict=True)]
-    counts = [len(p[0]) for p in placed]
-    image = np.repeat(np.arange(len(placed)), counts)
-    x, y, snr = (np.concatenate([p[q] for p in placed]) for q in (1, 2, 3))
+    used, x, y = _place_stars(measurements, wcs, grid)
+    image = np.repeat(np.arange(len(used)), [len(own) for own in used])
     star = np.empty(len(image), np.int64)
     radius = _RADIUS_FWHM * _typical_fwhm(measurements, wcs, grid)
-    n_stars = group_detections(x, y, np.argsort(-snr, kind="stable"), radius, star)
+    best_first = np.argsort(-np.concatenate(list(map(_snr, measurements, used))), kind="stable")
+    n_stars = group_detections(x, y, best_first, radius, star)
     away = _log_width(measurements, wcs)
-    numbers = _numbers(measurements, [p[0] for p in placed], star)
-    lost = lost_over_typical(measurements, camera, numbers)
-    growth = fit_growth(measurements, camera, numbers, lost)
-    key = star * np.int64(len(placed)) + image
+    sightings = Sightings(measurements, camera, _numbers(measurements, used, star))
+    lost = lost_over_typical(sightings)
+    growth = fit_growth(sightings, lost)
+    key = star * np.int64(len(used)) + image
     _, where, count = np.unique(key, return_inverse=True, return_counts=True)
     keep = count[where] == 1
     shared = np.bincount(star[keep], minlength=n_stars) >= 2
     keep &= shared[star]
     number = np.cumsum(shared) - 1
     totals = [
-        _total_fluxes(m, p[0], g, share[p[0]], a)
-        for m, p, g, share, a in zip(measurements, placed, growth.coefficients, lost, away, strict=True)
+        _total_fluxes(m, own, g, share[own], a)
+        for m, own, g, share, a in zip(measurements, used, growth.coefficients, lost, away, strict=True)
     ]
     u, v, flux, error = (np.concatenate([t[q] for t in totals], axis=-1) for q in range(4))
     growth = replace(growth, error=np.hypot(growth.error, np.array([t[4] for t in totals])))
@@ -143,16 +143,32 @@ def _clean_stars(measured: Measurements) -> npt.NDArray[np.bool_]:
     return good
 
 
-def _usable_stars(measured: Measurements, wcs: CelestialWcs, grid: SkyGrid) -> tuple[Ints, F8, F8, F8]:
-    """Which stars of an image are used, their grid x and y, and their signal to noise."""
+def _usable_stars(measured: Measurements) -> Ints:
+    """Which stars of an image are used."""
     stars = measured.stars
     good = _clean_stars(measured) & (stars.flux > _LEAST_SNR * stars.flux_error).any(axis=0)
     good &= np.cumsum(good) <= _MOST_STARS
-    used = np.flatnonzero(good)
-    x, y = grid.wcs.sky_to_pixel(*wcs.pixel_to_sky(stars.x[used], stars.y[used]))
+    return np.flatnonzero(good)
+
+
+def _place_stars(
+    measurements: Sequence[Measurements], wcs: Sequence[CelestialWcs], grid: SkyGrid
+) -> tuple[list[Ints], F8, F8]:
+    """Used stars of every image that have a place on the grid, and the grid x and y of all."""
+    used = [_usable_stars(m) for m in measurements]
+    on_sky = [w.pixel_to_sky(m.stars.x[own], m.stars.y[own]) for m, w, own in zip(measurements, wcs, used, strict=True)]
+    # All at once: a call takes as long as many stars.
+    x, y = grid.wcs.sky_to_pixel(*np.concatenate(on_sky, axis=1))
     seen = np.isfinite(x) & np.isfinite(y)
-    used = used[seen]
-    return used, x[seen], y[seen], (stars.flux[:, used] / stars.flux_error[:, used]).max(axis=0).astype(float)
+    ends = np.cumsum([len(own) for own in used])[:-1]
+    placed = [own[some] for own, some in zip(used, np.split(seen, ends), strict=True)]
+    return placed, x[seen], y[seen]
+
+
+def _snr(measured: Measurements, used: Ints) -> F8:
+    """Signal to noise of an image's used stars in the colour that shows each best."""
+    stars = measured.stars
+    return np.asarray((stars.flux[:, used] / stars.flux_error[:, used]).max(axis=0), float)
 
 
 def _numbers(measurements: Sequence[Measurements], used: list[Ints], star: Ints) -> list[Ints]:

@@ -272,7 +272,8 @@ def weigh_priors(surfaces: F8, widths: F8) -> F8:
     each = np.stack([pull2[:, degree == d].mean(axis=1) for d in range(len(widths))], axis=1)
     # After a large step of the prior all are beyond it.
     far = each / (_FAR**2 * np.maximum(np.median(each, axis=0), 1))
-    return np.asarray(1 / np.maximum(far, 1)[:, degree])
+    # Image after image: columns picked out lie the other way, which kernels are not compiled for.
+    return np.ascontiguousarray((1 / np.maximum(far, 1))[:, degree])
 
 
 def bend_spread(sky: F8, depth: F8) -> float:

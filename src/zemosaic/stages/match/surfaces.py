@@ -13,7 +13,7 @@ from zemosaic.stages.gauge.ungauged import SurfaceSolution
 from zemosaic.stages.match import surface_priors as priors
 from zemosaic.stages.match.background import BackgroundSystem, Layout, WeightedBlocks
 from zemosaic.stages.match.camera_field import SeenSky, solve_shared_field
-from zemosaic.stages.match.common_texture import find_surplus
+from zemosaic.stages.match.common_texture import find_surplus, unit_noise
 from zemosaic.stages.match.sensor_pattern import PatternBasis, own_gradients
 from zemosaic.stages.match.structure_errors import PARTS, structure_gain_errors
 from zemosaic.stages.match.surface_state import ROUNDS, SurfaceProblem, SurfaceState
@@ -54,10 +54,6 @@ structure would run away step by step."""
 
 _PATTERN_TURN = 2
 """Round that decides whether a camera has a pattern: weights and surfaces are about right by then."""
-
-_FEW_ENOUGH = 500
-"""Images at most of which that is asked: a second set of normal equations would be the peak of memory. Of more images
-overlaps outweigh priors."""
 
 _TEXTURE_TURN = 3
 """Round that tells what texture of the sky is in the blocks' errors: patterns are out of the residuals by then."""
@@ -195,7 +191,10 @@ def step(problem: SurfaceProblem, state: SurfaceState, system: BackgroundSystem)
     if state.turn > 0 and not state.has_priors:
         # 97 seeds apart: no round draws what another has drawn.
         seeds = range(97 * state.turn, 97 * state.turn + priors.n_draws(problem.table.n_images, 2, 1))
-    found, *drawn = system.solve([*sides, *system.draws(seeds)])
+    noises = [unit_noise(system)] if state.turn == _TEXTURE_TURN and state.differ else []
+    noise_sides = [system.value_side(noise, roughly=True) for noise in noises]
+    found, *drawn = system.solve([*sides, *system.draws(seeds), *noise_sides])
+    noise_left = [system.residuals(*drawn.pop(), noise) for noise in noises]
     sky, surfaces = problem.trends.take_out(*found, system.data.prior)
     between = system.beyond_bilinear(priors.smooth_bends(sky.reshape(problem.covered.shape), problem.covered))
     residual = system.residuals(sky, surfaces) + state.between - between
@@ -207,8 +206,8 @@ def step(problem: SurfaceProblem, state: SurfaceState, system: BackgroundSystem)
     weighed = _find_weights(problem, state, system)
     decides = state.turn == _PATTERN_TURN
     pattern = problem.patterns.follow(state.pattern, residual, system.data.weight, decides)
-    if state.turn == _TEXTURE_TURN and state.differ and problem.table.n_images <= _FEW_ENOUGH:
-        weighed = replace(weighed, surplus=find_surplus(system, residual))
+    if noise_left and state.differ:
+        weighed = replace(weighed, surplus=find_surplus(system, residual, *noise_left))
     return replace(_find_gains(problem, weighed, system), pattern=pattern, turn=state.turn + 1)
 
 

@@ -48,7 +48,8 @@ def is_a_night_beyond(system: BackgroundSystem, residual: F4, night: Ints) -> bo
     """
     table, order = system.layout.table, system.layout.order
     n_beyond = n_terms(THIRD) - n_terms(order)
-    rest = beside_surfaces(table, (order, THIRD), system.data.weight, residual, np.arange(table.n_images))
+    every = np.arange(table.n_images)
+    rest = beside_surfaces(table, (order, THIRD), system.data.weight, residual, every, each=system.each)
     inverse, pulls = np.linalg.pinv(rest[:, :n_beyond, :n_beyond], hermitian=True), rest[:, :n_beyond, -1]
     chi2 = np.sum(pulls * np.sum(inverse * pulls[:, None], axis=2), axis=1) / n_beyond
     typical = max(float(np.median(chi2)), 1.0)
