@@ -147,7 +147,7 @@ def _stars() -> list[Known]:
         (holes.find_holes, (_u2, _u2)),
         (holes.fill_holes, (_f4_2, _u2, _u2)),
         (block_means.block_means, (_f4_2, _u2, _EDGES, rule, means)),
-        (mesh.subtract_mesh, (_f4_2, _u2, _f4_2, _f8, _f8, _f4_2)),
+        (mesh.add_above_mesh, (_f4_2, _u2, _f4_2, _f8, _f8, _F, _f4_2)),
         (mesh.paint_discs, (_u2, _f8, _f8, _f8)),
         (mesh.grow_mask, (_u2, 0, _u2)),
         (peaks.smooth, (_f4_2, _f4_2)),
