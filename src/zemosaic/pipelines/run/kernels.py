@@ -109,6 +109,7 @@ def _weigh() -> list[Known]:
         (mesh.block_levels, (_f4_2, _u2, _EDGES, 0, _F, levels)),
         (mesh.valid_bounds, (_f4_3, _u2)),
         (block_noise.block_noise, (_f4_2, _b2, _EDGES, _f8_2, _f8_2)),
+        (block_noise.sum_bands, (_f4_2, _u2, 0, 0, _f8_2, _i8_2)),
         (repeats.find_repeats, (_f4_2, _b2, 0, _array(B1, 1))),
         (repeats.find_repeats, (_turned(_f4_2), _turned(_b2), 0, _array(B1, 1))),
         (repeats.find_lowest, (_f4_2, _b2)),
