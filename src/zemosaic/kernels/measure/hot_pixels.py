@@ -243,7 +243,8 @@ def _mark_far(row, low, high, limits, far):
 def _is_beyond_three(image, y, x, limit):
     """Whether a pixel stands above three of its eight neighbours, or below three, by a limit."""
     h, w = image.shape
-    up, down, left, right = mirror_index(y - 2, h), mirror_index(y + 2, h), mirror_index(x - 2, w), mirror_index(x + 2, w)
+    up, down, left, right = mirror_index(y - 2, h), mirror_index(y + 2, h), x - 2, x + 2
+    left, right = mirror_index(left, w), mirror_index(right, w)
     value = image[y, x]
     beside = (
         image[up, left], image[up, x], image[up, right], image[y, left],
