@@ -153,10 +153,12 @@ def find_lonely_part(looks: Sequence[Look]) -> LonelyPart | None:
     LonelyPart or None
         None where frames confirm each other, where too few overlap, and where stars are lonely everywhere.
     """
-    xy, lonely = np.zeros((0, 2)), np.zeros(0, bool)
-    for look in looks:
-        told = look.n_reach >= _LEAST_COVER
-        xy, lonely = np.concatenate([xy, look.own.shown[told]]), np.concatenate([lonely, look.n_show[told] == 0])
+    told = [look.n_reach >= _LEAST_COVER for look in looks]
+    xy = np.concatenate([np.zeros((0, 2)), *(look.own.shown[some] for look, some in zip(looks, told, strict=True))])
+    lonely = np.concatenate([
+        np.zeros(0, bool),
+        *(look.n_show[some] == 0 for look, some in zip(looks, told, strict=True)),
+    ])
     if len(xy) < 3 * _NEAREST:
         return None
     part = np.mean(lonely[scipy.spatial.cKDTree(xy).query(xy, k=_NEAREST)[1]], axis=1) >= _LONELY
