@@ -12,7 +12,7 @@ from simulated_measurements import SHAPE, Survey
 from zemosaic.model.box import Box
 from zemosaic.model.measurements import Measurements
 from zemosaic.stages.quality.company import judge_company
-from zemosaic.stages.quality.shifted import find_lonely_part, find_shifted_parts, without_part
+from zemosaic.stages.quality.shifted import find_lonely_part, find_shifted_parts, look_round, without_part
 
 FIELD = ((0.0, 0.0), (0.01, -0.006), (-0.008, 0.004), (0.006, 0.007), (-0.004, -0.009))
 HEIGHT, WIDTH = SHAPE
@@ -43,7 +43,7 @@ def spoilt(measured: Measurements, part: Box, step: tuple[float, float]) -> Meas
 )
 def test_the_part_is_found_in_the_frames_that_have_it(field: Survey, part: Box, step: tuple[float, float]) -> None:
     measured = [spoilt(m, part, step) if k in {1, 3} else m for k, m in enumerate(field.measurements)]
-    found = find_shifted_parts(measured, field.wcs)
+    found = find_shifted_parts(look_round(measured, field.wcs))
     assert [item is not None for item in found] == [False, True, False, True, False]
     for item in (found[1], found[3]):
         assert item is not None
@@ -54,28 +54,28 @@ def test_the_part_is_found_in_the_frames_that_have_it(field: Survey, part: Box, 
 
 def test_frames_that_are_right_have_no_such_part(field: Survey) -> None:
     for survey in (field, Survey(seed=1), Survey(seed=3, coarse_every=3), Survey(seed=4, centres=FIELD[:2])):
-        assert find_shifted_parts(survey.measurements, survey.wcs) == [None] * len(survey.measurements)
+        assert find_shifted_parts(look_round(survey.measurements, survey.wcs)) == [None] * len(survey.measurements)
 
 
 def test_rows_that_are_shifted_in_all_frames_are_confirmed_by_none() -> None:
     """Frames that are turned and stepped against each other."""
     survey, part = Survey(seed=1), Box(300, HEIGHT, 0, WIDTH)
-    assert find_lonely_part(survey.measurements, survey.wcs) is None
-    found = find_lonely_part([spoilt(m, part, (140.0, 0.0)) for m in survey.measurements], survey.wcs)
+    assert find_lonely_part(look_round(survey.measurements, survey.wcs)) is None
+    found = find_lonely_part(look_round([spoilt(m, part, (140.0, 0.0)) for m in survey.measurements], survey.wcs))
     assert found is not None
     assert found.box.y0 == pytest.approx(300, abs=40)
     assert found.box.y1 > HEIGHT - 40
     assert found.n_alone > 0.8 * found.n_stars
     elsewhere = [spoilt(survey.measurements[0], Box.of_shape(SHAPE), (140.0, 0.0)), *survey.measurements[1:]]
-    assert find_lonely_part(elsewhere, survey.wcs) is None
-    assert find_lonely_part([], []) is None
+    assert find_lonely_part(look_round(elsewhere, survey.wcs)) is None
+    assert find_lonely_part([]) is None
 
 
 def test_a_whole_frame_that_lies_elsewhere_is_no_part_of_two(field: Survey) -> None:
     """Of two frames nothing tells which is wrong."""
     pair = Survey(seed=2, centres=FIELD[:2])
     measured = [spoilt(pair.measurements[0], Box(300, HEIGHT, 0, WIDTH), (40, 0)), pair.measurements[1]]
-    assert find_shifted_parts(measured, pair.wcs) == [None, None]
+    assert find_shifted_parts(look_round(measured, pair.wcs)) == [None, None]
 
 
 def test_what_was_measured_in_the_part_goes(field: Survey) -> None:

@@ -128,9 +128,11 @@ def encode(value: object, kind: Any = None) -> bytes:
     """
     packer = _Packer(types_within(kind))
     text = json.dumps(packer.tree(value)).encode()
-    parts = [len(text).to_bytes(8, "little"), text]
+    parts, n_bytes = [len(text).to_bytes(8, "little"), text], len(text)
     for array in packer.arrays:
-        parts += [bytes(-sum(map(len, parts[1:])) % _ALIGN), array.tobytes()]
+        gap = -n_bytes % _ALIGN
+        parts += [bytes(gap), array.tobytes()]
+        n_bytes += gap + array.nbytes
     return b"".join(parts)
 
 

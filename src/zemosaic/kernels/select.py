@@ -44,30 +44,31 @@ def _select(keys, n, k):
     """The k-th smallest of whole numbers.
 
     Narrows the range that holds it, counting the numbers below a place in it: a loop without branches each time, of
-    which some six are enough for a hundred values.
+    which some five are enough for a hundred values. The first place is their mean: most who ask want a median.
     """
-    low, high = _range_of(keys, n)
-    n_below, n_up_to, halve = 0, n, False
+    low, high, place = _range_of(keys, n)
+    n_below, n_up_to = 0, n
     while low < high:
+        count, below, above = _split(keys, n, np.int32(min(place, high - 1)))
         span = high - low
-        # Where it were if all lay evenly; where that left more than half of the range, in its middle.
-        share = span * (2 * (k - n_below) + 1) // (2 * (n_up_to - n_below))
-        count, below, above = _split(keys, n, np.int32(low + (span >> 1 if halve else share)))
         if count > k:
             high, n_up_to = below, count
         else:
             low, n_below = above, count
-        halve = 2 * (high - low) > span
+        # Where it were if all lay evenly; where that left more than half of the range, in its middle.
+        share = (high - low) * (2 * (k - n_below) + 1) // (2 * (n_up_to - n_below))
+        place = low + ((high - low) >> 1 if 2 * (high - low) > span else share)
     return low
 
 
 @leaf
 def _range_of(keys, n):
-    """The lowest and the highest of whole numbers, n > 0."""
-    low, high = keys[0], keys[0]
+    """The lowest and the highest of whole numbers, and their mean; n > 0."""
+    low, high, total = keys[0], keys[0], np.int64(0)
     for i in range(n):
         low, high = min(low, keys[i]), max(high, keys[i])
-    return np.int64(low), np.int64(high)
+        total += keys[i]
+    return np.int64(low), np.int64(high), total // n
 
 
 @leaf

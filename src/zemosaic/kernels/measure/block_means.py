@@ -20,6 +20,10 @@ _ENOUGH = 128
 """Values that are enough to place a clip; selecting among all of a large block's would cost most of the time."""
 
 
+_STRIDE = 8
+"""Pixels of a row that are looked at together: pieces of rows are too short for longer vectors."""
+
+
 class MeanRule(NamedTuple):
     """How `block_means` takes the value of a block.
 
@@ -80,14 +84,16 @@ def block_means(data, bad, edges, rule, out):
     # their numbers for all the compiler knows.
     values, some = np.empty(largest + 3, np.float32), np.empty(largest, np.float32)
     room = _Room(values, some, np.empty(largest, np.int32), np.empty(largest), np.empty(largest))
+    bad_columns = np.empty(data.shape[1], np.uint8)
     for j in range(ny):
+        rows = y_edges[j], y_edges[j + 1]
+        _find_bad_columns(bad, rows[0], rows[1], bad_columns)
         for i in range(nx):
-            n, sx, sy = 0, 0, 0
-            for y in range(y_edges[j], y_edges[j + 1]):
-                n_row, of_x = _take_good(data, bad, y, x_edges[i], x_edges[i + 1], values, n)
-                n += n_row
-                sx += of_x
-                sy += n_row * y
+            columns = x_edges[i], x_edges[i + 1]
+            if _has_any(bad_columns, x_edges[i], x_edges[i + 1]):
+                n, sx, sy = _take_good(data, bad, rows, columns, values)
+            else:
+                n, sx, sy = _take_all(data, rows, columns, values)
             if n < rule.least or n < 8:
                 mean[j, i], error[j, i] = 0.0, np.inf
                 xs[j, i], ys[j, i] = 0.5 * (x_edges[i] + x_edges[i + 1] - 1), 0.5 * (y_edges[j] + y_edges[j + 1] - 1)
@@ -101,28 +107,58 @@ def block_means(data, bad, edges, rule, out):
 
 
 @leaf
-def _take_good(data, bad, y, x0, x1, values, first):
-    """Copy the good pixels of a piece of row `y` to `values`; returns how many they are and the sum of their columns.
+def _find_bad_columns(bad, y0, y1, out):
+    """Where columns hold a bad pixel in rows from `y0` to before `y1`: not 0."""
+    out[:] = 0
+    for y in range(y0, y1):
+        for x in range(out.size):
+            out[x] |= bad[y, x]
+
+
+@leaf
+def _has_any(marks, x0, x1):
+    found = np.uint8(0)
+    for x in range(x0, x1):
+        found |= marks[x]
+    return found != 0
+
+
+@leaf
+def _take_all(data, rows, columns, values):
+    """Copy a block whose pixels are all good; returns as `_take_good`, for all rows.
+
+    A few columns at a time: rows of a block are too short for other vectors.
+    """
+    (y0, y1), (x0, x1), n = rows, columns, 0
+    width = x1 - x0
+    last = x0 + width // _STRIDE * _STRIDE
+    for y in range(y0, y1):
+        for x in range(x0, last, _STRIDE):
+            for k in range(_STRIDE):
+                values[n + x - x0 + k] = data[y, x + k]
+        for x in range(last, x1):
+            values[n + x - x0] = data[y, x]
+        n += width
+    return n, n * (x0 + x1 - 1) // 2, n * (y0 + y1 - 1) // 2
+
+
+@leaf
+def _take_good(data, bad, rows, columns, values):
+    """Copy the good pixels of a block to `values`; returns how many they are, and the sums of their columns and rows.
 
     Whole arrays are handed in: a view of each row costs more than what is done to it.
     """
-    n_bad = np.int32(0)
-    for x in range(x0, x1):
-        n_bad += np.int32(bad[y, x] != 0)
-    if n_bad == x1 - x0:
-        return 0, 0
-    if n_bad == 0:
-        for k in range(x1 - x0):
-            values[first + k] = data[y, x0 + k]
-        return x1 - x0, (x1 - x0) * (x0 + x1 - 1) // 2
-    n, columns = 0, 0
-    for x in range(x0, x1):
-        # Without a branch, which stars and defects would make a guess: a bad pixel is overwritten.
-        values[first + n] = data[y, x]
-        good = np.int64(bad[y, x] == 0)
-        n += good
-        columns += good * x
-    return n, columns
+    (y0, y1), (x0, x1), n, of_x, of_y = rows, columns, 0, 0, 0
+    for y in range(y0, y1):
+        before = n
+        for x in range(x0, x1):
+            # Without a branch, which stars and defects would make a guess: a bad pixel is overwritten.
+            values[n] = data[y, x]
+            good = np.int64(bad[y, x] == 0)
+            n += good
+            of_x += good * x
+        of_y += (n - before) * y
+    return n, of_x, of_y
 
 
 @leaf

@@ -1,4 +1,4 @@
-"""Level and noise of small blocks, in one pass. Serial, nogil."""
+"""Level and noise of small blocks, in one pass; sums of some of them. Serial, nogil."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from zemosaic.kernels.compiled import kernel, part
 
-__all__ = ["block_noise"]
+__all__ = ["block_noise", "sum_bands"]
 
 _OF_BEND = math.sqrt(math.pi / 12)
 """Sigma over the mean of |a - 2 b + c|, which is sigma sqrt(6) sqrt(2 / pi) for Gaussian noise."""
@@ -70,3 +70,38 @@ def _add_bends(line, there, bends, n_bends):
         bend = abs(left[x] - np.float32(2) * middle[x] + right[x])
         bends[x] += bend if is_whole else np.float32(0)
         n_bends[x] += is_whole
+
+
+@kernel
+def sum_bands(data, bad, side, step, total, count):
+    """Sums over the good pixels of square blocks, in every `step`-th row of blocks, and how many these are.
+
+    Parameters
+    ----------
+    data : float32 (h, w); bad : uint8 (h, w), 0 where a pixel counts
+    side, step : int
+    total : float64 (n_bands, n_cols), output
+    count : int64 (n_bands, n_cols), output
+    """
+    n_bands, n_cols = total.shape
+    width = n_cols * side
+    light, n = np.empty(width), np.empty(width, np.int32)
+    for band in range(n_bands):
+        light[:], n[:] = 0.0, 0
+        first = band * step * side
+        for y in range(first, first + side):
+            _add_good(data[y, :width], bad[y, :width], light, n)
+        for i in range(n_cols):
+            in_block, n_here = 0.0, 0
+            for x in range(i * side, (i + 1) * side):
+                in_block += light[x]
+                n_here += n[x]
+            total[band, i], count[band, i] = in_block, n_here
+
+
+@part
+def _add_good(line, bad, total, n):
+    """Add good samples to the sums and numbers of their columns."""
+    for x in range(len(line)):
+        total[x] += line[x] if bad[x] == 0 else np.float32(0)
+        n[x] += bad[x] == 0

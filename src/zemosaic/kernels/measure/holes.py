@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf, part
 
 __all__ = ["FILLED_ALONG", "FILLED_ROUND", "fill_hole", "fill_holes", "find_holes"]
 
@@ -13,6 +13,9 @@ FILLED_ROUND = np.uint8(1)
 
 FILLED_ALONG = np.uint8(2)
 """Code of a pixel filled from one or two pairs of neighbours on either side of it: exact to first order."""
+
+_STRIDE = 64
+"""Codes of a row that are looked at together: as many bytes as the widest vector holds."""
 
 
 @kernel
@@ -66,9 +69,21 @@ def fill_holes(data, code, bad):
     """
     h, w = data.shape
     for y in range(1, h - 1):
-        for x in range(1, w - 1):
-            if code[y, x] != 0:
-                data[y, x] = fill_hole(data, y, x, code[y, x], bad[y - 1 : y + 2, x - 1 : x + 2])
+        for first in range(1, w - 1, _STRIDE):
+            last = min(first + _STRIDE, w - 1)
+            if not _has_any(code[y, first:last]):
+                continue
+            for x in range(first, last):
+                if code[y, x] != 0:
+                    data[y, x] = fill_hole(data, y, x, code[y, x], bad[y - 1 : y + 2, x - 1 : x + 2])
+
+
+@leaf
+def _has_any(codes):
+    found = np.uint8(0)
+    for x in range(codes.size):
+        found |= codes[x]
+    return found != 0
 
 
 @part

@@ -243,11 +243,17 @@ def _mark_far(row, low, high, limits, far):
 def _is_beyond_three(image, y, x, limit):
     """Whether a pixel stands above three of its eight neighbours, or below three, by a limit."""
     h, w = image.shape
-    above, below = 0, 0
+    up, down, left, right = mirror_index(y - 2, h), mirror_index(y + 2, h), x - 2, x + 2
+    left, right = mirror_index(left, w), mirror_index(right, w)
+    value = image[y, x]
+    beside = (
+        image[up, left], image[up, x], image[up, right], image[y, left],
+        image[y, right], image[down, left], image[down, x], image[down, right],
+    )  # fmt: skip
+    above, below = np.int32(0), np.int32(0)
     for k in range(8):
-        difference = image[y, x] - image[mirror_index(y + _DY[k], h), mirror_index(x + _DX[k], w)]
-        above += difference > limit
-        below += difference < -limit
+        above += np.int32(value - beside[k] > limit)
+        below += np.int32(value - beside[k] < -limit)
     return above >= 3 or below >= 3
 
 

@@ -14,11 +14,11 @@ from zemosaic.kernels.select import select_with
 __all__ = [
     "BlockEdges",
     "Levels",
+    "add_above_mesh",
     "block_levels",
     "grow_mask",
     "largest_block",
     "paint_discs",
-    "subtract_mesh",
     "valid_bounds",
 ]
 
@@ -160,23 +160,28 @@ def _sum_squares(magnitudes, n, limit, squares):
 
 
 @kernel
-def subtract_mesh(data, bad, mesh, y_centres, x_centres, out):
-    """``out = data - mesh`` with the mesh interpolated bilinearly between block centres; 0 where bad.
+def add_above_mesh(data, bad, mesh, y_centres, x_centres, factor, out):
+    """``out += (data - mesh) * factor`` with the mesh interpolated bilinearly between block centres; nothing where bad.
 
     Beyond the outermost centres the mesh is held constant.
+
+    Parameters
+    ----------
+    data : float32 (h, w); bad : uint8 (h, w), 0 where a pixel counts
+    mesh : float32 (ny, nx)
+    y_centres, x_centres : float64 (ny,) and (nx,)
+    factor : float32
+    out : float32 (h, w), input and output
     """
     h, w = data.shape
     ny, nx = mesh.shape
-    column = np.empty(w, np.int64)
-    share = np.empty(w, np.float32)
-    i = 0
-    for x in range(w):
-        while i < nx - 2 and x_centres[i + 1] <= x:
-            i += 1
-        column[x] = i
-        if nx == 1:
-            share[x] = 0.0
-        else:
+    # Pixels from the first one of a piece to that of the next lie between the same two centres.
+    firsts, share = np.zeros(max(nx - 1, 1) + 1, np.int64), np.zeros(w, np.float32)
+    firsts[firsts.size - 1] = w
+    for i in range(1, nx - 1):
+        firsts[i] = min(max(math.ceil(x_centres[i]), 0), w)
+    for i in range(nx - 1):
+        for x in range(firsts[i], firsts[i + 1]):
             share[x] = min(max((x - x_centres[i]) / (x_centres[i + 1] - x_centres[i]), 0.0), 1.0)
     line = np.empty(nx, np.float32)
     j = 0
@@ -189,12 +194,19 @@ def subtract_mesh(data, bad, mesh, y_centres, x_centres, out):
         below = min(j + 1, ny - 1)
         for k in range(nx):
             line[k] = mesh[j, k] * (1 - f) + mesh[below, k] * f
-        for x in range(w):
-            if bad[y, x] != 0:
-                out[y, x] = 0.0
-            else:
-                a = column[x]
-                out[y, x] = data[y, x] - (line[a] + (line[min(a + 1, nx - 1)] - line[a]) * share[x])
+        for i in range(firsts.size - 1):
+            of = slice(firsts[i], firsts[i + 1])
+            ends = line[i], line[min(i + 1, nx - 1)]
+            _add_above(data[y, of], bad[y, of], ends, share[of], factor, out[y, of])
+
+
+@leaf
+def _add_above(line, bad, ends, share, factor, out):
+    """Add what a piece of a row lies above a slope from one level to another."""
+    first, rise = ends[0], ends[1] - ends[0]
+    for x in range(out.size):
+        above = (line[x] - (first + rise * share[x])) * factor
+        out[x] += above if bad[x] == 0 else np.float32(0)
 
 
 @kernel

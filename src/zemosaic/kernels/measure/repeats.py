@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel
+from zemosaic.kernels.compiled import kernel, leaf
 
 __all__ = ["find_lowest", "find_repeats"]
 
@@ -52,6 +52,8 @@ def find_lowest(data, have):
     """
     lowest, above, n = np.float32(np.inf), np.float32(np.inf), 0
     for y in range(data.shape[0]):
+        if not _reaches(data[y], have[y], above):
+            continue
         for x in range(data.shape[1]):
             value = data[y, x]
             if not have[y, x] or value > above:
@@ -63,3 +65,12 @@ def find_lowest(data, have):
             else:
                 above = value
     return lowest, above, n
+
+
+@leaf
+def _reaches(line, there, limit):
+    """Whether any value is not above a limit: most rows hold none, which a loop without branches tells."""
+    n = np.int32(0)
+    for x in range(line.size):
+        n += np.int32((line[x] <= limit) & there[x])
+    return n > 0

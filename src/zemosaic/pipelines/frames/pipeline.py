@@ -22,7 +22,7 @@ from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.model.source import ImageSource
 from zemosaic.pipelines.calibration.calibrating import calibrate_frames
 from zemosaic.pipelines.frames.check_pixels import check_pixels
-from zemosaic.pipelines.frames.check_stars import find_shifted_rows, tell_shared_faults
+from zemosaic.pipelines.frames.check_stars import check_stars
 from zemosaic.pipelines.frames.grading import grade_measured, grade_sampling, obey_table
 from zemosaic.pipelines.frames.name_filters import name_filters
 from zemosaic.pipelines.frames.obey_plan import obey_plans
@@ -294,17 +294,16 @@ def _measure_and_place(inputs: Inputs, need: Need, settings: Settings, run: Run)
     left_out = inputs.left_out + measured.left_out + good.left_out + placed.left_out + coarse
     gone = {item.frame_id for item in coarse}
     used = [item for item in placed.frames if item.frame.id not in gone]
-    parts = find_shifted_rows(*_facts_of(used), run)
-    frames = [
-        replace(item, measured=without_part(item.measured, parts[item.frame.id])) if item.frame.id in parts else item
-        for item in used
-    ]
     catalogue: Catalogue | None = None
     if need.place == "auto":
         from zemosaic.pipelines.solving.known_sky import known_sky
 
         catalogue = known_sky().catalogue
-    tell_shared_faults(*_facts_of(frames), catalogue, run)
+    parts = check_stars(*_facts_of(used), catalogue, run)
+    frames = [
+        replace(item, measured=without_part(item.measured, parts[item.frame.id])) if item.frame.id in parts else item
+        for item in used
+    ]
     clean = CleanSource(inputs.source, noise, sigma, known, inputs.files, parts)
     return Placed(_know_photon_noise(frames, run), clean, measured.known, left_out)
 

@@ -8,11 +8,11 @@ areas, and weights and VAR mean that. Clipping compares single samples, whose ow
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from zemosaic.kernels.measure.block_noise import sum_bands
 from zemosaic.stages.numeric.robust import MAD_TO_SIGMA
 
 __all__ = ["AreaNoise", "measure_area_noise"]
@@ -20,7 +20,6 @@ __all__ = ["AreaNoise", "measure_area_noise"]
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.uint8]
-Number = TypeVar("Number", np.int64, np.float64)
 
 _BLOCK_PX = 8
 """Side of the smaller blocks: wider than what demosaicing and resampling mix, narrower than most nebulae."""
@@ -121,9 +120,11 @@ class _Bands:
 
     Attributes
     ----------
-    values : ndarray, float32, shape (n_bands, side, n_cols, side)
-    good : ndarray, bool, shape of values
-    count : ndarray, int, shape (n_bands, n_cols)
+    data, bad : ndarray, shape (h, w)
+        The image and where it does not count.
+    side, band_step : int
+        Side of a block, and rows of blocks from one band to the next.
+    count : ndarray, int64, shape (n_bands, n_cols)
         Good pixels of each block.
     mean : ndarray, float64, shape of count
     cells : tuple of int
@@ -132,8 +133,10 @@ class _Bands:
         Bands and columns of blocks in a cell.
     """
 
-    values: F4
-    good: npt.NDArray[np.bool_]
+    data: F4
+    bad: Mask
+    side: int
+    band_step: int
     count: npt.NDArray[np.int64]
     mean: F8
     cells: tuple[int, int]
@@ -142,23 +145,18 @@ class _Bands:
     @classmethod
     def of(cls, data: F4, bad: Mask, side: int, band_step: int) -> _Bands:
         """Blocks of `side` px of every `band_step`-th row of them; both divide the side of a cell."""
-        rows = (np.arange(0, data.shape[0] // side, band_step)[:, None] * side + np.arange(side)).ravel()
-        n_cols = data.shape[1] // side
-        shape = len(rows) // side, side, n_cols, side
-        values = data[rows, : n_cols * side].reshape(shape)
-        good = (bad[rows, : n_cols * side] == 0).reshape(shape)
-        count = _sum_blocks(good, np.int64)
-        mean = _sum_blocks(np.where(good, values, np.float32(0)), np.float64) / np.maximum(count, 1)
+        shape = -(-(data.shape[0] // side) // band_step), data.shape[1] // side
+        total, count = np.empty(shape), np.empty(shape, np.int64)
+        sum_bands(data, bad, side, band_step, total, count)
         # Whatever the side, so that blocks of both sizes have the same cells.
         down, across = (max(-(-(length - 2 * _BLOCK_PX) // _CELL_PX), 1) for length in data.shape)
         per_cell = _CELL_PX // (side * band_step), _CELL_PX // side
-        return cls(values, good, count, mean, (down, across), per_cell)
+        return cls(data, bad, side, band_step, count, total / np.maximum(count, 1), (down, across), per_cell)
 
     @property
     def full(self) -> npt.NDArray[np.bool_]:
         """Blocks of which enough pixels count."""
-        side = self.values.shape[1]
-        return np.asarray(self.count >= _FULL * side * side)
+        return np.asarray(self.count >= _FULL * self.side**2)
 
     def by_cell(self, of_blocks: F8) -> F8:
         """Values of blocks, NaN where none is, as an array of shape (down, bands, across, columns)."""
@@ -173,19 +171,18 @@ def _area_of_cells(bands: _Bands) -> F8:
     """Noise over areas in each cell, shape (down * across,); NaN where too little is left of one."""
     mean = bands.by_cell(np.where(bands.full, bands.mean, np.nan))
     bend = np.abs(mean[..., :-2] - 2 * mean[..., 1:-1] + mean[..., 2:])
-    return np.asarray(bands.values.shape[1] * MAD_TO_SIGMA / np.sqrt(6) * _medians(bend))
+    return np.asarray(bands.side * MAD_TO_SIGMA / np.sqrt(6) * _medians(bend))
 
 
 def _spread_of_cells(bands: _Bands) -> F8:
     """Scatter of samples about the means of their blocks in each cell, shape (down * across,)."""
-    away = np.square(bands.values - bands.mean[:, None, :, None])
-    variance = _sum_blocks(np.where(bands.good, away, 0), np.float64) / np.maximum(bands.count, 1)
+    (n_bands, n_cols), side = bands.mean.shape, bands.side
+    rows = (np.arange(n_bands)[:, None] * bands.band_step * side + np.arange(side)).ravel()
+    values, bad = (of[rows, : n_cols * side].reshape(n_bands, side, n_cols, side) for of in (bands.data, bands.bad))
+    away = np.where(bad == 0, np.square(values - bands.mean[:, None, :, None]), 0)
+    # Whole rows first, which is many times as fast.
+    variance = away.sum(axis=1).sum(axis=-1) / np.maximum(bands.count, 1)
     return np.asarray(np.sqrt(_medians(bands.by_cell(np.where(bands.full, variance, np.nan)))))
-
-
-def _sum_blocks(values: npt.NDArray[Any], dtype: type[Number]) -> npt.NDArray[Number]:
-    """Sums over the pixels of blocks, shape (n_bands, n_cols); whole rows first, which is many times as fast."""
-    return np.asarray(values.sum(axis=1, dtype=dtype).sum(axis=-1))
 
 
 def _medians(of_blocks: F8) -> F8:

@@ -201,18 +201,11 @@ def star_mask(bad: Mask, objects: Mask, stars: Stars, noise: F8, fwhm_px: float)
 
 def _detection_image(data: F4, bad: Mask, skies: list[ChannelSky]) -> tuple[F4, ChannelSky]:
     """Background-free sum of all channels, each divided by its noise squared, and what tells its noise."""
-    total = np.empty(data.shape[1:], np.float32)
-    sky = skies[0]
-    if len(skies) == 1:
-        mesh.subtract_mesh(data[0], bad, *_fine_mesh(sky), total)
-        return total, sky
-    part = np.empty_like(total)
-    total[:] = 0
+    total = np.zeros(data.shape[1:], np.float32)
     for channel, sky in zip(data, skies, strict=True):
-        mesh.subtract_mesh(channel, bad, *_fine_mesh(sky), part)
-        part *= np.float32(1 / sky.noise**2)
-        total += part
-    return total, sky_of_blocks(total, bad, MESH_PX, row_step=8)
+        factor = np.float32(1 if len(skies) == 1 else 1 / sky.noise**2)
+        mesh.add_above_mesh(channel, bad, *_fine_mesh(sky), factor, total)
+    return total, skies[0] if len(skies) == 1 else sky_of_blocks(total, bad, MESH_PX, row_step=8)
 
 
 def _fine_mesh(sky: ChannelSky) -> tuple[F4, F8, F8]:

@@ -56,7 +56,7 @@ def mask_defects(raw: F4, weight: F4, noise: F4, *, n_sigma: float = N_SIGMA) ->
     weight = weight.copy()
     codes = np.empty(raw.shape, np.uint8)
     find_defects(raw, weight, noise, n_sigma, codes)
-    weight[codes > 0] = 0
+    weight.reshape(-1)[np.flatnonzero(codes > 0)] = 0  # a few: by their numbers, not by a map
     return weight, codes
 
 

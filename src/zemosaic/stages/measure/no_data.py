@@ -83,7 +83,7 @@ def find_no_data(data: F4, weight: F4, data_box: Box | None = None) -> Runs:
     for channel in data:
         for find, of_all in ((_beyond, True), (_constant_border, True), (_marked, False), (find_no_signal, False)):
             part = find(channel, have if of_all else left)
-            if part.any():  # mostly nothing is: to combine maps of pixels takes longer than to find that
+            if part is not None and part.any():
                 lost |= part
                 left = have & ~lost
     if not left.any():
@@ -104,6 +104,8 @@ def find_outside(weight: F4, box: Box) -> Runs:
     box : Box
         Bounding box of the pixels with weight.
     """
+    if weight.min() > 0:  # as of most frames: told much sooner than a map is made
+        return runs_of(np.zeros((0, 0), bool))
     empty = _in_all(weight == 0)
     within = np.zeros(empty.shape, bool)
     if empty[box.slices].any():
@@ -116,16 +118,16 @@ def _in_all(channels: Map) -> Map:
     return np.asarray(channels[0] if len(channels) == 1 else np.all(channels, axis=0))
 
 
-def _beyond(channel: F4, have: Map) -> Map:
-    """Pixels that have a value no detector gives."""
+def _beyond(channel: F4, have: Map) -> Map | None:
+    """Pixels that have a value no detector gives; None for none."""
     if max(channel.max(), -channel.min()) <= MOST_ADU:
-        return np.zeros_like(have)
+        return None
     return np.asarray(have & (np.abs(channel) > MOST_ADU))
 
 
-def _constant_border(channel: F4, have: Map) -> Map:
-    """Parts of one value that reach the border."""
-    lost = np.zeros(have.shape, bool)
+def _constant_border(channel: F4, have: Map) -> Map | None:
+    """Parts of one value that reach the border; None for none."""
+    lost: Map | None = None
     # Pixels without weight make no border here: what was masked says nothing of its neighbours.
     for value in _border_values(channel):
         same = have & (channel == value)
@@ -136,7 +138,7 @@ def _constant_border(channel: F4, have: Map) -> Map:
         n_others = np.count_nonzero(others)
         if n_others < (1 - MOST_SHARE) * have.size or np.count_nonzero(same & others) > MOST_ELSEWHERE * n_others:
             continue
-        lost |= part
+        lost = part if lost is None else lost | part
     return lost
 
 
@@ -190,9 +192,10 @@ def _border_values(channel: F4) -> list[float]:
     return sorted(values)
 
 
-def _marked(channel: F4, have: Map) -> Map:
-    """Pixels that share a lowest value far from all others."""
-    lost, left = np.zeros(have.shape, bool), have
+def _marked(channel: F4, have: Map) -> Map | None:
+    """Pixels that share a lowest value far from all others; None for none."""
+    lost: Map | None = None
+    left = have
     for _ in range(MOST_SENTINELS):
         lowest, next_above, n = find_lowest(channel, left)
         if n < LEAST_REPEATS or next_above == np.inf:
@@ -206,7 +209,8 @@ def _marked(channel: F4, have: Map) -> Map:
         sky = float(np.median(others[:: max(len(others) // 100_000, 1)]))
         if sky - lowest < SENTINEL_SIGMA * noise:
             break
-        lost |= have & (channel == lowest)
+        part = have & (channel == lowest)
+        lost = part if lost is None else lost | part
     return lost
 
 

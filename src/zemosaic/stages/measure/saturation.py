@@ -90,8 +90,9 @@ def is_sky_above(channels: npt.NDArray[np.float32], weight: npt.NDArray[np.float
     if level == np.inf:
         return False
     for samples, known in zip(channels, weight, strict=True):
-        if np.any(known > 0):
-            low, high = np.percentile(samples[known > 0], [100 * (1 - SHARE_ABOVE), 100 * SHARE_ABOVE])
+        seen = samples[known > 0]
+        if 2 * np.count_nonzero(seen > level) > len(seen):  # mostly it ends here: to sort the samples takes long
+            low, high = np.percentile(seen, [100 * (1 - SHARE_ABOVE), 100 * SHARE_ABOVE])
             if high > low > level:
                 return True
     return False

@@ -19,7 +19,15 @@ from zemosaic.model.measurements import Blocks, Measurements, Stars
 from zemosaic.model.sky.celestial import CelestialWcs
 from zemosaic.stages.solve.coincide import TOLERANCE_PX, neighbours
 
-__all__ = ["LonelyPart", "ShiftedPart", "find_lonely_part", "find_shifted_parts", "without_part"]
+__all__ = [
+    "LonelyPart",
+    "Look",
+    "ShiftedPart",
+    "find_lonely_part",
+    "find_shifted_parts",
+    "look_round",
+    "without_part",
+]
 
 F8 = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -112,14 +120,13 @@ class ShiftedPart:
     n_stars: int
 
 
-def find_shifted_parts(measured: Sequence[Measurements], places: Sequence[CelestialWcs]) -> list[ShiftedPart | None]:
+def find_shifted_parts(looks: Sequence[Look]) -> list[ShiftedPart | None]:
     """The part of each frame that lies beside its place, by the stars of the frames it overlaps.
 
     Parameters
     ----------
-    measured : sequence of Measurements
-    places : sequence of CelestialWcs
-        Where each frame is.
+    looks : sequence of Look
+        Of all frames; see `look_round`.
 
     Returns
     -------
@@ -130,28 +137,28 @@ def find_shifted_parts(measured: Sequence[Measurements], places: Sequence[Celest
     -----
     Shifts of up to 3 px pass for errors of a place. Where most frames are shifted alike none of them is.
     """
-    return [_find_part(own, others) for own, others in _with_partners(measured, places)]
+    return [_find_part(look) for look in looks]
 
 
-def find_lonely_part(measured: Sequence[Measurements], places: Sequence[CelestialWcs]) -> LonelyPart | None:
+def find_lonely_part(looks: Sequence[Look]) -> LonelyPart | None:
     """The part of the frames of one camera, all of one shape, whose stars no other of them confirms.
 
     Parameters
     ----------
-    measured : sequence of Measurements
-    places : sequence of CelestialWcs
-        Where each frame is.
+    looks : sequence of Look
+        Of these frames; see `look_round`.
 
     Returns
     -------
     LonelyPart or None
         None where frames confirm each other, where too few overlap, and where stars are lonely everywhere.
     """
-    xy, lonely = np.zeros((0, 2)), np.zeros(0, bool)
-    for own, others in _with_partners(measured, places):
-        n_reach, n_show = _count_sights(own, others)
-        told = n_reach >= _LEAST_COVER
-        xy, lonely = np.concatenate([xy, own.shown[told]]), np.concatenate([lonely, n_show[told] == 0])
+    told = [look.n_reach >= _LEAST_COVER for look in looks]
+    xy = np.concatenate([np.zeros((0, 2)), *(look.own.shown[some] for look, some in zip(looks, told, strict=True))])
+    lonely = np.concatenate([
+        np.zeros(0, bool),
+        *(look.n_show[some] == 0 for look, some in zip(looks, told, strict=True)),
+    ])
     if len(xy) < 3 * _NEAREST:
         return None
     part = np.mean(lonely[scipy.spatial.cKDTree(xy).query(xy, k=_NEAREST)[1]], axis=1) >= _LONELY
@@ -166,16 +173,21 @@ def find_lonely_part(measured: Sequence[Measurements], places: Sequence[Celestia
     return LonelyPart(box, int(np.count_nonzero(lonely & part)), int(np.count_nonzero(part)))
 
 
-def _with_partners(
-    measured: Sequence[Measurements], places: Sequence[CelestialWcs]
-) -> list[tuple[_Sight, list[_Sight]]]:
-    """What is asked of each frame, and of those it overlaps."""
+def look_round(measured: Sequence[Measurements], places: Sequence[CelestialWcs]) -> list[Look]:
+    """How often the stars of each frame are shown by those it overlaps.
+
+    Parameters
+    ----------
+    measured : sequence of Measurements
+    places : sequence of CelestialWcs
+        Where each frame is.
+    """
     sights = [_Sight.of(m, place) for m, place in zip(measured, places, strict=True)]
     partners: list[list[_Sight]] = [[] for _ in measured]
     for i, j in neighbours(places):
         partners[i].append(sights[j])
         partners[j].append(sights[i])
-    return list(zip(sights, partners, strict=True))
+    return [Look(own, others, *_count_sights(own, others)) for own, others in zip(sights, partners, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,6 +209,25 @@ class _Sight:
     def see(self, other: _Sight) -> F8:
         """Where stars that another frame shows lie in this one's pixels, shape (n, 2)."""
         return np.column_stack(self.place.sky_to_pixel(*other.sky))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What the frames that a frame overlaps say of its stars.
+
+    Attributes
+    ----------
+    own : _Sight
+    partners : list of _Sight
+        Of those frames.
+    n_reach, n_show : ndarray, int64, shape (n,)
+        Of each star that the frame shows beyond doubt, how many others reach its place, and how many show one there.
+    """
+
+    own: _Sight
+    partners: list[_Sight]
+    n_reach: npt.NDArray[np.int64]
+    n_show: npt.NDArray[np.int64]
 
 
 def without_part(measured: Measurements, part: Box) -> Measurements:
@@ -235,15 +266,15 @@ def _inside(xy: F8, box: Box, edge_px: int) -> Flags:
     )
 
 
-def _find_part(own: _Sight, partners: Sequence[_Sight]) -> ShiftedPart | None:
-    if len(own.shown) < _FEWEST or len(partners) < _LEAST_COVER:
+def _find_part(look: Look) -> ShiftedPart | None:
+    own, n_reach, n_show = look.own, look.n_reach, look.n_show
+    if len(own.shown) < _FEWEST or len(look.partners) < _LEAST_COVER:
         return None
-    n_reach, n_show = _count_sights(own, partners)
     # Frames that were read out by one faulty camera may agree with each other.
     alone, good = (n_reach >= _LEAST_COVER) & (_FEW * n_reach >= n_show), n_show > _FEW * n_reach
     if np.count_nonzero(alone) < _FEWEST:
         return None
-    step = _common_step(own.shown[alone], _missing([own.see(other) for other in partners], own))
+    step = _common_step(own.shown[alone], _missing([own.see(other) for other in look.partners], own))
     if step is None:
         return None
     shift, moved = step
@@ -256,7 +287,7 @@ def _count_sights(own: _Sight, partners: Sequence[_Sight]) -> tuple[npt.NDArray[
     for other in partners:
         there = other.see(own)
         n_reach += _inside(there, other.box, _EDGE_PX)
-        n_show += other.stars.query(there)[0] < TOLERANCE_PX
+        n_show += other.stars.query(there, distance_upper_bound=TOLERANCE_PX)[0] < TOLERANCE_PX
     return n_reach, n_show
 
 

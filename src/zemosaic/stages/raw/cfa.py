@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -128,6 +129,7 @@ def noise_by_phase(raw: F4, weight: F4) -> F4:
     return noise
 
 
+@cache
 def pixel_variance(kernel: str, channel: int, pixfrac: float = 1.0) -> float:
     """Scatter of single output pixels of a CFA-direct warp over the large-area variance that its weight states.
 
