@@ -90,8 +90,9 @@ def is_sky_above(channels: npt.NDArray[np.float32], weight: npt.NDArray[np.float
     if level == np.inf:
         return False
     for samples, known in zip(channels, weight, strict=True):
-        if np.any(known > 0):
-            low, high = np.percentile(samples[known > 0], [100 * (1 - SHARE_ABOVE), 100 * SHARE_ABOVE])
+        sky = samples[known > 0]
+        if len(sky) and np.count_nonzero(sky > level) >= SHARE_ABOVE * (len(sky) - 1):  # counted first: seldom so many
+            low, high = np.percentile(sky, [100 * (1 - SHARE_ABOVE), 100 * SHARE_ABOVE])
             if high > low > level:
                 return True
     return False
