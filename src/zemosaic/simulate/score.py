@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 from astropy.io import fits
-from scipy.ndimage import binary_erosion, uniform_filter
-from scipy.spatial import cKDTree
 
 from zemosaic.errors import NothingToDo
 from zemosaic.model.each import Each
@@ -167,7 +166,7 @@ def _score(data: npt.NDArray[np.floating], ground: Ground, channel: int) -> Plan
             np.where(valid, data, 0), valid, model, full - model, stars, fwhm_px, _FAINTEST_FOR_SCALE_ADU
         )
         scale = float(np.median(fainter)) if len(fainter) else 1.0
-    clean = binary_erosion(valid, iterations=6) & ~_star_mask(data.shape, stars, fwhm_px)
+    clean = scipy.ndimage.binary_erosion(valid, iterations=6) & ~_star_mask(data.shape, stars, fwhm_px)
     residual = np.where(clean, data, 0) / scale - np.where(clean, model, 0)
     background, trend = _background_rms(residual, clean)
     steps = _border_steps(np.where(clean, residual - trend, 0), clean, ground.borders)
@@ -266,7 +265,7 @@ def _star_ratios(
     if not len(target):
         return np.zeros(0)
     place = np.stack([x, y], axis=1)
-    alone = cKDTree(place[seen]).query_ball_point(place[target], outer + fwhm_px, return_length=True) == 1
+    alone = scipy.spatial.cKDTree(place[seen]).query_ball_point(place[target], outer + fwhm_px, return_length=True) == 1
     cuts = []
     for k in target[alone]:
         j, i = round(float(y[k])), round(float(x[k]))
@@ -328,8 +327,8 @@ def _border_steps(residual: Array, clean: Mask, borders: list[tuple[Pixels, Pixe
 
     Means over 7 x 7 pixels are compared 6 pixels inside and outside the border.
     """
-    weight = np.asarray(uniform_filter(clean.astype(float), 7))
-    mean = np.asarray(uniform_filter(residual, 7) / np.maximum(weight, 1e-6))
+    weight = np.asarray(scipy.ndimage.uniform_filter(clean.astype(float), 7))
+    mean = np.asarray(scipy.ndimage.uniform_filter(residual, 7) / np.maximum(weight, 1e-6))
     steps = []
     for inner, outer in borders:
         difference = _look_up(mean, weight, inner) - _look_up(mean, weight, outer)

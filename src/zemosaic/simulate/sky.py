@@ -6,9 +6,9 @@ from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 from astropy.io.fits import Header
 from astropy.wcs import WCS
-from scipy.ndimage import gaussian_filter
 
 from zemosaic.kernels.pixels.render import MOFFAT_CORE_PER_FWHM, MONO, add_field, add_stars
 from zemosaic.model.sky.celestial import CelestialWcs, unit_vectors
@@ -255,6 +255,6 @@ def _draw_nebula(rng: np.random.Generator, n: int, mean_adu: float) -> Image:
     k2 = np.fft.fftfreq(n)[:, None] ** 2 + np.fft.rfftfreq(n)[None] ** 2
     k2[0, 0] = np.inf
     field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((n, n))) * k2**-0.9, s=(n, n))
-    field = gaussian_filter(field, 2.0)
+    field = scipy.ndimage.gaussian_filter(field, 2.0)
     field = (field - field.mean()) / field.std()
     return np.asarray(mean_adu * np.exp(0.9 * field - 0.9**2 / 2), np.float32)

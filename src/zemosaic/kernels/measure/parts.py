@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel, part
+from zemosaic.kernels.compiled import kernel, leaf, part
 
 __all__ = ["grow_squares", "hold_border_parts", "keep_squares", "king_steps"]
 
@@ -106,34 +106,48 @@ def hold_border_parts(marked):
         held[0, x] = held[h + 1, x] = 1
     for y in range(h + 2):
         held[y, 0] = held[y, w + 1] = 1
-    has_any = np.zeros(h, np.uint8)  # most rows of most maps are empty
+    spans = np.zeros((h, 2), np.int32)
     for y in range(h):
-        for x in range(w):
-            has_any[y] |= marked[y, x]
+        spans[y, 0], spans[y, 1] = _marked_span(marked[y])
     changed = True
     while changed:
-        changed = _sweep(marked, has_any, held, 1)
-        changed |= _sweep(marked, has_any, held, -1)
+        changed = _sweep(marked, spans, held, 1)
+        changed |= _sweep(marked, spans, held, -1)
     for y in range(h):
-        for x in range(w):
+        for x in range(spans[y, 0], spans[y, 1]):
             marked[y, x] = held[y + 1, x + 1]
 
 
+@leaf
+def _marked_span(line):
+    """First marked pixel of a row, and the one past the last: most rows have none, others a few at an end."""
+    any_marked = np.uint8(0)
+    for x in range(len(line)):
+        any_marked |= line[x]
+    if any_marked == 0:
+        return 0, 0
+    first, end = 0, len(line)
+    while line[first] == 0:
+        first += 1
+    while line[end - 1] == 0:
+        end -= 1
+    return first, end
+
+
 @part
-def _sweep(marked, has_any, held, step):
+def _sweep(marked, spans, held, step):
     """Hold marked pixels after and below held ones, or before and above them with a step of -1.
 
     The first and last rows and columns of `held` lie beyond the map.
     """
     changed = False
-    h, w = marked.shape
+    h = len(marked)
     for row in range(h):
         y = row if step > 0 else h - 1 - row
-        if has_any[y] == 0:
-            continue
+        first, end = spans[y]
         line, own, other = marked[y], held[y + 1], held[y + 1 - step]
-        for column in range(w):
-            x = column if step > 0 else w - 1 - column
+        for column in range(end - first):
+            x = first + column if step > 0 else end - 1 - column
             if line[x] and not own[x + 1] and (other[x + 1] or own[x + 1 - step]):
                 own[x + 1] = 1
                 changed = True

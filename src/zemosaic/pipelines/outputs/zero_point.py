@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
+import scipy
 
 from zemosaic.io.astrometry.catalogue import tycho2
 from zemosaic.io.write.mosaic_file import Card
@@ -38,7 +38,7 @@ def zero_point_cards(frames: Sequence[PlacedFrame], scales: Mapping[str, PhotoSc
     known = stars_over(grid, tycho2())
     if not len(known):
         return []
-    tree = cKDTree(unit_vectors(known.ra_deg, known.dec_deg))
+    tree = scipy.spatial.cKDTree(unit_vectors(known.ra_deg, known.dec_deg))
     stars: list[npt.NDArray[np.int64]] = []
     fluxes: list[F8] = []
     for item in frames:
@@ -56,7 +56,7 @@ def zero_point_cards(frames: Sequence[PlacedFrame], scales: Mapping[str, PhotoSc
     return [*cards, ("PHOTSYS", "Tycho-2 VT, no colour term", "system of PHOTZP")] if cards else []
 
 
-def _listed(item: PlacedFrame, scale: PhotoScale, tree: cKDTree) -> tuple[npt.NDArray[np.int64], F8]:
+def _listed(item: PlacedFrame, scale: PhotoScale, tree: scipy.spatial.cKDTree) -> tuple[npt.NDArray[np.int64], F8]:
     """Which listed stars a frame's detections are, and their fluxes ``(c, n)`` in mosaic units."""
     stars, shape = item.measured.stars, item.frame.shape
     # Detections are sorted by brightness.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
+import scipy
 from numpy.polynomial.legendre import leg2poly
 
 from zemosaic.kernels.match import images as kernel

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import scipy.ndimage
-import scipy.special
+import scipy
 
 from zemosaic.kernels.match import background as kernel
 from zemosaic.kernels.match import images

@@ -90,9 +90,9 @@ def is_sky_above(channels: npt.NDArray[np.float32], weight: npt.NDArray[np.float
     if level == np.inf:
         return False
     for samples, known in zip(channels, weight, strict=True):
-        seen = samples[known > 0]
-        if 2 * np.count_nonzero(seen > level) > len(seen):  # mostly it ends here: to sort the samples takes long
-            low, high = np.percentile(seen, [100 * (1 - SHARE_ABOVE), 100 * SHARE_ABOVE])
+        sky = samples[known > 0]
+        if len(sky) and np.count_nonzero(sky > level) >= SHARE_ABOVE * (len(sky) - 1):  # counted first: seldom so many
+            low, high = np.percentile(sky, [100 * (1 - SHARE_ABOVE), 100 * SHARE_ABOVE])
             if high > low > level:
                 return True
     return False

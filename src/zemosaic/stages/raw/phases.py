@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zemosaic.errors import FrameRejected
+from zemosaic.stages.numeric.quantile import quantile_of
 from zemosaic.stages.raw.cfa import noise_by_phase
 
 __all__ = [
@@ -138,7 +139,7 @@ def look_at_phases(plane: F4, weight: F4, saturation_adu: float = np.inf) -> Pha
     if not known[: ny * MESH_CELLS, : nx * MESH_CELLS].any():
         raise FrameRejected("measure.no-sky-square", side_px=2 * MESH_CELLS)
     samples = cells.reshape(4, -1) if known.all() else cells[:, known]
-    sky = np.median(samples, axis=1).reshape(2, 2)
+    sky = np.array([quantile_of(each, 0.5) for each in samples], np.float32).reshape(2, 2)
     lights, is_good = _light_of_blocks(cells, known, saturation_adu)
     lights = lights[:, is_good]
     total, sigma = lights.sum(axis=0), BLOCK_CELLS * noise.reshape(4, 1)

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import median_filter, rank_filter, uniform_filter
-from scipy.special import log_ndtr
+import scipy
 
 from zemosaic.model.box import Box
 from zemosaic.stages.numeric.robust import mad_sigma
@@ -101,7 +100,7 @@ def find_shift(reference: AnyArray, image: AnyArray) -> FftShift:
     y, x = (int(k) for k in np.unravel_index(np.argmax(surface), surface.shape))
     sigma = _chance_sigma(surface, y, x)
     height = float(surface[y, x]) / sigma if sigma > 0 else 0.0
-    log_chance = min((math.log(surface.size) + float(log_ndtr(-height))) / math.log(10), 0.0)
+    log_chance = min((math.log(surface.size) + float(scipy.special.log_ndtr(-height))) / math.log(10), 0.0)
     dy, dx = y + _parabola(surface[:, x], y), x + _parabola(surface[y], x)
     h, w = image.shape
     return FftShift(dy - h if dy > h / 2 else dy, dx - w if dx > w / 2 else dx, height, log_chance)
@@ -114,11 +113,11 @@ def _prepared(image: AnyArray) -> F8:
     if not finite.any():
         raise ValueError(f"an image of {plane.shape} pixels has none that is finite")
     filled = np.where(finite, plane, np.median(plane[finite]))
-    size = np.abs(filled - uniform_filter(filled, BACKGROUND_PX, mode="nearest"))
-    lonely = size > np.maximum(LONELY * rank_filter(size, -2, 3, mode="mirror"), 7 * np.median(size))
+    size = np.abs(filled - scipy.ndimage.uniform_filter(filled, BACKGROUND_PX, mode="nearest"))
+    lonely = size > np.maximum(LONELY * scipy.ndimage.rank_filter(size, -2, 3, mode="mirror"), 7 * np.median(size))
     # Before the background is taken: each would leave its mean as a square in it.
-    filled[lonely] = median_filter(filled, 3, mode="mirror")[lonely]
-    level = filled - uniform_filter(filled, BACKGROUND_PX, mode="nearest")
+    filled[lonely] = scipy.ndimage.median_filter(filled, 3, mode="mirror")[lonely]
+    level = filled - scipy.ndimage.uniform_filter(filled, BACKGROUND_PX, mode="nearest")
     # Rows and columns of a level of their own are the sensor's.
     level -= np.median(level, axis=0)
     level -= np.median(level, axis=1)[:, None]
