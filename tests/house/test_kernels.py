@@ -93,6 +93,12 @@ def test_groups_are_those_of_the_settings() -> None:
     assert len(set(kernels)) > 70
 
 
+def test_wide_vectors_are_for_processors_that_bear_them() -> None:
+    assert str(compiled._features_of("emeraldrapids")).endswith(",-prefer-256-bit")
+    assert compiled._features_of("skylake-avx512") is None
+    assert compiled._features_of("generic") is None
+
+
 TWICE = """
 import sys
 from numba.core import event

@@ -28,7 +28,7 @@ from numba.core.caching import (
     InTreeCacheLocator,
     UserProvidedCacheLocator,
 )
-from numba.core.codegen import JITCodeLibrary
+from numba.core.codegen import JITCodeLibrary, get_host_cpu_features
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import FunctionPass, register_pass
@@ -41,6 +41,21 @@ __all__ = ["cache_problems", "compile_kernel", "is_kept", "kept_in", "kernel", "
 
 # Numba leaves this pass of LLVM out: without it short loops, which are unrolled, do one number at a time.
 config.SLP_VECTORIZE = 1
+
+_WIDE = frozenset({
+    "icelake-client", "icelake-server", "tigerlake", "rocketlake", "sapphirerapids", "emeraldrapids", "graniterapids",
+})  # fmt: skip
+"""Processors, as LLVM names them, whose clock hardly falls for vectors of 512 bits. The compiler takes half of that for
+them, as for those before them, whose clock does."""
+
+
+def _features_of(processor: str) -> str | None:
+    """What the compiler is told of this machine's processor; None for what it finds itself."""
+    return f"{get_host_cpu_features()},-prefer-256-bit" if processor in _WIDE else None
+
+
+if config.CPU_NAME is None and config.CPU_FEATURES is None:  # neither is set by NUMBA_CPU_NAME and its like
+    config.CPU_FEATURES = _features_of(binding.get_host_cpu_name())
 
 _ROOM = Path(__file__).parent
 
