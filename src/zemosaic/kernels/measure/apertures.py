@@ -21,6 +21,10 @@ BETA_OF_HOLES = 4.0
 """Of the Moffat profile that filled pixels are set right by: between the stars of a steady and of a restless sky."""
 
 
+_HALF_RASTER = 0.57
+"""Beyond this from its middle none of a pixel's raster of points lies: they reach out to ``0.4 sqrt(2)``."""
+
+
 class Circles(NamedTuple):
     """Circles round a star, in pixels.
 
@@ -252,12 +256,14 @@ def _look_round(bad, holes, place, circles, pixels, profile, k, out):
     n, n_ring, filled = 0, 0, 0.0
     for q in range(m):
         out.area[k, q], out.n_bad[k, q] = 0.0, 0
+    most = max(outer, radii[m - 1] + 0.8)
     for j in range(iy - reach, iy + reach + 1):
         dy = j - cy
-        for i in range(ix - reach, ix + reach + 1):
+        half = min(int(math.sqrt(max(most * most - dy * dy, 0.0))) + 2, reach)  # what lies beyond needs no look
+        for i in range(ix - half, ix + half + 1):
             dx = i - cx
             r = math.sqrt(dx * dx + dy * dy)
-            if r > outer and r > radii[m - 1] + 0.8:
+            if r > most:
                 continue
             outside = j < 0 or i < 0 or j >= h or i >= w
             if outside or bad[j, i] != 0:
@@ -332,9 +338,9 @@ def _is_given(bad, j, i):
 @leaf
 def _share_inside(dx, dy, r, radius):
     """Share of a unit pixel centred at (dx, dy) that lies within a circle about the origin."""
-    if r < radius - 0.75:
+    if r < radius - _HALF_RASTER:
         return 1.0
-    if r > radius + 0.75:
+    if r > radius + _HALF_RASTER:
         return 0.0
     n = np.int32(0)
     for b in range(5):
