@@ -14,6 +14,7 @@ import pytest
 from numba import njit
 from numba.core import event
 from numba.core.target_extension import jit_registry
+from numba.core.types.functions import BaseFunction
 
 import zemosaic
 from zemosaic.engine.events import Event, Notice
@@ -219,3 +220,16 @@ def test_functions_of_numba_become_parts_of_kernels_and_serve_others_as_well() -
 
 def _sum_of_zeros(n: int) -> float:
     return float(np.zeros((n, 1, 1, 1, 1)).sum())
+
+
+def test_what_a_sum_means_is_found_once_and_only_for_kernels() -> None:
+    """The same types at another place are not searched for again; others are, and Numba's own way is left as it was."""
+    own = BaseFunction.get_call_type
+    add = compiled._as_one(njit(lambda values, other: values[0] + other + values[0] + other))
+    whole, real = np.ones(1, np.int64), np.ones(1, np.float64)
+    assert (add(whole, 2), add(real, 0.5), add(whole, 0.5)) == (6, 3.0, 3.0)
+    n_found = len(compiled._found_calls)
+    assert n_found
+    assert BaseFunction.get_call_type is own
+    njit(lambda a, b: a + b)(np.int16(1), np.int16(2))
+    assert len(compiled._found_calls) == n_found

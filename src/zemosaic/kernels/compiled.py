@@ -34,8 +34,10 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.errors import NumbaError
 from numba.core.target_extension import jit_registry
+from numba.core.targetconfig import ConfigStack
 from numba.core.typed_passes import NoPythonSupportedFeatureValidation
 from numba.core.types import unliteral
+from numba.core.types.functions import BaseFunction
 
 __all__ = ["cache_problems", "compile_kernel", "is_kept", "kept_in", "kernel", "leaf", "part"]
 
@@ -141,7 +143,7 @@ def _as_one(dispatcher: Any) -> Any:
     compile_for = dispatcher.compile
 
     def compile_as_one(sig: Any) -> Any:
-        with _borrowed_as_parts():
+        with _borrowed_as_parts(), _asked_once():
             return compile_for(tuple(map(unliteral, sigutils.normalize_signature(sig)[0])))
 
     dispatcher.compile = compile_as_one
@@ -164,6 +166,37 @@ def _borrowed_as_parts() -> Iterator[None]:
         finally:
             if is_outermost:
                 del jit_registry[_ANY_TARGET]
+
+
+_find_call = BaseFunction.get_call_type
+"""Numba's search for the version of one of its functions, ``+`` among them, that takes arguments of given types."""
+
+_found_calls: dict[tuple[Any, ...], Any] = {}
+
+
+@contextlib.contextmanager
+def _asked_once() -> Iterator[None]:
+    """What Numba found for one of its functions and some types is not searched for again, at the next sum, meanwhile.
+
+    It tries dozens of versions each time, and kernels ask for the same few again and again. What is found depends on
+    the options of the loop too. The compiler's lock is held.
+    """
+    before = BaseFunction.get_call_type
+    BaseFunction.get_call_type = _find_call_once
+    try:
+        yield
+    finally:
+        BaseFunction.get_call_type = before
+
+
+def _find_call_once(function: Any, context: Any, args: Any, kws: Any) -> Any:
+    options = ConfigStack.top_or_none()
+    chosen = "" if options is None else options.summary()
+    key = function, context, tuple(args), tuple(kws.items()), chosen
+    found = _found_calls.get(key)
+    if found is None:
+        found = _found_calls[key] = _find_call(function, context, args, kws)
+    return found
 
 
 def _jit_borrowed(function: Callable[..., Any] | None = None, **options: Any) -> Any:
