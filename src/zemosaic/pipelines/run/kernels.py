@@ -166,6 +166,7 @@ def _surfaces() -> list[Known]:
         SkyEquations(_f8_2, 0, Coupling(_NODES, _f8_2, _f8_3)),
     )
     found, nodes = SkyFactors(_i4, _i4, _f4, _f8), CoarseNodes(0, 0, 0, 0, 0, 0, _f8_2)
+    rough = CoarseSky(nodes, _NODES, _f8_2, _f8_2)
     return [
         (background.list_local_nodes, (_i8, _i4, 0, 0, _i8, _i4)),
         (background.build_normals, (placed, _f4, _f4, _NODES, normals)),
@@ -187,7 +188,10 @@ def _surfaces() -> list[Known]:
         (coarse.factorise_band, (0.0, _f8_2)),
         (factors.factorise_sky, (_f8_2, 0)),
         (schur.apply_schur, (_f8_2, equations, _f8_2)),
-        (schur.correct_sky, (_f8_2, equations, found, CoarseSky(nodes, _NODES, _f8_2, _f8_2), False, _f8_2, _f8_2)),
+        (schur.correct_held, (_f8_2, equations, found, _f8_2, _f8_2)),
+        (schur.gather_surfaces, (_f8_2, equations, rough, 0, 0, _f8_3, _f8_2)),
+        (schur.correct_coarse, (_f8_2, equations, rough, _f8_2, _f8_2, _f8_2)),
+        (schur.spread_surfaces, (_f8_2, equations, rough, 0, 0, _f8_3, _f8_2)),
         (schur.recover_surfaces, (_f8_2, equations, _f8_3, _f8_3)),
         (schur.reduced_rhs, (_f8_2, _f8_3, equations, _f8_2)),
         (background.cell_excess, (_i4, _f4, _f4, _f8, 0.0, _f8, _f8)),
