@@ -175,6 +175,7 @@ def _surfaces() -> list[Known]:
         (background.perturb, (0, placed, _f4, _f4, _f8_2, _f8_2, _f8)),
         (background.sky_at_blocks, (placed, _f8, _f4)),
         (background.beyond_bilinear, (placed, _f8, _f8, _f4)),
+        (images.group_images, (_i8, _i4, 0, _i8)),
         (images.image_medians, (_i8, _f4, 0, _f8)),
         (images.list_squares, (_i8, _i4, _f4, 0, _i8, _i8)),
         (images.sum_parts, (placed, _f4, _f4, 0, _f8_2, _f8_2)),
@@ -202,6 +203,7 @@ def _surfaces() -> list[Known]:
 def _gains() -> list[Known]:
     seen = gains.Detections(_i8, _i8, _i8, _f8, _f8, 0, 0)
     return [
+        (images.group_images, (_i8, _i8, 0, _i8)),
         (gains.log_model, (_f8, seen, _f8)),
         (gains.project_to_unknowns, (_f8, seen, _f8)),
         (gains.remove_star_means, (_f8, _f8, _i8, _f8, _f8)),
