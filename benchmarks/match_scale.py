@@ -51,9 +51,12 @@ def peak_mb() -> float:
 def measure(n: int, workers: int) -> dict[str, float]:
     """One match of about `n` images, as a run with so many workers makes it."""
     from zemosaic.engine.executor import make_executor
+    from zemosaic.engine.memory import keep_freed_memory
     from zemosaic.settings import MatchSettings
     from zemosaic.stages.match.match import match
 
+    # As the command does at its start.
+    keep_freed_memory()
     settings, each = MatchSettings(response_order=0), make_executor(workers).map
     small = survey_of(9)
     # Kernels are compiled or read from their cache.

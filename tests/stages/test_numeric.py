@@ -12,6 +12,7 @@ import pytest
 
 from zemosaic.kernels.match.dense import add_squares, factorise
 from zemosaic.kernels.match.gains import Detections
+from zemosaic.kernels.match.images import group_images
 from zemosaic.stages.match.gain_errors import gain_variances
 from zemosaic.stages.numeric.conjugate import solve_conjugate
 from zemosaic.stages.numeric.robust import MAD_TO_SIGMA, MEDIAN_CHI2_1, cauchy_weight, mad_sigma
@@ -104,6 +105,21 @@ def test_the_diagonal_of_an_inverse(n):
     factorise(matrix)
     add_squares(matrix, columns, min(2, n), out)
     np.testing.assert_allclose(out, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("n", "n_things", "most"), [(300, 4000, 6), (50, 200, 2), (10, 5, 0), (1, 3, 2)])
+def test_groups_of_images_that_share_things(n, n_things, most):
+    rng = np.random.default_rng(n)
+    start = np.concatenate([[0], np.cumsum(rng.integers(0, most + 1, n))])
+    things, group = rng.integers(0, n_things, start[-1]), np.empty(n, np.int64)
+    group_images(start, things, n_things, group)
+    # By the least number of an image that can be reached, step by step.
+    first, shares = np.arange(n), np.zeros((n, n_things), bool)
+    shares[np.repeat(np.arange(n), np.diff(start)), things] = True
+    tied = (shares @ shares.T) | np.eye(n, dtype=bool)
+    for _ in range(n):
+        first = np.where(tied, first, n).min(axis=1)
+    np.testing.assert_array_equal(group, np.unique(first, return_inverse=True)[1])
 
 
 @pytest.mark.parametrize(("n", "n_stars"), [(90, 12), (90, 200), (1, 1)])

@@ -4,11 +4,48 @@ from __future__ import annotations
 
 import numpy as np
 
-from zemosaic.kernels.compiled import kernel
+from zemosaic.kernels.compiled import kernel, leaf
 from zemosaic.kernels.match.background import fill_columns
 from zemosaic.kernels.select import select_nth
 
-__all__ = ["image_medians", "list_squares", "sum_parts", "sum_products"]
+__all__ = ["group_images", "image_medians", "list_squares", "sum_parts", "sum_products"]
+
+
+@leaf
+def _first_of(above, i):
+    """The first image of i's group so far; the way there becomes shorter."""
+    while above[i] != i:
+        above[i] = above[above[i]]
+        i = above[i]
+    return i
+
+
+@kernel
+def group_images(start, things, n_things, group):
+    """Number the groups of images that are tied by things in common; the group of the first image is 0, and so on.
+
+    Parameters
+    ----------
+    start : int64 (n + 1,)
+    things : int32 or int64
+        Those of image i (nodes that it touches, stars that it shows) are ``things[start[i]:start[i + 1]]``.
+    n_things : int
+    group : int64 (n,), output
+    """
+    n, number = len(start) - 1, 0
+    seen_by, above = np.full(n_things, -1, np.int64), np.arange(n)
+    for i in range(n):
+        for a in range(start[i], start[i + 1]):
+            thing = things[a]
+            if seen_by[thing] < 0:
+                seen_by[thing] = i
+                continue
+            one, other = _first_of(above, i), _first_of(above, seen_by[thing])
+            above[max(one, other)] = min(one, other)
+    for i in range(n):
+        first = _first_of(above, i)
+        group[i] = group[first] if first < i else number
+        number += first == i
 
 
 @kernel

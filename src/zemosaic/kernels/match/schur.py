@@ -12,7 +12,15 @@ from zemosaic.kernels.match.coarse import add_rest_to_coarse, add_to_fine, solve
 from zemosaic.kernels.match.factors import solve_sky
 from zemosaic.kernels.match.values import LANES
 
-__all__ = ["apply_schur", "correct_sky", "recover_surfaces", "reduced_rhs"]
+__all__ = [
+    "apply_schur",
+    "correct_coarse",
+    "correct_held",
+    "gather_surfaces",
+    "recover_surfaces",
+    "reduced_rhs",
+    "spread_surfaces",
+]
 
 
 @part
@@ -96,46 +104,66 @@ def apply_schur(x, sky, out):
 
 
 @kernel
-def correct_sky(r, sky, factors, coarse, is_smooth, out, product):
-    """About the Schur matrix's inverse times r, and the Schur matrix times that.
+def correct_held(r, sky, factors, out, product):
+    """The sky that r asks for with its surfaces held, and its own matrix times that; float64 (nodes, LANES), output."""
+    solve_sky(factors, r, out)
+    _apply_sky(out, sky.stencil, sky.nx, product)
 
-    First the sky with its surfaces held, then what is left of r on a coarse sky that surfaces follow (two levels, one
-    after the other: A-DEF2 of Tang, Nabben, Vuik & Erlangga, J. Sci. Comput. 39, 340, 2009). Each image is read twice,
-    as it is where the matrix alone is applied.
+
+@kernel
+def gather_surfaces(x, sky, coarse, first, end, pulls, level):
+    """What a sky x pulls at the surfaces of images first to end, and what these pull at the coarse sky.
+
+    Parameters
+    ----------
+    x : float64 (nodes, LANES)
+    sky : SkyEquations
+    coarse : CoarseSky
+    pulls : float64 (n, k, LANES), output of these images
+    level : float64 (coarse nodes, LANES), output
+    """
+    local, cross, own_inverse = sky.coupling
+    y = np.empty(pulls.shape[1:])
+    level[:] = 0.0
+    for i in range(first, end):
+        pulls[i] = 0.0
+        _gather(local, cross, i, x, pulls[i])
+        _multiply(own_inverse[i], pulls[i], 1.0, y)
+        _spread(coarse.local, coarse.gathered, i, y, level)
+
+
+@kernel
+def correct_coarse(r, sky, coarse, level, out, product):
+    """What is left of r on a coarse sky that surfaces follow, added to `out`; then the sky's own matrix times `out`.
 
     Parameters
     ----------
     r : float64 (nodes, LANES)
     sky : SkyEquations
-    factors : SkyFactors
     coarse : CoarseSky
-    is_smooth : bool
-        Whether the first part is left out.
-    out, product : float64 (nodes, LANES), output
+    level : float64 (coarse nodes, LANES)
+        What surfaces pull; the coarse sky, output.
+    out, product : float64 (nodes, LANES)
+        The sky before, and its own matrix times that; output.
     """
-    stencil, nx, (local, cross, own_inverse) = sky
-    coarse_nodes, coarse_local, gathered, band = coarse
-    n, k = len(own_inverse), cross.shape[1]
-    t, y = np.zeros((n, k, LANES)), np.empty((k, LANES))
-    level = np.zeros((coarse_nodes.n, LANES))
-    if is_smooth:
-        out[:] = 0.0
-        product[:] = 0.0
-    else:
-        solve_sky(factors, r, out)
-        _apply_sky(out, stencil, nx, product)
-        for i in range(n):
-            _gather(local, cross, i, out, t[i])
-            _multiply(own_inverse[i], t[i], 1.0, y)
-            _spread(coarse_local, gathered, i, y, level)
-    add_rest_to_coarse(r, product, coarse_nodes, level)
-    solve_band(band, level)
-    add_to_fine(level, coarse_nodes, out)
-    _apply_sky(out, stencil, nx, product)
-    for i in range(n):
-        _gather(coarse_local, gathered, i, level, t[i])
-        _multiply(own_inverse[i], t[i], -1.0, y)
-        _spread(local, cross, i, y, product)
+    add_rest_to_coarse(r, product, coarse.nodes, level)
+    solve_band(coarse.band, level)
+    add_to_fine(level, coarse.nodes, out)
+    _apply_sky(out, sky.stencil, sky.nx, product)
+
+
+@kernel
+def spread_surfaces(level, sky, coarse, first, end, pulls, out):
+    """What the surfaces of images first to end take of the matrix times a sky: that of `pulls`, and a coarse one.
+
+    Arguments as in `gather_surfaces`; `out` (nodes, LANES) is added to.
+    """
+    local, cross, own_inverse = sky.coupling
+    y = np.empty(pulls.shape[1:])
+    for i in range(first, end):
+        _gather(coarse.local, coarse.gathered, i, level, pulls[i])
+        _multiply(own_inverse[i], pulls[i], -1.0, y)
+        _spread(local, cross, i, y, out)
 
 
 @kernel

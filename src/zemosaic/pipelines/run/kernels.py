@@ -168,6 +168,7 @@ def _surfaces() -> list[Known]:
         SkyEquations(_f8_2, 0, Coupling(_NODES, _f8_2, _f8_3)),
     )
     found, nodes = SkyFactors(_i4, _i4, _f4, _f8), CoarseNodes(0, 0, 0, 0, 0, 0, _f8_2)
+    rough = CoarseSky(nodes, _NODES, _f8_2, _f8_2)
     return [
         (background.list_local_nodes, (_i8, _i4, 0, 0, _i8, _i4)),
         (background.build_normals, (placed, _f4, _f4, _NODES, normals)),
@@ -176,6 +177,7 @@ def _surfaces() -> list[Known]:
         (background.perturb, (0, placed, _f4, _f4, _f8_2, _f8_2, _f8)),
         (background.sky_at_blocks, (placed, _f8, _f4)),
         (background.beyond_bilinear, (placed, _f8, _f8, _f4)),
+        (images.group_images, (_i8, _i4, 0, _i8)),
         (images.image_medians, (_i8, _f4, 0, _f8)),
         (images.list_squares, (_i8, _i4, _f4, 0, _i8, _i8)),
         (images.sum_parts, (placed, _f4, _f4, 0, _f8_2, _f8_2)),
@@ -189,7 +191,10 @@ def _surfaces() -> list[Known]:
         (coarse.factorise_band, (0.0, _f8_2)),
         (factors.factorise_sky, (_f8_2, 0)),
         (schur.apply_schur, (_f8_2, equations, _f8_2)),
-        (schur.correct_sky, (_f8_2, equations, found, CoarseSky(nodes, _NODES, _f8_2, _f8_2), False, _f8_2, _f8_2)),
+        (schur.correct_held, (_f8_2, equations, found, _f8_2, _f8_2)),
+        (schur.gather_surfaces, (_f8_2, equations, rough, 0, 0, _f8_3, _f8_2)),
+        (schur.correct_coarse, (_f8_2, equations, rough, _f8_2, _f8_2, _f8_2)),
+        (schur.spread_surfaces, (_f8_2, equations, rough, 0, 0, _f8_3, _f8_2)),
         (schur.recover_surfaces, (_f8_2, equations, _f8_3, _f8_3)),
         (schur.reduced_rhs, (_f8_2, _f8_3, equations, _f8_2)),
         (background.cell_excess, (_i4, _f4, _f4, _f8, 0.0, _f8, _f8)),
@@ -200,6 +205,7 @@ def _surfaces() -> list[Known]:
 def _gains() -> list[Known]:
     seen = gains.Detections(_i8, _i8, _i8, _f8, _f8, 0, 0)
     return [
+        (images.group_images, (_i8, _i8, 0, _i8)),
         (gains.log_model, (_f8, seen, _f8)),
         (gains.project_to_unknowns, (_f8, seen, _f8)),
         (gains.remove_star_means, (_f8, _f8, _i8, _f8, _f8)),

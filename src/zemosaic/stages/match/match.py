@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -339,7 +341,10 @@ class _Problem:
             old, new = (measure_seams(squares, c, surfaces[c].sky, some) for some in (before, scales))
             return old, new
 
-        seams_before, seams_after = zip(*self.each(see, range(len(found))), strict=True)
+        tasks: list[Callable[[], Any]] = [partial(see, c) for c in range(len(found))]
+        tasks.append(lambda: figure_stars(self.ties.corrected(scales), self.wcs, self.grid))
+        *seams, stars = self.each(lambda do: do(), tasks)
+        seams_before, seams_after = zip(*seams, strict=True)
         return MatchSolution(
             scales=scales,
             n_stars=gains[0].n_stars,
@@ -359,7 +364,7 @@ class _Problem:
             seams_before=seams_before,
             seams_after=seams_after,
             noise=noise,
-            stars=figure_stars(self.ties.corrected(scales), self.wcs, self.grid),
+            stars=stars,
         )
 
 

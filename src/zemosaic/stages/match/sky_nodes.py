@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
 from zemosaic.kernels.match import background as kernel
 from zemosaic.kernels.match import images
@@ -117,15 +116,10 @@ class BlockTable:
 
         Groups are numbered by their first image.
         """
-        n, (start, nodes) = self.n_images, self.local_nodes()
-        rows, cols = np.repeat(np.arange(n, dtype=np.int32), np.diff(start)), np.int32(n) + nodes
-        size = n + self.nodes.n
-        graph = scipy.sparse.coo_array((np.ones(len(rows), np.int8), (rows, cols)), shape=(size, size))
-        label = scipy.sparse.csgraph.connected_components(graph, directed=False)[1][:n]
-        _, first = np.unique(label, return_index=True)
-        rank = np.empty(label.max() + 1, np.int32)
-        rank[label[np.sort(first)]] = np.arange(len(first))
-        return rank[label]
+        start, nodes = self.local_nodes()
+        group = np.empty(self.n_images, np.int64)
+        images.group_images(start, nodes, self.nodes.n, group)
+        return group.astype(np.int32)
 
     def placed(self, order: int, extra: F4 | None = None) -> PlacedBlocks:
         """The blocks as kernels take them, for surfaces of an order and one more column, shape (blocks,), or None."""

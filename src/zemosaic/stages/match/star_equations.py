@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
 from zemosaic.kernels.match import gains as kernel
+from zemosaic.kernels.match.images import group_images
 from zemosaic.model.photo_scale import n_terms, surface_terms
 from zemosaic.stages.match.gain_errors import gain_variances
 from zemosaic.stages.numeric.conjugate import inner_product, solve_conjugate
@@ -87,10 +87,14 @@ class StarEquations:
 
     def components(self) -> Ints:
         """Number of the group of every image: images tied by stars."""
-        image, star, n = self.detections.image, self.detections.star, self.n_images
-        graph = scipy.sparse.coo_array((np.ones(len(image), np.int8), (image, n + star)), shape=(n + self.n_stars,) * 2)
-        label = scipy.sparse.csgraph.connected_components(graph, directed=False)[1][:n]
-        return np.unique(label, return_inverse=True)[1].astype(np.int64)
+        group = np.empty(self.n_images, np.int64)
+        group_images(self.start, self.detections.star, self.n_stars, group)
+        return group
+
+    @property
+    def start(self) -> Ints:
+        """Detections of image i are those from ``start[i]`` to ``start[i + 1]``."""
+        return np.searchsorted(self.detections.image, np.arange(self.n_images + 1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,10 +144,10 @@ class StarNormals:
         """Unknowns for a right-hand side, to within `enough` of the least chi squared."""
         eq, diagonal = self.equations, self.diagonal()
         work, sums, out = np.empty_like(eq.value), np.empty(eq.n_stars), np.empty(eq.n_unknowns)
-        first = np.searchsorted(eq.detections.image, np.arange(eq.n_images + 1))
+        start_of_image = eq.start
 
         def apply(x: F8) -> F8:
-            kernel.apply_normal(x, eq.detections, first, self.weight, self.totals, work, sums, out)
+            kernel.apply_normal(x, eq.detections, start_of_image, self.weight, self.totals, work, sums, out)
             return np.asarray(out + self.precision * self._held(x))
 
         def correct(r: F8) -> tuple[F8, F8]:
